@@ -1,0 +1,83 @@
+"""`deploy/bench.sh WHAT [--rows N] [--seconds N]`: starts the private server, measures, prints one JSON object a line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Awaitable
+from pathlib import Path
+
+import asyncpg
+import msgspec
+import uvloop
+from cluster import EDITIONS, Cluster, community_available
+
+from bench.backfill import backfill_candles, backfill_trades, lower
+from bench.coverage import coverage
+from bench.durability import always, always_fsync, spool
+from bench.live import live
+from bench.pair import pair
+from bench.result import Place, Result
+from bench.steady import commit_lag, memory
+from bench.write import write, write_duplicates
+from ingest.store.migrate import migrate
+
+BACKFILL = {"backfill_candles": backfill_candles, "backfill_trades": backfill_trades}
+DURABILITY = {"durability_spool": spool, "durability_always": always, "durability_always_fsync": always_fsync}
+BY_ROWS = {"write": write, "write_duplicates": write_duplicates, "live": live, **BACKFILL, **DURABILITY, "pair": pair}
+BY_ROWS |= {"coverage": coverage}
+BY_SECONDS = {"memory": memory, "commit_lag": commit_lag}
+GROUPS = {
+    "write": ["write", "write_duplicates"],
+    "live": ["live", "memory", "commit_lag"],
+    "backfill": list(BACKFILL),
+    "durability": list(DURABILITY),
+    "all": [*BY_ROWS, *BY_SECONDS],
+}
+
+
+def main() -> int:
+    options = _options()
+    Path(".local").mkdir(exist_ok=True)
+    edition = "community" if community_available() else "apache"
+    # the time of each commit is kept, so that it can be asked when a row was in
+    with Cluster(EDITIONS[edition], settings={"track_commit_timestamp": "on"}) as cluster:
+        dsn = cluster.create("market")
+        done = {}
+        for name in [options.what] if options.alone else GROUPS.get(options.what, [options.what]):
+            print(f"bench: {name}", file=sys.stderr)
+            done[name] = uvloop.run(_measure(name, dsn, cluster.binaries / "psql", options))
+            _print(done[name])
+    if done.keys() >= BACKFILL.keys():
+        _print(lower([done[name] for name in BACKFILL]))
+    return 0
+
+
+def _print(result: Result) -> None:
+    print(msgspec.json.encode(result).decode(), flush=True)
+
+
+async def _measure(name: str, dsn: str, psql: Path, options: argparse.Namespace) -> Result:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await migrate(connection)
+        return await _benchmark(name, Place(connection, dsn, psql), options)
+    finally:
+        await connection.close()
+
+
+def _benchmark(name: str, place: Place, options: argparse.Namespace) -> Awaitable[Result]:
+    return BY_SECONDS[name](place, options.seconds) if name in BY_SECONDS else BY_ROWS[name](place, options.rows)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="deploy/bench.sh", description="Ours against a reference; one JSON object a line.")
+    parser.add_argument("what", choices=list(dict.fromkeys([*GROUPS, *BY_ROWS, *BY_SECONDS])))
+    parser.add_argument("--alone", action="store_true", help="write or live by itself, without what goes with it")
+    parser.add_argument("--rows", type=int, metavar="N", help="of a round of write and live; at least 100")
+    parser.add_argument("--seconds", type=float, metavar="N", help="of memory and commit_lag")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

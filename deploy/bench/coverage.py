@@ -1,0 +1,62 @@
+"""What the ledger costs: the same rows through lane, writer and ladder, with the claims of 400 streams beside them, and without.
+
+A claim is prolonged once a second, so a round must last for some seconds: https://www.postgresql.org/docs/current/storage-hot.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from bench.result import Place, Result, Round, compared, read_settings
+from bench.stored import empty, require, stored
+from bench.write import INSTRUMENTS, VALUES, by_ingest, sent_checksum, trades
+from ingest.flow import Channel
+from ingest.metrics import Metrics
+from ingest.records import Trade
+from ingest.store.coverage import Claim
+from ingest.store.notes import Notes
+from ingest.store.pool import open_pool
+
+ROWS = 1_000_000
+ROUNDS = 5
+CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book", "quotes")
+
+
+async def coverage(place: Place, rows: int | None) -> Result:
+    """Rows a second with the ledger against rows a second without."""
+    sent = list(trades(rows or ROWS))
+    expected, rounds, claimed = sent_checksum(sent), [], 0
+    for _ in range(ROUNDS):
+        measured = []
+        for ledger in (False, True):
+            await empty(place.connection, "trades")
+            await place.connection.execute("TRUNCATE coverage")
+            measured.append(await (_claiming(place, sent) if ledger else by_ingest(place, sent)))
+            require(await stored(place.connection, "trades", VALUES), expected, f"coverage, ledger {ledger}")
+        claimed = await place.connection.fetchval("SELECT count(*) FROM coverage")
+        without, ours = measured
+        rounds.append(Round(value=round(len(sent) / ours), reference=round(len(sent) / without)))
+    settings = await read_settings(place.connection) | {"claims": claimed}
+    return compared("coverage", rounds, rows=len(sent), command="ingest: the same rows without the ledger", settings=settings)
+
+
+async def _claiming(place: Place, sent: list[Trade]) -> float:
+    """Seconds, while 400 claims are prolonged each second as the daemon prolongs them."""
+    pool = await open_pool(place.dsn, 1)
+    since = time.time_ns() // 1000
+
+    def claims() -> list[Claim]:
+        now = time.time_ns() // 1000
+        ids = range(1, INSTRUMENTS + 1)
+        return [Claim("bench", "bench", one, channel, "trade", since, now) for one in ids for channel in CHANNELS]
+
+    notes = Notes(pool, Metrics(), "bench", claims)
+    writing = asyncio.create_task(notes.run())
+    try:
+        seconds = await by_ingest(place, sent)
+        await notes.flush()  # so that a short round has claims, too
+        return seconds
+    finally:
+        writing.cancel()
+        pool.terminate()

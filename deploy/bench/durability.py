@@ -1,0 +1,107 @@
+"""What each durability costs: the same trades through the parts as the daemon joins them until they are committed, beside `memory`.
+
+https://man7.org/linux/man-pages/man2/fsync.2.html - a disk that answers an fsync at once does not sync: the figure of
+`durability_always_fsync` is that of its disk.
+The rule one would get wrong: `spool` writes nothing to the disk while the database keeps up, so it must cost nothing here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.result import Place, Result, Round, compared, read_settings
+from bench.stored import empty, require, stored
+from bench.write import VALUES, YIELD_ROWS, sent_checksum, trades
+from ingest.config import Settings
+from ingest.flow import Gap
+from ingest.metrics import Metrics
+from ingest.records import Trade
+from ingest.store.edition import detect
+from ingest.store.pool import open_pool
+from ingest.writers import build_detours, build_writers, limits_of
+
+ROWS = 200_000
+ROUNDS = 5
+
+
+async def spool(place: Place, rows: int | None) -> Result:
+    """The spool stands by."""
+    return await _compare("durability_spool", place, rows, durability="spool", fsync="1s")
+
+
+async def always(place: Place, rows: int | None) -> Result:
+    """Every batch is written to the spool before its rows count, and synced once a second."""
+    return await _compare("durability_always", place, rows, durability="always", fsync="1s")
+
+
+async def always_fsync(place: Place, rows: int | None) -> Result:
+    """Every batch is written to the spool and synced before its rows count."""
+    return await _compare("durability_always_fsync", place, rows, durability="always", fsync="always")
+
+
+async def _compare(name: str, place: Place, rows: int | None, *, durability: str, fsync: str) -> Result:
+    sent = list(trades(rows or ROWS))
+    expected, rounds = sent_checksum(sent), []
+    with tempfile.TemporaryDirectory(dir=".local") as folder:
+        section = {"path": folder, "fsync": fsync}
+        ways: list[dict[str, Any]] = [{"durability": "memory"}, {"durability": durability, "spool": section}]
+        for _ in range(ROUNDS):
+            measured = []
+            for way in ways:
+                await empty(place.connection, "trades")
+                measured.append(await _seconds(place, sent, way))
+                require(await stored(place.connection, "trades", VALUES), expected, f"{name}, {way['durability']}")
+            (reference, _), (ours, cpu) = measured
+            per_row = round(cpu / len(sent) * 1e6, 2)
+            rounds.append(Round(value=round(len(sent) / ours), reference=round(len(sent) / reference), cpu_us_per_row=per_row))
+        _require_empty(Path(folder))
+    settings = await read_settings(place.connection) | {"durability": durability, "spool.fsync": fsync}
+    return compared(name, rounds, rows=len(sent), command='ingest with durability = "memory"', settings=settings)
+
+
+async def _seconds(place: Place, rows: Sequence[Trade], way: dict[str, Any]) -> tuple[float, float]:
+    """Of the clock and of the processor, from the first row until the last is committed; opening and closing excluded."""
+    settings, metrics = Settings(database={"dsn": place.dsn}, **way), Metrics()
+    detours = build_detours(settings, metrics)
+    if detours is not None:
+        await detours.open()
+    pool, info = await open_pool(place.dsn, 8), await detect(place.connection)
+    limits = limits_of(settings.queue)
+    writers = build_writers(settings, limits, info=info, pool=pool, metrics=metrics, on_gap=_no_gap, detours=detours)
+    work = [writer.run() for writer in writers.values()] + ([] if detours is None else [detours.run(writers)])
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one) for one in work]
+        started, cpu = time.perf_counter(), time.process_time()
+        await put_all(writers["trades"].lane.put, rows)
+        await writers["trades"].drain()
+        taken = time.perf_counter() - started, time.process_time() - cpu
+        for task in tasks:
+            task.cancel()
+    if detours is not None:
+        await detours.end()
+    await pool.close()
+    return taken
+
+
+def _require_empty(folder: Path) -> None:
+    if left := [path.name for path in folder.glob("*.spool")]:
+        raise RuntimeError(f"the spool still has {left}: not every row was committed")
+
+
+async def put_all(put: Callable[[Trade], Awaitable[None] | None], rows: Sequence[Trade]) -> None:
+    """Put the rows into a lane, waiting where it is full, and giving way as a daemon does between frames."""
+    for index, row in enumerate(rows):
+        wait = put(row)
+        if wait is not None:
+            await wait
+        if not index % YIELD_ROWS:
+            await asyncio.sleep(0)
+
+
+def _no_gap(gap: Gap) -> None:
+    raise RuntimeError(f"the lane shed rows, which the benchmark does not count: {gap}")

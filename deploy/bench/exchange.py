@@ -1,0 +1,158 @@
+"""The simulated exchange as a process of its own: `Exchange` is the handle, `python -m bench.exchange` the process.
+
+They talk in lines of JSON, one question and one answer at a time. https://developers.binance.com/docs/binance-spot-api-docs - the
+frames of a burst are made before it begins, so that the exchange does nothing but write while others are measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from bench.stored import Checksum, checksum
+from ingest.simulator.market import SPECS, UNIT, Spec
+from ingest.simulator.server import Simulator
+
+KIND = "aggTrade"
+HEARD_SECONDS = 30.0
+ENDING_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")  # however we end
+Ranges = dict[str, tuple[int, int]]  # symbol -> first and last id
+
+
+def specs(instruments: int) -> list[Spec]:
+    """So many instruments: the simulator's own, then coins that are named by number."""
+    made = (Spec(f"C{number:03d}", "USDT", 100 * UNIT, UNIT // 100, 1_000, UNIT) for number in range(len(SPECS), instruments))
+    return [*SPECS[:instruments], *made]
+
+
+class Exchange:
+    """The exchange, while it runs. `trades_per_second` is what happens by itself, over all instruments."""
+
+    def __init__(self, instruments: int, trades_per_second: float = 0.0) -> None:
+        self.instruments = [f"{spec.base}/{spec.quote}" for spec in specs(instruments)]
+        self.symbols = [spec.symbol for spec in specs(instruments)]
+        self._command = [*ENDING_WITH_US, sys.executable, "-m", "bench.exchange", str(instruments), str(trades_per_second)]
+
+    async def __aenter__(self) -> Exchange:
+        pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+        self._process = await asyncio.create_subprocess_exec(*self._command, limit=1 << 20, **pipes)
+        address = await self._answer()
+        self.ws_url, self.rest_url = address["ws_url"], address["rest_url"]
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._process.returncode is None:
+            self._process.terminate()
+        await self._process.wait()
+
+    async def heard(self) -> None:
+        """Return when somebody listens to every instrument's trades."""
+        try:
+            async with asyncio.timeout(HEARD_SECONDS):
+                await self._ask("heard")
+        except TimeoutError as error:
+            raise RuntimeError(f"nobody listened to the exchange within {HEARD_SECONDS:.0f} s; what was said is above") from error
+
+    async def prepare(self, rows: int) -> Ranges:
+        """Make that many trades and their frames; the ids."""
+        return {symbol: tuple(ids) for symbol, ids in (await self._ask("prepare", rows))["ranges"].items()}
+
+    async def burst(self) -> float:
+        """Send what is prepared, as fast as it is taken; when the first frame was sent, in seconds since the epoch."""
+        began: float = (await self._ask("burst"))["began"]
+        return began
+
+    async def told(self, ranges: Ranges) -> Checksum:
+        """The truth about those trades, as `bench.stored.TRADE` has them."""
+        return Checksum(**await self._ask("told", ranges))
+
+    async def _ask(self, verb: str, *values: Any) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([verb, *values]).encode() + b"\n")
+        return await self._answer()
+
+    async def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the simulated exchange ended with {await self._process.wait()}; what it said is above")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+# --- the process -----------------------------------------------------------------------------------------------------------
+
+
+class Part:
+    """The process's side: one method for each question."""
+
+    def __init__(self, simulator: Simulator, symbols: list[str]) -> None:
+        self._simulator = simulator
+        self._symbols = symbols
+        self._chunks: list[tuple[str, bytes]] = []
+
+    async def heard(self) -> dict[str, Any]:
+        while not all(self._simulator.hears(f"{symbol.lower()}@{KIND}") for symbol in self._symbols):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        return {}
+
+    async def prepare(self, rows: int) -> dict[str, Any]:
+        by_symbol = {symbol: self._simulator.prepare(symbol, count, KIND) for symbol, count in self._shares(rows)}
+        longest = max(map(len, by_symbol.values()))
+        self._chunks = [(symbol, some[at]) for at in range(longest) for symbol, some in by_symbol.items() if at < len(some)]
+        ranges = {}
+        for symbol, count in self._shares(rows):
+            last = max(one.id for one in self._simulator.oracle.trades(symbol))
+            ranges[symbol] = (last - count + 1, last)
+        return {"ranges": ranges}
+
+    async def burst(self) -> dict[str, Any]:
+        began = time.time()
+        for symbol, chunk in self._chunks:
+            await self._simulator.burst(symbol, [chunk], KIND)
+        return {"began": began}
+
+    async def told(self, ranges: Ranges) -> dict[str, Any]:
+        found = checksum(self._rows(ranges))
+        return {"rows": found.rows, "total": found.total}
+
+    def _shares(self, rows: int) -> Iterator[tuple[str, int]]:
+        for index, symbol in enumerate(self._symbols):
+            yield symbol, rows // len(self._symbols) + (index < rows % len(self._symbols))
+
+    def _rows(self, ranges: Ranges) -> Iterator[tuple[object, ...]]:
+        for symbol, (first, last) in ranges.items():
+            for one in self._simulator.oracle.trades(symbol, first, last):
+                yield symbol, one.id, one.time, one.price, one.size, one.side
+
+
+async def _serve(instruments: int, trades_per_second: float) -> None:
+    """Until stdin ends."""
+    simulator = Simulator(specs=specs(instruments), trades_per_second=trades_per_second)
+    await simulator.start()
+    part = Part(simulator, [spec.symbol for spec in specs(instruments)])
+    _say({"ws_url": simulator.ws_url, "rest_url": simulator.rest_url})
+    questions = asyncio.StreamReader(limit=1 << 20)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(questions), sys.stdin)
+    while line := await questions.readline():
+        verb, *values = json.loads(line)
+        _say(await getattr(part, verb)(*values))
+    await simulator.stop()
+
+
+def _say(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("instruments", type=int)
+    parser.add_argument("trades_per_second", type=float)
+    options = parser.parse_args()
+    asyncio.run(_serve(options.instruments, options.trades_per_second))

@@ -1,0 +1,74 @@
+"""What a second daemon on the same instruments costs: two writers bring the same trades into one table, beside one alone.
+
+https://www.postgresql.org/docs/current/sql-insert.html#SQL-ON-CONFLICT - whoever comes second with a row finds it there, and its
+table takes the staged path. The value is rows stored a second, each counted once; both writers run in this one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from bench.durability import put_all
+from bench.result import Place, Result, Round, compared, read_settings
+from bench.stored import empty, require, stored
+from bench.write import VALUES, sent_checksum, trades
+from ingest.config import Settings
+from ingest.flow import Gap
+from ingest.metrics import Metrics
+from ingest.pipeline.writer import Writer
+from ingest.records import Trade
+from ingest.store.edition import detect
+from ingest.store.pool import Pool, open_pool
+from ingest.writers import build_writers, limits_of
+
+ROWS = 200_000
+ROUNDS = 5
+
+
+async def pair(place: Place, rows: int | None) -> Result:
+    """Two against one."""
+    sent = list(trades(rows or ROWS))
+    expected, rounds = sent_checksum(sent), []
+    for _ in range(ROUNDS):
+        rates = []
+        for daemons in (1, 2):
+            await empty(place.connection, "trades")
+            rates.append(round(len(sent) / await _seconds(place, sent, daemons)))
+            require(await stored(place.connection, "trades", VALUES), expected, f"pair, {daemons}")
+        rounds.append(Round(value=rates[1], reference=rates[0]))
+    settings = await read_settings(place.connection)
+    return compared("pair", rounds, rows=len(sent), command="one writer of the same rows", settings=settings)
+
+
+async def _seconds(place: Place, rows: Sequence[Trade], daemons: int) -> float:
+    """Until the last of them is done."""
+    pools = [await open_pool(place.dsn, 8) for _ in range(daemons)]
+    writers = [await _writer(place, pool) for pool in pools]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one.run()) for one in writers]
+        started = time.perf_counter()
+        await asyncio.gather(*(_bring(one, rows) for one in writers))
+        seconds = time.perf_counter() - started
+        for task in tasks:
+            task.cancel()
+    for pool in pools:
+        await pool.close()
+    return seconds
+
+
+async def _writer(place: Place, pool: Pool) -> Writer:
+    settings = Settings(database={"dsn": place.dsn})
+    info = await detect(place.connection)
+    writers = build_writers(settings, limits_of(settings.queue), info=info, pool=pool, metrics=Metrics(), on_gap=_no_gap)
+    return writers["trades"]
+
+
+async def _bring(writer: Writer, rows: Sequence[Trade]) -> None:
+    await put_all(writer.lane.put, rows)
+    await writer.drain()
+
+
+def _no_gap(gap: Gap) -> None:
+    raise RuntimeError(f"a lane shed rows, which the benchmark does not count: {gap}")

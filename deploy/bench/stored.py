@@ -1,0 +1,66 @@
+"""What stands in the tables after a round: emptied before it, compared in full with what was sent after it.
+
+The comparison is a count and the sum of a hash of every row's values; a row that is wrong in one digit changes it, the order does
+not. https://www.postgresql.org/docs/current/functions-string.html: concat_ws joins the values' own text, which for a numeric
+without a scale are the digits that were sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from bench.result import Connection
+
+TRADE = (
+    "i.symbol",
+    "t.trade_id",
+    "(extract(epoch FROM t.time) * 1000)::bigint",
+    "t.price",
+    "t.size",
+    "t.side",
+)
+OURS = "public.trades t JOIN public.instruments i ON i.id = t.instrument_id"
+_HASH = "('x' || left(md5(concat_ws(' ', {})), 15))::bit(60)::bigint"
+
+
+class Checksum(Struct, frozen=True):
+    """How many rows, and the sum of their hashes."""
+
+    rows: int
+    total: int
+
+
+class Wrong(RuntimeError):
+    """What is stored is not what was sent: the figure means nothing."""
+
+
+def checksum(rows: Iterable[tuple[object, ...]]) -> Checksum:
+    """The same as `stored` gives for the same values."""
+    count = total = 0
+    for row in rows:
+        count += 1
+        total += int(hashlib.md5(" ".join(map(str, row)).encode(), usedforsecurity=False).hexdigest()[:15], 16)
+    return Checksum(count, total)
+
+
+async def stored(connection: Connection, relation: str, values: Iterable[str]) -> Checksum:
+    """The checksum of a table; `values` are SQL expressions, none of them null."""
+    row = await connection.fetchrow(f"SELECT count(*), coalesce(sum({_HASH.format(', '.join(values))}), 0) FROM {relation}")
+    return Checksum(row[0], int(row[1]))
+
+
+def require(found: Checksum, sent: Checksum, what: str) -> None:
+    """Raises Wrong unless they are the same."""
+    if found != sent:
+        said = f"{found.rows:,} rows are stored and {sent.rows:,} were sent" if found.rows != sent.rows else "a value differs"
+        raise Wrong(f"{what}: {said}")
+
+
+async def empty(connection: Connection, *tables: str) -> None:
+    """The same start for every turn: no rows, current statistics, no dirty pages of the turn before."""
+    await connection.execute(f"TRUNCATE {', '.join(tables)}")
+    await connection.execute(f"ANALYZE {', '.join(tables)}")
+    await connection.execute("CHECKPOINT")

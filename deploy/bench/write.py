@@ -1,0 +1,160 @@
+"""The store's own path against psql: records in memory through lane, writer and ladder until they are committed.
+
+https://www.postgresql.org/docs/current/app-psql.html#APP-PSQL-META-COMMANDS-COPY - psql is given the same rows as a file that was
+made before its clock starts; ours has to encode them, and commits every batch, as the daemon does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+
+from bench.result import Place, Result, Round, compared, read_settings
+from bench.stored import Checksum, checksum, empty, require, stored
+from ingest.config import Queue
+from ingest.metrics import Metrics
+from ingest.pipeline.encode import encoder
+from ingest.pipeline.lane import Lane, Limits
+from ingest.pipeline.writer import Writer
+from ingest.records import Trade
+from ingest.store.edition import detect
+from ingest.store.ladder import Ladder
+from ingest.store.pool import open_pool
+from ingest.store.rollup import marker
+from ingest.tables import TRADES
+
+ROWS = 400_000
+ROUNDS = 5
+INSTRUMENTS = 100
+DAY_US = 86_400_000_000
+RESENT_AFTER = 50  # rows between a row and its duplicate
+YIELD_ROWS = 100  # a frame or a read of the socket brings about so many; then others have their turn
+
+COLUMNS = ("instrument_id", "time", "trade_id", "price", "size", "side", "received_at", "native_id")
+VALUES = (
+    "instrument_id",
+    "(extract(epoch FROM time) * 1000000)::bigint",
+    "trade_id",
+    "price",
+    "size",
+    "side",
+    "(extract(epoch FROM received_at) * 1000000)::bigint",
+)
+COPY = r"\copy trades ({}) from '{}'"
+STAGED = """BEGIN;
+CREATE TEMP TABLE stage (LIKE trades) ON COMMIT DROP;
+\\copy stage ({0}) from '{1}'
+INSERT INTO trades ({0}) SELECT {0} FROM stage ORDER BY instrument_id, time, trade_id ON CONFLICT DO NOTHING;
+COMMIT;
+"""
+
+
+def trades(rows: int) -> Iterator[Trade]:
+    """Trades of 100 instruments on one past day, every 20 ms one, with Binance's eight decimals and milliseconds."""
+    start = time.time_ns() // 1000 // DAY_US * DAY_US - DAY_US
+    for i in range(rows):
+        at = start + i * 20_000 * ROWS // max(rows, ROWS)
+        price, size = f"{16_578 + i % 997}.{i % 100:02d}000000", f"{i % 13}.{1 + i % 99_991:08d}"
+        yield Trade(1 + i % INSTRUMENTS, at - at % 1000, 10_000_000 + i, price, size, "buy" if i % 3 else "sell", at + 31_234)
+
+
+def with_duplicates(once: Sequence[Trade]) -> list[Trade]:
+    """One row in a hundred comes a second time, a little later, as when two connections overlap."""
+    sent = []
+    for index, trade in enumerate(once):
+        sent.append(trade)
+        if index % 100 == 99:
+            sent.append(once[index - RESENT_AFTER])
+    return sent
+
+
+def sent_checksum(rows: Sequence[Trade]) -> Checksum:
+    return checksum((r.instrument_id, r.time, r.trade_id, r.price, r.size, r.side, r.received_at) for r in rows)
+
+
+async def write(place: Place, rows: int | None) -> Result:
+    """COPY, the first step of the ladder, against psql's own."""
+    once = list(trades(rows or ROWS))
+    script = COPY.format(", ".join(COLUMNS), "{}")
+    return await _compare("write", place, once=once, sent=once, script=script, command=r"psql: \copy trades from FILE")
+
+
+async def write_duplicates(place: Place, rows: int | None) -> Result:
+    """The staged step, on which a table stays while duplicates come."""
+    once = list(trades(rows or ROWS))
+    script = STAGED.format(", ".join(COLUMNS), "{}")
+    command = (
+        r"psql: \copy into a temporary table; INSERT INTO trades SELECT ... ORDER BY key ON CONFLICT DO NOTHING; one transaction"
+    )
+    return await _compare("write_duplicates", place, once=once, sent=with_duplicates(once), script=script, command=command)
+
+
+async def _compare(name: str, place: Place, *, once: list[Trade], sent: list[Trade], script: str, command: str) -> Result:
+    connection, expected, rounds = place.connection, sent_checksum(once), []
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv", dir=".local") as file:
+        file.writelines(map(encoder(TRADES), sent))
+        file.flush()
+        for _ in range(ROUNDS):
+            await empty(connection, "trades")
+            theirs = await by_psql(place, script.format(file.name))
+            require(await stored(connection, "trades", VALUES), expected, f"{name}, psql")
+            await empty(connection, "trades")
+            ours = await by_ingest(place, sent)
+            require(await stored(connection, "trades", VALUES), expected, f"{name}, ingest")
+            rounds.append(Round(value=round(len(sent) / ours), reference=round(len(sent) / theirs)))
+    return compared(name, rounds, rows=len(sent), command=command, settings=await read_settings(connection))
+
+
+async def by_psql(place: Place, script: str) -> float:
+    """Seconds, the start of psql included."""
+    started = time.perf_counter()
+    options = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", place.dsn]
+    process = await asyncio.create_subprocess_exec(place.psql, *options, stdin=subprocess.PIPE)
+    await process.communicate(script.encode())
+    if process.returncode:
+        raise RuntimeError(f"psql ended with {process.returncode}; what it said is above")
+    return time.perf_counter() - started
+
+
+async def by_ingest(place: Place, rows: Sequence[Trade]) -> float:
+    """Seconds, opening the connections included. The parts are joined as the supervisor joins them, with its default settings."""
+    metrics, queue = Metrics(), Queue()
+    pool = await open_pool(place.dsn, 8)
+    after = marker(TRADES.name, (await detect(place.connection)).edition)
+    lane = Lane(TRADES, metrics, _limits(queue), on_gap=_no_gap, retention_seconds=_retention(), mark_minutes=after is not None)
+    writer = Writer(lane, Ladder(TRADES, pool, after=after).write, metrics, workers=queue.workers)
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        work = group.create_task(writer.run())
+        for index, row in enumerate(rows):
+            wait = lane.put(row)
+            if wait is not None:
+                await wait
+            if not index % YIELD_ROWS:
+                await asyncio.sleep(0)
+        await writer.drain()
+        seconds = time.perf_counter() - started
+        work.cancel()
+    await pool.close()
+    return seconds
+
+
+def _limits(queue: Queue) -> Limits:
+    return Limits(
+        batch_rows=queue.batch_rows,
+        max_age=queue.max_age.total_seconds(),
+        max_rows=queue.max_rows,
+        max_bytes=queue.max_bytes,
+        max_wait=queue.max_wait.total_seconds(),
+    )
+
+
+def _retention() -> float | None:
+    return None if TRADES.retention is None else TRADES.retention.total_seconds()
+
+
+def _no_gap(gap: object) -> None:
+    raise RuntimeError(f"the lane shed rows, which the benchmark does not count: {gap}")

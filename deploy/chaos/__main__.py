@@ -1,0 +1,119 @@
+"""`deploy/chaos.sh --runs N --seed S`: the runs with the seeds S to S + N - 1, one after the other.
+
+It exits with 1 when one row is unaccounted for, and when a run or the set had too little to say so. Every run can
+be had again alone: `--runs 1` with its seed and the same kinds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import uvloop
+from cluster import community_available
+from pooler import PGBOUNCER
+
+from chaos.course import Run, described, run, wrongs
+from chaos.mutate import MUTATIONS
+from chaos.plan import KINDS, draw
+from chaos.scene import faketime
+from chaos.servers import Servers
+
+ROOT_ONLY = ("dns_gone", "spool_full", "disk_full")
+
+
+def main() -> int:
+    options = _options()
+    print(f"chaos: {options.runs} runs, seeds {options.seed} to {options.seed + options.runs - 1}", flush=True)
+    impossible = {kind: why for kind, why in lacking().items() if kind in options.kinds}
+    for kind, why in impossible.items():
+        print(f"skipped here: {kind}, {why}")
+    kinds = [kind for kind in options.kinds if kind not in impossible]
+    runs = uvloop.run(_runs(options, kinds))
+    return sum_up(runs, kinds)
+
+
+def lacking() -> dict[str, str]:
+    """The kinds that cannot happen on this machine, each with what is not there."""
+    lacks = dict.fromkeys(ROOT_ONLY, "only root can mount") if os.geteuid() else {}
+    if PGBOUNCER is None:
+        lacks["pooler"] = "PgBouncer is not installed"
+    if faketime() is None:
+        lacks["clock_step"] = "libfaketime is not installed"
+    if not community_available():
+        lacks["chunk_compress"] = "the installed TimescaleDB has no Community edition"
+    return lacks
+
+
+async def _runs(options: argparse.Namespace, kinds: Sequence[str]) -> list[Run]:
+    done: list[Run] = []
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):  # disks are unmounted, and what was done is summed up
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    servers = Servers()
+    try:
+        await servers.start()
+        for seed in range(options.seed, options.seed + options.runs):
+            done.append(await run(draw(seed, kinds), servers, options.mutate))
+            print(described(done[-1]), flush=True)
+            if done[-1].broken:
+                await asyncio.to_thread(servers.close)
+                servers = Servers()
+                await servers.start()
+    except asyncio.CancelledError:
+        print("chaos: ended early", flush=True)
+    finally:
+        servers.close()
+    return done
+
+
+def sum_up(runs: Sequence[Run], kinds: Sequence[str]) -> int:
+    """The last lines, and the exit code."""
+    happened = sum((one.happened for one in runs), Counter[str]())
+    never = [kind for kind in kinds if not happened[kind]]
+    failed = [one.plan.seed for one in runs if wrongs(one)]
+    print("faults injected: " + ", ".join(f"{kind} {happened[kind]}" for kind in KINDS if happened[kind]))
+    verdicts = [one.verdict for one in runs]
+    explained = sum((one.explained for one in verdicts), Counter[str]())
+    print(
+        f"rows checked: trades {sum(one.said for one in verdicts)} said and {sum(one.stored for one in verdicts)} stored, "
+        f"{explained.total()} missing with a reason; candles {sum(one.candles for one in verdicts)}, "
+        f"books {sum(one.books for one in verdicts)}, quotes {sum(one.quotes for one in verdicts)}"
+    )
+    for why, count in explained.most_common():
+        print(f"missing: {count} {why}")
+    if never:
+        print(f"never injected: {', '.join(never)}")
+    if failed:
+        print(f"failed: {len(failed)} of {len(runs)} runs, seeds {', '.join(map(str, failed))}")
+    print("chaos: " + ("every row is accounted for" if not (never or failed) else "NOT every row is accounted for"))
+    return 1 if never or failed else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="deploy/chaos.sh", description="Faults from a seed, and an oracle that judges.")
+    parser.add_argument("--runs", type=int, default=3, metavar="N")
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, metavar="S", help="of the first run; by default, any")
+    parser.add_argument("--kinds", type=kinds_of, default=list(KINDS), metavar="A,B", help=f"of: {', '.join(KINDS)}")
+    parser.add_argument("--mutate", choices=sorted(MUTATIONS), help="tamper with one stored row: the exit code must be 1")
+    return parser.parse_args()
+
+
+def kinds_of(text: str) -> list[str]:
+    """The names of an argument. Raises ArgumentTypeError for one that is no kind."""
+    names = text.split(",")
+    for name in names:
+        if name not in KINDS:
+            raise argparse.ArgumentTypeError(f"unknown kind '{name}'; known: {', '.join(KINDS)}")
+    return names
+
+
+if __name__ == "__main__":
+    sys.exit(main())

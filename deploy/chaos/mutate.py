@@ -1,0 +1,29 @@
+"""The checker's own test: one stored row is tampered with after a run, and the verdict must say so."""
+
+from __future__ import annotations
+
+from chaos.scene import EXCHANGE, Scene
+
+OTHER = 1_000_000_000  # from an id to one that the exchange never said
+
+_OURS = "(SELECT id FROM instruments WHERE exchange = '{exchange}' ORDER BY id LIMIT 1)"
+# the newest row that no hole explains
+_LAST = """
+    SELECT max(trade_id) FROM trades t WHERE instrument_id = {instrument} AND NOT EXISTS (
+        SELECT FROM coverage c
+         WHERE (c.instrument_id, c.channel) = (t.instrument_id, 'trades') AND c.state IN ('open', 'unrecoverable')
+           AND (t.time BETWEEN c.since AND coalesce(c.until, 'infinity') OR t.trade_id BETWEEN c.first_id AND c.last_id))"""
+MUTATIONS = {
+    "drop": "DELETE FROM trades WHERE instrument_id = {instrument} AND trade_id = ({last})",
+    "double": """INSERT INTO trades
+                 SELECT instrument_id, time, trade_id + {other}, price, size, side, received_at, native_id FROM trades
+                  WHERE instrument_id = {instrument} AND trade_id = ({last})""",
+    "alter": "UPDATE trades SET price = price + 1 WHERE instrument_id = {instrument} AND trade_id = ({last})",
+}
+
+
+async def mutate(scene: Scene, name: str) -> None:
+    """Tamper with one stored trade."""
+    instrument = _OURS.format(exchange=EXCHANGE)
+    last = _LAST.format(instrument=instrument)
+    await scene.servers.sql(MUTATIONS[name].format(instrument=instrument, last=last, other=OTHER), "market")

@@ -1,0 +1,96 @@
+"""What happens in one run, drawn from its seed alone: the same seed and kinds give the same plan. Pure.
+
+A plan says which faults come and when they are due, and how the daemon is set up. What a fault does is in the modules beside it. A
+run always kills the database, and kills or terminates the daemon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from msgspec import Struct
+
+SECONDS = 9.0  # within which faults are due; some take longer than their turn
+DURABILITIES = ("memory", "spool", "always")
+
+KINDS = {
+    "database_kill": "SIGKILL of the server and every backend, then it starts again",
+    "database_stop": "SIGSTOP of the server: connections stay open and nothing answers",
+    "database_restart": "a fast shutdown and a start",
+    "failover_sync": "to a synchronous standby, and back",
+    "failover_async": "to a standby that was behind: committed rows are gone",
+    "disk_full": "no room in the tablespace",
+    "slow_commits": "each COMMIT takes a second",
+    "cut_copy": "the line is cut in the middle of a COPY",
+    "cut_commit": "the line is cut after COMMIT was sent, before its answer",
+    "dns_gone": "the database's name is not known while its lines are cut",
+    "pooler": "PgBouncer in transaction mode between, killed once",
+    "chunk_compress": "the chunk that is written is compressed",
+    "chunk_drop": "the chunk that is written is dropped, and filled again",
+    "rest_429": "the exchange's REST answers 429",
+    "rest_418": "... 418",
+    "rest_5xx": "... 503",
+    "silence": "the exchange says nothing for a while, and what happened then is not sent later",
+    "partial_frames": "frames in fragments, and one that is torn by the end of its connection",
+    "sequence_gap": "frames that never come",
+    "duplicate_frames": "frames that come twice",
+    "reordered_frames": "frames that come after their successors",
+    "daemon_kill": "SIGKILL of the daemon",
+    "daemon_term": "SIGTERM of the daemon",
+    "spool_full": "no room on the disk of the spool while the database is away",
+    "spool_flip": "a byte of the spool is another when the daemon reads it again",
+    "clock_step": "the daemon's clock goes ahead or back, and returns",
+}
+DATABASE_KILLS = {"database_kill", "failover_sync", "failover_async"}
+DAEMON_ENDS = {"daemon_kill", "daemon_term", "spool_flip"}
+_SPOOLED = {"spool_full", "spool_flip"}
+_ALONE = {"failover_sync", "failover_async", "disk_full"}  # each has servers of its own: one of them a run
+
+
+class Due(Struct, frozen=True, order=True):
+    """One fault, and when it begins, in seconds from the first trade."""
+
+    at: float
+    kind: str
+
+
+class Plan(Struct, frozen=True):
+    """One run. `hosts`: the clients are given both servers of a failover by name, instead of one address that moves."""
+
+    seed: int
+    durability: str
+    hosts: bool
+    faults: tuple[Due, ...]
+
+    @property
+    def kinds(self) -> set[str]:
+        return {due.kind for due in self.faults}
+
+
+def draw(seed: int, asked: Sequence[str]) -> Plan:
+    """The plan of a run with some of the kinds that are `asked`, the kills always among them."""
+    random = Random(seed)
+    chosen = _choose(random, sorted(asked))
+    chosen += [kind for kind in ["database_kill"] if kind not in chosen]
+    if not DAEMON_ENDS & set(chosen):
+        chosen.append(random.choice(["daemon_kill", "daemon_term"]))
+    random.shuffle(chosen)
+    durability = random.choice(DURABILITIES)
+    if _SPOOLED & set(chosen):
+        durability = random.choice(DURABILITIES[1:])
+    step = SECONDS / len(chosen)
+    faults = tuple(sorted(Due(round((i + random.random()) * step, 2), kind) for i, kind in enumerate(chosen)))
+    hosts = random.random() < 0.5 and "pooler" not in chosen  # which knows one address
+    return Plan(seed, durability, hosts, faults)
+
+
+def _choose(random: Random, asked: list[str]) -> list[str]:
+    """Between three and six of them."""
+    wanted = random.randint(3, 6)
+    chosen: list[str] = []
+    for kind in random.sample(asked, len(asked)):
+        alone = kind in _ALONE and bool(_ALONE & set(chosen))
+        if len(chosen) < wanted and not alone:
+            chosen.append(kind)
+    return chosen

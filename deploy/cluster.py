@@ -1,0 +1,377 @@
+"""A private PostgreSQL with TimescaleDB for tests, benchmarks and the quickstart; only the standard library is needed.
+
+https://www.postgresql.org/docs/current/app-initdb.html and https://www.postgresql.org/docs/current/server-shutdown.html
+The rule one would get wrong: every backend is a session of its own, so no process group holds the whole server; `kill` and
+`pause` find the backends as the children of the postmaster.
+
+The server listens on a free port of 127.0.0.1 and trusts everyone there: it is for a developer's machine. It ends when the
+thread that started it ends, however that ends (`setpriv --pdeathsig`), so start a cluster in the main thread.
+
+    python3 deploy/cluster.py binaries                          where the server is; exit 1 where there is none
+    python3 deploy/cluster.py edition                           community or apache
+    python3 deploy/cluster.py run --keep -- COMMAND ...         COMMAND with the address of a database, on data that stays
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import contextlib
+import hashlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+EDITIONS = {"apache": "apache", "community": "timescale"}  # our word -> the server's timescaledb.license
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",  # no socket: its path may have 107 bytes, and a checkout's is soon longer
+    "shared_preload_libraries": "timescaledb",
+    "shared_buffers": "256MB",
+    "max_wal_size": "4GB",
+    "max_connections": "100",
+    "max_worker_processes": "40",  # one scheduler for each test database, and their jobs
+    "timescaledb.max_background_workers": "24",
+    "timescaledb.telemetry_level": "off",
+    "dynamic_shared_memory_type": "mmap",  # in the data directory, so that a killed server leaves nothing in /dev/shm
+    "timezone": "UTC",
+    "log_line_prefix": "%m [%p] %d ",
+}
+
+
+class ClusterError(RuntimeError):
+    """The server cannot be found, made, started or asked; the message ends with what it said itself."""
+
+
+# --- what is installed -------------------------------------------------------------------------------------------------
+
+
+def find_binaries() -> Path:
+    """The bin directory of the newest installed PostgreSQL that has TimescaleDB."""
+    found = [path for path in Path("/usr/lib/postgresql").glob("[0-9]*/bin") if _has_timescaledb(path)]
+    if not found:
+        raise ClusterError("no PostgreSQL with TimescaleDB under /usr/lib/postgresql; deploy/setup.sh installs one")
+    return max(found, key=lambda path: int(path.parent.name))
+
+
+def _has_timescaledb(binaries: Path) -> bool:
+    return (binaries / "postgres").exists() and (binaries.parent / "lib" / "timescaledb.so").exists()
+
+
+def community_available(binaries: Path | None = None) -> bool:
+    """Whether the Community edition's library stands beside the server; Debian's package has only the Apache one."""
+    return any(((binaries or find_binaries()).parent / "lib").glob("timescaledb-tsl-*.so"))
+
+
+# --- where a cluster lives ---------------------------------------------------------------------------------------------
+
+
+def account() -> pwd.struct_passwd | None:
+    """The account that the server runs as: `postgres` when we are root (whom the server refuses), None for our own."""
+    return pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+
+
+def storage() -> Path:
+    """`.local` of the checkout, or a folder of /var/tmp where the server's account cannot reach the checkout."""
+    owner = account()
+    local = CHECKOUT / ".local"
+    if owner and _run(["test", "-x", str(CHECKOUT)]).returncode:
+        local = Path("/var/tmp", f"ingest-{hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:12]}")
+    local.mkdir(exist_ok=True)
+    if local.stat().st_uid != os.geteuid():
+        raise ClusterError(f"{local} belongs to another user (uid {local.stat().st_uid}); remove it or run as that user")
+    local.chmod(0o755)  # whatever the umask: the server's account has to pass
+    return local
+
+
+def kept_home(binaries: Path) -> Path:
+    """Where data that stays is: one home for each major version, because a server reads only its own."""
+    return storage() / f"postgresql-{binaries.parent.name}"
+
+
+def _temporary_home() -> Path:
+    """A home that dies with this process; those of processes that could not clean up are swept first."""
+    root = storage()
+    for stale in root.glob("cluster-*"):
+        if not Path("/proc", stale.name.split("-")[1]).exists():
+            shutil.rmtree(stale, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"cluster-{os.getpid()}-", dir=root))
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run `command` as the server's account and capture what it says."""
+    return subprocess.run(command, text=True, capture_output=True, stdin=subprocess.DEVNULL, cwd="/", check=False, **_identity())
+
+
+def _identity() -> dict[str, object]:
+    owner = account()
+    return {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []} if owner else {}
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# --- processes -----------------------------------------------------------------------------------------------------------
+
+
+def _state(pid: int) -> tuple[str, int] | None:
+    """(state, parent) of a process, None when it is gone; a zombie is gone."""
+    try:
+        fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else (fields[0], int(fields[1]))
+
+
+def _children(parent: int) -> list[int]:
+    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in pids if (state := _state(pid)) and state[1] == parent]
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _moments(seconds: float) -> Iterator[None]:
+    """Yield every 20 ms until `seconds` have passed."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield
+        time.sleep(0.02)
+
+
+# --- the cluster ---------------------------------------------------------------------------------------------------------
+
+
+class Cluster:
+    """One server with its data. Use it as a context manager, or call `start` and, when done, `close`.
+
+    `license` is `apache` or `timescale`. With `home` the data stays there and the next start continues on it; without, it is
+    removed by `close`. `settings` are added to SETTINGS. The port stays the same over stop, kill and start.
+    """
+
+    def __init__(self, license: str = "apache", *, home: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
+        self.binaries = find_binaries()
+        if license == "timescale" and not community_available(self.binaries):
+            raise ClusterError(f"license 'timescale': {self.binaries.parent / 'lib'} has only the Apache edition")
+        self.license = license
+        self.port = free_port()
+        self._kept = home is not None
+        self.home = home or _temporary_home()
+        self.data = self.home / "data"
+        self.log = self.home / "server.log"
+        self._settings = {**SETTINGS, "timescaledb.license": license, "port": str(self.port), **(settings or {})}
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Cluster:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def dsn(self, database: str = "postgres") -> str:
+        """A connection string for the superuser."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def running(self) -> bool:
+        return self._server is not None and self._server.poll() is None
+
+    def start(self) -> None:
+        """Make the data where there is none, start the server and return when it takes connections."""
+        if self.running:
+            return
+        atexit.register(self.close)
+        if not (self.data / "PG_VERSION").exists():
+            self._initialise()
+        self._configure()
+        with self.log.open("ab") as log:
+            self._server = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "INT", "--", str(self.binaries / "postgres"), "-D", str(self.data)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,  # a Ctrl-C at the terminal is ours to answer
+                **_identity(),
+            )
+        self._await_ready()
+
+    def stop(self) -> None:
+        """A fast shutdown: clients are disconnected, a checkpoint is written."""
+        if self._server and self.running:
+            self.resume()
+            self._server.send_signal(signal.SIGINT)
+            try:
+                self._server.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._server = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def kill(self) -> None:
+        """SIGKILL for the postmaster and every backend, as the kernel would when memory is short; returns when all are gone."""
+        if not self._server:
+            return
+        pids = self._freeze()
+        _signal(pids, signal.SIGKILL)
+        self._server.wait()
+        self._server = None
+        for _ in _moments(10):
+            if not any(_state(pid) for pid in pids):
+                break
+        self._forget_shared_memory()
+
+    def pause(self) -> None:
+        """SIGSTOP for the whole server: connections stay open and nothing answers."""
+        self._freeze()
+
+    def resume(self) -> None:
+        if self._server and self.running:
+            _signal([self._server.pid, *_children(self._server.pid)], signal.SIGCONT)
+
+    def follow(self, primary: Cluster) -> None:
+        """Start as a hot standby of `primary`, on a copy of its data; what was here is gone."""
+        self.kill()
+        shutil.rmtree(self.data, ignore_errors=True)
+        self._make_home()
+        options = ["-D", str(self.data), "-d", primary.dsn(), "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
+        done = _run([str(self.binaries / "pg_basebackup"), *options])
+        if done.returncode:
+            raise ClusterError(f"pg_basebackup into {self.data}: {done.stderr.strip()}")
+        self.start()
+
+    def sql(self, statement: str, database: str = "postgres") -> str:
+        """Run SQL as superuser by psql; returns its unaligned output."""
+        command = ["-X", "-qAt", "-v", "ON_ERROR_STOP=1", "-d", self.dsn(database), "-c", statement]
+        done = _run([str(self.binaries / "psql"), *command])
+        if done.returncode:
+            raise ClusterError(f"{statement!r} on database {database!r}: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def create(self, database: str) -> str:
+        """Create a database with the extension, unless it is there; returns its DSN."""
+        if not self.sql(f"SELECT 1 FROM pg_database WHERE datname = '{database}'"):
+            self.sql(f'CREATE DATABASE "{database}"')
+        self.sql("SET client_min_messages = error; CREATE EXTENSION IF NOT EXISTS timescaledb", database)
+        return self.dsn(database)
+
+    def close(self) -> None:
+        """Stop the server, and remove its data unless it has a home of its own."""
+        if self._kept:
+            self.stop()
+        else:
+            self.kill()
+            shutil.rmtree(self.home, ignore_errors=True)
+        atexit.unregister(self.close)
+
+    def _make_home(self) -> None:
+        self.home.mkdir(exist_ok=True)
+        self.home.chmod(0o755)
+        self.data.mkdir(mode=0o700, exist_ok=True)
+        if owner := account():
+            os.chown(self.data, owner.pw_uid, owner.pw_gid)
+
+    def _initialise(self) -> None:
+        self._make_home()
+        options = ["-D", str(self.data), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
+        done = _run([str(self.binaries / "initdb"), *options])
+        if done.returncode:
+            raise ClusterError(f"initdb in {self.data}: {done.stderr.strip()}")
+
+    def _configure(self) -> None:
+        lines = [f"{name} = '{value}'\n" for name, value in self._settings.items()]
+        (self.data / "postgresql.conf").write_text("".join(lines))
+
+    def _await_ready(self) -> None:
+        assert self._server is not None
+        for _ in _moments(60):
+            if self._server.poll() is not None:
+                break
+            with contextlib.suppress(FileNotFoundError):
+                lines = (self.data / "postmaster.pid").read_text().splitlines()
+                if len(lines) > 7 and lines[0] == str(self._server.pid) and lines[7].strip() in ("ready", "standby"):
+                    return
+        said = "\n".join(self.log.read_text(errors="replace").splitlines()[-12:])
+        raise ClusterError(f"the server in {self.data} did not start on port {self.port}; it said:\n{said}")
+
+    def _freeze(self) -> list[int]:
+        """Stop the postmaster first, so that no backend is born while the others are found."""
+        if not self._server or not self.running:
+            return []
+        postmaster = self._server.pid
+        _signal([postmaster], signal.SIGSTOP)
+        for _ in _moments(1):
+            if (state := _state(postmaster)) is None or state[0] == "T":
+                break
+        backends = _children(postmaster)
+        _signal(backends, signal.SIGSTOP)
+        return [postmaster, *backends]
+
+    def _forget_shared_memory(self) -> None:
+        """A killed server leaves its System V segment; its number is on line 7 of postmaster.pid."""
+        with contextlib.suppress(FileNotFoundError, IndexError):
+            segment = (self.data / "postmaster.pid").read_text().splitlines()[6].split()[1]
+            subprocess.run(["ipcrm", "-m", segment], capture_output=True, check=False)
+
+
+# --- command line --------------------------------------------------------------------------------------------------------
+
+
+def _run_command(cluster: Cluster, command: list[str]) -> int:
+    """Run `command` beside the cluster and wait for it, whatever signal comes: it drains, then the server stops."""
+    environment = {**os.environ, "INGEST__DATABASE__DSN": cluster.create("market")}
+    child = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", "--", *command], env=environment)
+    signal.signal(signal.SIGINT, lambda number, frame: None)  # the terminal sends it to the child as well
+    signal.signal(signal.SIGTERM, lambda number, frame: child.terminate())
+    return child.wait()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="A private PostgreSQL with TimescaleDB.")
+    what = parser.add_subparsers(dest="what", required=True)
+    what.add_parser("binaries", help="where the server is")
+    what.add_parser("edition", help="community or apache")
+    run = what.add_parser("run", help="run a command beside a server")
+    run.add_argument("--edition", choices=list(EDITIONS), help="default: community where it is installed, else apache")
+    run.add_argument("--keep", action="store_true", help="on the data of the last time, which stays")
+    run.add_argument("command", nargs="+")
+    options = parser.parse_args()
+    try:
+        binaries = find_binaries()
+        edition = "community" if community_available(binaries) else "apache"
+        if options.what == "run":
+            edition = options.edition or edition
+            with Cluster(EDITIONS[edition], home=kept_home(binaries) if options.keep else None) as cluster:
+                status = _run_command(cluster, options.command)
+            print(f"cluster: stopped; the data is in {cluster.home}" if options.keep else "cluster: stopped and removed")
+            return status
+        print(binaries if options.what == "binaries" else edition)
+    except ClusterError as error:
+        print(f"cluster: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

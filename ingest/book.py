@@ -1,0 +1,257 @@
+"""An order book of exact digits, and the grid of event time on which its state is written down.
+
+Level 1 of the house: pure, shared by the exchanges. Decimal keys order the levels ("0.10" and "0.1" are one price); what is
+stored are the digits as the exchange sent them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from ingest.records import BookSnapshot, Quote
+
+Level = Sequence[str]  # (price, size, ...) as digits; what follows is ignored
+
+
+class Side:
+    """One side of a book: levels by price, the best `first`."""
+
+    def __init__(self, *, descending: bool) -> None:
+        self._descending = descending
+        self._prices: list[Decimal] = []  # ascending
+        self._levels: dict[Decimal, tuple[str, str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._prices)
+
+    def set(self, price: str, size: str) -> None:
+        """Replace the level at `price`; a size of zero removes it (removing what is not there is lawful)."""
+        key = Decimal(price)
+        if not size.strip("0."):
+            if self._levels.pop(key, None) is not None:
+                del self._prices[bisect_left(self._prices, key)]
+            return
+        if key not in self._levels:
+            insort(self._prices, key)
+        self._levels[key] = (price, size)
+
+    def best(self, count: int) -> list[tuple[str, str]]:
+        """The best `count` levels, best first, as (price, size) digits."""
+        keys = self._prices[-count:][::-1] if self._descending else self._prices[:count]
+        return [self._levels[key] for key in keys]
+
+    def best_price(self) -> Decimal | None:
+        if not self._prices:
+            return None
+        return self._prices[-1] if self._descending else self._prices[0]
+
+    def within(self, bound: Decimal | None) -> int:
+        """How many levels are at `bound` or better; all of them where there is no bound."""
+        if bound is None:
+            return len(self._prices)
+        index = bisect_left(self._prices, bound)
+        if self._descending:
+            return len(self._prices) - index
+        return index + (index < len(self._prices) and self._prices[index] == bound)
+
+    def truncate(self, depth: int) -> None:
+        """Forget all but the best `depth` levels."""
+        excess = len(self._prices) - depth
+        if excess <= 0:
+            return
+        gone = self._prices[:excess] if self._descending else self._prices[depth:]
+        self._prices = self._prices[excess:] if self._descending else self._prices[:depth]
+        for key in gone:
+            del self._levels[key]
+
+
+class Book:
+    """Both sides of one instrument."""
+
+    def __init__(self) -> None:
+        self.bids = Side(descending=True)
+        self.asks = Side(descending=False)
+
+    def apply(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
+        """Set every level given; sizes are absolute, zero removes."""
+        for price, size, *_ in bids:
+            self.bids.set(price, size)
+        for price, size, *_ in asks:
+            self.asks.set(price, size)
+
+    def crossed(self) -> bool:
+        """Whether the best bid is at or above the best ask: such a book is wrong and is never written."""
+        bid, ask = self.bids.best_price(), self.asks.best_price()
+        return bid is not None and ask is not None and bid >= ask
+
+
+class Grid:
+    """At which ticks of event time a state is written, so that two daemons write the same rows.
+
+    A tick is a multiple of `every`. Its content is the state after the last event strictly before it; it is written when an event
+    at or after it arrives, or `grace` after it by the clock when the exchange fell silent. A state that did not change is written
+    once.
+    """
+
+    def __init__(self, every: int, grace: int = 2_000_000) -> None:
+        self._every = every
+        self._grace = grace
+        self._next: int | None = None  # the tick that the current state waits for
+        self._written = 0  # the last tick written: no tick is written twice
+
+    def due(self, event_time: int) -> int | None:
+        """Before an event is applied: the tick to write of the state so far, if the event is at or past it."""
+        if self._next is None or event_time < self._next:
+            return None
+        return self._take()
+
+    def applied(self, event_time: int) -> None:
+        """After an event was applied (or a snapshot of that time was taken as the state)."""
+        tick = (event_time // self._every + 1) * self._every
+        if tick < self._written:  # written ahead of its time, by a clock that is: each event would else push it further
+            self._next = None
+        else:
+            self._next = tick if tick > self._written else tick + self._every
+
+    def idle(self, now: int) -> int | None:
+        """On a clock tick: the tick to write if nothing came for `grace` after it."""
+        if self._next is None or now < self._next + self._grace:
+            return None
+        return self._take()
+
+    def reset(self) -> None:
+        """The state is no longer true: nothing is due until the next `applied`."""
+        self._next = None
+
+    def _take(self) -> int | None:
+        tick, self._next = self._next, None
+        self._written = tick or 0
+        return tick
+
+
+class Hole(NamedTuple):
+    """A stretch of event time in which a book was not right; `until` None while it lasts."""
+
+    reason: str  # sequence, checksum, crossed
+    since: int
+    until: int | None = None
+
+
+class SampledBook:
+    """One instrument's book, written down at the grid's ticks while it is right, and the hole while it is not.
+
+    `book` is None until a snapshot came, and again from a break to the next snapshot: what is not right is never written. The hole
+    is said twice: open when the book breaks, and with its end once the next snapshot stands.
+    """
+
+    def __init__(self, instrument_id: int, depth: int, every: int) -> None:
+        self.book: Book | None = None
+        self._instrument_id = instrument_id
+        self._depth = depth
+        self._grid = Grid(every)
+        self._sequence: int | None = None
+        self._received_at = 0
+        self._time = 0  # of the last event that left the book right
+        self._hole: Hole | None = None
+
+    def due(self, event_time: int) -> list[BookSnapshot]:
+        """Before an event is applied: the state so far, if the event is at or past its tick."""
+        return self._write(self._grid.due(event_time))
+
+    def idle(self, now: int) -> list[BookSnapshot]:
+        """On a clock tick: the state, if the exchange fell silent."""
+        return self._write(self._grid.idle(now))
+
+    def applied(self, event_time: int, received_at: int, sequence: int | None = None) -> Hole | None:
+        """After an event was applied and found right; a crossed book is broken here."""
+        if self.book is None or self.book.crossed():
+            return self.broken("crossed", event_time)
+        self._time, self._received_at, self._sequence = event_time, received_at, sequence
+        self._grid.applied(event_time)
+        hole, self._hole = self._hole, None
+        return hole and hole._replace(until=max(event_time, hole.since))
+
+    def broken(self, reason: str, event_time: int) -> Hole | None:
+        """Drop the book: nothing is written until the next snapshot. A book that is already dropped opens no second hole."""
+        self.book = None
+        self._grid.reset()
+        if self._hole is not None:
+            return None
+        self._hole = Hole(reason, self._time or event_time)
+        return self._hole
+
+    def _write(self, tick: int | None) -> list[BookSnapshot]:
+        if tick is None or self.book is None:
+            return []
+        bids, asks = self.book.bids.best(self._depth), self.book.asks.best(self._depth)
+        return [
+            BookSnapshot(
+                instrument_id=self._instrument_id,
+                time=tick,
+                writer="",
+                bid_prices=tuple(level[0] for level in bids),
+                bid_sizes=tuple(level[1] for level in bids),
+                ask_prices=tuple(level[0] for level in asks),
+                ask_sizes=tuple(level[1] for level in asks),
+                sequence=self._sequence,
+                received_at=self._received_at,
+            )
+        ]
+
+
+class SampledQuote:
+    """The latest quote of one instrument, written as it stood at each tick of its grid."""
+
+    def __init__(self, every: int) -> None:
+        self._grid = Grid(every)
+        self._latest: Quote | None = None
+
+    def seen(self, quote: Quote) -> Sequence[Quote]:
+        """A quote, with the time at which it came to be; what is due of the one before."""
+        out = self._write(self._grid.due(quote.time))
+        self._latest = quote
+        self._grid.applied(quote.time)
+        return out
+
+    def idle(self, now: int) -> Sequence[Quote]:
+        """On a clock tick: what is due though nothing came."""
+        return self._write(self._grid.idle(now))
+
+    def lost(self) -> None:
+        """One could not be read: what we hold is no longer the latest."""
+        self._grid.reset()
+
+    def _write(self, tick: int | None) -> Sequence[Quote]:
+        return () if tick is None or self._latest is None else (replace(self._latest, time=tick),)
+
+
+class Resync:
+    """When to ask for a fresh snapshot: at once when a book breaks, never within `pause` of the last time (exchanges count such
+    messages), and again every `pause` until one came.
+    """
+
+    def __init__(self, pause: int) -> None:
+        self._pause = pause
+        self._allowed_at = 0
+        self._wanted = False
+
+    def want(self, now: int) -> bool:
+        """The book broke: whether to ask at once."""
+        self._wanted = True
+        return self.due(now)
+
+    def due(self, now: int) -> bool:
+        """On a clock tick: whether to ask now."""
+        if not self._wanted or now < self._allowed_at:
+            return False
+        self._allowed_at = now + self._pause
+        return True
+
+    def came(self) -> None:
+        """A snapshot arrived."""
+        self._wanted = False

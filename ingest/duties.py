@@ -1,0 +1,182 @@
+"""What must be done once for a database, by whichever daemon holds the lease: roll-ups, policies, retention, bars, the audit.
+
+They need `admin_dsn` (a direct connection with the owner's rights). Without it they show as disabled in the status, not skipped in
+silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+
+from msgspec import Struct
+
+from ingest import registry
+from ingest.config import Settings
+from ingest.errors import IngestError
+from ingest.flow import Evidence
+from ingest.metrics import Metrics
+from ingest.store import bars, faults
+from ingest.store.audit import audit
+from ingest.store.coverage import forget
+from ingest.store.edition import detect
+from ingest.store.lease import acquire, release
+from ingest.store.policies import Desired, apply_retention, plan, reconcile
+from ingest.store.polls import forget_native
+from ingest.store.pool import Connection, connect
+from ingest.store.rollup import roll_up
+from ingest.transports.backoff import Backoff
+
+LEASE_SECONDS = 30.0
+ROLLUP_SECONDS = 1.0
+POLICY_SECONDS = 600.0
+AUDIT_SECONDS = 30.0
+AUDIT_BUDGET = 1.0  # seconds of work in one round, about: what is left waits for the next
+AUDIT_BACK = timedelta(hours=2)  # what a round looks at
+AUDIT_ALL_SECONDS = 600.0  # how often it looks all the way back: something may have been healed or filled there
+WORK_SECONDS = 600.0  # a statement on a line that went dead would be waited for without end
+
+log = logging.getLogger(__name__)
+
+
+class Duty(Struct, frozen=True):
+    """`work` is done every `seconds` while the lease of that name is ours."""
+
+    name: str
+    seconds: float
+    work: Callable[[Connection], Awaitable[None]]
+
+
+class Wanted(Struct, frozen=True):
+    """What the settings ask of the duties: policies, and an audit of these sources against what their exchanges say."""
+
+    policies: Desired
+    evidence: dict[str, Evidence]
+
+
+def desired_policies(settings: Settings) -> Wanted:
+    """What the settings ask for. Raises Stop where compression and retention contradict each other."""
+    desired = Desired(retention=settings.retention, compress_after=settings.compress_after)
+    plan(desired)
+    known = registry.exchanges()
+    protocols = {name: section.protocol or name for name, section in settings.exchanges.items()}
+    modules = {name: known[protocol] for name, protocol in protocols.items() if protocol in known}  # not what is only backfilled
+    # a module of another package may be older than this word
+    return Wanted(desired, {name: getattr(module, "EVIDENCE", Evidence()) for name, module in modules.items()})
+
+
+class Duties:
+    """The duties of one daemon, `holder` of their leases."""
+
+    def __init__(
+        self,
+        dsn: str | None,
+        holder: str,
+        wanted: Wanted,
+        metrics: Metrics,
+    ) -> None:
+        self._dsn = dsn
+        self._holder = holder
+        self._wanted = wanted
+        self._metrics = metrics
+        self._duties = (
+            Duty("rollup", ROLLUP_SECONDS, self._roll_up),
+            Duty("policies", POLICY_SECONDS, self._keep_policies),
+            Duty("audit", AUDIT_SECONDS, self._audit),
+        )
+        self._audit_all_at = 0.0
+        self._changed = {duty.name: asyncio.Event() for duty in self._duties}
+        self.state: dict[str, str] = {duty.name: "waiting" if dsn else "disabled: no database.admin_dsn" for duty in self._duties}
+
+    def reload(self, wanted: Wanted) -> None:
+        """Something else is wanted; policies are reconciled at once."""
+        self._wanted = wanted
+        self._changed["policies"].set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        if self._dsn is None:
+            log.warning("duties (%s) are disabled: database.admin_dsn is not set", ", ".join(self.state))
+            return
+        async with asyncio.TaskGroup() as group:
+            for duty in self._duties:
+                group.create_task(self._serve(self._dsn, duty))
+
+    async def _serve(self, dsn: str, duty: Duty) -> None:
+        backoff = Backoff(random.random)
+        while True:
+            try:
+                connection = await connect(dsn, f"ingest {duty.name}")
+                try:
+                    await self._attend(connection, duty, backoff)
+                finally:
+                    await self._leave(connection, duty)
+            except (*faults.FOREIGN, IngestError) as error:
+                self._metrics.errors.labels("duty", type(error).__name__).inc()
+                why = error if isinstance(error, IngestError) else faults.translate(error, "database.admin_dsn")
+                self.state[duty.name] = f"failing: {why}"
+                log.warning("duty %s: %s", duty.name, why)
+            await asyncio.sleep(backoff.next())
+
+    async def _attend(self, connection: Connection, duty: Duty, backoff: Backoff) -> None:
+        due, changed = 0.0, self._changed[duty.name]
+        while True:
+            wanted = time.monotonic() >= due or changed.is_set()
+            changed.clear()
+            async with asyncio.timeout(WORK_SECONDS):
+                if not await acquire(connection, duty.name, self._holder, LEASE_SECONDS):
+                    self.state[duty.name] = "done by another daemon"
+                elif wanted:
+                    await duty.work(connection)
+                    due = time.monotonic() + duty.seconds
+                    self.state[duty.name] = "ok"
+                    backoff.reset()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(duty.seconds, LEASE_SECONDS / 3)):
+                    await changed.wait()
+
+    async def _leave(self, connection: Connection, duty: Duty) -> None:
+        """Give the lease back, so that another daemon need not wait for its end."""
+        try:
+            async with asyncio.timeout(1):
+                await release(connection, duty.name, self._holder)
+                await connection.close()
+        except faults.FOREIGN:
+            connection.terminate()
+
+    async def _roll_up(self, connection: Connection) -> None:
+        await roll_up(connection)
+
+    async def _keep_policies(self, connection: Connection) -> None:
+        for change in await reconcile(connection, self._wanted.policies):
+            log.info("policy: %s", change)
+        if (await detect(connection)).edition == "apache":
+            for chunk in await apply_retention(connection, self._wanted.policies):
+                log.info("retention: dropped %s", chunk)
+        await forget(connection, self._wanted.policies.retention)
+        await forget_native(connection, self._wanted.policies.retention)
+        await bars.point(connection)
+
+    async def _audit(self, connection: Connection) -> None:
+        wanted, whole = self._wanted, time.monotonic() >= self._audit_all_at
+        back = timedelta.max if whole else AUDIT_BACK
+        done = await audit(connection, wanted.evidence, wanted.policies.retention, seconds=AUDIT_BUDGET, back=back)
+        if whole and not done.more:
+            self._audit_all_at = time.monotonic() + AUDIT_ALL_SECONDS
+        for noted in done.noted:
+            found = noted.finding
+            counter = self._metrics.audit_settled if noted.settled else self._metrics.audit_findings
+            counter.labels(found.stream.source, found.channel, found.reason).inc()
+            log.warning(
+                "%s: audit of instrument %d at %s: %s%s",
+                found.stream.source,
+                found.stream.instrument_id,
+                found.since.isoformat(),
+                found.said,
+                ", after healing as well: it stays so" if noted.settled else "",
+            )

@@ -1,0 +1,1 @@
+"""One pure file per exchange protocol; README.md says how to add one."""

@@ -1,0 +1,195 @@
+"""Binance's public archive: one zip with one CSV file for each month and each day, of spot trades and candles.
+
+https://github.com/binance/binance-public-data
+
+Times are milliseconds until 2024 and microseconds from 2025 on, and some files begin with a header. A file can be replaced later,
+so its `.CHECKSUM` is asked for anew with it. A month of trades is gigabytes: it is read as a stream, never whole.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Generator, Iterator, Sequence
+from hashlib import sha256
+from io import BytesIO
+from typing import BinaryIO
+from zipfile import BadZipFile, ZipFile
+
+from ingest.errors import Reject
+from ingest.exchanges._binance_rest import to_candle, to_trade
+from ingest.flow import Ask, Columns, History, Options, Page, Request, Response, answer_to
+from ingest.records import Candle, Instrument, Trade
+
+Rows = Columns | Sequence[Trade | Candle]  # columns where every line is spelt as it always is
+
+URL = "https://data.binance.vision"
+HEADERS = ("id", "agg_trade_id", "open_time")  # the first cell of a header; older files have none
+BLOCK = 3 << 17  # bytes of CSV in one page, about 5,400 trades or 3,300 candles: ten milliseconds, then others have their turn
+HASHED = 1 << 22  # bytes of zip that are hashed in one go, some milliseconds
+
+_TRADE_COLUMNS = {"trade": (0, 1, 2, 4, 5), "aggTrade": (0, 1, 2, 5, 6)}  # id, price, size, time, whether the buyer was the maker
+_CANDLE_FIELDS = (
+    *("open", "high", "low", "close", "volume"),
+    *("quote_volume", "trades_count", "taker_buy_volume", "taker_buy_quote_volume"),
+)
+_SIDES = {"True": "sell", "true": "sell", "False": "buy", "false": "buy"}
+
+
+def _lines(*cells: str) -> re.Pattern[str]:
+    """Whole lines of these cells. Possessive, because else a wrong line in the middle would be looked at from every side."""
+    return re.compile(rf"(?:{','.join(cells)}\n)++")
+
+
+# what `to_trade` and `to_candle` check of each value, of all at once; a line that is right but spelt otherwise is left to them
+_WHOLE, _NUMBER, _TIME = r"(?:0|[1-9][0-9]{0,17})", r"[0-9]++(?:\.[0-9]*+)?+", r"[0-9]{13}(?:[0-9]{3})?+"
+_BOOLEAN, _ANY = r"(?:[Tt]rue|[Ff]alse)", r"[^,\n]*+"
+_TRADE_LINES = {
+    "trade": _lines(_WHOLE, _NUMBER, _NUMBER, _ANY, _TIME, _BOOLEAN, _ANY),
+    "aggTrade": _lines(_WHOLE, _NUMBER, _NUMBER, _ANY, _ANY, _TIME, _BOOLEAN, _ANY),
+}
+_CANDLE_LINES = _lines(_TIME, *[_NUMBER] * 5, _TIME, _NUMBER, _WHOLE, _NUMBER, _NUMBER, _ANY)
+
+
+def file_history(ask: Ask, options: Options, period: str, at: int) -> History:
+    """What one file has of what was asked. `period` is `2024-11` or `2024-11-30`, `at` where it begins.
+
+    An empty page now and then, while the file is hashed, lets others run. Raises Reject, with code 404 where there is no such file.
+    """
+    url = _address(ask, options, period)
+    said = found = ""
+    for _ in range(2):  # a file may be replaced between the two answers
+        said = (yield from answer_to(Request(f"{url}.CHECKSUM"))).body[:64].decode("ascii", "replace").lower()
+        response = yield from answer_to(Request(url, to_file=True))
+        with response.file or BytesIO(response.body) as file:
+            found = yield from _hashed(file, at)
+            if found == said:
+                yield from _told(ask, options, file, response)
+                return
+    raise Reject(f"binance: {url}: its SHA-256 is {found}, its CHECKSUM says {said!r}; asked twice", reason="checksum")
+
+
+def _address(ask: Ask, options: Options, period: str) -> str:
+    symbol, kind = ask.instrument.symbol, f"{options.trade_kind}s"
+    folder, name = (f"klines/{symbol}/1m", "1m") if ask.channel == "candles" else (f"{kind}/{symbol}", kind)
+    span = "monthly" if period.count("-") == 1 else "daily"
+    return f"{options.archive_url or URL}/data/spot/{span}/{folder}/{symbol}-{name}-{period}.zip"
+
+
+def _told(ask: Ask, options: Options, file: BinaryIO, response: Response) -> Iterator[Page]:
+    instrument, received_at = ask.instrument, response.received_at
+    for text in _texts(file):
+        records: Rows
+        if ask.channel == "candles":
+            records = candles_from_archive(text, instrument, received_at)
+        else:
+            records = trades_from_archive(text, instrument, options.trade_kind, received_at)
+        if isinstance(records, Columns) and ask.since <= records.times[0] and records.times[-1] < ask.until:
+            yield Page(records, records.times[-1])
+        elif records:
+            told = list(records)
+            yield ask.page(told, response, told[-1].time)
+
+
+# --- the file ----------------------------------------------------------------------------------------------------------
+
+
+def _hashed(file: BinaryIO, at: int) -> Generator[Page, object, str]:
+    digest = sha256()
+    while block := file.read(HASHED):
+        digest.update(block)
+        yield Page((), at)
+    file.seek(0)
+    return digest.hexdigest()
+
+
+def _texts(file: BinaryIO) -> Iterator[str]:
+    """The CSV in pieces of whole lines. Raises Reject where the file is no zip."""
+    rest = b""
+    try:
+        with ZipFile(file) as archive, archive.open(archive.infolist()[0]) as member:
+            while block := member.read(BLOCK):
+                head, newline, tail = block.rpartition(b"\n")
+                if newline:
+                    yield _text(rest + head + newline)
+                    rest = b""
+                rest += tail
+    except (BadZipFile, zlib.error, EOFError, IndexError) as error:
+        raise Reject(f"binance: an archive file is no zip of one CSV file: {error}", reason="shape") from error
+    if rest:
+        yield _text(rest + b"\n")
+
+
+def _text(lines: bytes) -> str:
+    return lines.decode("ascii", "replace").replace("\r", "")
+
+
+# --- its lines ---------------------------------------------------------------------------------------------------------
+
+
+def trades_from_archive(text: str, instrument: Instrument, trade_kind: str, received_at: int) -> Rows:
+    """Whole lines of a `trades` or `aggTrades` file. Raises Reject, naming the line."""
+    text = _without_header(text)
+    if _TRADE_LINES[trade_kind].fullmatch(text) is None:
+        lines = (trade_from_archive(line, instrument, trade_kind, received_at) for line in text.splitlines())
+        return [trade for trade in lines if trade is not None]
+    ids, prices, sizes, times, makers = _columns(text, _TRADE_COLUMNS[trade_kind])
+    return Columns(
+        Trade,
+        _micros(times),
+        {
+            "instrument_id": instrument.id,
+            "trade_id": ids,
+            "price": prices,
+            "size": sizes,
+            "side": [_SIDES[maker] for maker in makers],
+            "received_at": received_at,
+        },
+    )
+
+
+def trade_from_archive(line: str, instrument: Instrument, trade_kind: str, received_at: int) -> Trade | None:
+    """One line of a `trades` or `aggTrades` file; None for a header. Raises Reject."""
+    cells = _cells(line, max(_TRADE_COLUMNS[trade_kind]) + 1)
+    return None if cells is None else to_trade([cells[i] for i in _TRADE_COLUMNS[trade_kind]], instrument, received_at)
+
+
+def candles_from_archive(text: str, instrument: Instrument, received_at: int) -> Rows:
+    """Whole lines of a `klines` file of one minute. Raises Reject, naming the line."""
+    text = _without_header(text)
+    if _CANDLE_LINES.fullmatch(text) is None:
+        lines = (candle_from_archive(line, instrument, received_at) for line in text.splitlines())
+        return [candle for candle in lines if candle is not None]
+    times, *columns = _columns(text, (0, 1, 2, 3, 4, 5, 7, 8, 9, 10))
+    values: dict[str, list[str] | str | int | None] = dict(zip(_CANDLE_FIELDS, columns, strict=True))
+    values |= {"instrument_id": instrument.id, "interval": "1m", "parts": 1, "origin": "archive", "received_at": received_at}
+    return Columns(Candle, _micros(times), values | {"first_trade_id": None, "last_trade_id": None})
+
+
+def candle_from_archive(line: str, instrument: Instrument, received_at: int, *, interval: str = "1m") -> Candle | None:
+    """One line of a `klines` file; None for a header. Raises Reject."""
+    cells = _cells(line, 11)
+    return None if cells is None else to_candle(cells, instrument, received_at, interval, "archive")
+
+
+def _cells(line: str, count: int) -> list[str] | None:
+    cells = line.strip().split(",")
+    if len(cells) < count:
+        raise Reject(f"binance: a line of at least {count} cells was expected: {line[:200]!r}", reason="shape")
+    return None if cells[0] in HEADERS else cells
+
+
+def _without_header(text: str) -> str:
+    return text.partition("\n")[2] if text.startswith(HEADERS) else text
+
+
+def _columns(text: str, wanted: Sequence[int]) -> list[list[str]]:
+    """The wanted columns of lines that are all of one width."""
+    width = text.count(",", 0, text.index("\n")) + 1
+    cells = text.replace("\n", ",").split(",")
+    return [cells[i:-1:width] for i in wanted]
+
+
+def _micros(times: Sequence[str]) -> list[int]:
+    """Cut to the millisecond, whichever unit the file has."""
+    return [int(time[:13]) * 1000 for time in times]

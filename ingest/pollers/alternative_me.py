@@ -1,0 +1,66 @@
+"""alternative.me: the Fear & Greed index, one score a day, of the whole market though it is named after Bitcoin.
+
+https://alternative.me/crypto/fear-and-greed-index/#api. The first answer is the whole past, from 2018-02-01; later ones are the
+last days, because a day's score is said at 00:00 UTC and may be corrected. Three days of 2018 are missing at the source.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from ingest.flow import Number, Plan, Poll, PollOptions, Request, answer_to, decoded
+from ingest.records import SECOND, SentimentScore
+
+NAME = "alternative_me"
+TABLES = ("sentiment_scores",)
+PLANS = {
+    "keyless": Plan(
+        base_url="https://api.alternative.me",
+        per_minute=60,
+        every=3600,
+        requests=1,
+        terms="https://alternative.me/crypto/fear-and-greed-index/#api: commercial use is allowed with attribution beside the data",
+    )
+}
+ASSETS: dict[str, str] = {}
+ALL, RECENT = 0, 10  # days to ask for
+
+
+class _Day(Struct):
+    value: Number
+    value_classification: str
+    timestamp: Number
+
+
+class _Answer(Struct):
+    data: list[_Day]
+
+
+_Decoder = Decoder(_Answer)
+
+
+def poll(options: PollOptions, cursor: str) -> Poll:
+    """The days; the cursor is the newest of them that was said, in seconds."""
+    limit = RECENT if cursor else ALL
+    answer = yield from answer_to(Request(f"{options.base_url}/fng/?limit={limit}&format=json"))
+    days = decoded(answer, _Decoder).data
+    yield [_score(day, answer.received_at) for day in days]
+    return max((day.timestamp for day in days), key=int, default=cursor)
+
+
+def _score(day: _Day, received_at: int) -> SentimentScore:
+    return SentimentScore(
+        symbol="BTC",
+        platform=NAME,
+        interval="1d",
+        time=int(day.timestamp) * SECOND,
+        social_score=day.value,
+        label=day.value_classification,
+        mentions=None,
+        positive=None,
+        neutral=None,
+        negative=None,
+        influencer_mentions=None,
+        received_at=received_at,
+    )

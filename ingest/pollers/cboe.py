@@ -1,0 +1,58 @@
+"""Cboe: every trading day of the VIX since 1990, as one CSV file. https://www.cboe.com/tradable_products/vix/vix_historical_data/
+
+A date is a trading day in New York, written MM/DD/YYYY (mirrors of the file have ISO dates); holidays are absent, and no alarm.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from ingest.errors import Reject
+from ingest.flow import Plan, Poll, PollOptions, Request, Response, answer_to, is_number
+from ingest.records import SECOND, StockIndex
+
+NAME = "cboe"
+TABLES = ("stock_indices",)
+PLANS = {
+    "keyless": Plan(
+        base_url="https://cdn.cboe.com",
+        per_minute=6,
+        every=3600,
+        requests=1,
+        terms="https://www.cboe.com/us_disclaimers/: published for information",
+    )
+}
+ASSETS: dict[str, str] = {}
+AGAIN = 10 * 86_400 * SECOND  # how far behind the cursor days are said again: a close may be corrected
+_HEAD = ["DATE", "OPEN", "HIGH", "LOW", "CLOSE"]
+
+
+def poll(options: PollOptions, cursor: str) -> Poll:
+    """All days at first, then the last ones. The cursor is the newest day, in microseconds."""
+    answer = yield from answer_to(Request(f"{options.base_url}/api/global/us_indices/daily_prices/VIX_History.csv"))
+    days = list(_days(answer))
+    since = int(cursor) - AGAIN if cursor else 0
+    yield [day for day in days if day.time >= since]
+    return str(days[-1].time) if days else cursor
+
+
+def _days(answer: Response) -> Iterator[StockIndex]:
+    head, *rows = csv.reader(answer.body.decode("ascii", "replace").splitlines()) if answer.body else [[]]
+    if head != _HEAD:
+        raise Reject(f"the first line is {','.join(head)[:80]!r}; right would be {','.join(_HEAD)!r}", reason="shape")
+    for row in rows:
+        if len(row) != len(_HEAD) or not all(map(is_number, row[1:])):
+            raise Reject(f"a day is {','.join(row)!r}; right would be a date and four numbers", reason="value")
+        date, opened, high, low, close = row
+        yield StockIndex("VIX", NAME, _time(date), opened, high, low, close, volume=None, received_at=answer.received_at)
+
+
+def _time(date: str) -> int:
+    """Midnight UTC of the date, in microseconds."""
+    try:
+        day = datetime.strptime(date, "%m/%d/%Y" if "/" in date else "%Y-%m-%d")
+    except ValueError as error:
+        raise Reject(f"a day is {date!r}; right would be '07/23/2026'", reason="value") from error
+    return int(day.replace(tzinfo=UTC).timestamp()) * SECOND

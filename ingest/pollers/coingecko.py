@@ -1,0 +1,146 @@
+"""CoinGecko: what coins cost across all venues, in USD and AUD.
+
+https://docs.coingecko.com/reference/coins-markets https://docs.coingecko.com/reference/simple-price
+Symbols are not unique there: coins are asked for by id. Both answers make one row: /coins/markets has high, low and the changes,
+but one currency; /simple/price has the other. An unknown id is missing without a word, and so is one that a space precedes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from urllib.parse import urlencode
+
+from msgspec import Struct, field
+from msgspec.json import Decoder
+
+from ingest.flow import Plan, Poll, PollOptions, Request, answer_to, decoded
+from ingest.records import MINUTE, SECOND, Asset, Price
+
+NAME = "coingecko"
+TABLES = ("prices",)
+PAGE = 250  # coins that one /coins/markets gives
+_TERMS = "https://www.coingecko.com/en/api_terms: attribution is required"
+PLANS = {
+    "keyless": Plan(
+        base_url="https://api.coingecko.com/api/v3",
+        per_minute=5,
+        per_month=10_000,
+        every=60,
+        requests=2,
+        terms=_TERMS,
+    ),
+    "demo": Plan(
+        base_url="https://api.coingecko.com/api/v3",
+        key="x-cg-demo-api-key",
+        per_minute=30,
+        per_month=10_000,
+        every=60,
+        requests=2,
+        terms=_TERMS,
+    ),
+    "pro": Plan(
+        base_url="https://pro-api.coingecko.com/api/v3",
+        key="x-cg-pro-api-key",
+        per_minute=250,
+        per_month=100_000,
+        every=30,
+        requests=2,
+        terms=_TERMS,
+    ),
+}
+ASSETS = {
+    "AAVE": "aave",
+    "ADA": "cardano",
+    "AVAX": "avalanche-2",
+    "BCH": "bitcoin-cash",
+    "BNB": "binancecoin",
+    "BTC": "bitcoin",
+    "DOGE": "dogecoin",
+    "DOT": "polkadot",
+    "ETC": "ethereum-classic",
+    "ETH": "ethereum",
+    "LINK": "chainlink",
+    "LTC": "litecoin",
+    "SHIB": "shiba-inu",
+    "SOL": "solana",
+    "TRX": "tron",
+    "UNI": "uniswap",
+    "USDC": "usd-coin",
+    "USDT": "tether",
+    "XLM": "stellar",
+    "XRP": "ripple",
+}
+
+
+class _Market(Struct):
+    id: str
+    current_price: Decimal | None
+    market_cap: Decimal | None
+    total_volume: Decimal | None
+    high_24h: Decimal | None
+    low_24h: Decimal | None
+    last_updated: datetime | None
+    change_1h: Decimal | None = field(name="price_change_percentage_1h_in_currency", default=None)
+    change_24h: Decimal | None = field(name="price_change_percentage_24h", default=None)
+    change_7d: Decimal | None = field(name="price_change_percentage_7d_in_currency", default=None)
+
+
+_Markets = Decoder(list[_Market])
+_Simple = Decoder(dict[str, dict[str, Decimal | None]])
+
+
+def poll(options: PollOptions, _cursor: str) -> Poll:
+    """One row for each coin, as of now: there is nothing to remember."""
+    for start in range(0, len(options.assets), PAGE):
+        yield from _page(options, options.assets[start : start + PAGE])
+    return ""
+
+
+def _page(options: PollOptions, assets: tuple[Asset, ...]) -> Poll:
+    by_id = {asset.coingecko_id: asset for asset in assets}
+    ids = ",".join(by_id)
+    query = {"vs_currency": "usd", "ids": ids, "price_change_percentage": "1h,24h,7d", "per_page": str(PAGE), "page": "1"}
+    answer = yield from answer_to(_request(options, "/coins/markets", query))
+    markets = decoded(answer, _Markets)
+    aud = {"vs_currencies": "aud", "ids": ids, "include_market_cap": "true", "include_24hr_vol": "true"}
+    simple = decoded((yield from answer_to(_request(options, "/simple/price", aud))), _Simple)
+    yield list(_prices(markets, simple, by_id, answer.received_at))
+    return ""
+
+
+def _request(options: PollOptions, path: str, query: dict[str, str]) -> Request:
+    return Request(f"{options.base_url}{path}?{urlencode(query, safe=',')}", headers=options.headers)
+
+
+def _prices(
+    markets: list[_Market], simple: dict[str, dict[str, Decimal | None]], by_id: dict[str, Asset], received_at: int
+) -> Iterator[Price]:
+    for market in markets:
+        asset = by_id.get(market.id)
+        if asset is None or not market.current_price or market.last_updated is None:  # a coin that is not traded any more
+            continue
+        time = int(market.last_updated.timestamp()) * SECOND
+        aud = simple.get(market.id, {})
+        yield Price(
+            asset_id=asset.id,
+            source=NAME,
+            time=time - time % MINUTE,
+            price_usd=f"{market.current_price:f}",
+            price_aud=_digits(aud.get("aud")),
+            market_cap_usd=_digits(market.market_cap),
+            market_cap_aud=_digits(aud.get("aud_market_cap")),
+            volume_24h_usd=_digits(market.total_volume),
+            volume_24h_aud=_digits(aud.get("aud_24h_vol")),
+            change_1h=_digits(market.change_1h),
+            change_24h=_digits(market.change_24h),
+            change_7d=_digits(market.change_7d),
+            high_24h=_digits(market.high_24h),
+            low_24h=_digits(market.low_24h),
+            received_at=received_at,
+        )
+
+
+def _digits(value: Decimal | None) -> str | None:
+    return None if value is None else f"{value:f}"

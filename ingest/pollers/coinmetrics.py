@@ -1,0 +1,88 @@
+"""Coin Metrics' community data: daily figures of many chains.
+
+https://docs.coinmetrics.io/api-reference/timeseries/timeseries-rest/asset-metrics
+Its licence, CC BY-NC 4.0, forbids commercial use, so it is off by default. A metric that an asset has not is absent or null, not
+zero; a day arrives on the next one and may be revised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from urllib.parse import urlencode
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from ingest.errors import Reject
+from ingest.flow import Plan, Poll, PollOptions, Request, answer_to, decoded, is_number
+from ingest.records import SECOND, OnchainMetric
+
+NAME = "coinmetrics"
+TABLES = ("onchain_metrics",)
+METRICS = {
+    "AdrActCnt": ("active_addresses", 1),
+    "TxCnt": ("tx_count", 1),
+    "HashRate": ("hash_rate", 10**12),  # TH/s there, H/s with us
+    "CapMrktCurUSD": ("market_cap_usd", 1),
+}
+PLANS = {
+    "keyless": Plan(
+        base_url="https://community-api.coinmetrics.io",
+        per_minute=60,
+        every=6 * 3600,
+        requests=1,
+        terms="https://coinmetrics.io/community-network-data/: CC BY-NC 4.0, not for commercial use",
+        default_on=False,
+    )
+}
+ASSETS = {symbol: symbol.lower() for symbol in ("ADA", "BCH", "BTC", "DOGE", "ETH", "LTC", "XRP")}
+DAYS, RECENT = 365, 5  # of each asset
+
+
+class _Answer(Struct):
+    data: list[dict[str, str | None]]
+    next_page_token: str = ""
+
+
+_Decoder = Decoder(_Answer)
+
+
+def poll(options: PollOptions, cursor: str) -> Poll:
+    """A year of days at first, then the last ones. The cursor says that the year was told."""
+    symbols = {asset.symbol.lower(): asset.symbol for asset in options.assets}
+    query = {
+        "assets": ",".join(symbols),
+        "metrics": ",".join(METRICS),
+        "frequency": "1d",
+        "paging_from": "end",
+        "limit_per_asset": str(RECENT if cursor else DAYS),
+        "page_size": "10000",
+        "ignore_unsupported_errors": "true",
+    }
+    while True:
+        url = f"{options.base_url}/v4/timeseries/asset-metrics?{urlencode(query, safe=',')}"
+        answer = yield from answer_to(Request(url))
+        page = decoded(answer, _Decoder)
+        yield [record for row in page.data for record in _metrics(row, symbols, answer.received_at)]
+        if not page.next_page_token:
+            return "told"
+        query["next_page_token"] = page.next_page_token
+
+
+def _metrics(row: dict[str, str | None], symbols: dict[str, str], received_at: int) -> Iterator[OnchainMetric]:
+    asset, time = symbols.get(row.get("asset") or ""), row.get("time") or ""
+    if asset is None:
+        return
+    try:
+        micros = int(datetime.fromisoformat(time[:19] + "+00:00").timestamp()) * SECOND
+    except ValueError as error:
+        raise Reject(f"time {time!r} is no time; right would be '2026-01-01T00:00:00.000000000Z'", reason="value") from error
+    for name, (metric, factor) in METRICS.items():
+        value = row.get(name)
+        if value is None:
+            continue
+        if not is_number(value):
+            raise Reject(f"{name} of {asset} is {value!r}; right would be a number", reason="value")
+        yield OnchainMetric(asset, metric, NAME, micros, f"{Decimal(value) * factor:f}", received_at)

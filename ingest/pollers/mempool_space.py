@@ -1,0 +1,79 @@
+"""mempool.space: Bitcoin's hash rate, difficulty and mempool. https://mempool.space/docs/api/rest#get-hashrate
+
+Hash rates are H/s here, TH/s elsewhere. A day's average is said while the day lasts, and is revised until it is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from ingest.flow import Plan, Poll, PollOptions, Request, answer_to, decoded
+from ingest.records import MINUTE, SECOND, OnchainMetric
+
+NAME = "mempool_space"
+TABLES = ("onchain_metrics",)
+PLANS = {
+    "keyless": Plan(
+        base_url="https://mempool.space",
+        per_minute=10,
+        every=300,
+        requests=2,
+        terms="https://mempool.space/terms-of-service: no limit is published; who needs more runs a server of his own",
+    )
+}
+ASSETS: dict[str, str] = {}
+
+
+class _HashRate(Struct, rename={"average": "avgHashrate"}):
+    timestamp: int  # seconds
+    average: Decimal
+
+
+class _Difficulty(Struct):
+    time: int  # seconds
+    difficulty: Decimal
+
+
+class _Mining(Struct):
+    hashrates: list[_HashRate]
+    difficulty: list[_Difficulty]
+
+
+class _Mempool(Struct):
+    count: int
+    vsize: Decimal
+
+
+_MiningDecoder = Decoder(_Mining)
+_MempoolDecoder = Decoder(_Mempool)
+
+
+def poll(options: PollOptions, cursor: str) -> Poll:
+    """A year of days at first, then the last three; and the mempool as it is now. The cursor says that the year was told."""
+    past = "3d" if cursor else "1y"
+    answer = yield from answer_to(Request(f"{options.base_url}/api/v1/mining/hashrate/{past}"))
+    yield list(_mining(decoded(answer, _MiningDecoder), answer.received_at))
+    answer = yield from answer_to(Request(f"{options.base_url}/api/mempool"))
+    yield list(_waiting(decoded(answer, _MempoolDecoder), answer.received_at))
+    return past
+
+
+def _mining(mining: _Mining, received_at: int) -> Iterator[OnchainMetric]:
+    for day in mining.hashrates:
+        yield _metric("hash_rate", day.timestamp * SECOND, f"{day.average:f}", received_at)
+    for epoch in mining.difficulty:
+        yield _metric("difficulty", epoch.time * SECOND, f"{epoch.difficulty:f}", received_at)
+
+
+def _waiting(mempool: _Mempool, now: int) -> Iterator[OnchainMetric]:
+    minute = now - now % MINUTE
+    yield _metric("mempool_tx_count", minute, str(mempool.count), now)
+    yield _metric("mempool_vsize", minute, f"{mempool.vsize:f}", now)
+
+
+def _metric(metric: str, time: int, value: str, received_at: int) -> OnchainMetric:
+    return OnchainMetric("BTC", metric, NAME, time, value, received_at)

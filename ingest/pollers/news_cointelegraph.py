@@ -1,0 +1,27 @@
+"""Cointelegraph's RSS feed. https://cointelegraph.com/rss
+
+It has the last articles only: what was published while nobody asked for long is not to be had again.
+"""
+
+from __future__ import annotations
+
+from ingest.flow import Plan, Poll, PollOptions
+from ingest.pollers import _news_rss
+
+NAME = "news_cointelegraph"
+TABLES = _news_rss.TABLES
+PLANS = {
+    "keyless": Plan(
+        base_url="https://cointelegraph.com",
+        per_minute=6,
+        every=300,
+        requests=1,
+        terms="https://cointelegraph.com: title, summary and link of a public feed; the text is the publisher's",
+    )
+}
+ASSETS: dict[str, str] = {}
+
+
+def poll(options: PollOptions, _cursor: str) -> Poll:
+    """The articles that the feed has now."""
+    return _news_rss.turn("cointelegraph", options, "/rss")

@@ -1,0 +1,27 @@
+"""Decrypt's RSS feed. https://decrypt.co/feed
+
+It has the last articles only: what was published while nobody asked for long is not to be had again.
+"""
+
+from __future__ import annotations
+
+from ingest.flow import Plan, Poll, PollOptions
+from ingest.pollers import _news_rss
+
+NAME = "news_decrypt"
+TABLES = _news_rss.TABLES
+PLANS = {
+    "keyless": Plan(
+        base_url="https://decrypt.co",
+        per_minute=6,
+        every=300,
+        requests=1,
+        terms="https://decrypt.co: title, summary and link of a public feed; the text is the publisher's",
+    )
+}
+ASSETS: dict[str, str] = {}
+
+
+def poll(options: PollOptions, _cursor: str) -> Poll:
+    """The articles that the feed has now."""
+    return _news_rss.turn("decrypt", options, "/feed")

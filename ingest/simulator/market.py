@@ -1,0 +1,277 @@
+"""One simulated market: trades, the book, one-minute bars. Pure: the time is passed in, in milliseconds as on the wire.
+
+What a trade says is a function of its id, so that a million of them are remembered as their times alone and can be told again,
+exactly. Prices and sizes are integers in units of 1e-8: no float ever touches them.
+"""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections import deque
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import islice
+
+from msgspec import Struct
+
+UNIT = 10**8
+MINUTE_MS = 60_000
+DEPTH = 40  # levels on each side that change at random
+CELL = 2048  # trades between two turning points of the price
+REMEMBERED = 100_000  # changes of a book, after which the oldest are forgotten
+
+_MASK = (1 << 64) - 1
+
+
+class Spec(Struct, frozen=True):
+    """One instrument: its names, and start price, price step, size step and usual size in units of 1e-8."""
+
+    base: str
+    quote: str
+    price: int
+    price_step: int
+    size_step: int
+    size: int
+
+    @property
+    def symbol(self) -> str:
+        return self.base + self.quote
+
+
+SPECS = (
+    Spec("BTC", "USDT", 64_000 * UNIT, UNIT // 100, 1_000, UNIT // 20),
+    Spec("ETH", "USDT", 3_100 * UNIT, UNIT // 100, 10_000, UNIT),
+    Spec("SOL", "USDT", 150 * UNIT, UNIT // 100, UNIT // 1_000, 10 * UNIT),
+    Spec("XRP", "USDT", UNIT // 2, UNIT // 10_000, UNIT // 10, 500 * UNIT),
+)
+
+
+class Deal(Struct, frozen=True, gc=False):
+    """One trade. `maker`: the buyer was the maker, so the taker sold."""
+
+    id: int
+    time: int
+    price: int
+    size: int
+    maker: bool
+
+
+class Bar(Struct, gc=False):
+    """One minute of trades; without any, `first` and `last` are -1 and the prices those of the bar before."""
+
+    time: int
+    open: int
+    high: int
+    low: int
+    close: int
+    first: int = -1
+    last: int = -1
+    volume: int = 0
+    quote_volume: int = 0
+    taker_volume: int = 0
+    taker_quote_volume: int = 0
+
+    @property
+    def count(self) -> int:
+        return self.last - self.first + 1 if self.first >= 0 else 0
+
+    def add(self, deal: Deal) -> None:
+        if self.first < 0:
+            self.first = deal.id
+            self.open = self.high = self.low = deal.price
+        self.last = deal.id
+        self.high = max(self.high, deal.price)
+        self.low = min(self.low, deal.price)
+        self.close = deal.price
+        self.volume += deal.size
+        worth = deal.price * deal.size // UNIT
+        self.quote_volume += worth
+        if not deal.maker:
+            self.taker_volume += deal.size
+            self.taker_quote_volume += worth
+
+
+class Diff(Struct, frozen=True):
+    """The levels that changed with the updates first..last: price to size, 0 for gone."""
+
+    first: int
+    last: int
+    bids: dict[int, int]
+    asks: dict[int, int]
+
+
+Sides = tuple[dict[int, int], dict[int, int]]  # bids, asks: price to size
+
+
+class Market:
+    """The state of one instrument. Everything is determined by `spec`, `seed` and the times that are passed in."""
+
+    def __init__(self, spec: Spec, seed: int, now: int, first_id: int = 1_000_001) -> None:
+        self.spec = spec
+        self.first_id = first_id
+        self.last_update = 5_000_000
+        self.bars: list[Bar] = []  # closed
+        self._seed = _mixed(seed, sum(spec.symbol.encode()))
+        self._random = random.Random(self._seed)
+        self._times = array("q")
+        self._book: Sides = ({}, {})
+        self._base: Sides = ({}, {})  # the book before the oldest change that is remembered
+        self._changes: deque[tuple[int, int, int]] = deque()  # (side, price, size), one for each update id
+        self._told = self.last_update  # the last update of the last diff
+        price = self.deal(first_id, now).price
+        self.bar = Bar(now - now % MINUTE_MS, price, price, price, price)
+        self.move_book()
+
+    # --- trades -----------------------------------------------------------------------------------------------------
+
+    @property
+    def next_id(self) -> int:
+        return self.first_id + len(self._times)
+
+    def trade(self, now: int) -> Deal:
+        """The next trade happens, at `now`."""
+        deal = self.deal(self.next_id, now)
+        self._times.append(now)
+        self.bar.add(deal)
+        return deal
+
+    def deals(self, first: int | None = None, last: int | None = None) -> Iterator[Deal]:
+        """The trades first..last (inclusive) that happened, told again."""
+        start = self.first_id if first is None else max(first, self.first_id)
+        stop = self.next_id if last is None else min(last + 1, self.next_id)
+        return (self.deal(id, self._times[id - self.first_id]) for id in range(start, stop))
+
+    def deal(self, id: int, time: int) -> Deal:
+        chance = _mixed(self._seed, id)
+        maker = bool(chance & 1)
+        steps = 1 + (chance >> 8) % (2 * self.spec.size // self.spec.size_step)
+        price = self._middle(id) + (-1 if maker else 1) * self.spec.price_step
+        return Deal(id, time, price, steps * self.spec.size_step, maker)
+
+    def _middle(self, id: int) -> int:
+        """Between two random turning points, each within a thousandth of the start price."""
+        cell, past = divmod(id, CELL)
+        ago, ahead = _turning_point(self.spec, self._seed, cell), _turning_point(self.spec, self._seed, cell + 1)
+        return (ago * (CELL - past) + ahead * past) // CELL * self.spec.price_step
+
+    # --- bars -------------------------------------------------------------------------------------------------------
+
+    def close_bars(self, now: int) -> list[Bar]:
+        """The bars that ended by `now`, empty minutes included."""
+        closed = []
+        while now >= self.bar.time + MINUTE_MS:
+            closed.append(self.bar)
+            price = self.bar.close
+            self.bar = Bar(self.bar.time + MINUTE_MS, price, price, price, price)
+        self.bars += closed
+        return closed
+
+    # --- the book ---------------------------------------------------------------------------------------------------
+
+    def move_book(self) -> None:
+        """The book follows the price: what the price passed goes, the best levels are there, a few others change."""
+        step, middle = self.spec.price_step, self._middle(self.next_id)
+        bids, asks = self._book
+        far = 4 * DEPTH * step
+        for price in [price for price in bids if price >= middle or price < middle - far]:
+            self._set(0, price, 0)
+        for price in [price for price in asks if price <= middle or price > middle + far]:
+            self._set(1, price, 0)
+        for side, sign in ((0, -1), (1, 1)):
+            self._set(side, middle + sign * step, self._some_size())
+            for _ in range(3 if len(self._book[side]) > DEPTH // 2 else DEPTH):
+                price = middle + sign * step * self._random.randint(2, DEPTH)
+                self._set(side, price, 0 if self._random.random() < 0.3 else self._some_size())
+
+    def diff(self) -> Diff | None:
+        """What changed since the last diff: absolute sizes; None when nothing did."""
+        if self.last_update == self._told:
+            return None
+        first, self._told = self._told + 1, self.last_update
+        sides: Sides = ({}, {})
+        for side, price, size in self._recent(self.last_update - first + 1):
+            sides[side][price] = size
+        return Diff(first, self.last_update, *sides)
+
+    def book(self, update: int | None = None) -> Sides:
+        """Both sides, best first, as they stood after `update` (the last one by default). Raises KeyError when forgotten."""
+        bids, asks = self._book if update is None else self._book_at(update)
+        return dict(sorted(bids.items(), reverse=True)), dict(sorted(asks.items()))
+
+    def books(self, updates: Iterable[int]) -> Iterator[tuple[int, Sides]]:
+        """Each of `updates`, which must ascend, with the sides as they stood after it, in one pass. Raises KeyError."""
+        bids, asks = sides = (dict(self._base[0]), dict(self._base[1]))
+        changes = iter(list(self._changes))
+        stands = self._forgotten
+        for update in updates:
+            if not stands <= update <= self.last_update:
+                raise self._not_remembered(update)
+            for side, price, size in islice(changes, update - stands):
+                _put(sides[side], price, size)
+            stands = update
+            yield update, (dict(sorted(bids.items(), reverse=True)), dict(sorted(asks.items())))
+
+    def best(self) -> tuple[int, int, int, int]:
+        """Best bid and its size, best ask and its size."""
+        bids, asks = self._book
+        bid, ask = max(bids), min(asks)
+        return bid, bids[bid], ask, asks[ask]
+
+    def _book_at(self, update: int) -> Sides:
+        kept = update - self._forgotten
+        if not 0 <= kept <= len(self._changes):
+            raise self._not_remembered(update)
+        sides: Sides = (dict(self._base[0]), dict(self._base[1]))
+        for index, (side, price, size) in enumerate(self._changes):
+            if index == kept:
+                break
+            _put(sides[side], price, size)
+        return sides
+
+    @property
+    def _forgotten(self) -> int:
+        """The last update that is not remembered as a change: it is in the base."""
+        return self.last_update - len(self._changes)
+
+    def _not_remembered(self, update: int) -> KeyError:
+        return KeyError(f"{self.spec.symbol}: update {update} is not remembered; known: the last {len(self._changes)}")
+
+    def _set(self, side: int, price: int, size: int) -> None:
+        if self._book[side].get(price, 0) == size:
+            return
+        _put(self._book[side], price, size)
+        self.last_update += 1
+        self._changes.append((side, price, size))
+        if len(self._changes) > REMEMBERED:
+            old_side, old_price, old_size = self._changes.popleft()
+            _put(self._base[old_side], old_price, old_size)
+
+    def _recent(self, count: int) -> list[tuple[int, int, int]]:
+        return [self._changes[index] for index in range(-min(count, len(self._changes)), 0)]
+
+    def _some_size(self) -> int:
+        return self._random.randint(1, 20 * self.spec.size // self.spec.size_step) * self.spec.size_step
+
+
+def _put(side: dict[int, int], price: int, size: int) -> None:
+    if size:
+        side[price] = size
+    else:
+        side.pop(price, None)
+
+
+def _mixed(seed: int, number: int) -> int:
+    """A well-scattered 64-bit number (the finalizer of splitmix64)."""
+    mixed = (number * 0x9E3779B97F4A7C15 + seed) & _MASK
+    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
+    return mixed ^ (mixed >> 31)
+
+
+@lru_cache(maxsize=256)
+def _turning_point(spec: Spec, seed: int, cell: int) -> int:
+    """In price steps."""
+    middle = spec.price // spec.price_step
+    reach = middle // 1000
+    return middle + _mixed(seed + 1, cell) % (2 * reach + 1) - reach

@@ -1,0 +1,63 @@
+"""What the simulated exchange has said, in the words of the wire, so that what was stored can be compared value by value."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from ingest.simulator.market import Market, Sides
+from ingest.simulator.wire import digits, kline_row
+
+DIFFS = 10_000  # that are remembered of a symbol
+
+Levels = list[tuple[str, str]]  # price and size, best first
+
+
+class Said(Struct, frozen=True, gc=False):
+    """One trade. `time` in milliseconds, `side` the taker's."""
+
+    id: int
+    time: int
+    price: str
+    size: str
+    side: str
+
+
+class Oracle:
+    """The truth about each symbol, whether or not a fault kept it from being sent."""
+
+    def __init__(self, markets: Mapping[str, Market]) -> None:
+        self._markets = markets
+        # of each symbol when a diff was said (milliseconds), and the last update in it; the newest of them
+        self.diffs: dict[str, deque[tuple[int, int]]] = {symbol: deque(maxlen=DIFFS) for symbol in markets}
+
+    def trades(self, symbol: str, first: int | None = None, last: int | None = None) -> Iterator[Said]:
+        """The trades first..last (inclusive; by default all), by id. Told again one by one: a million need no room."""
+        for deal in self._markets[symbol].deals(first, last):
+            yield Said(deal.id, deal.time, digits(deal.price), digits(deal.size), "sell" if deal.maker else "buy")
+
+    def count(self, symbol: str) -> int:
+        """How many trades there were."""
+        market = self._markets[symbol]
+        return market.next_id - market.first_id
+
+    def candles(self, symbol: str) -> list[list[Any]]:
+        """The closed minutes as rows of /api/v3/klines."""
+        return [kline_row(bar) for bar in self._markets[symbol].bars]
+
+    def book(self, symbol: str, update: int) -> tuple[Levels, Levels]:
+        """Bids and asks, best first, after `update`. Raises KeyError where that is too long ago."""
+        return _levels(self._markets[symbol].book(update))
+
+    def books(self, symbol: str, updates: Iterable[int]) -> Iterator[tuple[int, Levels, Levels]]:
+        """Every one of `updates`, which must ascend, with bids and asks as in `book`: much faster than one by one."""
+        for update, sides in self._markets[symbol].books(updates):
+            yield update, *_levels(sides)
+
+
+def _levels(sides: Sides) -> tuple[Levels, Levels]:
+    bids, asks = sides
+    return [(digits(p), digits(s)) for p, s in bids.items()], [(digits(p), digits(s)) for p, s in asks.items()]

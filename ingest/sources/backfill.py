@@ -1,0 +1,253 @@
+"""A historical range, chunk by chunk: the exchange's history is read page by page and committed by lanes and ladders of its own.
+
+It runs beside the daemon, or without one, or beside another of its kind: keys are unique, so what is there already is a duplicate
+and nothing more. A chunk is marked done when its rows are committed; killed at any point, the same command goes on with the chunks
+that are not done. What an exchange does not vouch for yet (the last seconds) is never asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ingest import registry
+from ingest.batch import Outcome
+from ingest.config import ExchangeSection, Settings
+from ingest.errors import Retry, Stop, first
+from ingest.flow import Ask, Channel, Rate
+from ingest.records import Instrument
+from ingest.sources.ccxt import Ccxt
+from ingest.sources.feed import options_of
+from ingest.sources.past import TABLES, Module, Origin, Past, Told
+from ingest.sources.progress import Progress
+from ingest.store import bars
+from ingest.store.coverage import to_datetime
+from ingest.store.edition import detect
+from ingest.store.instruments import store_instruments
+from ingest.store.jobs import Chunk, Job, claim, open_job, pending, settle, to_micros
+from ingest.store.pool import Connection, Pool
+from ingest.store.rollup import roll_up
+from ingest.tables import Table
+from ingest.transports.client import open_client
+from ingest.transports.http import Http
+
+NOTHING = "nothing is pending"
+PARALLEL = 2  # chunks at once: while one is written the next is fetched
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """What a person asks for: [since, until), of which `ended` is the latest end that makes sense.
+
+    `instruments` empty: those of the configuration; `via` None: the exchange's best way; `again`: also what was done before.
+    """
+
+    channel: Channel
+    exchange: str
+    instruments: tuple[str, ...]
+    since: datetime
+    until: datetime
+    via: str | None = None
+    again: bool = False
+
+
+def ended(now: datetime) -> datetime:
+    """Up to when everything is over: bars are closed, and every server of the exchange knows of them."""
+    return (now - timedelta(minutes=1)).replace(second=0, microsecond=0)
+
+
+def origin_of(settings: Settings, name: str, section: ExchangeSection) -> Origin:
+    """Where the past of the section `name` is read from: the module of its protocol, or ccxt where there is none."""
+    protocol = section.protocol or name
+    module = registry.exchanges().get(protocol)
+    return Module(module, options_of(module, section, settings.name)) if module else Ccxt(name, protocol, section.rest_url)
+
+
+class Backfill:
+    """One command's work. Raises Stop, before anything is fetched, where what is asked for cannot be had."""
+
+    def __init__(self, settings: Settings, wanted: Wanted, origin: Origin, section: ExchangeSection) -> None:
+        self._settings = settings
+        self._wanted = wanted
+        self._origin = origin
+        self._via = wanted.via or origin.VIA[-1]
+        if self._via not in origin.VIA:
+            raise Stop(f"--via: {wanted.exchange} has no way '{self._via}'; known: {', '.join(origin.VIA)}")
+        if wanted.until <= wanted.since:
+            raise Stop(f"--to {wanted.until:%Y-%m-%d %H:%M}: nothing is between it and --from {wanted.since:%Y-%m-%d %H:%M}")
+        self._refuse_expired()
+        self._section = section
+        self._failed: list[str] = []
+        self._others = 0  # chunks that another process has
+        self._sum = Outcome()
+
+    def _refuse_expired(self) -> None:
+        name = TABLES[self._wanted.channel].name
+        kept = self._settings.retention[name]
+        if kept is not None and self._wanted.since < (oldest := datetime.now(UTC) - kept):
+            raise Stop(
+                f"--from {self._wanted.since:%Y-%m-%d}: retention.{name} keeps {kept.days} days, so what is older than "
+                f"{oldest:%Y-%m-%d %H:%M} would be dropped again; begin there, or keep more"
+            )
+
+    async def run(self, connection: Connection, pool: Pool) -> str:
+        """Fill what is pending; the account, in words. Raises Retry where a chunk failed: the same command tries it again."""
+        async with self._http() as http:
+            listed = await self._listed(http)
+            rows = await store_instruments(pool, listed, self._trade_kind or None)
+            chunks = [(row, chunk) for row in rows for chunk in await self._open(connection, row)]
+            progress = Progress(len(chunks))
+            edition = (await detect(connection)).edition
+            past = Past(self._origin, self._wanted.channel, self._via, http=http, pool=pool, edition=edition)
+            await self._fill_all(connection, past, chunks, progress)
+        await self._refresh(connection)
+        return self._account(progress)
+
+    async def dry_run(self, connection: Connection) -> str:
+        """What `run` would fill; asks the exchange for its listing and changes nothing."""
+        async with self._http() as http:
+            listed = await self._listed(http)
+        ids = await connection.fetch("SELECT symbol, id FROM instruments WHERE exchange = $1", self._wanted.exchange)
+        known: dict[str, int] = {row["symbol"]: row["id"] for row in ids}
+        rows = [replace(row, id=known.get(row.symbol, 0)) for row in listed]
+        parts = [(row, part) for row in rows for part in await self._pending(connection, self._job(row))]
+        return "\n".join(f"{row.instrument}: {_shown(*part)}" for row, part in parts) or NOTHING
+
+    def _account(self, progress: Progress) -> str:
+        done = self._sum
+        if not progress.done:
+            return NOTHING
+        account = f"{done.written:,} written, {done.revised:,} revised, {done.duplicate:,} were there already"
+        if rejected := sum(done.rejected.values()):
+            account += f", {rejected:,} rejected (see the table rejects)"
+        if self._others:
+            account += f"; {self._others} of the chunks another process has taken"
+        if self._failed:
+            failures = "\n".join(self._failed)
+            raise Retry(f"{account}; {len(self._failed)} chunks failed, the same command tries them again:\n{failures}")
+        return f"{progress.done} chunks: {account}"
+
+    @asynccontextmanager
+    async def _http(self) -> AsyncIterator[Http]:
+        allowed = self._origin.rate
+        # half of what the daemon allows itself: both may be at work from one address
+        rate = Rate(max(1, allowed.amount // 2), allowed.seconds)
+        async with open_client(self._section.proxy_url) as client:
+            yield Http(client, rate=rate, alternative=self._origin.alternative)
+
+    async def _listed(self, http: Http) -> list[Instrument]:
+        listing = {row.instrument: row for row in await self._origin.listing(http)}
+        names = self._wanted.instruments or self._section.instruments
+        for name in names:
+            if name not in listing:
+                near = ", ".join(difflib.get_close_matches(name, listing, 3)) or "none"
+                raise Stop(f"--instrument: {self._wanted.exchange} lists no '{name}'; near: {near}")
+        return [replace(listing[name], exchange=self._wanted.exchange) for name in names]
+
+    @property
+    def _table(self) -> Table:
+        return TABLES[self._wanted.channel]
+
+    @property
+    def _trade_kind(self) -> str:
+        return self._origin.trade_kind if self._wanted.channel == "trades" else ""
+
+    def _job(self, row: Instrument) -> Job:
+        return Job(
+            source=self._wanted.exchange,
+            instrument_id=row.id,
+            channel=self._wanted.channel,
+            trade_kind=self._trade_kind,
+            via=self._via,
+            since=to_micros(self._wanted.since),
+            until=to_micros(self._wanted.until),
+        )
+
+    async def _pending(self, connection: Connection, job: Job) -> list[tuple[int, int]]:
+        cuts = cut(self._wanted.channel, job.since, job.until)
+        if self._wanted.again:
+            return list(pairwise(cuts))[::-1]
+        return await pending(connection, job, cuts)
+
+    async def _open(self, connection: Connection, row: Instrument) -> list[Chunk]:
+        job = self._job(row)
+        parts = await self._pending(connection, job)
+        return await open_job(connection, job, parts) if parts else []
+
+    async def _fill_all(
+        self, connection: Connection, past: Past, chunks: Sequence[tuple[Instrument, Chunk]], progress: Progress
+    ) -> None:
+        waiting = iter(chunks)
+        turn = asyncio.Lock()  # one connection notes what becomes of all
+
+        async def work() -> None:
+            for row, chunk in waiting:
+                async with turn:
+                    ours = await claim(connection, chunk)
+                if ours:
+                    told = await past.fill(self._ask(row, chunk), progress.add_rows)
+                    verdict = _verdict(chunk, told)
+                    async with turn:
+                        await settle(connection, chunk, told.outcome, verdict)
+                    self._add(row, chunk, told.outcome, verdict)
+                self._others += not ours
+                progress.add_step()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(PARALLEL):
+                    group.create_task(work())
+        except ExceptionGroup as errors:  # what one of them failed with is what the command fails with
+            raise first(errors) from errors
+
+    def _ask(self, row: Instrument, chunk: Chunk) -> Ask:
+        return Ask(instrument=row, channel=self._wanted.channel, since=chunk.since, until=chunk.until)
+
+    def _add(self, row: Instrument, chunk: Chunk, outcome: Outcome, verdict: str | None) -> None:
+        before = self._sum
+        self._sum = Outcome(
+            before.written + outcome.written,
+            before.revised + outcome.revised,
+            before.duplicate + outcome.duplicate,
+            Counter(before.rejected) + Counter(outcome.rejected),
+        )
+        if verdict is not None:
+            self._failed.append(f"{row.instrument} {_shown(chunk.since, chunk.until)}: {verdict}")
+
+    async def _refresh(self, connection: Connection) -> None:
+        """Roll-ups and aggregates of the range: a policy does not look so far back, and there may be no daemon."""
+        while (await roll_up(connection)).taken:
+            pass
+        since = self._wanted.since.replace(hour=0, minute=0, second=0, microsecond=0)
+        await bars.refresh(connection, self._table.name, since, self._wanted.until + timedelta(days=1))
+
+
+def cut(channel: Channel, since: int, until: int) -> list[int]:
+    """The edges of the chunks of [since, until), microseconds: days of trades, calendar months of candles, in UTC."""
+    edges = [since]
+    at = to_datetime(since)
+    while True:
+        day = at.replace(hour=0, minute=0, second=0, microsecond=0)
+        at = day + timedelta(days=1) if channel == "trades" else (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+        edge = to_micros(at)
+        if edge >= until:
+            return [*edges, until]
+        edges.append(edge)
+
+
+def _verdict(chunk: Chunk, told: Told) -> str | None:
+    """Why the chunk is not done; None when it is."""
+    if told.error is not None:
+        return str(told.error)
+    return None if told.until >= chunk.until else f"the exchange vouches only for what was before {to_datetime(told.until)}"
+
+
+def _shown(since: int, until: int) -> str:
+    return f"{to_datetime(since):%Y-%m-%d %H:%M} to {to_datetime(until):%Y-%m-%d %H:%M}"

@@ -1,0 +1,239 @@
+"""One polled provider: asked in turns that its budget allows, by one daemon, under the lease `poll NAME`.
+
+The pure module says what to ask and what the answers mean; here are the clock, the lease, the budget and the errors. The interval
+follows from the budget: 10,000 requests a month are gone within a week at one a minute. What is spent, and when the next turn is
+due, stands in the database: a restart asks nothing twice.
+The rule one would get wrong: every request counts against the month, those that fail as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ingest.config import PollerSection
+from ingest.errors import Reject, Retry, Stop
+from ingest.flow import Malformed, Plan, Poll, PollOptions, Provider, Rate, Request, Response
+from ingest.metrics import Metrics
+from ingest.pipeline.lane import Lane
+from ingest.records import Asset
+from ingest.store import faults
+from ingest.store.lease import acquire, release
+from ingest.store.polls import Place, load_place, save_place, store_assets
+from ingest.store.pool import Pool
+from ingest.transports.backoff import Backoff
+from ingest.transports.client import open_client
+from ingest.transports.http import Http
+
+LEASE_SECONDS = 300.0  # longer than a turn
+LOOK_SECONDS = 60.0  # how often the lease is prolonged, or asked for
+REFUSED = ("401", "403", "422")  # a key or a request that is wrong: nothing mends that but a person
+REFUSED_SECONDS = 6 * 3600.0
+MONTH_SECONDS = 31 * 86_400
+FIRST_SECONDS, CAP_SECONDS = 1.0, 900.0  # between turns that fail
+REMEMBERED_BYTES = 4 << 20  # of one body, for a 304
+COMMIT_SECONDS = 0.1  # how often it is looked whether rows have their outcome
+
+log = logging.getLogger(__name__)
+
+
+class Turn(Struct):
+    """What one turn did: the requests it took and the last body, which is the evidence where it cannot be read."""
+
+    requests: int = 0
+    body: bytes = b""
+
+
+class Poller:
+    """Keeps one provider polled. `lanes` are by table; `holder` is who has the lease."""
+
+    def __init__(
+        self,
+        name: str,
+        module: Provider,
+        section: PollerSection,
+        holder: str,
+        *,
+        pool: Pool,
+        lanes: Mapping[str, Lane],
+        on_malformed: Callable[[str, Malformed], None],
+        metrics: Metrics,
+    ) -> None:
+        self.name = name
+        self.last_error = ""
+        self._module = module
+        self._section = section
+        self._holder = holder
+        self._pool = pool
+        self._lanes = [lanes[table] for table in module.TABLES]
+        self._puts: dict[type, Callable[..., Awaitable[None] | None]] = {one.table.record: one.put for one in self._lanes}
+        self._on_malformed = on_malformed
+        self._metrics = metrics
+        self._backoff = Backoff(random.random, first=FIRST_SECONDS, cap=CAP_SECONDS)
+        self._bodies: dict[str, tuple[str, bytes]] = {}  # by URL: the answer's ETag and itself
+        self._state = "waiting"
+        self._due = 0.0
+        self._spent = 0
+        self.plan, self.disabled = plan_of(module, section)
+        self.interval = interval_of(self.plan, section)
+
+    def status(self) -> dict[str, object]:
+        """What `ingest status` and the page show."""
+        of = f" of {self.plan.per_month}" if self.plan.per_month else ""
+        return {
+            "state": f"disabled: {self.disabled}" if self.disabled else self._state,
+            "next_due_seconds": None if self.disabled else round(max(0.0, self._due - time.monotonic())),
+            "interval_seconds": round(self.interval),
+            "requests_this_month": f"{self._spent}{of}",
+            "last_error": self.last_error,
+        }
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        if self.disabled:
+            log.warning("%s: disabled: %s", self.name, self.disabled)
+            await asyncio.Event().wait()
+        proxy = self._section.proxy.get_secret_value() if self._section.proxy else None
+        try:
+            options = await self._options()
+            async with open_client(proxy) as client:
+                http = Http(client, rate=Rate(self.plan.per_minute, 60.0), alternative=f"pollers.{self.name}.base_url")
+                while True:
+                    wait = await self._look(http, options)
+                    self._due = time.monotonic() + wait
+                    await asyncio.sleep(min(wait, LOOK_SECONDS))
+        except faults.FOREIGN as error:
+            raise faults.translate(error, f"the place of poller {self.name}") from error
+        finally:
+            with suppress(TimeoutError, *faults.FOREIGN):
+                async with asyncio.timeout(1), self._pool.acquire() as connection:
+                    await release(connection, f"poll {self.name}", self._holder)
+
+    async def _options(self) -> PollOptions:
+        key = self._section.api_key.get_secret_value() if self._section.api_key else ""
+        options = PollOptions(
+            base_url=self._section.base_url or self.plan.base_url, headers={self.plan.key: key} if self.plan.key else {}
+        )
+        if not self._module.ASSETS:
+            return options
+        assets = assets_of(self.name, self._module, self._section)
+        if "prices" not in self._module.TABLES:  # only a price's row has an asset_id; others know coins by names of their own
+            return replace(options, assets=tuple(assets))
+        async with self._pool.acquire() as connection:
+            return replace(options, assets=await store_assets(connection, assets))
+
+    async def _look(self, http: Http, options: PollOptions) -> float:
+        """Take a turn if the lease is ours and it is due; the seconds until the next."""
+        async with self._pool.acquire() as connection:
+            if not await acquire(connection, f"poll {self.name}", self._holder, LEASE_SECONDS):
+                self._state = "done by another daemon"
+                return LOOK_SECONDS
+            place = await load_place(connection, self.name)
+        self._spent = place.requests
+        if place.wait > 0:
+            return place.wait
+        turn = Turn()
+        cursor, wait = await self._attempt(http, options, place, turn)
+        self._spent += turn.requests
+        async with self._pool.acquire() as connection:
+            await save_place(connection, self.name, cursor, turn.requests, wait)
+        return wait
+
+    async def _attempt(self, http: Http, options: PollOptions, place: Place, turn: Turn) -> tuple[str, float]:
+        """One turn; the cursor and the seconds until the next. What fails is counted and tried again by rule."""
+        try:
+            cursor = await self._take(http, self._module.poll(options, place.cursor), place, turn)
+        except Retry as error:
+            self._fail("failing", error)
+            return place.cursor, max(error.after or 0.0, self._backoff.next())
+        except Reject as error:
+            refused = error.code in REFUSED
+            self._fail("disabled" if refused else "failing", error)
+            if error.reason != "http":
+                self._on_malformed(self.name, Malformed(turn.body, error.reason, str(error)))
+            return place.cursor, REFUSED_SECONDS if refused else max(self.interval, self._backoff.next())
+        self._state, self.last_error = "ok", ""
+        self._backoff.reset()
+        return cursor, self.interval
+
+    def _fail(self, state: str, error: Retry | Reject) -> None:
+        self._state, self.last_error = f"{state}: {error}", str(error)
+        self._metrics.errors.labels("poll", type(error).__name__).inc()
+        log.warning("%s: %s", self.name, self._state)
+
+    async def _take(self, http: Http, flow: Poll, place: Place, turn: Turn) -> str:
+        """Drive the flow until its rows have their outcome: only then its cursor counts."""
+        try:
+            step = next(flow)
+            while True:
+                if isinstance(step, Request):
+                    step = flow.send(await self._ask(http, step, place, turn))
+                    continue
+                for record in step:
+                    if (room := self._puts[type(record)](record)) is not None:
+                        await room
+                step = next(flow)
+        except StopIteration as done:
+            cursor: str = done.value
+        finally:
+            flow.close()
+        now = time.time_ns() // 1000
+        while any(lane.rows and lane.oldest <= now for lane in self._lanes):  # noqa: ASYNC110 - a lane tells nobody
+            await asyncio.sleep(COMMIT_SECONDS)
+        return cursor
+
+    async def _ask(self, http: Http, request: Request, place: Place, turn: Turn) -> Response:
+        if self.plan.per_month is not None and place.requests + turn.requests >= self.plan.per_month:
+            raise Retry(f"{self.plan.per_month} requests of this month are spent (pollers.{self.name}.budget)", after=3600.0)
+        turn.requests += 1
+        self._metrics.poll_requests.labels(self.name).inc()
+        tag, known = self._bodies.get(request.url, ("", b""))
+        if tag:
+            request = replace(request, headers=request.headers | {"If-None-Match": tag})
+        response = await http.get(request)
+        if response.status == 304:
+            response = replace(response, status=200, body=known)
+        elif (tag := _etag(response)) and len(response.body) <= REMEMBERED_BYTES:
+            self._bodies[request.url] = tag, response.body
+        turn.body = response.body
+        self._metrics.source_last_message.labels(self.name).set(response.received_at / 1e6)
+        return response
+
+
+def _etag(response: Response) -> str:
+    return next((value for name, value in response.headers.items() if name.lower() == "etag"), "")
+
+
+def plan_of(module: Provider, section: PollerSection) -> tuple[Plan, str]:
+    """The plan that the settings choose, with their budget, and why it must not be used; '' where it may."""
+    plans = module.PLANS
+    fitting = [plan for plan in plans.values() if bool(plan.key) == (section.api_key is not None)]
+    plan = plans[section.plan] if section.plan else (fitting or list(plans.values()))[0]
+    budget = section.budget
+    plan = replace(plan, per_minute=budget.per_minute or plan.per_minute, per_month=budget.per_month or plan.per_month)
+    if not (plan.default_on if section.enabled is None else section.enabled):
+        return plan, f"not enabled: {plan.terms}"
+    return plan, "no key" if plan.key and section.api_key is None else ""
+
+
+def interval_of(plan: Plan, section: PollerSection) -> float:
+    """Seconds between turns, as both budgets allow."""
+    every = section.every.total_seconds() if section.every else plan.every
+    per_month = plan.requests * MONTH_SECONDS / plan.per_month if plan.per_month else 0.0
+    return max(every, plan.requests * 60 / plan.per_minute, per_month)
+
+
+def assets_of(name: str, module: Provider, section: PollerSection) -> list[Asset]:
+    """The coins to ask for. Raises Stop for a symbol of which nobody says which coin it is."""
+    known = {**module.ASSETS, **section.ids}
+    for symbol in section.symbols:
+        if symbol not in known:
+            raise Stop(f"{name}: symbol '{symbol}' may be many coins; right would be ids = {{ {symbol} = \"the-id\" }}")
+    return [Asset(symbol, known[symbol]) for symbol in section.symbols]

@@ -1,0 +1,68 @@
+"""The table `instruments`: what each hot row's `instrument_id` stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
+
+from ingest.errors import Stop
+from ingest.records import Instrument
+from ingest.store import faults
+from ingest.store.pool import Pool, transaction
+
+_INSERT = """
+    INSERT INTO instruments AS i (exchange, symbol, instrument, base, quote, kind, status, price_step, size_step)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+                         $8::text[]::numeric[], $9::text[]::numeric[])
+    ON CONFLICT (exchange, symbol) DO """
+
+# changed rows only: a listing that is read every hour must not write a new version of each row
+_UPDATE = """UPDATE
+       SET instrument = EXCLUDED.instrument, base = EXCLUDED.base, quote = EXCLUDED.quote, kind = EXCLUDED.kind,
+           status = EXCLUDED.status, price_step = EXCLUDED.price_step, size_step = EXCLUDED.size_step, updated_at = now()
+     WHERE (i.instrument, i.base, i.quote, i.kind, i.status, i.price_step, i.size_step)
+           IS DISTINCT FROM (EXCLUDED.instrument, EXCLUDED.base, EXCLUDED.quote, EXCLUDED.kind, EXCLUDED.status,
+                             EXCLUDED.price_step, EXCLUDED.size_step)"""
+
+_IDS = "SELECT symbol, id, trade_kind FROM instruments WHERE exchange = $1 AND symbol = ANY($2::text[])"
+
+_KIND = """
+    UPDATE instruments SET trade_kind = $3 WHERE exchange = $1 AND symbol = ANY($2::text[]) AND trade_kind IS NULL"""
+
+
+async def store_instruments(
+    pool: Pool, instruments: Sequence[Instrument], trade_kind: str | None, *, old: bool = False
+) -> list[Instrument]:
+    """Store what the listing says and return the same instruments with their ids. An `old` listing changes none that is stored.
+
+    `trade_kind` is the trade feed that will fill their trades (None: none will). Two feeds number their trades differently, so one
+    instrument never holds both: Stop, where another one has filled it. Raises Retry while the database is away.
+    """
+    if not instruments:
+        return []
+    exchange = instruments[0].exchange
+    rows = sorted(instruments, key=lambda row: row.symbol)  # one order for every daemon, else two of them may deadlock
+    fields = [name for name in Instrument.__struct_fields__ if name != "id"]
+    try:
+        async with pool.acquire() as connection, transaction(connection):
+            upsert = _INSERT + ("NOTHING" if old else _UPDATE)
+            await connection.execute(upsert, *([getattr(row, name) for row in rows] for name in fields))
+            symbols = [row.symbol for row in rows]
+            if trade_kind is not None:
+                await connection.execute(_KIND, exchange, symbols, trade_kind)
+            found = {row["symbol"]: row for row in await connection.fetch(_IDS, exchange, symbols)}
+            _refuse_mixture(exchange, trade_kind, {symbol: row["trade_kind"] for symbol, row in found.items()})
+    except faults.FOREIGN as error:
+        raise faults.translate(error, f"storing the instruments of {exchange}") from error
+    return [replace(row, id=found[row.symbol]["id"]) for row in instruments]
+
+
+def _refuse_mixture(exchange: str, trade_kind: str | None, stored: Mapping[str, str | None]) -> None:
+    """Within the transaction: what is refused claims no instrument either."""
+    for symbol, kind in stored.items():
+        if trade_kind not in (None, kind):
+            raise Stop(
+                f"{exchange}: trade_kind is '{trade_kind}', but the stored trades of {symbol} are '{kind}'; "
+                "ids of both must not mix: set it back, or use another database"
+            )

@@ -1,0 +1,121 @@
+"""Jobs: a historical range of one stream, in chunks, with the state and verdict of each. Needs the owner's rights (`admin_dsn`).
+
+A chunk is done when its rows are committed; a job that is asked for again, or another of the same stream that overlaps it, goes on
+with what is not done. Several processes share a job: each chunk has one that claimed it. Keys are unique, so a chunk that is filled
+twice (killed between commit and mark) adds nothing.
+https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS: a claim is one of these; it ends with its session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from msgspec import Struct
+
+from ingest.batch import Outcome
+from ingest.store.coverage import EPOCH, to_datetime
+from ingest.store.pool import Connection, transaction
+
+MICROSECOND = timedelta(microseconds=1)
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """What is asked for: [since, until) in microseconds. `trade_kind` is '' where the channel has none."""
+
+    source: str
+    instrument_id: int
+    channel: str
+    trade_kind: str
+    via: str
+    since: int
+    until: int
+
+
+class Chunk(Struct, frozen=True):
+    """A part of a job: [since, until) in microseconds."""
+
+    job_id: int
+    since: int
+    until: int
+
+
+_OPEN = """
+    INSERT INTO jobs AS j (source, instrument_id, channel, trade_kind, via, since, until) VALUES ($1, $2, $3, $4, $5, $6, $7)
+    ON CONFLICT (source, instrument_id, channel, trade_kind, via, since, until) DO UPDATE SET via = j.via
+    RETURNING id"""
+
+_CUT = """
+    INSERT INTO job_chunks (job_id, since, until) SELECT $1, * FROM unnest($2::timestamptz[], $3::timestamptz[])
+    ON CONFLICT (job_id, since) DO UPDATE SET state = 'pending' WHERE job_chunks.state = 'done'"""
+
+_DONE = """
+    SELECT c.since, c.until FROM jobs j JOIN job_chunks c ON c.job_id = j.id
+     WHERE (j.source, j.instrument_id, j.channel, j.trade_kind, j.via) = ($1, $2, $3, $4, $5) AND c.state = 'done'"""
+
+_IS_DONE = "SELECT state = 'done' FROM job_chunks WHERE job_id = $1 AND since = $2"
+
+_SETTLE = """
+    UPDATE job_chunks
+       SET state = $3, written = $4, revised = $5, duplicate = $6, rejected = $7, verdict = $8, finished_at = now()
+     WHERE job_id = $1 AND since = $2"""
+
+
+async def pending(connection: Connection, job: Job, cuts: Sequence[int]) -> list[tuple[int, int]]:
+    """What of the job, cut at `cuts` (microseconds, ascending, with its ends), no job of this stream has done; newest first."""
+    rows = await connection.fetch(_DONE, job.source, job.instrument_id, job.channel, job.trade_kind, job.via)
+    done = [(to_micros(row["since"]), to_micros(row["until"])) for row in rows]
+    parts = list(pairwise(cuts))
+    return [(a, b) for a, b in reversed(parts) if not any(since <= a and b <= until for since, until in done)]
+
+
+async def open_job(connection: Connection, job: Job, parts: Sequence[tuple[int, int]]) -> list[Chunk]:
+    """Note the job and these parts of it as chunks that are to be filled, whatever became of them before."""
+    async with transaction(connection):
+        times = to_datetime(job.since), to_datetime(job.until)
+        job_id = await connection.fetchval(_OPEN, job.source, job.instrument_id, job.channel, job.trade_kind, job.via, *times)
+        edges = [to_datetime(since) for since, _ in parts], [to_datetime(until) for _, until in parts]
+        await connection.execute(_CUT, job_id, *edges)
+    return [Chunk(job_id, since, until) for since, until in parts]
+
+
+async def claim(connection: Connection, chunk: Chunk) -> bool:
+    """Take the chunk for this connection, until `settle` or until the connection ends, however that is.
+
+    False where another has it, or has done it meanwhile.
+    """
+    if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", _name(chunk)):
+        return False
+    if await connection.fetchval(_IS_DONE, chunk.job_id, to_datetime(chunk.since)):
+        await _release(connection, chunk)
+        return False
+    return True
+
+
+async def _release(connection: Connection, chunk: Chunk) -> None:
+    await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", _name(chunk))
+
+
+def _name(chunk: Chunk) -> str:
+    return f"ingest chunk {chunk.job_id} {chunk.since}"
+
+
+def to_micros(time: datetime) -> int:
+    return (time - EPOCH) // MICROSECOND
+
+
+async def settle(connection: Connection, chunk: Chunk, outcome: Outcome, verdict: str | None) -> None:
+    """The chunk's rows are committed, and all of it was there; or it failed, and `verdict` says why. It is nobody's then."""
+    await connection.execute(
+        _SETTLE,
+        chunk.job_id,
+        to_datetime(chunk.since),
+        "failed" if verdict else "done",
+        outcome.written,
+        outcome.revised,
+        outcome.duplicate,
+        sum(outcome.rejected.values()),
+        verdict,
+    )
+    await _release(connection, chunk)

@@ -1,0 +1,52 @@
+"""The table `rejects`: frames and rows that could not be stored, kept where a person can read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from ingest.store.pool import Connection
+
+PAYLOAD = 10_000  # characters kept of a payload
+
+_INSERT = """
+    INSERT INTO rejects (source, table_name, stage, reason, sqlstate, message, payload)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])"""
+
+
+class Rejected(Struct, frozen=True):
+    """One bad frame (stage decode) or row (stage write; its payload is the row as COPY text)."""
+
+    source: str
+    table_name: str | None
+    stage: str
+    reason: str
+    sqlstate: str | None
+    message: str
+    payload: str
+
+
+async def insert_rejects(connection: Connection, rejected: Iterable[Rejected]) -> None:
+    """Insert them, inside the caller's transaction if there is one."""
+    rows = [_storable(row) for row in rejected]
+    if rows:
+        columns = [[getattr(row, name) for row in rows] for name in Rejected.__struct_fields__]
+        await connection.execute(_INSERT, *columns)
+
+
+def _storable(row: Rejected) -> Rejected:
+    return Rejected(
+        row.source,
+        row.table_name,
+        row.stage,
+        row.reason,
+        row.sqlstate,
+        _clean(row.message),
+        _clean(row.payload[:PAYLOAD]),
+    )
+
+
+def _clean(text: str) -> str:
+    """Text that PostgreSQL takes: no NUL, no lone surrogate."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

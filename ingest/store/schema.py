@@ -1,0 +1,91 @@
+"""The files under schema/: what they are called, in which order they run, and the hash that shows an edit.
+
+    migrations/YYYYMMDDHHMMSS_<noun>.sql    run once, on both editions
+    community/YYYYMMDDHHMMSS_<noun>.sql     run once, where there is the Community edition
+    repeatable/<noun>.sql                   run again when the text changes
+    <any of these>.rollback.sql             takes it back
+
+The rule one would get wrong: the two versioned folders are one sequence, ordered by version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from itertools import pairwise
+from pathlib import Path
+
+from msgspec import Struct
+
+from ingest.errors import Stop
+
+VERSIONED = ("migrations", "community")
+REPEATABLE = "repeatable"
+_NAME = re.compile(r"(\d{14})_[a-z0-9_]+")
+
+
+class File(Struct, frozen=True):
+    """One file: `name` is its path in schema/, `version` is None for a repeatable one, `rollback` the SQL that takes it back."""
+
+    name: str
+    version: int | None
+    text: str
+    sha256: str
+    rollback: str
+
+    @property
+    def community_only(self) -> bool:
+        return self.name.startswith("community/")
+
+
+class Schema(Struct, frozen=True):
+    """All files, in the order in which they run."""
+
+    folder: Path
+    versioned: tuple[File, ...]
+    repeatable: tuple[File, ...]
+
+    @property
+    def version(self) -> int:
+        """The newest version, 0 for none."""
+        return max((file.version or 0 for file in self.versioned), default=0)
+
+    def text(self, name: str) -> str:
+        """Any other file of the folder."""
+        return (self.folder / name).read_text(encoding="utf-8")
+
+
+def find() -> Path:
+    """The folder in a wheel, else in the checkout."""
+    package = Path(__file__).parent.parent
+    for folder in (package / "_schema", package.parent / "schema"):
+        if folder.is_dir():
+            return folder
+    raise Stop(f"the schema files are missing: neither {package}/_schema nor {package.parent}/schema is a folder")
+
+
+def read(folder: Path) -> Schema:
+    """Read every file. Raises Stop for a name without a version, a version used twice, and a missing rollback file."""
+    versioned = sorted((file for name in VERSIONED for file in _files(folder, name)), key=lambda file: file.version or 0)
+    for earlier, later in pairwise(versioned):
+        if earlier.version == later.version:
+            raise Stop(f"{earlier.name} and {later.name} have the same version; give one of them a later time")
+    return Schema(folder, tuple(versioned), tuple(_files(folder, REPEATABLE)))
+
+
+def _files(folder: Path, kind: str) -> list[File]:
+    paths = sorted(path for path in (folder / kind).glob("*.sql") if not path.name.endswith(".rollback.sql"))
+    return [_file(path, kind) for path in paths]
+
+
+def _file(path: Path, kind: str) -> File:
+    name = f"{kind}/{path.name}"
+    match = _NAME.fullmatch(path.stem)
+    if kind != REPEATABLE and not match:
+        raise Stop(f"{name}: a migration is called YYYYMMDDHHMMSS_<noun>.sql")
+    rollback = path.with_suffix(".rollback.sql")
+    if not rollback.exists():
+        raise Stop(f"{name} has no {rollback.name}")
+    data = path.read_bytes()
+    version = int(match[1]) if match and kind != REPEATABLE else None
+    return File(name, version, data.decode(), hashlib.sha256(data).hexdigest(), rollback.read_text(encoding="utf-8"))

@@ -1,0 +1,202 @@
+"""Where each record is stored. A `Table` is the only place that says so: the writer, the policies and the checks read it.
+
+The DDL itself is under schema/migrations; `tests/database/test_tables.py` holds both against each other.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from datetime import timedelta
+from functools import cached_property
+
+from msgspec import Struct
+
+from ingest.records import (
+    BookSnapshot,
+    Candle,
+    Indicator,
+    News,
+    OnchainMetric,
+    Price,
+    Quote,
+    Record,
+    SentimentPost,
+    SentimentScore,
+    StockIndex,
+    Trade,
+    WhaleTransaction,
+)
+
+
+class Column(Struct, frozen=True):
+    """One column: its SQL type, whether it may be NULL, and whether its text needs escaping."""
+
+    name: str
+    type: str
+    nullable: bool
+    word: bool
+
+
+class Table(Struct, frozen=True, dict=True):
+    """One hypertable. `key` is its primary key; every batch that may conflict is sorted by it.
+
+    `revise` is the SQL condition under which a row of the same key replaces the stored one (`t` the stored row,
+    `EXCLUDED` the new one); None means that a row, once stored, never changes. `prefer` orders rows of one key within a batch,
+    the one to keep first. `native` says that the key without `time` names the fact by itself: a source may say another time of
+    it later, and the time that was stored first (in the plain table `native_ids`) then stands.
+    """
+
+    record: type[Record]
+    name: str
+    key: tuple[str, ...]
+    chunk: timedelta
+    segmentby: tuple[str, ...]
+    orderby: tuple[str, ...]
+    compress_after: timedelta
+    retention: timedelta | None
+    revise: str | None = None
+    prefer: str = ""
+    native: bool = False
+    row_bytes: int = 200  # memory that one row holds while queued, about; books are counted by their levels
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        hints = typing.get_type_hints(self.record, include_extras=True)
+        return tuple(_column(name, hints[name]) for name in self.record.__struct_fields__)
+
+
+def _column(name: str, hint: object) -> Column:
+    nullable = False
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        nullable = True
+        hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
+    _, sql_type, *marks = typing.get_args(hint)
+    return Column(name, sql_type, nullable, "word" in marks)
+
+
+DAY = timedelta(days=1)
+
+_RANK = "array_position(ARRAY['trades', 'ws', 'rest', 'archive'], {}.origin)"
+_BAR = ("open", "high", "low", "close", "volume", "quote_volume", "trades_count", "taker_buy_volume", "taker_buy_quote_volume")
+# received_at: what a spool brings back late must not undo what was written meanwhile
+_CANDLE_REVISED = (
+    f"{_RANK.format('EXCLUDED')} > {_RANK.format('t')} OR ({_RANK.format('EXCLUDED')} = {_RANK.format('t')} AND "
+    f"EXCLUDED.received_at >= t.received_at AND "
+    f"({', '.join(f'EXCLUDED.{name}' for name in _BAR)}) IS DISTINCT FROM ({', '.join(f't.{name}' for name in _BAR)}))"
+)
+
+TRADES = Table(
+    record=Trade,
+    name="trades",
+    key=("instrument_id", "time", "trade_id"),
+    chunk=DAY,
+    segmentby=("instrument_id",),
+    orderby=("time", "trade_id"),
+    compress_after=2 * DAY,
+    retention=90 * DAY,
+)
+CANDLES = Table(
+    record=Candle,
+    name="candles",
+    key=("instrument_id", "interval", "time"),
+    chunk=7 * DAY,
+    segmentby=("instrument_id", "interval"),
+    orderby=("time",),
+    compress_after=8 * DAY,
+    retention=730 * DAY,
+    revise=_CANDLE_REVISED,
+    prefer=f"{_RANK.format('stage')} DESC, received_at DESC",
+    row_bytes=500,
+)
+QUOTES = Table(
+    record=Quote,
+    name="quotes",
+    key=("instrument_id", "time", "writer"),
+    chunk=DAY,
+    segmentby=("instrument_id",),
+    orderby=("time", "writer"),
+    compress_after=2 * DAY,
+    retention=30 * DAY,
+    row_bytes=300,
+)
+ORDER_BOOKS = Table(
+    record=BookSnapshot,
+    name="order_books",
+    key=("instrument_id", "time", "writer"),
+    chunk=DAY,
+    segmentby=("instrument_id",),
+    orderby=("time", "writer"),
+    compress_after=2 * DAY,
+    retention=30 * DAY,
+    row_bytes=400,
+)
+
+
+def _polled(
+    record: type[Record], name: str, key: tuple[str, ...], chunk: timedelta, *, compress_after: timedelta, retention: timedelta
+) -> Table:
+    """A table that is asked for again and again: a value that changed replaces the stored one, the same value changes nothing.
+
+    Compressed by what precedes `time` in the key, or by its first column where the rest is a native id of each row.
+    """
+    values = [field for field in record.__struct_fields__ if field not in (*key, "received_at")]
+    changed = f"({', '.join(f'EXCLUDED.{one}' for one in values)}) IS DISTINCT FROM ({', '.join(f't.{one}' for one in values)})"
+    native = record in (WhaleTransaction, SentimentPost, News)
+    segmentby = key[:1] if native else key[:-1]
+    return Table(
+        record=record,
+        name=name,
+        key=key,
+        chunk=chunk,
+        segmentby=segmentby,
+        orderby=("time", *(one for one in key if one not in (*segmentby, "time"))),
+        compress_after=compress_after,
+        retention=retention,
+        revise=f"EXCLUDED.received_at >= t.received_at AND {changed}",
+        prefer="received_at DESC",
+        native=native,
+        row_bytes=1000 if native else 300,
+    )
+
+
+WEEK, MONTH, YEAR = 7 * DAY, 30 * DAY, 365 * DAY
+PRICES = _polled(Price, "prices", ("asset_id", "source", "time"), WEEK, compress_after=WEEK, retention=5 * YEAR)
+WHALE_TRANSACTIONS = _polled(
+    WhaleTransaction,
+    "whale_transactions",
+    ("blockchain", "hash", "token", "index", "time"),
+    WEEK,
+    compress_after=MONTH,
+    retention=YEAR,
+)
+ONCHAIN_METRICS = _polled(
+    OnchainMetric, "onchain_metrics", ("asset", "metric", "source", "time"), WEEK, compress_after=MONTH, retention=YEAR
+)
+SENTIMENT_POSTS = _polled(
+    SentimentPost, "sentiment_posts", ("platform", "post_id", "symbol", "time"), WEEK, compress_after=MONTH, retention=90 * DAY
+)
+SENTIMENT_SCORES = _polled(
+    SentimentScore, "sentiment_scores", ("symbol", "platform", "interval", "time"), MONTH, compress_after=MONTH, retention=5 * YEAR
+)
+NEWS = _polled(News, "news", ("source", "id", "time"), MONTH, compress_after=MONTH, retention=2 * YEAR)
+STOCK_INDICES = _polled(StockIndex, "stock_indices", ("index_name", "source", "time"), MONTH, compress_after=MONTH, retention=YEAR)
+# compressed a day after candles can be late: at 100 instruments and 20 indicators a day has 2.9 million rows
+INDICATORS = _polled(
+    Indicator, "indicators", ("instrument_id", "interval", "name", "time"), DAY, compress_after=2 * DAY, retention=90 * DAY
+)
+
+BARS = ("bars_1m", "bars_1h", "daily_ohlcv")  # made by the database or the daemon; kept for ever unless the settings say otherwise
+
+POLLED: tuple[Table, ...] = (
+    PRICES,
+    WHALE_TRANSACTIONS,
+    ONCHAIN_METRICS,
+    SENTIMENT_POSTS,
+    SENTIMENT_SCORES,
+    NEWS,
+    STOCK_INDICES,
+    INDICATORS,
+)
+TABLES: tuple[Table, ...] = (TRADES, CANDLES, QUOTES, ORDER_BOOKS, *POLLED)
+BY_RECORD: dict[type, Table] = {table.record: table for table in TABLES}

@@ -1,0 +1,29 @@
+"""How long to wait before trying again: doubling, capped, jittered.
+
+The jitter keeps many clients from coming back in the same second. The rule that is easily broken: `reset` belongs after a good
+record, not after a successful connect, else a server that accepts and drops at once is hammered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Backoff:
+    """The waits of one thing that keeps failing; `random` yields floats in [0, 1)."""
+
+    def __init__(self, random: Callable[[], float], *, first: float = 0.5, cap: float = 60.0) -> None:
+        self._random = random
+        self._first = first
+        self._cap = cap
+        self._ceiling = first
+
+    def next(self) -> float:
+        """Seconds to wait: between half the ceiling and the ceiling, which then doubles up to the cap."""
+        ceiling = self._ceiling
+        self._ceiling = min(ceiling * 2, self._cap)
+        return ceiling * (0.5 + self._random() / 2)
+
+    def reset(self) -> None:
+        """A good record came: the next wait is short again."""
+        self._ceiling = self._first

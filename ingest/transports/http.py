@@ -1,0 +1,171 @@
+"""The one way to ask by HTTP: a budget per host, Retry-After for everyone, bounded bodies, and one meaning for each status.
+
+https://www.rfc-editor.org/rfc/rfc9110#section-15. The rule that is easily broken: a 429 concerns the host, not the request, so all
+who talk to that host wait (Binance answers further requests by a ban of minutes to days).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack
+from tempfile import TemporaryFile
+from typing import BinaryIO, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from ingest.errors import Reject, Retry
+from ingest.flow import Flow, History, Page, Rate, Request, Response
+from ingest.transports.backoff import Backoff
+from ingest.transports.client import LOST, blocked, lost, retry_after, shown
+from ingest.transports.gate import Gate
+
+T = TypeVar("T")
+
+BODY_BYTES = 64 << 20
+FILE_BYTES = 8 << 30  # an archive's month of trades has some gigabytes
+SMALL = aiohttp.ClientTimeout(total=30, sock_connect=10)
+FILE = aiohttp.ClientTimeout(sock_connect=10, sock_read=60)  # as long as it takes, while something comes
+ATTEMPTS = 5
+PATIENCE_SECONDS = 120.0  # a longer wait is not slept here: it goes to the caller, who can tell others and be stopped
+PENALTY_SECONDS = {429: 5.0, 418: 120.0}  # the first wait where the header is missing; 418 is Binance's ban
+LONGEST_PENALTY_SECONDS = 3600.0
+
+
+class Http:
+    """The requests of one exchange or provider. Each host has a budget of `rate`; `alternative` is named when it refuses us."""
+
+    def __init__(
+        self,
+        client: aiohttp.ClientSession,
+        *,
+        rate: Rate,
+        alternative: str = "",
+        body_bytes: int = BODY_BYTES,
+        rand: Callable[[], float] = random.random,
+    ) -> None:
+        self._client = client
+        self._rate = rate
+        self._alternative = alternative
+        self._body_bytes = body_bytes
+        self._rand = rand
+        self._gates: dict[str, Gate] = {}
+        self._strikes: dict[str, int] = {}
+
+    async def get(self, request: Request) -> Response:
+        """One answer. Raises Retry (lost line, 408, 418, 429, 451, 5xx, a long pause of the host) or Reject (other 3xx, 4xx)."""
+        host = URL(request.url).host or ""
+        gate = self._gates.get(host) or self._gates.setdefault(host, Gate(self._rate))
+        if (pause := gate.paused()) > PATIENCE_SECONDS:
+            raise Retry(f"{host} asked us to wait, {pause:.0f} s are left", after=pause, code="429")
+        await gate.enter(request.weight)
+        what = f"{request.method} {shown(request.url)}"
+        timeout = FILE if request.to_file else SMALL
+        with ExitStack() as stack:
+            file = stack.enter_context(TemporaryFile()) if request.to_file else None
+            try:
+                async with self._client.request(
+                    request.method, request.url, headers=request.headers, allow_redirects=False, timeout=timeout
+                ) as answer:
+                    good = 200 <= answer.status < 300 or answer.status == 304
+                    body = await self._body(what, answer, file if good else None)
+            except LOST as error:
+                raise lost(what, error) from error
+            if not good:
+                raise self._refusal(what, host, answer, body)
+            stack.pop_all()  # the file goes with the response, and is closed by whoever reads it
+        self._strikes.pop(host, None)
+        return Response(answer.status, body, dict(answer.headers), file, time.time_ns() // 1000)
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Drive `flow` to its result. A request that fails for good is thrown into it; what it does not catch is raised."""
+        try:
+            request = next(flow)
+            while True:
+                try:
+                    response = await self._insist(request)
+                except (Retry, Reject) as error:
+                    request = flow.throw(error)
+                else:
+                    request = flow.send(response)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        finally:
+            flow.close()
+
+    async def pages(self, history: History) -> AsyncGenerator[Page, None]:
+        """Drive `history`, page by page. A request that fails for good is thrown into it; what it does not catch is raised."""
+        files: list[BinaryIO] = []
+        try:
+            step = next(history)
+            while True:
+                if isinstance(step, Page):
+                    yield step
+                    step = next(history)
+                    continue
+                try:
+                    response = await self._insist(step)
+                except (Retry, Reject) as error:
+                    step = history.throw(error)
+                else:
+                    files += [response.file] if response.file else []
+                    step = history.send(response)
+        except StopIteration:
+            return
+        finally:
+            history.close()
+            for file in files:
+                file.close()
+
+    async def _insist(self, request: Request) -> Response:
+        backoff = Backoff(self._rand)
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return await self.get(request)
+            except Retry as error:
+                if (error.after or 0.0) > PATIENCE_SECONDS:
+                    raise
+                wait = max(error.after or 0.0, backoff.next())
+            await asyncio.sleep(wait)
+        return await self.get(request)
+
+    async def _body(self, what: str, answer: aiohttp.ClientResponse, file: BinaryIO | None) -> bytes:
+        """The body; empty where it went into `file`, which then stands at its beginning."""
+        body = bytearray()
+        size, bound = 0, FILE_BYTES if file else self._body_bytes
+        async for chunk in answer.content.iter_any():
+            size += len(chunk)
+            if size > bound:
+                raise Reject(f"{what}: more than {bound} bytes", reason="size")
+            if file is None:
+                body += chunk
+            else:
+                file.write(chunk)
+        if file is not None:
+            file.seek(0)
+        return bytes(body)
+
+    def _refusal(self, what: str, host: str, answer: aiohttp.ClientResponse, body: bytes) -> Retry | Reject:
+        status = answer.status
+        if status == 451:
+            return blocked(what, status, self._alternative)
+        after = retry_after(answer.headers)
+        if status in PENALTY_SECONDS:
+            after = self._penalty(host, status) if after is None else after
+        text = f"{what}: HTTP {status}: {body[:300].decode(errors='replace')}"
+        if status in (408, 418, 429) or status >= 500:
+            if after is not None and status in (418, 429, 503):
+                self._gates[host].pause(after)
+            return Retry(text, after=after, code=str(status))
+        if status == 403:
+            text = f"{text} (where this address is refused: {self._alternative})"
+        return Reject(text, reason="http", code=str(status))
+
+    def _penalty(self, host: str, status: int) -> float:
+        strikes = self._strikes.get(host, 0)
+        self._strikes[host] = strikes + 1
+        return min(PENALTY_SECONDS[status] * float(2**strikes), LONGEST_PENALTY_SECONDS)

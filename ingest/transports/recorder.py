@@ -1,0 +1,236 @@
+"""Raw capture: everything that the sessions of one source are told, written to compressed, rotated files (capture.py).
+
+A recorded session is wrapped, an unrecorded one is not: nothing is added to the way of a frame while recording is off, and one
+append while it is on. Packing and writing happen in a thread. A disk that is full or slow costs the capture, never the feed: what
+could not be written is counted as lost, and a new file begins, so that a replay takes no hole for a whole.
+https://docs.python.org/3/library/zlib.html#zlib.compressobj (it packs without holding the interpreter's lock)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+import msgspec
+from msgspec.structs import replace
+from yarl import URL
+
+from ingest.flow import Connection, Options, Output, Request, Response, Session, Subscription
+from ingest.metrics import Metrics
+from ingest.records import SECOND
+from ingest.transports.capture import SUFFIX, Entry, Header, Opening, Part
+from ingest.transports.client import shown
+from ingest.transports.websocket import wall_clock
+
+FLUSH_SECONDS = 0.5  # what SIGKILL may take from the capture
+WAITING_LINES = 200_000  # kept while the disk does not take them
+SLICE = 1000  # lines that are packed at once; between them a file may end
+PARTS = 16  # a file ends at this part of `max_bytes`, so that deleting the oldest never deletes most
+
+log = logging.getLogger(__name__)
+
+Note = Callable[[Entry], None]
+
+
+class Taken(NamedTuple):
+    """What is to be written, and the connections that stand open, in case that a new file begins."""
+
+    lines: list[Entry]
+    standing: list[Entry]
+    after_hole: bool  # lines before these were given up
+
+
+class Recorded:
+    """A session whose every input is noted before it hears it."""
+
+    def __init__(self, session: Session, number: int, opening: bytes, note: Note, on_start: Callable[[Recorded], None]) -> None:
+        self.heard = session.heard
+        self.number = number
+        self.opening = opening
+        self._session = session
+        self._note = note
+        self._on_start = on_start
+
+    def start(self, now: int) -> Iterable[Output]:
+        self._on_start(self)
+        self._note((now, self.number, "open", self.opening))
+        self._note((now, self.number, "start", b""))
+        return self._session.start(now)
+
+    def feed(self, frame: bytes, received_at: int) -> Sequence[Output]:
+        self._note((received_at, self.number, "frame", frame))
+        return self._session.feed(frame, received_at)
+
+    def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
+        self._note((now, self.number, "request", msgspec.json.encode(replace(request, url=public(request.url), headers={}))))
+        self._note((now, self.number, "answer", response.body))
+        return self._session.answer(request, response, now)
+
+    def tick(self, now: int) -> Sequence[Output]:
+        self._note((now, self.number, "tick", b""))
+        return self._session.tick(now)
+
+
+class Recorder:
+    """The capture of one source, in a folder of its own. `max_bytes` bounds all files there, those of earlier runs included."""
+
+    def __init__(
+        self,
+        folder: Path,
+        source: str,
+        protocol: str,
+        *,
+        max_bytes: int,
+        rotate_seconds: float,
+        metrics: Metrics,
+        clock: Callable[[], int] = wall_clock,
+    ) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._rotate = int(rotate_seconds * SECOND)
+        self._clock = clock
+        self._header = Header(source, protocol, run=clock(), part=0)
+        self._lines: list[Entry] = []  # one list for ever: sessions hold its `append`
+        self._alive: WeakValueDictionary[int, Recorded] = WeakValueDictionary()
+        self._begun: list[Recorded] = []  # since the last write: their beginning is still among the lines
+        self._connections = 0
+        self._part: Part | None = None
+        self._dropped = False  # on the event loop: lines were given up since the last `_take`
+        self._missed = False  # in the thread: lines were lost since the last write
+        self._failing = False
+        self._thread = ThreadPoolExecutor(1, "recorder")  # one: what is written keeps its order, whoever is cancelled while waiting
+        self._written = metrics.record_bytes.labels(source)
+        self._deleted = metrics.record_files_deleted.labels(source)
+        self._lost = metrics.record_lines_lost.labels(source)
+
+    def session(self, session: Session, connection: Connection, options: Options) -> Session:
+        """The same session, recorded."""
+        self._connections += 1
+        opening = Opening(
+            _without_ids(connection), replace(options, ws_url=shown(options.ws_url), rest_url=shown(options.rest_url))
+        )
+        encoded = msgspec.json.encode(opening)
+        return Recorded(session, self._connections, encoded, self._lines.append, on_start=self._begun.append)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Write what is noted, until the end of the block; what was noted until then is still written."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(self._run())
+                yield
+                task.cancel()
+        finally:
+            ending = asyncio.wrap_future(self._thread.submit(self._end, self._take()))
+            self._thread.shutdown(wait=False)
+            await asyncio.shield(ending)  # who is cancelled again waits no longer, but it is written
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            writing = asyncio.wrap_future(self._thread.submit(self._write, self._take()))
+            while not (await asyncio.wait({writing}, timeout=FLUSH_SECONDS))[0]:
+                if len(self._lines) > WAITING_LINES:
+                    self._lose(len(self._take().lines), f"the disk took nothing for more than {FLUSH_SECONDS} s")
+                    self._dropped = True
+            writing.result()
+
+    def _take(self) -> Taken:
+        """What was noted since the last time. On the event loop: nothing is noted meanwhile."""
+        lines = self._lines[:]
+        self._lines.clear()
+        now = self._clock()
+        standing = [(now, one.number, "resume", one.opening) for one in self._alive.values()]
+        self._alive.update((one.number, one) for one in self._begun)
+        self._begun.clear()
+        after_hole, self._dropped = self._dropped, False
+        return Taken(lines, standing, after_hole)
+
+    # --- in a thread --------------------------------------------------------------------------------------------------------
+
+    def _write(self, taken: Taken) -> None:
+        self._missed = self._missed or taken.after_hole
+        if taken.lines:
+            self._put(taken)
+
+    def _put(self, taken: Taken) -> None:
+        kept = 0
+        try:
+            for lines in (taken.lines[start : start + SLICE] for start in range(0, len(taken.lines), SLICE)):
+                part = self._part_for(taken.standing)
+                before = part.bytes
+                part.write(lines)
+                kept += len(lines)
+                self._written.inc(part.bytes - before)
+        except OSError as error:
+            self._lose(len(taken.lines) - kept, f"{self._folder}: {error.strerror}")
+            self._missed = True
+            if self._part is not None:
+                self._part.abandon()
+                self._part = None
+            return
+        if self._failing:
+            log.info("capture: writing again")
+        self._failing = False
+
+    def _end(self, taken: Taken) -> None:
+        self._write(taken)
+        if self._part is not None:
+            try:
+                self._part.close()
+            except OSError as error:
+                self._lose(0, f"{self._part.path}: {error.strerror}")
+
+    def _part_for(self, standing: list[Entry]) -> Part:
+        """The file that takes the next lines. Raises OSError."""
+        last, missed = self._part, self._missed
+        if last is not None and not missed and not self._is_due(last):
+            return last
+        self._part, self._missed = None, False
+        if last is not None:
+            last.close()
+        # a number is left out where something was lost
+        self._header = replace(self._header, part=self._header.part + (2 if missed else 1))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._make_room()
+        self._part = Part(self._folder, self._header, self._clock())
+        if standing:
+            self._part.write(standing)
+        return self._part
+
+    def _is_due(self, part: Part) -> bool:
+        return part.bytes >= self._max_bytes // PARTS or self._clock() - part.began >= self._rotate
+
+    def _make_room(self) -> None:
+        files = sorted(self._folder.glob(f"*{SUFFIX}"))
+        sizes = {path: path.stat().st_size for path in files}
+        excess = sum(sizes.values()) + 2 * self._max_bytes // PARTS - self._max_bytes  # a file ends a little late
+        for path in files:
+            if excess <= 0:
+                return
+            path.unlink()
+            excess -= sizes[path]
+            self._deleted.inc()
+            log.info("capture: %s was deleted to stay within %d bytes", path, self._max_bytes)
+
+    def _lose(self, lines: int, why: str) -> None:
+        self._lost.inc(lines)
+        if not self._failing:
+            log.error("capture: lines are lost: %s", why)
+        self._failing = True
+
+
+def public(url: str) -> str:
+    """The URL without user and password."""
+    return str(URL(url).with_user(None))
+
+
+def _without_ids(connection: Connection) -> Connection:
+    subscriptions = [Subscription(replace(one.instrument, id=0), one.channel) for one in connection.subscriptions]
+    return Connection(shown(connection.url), tuple(subscriptions))

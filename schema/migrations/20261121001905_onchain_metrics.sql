@@ -1,0 +1,12 @@
+-- Figures of chains, in the units of their sources.
+
+CREATE TABLE IF NOT EXISTS onchain_metrics (
+    asset       text NOT NULL,
+    metric      text NOT NULL,
+    source      text NOT NULL,
+    time        timestamptz NOT NULL CHECK (time >= '2009-01-01Z' AND time < '2100-01-01Z'),
+    value       numeric NOT NULL CHECK (value > -1e36 AND value < 1e36),
+    received_at timestamptz NOT NULL,
+    PRIMARY KEY (asset, metric, source, time)
+);
+SELECT create_hypertable('onchain_metrics', by_range('time', interval '7 days'), create_default_indexes => false, if_not_exists => true);

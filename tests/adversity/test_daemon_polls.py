@@ -1,0 +1,235 @@
+"""Providers on loopback, polled by the whole daemon: what they said is in the database field by field, and their trouble is theirs.
+
+CoinGecko's /coins/markets, alternative.me's days, CoinDesk's feed and the file of the VIX are recorded answers. No recorded
+/simple/price has AUD: it is in the shape of the documented example, https://docs.coingecko.com/reference/simple-price.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from aiohttp import web
+from daemon import Daemon, on_apache, until
+
+Daemons = Callable[..., Daemon]
+Answer = tuple[int, bytes, dict[str, str]]
+
+SIMPLE = b'{"bitcoin":{"aud":105280.51,"aud_market_cap":2072476876774.5,"aud_24h_vol":30231277399.25}}'
+FAST = {"every": "100ms", "budget": {"per_minute": 100_000, "per_month": 1_000_000_000}}
+VIX = "/api/global/us_indices/daily_prices/VIX_History.csv"
+JSON = {"Content-Type": "application/json"}
+
+
+class Providers:
+    """Answers by path: those of `once` first, in order, then that of `always`."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.once: dict[str, list[Answer]] = {}
+        self.always: dict[str, Answer] = {}
+        self.asked: Counter[str] = Counter()
+        self.requests: list[web.Request] = []
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.asked[request.path] += 1
+        self.requests.append(request)
+        queue = self.once.get(request.path)
+        status, body, headers = queue.pop(0) if queue else self.always[request.path]
+        if "ETag" in headers and request.headers.get("If-None-Match") == headers["ETag"]:
+            return web.Response(status=304)
+        return web.Response(status=status, body=body, headers=headers)
+
+
+@pytest.fixture
+async def providers(real: Path) -> AsyncIterator[Providers]:
+    made = Providers()
+    markets = (real / "jkorf_coingecko/Endpoints.GetMarkets.txt").read_text().split("false\n", 1)[1]
+    made.always = {
+        "/coins/markets": (200, markets.encode(), JSON | {"ETag": 'W/"14e4fb"'}),
+        "/simple/price": (200, SIMPLE, JSON),
+        "/arc/outboundfeeds/rss/": (200, (real / "news_rss/coindesk_2026-09-25.xml").read_bytes(), {"Content-Type": "text/xml"}),
+        VIX: (200, (real / "stock_indices/vix-daily.csv").read_bytes(), {}),
+        "/fng/": (200, (real / "alternative_me/fng_limit2_2026-09-08.json").read_bytes(), JSON),
+    }
+    app = web.Application()
+    app.router.add_get("/{path:.*}", made.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield made
+    await runner.cleanup()
+
+
+def polling(dsn: str, providers: Providers, **pollers: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": "one",
+        "database": {"dsn": dsn, "admin_dsn": dsn},
+        "pollers": {name: {"base_url": providers.url, **FAST, **section} for name, section in pollers.items()},
+        "server": {"port": 0},
+        "log": {"format": "json"},
+        "shutdown_timeout": "5s",
+    }
+
+
+async def rows(dsn: str, query: str) -> list[dict[str, Any]]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return [dict(row) for row in await connection.fetch(query)]
+    finally:
+        await connection.close()
+
+
+async def test_prices_are_what_coingecko_said(market: str, providers: Providers, daemon: Daemons) -> None:
+    one = await daemon(polling(market, providers, coingecko={"symbols": ["BTC"]})).start()
+    await one.until(lambda now: now.rows("prices")["written"] == 1 and now.rows("prices")["duplicate"] >= 2)
+    (row,) = await rows(market, "SELECT * FROM market.prices")
+    assert row.pop("received_at") > datetime(2026, 1, 1, tzinfo=UTC)
+    assert row == {
+        "symbol": "BTC",
+        "coingecko_id": "bitcoin",
+        "source": "coingecko",
+        "time": datetime(2024, 4, 7, 16, 49, tzinfo=UTC),
+        "price_usd": Decimal(70187),
+        "price_aud": Decimal("105280.51"),
+        "market_cap_usd": Decimal(1381651251183),
+        "market_cap_aud": Decimal("2072476876774.5"),
+        "volume_24h_usd": Decimal(20154184933),
+        "volume_24h_aud": Decimal("30231277399.25"),
+        "change_1h": None,
+        "change_24h": Decimal("3.12502"),
+        "change_7d": None,
+        "high_24h": Decimal(70215),
+        "low_24h": Decimal(68060),
+    }
+    asked = next(request for request in providers.requests if request.path == "/coins/markets")
+    assert dict(asked.query) == {
+        "vs_currency": "usd",
+        "ids": "bitcoin",
+        "price_change_percentage": "1h,24h,7d",
+        "per_page": "250",
+        "page": "1",
+    }
+    assert any(request.headers.get("If-None-Match") == 'W/"14e4fb"' for request in providers.requests)
+    providers.always["/simple/price"] = (200, SIMPLE.replace(b"105280.51", b"105281"), JSON)
+    await one.until(lambda now: now.rows("prices")["revised"] == 1)
+    assert await rows(market, "SELECT price_aud FROM prices") == [{"price_aud": Decimal(105281)}]
+    assert await one.terminate() == 0
+    one.account("prices")
+
+
+@on_apache
+async def test_news_and_indices_are_what_their_sources_said(market: str, providers: Providers, daemon: Daemons) -> None:
+    settings = polling(market, providers, news_coindesk={}, cboe={"every": "1 hour"})
+    one = await daemon(settings).start()
+    await one.until(lambda now: now.rows("news")["duplicate"] >= 3 and now.rows("stock_indices")["written"])
+    found = await rows(market, "SELECT id, time, title, author, symbols, categories, impact_level FROM news ORDER BY time DESC")
+    assert len(found) == 3
+    assert found[0] == {
+        "id": "a0b4a6ba-5569-4fef-940c-e402f9698d89",
+        "time": datetime(2026, 9, 25, 14, 41, 53, tzinfo=UTC),
+        "title": "Circle and Tether step in to freeze hacker wallet after massive Bitget crypto heist",
+        "author": "Oliver Knight",
+        "symbols": ["ETH", "USDC", "USDT"],
+        "categories": ["Markets", "Circle", "Tether", "News"],
+        "impact_level": "critical",
+    }
+    lines = [line.split(",") for line in providers.always[VIX][1].decode().splitlines()[1:]]
+    await one.until(lambda now: now.rows("stock_indices")["decoded"] == len(lines) and not now.rows("stock_indices")["queued"])
+    stored = await rows(market, "SELECT time::date::text AS date, open, high, low, close, volume FROM stock_indices ORDER BY time")
+    expired = int(await one.value("rows_expired_total", table="stock_indices"))
+    assert 0 < len(stored) == len(lines) - expired
+    assert [list(row.values()) for row in stored] == [[date, *map(Decimal, prices), None] for date, *prices in lines[expired:]]
+
+
+@on_apache
+async def test_the_trouble_of_a_provider_is_counted_and_its_own(market: str, providers: Providers, daemon: Daemons) -> None:
+    good = providers.always["/fng/"]
+    bad: list[Answer] = [
+        (500, b"", {}),
+        (200, b"<!DOCTYPE html><html>Just a moment...</html>", {"Content-Type": "text/html"}),
+        (200, good[1][:40], JSON),
+        (429, b'{"error":"slow down"}', JSON | {"Retry-After": "1"}),
+    ]
+    providers.once["/fng/"] = list(bad)
+    providers.always["/coins/markets"] = (401, b'{"status":{"error_code":10002,"error_message":"API Key Missing"}}', JSON)
+    one = await daemon(polling(market, providers, coingecko={"symbols": ["BTC"]}, alternative_me={})).start()
+    await one.until(lambda now: now.rows("sentiment_scores")["written"] == 2, 40)
+    found = await rows(market, "SELECT symbol, platform, interval, time, social_score, label FROM sentiment_scores ORDER BY time")
+    days = json.loads(good[1])["data"]
+    assert found == [
+        {
+            "symbol": "BTC",
+            "platform": "alternative_me",
+            "interval": "1d",
+            "time": datetime.fromtimestamp(int(day["timestamp"]), UTC),
+            "social_score": Decimal(day["value"]),
+            "label": day["value_classification"],
+        }
+        for day in reversed(days)
+    ]
+    scrape = await one.identity()
+    assert scrape.value("poll_requests_total", source="alternative_me") >= len(bad) + 1
+    assert scrape.value("errors_total", stage="decode", error_type="json") == 2
+    assert scrape.value("errors_total", stage="poll", error_type="Retry") == 2
+    status = (await one.status())["pollers"]
+    assert status["alternative_me"]["state"] == "ok"
+    assert status["coingecko"]["state"].startswith("disabled: GET http://127.0.0.1")
+    assert providers.asked["/coins/markets"] == 1
+    assert await rows(market, "SELECT cursor, requests FROM poll_cursors WHERE source = 'coingecko'") == [
+        {"cursor": "", "requests": 1}
+    ]
+    (place,) = await rows(market, "SELECT cursor FROM poll_cursors WHERE source = 'alternative_me'")
+    assert place == {"cursor": days[0]["timestamp"]}
+    kept = await rows(market, "SELECT reason, payload FROM rejects WHERE source = 'alternative_me' ORDER BY payload")
+    assert kept == [{"reason": "json", "payload": body.decode()} for _, body, _ in bad[1:3]]
+
+
+@on_apache
+async def test_without_a_key_it_is_disabled_and_says_so(market: str, providers: Providers, daemon: Daemons) -> None:
+    sections: dict[str, Any] = {"coingecko": {"plan": "demo"}, "alternative_me": {"enabled": False}}
+    one = await (await daemon(polling(market, providers, **sections)).start()).ready()
+    status = await until(lambda: asyncio.ensure_future(polled(one)))
+    assert status["coingecko"]["state"] == "disabled: no key"
+    assert status["alternative_me"]["state"].startswith("disabled: not enabled: https://alternative.me")
+    assert not providers.requests
+
+
+async def polled(one: Daemon) -> dict[str, Any]:
+    return (await one.status())["pollers"]
+
+
+@on_apache
+async def test_two_daemons_ask_once_and_the_key_is_in_a_header(market: str, providers: Providers, daemon: Daemons) -> None:
+    """The second one is to find the lease taken; a restart is to find that nothing is due."""
+    settings = polling(market, providers, coingecko={"symbols": ["BTC"], "every": "1 hour"})
+    environment = {"INGEST__POLLERS__COINGECKO__API_KEY": "geheim-4711"}
+    one = await daemon(settings, environment).start()
+    await one.until(lambda now: now.rows("prices")["written"] == 1)
+    assert providers.requests[0].headers["x-cg-demo-api-key"] == "geheim-4711"
+    two = await daemon(settings | {"name": "two"}, environment).start()
+    await until(lambda: asyncio.ensure_future(is_elsewhere(two)))
+    assert await one.terminate() == 0
+    again = await daemon(settings, environment).start()
+    await again.ready()
+    await until(lambda: asyncio.ensure_future(knows_its_month(again)))
+    assert providers.asked == {"/coins/markets": 1, "/simple/price": 1}
+    assert "geheim" not in one.log + two.log + again.log
+
+
+async def is_elsewhere(one: Daemon) -> bool:
+    return bool((await polled(one)).get("coingecko", {}).get("state") == "done by another daemon")
+
+
+async def knows_its_month(one: Daemon) -> bool:
+    return str((await polled(one)).get("coingecko", {}).get("requests_this_month", "")).startswith("2 of")

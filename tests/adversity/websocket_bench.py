@@ -1,0 +1,181 @@
+"""A websocket server on loopback whose side of the conversation a test writes, and lives that connect to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from ingest.flow import Connection, Flow, Manners, Output, Rate, Reconnect, Request, Response, Send, Subscription
+from ingest.metrics import Metrics
+from ingest.records import Instrument, Trade
+from ingest.transports.client import open_client
+from ingest.transports.freshness import Freshness
+from ingest.transports.gate import Gate
+from ingest.transports.http import Http
+from ingest.transports.websocket import Ended, Life
+
+INSTRUMENT = Instrument("test", "BTCUSDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", id=1)
+OTHER = Instrument("test", "ETHUSDT", "ETH/USDT", "ETH", "USDT", "spot", "trading", id=2)
+SUBSCRIPTIONS = (Subscription(INSTRUMENT, "trades"), Subscription(OTHER, "trades"))
+
+Talk = Callable[[web.WebSocketResponse], Awaitable[None]]
+
+
+class Numbers:
+    """A session of the simplest protocol: a frame is a trade id; words are questions to be asked of the exchange or of us."""
+
+    def __init__(self) -> None:
+        self.heard = [0, 0]
+        self.ticks = 0
+        self.says: list[Output] = []  # at the start
+        self.late: list[Output] = []  # on the next tick
+
+    def start(self, now: int) -> Iterable[Output]:
+        return self.says
+
+    def feed(self, frame: bytes, received_at: int) -> Sequence[Output]:
+        words: dict[bytes, Output] = {
+            b"planned": Reconnect("maintenance", planned=True),
+            b"now": Reconnect("the book is broken"),
+            b"ask": Request(f"{self.http_url}/answer", tag="t"),
+        }
+        if frame in words:
+            return (words[frame],)
+        self.heard[0] = received_at
+        return (trade(int(frame), received_at),)
+
+    def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
+        return (Send(f"{request.tag}:{response.body.decode()}"),)
+
+    def tick(self, now: int) -> Sequence[Output]:
+        self.ticks += 1
+        late, self.late = self.late, []
+        return late
+
+    http_url = ""
+
+
+def trade(number: int, received_at: int) -> Trade:
+    return Trade(1, number, number, "1.5", "0.25", "buy", received_at)
+
+
+class Bench:
+    """A server whose side of the conversation is `talk`, and lives that connect to it."""
+
+    def __init__(self) -> None:
+        self.talk: Talk = idle
+        self.heard: list[str] = []
+        self.statuses: list[int] = []
+        self.got: list[Output] = []
+        self.metrics = Metrics()
+        self.session = Numbers()
+        self.freshness = Freshness()
+        self.gate = Gate(Rate(100, 1.0))
+        self.locate: Callable[[], Flow[str]] | None = None
+        self.url = ""
+        self.transport: asyncio.Transport | None = None
+        self.client: aiohttp.ClientSession
+        self.http: Http
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        if self.statuses:
+            return web.Response(status=self.statuses.pop(0), headers={"Retry-After": "7"})
+        socket = web.WebSocketResponse(autoping=False, timeout=1.0)
+        await socket.prepare(request)
+        self.transport = request.transport
+        await self.talk(socket)
+        return socket
+
+    async def answer(self, request: web.Request) -> web.Response:
+        if self.statuses:
+            return web.Response(status=self.statuses.pop(0))
+        return web.Response(text="42")
+
+    def life(self, sink: Callable[[Output], Awaitable[None] | None] | None = None, **manners: Any) -> Life:
+        self.session.http_url = self.url.replace("ws:", "http:")
+        return Life(
+            Connection(f"{self.url}/stream?token=secret", SUBSCRIPTIONS),
+            self.session,
+            manners=polite(**manners),
+            client=self.client,
+            http=self.http,
+            gate=self.gate,
+            sink=sink or self.got.append,
+            metrics=self.metrics,
+            source="test",
+            freshness=self.freshness,
+            locate=self.locate,
+            rand=lambda: 0.0,
+        )
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, {"source": "test"} | labels)
+
+    def ids(self) -> list[int]:
+        return [output.trade_id for output in self.got if isinstance(output, Trade)]
+
+
+def polite(**changes: Any) -> Manners:
+    usual: dict[str, Any] = {
+        "ws_url": "",
+        "rest_url": "",
+        "alternative": "wss://data-stream.binance.vision",
+        "sends": Rate(100, 1.0),
+        "connects": Rate(100, 1.0),
+        "weight": Rate(100, 1.0),
+        "subscriptions_per_connection": 10,
+        "silence_seconds": 30.0,
+    }
+    return Manners(**(usual | changes))
+
+
+async def idle(socket: web.WebSocketResponse) -> None:
+    async for _ in socket:
+        pass
+
+
+def count_to(number: int) -> Talk:
+    async def talk(socket: web.WebSocketResponse) -> None:
+        for one in range(number):
+            await socket.send_str(str(one))
+
+    return talk
+
+
+@asynccontextmanager
+async def running(life: Life) -> AsyncIterator[asyncio.Task[Ended]]:
+    task = asyncio.create_task(life.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Poll; the deadline is the test's failure."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - the condition is whatever the test waits for
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Bench]:
+    one = Bench()
+    app = web.Application()
+    app.router.add_get("/stream", one.serve)
+    app.router.add_get("/answer", one.answer)
+    app.router.add_post("/where", one.answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    one.url = f"ws://127.0.0.1:{runner.addresses[0][1]}"
+    async with open_client() as client:
+        one.client, one.http = client, Http(client, rate=Rate(100, 1.0), rand=lambda: 0.0)
+        yield one
+    await runner.cleanup()

@@ -1,0 +1,172 @@
+"""The ledger put together: claims, holes, what was healed and what was backfilled."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest_asyncio
+
+from ingest.flow import Channel, Gap
+from ingest.records import MINUTE, SECOND
+from ingest.store.coverage import Claim, Hole, forget, to_datetime, write_claims, write_holes
+from ingest.store.gaps import gaps
+from ingest.store.jobs import to_micros
+from ingest.store.pool import Connection, connect
+
+DAY = to_micros(datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2))
+
+
+@pytest_asyncio.fixture
+async def connection(market: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+    one = await connect(market)
+    await one.execute(
+        "INSERT INTO instruments (exchange, symbol, instrument, base, quote, kind, status, trade_kind)"
+        " VALUES ('binance', 'BTCUSDT', 'BTC/USDT', 'BTC', 'USDT', 'spot', 'trading', 'trade')"
+    )
+    yield one
+    await one.close()
+
+
+def claim(since: float, until: float, writer: str = "a", channel: Channel = "trades") -> Claim:
+    """Minutes of the day before yesterday."""
+    return Claim("binance", writer, 1, channel, "trade", DAY + int(since * MINUTE), DAY + int(until * MINUTE))
+
+
+def hole(since: float, until: float | None, writer: str = "a", reason: str = "disconnect", channel: Channel = "trades") -> Hole:
+    end = None if until is None else DAY + int(until * MINUTE)
+    return Hole("binance", writer, Gap(1, channel, reason, DAY + int(since * MINUTE), end), "trade")
+
+
+async def missing(connection: Connection) -> list[tuple[str, str, float, float]]:
+    """(state, reasons, since, until) in minutes."""
+    rows = await connection.fetch("SELECT state, reasons, since, until FROM coverage_gaps ORDER BY since, state")
+    return [(row[0], row[1], (to_micros(row[2]) - DAY) / MINUTE, (to_micros(row[3]) - DAY) / MINUTE) for row in rows]
+
+
+async def test_what_nobody_claims_between_two_claims_is_missing(connection: Connection) -> None:
+    await write_claims(connection, [claim(0, 10), claim(12, 20)])
+    assert await missing(connection) == [("open", "unwatched", 10, 12)]
+
+
+async def test_a_claim_grows_and_never_shrinks(connection: Connection) -> None:
+    for until in (10, 15, 12):
+        await write_claims(connection, [claim(0, until)])
+    rows = await connection.fetch("SELECT since, until, state, reason, interval, trade_kind FROM coverage")
+    expected = (to_datetime(DAY), to_datetime(DAY + 15 * MINUTE), "covered", "live", None, "trade")
+    assert [tuple(row) for row in rows] == [expected]
+
+
+async def test_no_claim_reaches_beyond_the_clock_of_the_database(connection: Connection) -> None:
+    now = to_micros(datetime.now(UTC))
+    ahead = [Claim("binance", "a", 1, "trades", "trade", now - since * SECOND, now + 3600 * SECOND) for since in (60, -60)]
+    await write_claims(connection, ahead)
+    assert await connection.fetchval("SELECT count(*) FROM coverage") == 1
+    assert await connection.fetchval("SELECT until <= clock_timestamp() FROM coverage")
+
+
+async def test_a_hole_counts_against_its_own_writer_only(connection: Connection) -> None:
+    await write_claims(connection, [claim(0, 20), claim(5, 30, "b")])
+    await write_holes(connection, [hole(3, 8)])
+    assert await missing(connection) == [("open", "disconnect", 3, 5)]
+    await write_holes(connection, [hole(4, 6, "b")])
+    assert await missing(connection) == [("open", "disconnect", 3, 6)]
+
+
+async def test_what_an_audit_misses_is_missing_whoever_claims_it(connection: Connection) -> None:
+    await write_claims(connection, [claim(0, 20), claim(0, 20, "b")])
+    await write_holes(connection, [hole(3, 4, "audit", "ids")])
+    assert await missing(connection) == [("open", "ids", 3, 4)]
+    await connection.execute("UPDATE coverage SET state = 'healed' WHERE state = 'open'")
+    assert await missing(connection) == []
+
+
+async def test_a_hole_of_no_length_is_one(connection: Connection) -> None:
+    """Ids between two trades of one moment."""
+    await write_claims(connection, [claim(0, 20)])
+    await write_holes(connection, [hole(3, 3, reason="sequence")])
+    assert await missing(connection) == [("open", "sequence", 3, 3)]
+    await connection.execute("UPDATE coverage SET state = 'healed' WHERE state = 'open'")
+    assert await missing(connection) == []
+
+
+async def test_a_backfilled_range_is_covered(connection: Connection) -> None:
+    await write_claims(connection, [claim(0, 10), claim(40, 50)])
+    job = await connection.fetchval(
+        "INSERT INTO jobs (source, instrument_id, channel, trade_kind, via, since, until)"
+        " VALUES ('binance', 1, 'trades', 'trade', 'rest', $1, $2) RETURNING id",
+        to_datetime(DAY),
+        to_datetime(DAY + 60 * MINUTE),
+    )
+    for since, state in ((10, "done"), (20, "failed"), (30, "done")):
+        times = to_datetime(DAY + since * MINUTE), to_datetime(DAY + (since + 10) * MINUTE)
+        await connection.execute("INSERT INTO job_chunks (job_id, since, until, state) VALUES ($1, $2, $3, $4)", job, *times, state)
+    assert await missing(connection) == [("open", "unwatched", 20, 30)]
+
+
+async def test_a_book_that_was_missed_will_never_come(connection: Connection) -> None:
+    await write_claims(connection, [claim(0, 20, channel="book")])
+    await write_holes(connection, [hole(3, 8, channel="book", reason="checksum")])
+    assert await missing(connection) == [("unrecoverable", "checksum", 3, 8)]
+
+
+async def test_a_lane_names_no_exchange_and_the_ledger_knows_it(connection: Connection) -> None:
+    shed = Hole("lane", "a", Gap(1, "trades", "shed", DAY, DAY + MINUTE), None)
+    await write_holes(connection, [shed])
+    assert tuple(await connection.fetchrow("SELECT source, trade_kind, reason FROM coverage")) == ("binance", "trade", "shed")  # type: ignore[arg-type]
+
+
+async def test_the_evidence_of_what_is_covered(connection: Connection) -> None:
+    await write_claims(connection, [claim(0, 10), claim(10, 20), claim(30, 40)])
+    for minute, trade_id in ((1, 100), (9, 101), (19, 102), (25, 200), (31, 300), (39, 302)):
+        await connection.execute(
+            "INSERT INTO trades (instrument_id, time, trade_id, price, size, side, received_at)"
+            " VALUES (1, $1, $2, 1, 1, 'buy', $1)",
+            to_datetime(DAY + minute * MINUTE),
+            trade_id,
+        )
+    times = to_datetime(DAY), to_datetime(DAY + 60 * MINUTE)
+    rows = await connection.fetch("SELECT * FROM coverage_evidence(1, $1, $2) ORDER BY since", *times)
+    assert [tuple(row) for row in rows] == [
+        ("binance", "trade", times[0], to_datetime(DAY + 20 * MINUTE), 100, 102, 3, 3),
+        ("binance", "trade", to_datetime(DAY + 30 * MINUTE), to_datetime(DAY + 40 * MINUTE), 300, 302, 3, 2),
+    ]
+
+
+async def test_completeness_by_stream_and_day(connection: Connection) -> None:
+    await write_claims(connection, [claim(720, 1080), claim(1260, 2880)])
+    rows = await connection.fetch("SELECT source, instrument, channel, day, percent, missing FROM coverage_report ORDER BY day")
+    first = to_datetime(DAY).date()
+    assert [tuple(row) for row in rows] == [
+        ("binance", "BTC/USDT", "trades", first, 75, timedelta(hours=3)),  # from noon on: nine of twelve hours
+        ("binance", "BTC/USDT", "trades", first + timedelta(days=1), 100, timedelta(0)),
+    ]
+
+
+async def test_a_sliver_is_not_rounded_away(connection: Connection) -> None:
+    await write_claims(connection, [claim(0, 700), claim(700.0001, 1440)])
+    assert str(await connection.fetchval("SELECT percent FROM coverage_report")) == "99.9999"
+
+
+async def test_what_retention_dropped_is_forgotten(connection: Connection) -> None:
+    await write_claims(connection, [claim(0, 10), claim(20, 30), claim(0, 10, channel="book"), claim(0, 10, channel="candles")])
+    await write_holes(connection, [hole(10, 20), hole(40, None)])
+    age = datetime.now(UTC) - to_datetime(DAY)
+    retention = {"trades": age - timedelta(minutes=15), "candles": None, "quotes": None, "order_books": timedelta(days=30)}
+    await forget(connection, retention)
+    rows = await connection.fetch("SELECT channel, since FROM coverage ORDER BY channel, since")
+    left = [(row["channel"], (to_micros(row["since"]) - DAY) / MINUTE) for row in rows]
+    assert left == [("book", 0), ("candles", 0), ("trades", 10), ("trades", 20), ("trades", 40)]
+
+
+async def test_the_list_for_a_person(connection: Connection) -> None:
+    await write_claims(connection, [claim(0, 10), claim(12, 20), claim(0, 20, channel="candles")])
+    found = {(gap.channel, gap.state, gap.reason, gap.since, gap.until) for gap in await gaps(connection, all_states=False)}
+    until = to_datetime(DAY + 20 * MINUTE)
+    assert found == {
+        ("trades", "open", "unwatched", to_datetime(DAY + 10 * MINUTE), to_datetime(DAY + 12 * MINUTE)),
+        ("trades", "unwatched", "nobody claims it since", until, None),
+        ("candles", "unwatched", "nobody claims it since", until, None),
+    }

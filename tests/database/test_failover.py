@@ -1,0 +1,91 @@
+"""Claims over a failover to a standby that was behind: what the new primary never had is a hole, whatever was claimed before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from cluster import Cluster
+from daemon import until
+from line import CutLine
+
+from ingest.errors import IngestError
+from ingest.metrics import Metrics
+from ingest.records import SECOND
+from ingest.store.coverage import Claim, to_datetime
+from ingest.store.notes import Notes
+from ingest.store.pool import open_pool
+
+START = 1_790_000_000 * SECOND
+LEDGER = "SELECT instrument_id, state, reason, since, until FROM coverage ORDER BY instrument_id, state, since"
+
+
+@pytest.fixture
+def standby() -> Iterator[Cluster]:
+    made = Cluster("apache")
+    yield made
+    made.close()
+
+
+def claim(instrument_id: int, seconds: int) -> Claim:
+    return Claim("binance", "one", instrument_id, "trades", "trade", START, START + seconds * SECOND)
+
+
+async def followed(primary: Cluster, standby: Cluster) -> None:
+    """Wait until the standby has everything."""
+    query = "SELECT 1 FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()"
+
+    async def caught_up() -> bool:
+        return bool(await asyncio.to_thread(primary.sql, query))
+
+    await until(caught_up)
+
+
+async def test_what_a_promoted_standby_never_had_is_a_hole(private_cluster: Callable[..., Cluster], standby: Cluster) -> None:
+    primary = private_cluster("apache")
+    claims: Sequence[Claim] = ()
+    async with CutLine(primary.dsn("market")) as line:
+        pool = await open_pool(line.dsn, 2)
+        metrics = Metrics()
+        notes = Notes(pool, metrics, "one", lambda: claims)
+        claims = [claim(1, 10), claim(2, 10)]
+        await notes.flush()
+        await asyncio.to_thread(standby.follow, primary)
+        await followed(primary, standby)
+        for statement in ("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"):
+            standby.sql(statement)
+        await until(lambda: not primary.sql("SELECT 1 FROM pg_stat_replication"))
+        claims = [claim(1, 20), claim(2, 20), claim(3, 20)]  # of the third the standby never hears
+        await notes.flush()
+        await asyncio.to_thread(primary.kill)
+        standby.sql("SELECT pg_promote()")
+        line.lead_to(standby.dsn("market"))
+
+        async def flushed() -> bool:
+            try:
+                await notes.flush()
+            except IngestError:  # a connection of before
+                return False
+            return True
+
+        claims = [claim(1, 30), claim(3, 30)]
+        await until(flushed)
+        claims = [claim(1, 40), claim(2, 40), claim(3, 40)]  # the second was blocked when it was noticed
+        await notes.flush()
+        await notes.flush()
+        rows = [tuple(row) for row in await pool.fetch(LEDGER)]
+        pool.terminate()
+    noticed = rows[1][4]
+    assert noticed > to_datetime(START)
+    since, until_ = to_datetime(START), to_datetime(START + 40 * SECOND)
+    assert rows == [
+        (1, "covered", "live", since, until_),
+        (1, "open", "failover", to_datetime(START + 10 * SECOND), noticed),
+        (2, "covered", "live", since, until_),
+        (2, "open", "failover", to_datetime(START + 10 * SECOND), noticed),
+        (3, "covered", "live", since, until_),
+        (3, "open", "failover", since, noticed),
+    ]
+    counted = {"source": "binance", "stream": "trades", "reason": "failover"}
+    assert metrics.registry.get_sample_value("ingest_gaps_total", counted) == 3

@@ -1,0 +1,120 @@
+"""What is noted beside the rows: holes into coverage, unreadable frames into rejects."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from ingest.errors import Retry
+from ingest.flow import Gap, Malformed
+from ingest.metrics import Metrics
+from ingest.records import SECOND
+from ingest.store.coverage import to_datetime
+from ingest.store.notes import REJECTS_A_FLUSH, Notes
+from ingest.store.pool import Pool, open_pool
+
+NOW = 1_790_000_000 * SECOND
+HOLES = """
+    SELECT source, writer, instrument_id, channel, state, reason, since, until, first_id, last_id, expected
+      FROM coverage ORDER BY id"""
+
+
+@pytest_asyncio.fixture
+async def pool(market: str) -> AsyncIterator[Pool]:
+    made = await open_pool(market, 2)
+    yield made
+    await made.close()
+
+
+async def holes(pool: Pool) -> list[tuple[object, ...]]:
+    return [tuple(row.values()) for row in await pool.fetch(HOLES)]
+
+
+async def test_a_hole_that_is_known_whole(pool: Pool) -> None:
+    notes = Notes(pool, Metrics(), "one")
+    notes.gap("binance", Gap(7, "trades", "sequence", NOW, NOW + 5, first_id=10, last_id=12), "trade")
+    await notes.flush()
+    await notes.flush()  # nothing is written twice
+    expected = ("binance", "one", 7, "trades", "open", "sequence", to_datetime(NOW), to_datetime(NOW + 5), 10, 12, 3)
+    assert await holes(pool) == [expected]
+    assert await pool.fetchval("SELECT trade_kind FROM coverage") == "trade"
+
+
+@pytest.mark.parametrize("flush_between", [True, False])
+async def test_a_hole_that_opens_and_ends_is_one(pool: Pool, flush_between: bool) -> None:
+    metrics = Metrics()
+    notes = Notes(pool, metrics, "one")
+    notes.gap("kraken", Gap(7, "book", "checksum", NOW), None)
+    if flush_between:
+        await notes.flush()
+        assert (await holes(pool))[0][6:8] == (to_datetime(NOW), None)
+    notes.gap("kraken", Gap(7, "book", "checksum", NOW, NOW + 9), None)
+    await notes.flush()
+    expected = ("kraken", "one", 7, "book", "unrecoverable", "checksum", to_datetime(NOW), to_datetime(NOW + 9), None, None, None)
+    assert await holes(pool) == [expected]
+    counted = {"source": "kraken", "stream": "book", "reason": "checksum"}
+    assert metrics.registry.get_sample_value("ingest_gaps_total", counted) == 1
+
+
+async def test_what_was_committed_without_our_hearing_is_not_noted_twice(pool: Pool) -> None:
+    whole, opened = Gap(7, "trades", "sequence", NOW, NOW + 5, first_id=10, last_id=12), Gap(7, "book", "checksum", NOW)
+    for _ in range(2):
+        notes = Notes(pool, Metrics(), "one")
+        notes.gap("kraken", whole, "trade")
+        notes.gap("kraken", opened, None)
+        await notes.flush()
+    assert [(row[3], row[6], row[7]) for row in await holes(pool)] == [
+        ("trades", to_datetime(NOW), to_datetime(NOW + 5)),
+        ("book", to_datetime(NOW), None),
+    ]
+
+
+async def test_two_holes_of_one_moment_are_two(pool: Pool) -> None:
+    notes = Notes(pool, Metrics(), "one")
+    for first_id in (10, 20):
+        notes.gap("binance", Gap(7, "trades", "sequence", NOW, NOW, first_id=first_id, last_id=first_id), "trade")
+    await notes.flush()
+    assert [row[8] for row in await holes(pool)] == [10, 20]
+
+
+async def test_two_daemons_note_their_own(pool: Pool) -> None:
+    for name in ("one", "two"):
+        notes = Notes(pool, Metrics(), name)
+        notes.gap("kraken", Gap(7, "book", "checksum", NOW), None)
+        await notes.flush()
+    notes.gap("kraken", Gap(7, "book", "checksum", NOW, NOW + 9), None)
+    await notes.flush()
+    assert [(row[1], row[7]) for row in await holes(pool)] == [("one", None), ("two", to_datetime(NOW + 9))]
+
+
+async def test_garbage_is_kept_where_a_person_can_read_it(pool: Pool) -> None:
+    notes = Notes(pool, Metrics(), "one")
+    notes.malformed("okx", Malformed(b'{"a\0":\xff', "json", "invalid\0 character"))
+    await notes.flush()
+    row = await pool.fetchrow("SELECT source, table_name, stage, reason, sqlstate, message, payload FROM rejects")
+    assert tuple(row.values()) == ("okx", None, "decode", "json", None, "invalid\\0 character", '{"a\\0":\\xff')
+
+
+async def test_a_flood_of_garbage_is_counted_and_bounded(pool: Pool) -> None:
+    metrics = Metrics()
+    notes = Notes(pool, metrics, "one")
+    for _ in range(REJECTS_A_FLUSH + 50):
+        notes.malformed("okx", Malformed(b"x", "json", "no JSON"))
+    await notes.flush()
+    assert await pool.fetchval("SELECT count(*) FROM rejects") == REJECTS_A_FLUSH
+    count = metrics.registry.get_sample_value
+    assert count("ingest_errors_total", {"stage": "decode", "error_type": "json"}) == REJECTS_A_FLUSH + 50
+    assert count("ingest_errors_total", {"stage": "notes", "error_type": "reject_dropped"}) == 50
+
+
+async def test_notes_outlive_a_database_that_is_away(pool: Pool) -> None:
+    away = await open_pool("postgresql://nobody@127.0.0.1:1/nothing", 1)
+    notes = Notes(away, Metrics(), "one")
+    notes.gap("okx", Gap(1, "trades", "disconnect", NOW, NOW + 1), "trades-all")
+    with pytest.raises(Retry, match="writing 0 claims, 1 gaps and 0 rejects"):
+        await notes.flush()
+    notes._pool = pool
+    await notes.flush()
+    assert len(await holes(pool)) == 1

@@ -1,0 +1,221 @@
+"""One trade that is said on several paths is one row, whichever said it first, on every exchange.
+
+The trades are recorded ones. For each other path they are written in that path's documented form, with the same values; what a path
+says otherwise (a time of another resolution) stands where it is written. Kraken's archive has no trade ids and whole seconds, and
+the others but Binance have none that the daemon reads: there, the websocket says it twice in its place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from msgspec.structs import replace
+
+from ingest.batch import Outcome
+from ingest.exchanges import binance, coinbase, deribit, gate, kraken, kucoin, okx
+from ingest.flow import Options, Session, Subscription
+from ingest.metrics import Metrics
+from ingest.pipeline.lane import Lane, Limits
+from ingest.records import SECOND, Instrument, Trade
+from ingest.store.ladder import Ladder
+from ingest.store.pool import Pool, open_pool
+from ingest.tables import TRADES
+from tests.recordings.recordings import load, read, received
+from tests.recordings.whole import records
+
+Paths = dict[str, list[Trade]]  # the same trades by each path
+ARCHIVED = ("id", "price", "qty", "quoteQty", "time", "isBuyerMaker", "isBestMatch")
+SAID = 1_790_000_000 * SECOND  # `received_at` of the first path; the next ones are later
+
+
+def instrument(exchange: str, symbol: str) -> Instrument:
+    return Instrument(exchange, symbol, symbol.replace("-", "/"), "", "", "spot", "trading", "0.1", "0.00000001", id=7)
+
+
+def session(module: object, listed: Instrument, trade_kind: str) -> Session:
+    options = Options(ws_url="wss://example", rest_url="https://example", trade_kind=trade_kind)
+    (connection,) = module.connections([Subscription(listed, "trades")], options)
+    return module.session(connection, options)
+
+
+def heard(listener: Session, frames: Iterable[bytes]) -> list[Trade]:
+    """What the session makes of frames; its gaps, where trades are left out, are no trades."""
+    out = [output for frame in frames for output in listener.feed(frame, SAID)]
+    return [output for output in out if isinstance(output, Trade)]
+
+
+def encoded(frames: Iterable[object]) -> list[bytes]:
+    return [json.dumps(frame, separators=(",", ":")).encode() for frame in frames]
+
+
+def on_binance() -> Paths:
+    """Recorded by REST. Websocket: "Trade Streams". Archive: binance-public-data, since 2025 in microseconds."""
+    routes = load("gocryptotrader/binance.http.json")["routes"]["/api/v3/historicalTrades"]["GET"]
+    rows = next(entry["data"] for entry in routes if entry["queryString"] == "limit=5&symbol=BTCUSDT")
+    listed = instrument("binance", "BTCUSDT")
+    frames = [
+        {
+            "stream": "btcusdt@trade",
+            "data": {"e": "trade", "E": row["time"] + 1, "s": "BTCUSDT", "t": row["id"], "p": row["price"], "q": row["qty"]}
+            | {"T": row["time"], "m": row["isBuyerMaker"], "M": True},
+        }
+        for row in rows
+    ]
+    cells = [row | {"time": row["time"] * 1000 + 789} for row in rows]
+    lines = [",".join(str(row[name]) for name in ARCHIVED) for row in cells]
+    return {
+        "websocket": heard(session(binance, listed, "trade"), encoded(frames)),
+        "rest": [binance.trade_from_rest(row, listed, "trade", SAID + 1) for row in rows],
+        "archive": [binance.trade_from_archive(line, listed, "trade", SAID + 2) for line in lines],
+    }
+
+
+def on_coinbase() -> Paths:
+    """Recorded by websocket, of one product. REST: "Get product trades". A `last_match` repeats a trade to whoever subscribes."""
+    messages = [json.loads(line.text) for line in received("COINBASE.ws.28.0")]
+    matches = [m for m in messages if m["type"] == "match" and m["product_id"] == "SKL-USD"]
+    listed = instrument("coinbase", "SKL-USD")
+    rows = [{name: match[name] for name in ("trade_id", "side", "size", "price", "time")} for match in matches]
+    return {
+        "websocket": heard(session(coinbase, listed, "match"), encoded(matches)),
+        "rest": [coinbase.trade_from_rest(row, listed, SAID + 1) for row in rows],
+        "repeated": heard(session(coinbase, listed, "match"), encoded(match | {"type": "last_match"} for match in matches)),
+    }
+
+
+def on_kraken() -> Paths:
+    """Recorded by REST, with seven decimals of a second. Websocket: "Trade" of version 2, with six; its snapshot repeats trades."""
+    body = read("nautilus/kraken/http_trades.json")
+    (rows,) = [rows for rows in json.loads(body, parse_float=Decimal)["result"].values() if isinstance(rows, list)]
+    listed = instrument("kraken", "BTC/USDT")
+    listener = session(kraken, listed, "trade")
+    return {
+        "websocket": heard(listener, (kraken_frame("update", row) for row in rows)),
+        "rest": kraken.trades_from_rest(body, listed, SAID + 1),
+        "repeated": heard(listener, (kraken_frame("snapshot", row) for row in rows)),
+    }
+
+
+def kraken_frame(kind: str, row: list) -> bytes:
+    """By hand: the price is a JSON number of these very digits."""
+    price, size, time, side, _, _, trade_id = row
+    at = f"{datetime.fromtimestamp(int(time), UTC):%Y-%m-%dT%H:%M:%S}.{int(time % 1 * SECOND):06d}Z"
+    taker = {"b": "buy", "s": "sell"}[side]
+    return (
+        f'{{"channel":"trade","type":"{kind}","data":[{{"symbol":"BTC/USDT","side":"{taker}","price":{price},"qty":{size},'
+        f'"ord_type":"limit","trade_id":{trade_id},"timestamp":"{at}"}}]}}'
+    ).encode()
+
+
+def on_okx() -> Paths:
+    """Recorded by REST. Websocket: "All trades channel", whose rows have `seqId` besides; a resubscription may repeat a trade."""
+    body = read("nautilus/okx/http_get_trades.json")
+    listed = instrument("okx", "BTC-USDT")
+    arg = {"channel": "trades-all", "instId": "BTC-USDT"}
+    frames = [{"arg": arg, "data": [row | {"source": "0", "seqId": 1}]} for row in json.loads(body)["data"]]
+    listener = session(okx, listed, "trades-all")
+    return {
+        "websocket": heard(listener, encoded(frames)),
+        "rest": okx.trades_from_rest(body, listed, SAID + 1),
+        "repeated": heard(listener, encoded(frames)),
+    }
+
+
+def on_gate() -> Paths:
+    """Recorded by websocket, of one market, with the number that today's messages have besides. REST: "Query market records"."""
+    messages = [json.loads(line.text) for line in received("GATEIO.ws.1.0") if '"spot.trades","event":"update"' in line.text]
+    trades = [m["result"] for m in messages if m["result"]["currency_pair"] == "NEO_BTC"]
+    frames = [{"channel": "spot.trades", "event": "update", "result": row | {"id_market": row["id"] % 1000}} for row in trades]
+    common = ("create_time_ms", "side", "amount", "price")
+    rows = [{n: row[n] for n in common} | {"id": str(row["id"]), "sequence_id": str(row["id"] % 1000)} for row in trades]
+    listed = instrument("gate", "NEO_BTC")
+    listener = session(gate, listed, "trade")
+    return {
+        "websocket": heard(listener, encoded(frames)),
+        "rest": gate.trades_from_rest(json.dumps(rows).encode(), listed, SAID + 1),
+        "repeated": heard(listener, encoded(frames)),
+    }
+
+
+def on_kucoin() -> Paths:
+    """Recorded by websocket, of one market. REST: "Get Trade History", whose time is a number."""
+    lines = [line for line in received("KUCOIN.ws.1.0") if '"topic":"/market/match:DAPPT-BTC"' in line.text]
+    trades = [json.loads(line.text)["data"] for line in lines]
+    rows = [{n: row[n] for n in ("sequence", "price", "size", "side")} | {"time": int(row["time"])} for row in trades]
+    listed = instrument("kucoin", "DAPPT-BTC")
+    listener = session(kucoin, listed, "match")
+    return {
+        "websocket": heard(listener, (line.frame for line in lines)),
+        "rest": kucoin.trades_from_rest(json.dumps({"code": "200000", "data": rows}).encode(), listed, SAID + 1),
+        "repeated": heard(listener, (line.frame for line in lines)),
+    }
+
+
+def on_deribit() -> Paths:
+    """Recorded by REST. Websocket: "trades.{instrument_name}.{interval}", with the same rows."""
+    body = read("nautilus/deribit/http_get_last_trades.json")
+    listed = instrument("deribit", "ETH-PERPETUAL")
+    params = {"channel": "trades.ETH-PERPETUAL.100ms", "data": json.loads(body)["result"]["trades"]}
+    frames = encoded([{"jsonrpc": "2.0", "method": "subscription", "params": params}])
+    listener = session(deribit, listed, "trade")
+    return {
+        "websocket": heard(listener, frames),
+        "rest": deribit.trades_from_rest(body, listed, SAID + 1),
+        "repeated": heard(listener, frames),
+    }
+
+
+@pytest.fixture
+async def pool(market: str) -> AsyncIterator[Pool]:
+    made = await open_pool(market, 2)
+    yield made
+    await made.close()
+
+
+async def write(pool: Pool, batches: list[list[Trade]]) -> list[Outcome]:
+    """Through a lane and the ladder, batch by batch."""
+    lane = Lane(TRADES, Metrics(), Limits(), on_gap=lambda gap: None)
+    ladder = Ladder(TRADES, pool)
+    outcomes = []
+    for trades in batches:
+        for trade in trades:
+            lane.put(trade)
+        lane.seal()
+        batch = await lane.take()
+        outcomes.append(await ladder.write(batch))
+        lane.settle(batch)
+    return outcomes
+
+
+def fates(outcomes: list[Outcome]) -> list[tuple[int, int]]:
+    assert not any(outcome.revised or outcome.rejected for outcome in outcomes)
+    return [(outcome.written, outcome.duplicate) for outcome in outcomes]
+
+
+EXCHANGES = pytest.mark.parametrize("on_exchange", [on_binance, on_coinbase, on_deribit, on_gate, on_kraken, on_kucoin, on_okx])
+
+
+@EXCHANGES
+@pytest.mark.parametrize("first", [0, 1, 2])
+async def test_the_first_path_is_stored(market: str, pool: Pool, on_exchange: Callable[[], Paths], first: int) -> None:
+    paths = list(on_exchange().values())
+    order = paths[first:] + paths[:first]
+    count = len(order[0])
+    assert count > 1
+    assert fates(await write(pool, order)) == [(count, 0), (0, count), (0, count)]
+    assert await records(market, TRADES) == sorted(order[0], key=lambda trade: (trade.time, trade.trade_id))
+    trades = [[replace(trade, received_at=SAID) for trade in sorted(path, key=lambda trade: trade.trade_id)] for path in order]
+    assert trades[0] == trades[1] == trades[2]
+
+
+@EXCHANGES
+async def test_in_one_batch_too(market: str, pool: Pool, on_exchange: Callable[[], Paths]) -> None:
+    paths = on_exchange()
+    count = len(paths["rest"])
+    assert fates(await write(pool, [[trade for path in paths.values() for trade in path]])) == [(count, 2 * count)]
+    found = [replace(trade, received_at=SAID) for trade in await records(market, TRADES)]
+    assert found == sorted(paths["websocket"], key=lambda trade: (trade.time, trade.trade_id))

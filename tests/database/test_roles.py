@@ -1,0 +1,190 @@
+"""The roles of schema/roles.sql do their work, and nothing else, on both editions: each statement is really run as that role."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from cluster import Cluster, find_binaries
+
+from ingest.records import MINUTE
+from ingest.store import bars, healing
+from ingest.store.copy import Statements, copy_in, stage_in
+from ingest.store.coverage import Claim, write_claims
+from ingest.store.edition import detect
+from ingest.store.failover import Seen, lost
+from ingest.store.jobs import to_micros
+from ingest.store.lease import acquire, release
+from ingest.store.migrate import check, migrate
+from ingest.store.policies import Desired, apply_retention, reconcile
+from ingest.store.pool import Connection
+from ingest.store.rollup import mark, roll_up
+from ingest.store.schema import find
+from ingest.tables import CANDLES, TABLES, TRADES
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+TRADE = f"1\t{NOW}\t7\t0.10\t1\tbuy\t{NOW}\t\\N\n".encode()
+CANDLE = f"1\t1m\t{NOW}\t1\t2\t1\t2\t0\t\\N\t\\N\t\\N\t\\N\t\\N\t\\N\t1\tws\t{NOW}\n".encode()
+DESIRED = Desired({table.name: table.retention for table in TABLES}, {table.name: table.compress_after for table in TABLES})
+
+
+def run_roles(dsn: str) -> None:
+    command = [str(find_binaries() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f", str(find() / "roles.sql")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def cluster(edition: str, private_cluster: Callable[..., Cluster]) -> Cluster:
+    """A cluster of its own, because roles belong to the whole cluster; its database `market` is migrated, by the superuser."""
+    return private_cluster(edition)
+
+
+@pytest.fixture(params=["roles first", "migrations first"])
+async def market(request: pytest.FixtureRequest, cluster: Cluster) -> str:
+    """A migrated database with the roles, made in either order."""
+    if request.param == "migrations first":
+        run_roles(cluster.dsn("market"))
+        return cluster.dsn("market")
+    run_roles(cluster.create("fresh"))
+    async with login(cluster.dsn("fresh"), "ingest_migrate") as migrator:
+        await migrate(migrator)
+    return cluster.dsn("fresh")
+
+
+def as_role(dsn: str, role: str) -> str:
+    return urlsplit(dsn)._replace(netloc=f"{role}@{urlsplit(dsn).netloc.rpartition('@')[2]}").geturl()
+
+
+@asynccontextmanager
+async def login(dsn: str, role: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+    connection = await asyncpg.connect(as_role(dsn, role), statement_cache_size=0)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def refused(connection: asyncpg.Connection[Any], *statements: str) -> list[str]:
+    """Those of the statements that are refused for want of rights."""
+    found = []
+    for statement in statements:
+        try:
+            await connection.execute(statement)
+        except asyncpg.InsufficientPrivilegeError:
+            found.append(statement)
+    return found
+
+
+async def test_everyone_can_do_their_work_and_not_more(market: str, edition: Any) -> None:
+    async with login(market, "ingest_writer") as writer:
+        await writer_writes(writer, edition)
+    async with login(market, "ingest_migrate") as migrator:
+        await migrator_maintains(migrator, edition)
+    run_roles(market)  # again: nothing changes
+    async with login(market, "ingest_reader") as reader:
+        await reader_reads(reader)
+    async with login(market, "ingest_metrics") as metrics:
+        await metrics_looks(metrics)
+
+
+async def writer_writes(writer: asyncpg.Connection[Any], edition: Any) -> None:
+    columns = tuple(column.name for column in TRADES.columns)
+    assert await copy_in(writer, "trades", columns, TRADE) == 1
+    async with writer.transaction():
+        assert await stage_in(writer, TRADES, Statements.of(TRADES), TRADE) == (0, 0)
+    for wanted in ((1, 0), (0, 0)):
+        async with writer.transaction():
+            assert await stage_in(writer, CANDLES, Statements.of(CANDLES), CANDLE) == wanted
+            await mark(writer, [("5m", 1, 0)])
+    assert await acquire(writer, "polling", "one", 30)
+    await release(writer, "polling", "one")
+    await writer.execute(
+        "INSERT INTO instruments (exchange, symbol, instrument, base, quote, kind, status)"
+        " VALUES ('binance', 'BTCUSDT', 'BTC/USDT', 'BTC', 'USDT', 'spot', 'trading')"
+        " ON CONFLICT (exchange, symbol) DO UPDATE SET status = EXCLUDED.status"
+    )
+    await writer.execute(
+        "INSERT INTO coverage (source, channel, writer, state, reason, since) "
+        " VALUES ('binance', 'trades', 'one', 'open', 'shed', now());"
+        "UPDATE coverage SET until = now(), state = 'healed' WHERE source = 'binance';"
+        "INSERT INTO rejects (source, stage, reason, message, payload) VALUES ('binance', 'decode', 'json', '', '')"
+    )
+    assert (await detect(writer)).edition == edition
+    assert (await check(writer)).current
+    await claim_and_heal(writer)
+    forbidden = (
+        "SELECT * FROM trades",
+        "UPDATE trades SET price = 1",
+        "DELETE FROM trades",
+        "TRUNCATE candles",
+        "DELETE FROM candles",
+        "SELECT payload FROM rejects",
+        "SELECT drop_chunks('trades', now())",
+        "ALTER TABLE trades ADD COLUMN more int",
+        "CREATE TABLE theirs ()",
+        "UPDATE schema_migrations SET status = 'skipped'",
+    )
+    assert await refused(writer, *forbidden) == list(forbidden)
+
+
+async def migrator_maintains(migrator: asyncpg.Connection[Any], edition: str) -> None:
+    assert await migrator.fetchval("SELECT current_user") == "ingest_owner"
+    owners = (
+        "SELECT tableowner FROM pg_tables WHERE schemaname = 'public'"
+        " UNION SELECT viewowner FROM pg_views WHERE schemaname IN ('public', 'market')"
+        " UNION SELECT pg_get_userbyid(proowner) FROM pg_proc p WHERE pronamespace = 'public'::regnamespace"
+        " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')"
+    )
+    assert [row[0] for row in await migrator.fetch(owners)] == ["ingest_owner"]
+    await reconcile(migrator, DESIRED)
+    await apply_retention(migrator, DESIRED)
+    await roll_up(migrator)
+    await bars.point(migrator)
+    version = (await check(migrator)).database.schema_version
+    await migrate(migrator, rollback=0)
+    assert (await migrate(migrator)).database.schema_version == version
+    assert [row[0] for row in await migrator.fetch(owners)] == ["ingest_owner"]
+    await reconcile(migrator, DESIRED)
+    if edition == "community":
+        jobs = "SELECT DISTINCT owner::text FROM timescaledb_information.jobs WHERE job_id >= 1000"
+        assert [row[0] for row in await migrator.fetch(jobs)] == ["ingest_owner"]
+
+
+async def reader_reads(reader: asyncpg.Connection[Any]) -> None:
+    for view in ("trades", "candles", "quotes", "order_books", "bars_1m", "bars_1h", "daily_ohlcv", "gaps"):
+        assert await reader.fetch(f"SELECT * FROM market.{view}") == []
+    forbidden = ("INSERT INTO leases VALUES ('a', 'b', now())", "DELETE FROM trades", "CREATE TABLE theirs ()")
+    assert await refused(reader, *forbidden) == list(forbidden)
+
+
+async def metrics_looks(metrics: asyncpg.Connection[Any]) -> None:
+    await metrics.fetch("SELECT * FROM timescaledb_information.job_stats")
+    assert await metrics.fetchval("SELECT count(*) FROM hypertable_detailed_size('trades')") == 1
+    assert (await detect(metrics)).schema_version > 0
+    forbidden = ("SELECT * FROM trades", "INSERT INTO leases VALUES ('a', 'b', now())")
+    assert await refused(metrics, *forbidden) == list(forbidden)
+
+
+async def claim_and_heal(writer: Connection) -> None:
+    """What a daemon does with the ledger, all of it by the writers' connection."""
+    now = to_micros(datetime.now(UTC))
+    claims = [Claim("binance", "one", 1, "trades", "trade", now - back * MINUTE, now - (back - 2) * MINUTE) for back in (20, 10)]
+    await lost(writer, Seen(), claims)
+    await lost(writer, Seen("another"), claims)
+    await write_claims(writer, claims)
+    streams = [healing.Stream(1, "trades", "trade", now - 60 * MINUTE)]
+    await healing.follow(writer, "binance", streams)
+    assert await healing.detect(writer, "binance", streams, timedelta(seconds=30), datetime.fromtimestamp(0, UTC)) == 2
+    holes = await healing.next_holes(writer, "binance", [1], timedelta(seconds=30))
+    assert await healing.left_of(writer, "binance", holes[0])
+    await healing.try_later(writer, holes[0], 10, "a reason")
+    await healing.try_again(writer, "binance")
+    assert await healing.settle(writer, holes[0], 0, now, state="healed", verdict=None, stored=1)
+    assert (await healing.summary(writer, "binance"))["trades"][0] == 1

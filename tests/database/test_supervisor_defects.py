@@ -1,0 +1,81 @@
+"""The supervisor in this process, where a part of it has a defect."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import stored
+from daemon import configuration, heard, on_apache, to_toml, until
+
+from ingest import config
+from ingest.simulator.server import Simulator
+from ingest.sources.feed import Feed
+from ingest.supervisor import Supervisor
+
+
+def supervisor_of(settings: dict[str, Any], folder: Path) -> Supervisor:
+    path = folder / "ingest.toml"
+    path.write_text(to_toml(settings))
+    return Supervisor(config.load(path), lambda: config.load(path))
+
+
+@on_apache
+async def test_a_part_that_nothing_restarts_ends_it_and_what_was_queued_is_noted(
+    market: str, simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = asyncio.Event()
+
+    async def ping(*_: object) -> None:
+        await fails.wait()
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(Supervisor, "_ping", ping)
+    one = supervisor_of(configuration(market, simulator), tmp_path)
+    running = asyncio.create_task(one.run())
+    await heard(simulator)
+    async with stored.locked(market, "trades"):
+        simulator.trade("BTCUSDT", 300)
+        await until(lambda: one.writers["trades"].lane.rows == 300)
+        fails.set()
+        with pytest.raises(ExceptionGroup) as group:
+            async with asyncio.timeout(15):
+                await running
+    assert group.group_contains(ZeroDivisionError, match="a defect", depth=1)
+    tally = one.writers["trades"].lane.tally
+    assert (tally.decoded, tally.shed, tally.queued, tally.balance()) == (300, {"shutdown": 300}, 0, 0)
+    (gap,) = await stored.gaps(market)
+    assert (gap["symbol"], gap["channel"], gap["reason"]) == ("BTCUSDT", "trades", "shed")
+    assert await stored.trades(market) == []
+
+
+class Stubborn:
+    """A source in which something fails at the moment when it is cancelled."""
+
+    last_error = ""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    async def run(self) -> None:
+        self.runs += 1
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._fail_when_cancelled())
+
+    async def _fail_when_cancelled(self) -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            raise OSError("the line broke just now")
+
+
+async def test_a_source_that_fails_while_it_is_cancelled_is_not_restarted(simulator: Simulator, tmp_path: Path) -> None:
+    one = supervisor_of(configuration("postgresql://nobody@127.0.0.1:1/nothing", simulator), tmp_path)
+    source = Stubborn()
+    keeping = asyncio.create_task(one._keep("stubborn", cast(Feed, source)))
+    await until(lambda: source.runs == 1)
+    keeping.cancel()
+    await asyncio.wait([keeping], timeout=5)
+    assert (keeping.done(), source.runs) == (True, 1)

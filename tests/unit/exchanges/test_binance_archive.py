@@ -1,0 +1,316 @@
+"""The past of Binance from its archive: files as documented, zipped here, with REST where there is none.
+
+The candles are those of recorded files. The trades are synthetic, in the documented format of the files:
+https://github.com/binance/binance-public-data
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import BinaryIO
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import pytest
+from msgspec.structs import replace
+
+from ingest.errors import Reject
+from ingest.exchanges import _binance_archive, binance
+from ingest.flow import Request, Response
+from ingest.records import MINUTE, SECOND, Candle, Trade
+from tests.recordings.recordings import read
+from tests.unit.exchanges.binance_rest import Rest, as_candle, as_trade, recorded_trades
+from tests.unit.exchanges.binance_session import an_instrument, options
+from tests.unit.exchanges.past import LATER, Told, ask, path_and_query, tell
+
+DATA = "https://data.binance.vision/data/spot"
+DAY = 1440 * MINUTE
+ADA = an_instrument("ADABTC")
+TRADES_HEADER = "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match"
+CANDLES_HEADER = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
+
+
+def micros(day: str) -> int:
+    return int(datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp()) * SECOND
+
+
+class Archive:
+    """The files that there are, by address, and REST. `spoiled` answers of a file are not what its CHECKSUM says."""
+
+    def __init__(self, files: dict[str, str], rest: Rest | None = None, spoiled: int = 0) -> None:
+        self._files = {f"/data/spot/{path}.zip": zipped(path, text) for path, text in files.items()}
+        self._rest = rest or Rest()
+        self._spoiled = spoiled
+
+    def __call__(self, request: Request) -> bytes:
+        path, _ = path_and_query(request)
+        body = self._files.get(path.removesuffix(".CHECKSUM"))
+        if body is None:
+            return self._rest(request)
+        if path.endswith(".CHECKSUM"):
+            return f"{hashlib.sha256(body).hexdigest()}  {path.split('/')[-1]}\n".encode()
+        assert request.to_file
+        self._spoiled -= 1
+        return body if self._spoiled < 0 else body[:-1] + b"!"
+
+
+def zipped(path: str, text: str) -> bytes:
+    out = BytesIO()
+    with ZipFile(out, "w", ZIP_DEFLATED) as archive:
+        archive.writestr(f"{path.rsplit('/', maxsplit=1)[-1]}.csv", text)
+    return out.getvalue()
+
+
+def told(archive: Archive, channel: str, since: int, until: int) -> Told:
+    return tell(binance.history(ask(ADA, channel, since, until), options("trade"), "archive"), archive)
+
+
+def asked(answer: Told) -> list[str]:
+    """The questions, as the files' names and REST's paths; a file's CHECKSUM and the file are one where both were asked for."""
+    names = [path_and_query(request)[0].split("/")[-1] for request in answer.requests]
+    return [name for i, name in enumerate(names) if f"{name}.CHECKSUM" != (names[i - 1] if i else "")]
+
+
+def trade_lines(day: str, count: int, first_id: int, scale: int) -> tuple[list[str], list[Trade]]:
+    """Synthetic: `count` fills in pairs of one millisecond; `scale` of the times, 1 for microseconds, 1000 for milliseconds."""
+    lines, trades = [], []
+    for number in range(count):
+        trade_id, time = first_id + number, micros(day) + (number // 2) * (DAY // count) * 2 + number % 2
+        price, size, maker = f"0.0000{2000 + number % 97}", f"{number % 13}.{number % 10}0000000", number % 3 == 0
+        lines.append(f"{trade_id},{price},{size},0.00100000,{time // scale},{maker},True")
+        trades.append(Trade(1, time // 1000 * 1000, trade_id, price, size, "sell" if maker else "buy", LATER))
+    return lines, trades
+
+
+def text(lines: Sequence[str], header: str = "", newline: str = "\n") -> str:
+    return "".join(line + newline for line in ([header] if header else []) + list(lines))
+
+
+def recorded(day: str) -> list[str]:
+    return read(f"binance_archive/ADABTC-1m-{day}.csv").decode().splitlines()
+
+
+def candles(lines: Sequence[str], origin: str = "archive") -> list[Candle]:
+    return [as_candle(line.split(","), origin) for line in lines]
+
+
+def in_micros(line: str) -> str:
+    """The same candle as a file of 2025 would have it."""
+    cells = line.split(",")
+    return ",".join([cells[0] + "000", *cells[1:6], cells[6] + "999", *cells[7:]])
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("header", ["", CANDLES_HEADER])
+@pytest.mark.parametrize("shape", [str, in_micros])
+def test_recorded_days_are_told_value_by_value(header: str, newline: str, shape) -> None:
+    first, second = recorded("2021-11-27"), recorded("2021-11-28")
+    days = {"2021-11-27": first, "2021-11-28": second}
+    files = {
+        f"daily/klines/ADABTC/1m/ADABTC-1m-{day}": text([shape(line) for line in lines], header, newline)
+        for day, lines in days.items()
+    }
+    answer = told(Archive(files), "candles", micros("2021-11-27"), micros("2021-11-29"))
+    assert answer.records == candles(first + second)
+    assert answer.untils[-1] == micros("2021-11-29")
+    path = f"{DATA}/daily/klines/ADABTC/1m/ADABTC-1m-2021-11"
+    assert answer.requests == [
+        Request(f"{path}-27.zip.CHECKSUM"),
+        Request(f"{path}-27.zip", to_file=True),
+        Request(f"{path}-28.zip.CHECKSUM"),
+        Request(f"{path}-28.zip", to_file=True),
+    ]
+
+
+def test_only_what_was_asked_is_told_of_a_file() -> None:
+    lines = recorded("2021-11-27")
+    files = {"daily/klines/ADABTC/1m/ADABTC-1m-2021-11-27": text(lines)}
+    since = micros("2021-11-27")
+    answer = told(Archive(files), "candles", since + 1, since + 5 * MINUTE)
+    assert answer.records == candles(lines[1:5])
+    assert answer.untils[-1] == since + 5 * MINUTE
+
+
+@pytest.mark.parametrize("block", [1, 64, 1000, 1 << 18])
+@pytest.mark.parametrize(("day", "scale"), [("2024-12-31", 1000), ("2025-01-01", 1)])
+@pytest.mark.parametrize("header", ["", TRADES_HEADER])
+def test_synthetic_trades_in_blocks_that_cut_lines(
+    header: str, day: str, scale: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_binance_archive, "BLOCK", block)
+    lines, trades = trade_lines(day, 100, 7, scale)
+    body = text(lines, header).removesuffix("\n")  # the last line may have no end
+    answer = told(Archive({f"daily/trades/ADABTC/ADABTC-trades-{day}": body}), "trades", micros(day), micros(day) + DAY)
+    assert answer.records == trades
+
+
+def test_aggregates_are_told_where_they_are_the_configured_kind() -> None:
+    line = "284861205,9039.74000000,0.17700100,310207484,310207484,1588749117459,True,True"  # recorded by REST, as a file has it
+    files = {"daily/aggTrades/ADABTC/ADABTC-aggTrades-2020-05-06": text([line])}
+    wanted = ask(ADA, "trades", micros("2020-05-06"), micros("2020-05-07"))
+    answer = tell(binance.history(wanted, options("aggTrade"), "archive"), Archive(files))
+    assert answer.records == [Trade(1, 1588749117459000, 284861205, "9039.74000000", "0.17700100", "sell", LATER)]
+
+
+def test_whole_months_then_days_then_rest() -> None:
+    """Two days of October, November whole, one day of December by file, and the one that has no file yet by REST."""
+    days = ["2024-10-30", "2024-10-31", "2024-11-01", "2024-11-30", "2024-12-01"]
+    lines, trades = zip(*(trade_lines(day, 10, 100 * number, 1000) for number, day in enumerate(days)), strict=True)
+    files = {f"daily/trades/ADABTC/ADABTC-trades-{days[n]}": text(lines[n]) for n in (0, 1, 4)}
+    files["monthly/trades/ADABTC/ADABTC-trades-2024-11"] = text(lines[2] + lines[3])
+    tail = recorded_trades()
+    moved = micros("2024-12-02") // 1000 - tail[0]["time"]
+    tail = [row | {"time": row["time"] + moved} for row in tail]
+    answer = told(Archive(files, Rest(tail)), "trades", micros("2024-10-30"), micros("2024-12-03"))
+    assert answer.records == [trade for day in trades for trade in day] + [as_trade(row) for row in tail]
+    assert answer.untils[-1] == micros("2024-12-03")
+    assert asked(answer) == [
+        "ADABTC-trades-2024-10-30.zip.CHECKSUM",
+        "ADABTC-trades-2024-10-31.zip.CHECKSUM",
+        "ADABTC-trades-2024-11.zip.CHECKSUM",
+        "ADABTC-trades-2024-12-01.zip.CHECKSUM",
+        "ADABTC-trades-2024-12-02.zip.CHECKSUM",
+        "aggTrades",  # is there anything?
+        "aggTrades",
+        "historicalTrades",
+        "historicalTrades",
+    ]
+
+
+def test_a_month_without_a_file_is_told_by_days() -> None:
+    first, second = recorded("2021-11-27"), recorded("2021-11-28")
+    files = {
+        f"daily/klines/ADABTC/1m/ADABTC-1m-{day}": text(lines) for day, lines in (("2021-11-27", first), ("2021-11-28", second))
+    }
+    rest = Rest(klines=[[int(line.split(",")[0]), *line.split(",")[1:]] for line in first + second])
+    answer = told(Archive(files, rest), "candles", micros("2021-11-01"), micros("2021-12-01"))
+    assert answer.records == candles(first + second)
+    assert answer.untils[-1] == micros("2021-12-01")
+    assert asked(answer) == [
+        "ADABTC-1m-2021-11.zip.CHECKSUM",
+        "klines",
+        "ADABTC-1m-2021-11-01.zip.CHECKSUM",
+        "klines",  # the first candle is on the 27th: the days between are not asked for
+        "ADABTC-1m-2021-11-27.zip.CHECKSUM",
+        "ADABTC-1m-2021-11-28.zip.CHECKSUM",
+        "ADABTC-1m-2021-11-29.zip.CHECKSUM",
+        "klines",
+    ]
+
+
+def test_a_market_that_was_listed_years_later_costs_one_question() -> None:
+    lines = recorded("2021-11-27")
+    rest = Rest(klines=[[int(line.split(",")[0]), *line.split(",")[1:]] for line in lines])
+    files = {"monthly/klines/ADABTC/1m/ADABTC-1m-2021-11": text(lines)}
+    answer = told(Archive(files, rest), "candles", micros("2017-07-01"), micros("2021-12-01"))
+    assert answer.records == candles(lines)
+    assert asked(answer) == ["ADABTC-1m-2017-07.zip.CHECKSUM", "klines", "ADABTC-1m-2021-11.zip.CHECKSUM"]
+
+
+def test_where_there_is_neither_file_nor_row_all_was_said() -> None:
+    answer = told(Archive({}), "trades", micros("2021-11-27"), micros("2021-11-28"))
+    assert answer[:2] == ([], [micros("2021-11-28")])
+
+
+def test_what_is_asked_by_id_is_told_by_rest() -> None:
+    rows = recorded_trades()
+    wanted = ask(ADA, "trades", 0, LATER, (rows[3]["id"], rows[9]["id"]))
+    answer = tell(binance.history(wanted, options("trade"), "archive"), Archive({}, Rest(rows)))
+    assert answer.records == [as_trade(row) for row in rows[3:10]]
+
+
+def test_a_file_that_is_not_as_its_checksum_says_is_asked_for_once_more() -> None:
+    lines = recorded("2021-11-27")
+    name = "ADABTC-1m-2021-11-27.zip"
+    files = {"daily/klines/ADABTC/1m/ADABTC-1m-2021-11-27": text(lines)}
+    answer = told(Archive(files, spoiled=1), "candles", micros("2021-11-27"), micros("2021-11-28"))
+    assert answer.records == candles(lines)
+    names = [path_and_query(request)[0].split("/")[-1] for request in answer.requests]
+    assert names == [f"{name}.CHECKSUM", name, f"{name}.CHECKSUM", name]
+    with pytest.raises(Reject, match=r"ADABTC-1m-2021-11-27\.zip: its SHA-256 is [0-9a-f]{64}, its CHECKSUM says") as caught:
+        told(Archive(files, spoiled=2), "candles", micros("2021-11-27"), micros("2021-11-28"))
+    assert caught.value.reason == "checksum"
+
+
+def test_another_refusal_than_a_missing_file_is_raised() -> None:
+    def refuse(request: Request) -> bytes:
+        raise Reject(f"GET {request.url}: HTTP 403", reason="http", code="403")
+
+    with pytest.raises(Reject, match="HTTP 403"):
+        tell(binance.history(ask(ADA, "trades", 0, DAY), options("trade"), "archive"), refuse)
+
+
+@pytest.mark.parametrize("number", [0, 50, 99])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "1,2,3",
+        "1,NaN,3.0,4.0,1735689600000,True,True",
+        "1,2.0,1.2.3,4.0,1735689600000,True,True",
+        "x1,2.0,3.0,4.0,1735689600000,True,True",
+        "1,2.0,3.0,4.0,17356896000.5,True,True",
+        "1,2.0,3.0,4.0,1735689600000,maybe,True",
+        "1,,3.0,4.0,1735689600000,True,True",
+        "-1,2.0,3.0,4.0,1735689600000,True,True",
+        "",
+        "١,2.0,3.0,4.0,1735689600000,True,True",
+    ],
+)
+def test_a_bad_line_is_named(bad: str, number: int) -> None:
+    lines, _ = trade_lines("2024-12-31", 100, 7, 1000)
+    lines[number] = bad
+    files = {"daily/trades/ADABTC/ADABTC-trades-2024-12-31": text(lines)}
+    cells = bad.split(",")
+    named = ",".join(cells[i] for i in (1, 2, 4, 5)) if len(cells) == 7 else repr(bad)
+    with pytest.raises(Reject, match=f"{re.escape(named)}$"):
+        told(Archive(files), "trades", micros("2024-12-31"), micros("2025-01-01"))
+
+
+@pytest.mark.parametrize("cell", range(11))
+def test_a_bad_candle_is_rejected(cell: int) -> None:
+    lines = recorded("2021-11-27")
+    cells = lines[4].split(",")
+    cells[cell] = "1e5"
+    files = {"daily/klines/ADABTC/1m/ADABTC-1m-2021-11-27": text([*lines[:4], ",".join(cells), *lines[5:]])}
+    with pytest.raises(Reject, match="1e5"):
+        told(Archive(files), "candles", micros("2021-11-27"), micros("2021-11-28"))
+
+
+def test_a_file_that_is_no_zip_is_rejected_and_closed() -> None:
+    body, given = b"PK no zip", []
+
+    def send(said: Request) -> Response:
+        if said.to_file:
+            given.append(BytesIO(body))
+            return Response(200, b"", file=given[0], received_at=LATER)
+        return Response(200, hashlib.sha256(body).hexdigest().encode(), received_at=LATER)
+
+    history = binance.history(ask(ADA, "trades", 0, DAY), options("trade"), "archive")
+    with pytest.raises(Reject, match="no zip"):
+        run(history, send)
+    assert given[0].closed
+
+
+def run(history, send) -> list[BinaryIO]:
+    said = next(history)
+    while True:
+        said = history.send(send(said)) if isinstance(said, Request) else next(history)
+
+
+def test_the_archive_may_be_elsewhere() -> None:
+    elsewhere = replace(options("trade"), archive_url="http://127.0.0.1:9")
+    history = binance.history(ask(ADA, "trades", micros("2024-11-01"), micros("2024-12-01")), elsewhere, "archive")
+    assert next(history).url == "http://127.0.0.1:9/data/spot/monthly/trades/ADABTC/ADABTC-trades-2024-11.zip.CHECKSUM"
+
+
+def test_a_year_is_months() -> None:
+    """The end of each month is the beginning of the next, also of December and of a leap February."""
+    starts = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=32 * n) for n in range(13)]
+    months = [start.replace(day=1) for start in starts]
+    files = {f"monthly/trades/ADABTC/ADABTC-trades-{month:%Y-%m}": "" for month in months[:12]}
+    answer = told(Archive(files), "trades", micros("2024-01-01"), micros("2025-01-01"))
+    assert asked(answer) == [f"ADABTC-trades-2024-{number:02}.zip.CHECKSUM" for number in range(1, 13)]
+    assert {until for until in answer.untils if until} >= {int(month.timestamp()) * SECOND for month in months[1:]}

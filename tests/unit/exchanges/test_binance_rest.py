@@ -1,0 +1,139 @@
+"""Binance by REST and from the archive: the same rows that the websocket gives."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ingest.errors import Reject
+from ingest.exchanges import binance
+from ingest.records import Candle, Instrument, Trade
+from tests.recordings.recordings import load, read
+from tests.unit.exchanges.binance_session import a_session, an_instrument, listed, options
+
+BTC = an_instrument("BTCUSDT")
+
+
+def rest(path: str, query: str) -> list[object]:
+    """A recorded REST answer of gocryptotrader's test data."""
+    found = load("gocryptotrader/binance.http.json")["routes"][path]["GET"]
+    return next(entry["data"] for entry in found if entry["queryString"] == query)
+
+
+def test_one_trade_by_websocket_rest_and_archive_is_one_row() -> None:
+    for row in rest("/api/v3/historicalTrades", "limit=5&symbol=BTCUSDT"):
+        by_rest = binance.trade_from_rest(row, BTC, "trade", 5)
+        assert by_rest == Trade(
+            1, row["time"] * 1000, row["id"], row["price"], row["qty"], "sell" if row["isBuyerMaker"] else "buy", 5
+        )
+        # documentation, "Trade Streams" and binance-public-data, with the same values
+        event = {"e": "trade", "E": row["time"] + 1, "s": "BTCUSDT", "t": row["id"], "p": row["price"], "q": row["qty"]}
+        event |= {"b": 88, "a": 50, "T": row["time"], "m": row["isBuyerMaker"], "M": True}
+        frame = json.dumps({"stream": "btcusdt@trade", "data": event}, separators=(",", ":")).encode()
+        assert a_session("trades", symbols=["BTCUSDT"], given=options("trade")).feed(frame, 5) == (by_rest,)
+        for time in (row["time"], row["time"] * 1000 + 789):
+            cells = [row["id"], row["price"], row["qty"], row["quoteQty"], time, row["isBuyerMaker"], row["isBestMatch"]]
+            assert binance.trade_from_archive(",".join(map(str, cells)), BTC, "trade", 5) == by_rest
+
+
+def test_one_aggregate_by_rest_and_archive_is_one_row() -> None:
+    row = rest("/api/v3/aggTrades", "limit=1000&symbol=BTCUSDT")[0]
+    expected = Trade(1, 1588749117459000, 284861205, "9039.74000000", "0.17700100", "sell", 5)
+    assert binance.trade_from_rest(row, BTC, "aggTrade", 5) == expected
+    line = "284861205,9039.74000000,0.17700100,310207484,310207484,1588749117459,True,True\n"
+    assert binance.trade_from_archive(line, BTC, "aggTrade", 5) == expected
+
+
+@pytest.mark.parametrize(
+    "line", ["id,price,qty,quote_qty,time,is_buyer_maker", "id,price,qty,quoteQty,time,isBuyerMaker,isBestMatch"]
+)
+def test_a_header_of_the_archive_is_no_trade(line: str) -> None:
+    assert binance.trade_from_archive(line, BTC, "trade", 5) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "1,2,3",
+        "1,NaN,3,4,1588749117459,True,True",
+        "x,2,3,4,1588749117459,True,True",
+        "1,2,3,4,5.5,True,True",
+        "1,2,3,4,5,maybe,True",
+    ],
+)
+def test_a_line_of_the_archive_that_is_no_trade_is_rejected(line: str) -> None:
+    with pytest.raises(Reject):
+        binance.trade_from_archive(line, BTC, "trade", 5)
+
+
+def test_a_rest_row_without_its_maker_is_rejected() -> None:
+    row = rest("/api/v3/aggTrades", "limit=3&symbol=BTCUSDT")[0]  # recorded with an empty name in place of `m`
+    with pytest.raises(Reject, match="not a trade: 303004096,"):
+        binance.trade_from_rest(row, BTC, "aggTrade", 5)
+
+
+def test_archived_candles_are_the_lines() -> None:
+    lines = read("binance_archive/ADABTC-1m-2021-11-27.csv").decode().splitlines()
+    assert len(lines) == 10
+    for line in lines:
+        time, open_, high, low, close, volume, _, quote, count, taker, taker_quote, _ = line.split(",")
+        assert binance.candle_from_archive(line, BTC, 5) == Candle(
+            instrument_id=1,
+            interval="1m",
+            time=int(time) * 1000,
+            open=open_,
+            high=high,
+            low=low,
+            close=close,
+            volume=volume,
+            quote_volume=quote,
+            trades_count=int(count),
+            taker_buy_volume=taker,
+            taker_buy_quote_volume=taker_quote,
+            first_trade_id=None,
+            last_trade_id=None,
+            parts=1,
+            origin="archive",
+            received_at=5,
+        )
+
+
+def test_archived_candles_in_microseconds() -> None:
+    line = read("binance_archive/BTCUSDT-1h-2025-02.csv").decode().splitlines()[0]
+    candle = binance.candle_from_archive(line, BTC, 5, interval="1h")
+    assert candle is not None
+    assert (candle.time, candle.interval, candle.open) == (1738368000000000, "1h", "102429.56000000")
+
+
+def test_a_candle_by_rest() -> None:
+    row = rest("/api/v3/klines", "endTime=1673146800000&interval=1h&limit=1000&startTime=1672516800000&symbol=BTCUSDT")[0]
+    assert binance.candle_from_rest(row, BTC, 5, interval="1h") == Candle(
+        instrument_id=1,
+        interval="1h",
+        time=1672516800000000,
+        open="16570.14000000",
+        high="16574.97000000",
+        low="16564.09000000",
+        close="16568.60000000",
+        volume="2622.14355000",
+        quote_volume="43448487.21898430",
+        trades_count=90705,
+        taker_buy_volume="1311.38111000",
+        taker_buy_quote_volume="21729512.48593310",
+        first_trade_id=None,
+        last_trade_id=None,
+        parts=1,
+        origin="rest",
+        received_at=5,
+    )
+    with pytest.raises(Reject, match="not a candle"):
+        binance.candle_from_rest(row[:6], BTC, 5)
+
+
+def test_a_listing_of_2025_and_one_without_filters() -> None:
+    body = json.dumps(rest("/api/v3/exchangeInfo", "")).encode()
+    assert Instrument("binance", "ETHBTC", "ETH/BTC", "ETH", "BTC", "spot", "trading", "0.00001000", "0.00010000") in listed(body)
+    (bare,) = listed(read("nautilus/binance/spot.http_json.exchange_info_response.json"))
+    assert bare == Instrument("binance", "ETHBTC", "ETH/BTC", "ETH", "BTC", "spot", "trading")

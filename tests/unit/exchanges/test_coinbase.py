@@ -1,0 +1,286 @@
+"""Coinbase Exchange: recorded traffic through a session, held against what the raw frames say.
+
+Payloads that no recording has are those of the official documentation, named where they stand:
+https://docs.cdp.coinbase.com/exchange/websocket-feed/channels
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ingest.errors import Reject
+from ingest.exchanges import coinbase
+from ingest.flow import Connection, Gap, Malformed, Refused, Request, Response, Subscription
+from ingest.records import SECOND, Instrument, Quote, Trade
+from tests.recordings.recordings import read, recording
+from tests.unit.exchanges.coinbase_session import (
+    IDS,
+    MATCH_TIME,
+    REST,
+    TAKER,
+    a_session,
+    an_instrument,
+    btc_trade,
+    frame,
+    frames,
+    heartbeat,
+    match_message,
+    micros,
+    options,
+    play,
+    snapshot,
+)
+
+
+def test_recorded_trades_are_the_frames_with_the_side_turned() -> None:
+    lines = frames("match", "last_match")
+    expected = []
+    for line in lines:
+        message = json.loads(line.text)
+        expected.append(
+            Trade(
+                instrument_id=IDS[message["product_id"]],
+                time=micros(message["time"]),
+                trade_id=message["trade_id"],
+                price=message["price"],
+                size=message["size"],
+                side=TAKER[message["side"]],
+                received_at=line.time,
+            )
+        )
+    assert {json.loads(line.text)["type"] for line in lines} == {"match", "last_match"}
+    assert play(a_session("trades"), lines) == expected  # and no gap: the ids are dense, also from last_match on
+
+
+def test_a_lost_match_is_a_gap_with_its_id() -> None:
+    lines = [line for line in frames("match", "last_match") if "SKL-USD" in line.text]
+    before, lost, after = (json.loads(line.text) for line in lines[1:4])
+    session = a_session("trades", products=["SKL-USD"])
+    play(session, lines[:2])
+    gap, trade = session.feed(lines[3].frame, lines[3].time)
+    since, until = micros(before["time"]), micros(after["time"])
+    assert gap == Gap(1, "trades", "sequence", since, until, lost["trade_id"], lost["trade_id"])
+    assert trade.trade_id == after["trade_id"]
+    (late,) = session.feed(lines[2].frame, lines[2].time)
+    assert late.trade_id == lost["trade_id"]
+
+
+def test_a_heartbeat_finds_trades_that_never_came() -> None:
+    session = a_session("trades", products=["BTC-USD"])
+    assert session.feed(match_message(10, "last_match"), 5) == [btc_trade(10)]
+    assert session.feed(heartbeat(12, 28), 6) == []  # its trades may be on their way
+    assert session.heard == [6]
+    assert session.feed(match_message(11), 5) == [btc_trade(11)]
+    until = micros("2014-11-07T08:19:29.464459Z")
+    assert session.feed(heartbeat(12, 29), 7) == [Gap(1, "trades", "sequence", MATCH_TIME, until, 12, 12)]
+    assert session.feed(heartbeat(12, 30), 8) == []
+    assert session.feed(match_message(12), 5) == [btc_trade(12)]
+    assert session.feed(match_message(13), 5) == [btc_trade(13)]
+
+
+def test_a_heartbeat_alone_says_where_to_begin() -> None:
+    session = a_session("trades", products=["BTC-USD"])
+    assert session.feed(heartbeat(12, 28), 6) == []
+    assert session.feed(heartbeat(12, 29), 7) == []
+    assert session.feed(match_message(13), 5) == [btc_trade(13)]
+
+
+def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
+    for line in frames("match"):
+        message = json.loads(line.text)
+        # documentation, "Get product trades", with the same values
+        row = {name: message[name] for name in ("time", "trade_id", "price", "size", "side")}
+        by_rest = coinbase.trade_from_rest(row, an_instrument("", IDS[message["product_id"]]), line.time)
+        assert a_session("trades").feed(line.frame, line.time) == [by_rest]
+
+
+def test_the_documented_rest_trade() -> None:
+    row = {"time": "2020-03-20T00:36:59.860Z", "trade_id": 86327327, "price": "6225.32000000", "size": "0.06469797", "side": "sell"}
+    assert coinbase.trade_from_rest(row, an_instrument("BTC-USD"), 5) == Trade(
+        1, 1584664619860000, 86327327, "6225.32000000", "0.06469797", "buy", 5
+    )
+    with pytest.raises(Reject, match="not a trade"):
+        coinbase.trade_from_rest(row | {"price": "NaN"}, an_instrument("BTC-USD"), 5)
+
+
+def test_recorded_quotes_are_the_last_before_each_tick() -> None:
+    answered: set[str] = set()
+    latest: dict[tuple[int, int], Quote] = {}
+    lines = frames("ticker")
+    for line in lines:
+        message = json.loads(line.text)
+        product = message["product_id"]
+        if product not in answered:  # the answer to the subscription: the quote of now with the time of an old trade
+            answered.add(product)
+            continue
+        tick = (micros(message["time"]) // SECOND + 1) * SECOND
+        latest[IDS[product], tick] = Quote(
+            IDS[product], tick, "", message["best_bid"], None, message["best_ask"], None, message["sequence"], line.time
+        )
+    session = a_session("quotes")
+    out = [*play(session, lines), *session.tick(lines[-1].time + 60 * SECOND)]
+    assert latest
+    assert sorted(out, key=lambda q: (q.instrument_id, q.time)) == [latest[key] for key in sorted(latest)]
+
+
+def test_a_ticker_of_today_has_sizes() -> None:
+    # documentation, "Ticker Channel"
+    message = {
+        "type": "ticker",
+        "sequence": 37475248783,
+        "product_id": "ETH-USD",
+        "price": "1285.22",
+        "open_24h": "1310.79",
+        "volume_24h": "245532.79269678",
+        "low_24h": "1280.52",
+        "high_24h": "1313.8",
+        "volume_30d": "9788783.60117027",
+        "best_bid": "1285.04",
+        "best_bid_size": "0.46688654",
+        "best_ask": "1285.27",
+        "best_ask_size": "1.56637040",
+        "side": "buy",
+        "time": "2022-10-19T23:28:22.061769Z",
+        "trade_id": 370843401,
+        "last_size": "11.4396987",
+    }
+    session = a_session("quotes", products=["ETH-USD"])
+    assert session.feed(frame(message), 1) == ()
+    assert session.feed(frame(message), 2) == ()
+    tick = micros("2022-10-19T23:28:23Z")
+    quote = Quote(1, tick, "", "1285.04", "0.46688654", "1285.27", "1.56637040", 37475248783, 2)
+    assert session.tick(tick + 2 * SECOND) == [quote]
+    (bad,) = session.feed(frame(message | {"best_ask": "NaN", "time": "2022-10-19T23:28:25Z"}), 3)
+    assert isinstance(bad, Malformed)
+    assert session.tick(tick + 60 * SECOND) == []
+
+
+@pytest.mark.parametrize(
+    ("bad_frame", "reason"),
+    [
+        (b"", "json"),
+        (b'{"type":"match"', "json"),
+        (b'{"type":"\xff"}', "json"),
+        (b"[1]", "shape"),
+        (b'{"type":5}', "shape"),
+        (b"{}", "unknown"),
+        (b'{"type":"rfq_match"}', "unknown"),
+        (b'{"type":"match","product_id":"BTC-USD"}', "shape"),
+        (match_message(1, price="NaN"), "value"),
+        (match_message(1, price=""), "value"),
+        (match_message(1, size="1e5"), "value"),
+        (match_message(1, size=5), "shape"),
+        (match_message(1, side="both"), "shape"),
+        (match_message(1, time="yesterday"), "shape"),
+        (match_message(1, product_id="ETH-USD"), "unknown"),
+        (snapshot(), "unknown"),
+    ],
+)
+def test_a_bad_frame_is_evidence_and_the_next_one_goes_on(bad_frame: bytes, reason: str) -> None:
+    session = a_session("trades", products=["BTC-USD"])
+    (bad,) = session.feed(bad_frame, 5)
+    assert isinstance(bad, Malformed)
+    assert (bad.payload, bad.reason) == (bad_frame, reason)
+    assert bad.message
+    assert session.heard == [0]
+    assert session.feed(match_message(1), 5) == [btc_trade(1)]
+
+
+def test_an_error_is_a_refusal() -> None:
+    # documentation, "Error Message"
+    message = {"type": "error", "message": "Failed to subscribe", "reason": "BTC-XYZ is not a valid product"}
+    assert a_session("trades").feed(frame(message), 5) == (
+        Refused("coinbase: Failed to subscribe: BTC-XYZ is not a valid product"),
+    )
+
+
+def test_recorded_acknowledgements_say_nothing() -> None:
+    lines = frames("subscriptions")
+    assert lines
+    assert play(a_session("trades", "book", "quotes"), lines) == []
+
+
+def test_one_message_subscribes_everything() -> None:
+    subscriptions = tuple(
+        Subscription(an_instrument(product), channel)
+        for product, channel in [("A-USD", "trades"), ("A-USD", "book"), ("B-USD", "quotes"), ("C-USD", "candles")]
+    )
+    (sent,) = coinbase.session(Connection("wss://example", subscriptions), options()).start(0)
+    assert json.loads(sent.text) == {
+        "type": "subscribe",
+        "channels": [
+            {"name": "heartbeat", "product_ids": ["A-USD", "B-USD", "C-USD"]},
+            {"name": "matches", "product_ids": ["A-USD"]},
+            {"name": "level2_batch", "product_ids": ["A-USD"]},
+            {"name": "ticker", "product_ids": ["B-USD"]},
+        ],
+    }
+
+
+def test_connections_are_of_200_subscriptions() -> None:
+    subscriptions = [Subscription(an_instrument(f"P{n}-USD", n), "trades") for n in range(201)]
+    assert coinbase.connections(subscriptions, options()) == [
+        Connection("wss://example", tuple(subscriptions[:200])),
+        Connection("wss://example", tuple(subscriptions[200:])),
+    ]
+
+
+def listed(body: bytes) -> list[Instrument]:
+    flow = coinbase.listing(options())
+    assert next(flow) == Request(f"{REST}/products")
+    with pytest.raises(StopIteration) as end:
+        flow.send(Response(200, body))
+    return end.value.value
+
+
+def test_the_recorded_listing() -> None:
+    body = next(line.text for line in recording("COINBASE.0") if line.kind == "answer")
+    expected = []
+    for product in json.loads(body):
+        base = {"CGLD": "CELO"}.get(product["base_currency"], product["base_currency"])
+        halted = product["status"] != "online" or product["trading_disabled"] or product["cancel_only"]
+        expected.append(
+            Instrument(
+                exchange="coinbase",
+                symbol=product["id"],
+                instrument=f"{base}/{product['quote_currency']}",
+                base=base,
+                quote=product["quote_currency"],
+                kind="spot",
+                status={"delisted": "delisted"}.get(product["status"], "halted" if halted else "trading"),
+                price_step=product["quote_increment"],
+                size_step=product["base_increment"],
+            )
+        )
+    assert listed(body.encode()) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, "trading"),
+        ({"post_only": True}, "trading"),
+        ({"trading_disabled": True}, "halted"),
+        ({"cancel_only": True}, "halted"),
+        ({"status": "offline"}, "halted"),
+        ({"status": "delisted", "trading_disabled": True}, "delisted"),
+    ],
+)
+def test_statuses(changes: dict[str, object], status: str) -> None:
+    body = next(line.text for line in recording("COINBASE.0") if line.kind == "answer")
+    (found,) = listed(json.dumps([json.loads(body)[0] | changes]).encode())
+    assert found.status == status
+
+
+def test_an_older_listing_without_size_steps() -> None:
+    found = listed(read("xchange/coinbasepro/products.json"))
+    assert found[0] == Instrument("coinbase", "LTC-EUR", "LTC/EUR", "LTC", "EUR", "spot", "trading", "0.01")
+
+
+def test_a_listing_that_is_none_is_rejected() -> None:
+    flow = coinbase.listing(options())
+    next(flow)
+    with pytest.raises(Reject, match="/products"):
+        flow.send(Response(200, b'{"message":"rate limited"}'))

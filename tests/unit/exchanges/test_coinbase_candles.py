@@ -1,0 +1,136 @@
+"""Coinbase's candles by REST: when they are asked for, and what is made of the answers."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from ingest.errors import Reject
+from ingest.exchanges import coinbase
+from ingest.flow import Malformed, Request, Response
+from ingest.records import MINUTE, SECOND, Candle
+from tests.recordings.recordings import read
+from tests.unit.exchanges.coinbase_session import REST, a_session, an_instrument
+
+LAST = 1517443740 * SECOND  # the newest bar of the recorded answer
+
+
+def candles_body() -> bytes:
+    return read("xchange/coinbasepro/example-historical-candles.json")
+
+
+def recorded_candles(received_at: int) -> list[Candle]:
+    rows = json.loads(candles_body(), parse_float=str, parse_int=str)
+    return [
+        Candle(
+            instrument_id=1,
+            interval="1m",
+            time=int(time) * SECOND,
+            open=open_,
+            high=high,
+            low=low,
+            close=close,
+            volume=volume,
+            quote_volume=None,
+            trades_count=None,
+            taker_buy_volume=None,
+            taker_buy_quote_volume=None,
+            first_trade_id=None,
+            last_trade_id=None,
+            parts=1,
+            origin="rest",
+            received_at=received_at,
+        )
+        for time, low, high, open_, close, volume in reversed(rows)
+    ]
+
+
+def candles_request(minute: int) -> Request:
+    start, end = (datetime.fromtimestamp(m // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for m in (minute - 4 * MINUTE, minute))
+    return Request(f"{REST}/products/BTC-USD/candles?granularity=60&start={start}&end={end}", weight=1, tag="BTC-USD")
+
+
+def btc_candles(now: int) -> coinbase.Session:
+    session = a_session("candles", products=["BTC-USD"])
+    list(session.start(now))
+    return session
+
+
+def test_recorded_candles_keep_their_digits() -> None:
+    assert coinbase.candles_from_rest(candles_body(), an_instrument("BTC-USD"), 5) == recorded_candles(5)
+    assert "4.727521520000001" in {candle.volume for candle in recorded_candles(5)}
+    (tiny,) = coinbase.candles_from_rest(b"[[60,1e-8,2E-8,1.50e-8,1e-8,1e3]]", an_instrument("X"), 5)
+    assert (tiny.low, tiny.open, tiny.volume) == ("0.00000001", "0.0000000150", "1000")
+    with pytest.raises(Reject, match="not candles"):
+        coinbase.candles_from_rest(b'{"message":"NotFound"}', an_instrument("X"), 5)
+
+
+def test_closed_minutes_are_asked_for_and_yielded_once() -> None:
+    closed_at = LAST + MINUTE
+    session = btc_candles(closed_at)
+    assert session.tick(closed_at + SECOND) == []
+    now = closed_at + 2 * SECOND
+    assert session.tick(now) == [candles_request(LAST)]
+    assert session.tick(now + SECOND) == []
+    # the answer reaches further back than was asked for: what precedes the question is left
+    assert session.answer(candles_request(LAST), Response(200, candles_body()), now) == recorded_candles(now)[-5:]
+    assert session.heard == [now]
+    assert session.tick(now + 59 * SECOND) == []
+    later = closed_at + MINUTE + 2 * SECOND
+    assert session.tick(later) == [candles_request(LAST + MINUTE)]
+    grown = candles_body().replace(b"2.85107455", b"2.9")
+    (revised,) = session.answer(candles_request(LAST + MINUTE), Response(200, grown), later)
+    assert (revised.time, revised.volume) == (LAST, "2.9")
+
+
+def test_a_bar_that_is_still_open_is_left() -> None:
+    session = btc_candles(LAST)
+    now = LAST + 2 * SECOND
+    assert session.tick(now) == [candles_request(LAST - MINUTE)]
+    out = session.answer(candles_request(LAST - MINUTE), Response(200, candles_body()), now)
+    assert out == recorded_candles(now)[-6:-1]
+
+
+def test_a_missing_minute_is_asked_for_again_and_then_left_to_the_next_question() -> None:
+    session = btc_candles(LAST + MINUTE)
+    now = LAST + MINUTE + 2 * SECOND
+    (request,) = session.tick(now)
+    assert session.answer(request, Response(200, b"[]"), now) == []
+    assert session.tick(now + 4 * SECOND) == []
+    assert session.tick(now + 5 * SECOND) == [request]
+    assert session.answer(request, Response(200, b"[]"), now + 6 * SECOND) == []
+    assert session.tick(now + 59 * SECOND) == []
+    assert session.tick(now + 60 * SECOND) == [candles_request(LAST + MINUTE)]
+
+
+def test_a_question_without_an_answer_is_asked_again() -> None:
+    session = btc_candles(LAST + MINUTE)
+    now = LAST + MINUTE + 2 * SECOND
+    (request,) = session.tick(now)
+    assert session.tick(now + 19 * SECOND) == []
+    assert session.tick(now + 20 * SECOND) == [request]
+    (bad,) = session.answer(request, Response(200, b"<html>"), now + 21 * SECOND)
+    assert isinstance(bad, Malformed)
+    assert session.tick(now + 60 * SECOND) == [candles_request(LAST + MINUTE)]
+
+
+def test_the_questions_of_many_products_are_laid_out() -> None:
+    session = a_session("candles", products=[f"P{n}-USD" for n in range(100)])
+    list(session.start(0))
+    asked = [[request.tag for request in session.tick(now)] for now in range(0, 60 * SECOND, SECOND)]
+    everyone = [f"P{n}-USD" for n in range(100)]
+    assert sorted(tag for tags in asked for tag in tags) == sorted(everyone * 2)  # once more, as no answer came
+    assert max(map(len, asked)) <= coinbase.MANNERS.weight.amount
+
+
+def test_a_candle_that_is_no_number_is_malformed() -> None:
+    session = btc_candles(LAST + MINUTE)
+    now = LAST + MINUTE + 2 * SECOND
+    (request,) = session.tick(now)
+    body = b'[[1517443740,"NaN",2,1,1,1],[1517443680,1,2,1,1,1]]'
+    good, bad = session.answer(request, Response(200, body), now)
+    assert (good.time, good.low) == (LAST - MINUTE, "1")
+    assert isinstance(bad, Malformed)
+    assert bad.reason == "value"

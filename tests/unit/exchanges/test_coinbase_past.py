@@ -1,0 +1,201 @@
+"""The past of Coinbase Exchange: recorded rows, told through the documented paging, value by value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ingest.errors import Reject
+from ingest.exchanges import _coinbase_past, coinbase
+from ingest.flow import Request
+from ingest.records import MINUTE, SECOND, Candle, Trade
+from tests.recordings.recordings import read, received
+from tests.unit.exchanges.coinbase_session import REST, an_instrument, options
+from tests.unit.exchanges.past import LATER, Told, ask, path_and_query, tell
+
+OPTIONS = options()
+SKL = an_instrument("SKL-USD")
+DAY = 1440 * MINUTE
+
+
+class Exchange:
+    """Newest first. `after` an id are the older ones; `start` and `end` of candles are inclusive, and more than 300 are refused.
+
+    https://docs.cdp.coinbase.com/exchange/rest-api/pagination
+    """
+
+    def __init__(self, trades: Sequence[dict[str, Any]] = (), bars: Sequence[list[str]] = ()) -> None:
+        self._trades = trades
+        self._bars = bars
+
+    def __call__(self, request: Request) -> bytes:
+        path, query = path_and_query(request)
+        if path == "/products/SKL-USD/trades":
+            older = [row for row in self._trades if row["trade_id"] < int(query.get("after", 1 << 62))]
+            return json.dumps(older[::-1][: int(query["limit"])]).encode()
+        assert path == "/products/SKL-USD/candles"
+        length = int(query["granularity"])
+        start, end = (seconds(query[name]) for name in ("start", "end"))
+        assert (end - start) // length < 300
+        times = sorted(
+            {int(bar[0]) // length * length for bar in self._bars} if length > 60 else {int(bar[0]) for bar in self._bars}
+        )
+        first = {int(bar[0]) // length * length: bar[1:] for bar in reversed(self._bars)}
+        rows = [[str(time), *first[time]] for time in reversed(times) if start <= time <= end]
+        return ("[" + ",".join(f"[{','.join(row)}]" for row in rows) + "]").encode()
+
+
+def seconds(time: str) -> int:
+    return int(datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+
+
+def recorded_trades() -> list[dict[str, Any]]:
+    """53 fills with consecutive ids, recorded by websocket, in the documented shape of REST, which has the same values."""
+    messages = [json.loads(line.text) for line in received("COINBASE.ws.28.0")]
+    fills = [m for m in messages if m["type"] in ("match", "last_match") and m["product_id"] == "SKL-USD"]
+    return [{name: fill[name] for name in ("trade_id", "side", "size", "price", "time")} for fill in fills]
+
+
+def as_trade(row: dict[str, Any]) -> Trade:
+    time = int(datetime.fromisoformat(row["time"]).timestamp()) * SECOND + int(row["time"][-7:-1])
+    side = {"buy": "sell", "sell": "buy"}[row["side"]]
+    return Trade(1, time, row["trade_id"], row["price"], row["size"], side, LATER)
+
+
+def recorded_bars() -> list[list[str]]:
+    """Ten consecutive minutes, oldest first."""
+    return json.loads(read("xchange/coinbasepro/example-historical-candles.json"), parse_float=str, parse_int=str)[::-1]
+
+
+def as_candle(bar: list[str]) -> Candle:
+    time, low, high, open_, close, volume = bar
+    digits = (open_, high, low, close, volume)
+    return Candle(1, "1m", int(time) * SECOND, *digits, None, None, None, None, None, None, 1, "rest", LATER)
+
+
+def trades(rows: Sequence[dict[str, Any]], since: int, until: int, ids: tuple[int, int] | None = None) -> Told:
+    return tell(coinbase.history(ask(SKL, "trades", since, until, ids), OPTIONS, "rest"), Exchange(rows))
+
+
+def candles(bars: Sequence[list[str]], since: int, until: int, at: int = LATER) -> Told:
+    return tell(coinbase.history(ask(SKL, "candles", since, until), OPTIONS, "rest"), Exchange(bars=bars), at)
+
+
+@pytest.mark.parametrize("page", [1, 2, 7, 52, 53, 1000])
+def test_all_trades_are_told_once_whatever_the_page(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_coinbase_past, "TRADES", page)
+    rows = recorded_trades()
+    assert len(rows) == 53
+    expected = [as_trade(row) for row in rows]
+    told = trades(rows, 0, expected[-1].time + 1)
+    assert told.records == expected
+    assert told.untils[-1] == expected[-1].time + 1
+    times = sorted({trade.time for trade in expected})
+    for since, until in ((times[3], times[-4]), (times[1] + 1, times[-2] + 1), (times[4], times[4] + 1)):
+        assert trades(rows, since, until).records == [trade for trade in expected if since <= trade.time < until]
+
+
+@pytest.mark.parametrize("page", [1, 4, 1000])
+def test_what_is_asked_by_id_is_told_by_id(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_coinbase_past, "TRADES", page)
+    rows = recorded_trades()
+    told = trades(rows, 0, 1, (rows[10]["trade_id"], rows[20]["trade_id"]))
+    assert told.records == [as_trade(row) for row in rows[10:21]]
+    assert trades(rows, 0, 1, (rows[-1]["trade_id"] + 1, rows[-1]["trade_id"] + 9)).records == []
+
+
+def test_ids_that_are_not_dense_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_coinbase_past, "TRADES", 3)
+    rows = recorded_trades()
+    rows = rows[:5] + rows[15:20] + rows[40:]
+    assert trades(rows, 0, LATER - MINUTE).records == [as_trade(row) for row in rows]
+
+
+def test_the_questions_for_trades() -> None:
+    rows = recorded_trades()
+    url = f"{REST}/products/SKL-USD/trades"
+    first, last = rows[10]["trade_id"], rows[20]["trade_id"]
+    assert trades(rows, 0, 1, (first, last)).requests == [
+        Request(f"{url}?limit=1"),
+        Request(f"{url}?after={last + 1}&limit=1000"),
+    ]
+    by_time = trades(rows, as_trade(rows[10]).time, as_trade(rows[20]).time).requests
+    assert by_time[0] == Request(f"{url}?limit=1")
+    assert len(by_time) < 26  # 1.6 million ids, halved
+    assert by_time[-1] == Request(f"{url}?after={rows[-1]['trade_id'] + 1}&limit=1000")
+
+
+def test_where_there_is_nothing_all_was_said() -> None:
+    assert trades([], 0, MINUTE)[:2] == ([], [MINUTE])
+    assert trades(recorded_trades(), LATER - MINUTE, LATER - SECOND * 30)[:2] == ([], [LATER - SECOND * 30])
+    assert candles([], 0, MINUTE)[0] == []
+    assert candles([], 0, MINUTE).untils[-1] == MINUTE
+
+
+@pytest.mark.parametrize("window", [1, 3, 300])
+def test_all_candles_are_told_once_whatever_the_window(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_coinbase_past, "BARS", window)
+    bars = recorded_bars()
+    first, last = (int(bar[0]) * SECOND for bar in (bars[0], bars[-1]))
+    told = candles(bars, first, last + MINUTE)
+    assert told.records == [as_candle(bar) for bar in bars]
+    assert told.untils[-1] == last + MINUTE
+    assert candles(bars, first + 1, last).records == [as_candle(bar) for bar in bars[1:-1]]
+
+
+def test_bars_before_the_window_are_left() -> None:
+    """Documented: some of those candles may precede the declared start."""
+    bars = recorded_bars()
+    body = read("xchange/coinbasepro/example-historical-candles.json")
+    since = int(bars[6][0]) * SECOND
+    told = tell(coinbase.history(ask(SKL, "candles", since, since + 2 * MINUTE), OPTIONS, "rest"), lambda _: body)
+    assert told.records == [as_candle(bar) for bar in bars[6:8]]
+
+
+def test_years_without_a_trade_cost_few_questions() -> None:
+    bars = recorded_bars()
+    far = [[str(int(bar[0]) + 3 * 365 * 86400), *bar[1:]] for bar in bars]
+    first, last = int(bars[0][0]) * SECOND, int(far[-1][0]) * SECOND
+    told = candles(bars + far, first - 700 * DAY, last + 400 * DAY)
+    assert told.records == [as_candle(bar) for bar in bars + far]
+    assert told.untils[-1] == last + 400 * DAY
+    assert len(told.requests) < 40
+    assert {path_and_query(request)[1]["granularity"] for request in told.requests} == {"60", "86400"}
+
+
+def test_the_questions_for_candles() -> None:
+    bars = recorded_bars()
+    told = candles(bars, int(bars[0][0]) * SECOND, int(bars[0][0]) * SECOND + 400 * MINUTE)
+    url = f"{REST}/products/SKL-USD/candles?granularity=60"
+    assert told.requests == [
+        Request(f"{url}&start=2018-02-01T00:00:00Z&end=2018-02-01T04:59:00Z"),
+        Request(f"{url}&start=2018-02-01T05:00:00Z&end=2018-02-01T09:59:00Z"),
+        Request(f"{REST}/products/SKL-USD/candles?granularity=86400&start=2018-02-01T00:00:00Z&end=2018-11-27T00:00:00Z"),
+    ]
+
+
+@pytest.mark.parametrize(("after", "closed"), [(0, 9), (9, 9), (10, 10)])
+def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
+    bars = recorded_bars()
+    first, end = int(bars[0][0]) * SECOND, int(bars[-1][0]) * SECOND + MINUTE
+    told = candles(bars, first, end + MINUTE, at=end + after * SECOND)
+    assert [candle.time for candle in told.records] == [int(bar[0]) * SECOND for bar in bars[:closed]]
+    assert told.untils[-1] == first + closed * MINUTE
+
+
+def test_what_coinbase_does_not_give_is_refused() -> None:
+    with pytest.raises(Reject, match="no past of 'quotes'; there is one of: trades, candles"):
+        coinbase.history(ask(SKL, "quotes", 0, 1), OPTIONS, "rest")
+    with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):
+        coinbase.history(ask(SKL, "trades", 0, 1), OPTIONS, "archive")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b'{"message":"NotFound"}', b'[[60,"NaN",1,1,1,1]]', b"[[1]]"])
+@pytest.mark.parametrize("channel", ["trades", "candles"])
+def test_an_answer_that_is_none_is_rejected(channel: str, body: bytes) -> None:
+    with pytest.raises(Reject):
+        tell(coinbase.history(ask(SKL, channel, 0, LATER), OPTIONS, "rest"), lambda _: body)

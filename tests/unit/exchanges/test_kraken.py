@@ -1,0 +1,281 @@
+"""Kraken's trades, candles, connection and listing, by the v2 frames of other projects."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+from msgspec.structs import replace
+
+from ingest.errors import Reject, Retry
+from ingest.exchanges import kraken
+from ingest.flow import Gap, Malformed, Output, Refused, Response, Send, Subscription
+from ingest.records import SECOND, Candle, Instrument, Trade
+from tests.recordings import kraken_v1
+from tests.recordings.recordings import read
+from tests.unit.exchanges.kraken_session import BTC, NOW, OPTIONS, nautilus, open_session, trade_frame
+
+# --- trades ----------------------------------------------------------------------------------------------------------
+
+
+def test_trades_keep_the_digits_of_json_numbers() -> None:
+    session = open_session(BTC, channel="trades")
+    assert session.feed(nautilus("ws_trade_update"), NOW) == [
+        Trade(7, 1696613755440295, 10218208, "105944.20", "0.00027625", "buy", NOW),
+        Trade(7, 1696613756123456, 10218209, "105910.50", "0.00012460", "sell", NOW),
+    ]
+    assert session.heard == [NOW]
+
+
+def test_a_jump_of_the_trade_id_is_a_gap_with_its_ids() -> None:
+    session = open_session(BTC, channel="trades")
+    session.feed(trade_frame(100), NOW)
+    gap, trade = session.feed(trade_frame(104, time="57.000000Z"), NOW)
+    assert gap == Gap(7, "trades", "sequence", 1696613755440295, 1696613757000000, 101, 103)
+    assert trade == Trade(7, 1696613757000000, 104, "105944.20", "0.00027625", "buy", NOW)
+    assert [type(output) for output in session.feed(trade_frame(105), NOW)] == [Trade]
+
+
+def test_the_snapshot_begins_anywhere_and_repeats_old_trades() -> None:
+    session = open_session(BTC, channel="trades")
+    assert [o.trade_id for o in session.feed(trade_frame(5000, kind="snapshot"), NOW)] == [5000]
+    assert [o.trade_id for o in session.feed(trade_frame(5001), NOW)] == [5001]
+    assert [o.trade_id for o in session.feed(trade_frame(4999, kind="snapshot"), NOW)] == [4999]
+    assert [o.trade_id for o in session.feed(trade_frame(5002), NOW)] == [5002]
+
+
+@pytest.mark.parametrize(
+    ("number", "digits"),
+    [("1e-7", "0.0000001"), ("0.00000100", "0.00000100"), ("123456789.123456789012345", "123456789.123456789012345"), ("5", "5")],
+)
+def test_numbers_are_written_without_exponent_and_without_loss(number: str, digits: str) -> None:
+    (trade,) = open_session(BTC, channel="trades").feed(trade_frame(1, price=number), NOW)
+    assert trade.price == digits
+
+
+def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
+    """The first REST trade, whose time has 7 decimals, as the websocket says it with 6 (or 9): edited from the nautilus frame."""
+    first = kraken.trades_from_rest(nautilus("http_trades"), BTC, NOW)[0]
+    assert first == Trade(7, 1762795433971744, 10218208, "105433.60000", "0.00027625", "buy", NOW)
+    for time in ("2025-11-10T17:23:53.971744Z", "2025-11-10T17:23:53.971744500Z"):
+        frame = trade_frame(10218208, price="105433.6").replace(b"2023-10-06T17:35:55.440295Z", time.encode())
+        (trade,) = open_session(BTC, channel="trades").feed(frame, NOW)
+        assert (trade.instrument_id, trade.time, trade.trade_id) == (first.instrument_id, first.time, first.trade_id)
+        assert (Decimal(trade.price), Decimal(trade.size), trade.side) == (Decimal(first.price), Decimal(first.size), first.side)
+
+
+def test_rest_trades_are_cut_to_microseconds() -> None:
+    body = read("jkorf_kraken/Endpoints.Spot.ExchangeData.GetTradeHistory.txt").split(b"\n", 3)[3]
+    assert kraken.trades_from_rest(body, BTC, NOW) == [
+        Trade(7, 1688669597827736, 61044952, "30243.40000", "0.34507674", "buy", NOW),
+        Trade(7, 1688669598280411, 61044953, "30243.30000", "0.00376960", "sell", NOW),
+        Trade(7, 1688669602698379, 61044956, "30243.30000", "0.01235716", "sell", NOW),
+    ]
+
+
+# --- candles ---------------------------------------------------------------------------------------------------------
+
+BEGIN = 1696436700 * SECOND  # 2023-10-04T16:25:00Z
+MINUTE = 60 * SECOND
+BAR = Candle(
+    7, "1m", BEGIN, "106038.2", "106044.3", "106038.1", "106040.1", "30927.68066226",
+    None, 12, None, None, None, None, 1, "ws", NOW,
+)  # fmt: skip
+
+
+def bar_frame(minute: int = 25, *, close: str = "106040.1", kind: str = "update", sent: str | None = None) -> bytes:
+    """The nautilus frame, with these fields edited."""
+    message = json.loads(nautilus("ws_ohlc_update"), parse_float=Decimal)
+    message["type"] = kind
+    if sent:
+        message["timestamp"] = sent
+    row = message["data"][0]
+    row["interval_begin"] = f"2023-10-04T16:{minute}:00.000000000Z"
+    text = json.dumps(message, default=lambda number: f"#{number}#").replace('"#', "").replace('#"', "")
+    return text.replace("106040.1", close).encode()
+
+
+def test_a_bar_is_closed_when_the_next_one_shows_and_the_running_one_is_never_emitted() -> None:
+    session = open_session(BTC, channel="candles")
+    assert session.feed(nautilus("ws_ohlc_update"), NOW) == []
+    assert session.feed(bar_frame(close="106041"), NOW + 1) == []
+    assert session.feed(bar_frame(26), NOW + 2) == [replace(BAR, close="106041", received_at=NOW + 1)]
+
+
+def test_the_older_bars_of_a_snapshot_are_closed() -> None:
+    session = open_session(BTC, channel="candles")
+    out = [o for minute in (23, 24, 25) for o in session.feed(bar_frame(minute, kind="snapshot"), NOW)]
+    assert [bar.time for bar in out] == [BEGIN - 2 * MINUTE, BEGIN - MINUTE]
+
+
+def test_a_bar_followed_by_silence_is_closed_by_the_exchanges_clock() -> None:
+    """Our clock is 100 s ahead of the exchange's, as the time of sending shows."""
+    session = open_session(BTC, channel="candles")
+    skew = 100 * SECOND
+    received_at = BEGIN + 30 * SECOND + skew
+    assert session.feed(bar_frame(sent="2023-10-04T16:25:30.000000000Z"), received_at) == []
+    end = BEGIN + MINUTE + skew
+    bars = [[o for o in session.tick(end + s * SECOND) if isinstance(o, Candle)] for s in (-1, 4, 5, 6)]
+    assert bars == [[], [], [replace(BAR, received_at=received_at)], []]
+
+
+def test_a_late_message_does_not_set_the_exchanges_clock_back() -> None:
+    session = open_session(BTC, channel="candles")
+    session.feed(bar_frame(sent="2023-10-04T16:25:30.000000000Z"), NOW)
+    session.feed(bar_frame(sent="2023-10-04T16:25:30.000000000Z"), NOW + 20 * SECOND)
+    assert session.tick(NOW + 35 * SECOND)[-1] == replace(BAR, received_at=NOW + 20 * SECOND)
+
+
+def test_a_bar_that_changes_after_it_was_closed_is_emitted_again() -> None:
+    session = open_session(BTC, channel="candles")
+    session.feed(bar_frame(sent="2023-10-04T16:25:30.000000000Z"), NOW)
+    assert BAR in session.tick(NOW + 40 * SECOND)
+    assert session.feed(bar_frame(close="106042"), NOW + 1) == [replace(BAR, close="106042", received_at=NOW + 1)]
+    assert session.feed(bar_frame(26), NOW) == []  # it was emitted
+    assert session.feed(bar_frame(25, close="106043"), NOW + 2) == [replace(BAR, close="106043", received_at=NOW + 2)]
+    assert session.feed(bar_frame(27), NOW + 3) == [replace(BAR, time=BEGIN + MINUTE)]
+
+
+def test_the_clock_is_also_learnt_from_replies_and_without_it_no_bar_is_closed_by_time() -> None:
+    session = open_session(BTC, channel="candles")
+    session.feed(bar_frame(), NOW)
+    assert [o for o in session.tick(NOW + 3600 * SECOND) if isinstance(o, Candle)] == []
+    pong = nautilus("ws_pong").replace(b"2023-09-25T09:05:00.123500Z", b"2023-10-04T16:26:05.000000Z")
+    assert session.feed(pong, NOW) == []
+    assert session.tick(NOW) == [BAR]
+
+
+def test_bars_by_rest_have_the_same_key_and_leave_out_the_running_one() -> None:
+    bars = kraken.candles_from_rest(nautilus("http_ohlc"), BTC, NOW)
+    rows = json.loads(nautilus("http_ohlc"))["result"]
+    last = rows.pop("last")
+    (rows,) = rows.values()
+    assert [bar.time // SECOND for bar in bars] == [row[0] for row in rows if row[0] <= last]
+    assert len(bars) == len(rows) - 1
+    assert bars[3] == Candle(
+        7, "1m", 1762777200 * SECOND, "106038.1", "106044.3", "106038.1", "106040.1", "0.08317981",
+        None, 3, None, None, None, None, 1, "rest", NOW,
+    )  # fmt: skip
+
+
+# --- the connection --------------------------------------------------------------------------------------------------
+
+
+def test_subscribing_names_every_symbol_once_and_each_channels_parameters() -> None:
+    ether = replace(BTC, symbol="ETH/USD", id=8)
+    subscriptions = [Subscription(i, channel) for i in (BTC, ether) for channel in kraken.CHANNELS]
+    (connection,) = kraken.connections(subscriptions, OPTIONS)
+    assert (connection.url, connection.subscriptions) == ("wss://test", tuple(subscriptions))
+    symbols = ["BTC/USD", "ETH/USD"]
+    assert [json.loads(send.text) for send in kraken.session(connection, OPTIONS).start(NOW)] == [
+        {"method": "subscribe", "params": {"channel": "trade", "symbol": symbols}},
+        {"method": "subscribe", "params": {"channel": "ohlc", "symbol": symbols, "interval": 1}},
+        {"method": "subscribe", "params": {"channel": "book", "symbol": symbols, "depth": 25}},
+        {"method": "subscribe", "params": {"channel": "ticker", "symbol": symbols, "event_trigger": "bbo"}},
+    ]
+
+
+def test_many_subscriptions_are_spread() -> None:
+    many = [Subscription(replace(BTC, symbol=f"X{i}/USD"), "trades") for i in range(450)]
+    spread = kraken.connections(many, OPTIONS)
+    assert [len(connection.subscriptions) for connection in spread] == [200, 200, 50]
+    assert [s for connection in spread for s in connection.subscriptions] == many
+    assert [len(json.loads(send.text)["params"]["symbol"]) for send in kraken.session(spread[0], OPTIONS).start(NOW)] == [100, 100]
+
+
+def test_a_reply_that_refuses_says_what() -> None:
+    session = open_session(BTC, channel="quotes")
+    assert session.feed(nautilus("ws_subscribe_response"), NOW) == []
+    refusal = (  # https://docs.kraken.com/exchange/guides/websockets/introduction: an error answer
+        b'{"error":"Currency pair not supported FOO/USD","method":"subscribe","success":false,"symbol":"FOO/USD",'
+        b'"time_in":"2023-09-25T09:04:31.742599Z","time_out":"2023-09-25T09:04:31.742648Z"}'
+    )
+    assert session.feed(refusal, NOW) == [Refused("kraken: subscribe FOO/USD: Currency pair not supported FOO/USD")]
+
+
+def test_a_silent_connection_is_pinged_and_a_heartbeat_is_life() -> None:
+    session = open_session(BTC, channel="trades")
+    assert session.feed(b'{"channel":"heartbeat"}', NOW + 5 * SECOND) == ()
+    assert session.tick(NOW + 14 * SECOND) == []
+    assert session.tick(NOW + 15 * SECOND) == [Send('{"method":"ping"}')]
+    assert session.tick(NOW + 16 * SECOND) == []
+    assert session.heard == [0]
+
+
+def kinds(outputs: list[Output]) -> list[str]:
+    return [output.reason if isinstance(output, Malformed) else type(output).__name__ for output in outputs]
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (b"garbage", "json"),
+        (b'{"channel":"trade","data":"\xff"}', "shape"),
+        (b"\xff", "json"),
+        (b'{"channel":"trade","x":' + b"[" * 100_000, "json"),
+        (b"[1,2]", "shape"),
+        (b'{"channel":"weather","data":[]}', "unknown"),
+        (b'{"channel":"trade"}', "shape"),
+        (trade_frame(1, price='"abc"'), "shape"),
+        (trade_frame(1, price='"NaN"'), "value"),
+        (trade_frame(1, price="-1.5"), "value"),
+        (trade_frame(1, price="1e400"), "value"),
+        (trade_frame(1, price="null"), "shape"),
+        (trade_frame(1, time="99.0Z"), "value"),
+        (trade_frame(1).replace(b"BTC/USD", b"XYZ/USD"), "unknown"),
+        (trade_frame(1).replace(b'"buy"', b'"both"'), "shape"),
+    ],
+)
+def test_what_is_not_documented_is_malformed_and_never_raises(frame: bytes, reason: str) -> None:
+    session = open_session(BTC, channel="trades")
+    assert kinds(list(session.feed(frame, NOW))) == [reason]
+    assert kinds(list(session.feed(trade_frame(2), NOW))) == ["Trade"]
+
+
+def test_one_bad_row_does_not_take_the_others_along() -> None:
+    good = trade_frame(1)[:-2]
+    frame = good + b"," + trade_frame(2, price="null").split(b"[")[1][:-2] + b"," + trade_frame(3).split(b"[")[1]
+    assert kinds(list(open_session(BTC, channel="trades").feed(frame, NOW))) == ["Trade", "shape", "Gap", "Trade"]
+
+
+# --- the listing -----------------------------------------------------------------------------------------------------
+
+
+def listing(body: bytes) -> list[Instrument]:
+    flow = kraken.listing(OPTIONS)
+    assert next(flow).url == "https://test/0/public/AssetPairs"
+    with pytest.raises(StopIteration) as done:
+        flow.send(Response(200, body))
+    return done.value.value
+
+
+def test_the_listing_in_unified_spelling_with_the_decimals_of_the_checksum() -> None:
+    assert listing(nautilus("http_asset_pairs")) == [
+        Instrument("kraken", "BTC/USDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", "0.1", "0.00000001")
+    ]
+    recorded = {instrument.symbol: instrument for instrument in kraken_v1.listed()}
+    assert recorded["DOGE/USD"] == Instrument(
+        "kraken", "DOGE/USD", "DOGE/USD", "DOGE", "USD", "spot", "trading", "0.0000001", "0.00000001"
+    )
+    assert not any(".d" in symbol or not symbol for symbol in recorded)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        ("EGeneral:Too many requests", Retry),
+        ("EService:Unavailable", Retry),
+        ("EAPI:Rate limit exceeded", Retry),
+        ("EQuery:Unknown asset pair", Reject),
+        ("EGeneral:Invalid arguments", Reject),
+    ],
+)
+def test_errors_in_a_200_body(error: str, raised: type[Exception]) -> None:
+    with pytest.raises(raised, match=error):
+        kraken.trades_from_rest(json.dumps({"error": [error]}).encode(), BTC, NOW)
+
+
+def test_a_body_of_another_shape_is_rejected() -> None:
+    with pytest.raises(Reject, match="not what REST documents"):
+        kraken.candles_from_rest(b"<html>", BTC, NOW)

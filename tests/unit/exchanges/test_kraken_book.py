@@ -1,0 +1,163 @@
+"""Kraken's book and quotes: the checksum, its break and mending, by documented frames and those of other projects."""
+
+from __future__ import annotations
+
+import json
+import re
+from binascii import crc32
+
+import pytest
+from msgspec.structs import replace
+
+from ingest.exchanges import kraken
+from ingest.flow import Gap, Send, Subscription
+from ingest.records import SECOND, BookSnapshot, Quote
+from tests.unit.exchanges.kraken_session import BTC, NOW, OPTIONS, nautilus, open_session
+
+
+def book_frame(name: str, checksum: int, time: str = "55.440295Z") -> bytes:
+    """A nautilus frame with the checksum that its book really has, and another second."""
+    frame = nautilus(name)
+    old = str(json.loads(frame)["data"][0]["checksum"]).encode()
+    return frame.replace(old, str(checksum).encode()).replace(b"55.440295Z", time.encode())
+
+
+ASKS = "10594430" + "13600000" + "10594690" + "9500000" + "10595580" + "300000"
+BIDS = "10593540" + "2400000" + "10592010" + "5200000"
+SNAPSHOT = crc32(f"{ASKS}10594420{13600000}{BIDS}".encode())
+UPDATE = crc32(f"{ASKS}10594420{25000000}{BIDS}".encode())
+
+
+def test_a_book_message_is_stored_with_the_digits_of_the_frame() -> None:
+    session = open_session(BTC, channel="book")
+    assert session.feed(book_frame("ws_book_snapshot", SNAPSHOT), NOW) == []
+    assert session.feed(book_frame("ws_book_update", UPDATE, "55.900000Z"), NOW + 1) == []
+    row = BookSnapshot(
+        7, 1696613756 * SECOND, "",
+        ("105944.20", "105935.40", "105920.10"), ("0.250", "0.024", "0.052"),
+        ("105944.30", "105946.90", "105955.80"), ("0.136", "0.095", "0.003"),
+        None, NOW + 1,
+    )  # fmt: skip
+    assert session.feed(book_frame("ws_book_update", UPDATE, "56.000000Z"), NOW + 2) == [row]
+
+
+# the worked example of https://docs.kraken.com/exchange/guides/websockets/book-checksum-v2
+DOCUMENTED = b"""{"channel":"book","type":"snapshot","data":[{"symbol":"BTC/USD","bids":[
+{"price":45283.5,"qty":0.10000000},{"price":45283.4,"qty":1.54582015},{"price":45282.1,"qty":0.10000000},
+{"price":45281.0,"qty":0.10000000},{"price":45280.3,"qty":1.54592586},{"price":45279.0,"qty":0.07990000},
+{"price":45277.6,"qty":0.03310103},{"price":45277.5,"qty":0.30000000},{"price":45277.3,"qty":1.54602737},
+{"price":45276.6,"qty":0.15445238}],"asks":[
+{"price":45285.2,"qty":0.00100000},{"price":45286.4,"qty":1.54571953},{"price":45286.6,"qty":1.54571109},
+{"price":45289.6,"qty":1.54560911},{"price":45290.2,"qty":0.15890660},{"price":45291.8,"qty":1.54553491},
+{"price":45294.7,"qty":0.04454749},{"price":45296.1,"qty":0.35380000},{"price":45297.5,"qty":0.09945542},
+{"price":45299.5,"qty":0.18772827}],"checksum":3310070434}]}"""
+
+
+def test_the_documented_checksum_holds_with_and_without_trailing_zeros() -> None:
+    trimmed = re.sub(rb"(\.\d*?)0+(?=[,}])", rb"\1", DOCUMENTED).replace(b".,", b",")
+    assert trimmed.count(b"0}") < DOCUMENTED.count(b"0}")
+    for frame in (DOCUMENTED, trimmed):
+        assert open_session(BTC, channel="book").feed(frame, NOW) == []
+    gap, *_ = open_session(BTC, channel="book").feed(DOCUMENTED.replace(b"0.15445238", b"0.15445239"), NOW)
+    assert gap == Gap(7, "book", "checksum", NOW)
+
+
+def test_a_size_of_zero_removes_the_level() -> None:
+    session = open_session(BTC, channel="book")
+    session.feed(book_frame("ws_book_snapshot", SNAPSHOT), NOW)
+    removed = crc32(f"{ASKS}{BIDS}".encode())
+    assert session.feed(book_frame("ws_book_update", removed).replace(b"0.250", b"0.00000000"), NOW) == []
+    (row,) = session.tick(1696613756 * SECOND + 2 * SECOND)
+    assert row.bid_prices == ("105935.40", "105920.10")
+
+
+def test_a_crossed_book_is_never_written() -> None:
+    session = open_session(BTC, channel="book")
+    session.feed(book_frame("ws_book_snapshot", SNAPSHOT), NOW)
+    crossed = crc32(f"{ASKS}10595600{25000000}10594420{13600000}{BIDS}".encode())
+    frame = book_frame("ws_book_update", crossed, "55.900000Z").replace(b"105944.20", b"105956.00")
+    gap, unsubscribe, subscribe = session.feed(frame, NOW)
+    assert gap == Gap(7, "book", "crossed", 1696613755440295)
+    assert ("unsubscribe" in unsubscribe.text, '"subscribe"' in subscribe.text) == (True, True)
+    assert [o for o in session.tick(NOW) if isinstance(o, BookSnapshot)] == []
+
+
+@pytest.mark.parametrize(("depth", "subscribed"), [(1, 10), (10, 10), (11, 25), (20, 25), (100, 100), (1000, 1000), (5000, 1000)])
+def test_the_smallest_depth_that_covers_is_subscribed(depth: int, subscribed: int) -> None:
+    options = replace(OPTIONS, book_depth=depth)
+    session = kraken.session(kraken.connections([Subscription(BTC, "book")], options)[0], options)
+    assert [json.loads(send.text) for send in session.start(NOW)] == [
+        {"method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USD"], "depth": subscribed}}
+    ]
+
+
+def test_quotes_with_a_time_stand_on_the_exchanges_grid() -> None:
+    session = open_session(BTC, channel="quotes", options=replace(OPTIONS, writer="north"))
+    frame = nautilus("ws_ticker_snapshot")
+    assert session.feed(frame, NOW) == []
+    later = frame.replace(b"09:30:59.123456Z", b"09:31:00.000000Z").replace(b"2.5", b"0")
+    assert session.feed(later, NOW + 1) == [Quote(7, 1671960660 * SECOND, "", "105944.20", "2.5", "105944.30", "3.2", None, NOW)]
+    (row,) = session.tick(NOW)
+    assert (row.bid_price, row.bid_size, row.time) == (None, None, 1671960661 * SECOND)
+
+
+def test_a_book_that_stays_broken_is_asked_for_again_but_not_in_a_storm() -> None:
+    session = open_session(BTC, channel="book")
+    frame = nautilus("ws_book_snapshot")  # its checksum is not that of its levels
+    sends = [len([o for o in session.feed(frame, NOW + i * SECOND) if isinstance(o, Send)]) for i in range(20)]
+    assert [i for i, count in enumerate(sends) if count] == [0, 15]
+    assert [len(session.tick(NOW + i * SECOND)) for i in (25, 29, 30, 31)] == [0, 1, 2, 0]  # the first is a ping
+
+
+def test_a_book_message_that_cannot_be_read_breaks_that_book() -> None:
+    session = open_session(BTC, channel="book")
+    session.feed(book_frame("ws_book_snapshot", SNAPSHOT), NOW)
+    bad = book_frame("ws_book_update", UPDATE).replace(b"0.250", b"null")
+    malformed, gap, *sends = session.feed(bad, NOW)
+    assert (malformed.reason, gap) == ("shape", Gap(7, "book", "sequence", 1696613755440295))
+    assert len(sends) == 2
+
+
+def edited(bids: bytes, asks: bytes, levels: str, ms: int) -> bytes:
+    """An update after the documented snapshot, with the checksum of `levels`: asks then bids, bare digits."""
+    return (
+        b'{"channel":"book","type":"update","data":[{"symbol":"BTC/USD","bids":[%b],"asks":[%b],"checksum":%d,'
+        b'"timestamp":"2023-10-06T17:35:55.%03dZ"}]}' % (bids, asks, crc32(levels.encode()), ms)
+    )
+
+
+def documented(name: str) -> list[str]:
+    row = json.loads(DOCUMENTED, parse_float=str)["data"][0]
+    return ["".join(level[key].replace(".", "").lstrip("0") for key in ("price", "qty")) for level in row[name]]
+
+
+@pytest.mark.parametrize("side", ["bids", "asks"])
+def test_a_level_that_falls_out_of_the_subscribed_depth_is_gone(side: str) -> None:
+    """Ten levels are subscribed; an eleventh pushes the worst out, and once it goes, nine are left."""
+    session = open_session(BTC, channel="book", options=replace(OPTIONS, book_depth=10))
+    session.feed(DOCUMENTED, NOW)
+    sides = {"asks": documented("asks"), "bids": documented("bids")}
+    kept = sides[side][:-1]
+    for size, levels, ms in ((b"1.00000000", ["452845100000000", *kept], 100), (b"0.00000000", kept, 200)):
+        level = b'{"price":45284.5,"qty":%b}' % size
+        text = "".join(({**sides, side: levels})["asks"] + ({**sides, side: levels})["bids"])
+        frame = edited(level, b"", text, ms) if side == "bids" else edited(b"", level, text, ms)
+        assert session.feed(frame, NOW) == []
+    (book,) = session.tick(NOW)
+    assert {"asks": len(book.ask_prices), "bids": len(book.bid_prices)} == {"asks": 10, "bids": 10, side: 9}
+
+
+def test_the_end_of_a_hole_is_never_before_its_beginning() -> None:
+    session = open_session(BTC, channel="book")
+    session.feed(book_frame("ws_book_snapshot", SNAPSHOT, "55.900000Z"), NOW)
+    session.feed(book_frame("ws_book_update", UPDATE + 1, "56.000000Z"), NOW)
+    since = 1696613755900000
+    assert session.feed(book_frame("ws_book_snapshot", SNAPSHOT), NOW) == [Gap(7, "book", "checksum", since, since)]
+
+
+def test_a_quote_that_cannot_be_read_leaves_nothing_to_write() -> None:
+    session = open_session(BTC, channel="quotes")
+    session.feed(nautilus("ws_ticker_snapshot"), NOW)
+    (malformed,) = session.feed(nautilus("ws_ticker_snapshot").replace(b"105944.20", b"-1"), NOW)
+    assert malformed.reason == "value"
+    assert session.tick(NOW) == []

@@ -1,0 +1,166 @@
+"""The past of Kraken: recorded rows, told through the documented paging, value by value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ingest.errors import Reject, Retry
+from ingest.exchanges import _kraken_past, kraken
+from ingest.flow import Request
+from ingest.records import MINUTE, SECOND, Candle, Instrument, Trade
+from tests.unit.exchanges.kraken_session import OPTIONS, nautilus
+from tests.unit.exchanges.past import LATER, Told, ask, path_and_query, tell
+
+BTC = Instrument("kraken", "BTC/USDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", id=1)
+
+
+def recorded() -> list[list[Any]]:
+    """A thousand with consecutive ids."""
+    return json.loads(nautilus("http_trades"), parse_float=Decimal)["result"]["XBTUSDT"]
+
+
+def crowded() -> list[list[Any]]:
+    """The same, at a tenth of their times: ten fills or more in each moment."""
+    rows = recorded()
+    return [[*row[:2], rows[number // 10 * 10][2], *row[3:]] for number, row in enumerate(rows)]
+
+
+class Exchange:
+    """`since` and `last` in nanoseconds, oldest first. Whether the trade at `since` is told is not documented: both are tried."""
+
+    def __init__(self, rows: Sequence[list[Any]], inclusive: bool) -> None:
+        self._rows = rows
+        self._inclusive = inclusive
+
+    def __call__(self, request: Request) -> bytes:
+        path, query = path_and_query(request)
+        assert (path, query["pair"]) == ("/0/public/Trades", "XBTUSDT")
+        since, count = int(query["since"]), int(query["count"])
+        rows = [row for row in self._rows if nanos(row) > since or (self._inclusive and nanos(row) == since)][:count]
+        last = str(nanos(rows[-1]) if rows else since)
+        cells = [f'["{p}","{q}",{time},"{side}","{kind}","",{number}]' for p, q, time, side, kind, _, number in rows]
+        return f'{{"error":[],"result":{{"XBTUSDT":[{",".join(cells)}],"last":"{last}"}}}}'.encode()
+
+
+def nanos(row: list[Any]) -> int:
+    return int(row[2] * 10**9)
+
+
+def as_trade(row: list[Any]) -> Trade:
+    price, size, time, side, _, _, trade_id = row
+    return Trade(1, int(time * SECOND), trade_id, price, size, {"b": "buy", "s": "sell"}[side], LATER)
+
+
+def told(exchange: Exchange, since: int, until: int, ids: tuple[int, int] | None = None) -> Told:
+    return tell(kraken.history(ask(BTC, "trades", since, until, ids), OPTIONS, "rest"), exchange)
+
+
+@pytest.fixture(params=[41, 100, 999, 1000])
+def page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(_kraken_past, "TRADES", request.param)
+    return request.param
+
+
+@pytest.mark.parametrize("inclusive", [True, False])
+@pytest.mark.parametrize("rows", [recorded, crowded])
+def test_all_trades_are_told_once_whatever_the_page(rows, inclusive: bool, page: int) -> None:
+    exchange = Exchange(rows(), inclusive)
+    expected = [as_trade(row) for row in rows()]
+    assert len(expected) == 1000
+    everything = told(exchange, 0, expected[-1].time + 1)
+    assert everything.records == expected
+    assert everything.untils[-1] == expected[-1].time + 1
+    since, until = expected[210].time, expected[790].time
+    assert told(exchange, since, until).records == [trade for trade in expected if since <= trade.time < until]
+
+
+def test_what_is_asked_by_id_is_told_by_id(page: int) -> None:
+    rows = crowded()
+    hole = rows[215:405]  # both edges are in a moment of ten
+    answer = told(Exchange(rows, True), as_trade(hole[0]).time, as_trade(hole[-1]).time, (hole[0][-1], hole[-1][-1]))
+    assert answer.records == [as_trade(row) for row in hole]
+
+
+def test_the_questions_for_trades() -> None:
+    rows = recorded()
+    since = as_trade(rows[0]).time
+    answer = told(Exchange(rows, True), since, LATER - MINUTE)
+    url = f"{OPTIONS.rest_url}/0/public/Trades?pair=XBTUSDT&count=1000"
+    assert answer.requests == [Request(f"{url}&since={(since - 1) * 1000}"), Request(f"{url}&since={nanos(rows[-1]) - 1}")]
+    assert answer.untils == [as_trade(rows[-1]).time, LATER - MINUTE]
+
+
+def test_where_there_is_nothing_all_was_said() -> None:
+    assert told(Exchange(recorded(), True), LATER - 2 * MINUTE, LATER - MINUTE)[:2] == ([], [LATER - MINUTE])
+
+
+def test_a_moment_that_fills_a_page_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_kraken_past, "TRADES", 10)
+    with pytest.raises(Reject, match="10 trades at 1762795433971744500 ns, no way past them"):
+        told(Exchange(crowded(), True), 0, LATER - MINUTE)
+
+
+def recorded_candles() -> list[Candle]:
+    """720 closed minutes; the 721st is running."""
+    rows = json.loads(nautilus("http_ohlc"))["result"]["XBTUSDT"]
+    return [
+        Candle(1, "1m", time * SECOND, o, h, low, c, volume, None, count, None, None, None, None, 1, "rest", LATER)
+        for time, o, h, low, c, _, volume, count in rows[:-1]
+    ]
+
+
+def candles(since: int, until: int) -> Told:
+    history = kraken.history(ask(BTC, "candles", since, until), OPTIONS, "rest")
+    return tell(history, lambda request: nautilus("http_ohlc"))
+
+
+def test_the_closed_candles_are_told() -> None:
+    expected = recorded_candles()
+    assert len(expected) == 720
+    answer = candles(expected[0].time, expected[-1].time + MINUTE)
+    assert answer.records == expected
+    assert answer.untils == [expected[-1].time + MINUTE]
+    assert answer.requests == [Request(f"{OPTIONS.rest_url}/0/public/OHLC?pair=XBTUSDT&interval=1")]
+    assert candles(expected[100].time + 1, expected[200].time).records == expected[101:200]
+
+
+def test_older_candles_than_there_are_are_refused_with_what_there_is() -> None:
+    first = recorded_candles()[0].time
+    with pytest.raises(Reject, match="of the last 720 minutes alone are given, from 1762777020000000 us on") as caught:
+        candles(first - 1, first + MINUTE)
+    assert (caught.value.reason, caught.value.code) == ("history", str(first))
+
+
+def test_a_market_that_was_listed_later_is_no_error() -> None:
+    body = json.loads(nautilus("http_ohlc"))
+    body["result"]["XBTUSDT"] = body["result"]["XBTUSDT"][-10:]
+    history = kraken.history(ask(BTC, "candles", 0, LATER - MINUTE), OPTIONS, "rest")
+    assert tell(history, lambda _: json.dumps(body).encode()).records == recorded_candles()[-9:]
+
+
+@pytest.mark.parametrize("channel", ["trades", "candles"])
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b"<html>", Reject),
+        (b'{"error":["EQuery:Unknown asset pair"]}', Reject),
+        (b'{"error":["EAPI:Rate limit exceeded"]}', Retry),
+        (b'{"error":["EService:Unavailable"]}', Retry),
+        (b'{"error":[],"result":{"XBTUSDT":[[1]],"last":"1"}}', Reject),
+    ],
+)
+def test_an_answer_that_is_none_is_an_error(channel: str, body: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        tell(kraken.history(ask(BTC, channel, 0, LATER), OPTIONS, "rest"), lambda _: body)
+
+
+def test_what_kraken_does_not_give_is_refused() -> None:
+    with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
+        kraken.history(ask(BTC, "book", 0, 1), OPTIONS, "rest")
+    with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):
+        kraken.history(ask(BTC, "trades", 0, 1), OPTIONS, "archive")

@@ -1,0 +1,161 @@
+"""Kraken's recorded v1 traffic, through the adapter, value by value."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from datetime import datetime
+from decimal import Decimal
+from itertools import pairwise
+
+import pytest
+from msgspec.structs import replace
+
+from ingest.flow import Gap, Send
+from ingest.records import SECOND, BookSnapshot, Instrument, Quote, Trade
+from tests.recordings import kraken_v1
+from tests.recordings.recordings import Line, recording
+from tests.unit.exchanges.kraken_session import BTC, NOW, OPTIONS, open_session
+
+
+def numbers_kept(frame: bytes) -> dict:
+    return json.loads(frame, parse_float=str, parse_int=str)
+
+
+def recorded_instruments(frames: list[Line]) -> dict[str, Instrument]:
+    """The recorded pairs, with as many decimals as the frames have: those of the listing were fewer then."""
+    listed = {instrument.symbol: instrument for instrument in kraken_v1.listed()}
+    symbols = {json.loads(line.text)["data"][0]["symbol"] for line in frames}
+    return {symbol: replace(listed[symbol], id=number) for number, symbol in enumerate(sorted(symbols), 1)}
+
+
+def with_frame_decimals(instruments: dict[str, Instrument], frames: list[Line]) -> dict[str, Instrument]:
+    out = dict(instruments)
+    for line in frames:
+        message = numbers_kept(line.frame)
+        if message["type"] == "snapshot":
+            row = message["data"][0]
+            places = [len(row["asks"][0][name].partition(".")[2]) for name in ("price", "qty")]
+            steps = [f"{Decimal(1).scaleb(-n):f}" for n in places]
+            out[row["symbol"]] = replace(out[row["symbol"]], price_step=steps[0], size_step=steps[1])
+    return out
+
+
+DEEP = replace(OPTIONS, book_depth=1000)
+
+
+def expected_books(frames: list[Line], instruments: dict[str, Instrument]) -> list[BookSnapshot]:
+    """What a plain dict holds after each message, at the ticks of one second: the last state before each."""
+    sides: dict[str, dict[str, dict[Decimal, tuple[str, str]]]] = defaultdict(lambda: {"bids": {}, "asks": {}})
+    states: dict[str, list[BookSnapshot]] = defaultdict(list)
+    for line in frames:
+        row = numbers_kept(line.frame)["data"][0]
+        symbol, book = row["symbol"], sides[row["symbol"]]
+        for name, descending in (("bids", True), ("asks", False)):
+            for level in row[name]:
+                book[name][Decimal(level["price"])] = (level["price"], level["qty"])
+            alive = {price: level for price, level in book[name].items() if Decimal(level[1])}
+            book[name] = {price: alive[price] for price in sorted(alive, reverse=descending)[:1000]}
+        bids, asks = ([*zip(*book[name].values(), strict=True)] for name in ("bids", "asks"))
+        time = micros(row["timestamp"])
+        tick = (time // SECOND + 1) * SECOND
+        states[symbol].append(BookSnapshot(instruments[symbol].id, tick, "", *bids, *asks, None, line.time))
+        assert len(states[symbol]) < 2 or states[symbol][-2].time <= tick
+    return [
+        state
+        for of_symbol in states.values()
+        for state, after in [*pairwise(of_symbol), (of_symbol[-1], None)]
+        if after is None or after.time > state.time
+    ]
+
+
+def place(row: BookSnapshot) -> tuple[int, int]:
+    return (row.instrument_id, row.time)
+
+
+def micros(rfc3339: str) -> int:
+    whole, fraction = rfc3339.rstrip("Z").split(".")
+    return int(datetime.fromisoformat(whole + "+00:00").timestamp()) * SECOND + int(fraction)
+
+
+@pytest.mark.parametrize("trim", [False, True], ids=["digits as recorded", "without trailing zeros"])
+def test_every_recorded_book_message_matches_its_checksum(trim: bool) -> None:
+    frames = kraken_v1.frames("KRAKEN.ws.50.0", trim=trim)
+    instruments = recorded_instruments(frames)
+    if trim:
+        instruments = with_frame_decimals(instruments, kraken_v1.frames("KRAKEN.ws.50.0"))
+    session = open_session(*instruments.values(), channel="book", options=DEEP)
+    out = [output for line in frames for output in session.feed(line.frame, line.time)]
+    ping, *last = session.tick(frames[-1].time + 3600 * SECOND)
+    assert ping == Send('{"method":"ping"}')
+    assert sum('"update"' in line.text for line in frames) == 4269
+    assert sorted(out + last, key=place) == sorted(expected_books(frames, instruments), key=place)
+
+
+def changed(frames: list[Line], symbol: str) -> list[int]:
+    """Where the checksum of the symbol's messages is another than before, that is, something near the top changed."""
+    rows = [(index, json.loads(line.text)["data"][0]) for index, line in enumerate(frames)]
+    own = [(index, row["checksum"]) for index, row in rows if row["symbol"] == symbol]
+    return [index for (_, before), (index, after) in pairwise(own) if before != after]
+
+
+@pytest.mark.parametrize("fault", ["dropped", "swapped"])
+def test_a_lost_message_breaks_the_book_until_the_next_snapshot(fault: str) -> None:
+    symbol = "ETH/CHF"
+    frames = [f for f in kraken_v1.frames("KRAKEN.ws.50.0") if json.loads(f.text)["data"][0]["symbol"] == symbol]
+    instrument = recorded_instruments(frames)[symbol]
+    where = changed(frames, symbol)[10]
+    last_good = micros(json.loads(frames[where - 1].text)["data"][0]["timestamp"])
+    faulty = frames[where + 1 :] if fault == "dropped" else [frames[where + 1], frames[where], *frames[where + 2 :]]
+    session = open_session(instrument, channel="book", options=DEEP)
+    before = [output for line in frames[:where] for output in session.feed(line.frame, line.time)]
+    assert before
+    assert all(isinstance(output, BookSnapshot) for output in before)
+
+    after = [output for line in faulty for output in session.feed(line.frame, line.time)]
+    gap, *sends = after
+    assert gap == Gap(instrument.id, "book", "checksum", last_good)
+    params = {"channel": "book", "symbol": [symbol], "depth": 1000}
+    assert sends[:2] == [
+        Send(json.dumps({"method": "unsubscribe", "params": params}, separators=(",", ":"))),
+        Send(json.dumps({"method": "subscribe", "params": params}, separators=(",", ":"))),
+    ]
+    assert sends[2:] == []
+
+    row = json.loads(frames[0].text)["data"][0]
+    later = frames[0].text.replace(row["timestamp"], "2021-04-17T17:00:00.500000Z")  # the first snapshot, as if it came now
+    at = micros("2021-04-17T17:00:00.500000Z")
+    assert session.feed(later.encode(), at) == [Gap(instrument.id, "book", "checksum", last_good, at)]
+    (book,) = session.tick(at + 5 * SECOND)
+    first = expected_books(frames[:1], {symbol: instrument})[0]
+    assert book == replace(first, time=at + SECOND // 2, received_at=at)
+
+
+def test_recorded_trades_come_out_value_by_value() -> None:
+    frames = kraken_v1.frames("KRAKEN.ws.48.0")
+    instruments = recorded_instruments(frames)
+    session = open_session(*instruments.values(), channel="trades")
+    expected, ids = [], defaultdict(int)
+    for line in recording("KRAKEN.ws.48.0"):
+        message = json.loads(line.text) if line.kind == "received" else {}
+        if isinstance(message, list):
+            for price, size, time, side, *_ in message[1]:
+                symbol = message[3].replace("XBT", "BTC")
+                ids[symbol] += 1
+                at = int(Decimal(time) * SECOND)
+                taker = {"b": "buy", "s": "sell"}[side]
+                expected.append(Trade(instruments[symbol].id, at, ids[symbol], price, size, taker, line.time))
+    assert len(expected) >= 8
+    assert [output for line in frames for output in session.feed(line.frame, line.time)] == expected
+
+
+def test_recorded_tickers_have_no_time_so_the_row_names_its_writer() -> None:
+    (first, *_) = kraken_v1.frames("KRAKEN.ws.49.0")
+    row = numbers_kept(first.frame)["data"][0]
+    instrument = replace(BTC, symbol=row["symbol"])
+    session = open_session(instrument, channel="quotes", options=replace(OPTIONS, writer="north"))
+    assert session.feed(first.frame, NOW + 250_000) == []
+    assert session.tick(NOW + 2 * SECOND) == []
+    assert session.tick(NOW + 3 * SECOND) == [
+        Quote(7, NOW + SECOND, "north", row["bid"], row["bid_qty"], row["ask"], row["ask_qty"], None, NOW + 250_000)
+    ]

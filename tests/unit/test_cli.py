@@ -1,0 +1,118 @@
+"""The command line where no database is needed: its help, its exit codes, and what it says of a wrong configuration."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest import __version__, config
+from ingest.cli import main
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No variable of ours from outside, and the logging of the test run as it was."""
+    for name in [name for name in os.environ if name.startswith(config.PREFIX)]:
+        monkeypatch.delenv(name)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers = []
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+
+
+def ended(*arguments: str) -> int:
+    """The exit code, however it is given."""
+    try:
+        return main(list(arguments))
+    except SystemExit as error:
+        assert isinstance(error.code, int)
+        return error.code
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended("--version") == 0
+    assert capsys.readouterr().out == f"ingest {__version__}\n"
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended("--help") == 0
+    named = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
+    assert {"run", "migrate", "status", "check", "demo"} <= set(named)
+    for name in named:
+        assert ended(name, "--help") == 0
+        assert f"usage: ingest {name} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "the following arguments are required: COMMAND"),
+        (("runn",), "invalid choice: 'runn'"),
+        (("run", "--confg", "x"), "unrecognized arguments: --confg x"),
+        (("migrate", "--to", "soon"), "argument --to: invalid int value: 'soon'"),
+        (("migrate", "--check", "--dry-run"), "not allowed with argument --check"),
+        (("demo", "--seconds", "soon"), "argument --seconds: invalid float value: 'soon'"),
+        (("run", "--config", "/nowhere.toml"), "ingest: configuration /nowhere.toml: No such file or directory"),
+        (("run",), "ingest: database: is missing"),
+    ],
+)
+def test_what_is_wrong_ends_with_2(arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert out == ""
+
+
+def test_nothing_to_do_ends_with_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("INGEST__DATABASE__DSN", NOWHERE)
+    assert ended("run") == 2
+    said = "ingest: nothing to do: no [exchanges.<name>] is configured; `ingest check --init` prints an example\n"
+    assert capsys.readouterr().err == said
+
+
+def test_the_example_is_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended("check", "--init") == 0
+    path = tmp_path / "ingest.toml"
+    path.write_text(capsys.readouterr().out)
+    settings = config.load(path)
+    assert settings.exchanges["binance"].instruments == ("BTC/USDT", "ETH/USDT")
+    assert settings.database.dsn.get_secret_value() == "postgresql://ingest_writer@localhost/market"
+    assert settings.database.admin_dsn is not None
+
+
+@pytest.mark.parametrize("command", [("migrate",), ("migrate", "--check"), ("check",)])
+def test_a_database_that_does_not_answer(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("INGEST__DATABASE__DSN", NOWHERE)
+    assert ended(*command) != 0
+    err = capsys.readouterr().err
+    assert err.startswith("ingest: database.dsn")
+    assert "Connect" in err
+
+
+def test_status_where_nobody_answers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("INGEST__DATABASE__DSN", NOWHERE)
+    monkeypatch.setenv("INGEST__SERVER__PORT", "1")
+    assert ended("status") == 1
+    out = capsys.readouterr().out
+    assert "no daemon answers at http://127.0.0.1:1/status: " in out
+    assert re.search(r"^database\n  error +database\.dsn", out, re.MULTILINE)
+
+
+def test_it_is_a_module_as_well() -> None:
+    done = subprocess.run([sys.executable, "-m", "ingest", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"ingest {__version__}\n", "")
+    done = subprocess.run([sys.executable, "-m", "ingest", "run"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "ingest: database: is missing\n")

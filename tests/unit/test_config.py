@@ -1,0 +1,205 @@
+"""The configuration: where a value comes from, and what is said about a wrong one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.config import PREFIX, Settings, load
+from ingest.errors import Stop
+from ingest.tables import TABLES
+
+SECRET = "geheim-4711"
+DATABASE = f'[database]\ndsn = "postgresql://writer:{SECRET}@localhost/market"\n'
+BINANCE = DATABASE + '[exchanges.binance]\ninstruments = ["BTC/USDT"]\n'
+RETENTION = DATABASE + "[retention]\n"
+
+Load = Callable[..., Settings]
+
+
+@pytest.fixture
+def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Load a TOML text with these environment variables and no other of ours."""
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
+
+    def configure(toml: str = DATABASE, overrides: dict[str, Any] | None = None, **environment: str) -> Settings:
+        path = tmp_path / "ingest.toml"
+        path.write_text(toml)
+        for name, value in environment.items():
+            monkeypatch.setenv(PREFIX + name, value)
+        return load(path, overrides)
+
+    return configure
+
+
+def test_a_file_is_read_and_the_rest_is_default(configured: Load) -> None:
+    settings = configured(
+        BINANCE + 'channels = ["trades"]\ntrade_kind = "aggTrade"\nbook = { depth = 5, every = "500 ms" }\n'
+        '[retention]\ntrades = "none"\ncandles = "2 days"\n[queue]\nmax_wait = "1s"\n'
+    )
+    section = settings.exchanges["binance"]
+    assert (section.instruments, section.channels, section.trade_kind) == (("BTC/USDT",), ("trades",), "aggTrade")
+    assert (section.book.depth, section.book.every) == (5, timedelta(milliseconds=500))
+    assert section.quotes.every == timedelta(seconds=1)
+    retention = {table.name: table.retention for table in TABLES} | {"trades": None, "candles": timedelta(days=2)}
+    compress_after = {table.name: table.compress_after for table in TABLES}
+    assert {name: settings.retention[name] for name in retention} == retention
+    assert {name: settings.compress_after[name] for name in compress_after} == compress_after
+    assert (settings.queue.max_wait, settings.queue.max_rows) == (timedelta(seconds=1), 200_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        ("500 ms", timedelta(milliseconds=500)),
+        ("1s", timedelta(seconds=1)),
+        ("2 seconds", timedelta(seconds=2)),
+        ("1.5 min", timedelta(seconds=90)),
+        ("5m", timedelta(minutes=5)),
+        ("12 Hours", timedelta(hours=12)),
+        ("7d", timedelta(days=7)),
+        ("90 days", timedelta(days=90)),
+    ],
+)
+def test_lengths(configured: Load, text: str, length: timedelta) -> None:
+    assert configured(DATABASE + f'[queue]\nmax_age = "{text}"\n').queue.max_age == length
+
+
+def test_the_environment_wins_key_by_key(configured: Load) -> None:
+    toml = BINANCE + "book = { depth = 5 }\n[queue]\nbatch_rows = 10\nworkers = 3\n"
+    settings = configured(toml, QUEUE__BATCH_ROWS="20", EXCHANGES__BINANCE__BOOK__DEPTH="7", LOG='{"level": "debug"}')
+    assert (settings.queue.batch_rows, settings.queue.workers) == (20, 3)
+    assert (settings.exchanges["binance"].instruments, settings.exchanges["binance"].book.depth) == (("BTC/USDT",), 7)
+    assert settings.log.level == "debug"
+
+
+def test_the_environment_is_enough(configured: Load) -> None:
+    settings = configured("", DATABASE__DSN="postgresql://a@b/c", EXCHANGES__OKX__INSTRUMENTS='["BTC/USDT"]')
+    assert settings.database.dsn.get_secret_value() == "postgresql://a@b/c"
+    assert settings.exchanges["okx"].instruments == ("BTC/USDT",)
+
+
+def test_a_secret_is_given_by_file(configured: Load, tmp_path: Path) -> None:
+    (tmp_path / "dsn").write_text("postgresql://migrate:other@localhost/market\n")
+    settings = configured(DATABASE, DATABASE__ADMIN_DSN_FILE=str(tmp_path / "dsn"))
+    assert settings.database.admin_dsn is not None
+    assert settings.database.admin_dsn.get_secret_value() == "postgresql://migrate:other@localhost/market"
+    assert SECRET in settings.database.dsn.get_secret_value()
+
+
+def test_overrides_replace_sections_of_the_file(configured: Load) -> None:
+    demo = {"exchanges": {"demo": {"protocol": "binance", "instruments": ["ETH/USDT"]}}}
+    settings = configured(BINANCE, demo)
+    assert list(settings.exchanges) == ["demo"]
+    assert settings.exchanges["demo"].instruments == ("ETH/USDT",)
+
+
+def test_a_secret_is_in_no_text(configured: Load) -> None:
+    settings = configured()
+    assert SECRET in settings.database.dsn.get_secret_value()
+    assert SECRET not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+DSN_WRONG = 'database.dsn: is no PostgreSQL address; right would be "postgresql://user@host:5432/database"'
+LENGTHS = 'right would be "90 days", "12 hours", "1s" or "500 ms"'
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("", "database: is missing"),
+        ("[database]", "database.dsn: is missing"),
+        (f'database = "{SECRET}"', "database: Input should be a valid dictionary or instance of Database"),
+        (f'[database]\ndsn = ["{SECRET}"]', "database.dsn: Input should be a valid string"),
+        (f'[database]\ndsn = "mysql://{SECRET}@b/c"', DSN_WRONG),
+        (f'[database]\ndsn = "postgresql://{SECRET}@b:port/c"', DSN_WRONG),
+        (f'[database]\ndsn = "postgresql://{SECRET}@[b/c"', DSN_WRONG),
+        (DATABASE + "pool = 3", "database.pool: unknown key; known: dsn, admin_dsn, pool_size"),
+        (DATABASE + "pool_size = 0", "database.pool_size: Input should be greater than or equal to 1"),
+        (DATABASE + "[sevrer]", f"sevrer: unknown key; known: {', '.join(Settings.model_fields)}"),
+        (DATABASE + "[server]\nport = 70000", "server.port: Input should be less than or equal to 65535 (got 70000)"),
+        (DATABASE + '[log]\nlevel = "loud"', "log.level: Input should be 'debug', 'info', 'warning' or 'error' (got 'loud')"),
+        (DATABASE + '[queue]\nmax_age = "soon"', f"queue.max_age: 'soon' is no length; {LENGTHS}"),
+        (DATABASE + '[queue]\nmax_age = "none"', f"queue.max_age: 'none' is no length; {LENGTHS}"),
+        (DATABASE + '[queue]\nmax_age = "3 parsecs"', f"queue.max_age: '3 parsecs' is no length; {LENGTHS}"),
+        (
+            DATABASE + '[retention]\ncandle = "1 day"',
+            f"retention: unknown table 'candle'; known: {', '.join(table.name for table in TABLES)}, bars_1m, bars_1h, daily_ohlcv",
+        ),
+        (
+            DATABASE + '[retention]\ntrades = "0 days"',
+            'retention: trades is 0:00:00; right would be "90 days", or "none" for never',
+        ),
+        (
+            DATABASE + '[exchanges.bianance]\ninstruments = ["BTC/USDT"]',
+            "exchanges: unknown exchange 'bianance'; known: binance, coinbase, deribit, gate, kraken, kucoin, okx",
+        ),
+        (
+            DATABASE + '[exchanges.database]\ninstruments = ["BTC/USDT"]\npaths = 1',
+            "exchanges.database.paths: unknown key; known: protocol, instruments, channels, trade_kind, book, quotes, "
+            "ws_url, rest_url, archive_url, proxy, record, history",
+        ),
+        (DATABASE + "[exchanges.binance]\n", "exchanges.binance.instruments: is missing"),
+        (DATABASE + "[exchanges.binance]\ninstruments = []", 'binance: instruments is empty; right would be ["BTC/USDT"]'),
+        (DATABASE + '[exchanges.binance]\ninstruments = ["A/B", "A/B"]', "binance: instruments has 'A/B' more than once"),
+        (BINANCE + 'channels = ["book", "book"]', "binance: channels has 'book' more than once"),
+        (BINANCE + 'channels = ["ohlcv"]', "binance: unknown channel 'ohlcv'; known: trades, candles, book, quotes"),
+        (BINANCE + 'trade_kind = "trades"', "binance: unknown trade_kind 'trades'; known: trade, aggTrade"),
+        (BINANCE + "book = { height = 5 }", "exchanges.binance.book.height: unknown key; known: depth, every"),
+        (BINANCE + "book = { depth = 0 }", "exchanges.binance.book.depth: Input should be greater than or equal to 1 (got 0)"),
+        (BINANCE + 'book = { every = "0s" }', 'exchanges.binance.book.every: 0:00:00 is too short; right would be "1s"'),
+    ],
+)
+def test_what_is_said_of_a_wrong_value(configured: Load, toml: str, said: str) -> None:
+    with pytest.raises(Stop) as stop:
+        configured(toml)
+    assert str(stop.value) == said
+
+
+def test_every_wrong_key_has_its_line(configured: Load) -> None:
+    with pytest.raises(Stop) as stop:
+        configured(DATABASE + 'foo = 1\n[log]\nlevel = "loud"\n')
+    assert [line.split(":")[0] for line in str(stop.value).splitlines()] == ["database.foo", "log.level"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("SERVR__PORT", "1", "environment INGEST__SERVR__PORT: unknown section 'servr'; known: name, database"),
+        ("SERVER__PROT", "1", "server.prot: unknown key; known: host, port"),
+        ("SERVER__PORT", "many", "server.port: Input should be a valid integer"),
+        ("EXCHANGES", "[x", 'environment INGEST__...: error parsing value for field "exchanges"'),
+        ("DATABASE__DSN_FILE", "/nowhere", "environment INGEST__DATABASE__DSN_FILE: /nowhere: No such file or directory"),
+    ],
+)
+def test_what_is_said_of_a_wrong_variable(configured: Load, variable: str, value: str, said: str) -> None:
+    with pytest.raises(Stop) as stop:
+        configured(DATABASE, **{variable: value})
+    assert str(stop.value).startswith(said)
+
+
+def test_a_secret_file_below_what_is_no_section(configured: Load, tmp_path: Path) -> None:
+    (tmp_path / "dsn").write_text("postgresql://a@b/c")
+    with pytest.raises(Stop, match="database: Input should be a valid dictionary"):
+        configured("database = 3", DATABASE__DSN_FILE=str(tmp_path / "dsn"))
+
+
+def test_a_secret_file_that_is_no_text(configured: Load, tmp_path: Path) -> None:
+    (tmp_path / "dsn").write_bytes(b"\xff\xfe")
+    with pytest.raises(Stop, match=r"INGEST__DATABASE__DSN_FILE: .*dsn: not UTF-8"):
+        configured(DATABASE, DATABASE__DSN_FILE=str(tmp_path / "dsn"))
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"x = [", "not TOML: "), (b"name = '\xff'", "not TOML: "), (None, "No such file")])
+def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "ingest.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(Stop, match=f"configuration {path}: {said}"):
+        load(path)

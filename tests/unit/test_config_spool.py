@@ -1,0 +1,66 @@
+"""The settings of the spool: what follows from what is set, and what is said about a wrong one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ingest.config import Settings, load
+from ingest.errors import Stop
+from ingest.metrics import Metrics
+from ingest.pipeline.detours import Detours
+from ingest.tables import TABLES
+from ingest.writers import build_detours
+
+DATABASE = '[database]\ndsn = "postgresql://writer@localhost/market"\n'
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    return tmp_path / "ingest.toml"
+
+
+def loaded(toml: Path, text: str) -> Settings:
+    toml.write_text(text)
+    return load(toml)
+
+
+def test_lengths_and_words_are_read(toml: Path):
+    section = f'[spool]\npath = "{toml.parent}"\nfsync = "250 ms"\nafter = "10s"\nfull = {{ trades = "shed" }}\n'
+    spool = loaded(toml, DATABASE + section).spool
+    assert (spool.path, spool.fsync, spool.after) == (toml.parent, timedelta(milliseconds=250), timedelta(seconds=10))
+    assert spool.full == {table.name: "wait" for table in TABLES} | {"trades": "shed"}
+    assert loaded(toml, DATABASE + '[spool]\nfsync = "never"\n').spool.fsync == "never"
+
+
+@pytest.mark.parametrize(
+    ("durability", "path", "spools"),
+    [("", "", False), ("", "here", True), ("memory", "here", False), ("spool", "here", True), ("always", "here", True)],
+)
+def test_there_is_a_spool_where_a_path_is_set_unless_memory_is_asked_for(toml: Path, durability: str, path: str, spools: bool):
+    first = f'durability = "{durability}"\n' if durability else ""
+    last = f'[spool]\npath = "{toml.parent / path}"\n' if path else ""
+    made = build_detours(loaded(toml, first + DATABASE + last), Metrics())
+    assert isinstance(made, Detours) == spools
+    assert list(toml.parent.iterdir()) == [toml]  # nothing is opened yet
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f'durability = "always"\n{DATABASE}', 'durability: "always" needs spool.path; right would be "/var/lib/ingest/spool"'),
+        (
+            f'{DATABASE}[spool]\nfsync = "sometimes"\n',
+            'spool.fsync: \'sometimes\' is wrong; right would be "always", "never" or a length',
+        ),
+        (f'{DATABASE}[spool]\nfull = {{ tardes = "shed" }}\n', "spool.full: unknown table 'tardes'; known: trades, candles"),
+        (f"{DATABASE}[spool]\nmax_bytes = 5\n", "spool.max_bytes: Input should be greater than or equal to 65536 (got 5)"),
+        (f"{DATABASE}[spool]\nsize = 5\n", "spool.size: unknown key; known: path, max_bytes, fsync, after, full"),
+    ],
+)
+def test_a_wrong_setting_says_what_would_be_right(toml: Path, text: str, message: str):
+    with pytest.raises(Stop) as stop:
+        loaded(toml, text)
+    assert message in str(stop.value)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from ingest.flow import Subscription
+from ingest.records import MINUTE, SECOND, Instrument
+from ingest.transports.freshness import Freshness, Verdict, Watch
+
+BTC = Instrument("binance", "BTCUSDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", id=1)
+QUIET = Instrument("binance", "QUIETUSDT", "QUIET/USDT", "QUIET", "USDT", "spot", "trading", id=2)
+SUBSCRIPTIONS = (Subscription(BTC, "trades"), Subscription(QUIET, "trades"))
+FINE = Verdict(0, ())
+
+
+def freshness() -> Freshness:
+    return Freshness(floor=30 * SECOND, factor=4, first=5 * MINUTE, memory=60 * MINUTE)
+
+
+def speak(watch: Watch, pauses: list[int], since: int, until: int) -> list[int]:
+    """Each subscription speaks after its pause, again and again; looked at every second. What was heard at the end."""
+    heard = [0] * len(pauses)
+    for now in range(since + SECOND, until + 1, SECOND):
+        for index, pause in enumerate(pauses):
+            heard[index] = since + (now - since) // pause * pause
+        assert watch.look(heard, now) == FINE
+    return heard
+
+
+def test_a_lively_neighbour_does_not_hide_a_dead_subscription() -> None:
+    watch = freshness().watch(SUBSCRIPTIONS, now=0)
+    heard = [0, 0]
+    verdicts = []
+    for now in range(SECOND, 6 * MINUTE, SECOND):
+        heard[0] = now
+        verdicts.append((now, watch.look(heard, now)))
+    asked = [(now, verdict.reconnect) for now, verdict in verdicts if verdict.reconnect]
+    assert asked == [(5 * MINUTE + SECOND, (1,))]
+    assert verdicts[-1][1] == Verdict(1, ())  # asked once, and stale until it speaks
+
+
+def test_each_is_judged_by_its_own_pace() -> None:
+    watch = freshness().watch(SUBSCRIPTIONS, now=0)
+    heard = speak(watch, [SECOND, MINUTE], since=0, until=10 * MINUTE)
+    end = 10 * MINUTE
+    assert watch.look(heard, end + 30 * SECOND) == FINE
+    assert watch.look(heard, end + 30 * SECOND + 1) == Verdict(1, (0,))  # the floor
+    assert watch.look(heard, end + 4 * MINUTE) == Verdict(1, (0,))  # again, after twice the floor
+    assert watch.look(heard, end + 4 * MINUTE + 1) == Verdict(2, (0, 1))  # four times its longest pause
+
+
+def test_a_pause_is_remembered_for_one_to_two_memories() -> None:
+    """Pauses of two minutes until minute 10, then one second: minute 70 still knows them, minute 130 does not."""
+    for end, patience in ((70 * MINUTE, 8 * MINUTE), (130 * MINUTE, 30 * SECOND)):
+        watch = freshness().watch(SUBSCRIPTIONS[:1], now=0)
+        speak(watch, [2 * MINUTE], since=0, until=10 * MINUTE)
+        heard = speak(watch, [SECOND], since=10 * MINUTE, until=end)
+        assert watch.look(heard, end + patience) == FINE
+        assert watch.look(heard, end + patience + 1) == Verdict(1, (0,))
+
+
+def test_a_quiet_pair_is_not_reconnected_in_a_loop() -> None:
+    """Lives follow one another; the pair stays silent. Each vain reconnect doubles the patience, also for the next life."""
+    kept = freshness()
+    asked = []
+    now = 0
+    for _ in range(4):
+        watch = kept.watch(SUBSCRIPTIONS[1:], now)
+        began = now
+        while not watch.look([0], now).reconnect:
+            now += SECOND
+        asked.append(now - began)
+    assert asked == [5 * MINUTE + SECOND, 10 * MINUTE + SECOND, 20 * MINUTE + SECOND, 40 * MINUTE + SECOND]
+
+
+def test_after_it_spoke_the_long_pause_counts_as_its_pace() -> None:
+    kept = freshness()
+    watch = kept.watch(SUBSCRIPTIONS[1:], 0)
+    assert watch.look([0], 5 * MINUTE + 1) == Verdict(1, (0,))
+    watch = kept.watch(SUBSCRIPTIONS[1:], 6 * MINUTE)
+    assert watch.look([0], 7 * MINUTE) == Verdict(1, ())
+    assert watch.look([16 * MINUTE], 16 * MINUTE) == FINE  # ten minutes on this connection
+    assert watch.look([16 * MINUTE], 56 * MINUTE) == FINE
+    assert watch.look([16 * MINUTE], 56 * MINUTE + 1) == Verdict(1, (0,))

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import asyncio
+
+from ingest.flow import Rate
+from ingest.transports.gate import Gate
+
+
+class Clock:
+    """Time passes only by sleeping."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def gate(rate: Rate) -> tuple[Gate, Clock]:
+    clock = Clock()
+    return Gate(rate, clock=clock, sleep=clock.sleep), clock
+
+
+async def test_the_window_slides() -> None:
+    entrance, clock = gate(Rate(2, 10.0))
+    entered = []
+    for _ in range(3):
+        await entrance.enter()
+        entered.append(clock.now)
+        clock.now += 4.0
+    await entrance.enter()
+    entered.append(clock.now)
+    assert entered == [1000.0, 1004.0, 1010.0, 1014.0]
+
+
+async def test_a_weight_waits_until_enough_has_left() -> None:
+    entrance, clock = gate(Rate(100, 60.0))
+    await entrance.enter(50)
+    clock.now += 10.0
+    await entrance.enter(40)
+    await entrance.enter(10)
+    assert clock.now == 1010.0
+    await entrance.enter(60)  # 40 + 10 are still inside after the first 50 left, so the second entry must leave, too
+    assert clock.now == 1070.0
+
+
+async def test_more_than_the_whole_budget_waits_for_an_empty_window() -> None:
+    entrance, clock = gate(Rate(100, 60.0))
+    await entrance.enter(1)
+    await entrance.enter(250)
+    assert clock.now == 1060.0
+
+
+async def test_a_pause_holds_everyone_and_a_shorter_one_does_not_end_it() -> None:
+    entrance, clock = gate(Rate(100, 60.0))
+    entrance.pause(30.0)
+    entrance.pause(5.0)
+    assert entrance.paused() == 30.0
+    await entrance.enter()
+    assert clock.now == 1030.0
+
+
+async def test_who_comes_first_enters_first() -> None:
+    entrance, _ = gate(Rate(10, 1.0))
+    order: list[int] = []
+
+    async def enter(number: int, weight: int) -> None:
+        await entrance.enter(weight)
+        order.append(number)
+
+    async with asyncio.TaskGroup() as tasks:
+        for number, weight in enumerate((10, 10, 1, 5)):
+            tasks.create_task(enter(number, weight))
+    assert order == [0, 1, 2, 3]

@@ -1,0 +1,101 @@
+"""How the parts are doing: who is stuck, what a lane shows, and what systemd is told over a real socket."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from ingest import health
+from ingest.batch import Batch, Outcome
+from ingest.metrics import Metrics
+from ingest.pipeline.lane import Lane, Limits
+from ingest.pipeline.writer import Writer
+from ingest.records import SECOND, Trade
+from ingest.tables import TRADES
+
+LONG = health.STUCK_SECONDS + 10
+
+
+async def nothing(_batch: Batch) -> Outcome:
+    raise AssertionError("nothing is written here")
+
+
+def writer_of(*received_seconds_ago: float) -> Writer:
+    lane = Lane(TRADES, Metrics(), Limits(max_age=3600), on_gap=lambda gap: None)
+    for ago in received_seconds_ago:
+        at = int((time.time() - ago) * SECOND)
+        assert lane.put(Trade(1, at, 1, "1", "1", "buy", at)) is None
+    return Writer(lane, nothing, Metrics())
+
+
+@pytest.mark.parametrize(
+    ("waiting", "beat_ago", "expected"),
+    [
+        ([LONG], LONG, [f"trades: the writer is stuck since {LONG:.0f} s"]),
+        ([LONG], 1, []),  # it is at work
+        ([], LONG, []),  # it has nothing to do
+        ([1], LONG, []),  # the first row after a long silence
+        ([LONG + 1, 1], LONG, [f"trades: the writer is stuck since {LONG:.0f} s"]),  # the oldest row counts
+    ],
+)
+async def test_a_writer_is_stuck_that_has_old_rows_and_does_nothing(waiting: list[int], beat_ago: int, expected: list[str]) -> None:
+    writer = writer_of(*waiting)
+    writer.beat = time.monotonic() - beat_ago
+    assert health.stuck({"trades": writer}) == expected
+
+
+async def test_a_lane_shows_its_account() -> None:
+    writer = writer_of(5)
+    tally = writer.lane.tally
+    tally.decoded, tally.written, tally.revised, tally.duplicate, tally.expired = 21, 6, 5, 4, 3
+    tally.shed["full"], tally.rejected["check"] = 1, 1
+    writer.committed_time = 1_790_000_000 * SECOND
+    writer.lag_seconds = 0.25
+    shown = health.lane(writer)
+    assert shown.pop("oldest_seconds") == pytest.approx(5, abs=1)
+    assert shown == {
+        "decoded": 21,
+        "written": 6,
+        "revised": 5,
+        "duplicate": 4,
+        "shed": {"full": 1},
+        "rejected": {"check": 1},
+        "expired": 3,
+        "queued": 1,
+        "spooled": 0,
+        "recovered": 0,
+        "lag_seconds": 0.25,
+        "committed_time": "2026-09-21T14:13:20+00:00",
+        "held": None,
+        "retrying": None,
+    }
+    assert (health.lane(writer_of())["oldest_seconds"], health.lane(writer_of())["committed_time"]) == (0.0, None)
+
+
+@pytest.mark.parametrize("kind", ["path", "abstract"])
+def test_systemd_is_told_where_it_asked(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"ingest-test-{tmp_path.name}" if kind == "abstract" else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind("\0" + name if kind == "abstract" else name)
+        receiver.settimeout(1)
+        monkeypatch.setenv("NOTIFY_SOCKET", "@" + name if kind == "abstract" else name)
+        health.notify("READY=1")
+        assert receiver.recv(100) == b"READY=1"
+
+
+def test_nobody_is_told_where_nobody_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
+    health.notify("READY=1")
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    health.notify("READY=1")
+
+
+def test_a_service_manager_that_does_not_read_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        for _ in range(2000):  # more than its queue takes
+            health.notify("WATCHDOG=1")

@@ -1,0 +1,74 @@
+"""The interval follows from the budget, the plan from the key, and a symbol is one coin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ingest.config import PollerSection
+from ingest.errors import Reject, Stop
+from ingest.flow import PollOptions, Response
+from ingest.pollers import alternative_me, coingecko
+from ingest.records import Asset
+from ingest.sources.poll import assets_of, interval_of, plan_of
+
+MONTH = 31 * 86_400
+
+
+@pytest.mark.parametrize(
+    ("section", "seconds"),
+    [
+        ({}, 2 * MONTH / 10_000),  # nine minutes: at one a minute a month's budget is gone in four days
+        ({"budget": {"per_month": 1_000_000}}, 60.0),
+        ({"budget": {"per_month": 10_000_000, "per_minute": 1}, "every": "1s"}, 120.0),
+        ({"every": "1 hour"}, 3600.0),
+    ],
+)
+def test_the_interval_is_what_both_budgets_allow(section: dict[str, Any], seconds: float) -> None:
+    settings = PollerSection(**section)
+    assert interval_of(plan_of(coingecko, settings)[0], settings) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("section", "plan", "disabled"),
+    [
+        ({}, "keyless", ""),
+        ({"api_key": "k"}, "demo", ""),
+        ({"api_key": "k", "plan": "pro"}, "pro", ""),
+        ({"plan": "pro"}, "pro", "no key"),
+    ],
+)
+def test_the_plan_follows_from_the_key(section: dict[str, Any], plan: str, disabled: str) -> None:
+    assert plan_of(coingecko, PollerSection(**section)) == (coingecko.PLANS[plan], disabled)
+
+
+def test_a_symbol_of_which_nobody_says_the_coin_is_refused() -> None:
+    assert assets_of("coingecko", coingecko, PollerSection(symbols=("BTC",))) == [Asset("BTC", "bitcoin")]
+    assert assets_of("coingecko", coingecko, PollerSection(symbols=("ONE",), ids={"ONE": "harmony"})) == [Asset("ONE", "harmony")]
+    with pytest.raises(Stop, match="coingecko: symbol 'ONE' may be many coins; right would be ids = "):
+        assets_of("coingecko", coingecko, PollerSection(symbols=("ONE",)))
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"status":{"error_code":429,"error_message":"You\'ve exceeded the Rate Limit."}}', "shape"),  # an error with status 200
+        (b'[{"id":"bitcoin"', "json"),
+        (b"<html></html>", "json"),
+        (b'{"data":[{"value":"x","value_classification":"Greed","timestamp":"1"}]}', "value"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_its_reason(body: bytes, reason: str) -> None:
+    module: Any = alternative_me if reason == "value" else coingecko
+    turn = module.poll(PollOptions(base_url="http://x", assets=(Asset("BTC", "bitcoin", id=1),)), "")
+    next(turn)
+    with pytest.raises(Reject) as refused:
+        turn.send(Response(200, body))
+    assert refused.value.reason == reason
+
+
+def test_the_first_answer_is_the_whole_past_and_later_ones_the_last_days() -> None:
+    options = PollOptions(base_url="http://x")
+    assert next(alternative_me.poll(options, "")).url == "http://x/fng/?limit=0&format=json"
+    assert next(alternative_me.poll(options, "1788825600")).url == "http://x/fng/?limit=10&format=json"

@@ -1,0 +1,198 @@
+"""Providers' answers to records, in full: recorded feeds and files, and documented examples where there is no recording."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest import registry
+from ingest.errors import Reject
+from ingest.flow import PollOptions, Request, Response
+from ingest.pollers import blockchain_com, cboe, coinmetrics, fred, mempool_space, news_coindesk
+from ingest.pollers._news_words import impact_of, symbols_of
+from ingest.records import SECOND, Asset, News, OnchainMetric, StockIndex
+
+NOW = 1_795_176_000 * SECOND
+
+
+def micros(*parts: int) -> int:
+    return int(datetime(*parts, tzinfo=UTC).timestamp()) * SECOND  # type: ignore[misc]
+
+
+def turn(module: Any, *bodies: bytes, cursor: str = "") -> tuple[list[str], list[Any], str]:
+    """(the URLs that were asked, all records, the next cursor) of one turn whose requests are answered by `bodies`."""
+    flow, answers = (
+        module.poll(PollOptions(base_url="http://x", assets=(Asset("BTC", "btc"), Asset("ETH", "eth"))), cursor),
+        iter(bodies),
+    )
+    asked: list[str] = []
+    records: list[Any] = []
+    step = next(flow)
+    while True:
+        try:
+            if isinstance(step, Request):
+                asked.append(step.url)
+                step = flow.send(Response(200, next(answers), received_at=NOW))
+            else:
+                records += step
+                step = next(flow)
+        except StopIteration as done:
+            return asked, records, done.value
+
+
+def test_an_article_is_what_the_feed_says(real: Path) -> None:
+    asked, records, cursor = turn(news_coindesk, (real / "news_rss/coindesk_2026-09-25.xml").read_bytes())
+    assert (asked, len(records), cursor) == (["http://x/arc/outboundfeeds/rss/"], 3, "")
+    assert records[0] == News(
+        source="coindesk",
+        id="a0b4a6ba-5569-4fef-940c-e402f9698d89",
+        time=micros(2026, 9, 25, 14, 41, 53),
+        title="Circle and Tether step in to freeze hacker wallet after massive Bitget crypto heist",
+        summary="The stablecoin issuer blacklisted a wallet holding about $318,000 in USDT and USDC. Most of the stolen funds sit "
+        "in ether, which can't be frozen.",
+        url="https://www.coindesk.com/markets/2026/09/25/"
+        "circle-and-tether-step-in-to-freeze-hacker-wallet-after-massive-bitget-crypto-heist",
+        author="Oliver Knight",
+        image_url="https://cdn.sanity.io/images/s3y3vcno/production/fa4127f0e7d39e461c0b46e5ad103a58c4d7cf7f-1920x1080.png"
+        "?fm=jpg&w=1920&h=1080&crop=focalpoint&fit=clip",
+        symbols=("ETH", "USDC", "USDT"),
+        categories=("Markets", "Circle", "Tether", "News"),
+        sentiment=None,
+        relevance=None,
+        impact_level="critical",
+        received_at=NOW,
+    )
+
+
+def test_the_older_layout_of_the_feed_is_read_as_well(real: Path) -> None:
+    _, records, _ = turn(news_coindesk, (real / "news_rss/coindesk_2023-03-13.xml").read_bytes())
+    assert len({record.id for record in records}) == 50
+    assert [record.url for record in records if "utm_" in record.url] == []
+    assert min(record.time for record in records) == micros(2023, 3, 10, 13, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "symbols", "impact"),
+    [
+        ("One near link: gas fees fall", (), "low"),
+        ("$ONE and $NEAR gain while BTC waits for the SEC", ("BTC", "NEAR", "ONE"), "high"),
+        ("Ethereum's upgrade; Ether, ETH and bitcoins", ("ETH",), "medium"),
+        ("Something else entirely", (), "low"),
+    ],
+)
+def test_coins_are_found_by_name_and_words_are_no_tickers(text: str, symbols: tuple[str, ...], impact: str) -> None:
+    assert (symbols_of(text), impact_of(text)) == (symbols, impact)
+
+
+def test_days_of_the_vix(real: Path) -> None:
+    body = (real / "stock_indices/vix-daily.csv").read_bytes()
+    asked, records, cursor = turn(cboe, body)
+    assert asked == ["http://x/api/global/us_indices/daily_prices/VIX_History.csv"]
+    first = StockIndex("VIX", "cboe", micros(1990, 1, 2), "17.240000", "17.240000", "17.240000", "17.240000", None, NOW)
+    last = StockIndex("VIX", "cboe", micros(2026, 7, 23), "17.670000", "20.310000", "17.320000", "18.700000", None, NOW)
+    assert (records[0], records[-1], len(records)) == (first, last, body.count(b"\n") - 1)
+    assert cursor == str(last.time)
+    _, again, _ = turn(cboe, body, cursor=cursor)
+    assert again == [record for record in records if record.time >= micros(2026, 7, 13)]
+
+
+def test_the_source_writes_its_dates_the_american_way() -> None:
+    _, records, _ = turn(cboe, b"DATE,OPEN,HIGH,LOW,CLOSE\n07/23/2026,17.67,20.31,17.32,18.70\n")
+    assert [record.time for record in records] == [micros(2026, 7, 23)]
+
+
+def test_fred_has_closes_only_and_holidays_are_no_rows() -> None:
+    """As https://fred.stlouisfed.org/graph/fredgraph.csv?id=SP500 is laid out; none is recorded."""
+    bodies = [f"observation_date,{name}\n2026-07-02,1.5\n2026-07-03,{holiday}\n".encode() for name, holiday in _FRED]
+    asked, records, cursor = turn(fred, *bodies)
+    assert asked == [f"http://x/graph/fredgraph.csv?id={name}" for name, _ in _FRED]
+    day = micros(2026, 7, 2)
+    expected = [StockIndex(name, "fred", day, None, None, None, "1.5", None, NOW) for name in ("SPX", "NASDAQ", "VIX")]
+    assert (records, cursor) == (expected, str(day))
+
+
+_FRED = (("SP500", "."), ("NASDAQCOM", ""), ("VIXCLS", "."))
+
+
+def test_mempool_space_says_hashes_a_second() -> None:
+    """The layout of https://mempool.space/docs/api/rest; none is recorded."""
+    mining = b"""{"hashrates": [{"timestamp": 1652486400, "avgHashrate": 236416872483600000000}],
+        "difficulty": [{"time": 1652468330, "height": 736249, "difficulty": 31251101365711.12, "adjustment": 1.04893}],
+        "currentHashrate": 252529840142530100000, "currentDifficulty": 31251101365711.12}"""
+    mempool = b'{"count": 8134, "vsize": 3444604, "total_fee": 29204625, "fee_histogram": [[53.01, 102131]]}'
+    asked, records, cursor = turn(mempool_space, mining, mempool)
+    assert (asked, cursor) == (["http://x/api/v1/mining/hashrate/1y", "http://x/api/mempool"], "1y")
+    assert records == [
+        OnchainMetric("BTC", "hash_rate", "mempool_space", 1652486400 * SECOND, "236416872483600000000", NOW),
+        OnchainMetric("BTC", "difficulty", "mempool_space", 1652468330 * SECOND, "31251101365711.12", NOW),
+        OnchainMetric("BTC", "mempool_tx_count", "mempool_space", NOW, "8134", NOW),
+        OnchainMetric("BTC", "mempool_vsize", "mempool_space", NOW, "3444604", NOW),
+    ]
+    assert turn(mempool_space, mining, mempool, cursor=cursor)[0][0] == "http://x/api/v1/mining/hashrate/3d"
+
+
+def test_charts_of_blockchain_com_are_in_our_units() -> None:
+    """The layout of https://www.blockchain.com/explorer/api/charts_api; none is recorded."""
+    head = '{"status":"ok","name":"n","unit":"u","period":"day","description":"d","values":[{"x":1764547200,"y":%s}]}'
+    bodies = [(head % value).encode() for value in ("1054321.5", "152271285318239.0", "399776.0", "747953")]
+    asked, records, _ = turn(blockchain_com, *bodies)
+    assert asked == [f"http://x/charts/{name}?timespan=1year&format=json&sampled=false" for name in blockchain_com.CHARTS]
+    values = ("1054321500000000000.0", "152271285318239.0", "399776.0", "747953")
+    names = ("hash_rate", "difficulty", "tx_count", "active_addresses")
+    time = 1764547200 * SECOND
+    expected = [OnchainMetric("BTC", name, "blockchain_com", time, value, NOW) for name, value in zip(names, values, strict=True)]
+    assert records == expected
+
+
+def test_coin_metrics_leaves_out_what_it_has_not() -> None:
+    """The layout of https://docs.coinmetrics.io/api-reference/timeseries/timeseries-rest/asset-metrics, in two pages."""
+    first = b"""{"data": [{"asset": "btc", "time": "2025-11-05T00:00:00.000000000Z", "AdrActCnt": "747953", "TxCnt": "399776",
+        "HashRate": "1054321.5", "CapMrktCurUSD": null}], "next_page_token": "0.abc", "next_page_url": "https://..."}"""
+    second = b'{"data": [{"asset": "eth", "time": "2025-11-05T00:00:00.000000000Z", "TxCnt": "1500000"}]}'
+    asked, records, cursor = turn(coinmetrics, first, second)
+    assert [url.partition("next_page_token=")[2] for url in asked] == ["", "0.abc"]
+    assert "assets=btc,eth&metrics=AdrActCnt,TxCnt,HashRate,CapMrktCurUSD&frequency=1d" in asked[0]
+    day = micros(2025, 11, 5)
+    assert records == [
+        OnchainMetric("BTC", "active_addresses", "coinmetrics", day, "747953", NOW),
+        OnchainMetric("BTC", "tx_count", "coinmetrics", day, "399776", NOW),
+        OnchainMetric("BTC", "hash_rate", "coinmetrics", day, "1054321500000000000.0", NOW),
+        OnchainMetric("ETH", "tx_count", "coinmetrics", day, "1500000", NOW),
+    ]
+    assert cursor == "told"
+
+
+@pytest.mark.parametrize(
+    ("module", "body", "reason"),
+    [
+        (cboe, b"", "shape"),
+        (cboe, b"<!DOCTYPE html>", "shape"),
+        (cboe, b"DATE,OPEN,HIGH,LOW,CLOSE\n07/23/2026,17.67", "value"),
+        (cboe, b"DATE,OPEN,HIGH,LOW,CLOSE\n23/07/2026,1,1,1,1\n", "value"),
+        (fred, b"observation_date,SP500\n2026-07-02,x\n", "value"),
+        (fred, b"", "shape"),
+        (mempool_space, b"<html></html>", "json"),
+        (mempool_space, b'{"error": "too many requests"}', "shape"),
+        (blockchain_com, b'{"status":"not-found"}', "shape"),
+        (coinmetrics, b'{"error":{"type":"forbidden"}}', "shape"),
+        (coinmetrics, b'{"data":[{"asset":"btc","time":"soon"}]}', "value"),
+        (coinmetrics, b'{"data":[{"asset":"btc","time":"2025-11-05T00:00:00Z","TxCnt":"NaN"}]}', "value"),
+        (news_coindesk, b"<html><body></body></html>", "shape"),
+        (news_coindesk, b"<rss><channel><item><title>half", "xml"),
+        (news_coindesk, b"", "xml"),
+        (news_coindesk, b"<rss><channel><item><pubDate>soon</pubDate></item></channel></rss>", "shape"),
+    ],
+)
+def test_what_is_no_answer_is_refused(module: Any, body: bytes, reason: str) -> None:
+    with pytest.raises(Reject) as refused:
+        turn(module, body)
+    assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("name", sorted(registry.pollers()))
+def test_every_provider_keeps_the_contract(name: str) -> None:
+    module = registry.pollers()[name]
+    assert all(plan.base_url.startswith("https://") and "https://" in plan.terms for plan in module.PLANS.values())

@@ -1,0 +1,68 @@
+"""What exchanges there are: our own files, and those of other packages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest import registry
+from ingest.errors import Stop
+from ingest.exchanges import binance, coinbase, deribit, gate, kraken, kucoin, okx
+
+OURS = {"binance": binance, "coinbase": coinbase, "deribit": deribit, "gate": gate, "kraken": kraken, "kucoin": kucoin, "okx": okx}
+
+Offer = Callable[..., None]
+
+
+@pytest.fixture
+def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offer]:
+    """Install a package beside ours: a module of this text, and its entry point in the group of exchanges."""
+
+    def install(text: str, points_at: str = "tiny_exchange") -> None:
+        (tmp_path / "tiny_exchange.py").write_text(text)
+        info = tmp_path / "tiny-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[ingest.exchanges]\ntiny = {points_at}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+
+    registry.exchanges.cache_clear()
+    yield install
+    registry.exchanges.cache_clear()
+    sys.modules.pop("tiny_exchange", None)
+
+
+def test_the_files_of_the_folder() -> None:
+    registry.exchanges.cache_clear()
+    assert registry.exchanges() == OURS
+
+
+def test_an_exchange_of_another_package(offer: Offer) -> None:
+    offer('NAME = "tiny"\nCHANNELS = ("trades",)\n')
+    found = registry.exchanges()
+    assert list(found) == [*OURS, "tiny"]
+    assert (found["tiny"].NAME, found["tiny"].CHANNELS) == ("tiny", ("trades",))
+
+
+def test_two_of_one_name_are_refused(offer: Offer) -> None:
+    offer('NAME = "kraken"\n')
+    with pytest.raises(Stop, match=r"two modules are named 'kraken' in the group ingest.exchanges: .*kraken.py.*tiny_exchange.py"):
+        registry.exchanges()
+
+
+@pytest.mark.parametrize(
+    ("text", "points_at", "said"),
+    [
+        ("import nowhere_to_be_found", "tiny_exchange", "No module named 'nowhere_to_be_found'"),
+        ("", "tiny_exchange:exchange", "module 'tiny_exchange' has no attribute 'exchange'"),
+        ("", "tiny_exchange", "no exchange, it has no NAME"),
+    ],
+)
+def test_an_entry_point_that_does_not_load_is_named(offer: Offer, text: str, points_at: str, said: str) -> None:
+    offer(text, points_at)
+    with pytest.raises(Stop) as stop:
+        registry.exchanges()
+    assert str(stop.value) == f"entry point 'tiny = {points_at}' of the group ingest.exchanges: {said}"
