@@ -109,6 +109,12 @@ class Response(Struct, frozen=True):
     headers: dict[str, str] = {}
     file: BinaryIO | None = None  # the body of a `Request` with `to_file`; `body` is then empty
     received_at: int = 0  # microseconds; a history vouches for nothing later, and its records carry it
+    made_at: int | None = None  # microseconds, by the server's own clock; None where it does not say
+
+    @property
+    def as_of(self) -> int:
+        """What happened later is not in it: our own clock may be ahead, and a cache's answer may be old."""
+        return self.received_at if self.made_at is None else min(self.received_at, self.made_at)
 
 
 class Gap(Struct, frozen=True):
@@ -228,7 +234,7 @@ class Ask(Struct, frozen=True, kw_only=True):
 
     def settled(self, response: Response) -> int:
         """Up to where an answer can vouch that it left nothing out, and that a bar in it is closed."""
-        time = response.received_at - SETTLED
+        time = response.as_of - SETTLED
         if self.channel == "candles":
             time -= time % MINUTE
         return max(self.since, min(self.until, time))

@@ -199,7 +199,8 @@ class Candles:
             bars = decode_bars(response.body)
         except UNREADABLE as error:
             return (malformed(response.body, error),)
-        out = [output for bar in reversed(bars) for output in self._closed(bar, response, now)]
+        as_of = now if response.made_at is None else min(now, response.made_at)
+        out = [output for bar in reversed(bars) for output in self._closed(bar, response, now, as_of)]
         self._seen = {time: bar for time, bar in self._seen.items() if time >= self._minute - CANDLE_WINDOW}
         self._ask_at = self._next_minute() if self._minute in self._seen else self._again_at(now + CANDLE_RETRY)
         return out
@@ -210,9 +211,9 @@ class Candles:
     def _next_minute(self) -> int:
         return self._minute + 2 * MINUTE + self._delay
 
-    def _closed(self, bar: Bar, response: Response, now: int) -> Sequence[Output]:
+    def _closed(self, bar: Bar, response: Response, now: int, as_of: int) -> Sequence[Output]:
         time = bar.start * SECOND
-        outside = time < self._minute - CANDLE_WINDOW or time + MINUTE > now // MINUTE * MINUTE
+        outside = time < self._minute - CANDLE_WINDOW or time + MINUTE > as_of
         if outside or self._seen.get(time) == bar:
             return ()
         if not all(number.is_finite() for number in (bar.low, bar.high, bar.open, bar.close, bar.volume)):

@@ -18,6 +18,7 @@ from yarl import URL
 
 from ingest.errors import Retry
 from ingest.flow import Manners
+from ingest.records import SECOND
 
 Socket = aiohttp.ClientWebSocketResponse[Literal[False]]  # text frames arrive as bytes, undecoded
 
@@ -85,4 +86,12 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
+        return None
+
+
+def made_at(headers: Mapping[str, str]) -> int | None:
+    """When the server says that its answer was made (RFC 9110, 6.6.1: whole seconds), in microseconds; None without a `Date`."""
+    try:
+        return int(parsedate_to_datetime(headers["Date"]).timestamp()) * SECOND
+    except (KeyError, ValueError):
         return None

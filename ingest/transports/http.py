@@ -20,7 +20,7 @@ from yarl import URL
 from ingest.errors import Reject, Retry
 from ingest.flow import Flow, History, Page, Rate, Request, Response
 from ingest.transports.backoff import Backoff
-from ingest.transports.client import LOST, blocked, lost, retry_after, shown
+from ingest.transports.client import LOST, blocked, lost, made_at, retry_after, shown
 from ingest.transports.gate import Gate
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class Http:
                 raise self._refusal(what, host, answer, body)
             stack.pop_all()  # the file goes with the response, and is closed by whoever reads it
         self._strikes.pop(host, None)
-        return Response(answer.status, body, dict(answer.headers), file, time.time_ns() // 1000)
+        return Response(answer.status, body, dict(answer.headers), file, time.time_ns() // 1000, made_at(answer.headers))
 
     async def run(self, flow: Flow[T]) -> T:
         """Drive `flow` to its result. A request that fails for good is thrown into it; what it does not catch is raised."""

@@ -70,6 +70,16 @@ async def test_a_body_comes_back_with_status_and_headers(server: Server, client:
     assert response.headers["X-MBX-USED-WEIGHT-1M"] == "7"
 
 
+@pytest.mark.parametrize(
+    ("date", "made_at"), [("Wed, 30 Sep 2026 23:59:30 GMT", 1790812770000000), ("yesterday", None), ("", None)]
+)
+async def test_an_answer_says_when_it_was_made(
+    server: Server, client: aiohttp.ClientSession, date: str, made_at: int | None
+) -> None:
+    server.answers = [status(200, Date=date)]
+    assert (await http(client).get(Request(f"{server.url}/"))).made_at == made_at
+
+
 async def test_the_budget_is_weighed(server: Server, client: aiohttp.ClientSession) -> None:
     """50 + 50 fill the half second; the third waits for it to pass."""
     path = http(client, Rate(100, 0.5))

@@ -23,8 +23,8 @@ class Told(NamedTuple):
     requests: list[Request]
 
 
-def tell(history: History, exchange: Exchange, at: int = LATER) -> Told:
-    """All that a history says. A Reject of `exchange` is thrown into it, as the transport does.
+def tell(history: History, exchange: Exchange, at: int = LATER, made_at: int | None = None) -> Told:
+    """All that a history says. A Reject of `exchange` is thrown into it, as the transport does. Answers come `at` our clock.
 
     What a page vouches for is held against the pages after it.
     """
@@ -32,12 +32,14 @@ def tell(history: History, exchange: Exchange, at: int = LATER) -> Told:
     try:
         said = next(history)
         while True:
-            said = step(history, said, exchange, told, at)
+            said = step(history, said, exchange, told, at, made_at=made_at)
     except StopIteration:
         return told
 
 
-def step(history: History, said: Request | Page, exchange: Exchange, told: Told, at: int) -> Request | Page:
+def step(
+    history: History, said: Request | Page, exchange: Exchange, told: Told, at: int, *, made_at: int | None = None
+) -> Request | Page:
     if isinstance(said, Page):
         before = max(told.untils, default=0)
         assert said.until >= before
@@ -53,7 +55,7 @@ def step(history: History, said: Request | Page, exchange: Exchange, told: Told,
         return history.throw(error)
     if said.to_file:
         return history.send(Response(200, b"", file=BytesIO(body), received_at=at))
-    return history.send(Response(200, body, received_at=at))
+    return history.send(Response(200, body, received_at=at, made_at=made_at))
 
 
 def path_and_query(request: Request) -> tuple[str, dict[str, str]]:

@@ -39,8 +39,8 @@ def trades(rows: Sequence[Row], since: int, until: int, ids: tuple[int, int] | N
     return tell(binance.history(ask(ETH, "trades", since, until, ids), options("trade"), "rest"), Rest(rows), at)
 
 
-def candles(rows: Sequence[Row], since: int, until: int, at: int = LATER) -> Told:
-    return tell(binance.history(ask(ETH, "candles", since, until), options(), "rest"), Rest(klines=rows), at)
+def candles(rows: Sequence[Row], since: int, until: int, at: int = LATER, made_at: int | None = None) -> Told:
+    return tell(binance.history(ask(ETH, "candles", since, until), options(), "rest"), Rest(klines=rows), at, made_at)
 
 
 def busiest(rows: Sequence[Row]) -> int:
@@ -158,6 +158,14 @@ def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
     told = candles(rows, rows[0][0] * MILLISECOND, end + 30 * MINUTE, at=end + after * SECOND)
     assert [candle.time for candle in told.records] == [row[0] * MILLISECOND for row in rows[:closed]]
     assert told.untils == [rows[0][0] * MILLISECOND + closed * MINUTE]
+
+
+def test_a_clock_of_ours_that_is_ahead_does_not_close_a_candle() -> None:
+    rows = recorded_minutes()
+    end = rows[-1][0] * MILLISECOND + MINUTE
+    told = candles(rows, rows[0][0] * MILLISECOND, end, at=end + 50 * SECOND, made_at=end - 20 * SECOND)
+    assert [candle.time for candle in told.records] == [row[0] * MILLISECOND for row in rows[:-1]]
+    assert told.untils == [end - MINUTE]
 
 
 def test_a_history_that_is_left_early_and_resumed_tells_the_rest() -> None:

@@ -93,6 +93,15 @@ def test_a_bar_that_is_still_open_is_left() -> None:
     assert out == recorded_candles(now)[-6:-1]
 
 
+def test_a_bar_is_open_while_the_exchange_says_so_though_our_clock_is_ahead() -> None:
+    session = btc_candles(LAST + MINUTE)
+    now = LAST + MINUTE + 2 * SECOND
+    assert session.tick(now) == [candles_request(LAST)]
+    answer = Response(200, candles_body(), received_at=now, made_at=LAST + 40 * SECOND)
+    assert session.answer(candles_request(LAST), answer, now) == recorded_candles(now)[-5:-1]
+    assert session.tick(now + 30 * SECOND) == [candles_request(LAST)]
+
+
 def test_a_missing_minute_is_asked_for_again_and_then_left_to_the_next_question() -> None:
     session = btc_candles(LAST + MINUTE)
     now = LAST + MINUTE + 2 * SECOND
