@@ -10,6 +10,7 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from pydantic import BaseModel
 
 from ingest import registry
@@ -19,6 +20,9 @@ from ingest.metrics import Metrics
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 CODE = set(re.findall(r"`([^`\n]+)`", README))
+PAGES = ROOT / "ingest" / "pollers" / "docs"
+HEADS = ["Fills", "Address", "Key", "Cost", "Limit", "Terms", "History", "Traps", "Evidence"]
+PROVIDERS = sorted(name for name, module in registry.pollers().items() if getattr(module, "__package__", "") == "ingest.pollers")
 
 
 def expected_keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
@@ -50,6 +54,33 @@ def test_the_metrics_documented_are_those_that_exist():
 
 def test_every_exchange_and_provider_is_documented():
     assert sorted({*registry.exchanges(), *registry.pollers()} - CODE) == []
+
+
+def expected_words(name: str) -> Iterator[str]:
+    """What a provider's page must name: addresses, keys, numbers and terms of its plans, its tables and settings."""
+    module = registry.pollers()[name]
+    for plan in module.PLANS.values():
+        yield from (plan.base_url, plan.terms.split(" ")[0].removesuffix(":"), f" {plan.per_minute:,} ")
+        if plan.per_month is not None:
+            yield f" {plan.per_month:,} "
+        if plan.key:
+            yield from (f"`{plan.key}`", f"`pollers.{name}.api_key`", f"`INGEST__POLLERS__{name.upper()}__API_KEY`")
+        if not plan.default_on:
+            yield "`enabled = true`"
+    yield from (f"`{table}`" for table in module.TABLES)
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_every_provider_has_its_page(name: str):
+    page = (PAGES / f"{name}.md").read_text()
+    assert re.findall(r"^- \*\*(\w+)\*\*: ", page, re.MULTILINE) == HEADS
+    plain = " ".join(page.split())
+    assert [word for word in expected_words(name) if word not in plain] == []
+    assert f"[`{name}`](ingest/pollers/docs/{name}.md)" in README, "the table of providers links to the page"
+
+
+def test_every_page_is_of_a_provider():
+    assert {path.stem for path in PAGES.glob("*.md")} - {"README"} == set(PROVIDERS)
 
 
 def test_every_file_that_is_named_is_there():
