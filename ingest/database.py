@@ -7,15 +7,15 @@ from contextlib import asynccontextmanager
 
 from pydantic import SecretStr
 
-from ingest import config
 from ingest.errors import Hold
+from ingest.sections import Database
 from ingest.store import faults
 from ingest.store.edition import DatabaseInfo
 from ingest.store.migrate import check, migrate
 from ingest.store.pool import Connection, connect, shown
 
 
-async def look(database: config.Database, *, bring_up: bool = False) -> DatabaseInfo:
+async def look(database: Database, *, bring_up: bool = False) -> DatabaseInfo:
     """Its edition and versions. `bring_up` applies pending migrations first.
 
     Raises Retry while it does not answer, Hold where a person must do something (migrations are pending, a password is wrong, a

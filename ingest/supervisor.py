@@ -1,4 +1,4 @@
-"""Builds the parts of the daemon, joins them, restarts what fails alone, and ends them in the order in which nothing is lost.
+"""Builds the parts of the daemon, joins them, and ends them in the order in which nothing is lost.
 
 Start: the status server, the database (waited for, its schema checked), lanes and writers, duties, feeds. With a spool that knows
 the database from an earlier run, lanes and feeds do not wait for it: until it answers, rows go there.
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import secrets
 import signal
 import time
@@ -18,8 +17,8 @@ from functools import partial
 
 import msgspec
 
-from ingest import __version__, health, registry
-from ingest.config import ExchangeSection, Settings
+from ingest import __version__, health
+from ingest.config import Settings
 from ingest.database import look
 from ingest.duties import Duties, desired_policies
 from ingest.errors import Hold, IngestError, Retry, Stop, first
@@ -27,23 +26,18 @@ from ingest.flow import Gap
 from ingest.metrics import Metrics
 from ingest.pipeline.writer import Writer
 from ingest.server import Server
-from ingest.sources.feed import Feed, StoreInstruments
-from ingest.sources.heal import Healer
-from ingest.sources.poll import Poller
-from ingest.sources.recording import recorder_of
+from ingest.sources.roster import Roster
 from ingest.store import faults
 from ingest.store.coverage import Claim
 from ingest.store.edition import DatabaseInfo
 from ingest.store.memory import Memory
 from ingest.store.notes import Notes
 from ingest.store.pool import Pool, open_pool
-from ingest.tasks import cancelled, is_cancelled
-from ingest.transports.backoff import Backoff
+from ingest.tasks import cancelled
 from ingest.writers import build_detours, build_writers, limits_of, settled
 
 BEAT_SECONDS = 0.25
 DATABASE_SECONDS = 2.0  # how often a database that is not ready is looked at again
-LONG_SECONDS = 300.0  # a source that ran for so long has recovered: its next failure is a new one
 PING_SECONDS = 5.0  # without an answer for so long, the database is away
 PING_EVERY_SECONDS = 1.0
 CANCEL_SECONDS = 2.0  # for what is in hand to end by itself; then its line is cut
@@ -59,24 +53,20 @@ class Supervisor:
         self.settings = settings
         self.metrics = Metrics()
         self.writers: dict[str, Writer] = {}
-        self.feeds: dict[str, Feed] = {}
-        self.healers: dict[str, Healer] = {}
-        self.pollers: dict[str, Poller] = {}
         self.database: DatabaseInfo | None = None
         self._load = load
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._unready = "starting"  # why sources are not running yet
         self._unreachable = ""
-        self._sources: dict[str, asyncio.Task[None]] = {}
         self._others: list[asyncio.Task[None]] = []
         self._group: asyncio.TaskGroup
         self._pool: Pool | None = None
         self._detours = build_detours(settings, self.metrics)
         self._memory = Memory(settings.spool.path if self._detours is not None else None)
-        self._store_instruments: StoreInstruments
         self._notes: Notes
         self._holder = f"{settings.name} {secrets.token_hex(4)}"  # two daemons of one name must not both hold a lease
+        self.roster = Roster(settings, self._holder, self.metrics)
         admin = settings.database.admin_dsn
         self.duties = Duties(
             admin.get_secret_value() if admin else None,
@@ -145,16 +135,7 @@ class Supervisor:
             return
         self.settings = settings
         self.duties.reload(desired)
-        for name in self.feeds.keys() - settings.exchanges.keys():
-            self._remove_source(name)
-        for name, section in settings.exchanges.items():
-            if name in self._sources and not self._sources[name].done():
-                self.feeds[name].reload(section)
-                if name in self.healers:
-                    self.healers[name].reload(section)
-            elif self.writers:  # else `_open` will add it
-                self._add_source(name, section)
-                self._add_healer(name, section)
+        self.roster.reload(settings)
         log.info("configuration reloaded")
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
@@ -164,7 +145,6 @@ class Supervisor:
         pool = self._pool = await open_pool(self.settings.database.dsn.get_secret_value(), self.settings.database.pool_size)
         self._notes = Notes(pool, self.metrics, self.settings.name, self._claims)
         self._group = group
-        self._store_instruments = partial(self._memory.store, pool)
         while (info := await self._look(pool)) is None:
             if not self.writers and self._memory.database is not None:
                 log.error("until the database can be written to, what is received goes to the spool")
@@ -176,10 +156,7 @@ class Supervisor:
         if not self.writers:
             self._open(pool, info)
         self._others += [group.create_task(one) for one in (self._notes.run(), self.duties.run(), self._ping(pool))]
-        for name, section in self.settings.exchanges.items():
-            self.feeds[name].reload(section)  # for the instruments of which the id was not known
-            self._add_healer(name, section)
-        self._add_pollers(pool)
+        self.roster.meet(pool, info.edition)
         self._unready = ""
         health.notify("READY=1")
 
@@ -200,8 +177,8 @@ class Supervisor:
         if self._detours is not None:
             work.append(self._detours.run(self.writers))
         self._others += [self._group.create_task(one) for one in work]
-        for name, section in self.settings.exchanges.items():
-            self._add_source(name, section)
+        lanes = {name: writer.lane for name, writer in self.writers.items()}
+        self.roster.open(self._group, lanes, self._notes, partial(self._memory.store, pool))
 
     async def _look(self, pool: Pool) -> DatabaseInfo | None:
         """Its edition and versions, once it answers, its schema is current, and what is in the spool is its own."""
@@ -216,83 +193,8 @@ class Supervisor:
             return None
         return info
 
-    # --- sources --------------------------------------------------------------------------------------------------------
-
-    def _add_source(self, name: str, section: ExchangeSection) -> None:
-        feed = Feed(
-            name,
-            registry.exchanges()[section.protocol or name],
-            section,
-            writer=self.settings.name,
-            puts={writer.lane.table.record: writer.lane.put for writer in self.writers.values()},
-            store_instruments=self._store_instruments,
-            on_gap=self._note_gap,
-            on_malformed=self._notes.malformed,
-            metrics=self.metrics,
-            make_recorder=recorder_of(self.settings, name, section, self.metrics),
-        )
-        self.feeds[name] = feed
-        self._sources[name] = self._group.create_task(self._keep(name, feed))
-
-    def _add_healer(self, name: str, section: ExchangeSection) -> None:
-        if self._pool is None or self.database is None:  # `_start` will add it
-            return
-        healer = self.healers[name] = Healer(
-            name,
-            registry.exchanges()[section.protocol or name],
-            section,
-            self.settings,
-            pool=self._pool,
-            edition=self.database.edition,
-            metrics=self.metrics,
-            busy=lambda: any(writer.lane.half_full for writer in self.writers.values()),
-        )
-        if self.settings.heal.enabled:
-            self._sources[f"heal {name}"] = self._group.create_task(self._keep(f"heal {name}", healer))
-
-    def _add_pollers(self, pool: Pool) -> None:
-        lanes = {name: writer.lane for name, writer in self.writers.items()}
-        for name, section in self.settings.pollers.items():
-            module, note = registry.pollers()[name], self._notes.malformed
-            poller = Poller(name, module, section, self._holder, pool=pool, lanes=lanes, on_malformed=note, metrics=self.metrics)
-            self.pollers[name] = poller
-            self._sources[f"poll {name}"] = self._group.create_task(self._keep(f"poll {name}", poller))
-
-    def _remove_source(self, name: str) -> None:
-        self.feeds.pop(name), self.healers.pop(name, None)
-        for key in (name, f"heal {name}"):
-            if task := self._sources.pop(key, None):
-                task.cancel()
-
     def _claims(self) -> list[Claim]:
-        return [claim for feed in self.feeds.values() for claim in feed.claims(partial(settled, self.writers))]
-
-    async def _keep(self, name: str, source: Feed | Healer | Poller) -> None:
-        """Run one source, or its healer, for ever; what fails in it is its own affair."""
-        backoff = Backoff(random.random)
-        while True:
-            started = time.monotonic()
-            fault: BaseException = RuntimeError("it ended by itself")
-            try:
-                await source.run()
-            except Exception as error:
-                fault = first(error)
-            if is_cancelled():
-                return
-            if isinstance(fault, Stop):
-                source.last_error = f"stopped: {fault}"
-                log.error("%s: %s", name, source.last_error)
-                self.metrics.errors.labels("source", "Stop").inc()
-                return
-            if not isinstance(fault, IngestError):
-                log.error("%s: a defect, the source is restarted", name, exc_info=fault)
-            else:
-                log.warning("%s: %s", name, fault)
-            self.metrics.errors.labels("source", type(fault).__name__).inc()
-            source.last_error = str(fault)
-            if time.monotonic() - started > LONG_SECONDS:
-                backoff.reset()
-            await asyncio.sleep(max(backoff.next(), (fault.after or 0.0) if isinstance(fault, Retry) else 0.0))
+        return self.roster.claims(partial(settled, self.writers))
 
     def _note_gap(self, source: str, gap: Gap, trade_kind: str | None) -> None:
         self._notes.gap(source, gap, trade_kind)
@@ -300,7 +202,7 @@ class Supervisor:
     # --- the end ----------------------------------------------------------------------------------------------------------
 
     async def _end(self) -> None:
-        await cancelled(self._sources.values(), CANCEL_SECONDS)
+        await cancelled(self.roster.tasks, CANCEL_SECONDS)
         if self.writers:
             await self._drain()
             await cancelled(self._others, CANCEL_SECONDS)
@@ -314,7 +216,7 @@ class Supervisor:
             await self._write_last_notes()
         if self._pool is not None:
             self._pool.terminate()
-        await cancelled([*self._sources.values(), *self._others])
+        await cancelled([*self.roster.tasks, *self._others])
 
     async def _drain(self) -> None:
         """Until the lanes are empty, the deadline has come, or we are told to hurry."""
@@ -354,10 +256,7 @@ class Supervisor:
         reasons += [self._unreachable] if self._unreachable else []
         reasons += [f"{name}: held: {writer.held}" for name, writer in self.writers.items() if writer.held]
         reasons += self._detours.held if self._detours is not None else []
-        if self.feeds and not self._connected():
-            errors = [f"{name}: {feed.last_error}" for name, feed in self.feeds.items() if feed.last_error]
-            reasons.append(f"no source is connected: {'; '.join(errors) or 'not yet'}")
-        return reasons
+        return reasons + self.roster.unready()
 
     def status(self) -> dict[str, object]:
         """Everything that `ingest status` and the page show."""
@@ -365,15 +264,9 @@ class Supervisor:
             "daemon": {"name": self.settings.name, "version": __version__, "unready": self.unready()},
             "database": msgspec.structs.asdict(self.database) if self.database else {},
             "duties": dict(self.duties.state),
-            "sources": {name: feed.status() for name, feed in self.feeds.items()},
-            "pollers": {name: poller.status() for name, poller in self.pollers.items()},
-            "gaps": {name: healer.state for name, healer in self.healers.items()},
+            **self.roster.status(),
             "lanes": {name: health.lane(writer) for name, writer in self.writers.items()},
         }
-
-    def _connected(self) -> bool:
-        value = self.metrics.registry.get_sample_value
-        return any(value("ingest_source_connected", {"source": name}) for name in self.feeds)
 
     def _stuck(self) -> list[str]:
         return health.stuck(self.writers)

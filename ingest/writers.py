@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ingest.batch import Batch, Outcome
-from ingest.config import Queue, Settings
+from ingest.config import Settings
 from ingest.database import look
 from ingest.errors import Hold, IngestError, Retry, Stop, first
 from ingest.flow import Channel, Gap
@@ -28,6 +28,7 @@ from ingest.pipeline.lane import Lane, Limits
 from ingest.pipeline.spans import CHANNELS
 from ingest.pipeline.spool import Spool
 from ingest.pipeline.writer import Writer
+from ingest.sections import Queue
 from ingest.store.coverage import Claim
 from ingest.store.edition import DatabaseInfo
 from ingest.store.ladder import Ladder

@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 
 from bench.result import Place, Result, Round, compared, read_settings
 from bench.stored import Checksum, checksum, empty, require, stored
-from ingest.config import Queue
 from ingest.metrics import Metrics
 from ingest.pipeline.encode import encoder
 from ingest.pipeline.lane import Lane, Limits
 from ingest.pipeline.writer import Writer
 from ingest.records import Trade
+from ingest.sections import Queue
 from ingest.store.edition import detect
 from ingest.store.ladder import Ladder
 from ingest.store.pool import open_pool

@@ -20,10 +20,11 @@ from msgspec.structs import replace
 
 from ingest import registry
 from ingest.batch import Outcome
-from ingest.config import ExchangeSection, Settings
+from ingest.config import Settings
 from ingest.errors import Retry, Stop, first
 from ingest.flow import Ask, Channel, Rate
 from ingest.records import Instrument
+from ingest.sections import ExchangeSection
 from ingest.sources.ccxt import Ccxt
 from ingest.sources.feed import options_of
 from ingest.sources.past import TABLES, Module, Origin, Past, Told

@@ -14,11 +14,11 @@ from typing import cast
 import aiohttp
 from msgspec.structs import replace
 
-from ingest.config import ExchangeSection
 from ingest.errors import IngestError
 from ingest.flow import Channel, Connection, Exchange, Gap, Located, Malformed, Options, Output, Refused, Session, Subscription
 from ingest.metrics import Metrics
 from ingest.records import SECOND, Candle, Instrument, Record
+from ingest.sections import ExchangeSection
 from ingest.sources.claims import Claims, Settled
 from ingest.sources.slot import Slot, Stream
 from ingest.store.coverage import Claim

@@ -18,11 +18,12 @@ from typing import cast, get_args
 
 from msgspec import Struct
 
-from ingest.config import ExchangeSection, Settings
+from ingest.config import Settings
 from ingest.errors import Reject, Retry
 from ingest.flow import Ask, Channel, Exchange, Rate
 from ingest.metrics import Metrics
 from ingest.records import MINUTE, SECOND, Instrument
+from ingest.sections import ExchangeSection
 from ingest.sources.feed import options_of
 from ingest.sources.past import TABLES, Module, Past, Told
 from ingest.store import faults, healing

@@ -18,12 +18,12 @@ from contextlib import suppress
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ingest.config import PollerSection
 from ingest.errors import Reject, Retry, Stop
 from ingest.flow import Malformed, Plan, Poll, PollOptions, Provider, Rate, Request, Response
 from ingest.metrics import Metrics
 from ingest.pipeline.lane import Lane
 from ingest.records import Asset
+from ingest.sections import PollerSection
 from ingest.store import faults
 from ingest.store.lease import acquire, release
 from ingest.store.polls import Place, load_place, save_place, store_assets

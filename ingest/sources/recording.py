@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from ingest.config import ExchangeSection, Settings
+from ingest.config import Settings
 from ingest.metrics import Metrics
+from ingest.sections import ExchangeSection
 from ingest.transports.recorder import Recorder
 
 

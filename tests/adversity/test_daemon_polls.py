@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -233,3 +234,19 @@ async def is_elsewhere(one: Daemon) -> bool:
 
 async def knows_its_month(one: Daemon) -> bool:
     return str((await polled(one)).get("coingecko", {}).get("requests_this_month", "")).startswith("2 of")
+
+
+@on_apache
+async def test_a_reload_asks_others_and_leaves_the_rest(market: str, providers: Providers, daemon: Daemons) -> None:
+    one = await daemon(polling(market, providers, alternative_me={}, cboe={})).start()
+    await one.until(lambda now: now.rows("stock_indices")["written"] > 0 and now.rows("sentiment_scores")["written"] > 0)
+    one.configure(polling(market, providers, alternative_me={"every": "1h"}, coingecko={"symbols": ["BTC"]}))
+    one.signal(signal.SIGHUP)
+    await one.until(lambda now: now.rows("prices")["written"] == 1)
+    state = await one.status()
+    assert sorted(state["pollers"]) == ["alternative_me", "coingecko"]
+    assert state["pollers"]["alternative_me"]["interval_seconds"] == 3600
+    asked = providers.asked[VIX]
+    await one.until(lambda now: now.rows("prices")["duplicate"] >= 3)
+    assert providers.asked[VIX] == asked
+    assert await one.terminate() == 0

@@ -13,12 +13,12 @@ import pytest
 from daemon import until
 from msgspec.structs import replace
 
-from ingest.config import ExchangeSection
 from ingest.errors import Reject, Stop
 from ingest.exchanges import binance
 from ingest.flow import Exchange, Gap
 from ingest.metrics import Metrics
 from ingest.records import SECOND, Instrument, Record, Trade
+from ingest.sections import ExchangeSection
 from ingest.simulator.server import Simulator
 from ingest.sources import slot
 from ingest.sources.feed import Feed

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from ingest.config import PollerSection
 from ingest.errors import Reject, Stop
 from ingest.flow import PollOptions, Response
 from ingest.pollers import alternative_me, coingecko
 from ingest.records import Asset
+from ingest.sections import PollerSection
 from ingest.sources.poll import assets_of, interval_of, plan_of
 
 MONTH = 31 * 86_400
