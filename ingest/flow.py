@@ -99,6 +99,7 @@ class Request(Struct, frozen=True):
     to_file: bool = False  # the body is too large for memory: it comes as an open temporary file
     method: Literal["GET", "POST"] = "GET"
     headers: dict[str, str] = {}
+    secret: dict[str, str] = {}  # parameters of the query that carry a key: the transport adds them, no URL that is shown has them
 
 
 class Response(Struct, frozen=True):
@@ -323,7 +324,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """How a provider may be asked. Its interval is derived: `requests` of a turn must fit into both budgets."""
 
     base_url: str
-    key: str = ""  # the header that carries the key; empty where none is needed
+    key: str = ""  # the header that carries the key, or the parameter of the query; empty where none is needed
+    key_in: Literal["header", "query"] = "header"
     per_minute: int
     per_month: int | None = None
     every: float  # seconds; more often there is nothing new
@@ -333,10 +335,11 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class PollOptions(Struct, frozen=True, kw_only=True):
-    """What the configuration says to a poller. `headers` carry the key, which is in no URL."""
+    """What the configuration says to a poller. `headers`, or `secret` for `Request.secret`, carry the key, which is in no URL."""
 
     base_url: str
     headers: dict[str, str] = {}
+    secret: dict[str, str] = {}
     assets: tuple[Asset, ...] = ()
 
 

@@ -57,7 +57,8 @@ class Http:
 
     async def get(self, request: Request) -> Response:
         """One answer. Raises Retry (lost line, 408, 418, 429, 451, 5xx, a long pause of the host) or Reject (other 3xx, 4xx)."""
-        host = URL(request.url).host or ""
+        url = URL(request.url)
+        host = url.host or ""
         gate = self._gates.get(host) or self._gates.setdefault(host, Gate(self._rate))
         if (pause := gate.paused()) > PATIENCE_SECONDS:
             raise Retry(f"{host} asked us to wait, {pause:.0f} s are left", after=pause, code="429")
@@ -68,7 +69,11 @@ class Http:
             file = stack.enter_context(TemporaryFile()) if request.to_file else None
             try:
                 async with self._client.request(
-                    request.method, request.url, headers=request.headers, allow_redirects=False, timeout=timeout
+                    request.method,
+                    url.update_query(request.secret) if request.secret else url,
+                    headers=request.headers,
+                    allow_redirects=False,
+                    timeout=timeout,
                 ) as answer:
                     good = 200 <= answer.status < 300 or answer.status == 304
                     body = await self._body(what, answer, file if good else None)

@@ -70,6 +70,16 @@ async def test_a_body_comes_back_with_status_and_headers(server: Server, client:
     assert response.headers["X-MBX-USED-WEIGHT-1M"] == "7"
 
 
+async def test_a_key_in_the_query_is_sent_and_not_shown(server: Server, client: aiohttp.ClientSession) -> None:
+    server.answers = [status(500), status(200)]
+    request = Request(f"{server.url}/api?module=stats&s=%5Espx", secret={"apikey": "geheim-4711"})
+    with pytest.raises(Retry) as failed:
+        await http(client).get(request)
+    assert "geheim" not in f"{failed.value} {request.url}"
+    await http(client).get(request)
+    assert {path for _, path in server.asked} == {"/api?module=stats&s=%5Espx&apikey=geheim-4711"}
+
+
 @pytest.mark.parametrize(
     ("date", "made_at"), [("Wed, 30 Sep 2026 23:59:30 GMT", 1790812770000000), ("yesterday", None), ("", None)]
 )
