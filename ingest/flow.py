@@ -7,7 +7,8 @@ A conversation over HTTP alone is a `Flow`: a generator that yields a `Request` 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from itertools import repeat
 from typing import Annotated, BinaryIO, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -15,7 +16,7 @@ from msgspec import DecodeError, Meta, Struct, ValidationError, convert
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
-from ingest.records import MINUTE, SECOND, Asset, Instrument, Record, Trade
+from ingest.records import MINUTE, SECOND, Asset, Digits, Instrument, Record, Trade
 
 Channel = Literal["trades", "candles", "book", "quotes"]
 
@@ -334,6 +335,22 @@ class Plan(Struct, frozen=True, kw_only=True):
     default_on: bool = True  # False where the terms forbid commercial use
 
 
+Score = Callable[[str], Digits]  # the mood of a text, from -1 (bad) to 1 (good); pure, and quick enough to be called in between
+
+
+def label_of(score: Digits) -> str:
+    """positive, neutral or negative, at the thresholds of https://github.com/cjhutto/vaderSentiment#about-the-scoring."""
+    value = Decimal(score)
+    return "positive" if value >= MOOD else "negative" if value <= -MOOD else "neutral"
+
+
+MOOD = Decimal("0.05")  # nearer to zero than this is neutral
+
+
+def _no_score(text: str) -> Digits:
+    raise TypeError(f"nobody said how to score {text!r}: PollOptions.score is missing")
+
+
 class PollOptions(Struct, frozen=True, kw_only=True):
     """What the configuration says to a poller. `headers`, or `secret` for `Request.secret`, carry the key, which is in no URL."""
 
@@ -341,6 +358,7 @@ class PollOptions(Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     secret: dict[str, str] = {}
     assets: tuple[Asset, ...] = ()
+    score: Score = _no_score
 
 
 # One turn: a request's response is sent in, None after records; it ends with the cursor for the next turn.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ASK = "from ingest.store.schema import find; print(find())"
+DATA = ("ingest/sources/crypto_overlay.json",)
 
 
 def run(*command: str, cwd: Path, **environment: str) -> str:
@@ -27,4 +28,5 @@ def test_the_wheel_carries_the_schema_and_the_command(tmp_path: Path) -> None:
     assert schema.is_relative_to(site)
     carried = {path.relative_to(schema): path.read_text() for path in schema.rglob("*.sql")}
     assert carried == {path.relative_to(ROOT / "schema"): path.read_text() for path in (ROOT / "schema").rglob("*.sql")}
+    assert [(site / name).read_text() for name in DATA] == [(ROOT / name).read_text() for name in DATA]
     assert "ingest 0." in run(str(site / "bin" / "ingest"), "--version", cwd=tmp_path, PYTHONPATH=str(site))

@@ -24,6 +24,7 @@ from ingest.metrics import Metrics
 from ingest.pipeline.lane import Lane
 from ingest.records import Asset
 from ingest.sections import PollerSection
+from ingest.sources.scoring import score
 from ingest.store import faults
 from ingest.store.lease import acquire, release
 from ingest.store.polls import Place, load_place, save_place, store_assets
@@ -119,7 +120,9 @@ class Poller:
     async def _options(self) -> PollOptions:
         key = self._section.api_key.get_secret_value() if self._section.api_key else ""
         options = PollOptions(
-            base_url=self._section.base_url or self.plan.base_url, headers={self.plan.key: key} if self.plan.key else {}
+            base_url=self._section.base_url or self.plan.base_url,
+            headers={self.plan.key: key} if self.plan.key else {},
+            score=score,
         )
         if not self._module.ASSETS:
             return options
