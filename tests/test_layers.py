@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LEVELS = (
     {"", "errors", "records"},  # "" is the package itself: its version
-    {"tables", "flow", "book", "bar", "batch", "prose"},
+    {"tables", "flow", "book", "bar", "batch", "prose", "symbols"},
     {"joined"},
     {"exchanges", "pollers"},
     {"registry", "metrics", "log", "sections", "tasks"},

@@ -15,8 +15,9 @@ from xml.etree import ElementTree
 
 from ingest.errors import Reject
 from ingest.flow import Poll, PollOptions, Request, Response, answer_to
-from ingest.pollers._news_words import impact_of, symbols_of
+from ingest.pollers._news_words import impact_of
 from ingest.records import SECOND, News
+from ingest.symbols import symbols_of
 
 TABLES = ("news",)
 _CREATOR = "{http://purl.org/dc/elements/1.1/}creator"

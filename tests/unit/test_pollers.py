@@ -12,8 +12,9 @@ from ingest import registry
 from ingest.errors import Reject
 from ingest.flow import PollOptions, Request, Response
 from ingest.pollers import blockchain_com, cboe, coinmetrics, fred, mempool_space, news_coindesk
-from ingest.pollers._news_words import impact_of, symbols_of
+from ingest.pollers._news_words import impact_of
 from ingest.records import SECOND, Asset, News, OnchainMetric, StockIndex
+from ingest.symbols import symbols_of
 
 NOW = 1_795_176_000 * SECOND
 
