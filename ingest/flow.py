@@ -361,8 +361,9 @@ class PollOptions(Struct, frozen=True, kw_only=True):
     score: Score = _no_score
 
 
-# One turn: a request's response is sent in, None after records; it ends with the cursor for the next turn.
-Poll = Generator[Request | Sequence[Record], Response | None, str]
+# One turn: a request's response is sent in, None after records; it ends with the cursor for the next turn. A part of an answer
+# that cannot be read is a `Malformed` among the records: it is counted and kept, and the others go on.
+Poll = Generator[Request | Sequence[Record | Malformed], Response | None, str]
 
 
 class Provider(Protocol):

@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry, Stop
@@ -50,6 +50,7 @@ class Turn(Struct):
 
     requests: int = 0
     body: bytes = b""
+    malformed: set[bytes] = field(default_factory=set)  # what of the answers could not be read
 
 
 class Poller:
@@ -79,6 +80,7 @@ class Poller:
         self._metrics = metrics
         self._backoff = Backoff(random.random, first=FIRST_SECONDS, cap=CAP_SECONDS)
         self._bodies: dict[str, tuple[str, bytes]] = {}  # by URL: the answer's ETag and itself
+        self._malformed: set[bytes] = set()  # of the last turn
         self._state = "waiting"
         self._due = 0.0
         self._spent = 0
@@ -180,17 +182,26 @@ class Poller:
                     step = flow.send(await self._ask(http, step, place, turn))
                     continue
                 for record in step:
-                    if (room := self._puts[type(record)](record)) is not None:
+                    if isinstance(record, Malformed):
+                        self._note(record, turn)
+                    elif (room := self._puts[type(record)](record)) is not None:
                         await room
                 step = next(flow)
         except StopIteration as done:
             cursor: str = done.value
         finally:
             flow.close()
+        self._malformed = turn.malformed
         now = time.time_ns() // 1000
         while any(lane.rows and lane.oldest <= now for lane in self._lanes):  # noqa: ASYNC110 - a lane tells nobody
             await asyncio.sleep(COMMIT_SECONDS)
         return cursor
+
+    def _note(self, malformed: Malformed, turn: Turn) -> None:
+        """A part of an answer that cannot be read: noted once, and not again by each turn while the provider keeps saying it."""
+        if malformed.payload not in self._malformed | turn.malformed:
+            self._on_malformed(self.name, malformed)
+        turn.malformed.add(malformed.payload)
 
     async def _ask(self, http: Http, request: Request, place: Place, turn: Turn) -> Response:
         if self.plan.per_month is not None and place.requests + turn.requests >= self.plan.per_month:
