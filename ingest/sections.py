@@ -132,6 +132,7 @@ class PollerSection(Section):
     symbols: tuple[str, ...] = Field(default=("BTC", "ETH"), description="the coins to ask for")
     ids: dict[str, str] = Field(default={}, description="the provider's id of a symbol that it does not know by itself")
     base_url: str | None = Field(default=None, description="instead of the provider's own")
+    timeout: Step = Field(default=timedelta(seconds=30), description="how long one answer may take")
     proxy: SecretStr | None = Field(default=None, description='"http://..." or "socks5://..."')
 
 

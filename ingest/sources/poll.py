@@ -12,13 +12,15 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
+import aiohttp
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ingest.errors import Reject, Retry, Stop
+from ingest.errors import Reject, Retry, Stop, first
 from ingest.flow import Malformed, Plan, Poll, PollOptions, Provider, Rate, Request, Response
 from ingest.metrics import Metrics
 from ingest.pipeline.lane import Lane
@@ -27,28 +29,28 @@ from ingest.sections import PollerSection
 from ingest.sources.scoring import score
 from ingest.store import faults
 from ingest.store.lease import acquire, release
-from ingest.store.polls import Place, load_place, save_place, store_assets
+from ingest.store.polls import Place, load_place, save_place, spend, store_assets
 from ingest.store.pool import Pool
 from ingest.transports.backoff import Backoff
 from ingest.transports.client import open_client
 from ingest.transports.http import Http
 
-LEASE_SECONDS = 300.0  # longer than a turn
-LOOK_SECONDS = 60.0  # how often the lease is prolonged, or asked for
+LEASE_SECONDS = 60.0  # so long a daemon that died keeps others waiting
+LOOK_SECONDS = 20.0  # how often the lease is prolonged, also while a turn lasts, or asked for
 REFUSED = ("401", "403", "422")  # a key or a request that is wrong: nothing mends that but a person
 REFUSED_SECONDS = 6 * 3600.0
 MONTH_SECONDS = 31 * 86_400
 FIRST_SECONDS, CAP_SECONDS = 1.0, 900.0  # between turns that fail
 REMEMBERED_BYTES = 4 << 20  # of one body, for a 304
+STRUCK = "***"  # in the place of a key
 COMMIT_SECONDS = 0.1  # how often it is looked whether rows have their outcome
 
 log = logging.getLogger(__name__)
 
 
 class Turn(Struct):
-    """What one turn did: the requests it took and the last body, which is the evidence where it cannot be read."""
+    """What one turn has of evidence: the last body, for where it cannot be read at all."""
 
-    requests: int = 0
     body: bytes = b""
     malformed: set[bytes] = field(default_factory=set)  # what of the answers could not be read
 
@@ -72,6 +74,7 @@ class Poller:
         self.last_error = ""
         self._module = module
         self._section = section
+        self._key = section.api_key.get_secret_value() if section.api_key else ""
         self._holder = holder
         self._pool = pool
         self._lanes = [lanes[table] for table in module.TABLES]
@@ -105,9 +108,9 @@ class Poller:
             await asyncio.Event().wait()
         proxy = self._section.proxy.get_secret_value() if self._section.proxy else None
         try:
-            options = await self._options()
+            options = await options_of(self.name, self._module, self.plan, self._section, self._pool)
             async with open_client(proxy) as client:
-                http = Http(client, rate=Rate(self.plan.per_minute, 60.0), alternative=f"pollers.{self.name}.base_url")
+                http = http_of(self.name, self.plan, self._section, client)
                 while True:
                     wait = await self._look(http, options)
                     self._due = time.monotonic() + wait
@@ -119,21 +122,6 @@ class Poller:
                 async with asyncio.timeout(1), self._pool.acquire() as connection:
                     await release(connection, f"poll {self.name}", self._holder)
 
-    async def _options(self) -> PollOptions:
-        key = self._section.api_key.get_secret_value() if self._section.api_key else ""
-        options = PollOptions(
-            base_url=self._section.base_url or self.plan.base_url,
-            headers={self.plan.key: key} if self.plan.key else {},
-            score=score,
-        )
-        if not self._module.ASSETS:
-            return options
-        assets = assets_of(self.name, self._module, self._section)
-        if "prices" not in self._module.TABLES:  # only a price's row has an asset_id; others know coins by names of their own
-            return replace(options, assets=tuple(assets))
-        async with self._pool.acquire() as connection:
-            return replace(options, assets=await store_assets(connection, assets))
-
     async def _look(self, http: Http, options: PollOptions) -> float:
         """Take a turn if the lease is ours and it is due; the seconds until the next."""
         async with self._pool.acquire() as connection:
@@ -144,17 +132,30 @@ class Poller:
         self._spent = place.requests
         if place.wait > 0:
             return place.wait
-        turn = Turn()
-        cursor, wait = await self._attempt(http, options, place, turn)
-        self._spent += turn.requests
+        try:
+            async with asyncio.TaskGroup() as group:
+                keeping = group.create_task(self._keep_lease())
+                cursor, wait = await self._attempt(http, options, place)
+                keeping.cancel()
+        except ExceptionGroup as errors:
+            raise first(errors) from errors
         async with self._pool.acquire() as connection:
-            await save_place(connection, self.name, cursor, turn.requests, wait)
+            await save_place(connection, self.name, cursor, wait)
         return wait
 
-    async def _attempt(self, http: Http, options: PollOptions, place: Place, turn: Turn) -> tuple[str, float]:
+    async def _keep_lease(self) -> None:
+        """While a turn lasts. Raises Retry where the lease is gone: who has it asks now, and to ask twice spends twice."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            async with self._pool.acquire() as connection:
+                if not await acquire(connection, f"poll {self.name}", self._holder, LEASE_SECONDS):
+                    raise Retry(f"{self.name}: the lease was lost in the middle of a turn")
+
+    async def _attempt(self, http: Http, options: PollOptions, place: Place) -> tuple[str, float]:
         """One turn; the cursor and the seconds until the next. What fails is counted and tried again by rule."""
+        turn = Turn()
         try:
-            cursor = await self._take(http, self._module.poll(options, place.cursor), place, turn)
+            cursor = await self._take(http, self._module.poll(options, place.cursor), turn)
         except Retry as error:
             self._fail("failing", error)
             return place.cursor, max(error.after or 0.0, self._backoff.next())
@@ -162,24 +163,33 @@ class Poller:
             refused = error.code in REFUSED
             self._fail("disabled" if refused else "failing", error)
             if error.reason != "http":
-                self._on_malformed(self.name, Malformed(turn.body, error.reason, str(error)))
+                self._keep(Malformed(turn.body, error.reason, str(error)))
             return place.cursor, REFUSED_SECONDS if refused else max(self.interval, self._backoff.next())
         self._state, self.last_error = "ok", ""
         self._backoff.reset()
         return cursor, self.interval
 
     def _fail(self, state: str, error: Retry | Reject) -> None:
-        self._state, self.last_error = f"{state}: {error}", str(error)
+        self.last_error = self._struck(str(error))
+        self._state = f"{state}: {self.last_error}"
         self._metrics.errors.labels("poll", type(error).__name__).inc()
         log.warning("%s: %s", self.name, self._state)
 
-    async def _take(self, http: Http, flow: Poll, place: Place, turn: Turn) -> str:
+    def _keep(self, bad: Malformed) -> None:
+        payload = bad.payload.replace(self._key.encode(), STRUCK.encode()) if self._key else bad.payload
+        self._on_malformed(self.name, Malformed(payload, bad.reason, self._struck(bad.message)))
+
+    def _struck(self, text: str) -> str:
+        """Without the key: some providers repeat it in what they complain of."""
+        return text.replace(self._key, STRUCK) if self._key else text
+
+    async def _take(self, http: Http, flow: Poll, turn: Turn) -> str:
         """Drive the flow until its rows have their outcome: only then its cursor counts."""
         try:
             step = next(flow)
             while True:
                 if isinstance(step, Request):
-                    step = flow.send(await self._ask(http, step, place, turn))
+                    step = flow.send(await self._ask(http, step, turn))
                     continue
                 for record in step:
                     if isinstance(record, Malformed):
@@ -200,13 +210,11 @@ class Poller:
     def _note(self, malformed: Malformed, turn: Turn) -> None:
         """A part of an answer that cannot be read: noted once, and not again by each turn while the provider keeps saying it."""
         if malformed.payload not in self._malformed | turn.malformed:
-            self._on_malformed(self.name, malformed)
+            self._keep(malformed)
         turn.malformed.add(malformed.payload)
 
-    async def _ask(self, http: Http, request: Request, place: Place, turn: Turn) -> Response:
-        if self.plan.per_month is not None and place.requests + turn.requests >= self.plan.per_month:
-            raise Retry(f"{self.plan.per_month} requests of this month are spent (pollers.{self.name}.budget)", after=3600.0)
-        turn.requests += 1
+    async def _ask(self, http: Http, request: Request, turn: Turn) -> Response:
+        self._spent = await spend_one(self.name, self.plan, self._pool)
         self._metrics.poll_requests.labels(self.name).inc()
         tag, known = self._bodies.get(request.url, ("", b""))
         if tag:
@@ -219,6 +227,40 @@ class Poller:
         turn.body = response.body
         self._metrics.source_last_message.labels(self.name).set(response.received_at / 1e6)
         return response
+
+
+async def spend_one(name: str, plan: Plan, pool: Pool) -> int:
+    """Count one request that is about to be made; the month's number. Raises Retry where the month's budget is spent."""
+    async with pool.acquire() as connection:
+        number = await spend(connection, name, plan.per_month)
+    if number is None:
+        raise Retry(f"{plan.per_month} requests of this month are spent (pollers.{name}.budget)", after=3600.0)
+    return number
+
+
+def http_of(name: str, plan: Plan, section: PollerSection, client: aiohttp.ClientSession) -> Http:
+    """How the provider is asked, within its plan's budget of a minute."""
+    return Http(
+        client,
+        rate=Rate(plan.per_minute, 60.0),
+        alternative=f"pollers.{name}.base_url",
+        seconds=section.timeout.total_seconds(),
+    )
+
+
+async def options_of(name: str, module: Provider, plan: Plan, section: PollerSection, pool: Pool) -> PollOptions:
+    """What the settings say to the provider's module. Raises Stop for coins that are not clear."""
+    options = PollOptions(base_url=section.base_url or plan.base_url, score=score)
+    if plan.key and section.api_key is not None:
+        key = {plan.key: section.api_key.get_secret_value()}
+        options = replace(options, headers=key) if plan.key_in == "header" else replace(options, secret=key)
+    if not module.ASSETS:
+        return options
+    assets = assets_of(name, module, section)
+    if "prices" not in module.TABLES:  # only a price's row has an asset_id; others know coins by names of their own
+        return replace(options, assets=tuple(assets))
+    async with pool.acquire() as connection:
+        return replace(options, assets=await store_assets(connection, assets))
 
 
 def _etag(response: Response) -> str:
@@ -250,4 +292,7 @@ def assets_of(name: str, module: Provider, section: PollerSection) -> list[Asset
     for symbol in section.symbols:
         if symbol not in known:
             raise Stop(f"{name}: symbol '{symbol}' may be many coins; right would be ids = {{ {symbol} = \"the-id\" }}")
+    twice = [coin for coin, count in Counter(known[symbol] for symbol in section.symbols).items() if count > 1]
+    if twice:
+        raise Stop(f"{name}: two symbols are the same coin '{twice[0]}'; right would be one symbol for each")
     return [Asset(symbol, known[symbol]) for symbol in section.symbols]

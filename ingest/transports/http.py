@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 BODY_BYTES = 64 << 20
 FILE_BYTES = 8 << 30  # an archive's month of trades has some gigabytes
-SMALL = aiohttp.ClientTimeout(total=30, sock_connect=10)
+SMALL_SECONDS = 30.0
 FILE = aiohttp.ClientTimeout(sock_connect=10, sock_read=60)  # as long as it takes, while something comes
 ATTEMPTS = 5
 PATIENCE_SECONDS = 120.0  # a longer wait is not slept here: it goes to the caller, who can tell others and be stopped
@@ -36,7 +36,10 @@ LONGEST_PENALTY_SECONDS = 3600.0
 
 
 class Http:
-    """The requests of one exchange or provider. Each host has a budget of `rate`; `alternative` is named when it refuses us."""
+    """The requests of one exchange or provider. Each host has a budget of `rate`; `alternative` is named when it refuses us.
+
+    `seconds` is how long an answer may take, but for one that goes to a file.
+    """
 
     def __init__(
         self,
@@ -45,12 +48,14 @@ class Http:
         rate: Rate,
         alternative: str = "",
         body_bytes: int = BODY_BYTES,
+        seconds: float = SMALL_SECONDS,
         rand: Callable[[], float] = random.random,
     ) -> None:
         self._client = client
         self._rate = rate
         self._alternative = alternative
         self._body_bytes = body_bytes
+        self._small = aiohttp.ClientTimeout(total=seconds, sock_connect=10)
         self._rand = rand
         self._gates: dict[str, Gate] = {}
         self._strikes: dict[str, int] = {}
@@ -64,7 +69,7 @@ class Http:
             raise Retry(f"{host} asked us to wait, {pause:.0f} s are left", after=pause, code="429")
         await gate.enter(request.weight)
         what = f"{request.method} {shown(request.url)}"
-        timeout = FILE if request.to_file else SMALL
+        timeout = FILE if request.to_file else self._small
         with ExitStack() as stack:
             file = stack.enter_context(TemporaryFile()) if request.to_file else None
             try:

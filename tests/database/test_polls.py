@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -9,8 +10,9 @@ import asyncpg
 import pytest
 from daemon import on_apache
 
+from ingest.errors import Stop
 from ingest.records import Asset
-from ingest.store.polls import Place, forget_native, load_place, save_place, store_assets
+from ingest.store.polls import Place, forget_native, load_place, save_place, spend, store_assets
 
 pytestmark = on_apache
 
@@ -24,31 +26,37 @@ async def connection(market: str) -> Any:
 
 async def test_a_place_is_kept_and_the_requests_of_a_month_add_up(connection: Any) -> None:
     assert await load_place(connection, "coingecko") == Place("", 0, 0.0)
-    await save_place(connection, "coingecko", "a", 2, 100.0)
-    await save_place(connection, "coingecko", "b", 3, 500.0)
+    await save_place(connection, "coingecko", "a", 100.0)
+    assert [await spend(connection, "coingecko", 10_000) for _ in range(3)] == [1, 2, 3]
+    await save_place(connection, "coingecko", "b", 500.0)
     place = await load_place(connection, "coingecko")
-    assert (place.cursor, place.requests) == ("b", 5)
+    assert (place.cursor, place.requests) == ("b", 3)
     assert 490 < place.wait <= 500
     assert await load_place(connection, "cboe") == Place()
 
 
-async def test_another_month_begins_with_nothing_spent(connection: Any) -> None:
-    await save_place(connection, "coingecko", "a", 9_999, 0.0)
+async def test_a_month_that_is_spent_gives_no_more_and_another_begins_anew(connection: Any) -> None:
+    assert [await spend(connection, "coingecko", 2) for _ in range(3)] == [1, 2, None]
+    assert await spend(connection, "coingecko", None) == 3
+    await save_place(connection, "coingecko", "a", 0.0)
     await connection.execute("UPDATE poll_cursors SET month = month - interval '1 month'")
     place = await load_place(connection, "coingecko")
     assert (place.cursor, place.requests) == ("a", 0)
     assert place.wait <= 0
-    await save_place(connection, "coingecko", "b", 2, 0.0)
-    assert (await load_place(connection, "coingecko")).requests == 2
+    await save_place(connection, "coingecko", "b", 0.0)
+    assert (await load_place(connection, "coingecko")).requests == 0
+    assert await spend(connection, "coingecko", 2) == 1
+    assert await load_place(connection, "coingecko") == Place("b", 1, pytest.approx(0.0, abs=60.0))
 
 
-async def test_a_symbol_keeps_its_id_when_it_means_another_coin(connection: Any) -> None:
+async def test_a_symbol_means_one_coin_and_keeps_to_it(connection: Any) -> None:
     (btc, one) = await store_assets(connection, [Asset("BTC", "bitcoin"), Asset("ONE", "harmony")])
-    (again,) = await store_assets(connection, [Asset("ONE", "one-coin")])
-    assert (again.id, again.coingecko_id) == (one.id, "one-coin")
-    assert {btc.id, one.id} == {row["id"] for row in await connection.fetch("SELECT id FROM assets")}
-    found = await connection.fetch("SELECT symbol, coingecko_id FROM assets ORDER BY symbol")
-    assert [tuple(row) for row in found] == [("BTC", "bitcoin"), ("ONE", "one-coin")]
+    assert await store_assets(connection, [Asset("ONE", "harmony"), Asset("BTC", "bitcoin")]) == (one, btc)
+    said = f"symbol 'ONE' is the coin 'harmony' here (assets.id {one.id}), not 'one-coin'; right would be ids = {{ ONE = "
+    with pytest.raises(Stop, match=re.escape(said)):
+        await store_assets(connection, [Asset("BTC", "bitcoin"), Asset("ONE", "one-coin")])
+    found = await connection.fetch("SELECT symbol, coingecko_id, id FROM assets ORDER BY symbol")
+    assert [tuple(row) for row in found] == [("BTC", "bitcoin", btc.id), ("ONE", "harmony", one.id)]
 
 
 async def test_ids_are_forgotten_with_their_facts(connection: Any) -> None:

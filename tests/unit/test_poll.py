@@ -48,6 +48,8 @@ def test_a_symbol_of_which_nobody_says_the_coin_is_refused() -> None:
     assert assets_of("coingecko", coingecko, PollerSection(symbols=("ONE",), ids={"ONE": "harmony"})) == [Asset("ONE", "harmony")]
     with pytest.raises(Stop, match="coingecko: symbol 'ONE' may be many coins; right would be ids = "):
         assets_of("coingecko", coingecko, PollerSection(symbols=("ONE",)))
+    with pytest.raises(Stop, match="coingecko: two symbols are the same coin 'bitcoin'; right would be one symbol for each"):
+        assets_of("coingecko", coingecko, PollerSection(symbols=("BTC", "XBT"), ids={"XBT": "bitcoin"}))
 
 
 @pytest.mark.parametrize(
