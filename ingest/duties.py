@@ -1,4 +1,5 @@
-"""What must be done once for a database, by whichever daemon holds the lease: roll-ups, policies, retention, bars, the audit.
+"""What must be done once for a database, by whichever daemon holds the lease: roll-ups, the mood of each
+hour, policies, retention, bars, the audit.
 
 They need `admin_dsn` (a direct connection with the owner's rights). Without it they show as disabled in the status, not skipped in
 silence.
@@ -30,10 +31,12 @@ from ingest.store.policies import Desired, apply_retention, plan, reconcile
 from ingest.store.polls import forget_native
 from ingest.store.pool import Connection, connect
 from ingest.store.rollup import roll_up
+from ingest.store.sentiment import sum_up
 from ingest.transports.backoff import Backoff
 
 LEASE_SECONDS = 30.0
 ROLLUP_SECONDS = 1.0
+SENTIMENT_SECONDS = 10.0
 POLICY_SECONDS = 600.0
 AUDIT_SECONDS = 30.0
 AUDIT_BUDGET = 1.0  # seconds of work in one round, about: what is left waits for the next
@@ -86,6 +89,7 @@ class Duties:
         self._metrics = metrics
         self._duties = (
             Duty("rollup", ROLLUP_SECONDS, self._roll_up),
+            Duty("sentiment", SENTIMENT_SECONDS, self._sum_up),
             Duty("policies", POLICY_SECONDS, self._keep_policies),
             Duty("audit", AUDIT_SECONDS, self._audit),
         )
@@ -151,6 +155,9 @@ class Duties:
 
     async def _roll_up(self, connection: Connection) -> None:
         await roll_up(connection)
+
+    async def _sum_up(self, connection: Connection) -> None:
+        await sum_up(connection)
 
     async def _keep_policies(self, connection: Connection) -> None:
         for change in await reconcile(connection, self._wanted.policies):

@@ -181,6 +181,7 @@ class SentimentPost(Struct, frozen=True, gc=False):
     label: Word  # positive neutral negative
     engagement: Int | None  # likes, shares and comments; None where the platform does not say
     received_at: Micros
+    followers: Int | None = None  # of its author, when last asked; None where the platform does not say
 
 
 class SentimentScore(Struct, frozen=True, gc=False):

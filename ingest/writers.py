@@ -35,7 +35,8 @@ from ingest.store.ladder import Ladder
 from ingest.store.notes import Notes
 from ingest.store.pool import Pool, open_pool
 from ingest.store.rollup import marker
-from ingest.tables import TABLES
+from ingest.store.sentiment import mark_posts
+from ingest.tables import SENTIMENT_POSTS, TABLES
 
 FOR_EVER = 86_400.0 * 365  # seconds
 
@@ -105,7 +106,7 @@ def build_writers(
             mark_minutes=after is not None,
             count_late=detours is not None and settings.durability == "always",
         )
-        ladder = Ladder(table, pool, after=after)
+        ladder = Ladder(table, pool, after=mark_posts if table is SENTIMENT_POSTS else after)
         # rows that may be revised are written in order: a newer value must not be overtaken by an older one
         workers = 1 if table.revise else settings.queue.workers
         way = None if detours is None else detours.add(lane, on_gap, known)

@@ -6,7 +6,7 @@ DECLARE
     grants CONSTANT text[] := ARRAY[
         ['ingest_writer',  'USAGE ON SCHEMA public, market'],
         ['ingest_writer',  'INSERT ON trades, quotes, order_books, rejects'],
-        ['ingest_writer',  'SELECT, INSERT, UPDATE ON candles, instruments, coverage, rollup_dirty'],
+        ['ingest_writer',  'SELECT, INSERT, UPDATE ON candles, instruments, coverage, rollup_dirty, sentiment_dirty'],
         ['ingest_writer',  'SELECT, INSERT, UPDATE ON prices, whale_transactions, onchain_metrics, sentiment_posts, sentiment_scores'],
         ['ingest_writer',  'SELECT, INSERT, UPDATE ON news, stock_indices, indicators, assets, poll_cursors'],
         ['ingest_writer',  'SELECT, INSERT ON native_ids'],

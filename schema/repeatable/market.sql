@@ -69,7 +69,7 @@ JOIN instruments i ON i.id = n.instrument_id;
 
 CREATE VIEW market.whale_transactions AS SELECT * FROM whale_transactions;
 CREATE VIEW market.onchain_metrics AS SELECT * FROM onchain_metrics;
-CREATE VIEW market.sentiment_posts AS SELECT * FROM sentiment_posts;
+CREATE VIEW market.sentiment_posts AS SELECT * FROM sentiment_posts;  -- with followers
 CREATE VIEW market.sentiment_scores AS SELECT * FROM sentiment_scores;
 CREATE VIEW market.news AS SELECT * FROM news;
 CREATE VIEW market.stock_indices AS SELECT * FROM stock_indices;

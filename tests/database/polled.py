@@ -62,6 +62,7 @@ POLLED: dict[str, dict[str, Any]] = {
         "label": "negative",
         "engagement": 0,
         "received_at": NOON,
+        "followers": None,
     },
     "sentiment_scores": {
         "symbol": "BTC",
@@ -132,7 +133,7 @@ _BAD: dict[tuple[str, tuple[str, ...]], tuple[Any, ...]] = {
     ("onchain_metrics", ("value",)): NOT_A_VALUE,
     ("sentiment_posts", ("score",)): NOT_A_SCORE,
     ("sentiment_posts", ("label",)): ("mixed", ""),
-    ("sentiment_posts", ("engagement",)): (-1,),
+    ("sentiment_posts", ("engagement", "followers")): (-1,),
     ("sentiment_scores", ("social_score", "positive", "neutral", "negative")): NOT_A_SHARE,
     ("sentiment_scores", ("mentions", "influencer_mentions")): (-1,),
     ("sentiment_scores", ("interval",)): ("1M", ""),

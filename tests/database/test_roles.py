@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 from cluster import Cluster, find_binaries
 
+from ingest.batch import Batch
 from ingest.records import MINUTE
 from ingest.store import bars, healing
 from ingest.store.copy import Statements, copy_in, stage_in
@@ -26,11 +27,13 @@ from ingest.store.policies import Desired, apply_retention, reconcile
 from ingest.store.pool import Connection
 from ingest.store.rollup import mark, roll_up
 from ingest.store.schema import find
-from ingest.tables import CANDLES, TABLES, TRADES
+from ingest.store.sentiment import mark_posts, sum_up
+from ingest.tables import CANDLES, SENTIMENT_POSTS, TABLES, TRADES
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 TRADE = f"1\t{NOW}\t7\t0.10\t1\tbuy\t{NOW}\t\\N\n".encode()
 CANDLE = f"1\t1m\t{NOW}\t1\t2\t1\t2\t0\t\\N\t\\N\t\\N\t\\N\t\\N\t\\N\t1\tws\t{NOW}\n".encode()
+POST = f"reddit\t1\tBTC\t{NOW}\tt\t\\N\t0\tneutral\t\\N\t{NOW}\t\\N\n".encode()
 DESIRED = Desired({table.name: table.retention for table in TABLES}, {table.name: table.compress_after for table in TABLES})
 
 
@@ -103,6 +106,9 @@ async def writer_writes(writer: asyncpg.Connection[Any], edition: Any) -> None:
         async with writer.transaction():
             assert await stage_in(writer, CANDLES, Statements.of(CANDLES), CANDLE) == wanted
             await mark(writer, [("5m", 1, 0)])
+    async with writer.transaction():
+        assert await stage_in(writer, SENTIMENT_POSTS, Statements.of(SENTIMENT_POSTS), POST) == (1, 0)
+        await mark_posts(writer, Batch(POST, 1, 0, 0, ()))
     assert await acquire(writer, "polling", "one", 30)
     await release(writer, "polling", "one")
     await writer.execute(
@@ -146,6 +152,7 @@ async def migrator_maintains(migrator: asyncpg.Connection[Any], edition: str) ->
     await reconcile(migrator, DESIRED)
     await apply_retention(migrator, DESIRED)
     await roll_up(migrator)
+    assert (await sum_up(migrator, NOW + timedelta(hours=2))).written == 2
     await bars.point(migrator)
     version = (await check(migrator)).database.schema_version
     await migrate(migrator, rollback=0)

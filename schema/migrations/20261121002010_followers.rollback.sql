@@ -1,0 +1,1 @@
+ALTER TABLE sentiment_posts DROP COLUMN IF EXISTS followers;
