@@ -14,9 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LEVELS = (
-    {"", "errors", "records"},  # "" is the package itself: its version
-    {"tables", "flow", "book", "bar", "batch", "prose", "symbols"},
-    {"joined"},
+    {"", "errors", "records", "questions"},  # "" is the package itself: its version
+    {"tables", "flow", "book", "bar", "trading_day", "batch", "prose", "symbols"},
+    {"joined", "indicators"},
     {"exchanges", "pollers"},
     {"registry", "metrics", "log", "sections", "tasks"},
     {"config", "transports", "pipeline", "store"},
@@ -28,7 +28,7 @@ LEVELS = (
     {"__main__"},
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-OPEN_FOLDERS = {"transports", "pipeline", "store", "sources", "simulator"}
+OPEN_FOLDERS = {"indicators", "transports", "pipeline", "store", "sources", "simulator"}
 PURE_LEVEL = 3
 PURE_IMPORTS = {
     "__future__",
@@ -49,10 +49,12 @@ PURE_IMPORTS = {
     "json",
     "math",
     "msgspec",
+    "numpy",
     "operator",
     "re",
     "string",
     "struct",
+    "talib",
     "types",
     "typing",
     "urllib.parse",

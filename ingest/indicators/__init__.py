@@ -1,0 +1,1 @@
+"""Technical indicators: what there is, and their values over candles. Pure."""

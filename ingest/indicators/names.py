@@ -1,0 +1,196 @@
+"""Which indicators there are and how they are named: `SMA_20`, `MACD_12_26_9`, `VWAP`. Pure, and cheap to import.
+
+A name is the kind, then its parameters in TA-Lib's order; those that are left out have their defaults. https://ta-lib.org/functions/
+The rule one would get wrong: an average that feeds on itself (EMA, Wilder's) depends on where it began. So every value is made of
+a window of fixed length that ends with its candle, long enough that what it began with has less than `REMAINDER` of the weight:
+computed live, after a restart or over a past range it is the same number.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+
+from msgspec import Struct
+
+REMAINDER = 1e-9
+LONGEST = 5_000  # candles of a window: more is too much to read at each candle
+MOST = 1_000  # of any parameter
+
+_NAME = re.compile(r"([A-Z][A-Z_]*?)((?:_\d+(?:\.\d+)?)*)")
+
+
+class Parameter(Struct, frozen=True):
+    """One number in a name. Periods are counted in candles."""
+
+    name: str
+    default: float
+    least: float = 2
+    whole: bool = True
+
+
+class Kind(Struct, frozen=True):
+    """One indicator with its parameters open. `outputs` are the names of its values, of which the first is the row's `value`.
+
+    `window` says of how many candles a value is made, given the parameters; None is all candles since midnight UTC. `lead` is how
+    many candles such a day needs before its first. `price`: the values are prices, and change their scale with them.
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    window: Callable[..., int | None]
+    outputs: tuple[str, ...] = ("value",)
+    price: bool = False
+    lead: int = 0
+
+
+class Named(Struct, frozen=True):
+    """One indicator that is asked for. `window` is as in its kind."""
+
+    name: str
+    kind: Kind
+    parameters: tuple[float, ...]  # whole ones are integers
+    window: int | None
+
+
+# --- windows ------------------------------------------------------------------------------------------------------------
+
+
+def settling(weight: float, stages: int = 1) -> int:
+    """Candles after which the beginning of an average has less than REMAINDER of it; `weight` is that of the newest candle.
+
+    With stages, averages are made of averages and `weight` is that of the slowest: the beginning then has at most
+    C(n, stages - 1) * weight ** (stages - 1) * (1 - weight) ** n.
+    """
+    n = stages
+    while math.comb(n, stages - 1) * weight ** (stages - 1) * (1 - weight) ** n >= REMAINDER:
+        n += 1
+    return n
+
+
+def _plain(more: int = 0) -> Callable[..., int]:
+    """The window of what forgets: its longest period, and `more`."""
+    return lambda *parameters: max(parameters, default=1) + more
+
+
+def _ema(stages: int = 1, more: int = 0) -> Callable[..., int]:
+    """Exponential averages with the weight 2 / (period + 1); each stage begins with a plain average of its first period."""
+
+    def window(*periods: int) -> int:
+        slowest = max(periods)
+        return stages * slowest + settling(2 / (slowest + 1), stages) + more
+
+    return window
+
+
+def _wilder(stages: int = 1, more: int = 1) -> Callable[..., int]:
+    """Wilder's averages, with the weight 1 / period, of differences between candles."""
+    return lambda period, *_: stages * period + settling(1 / period, stages) + more
+
+
+def _of_day(lead: int) -> Callable[..., int | None]:
+    """The last candles, or without a period those of the day."""
+    return lambda period: period + lead if period else None
+
+
+# --- what there is ------------------------------------------------------------------------------------------------------
+
+
+def _period(default: int, least: int = 2) -> tuple[Parameter, ...]:
+    return (Parameter("period", default, least),)
+
+
+def _periods(**defaults: int) -> tuple[Parameter, ...]:
+    return tuple(Parameter(name, default, 1 if name.startswith("slow_") else 2) for name, default in defaults.items())
+
+
+_SINCE_MIDNIGHT = (Parameter("period", 0, 0),)
+_BANDS = (*_period(20), Parameter("deviations", 2, 0.1, whole=False))
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        # averages
+        Kind("SMA", _period(20), _plain(), price=True),
+        Kind("EMA", _period(20), _ema(), price=True),
+        Kind("WMA", _period(20), _plain(), price=True),
+        Kind("DEMA", _period(20), _ema(2), price=True),
+        Kind("TEMA", _period(20), _ema(3), price=True),
+        Kind("TRIMA", _period(20), _plain(), price=True),
+        Kind("VWMA", _period(20), _plain(), price=True),
+        Kind("VWAP", _SINCE_MIDNIGHT, _of_day(0), price=True),
+        Kind("MIDPRICE", _period(14), _plain(), price=True),
+        Kind("LINEARREG", _period(14), _plain(), price=True),
+        Kind("LINEARREG_SLOPE", _period(14), _plain(), price=True),
+        # momentum
+        Kind("RSI", _period(14), _wilder()),
+        Kind("CMO", _period(14), _wilder()),
+        Kind("MACD", _periods(fast=12, slow=26, signal=9), _ema(2), ("macd", "signal", "histogram"), price=True),
+        Kind("PPO", _periods(fast=12, slow=26), _ema()),
+        Kind("TRIX", _period(15), _ema(3, more=1)),
+        Kind("ADX", _period(14), _wilder(2)),
+        Kind("DX", _period(14), _wilder()),
+        Kind("PLUS_DI", _period(14), _wilder()),
+        Kind("MINUS_DI", _period(14), _wilder()),
+        Kind("STOCH", _periods(fast=14, slow_k=3, slow_d=3), lambda fast, k, d: fast + k + d - 2, ("k", "d")),
+        Kind("STOCHRSI", _periods(period=14, fast=14, slow_d=3), lambda p, k, d: _wilder()(p) + k + d, ("k", "d")),
+        Kind("CCI", _period(20), _plain()),
+        Kind("MFI", _period(14), _plain(1)),
+        Kind("WILLR", _period(14), _plain()),
+        Kind("ROC", _period(10, 1), _plain(1)),
+        Kind("MOM", _period(10, 1), _plain(1), price=True),
+        Kind("AROON", _period(14), _plain(1), ("up", "down")),
+        Kind("AROONOSC", _period(14), _plain(1)),
+        Kind("ULTOSC", _periods(short=7, middle=14, long=28), _plain(1)),
+        Kind("BOP", (), _plain()),
+        # volatility
+        Kind("BBANDS", _BANDS, lambda period, _: period, ("middle", "upper", "lower"), price=True),
+        Kind("STDDEV", _period(20), _plain(), price=True),
+        Kind("ATR", _period(14), _wilder(), price=True),
+        Kind("NATR", _period(14), _wilder()),
+        Kind("TRANGE", (), _plain(1), price=True),
+        # volume
+        Kind("OBV", _SINCE_MIDNIGHT, _of_day(1), lead=1),
+        Kind("ADOSC", _periods(fast=3, slow=10), _ema()),
+    )
+}
+
+DEFAULT = (
+    *("SMA_20", "SMA_50", "SMA_200", "EMA_12", "EMA_26", "RSI_14", "MACD_12_26_9", "BBANDS_20_2", "ATR_14", "ADX_14"),
+    *("STOCH_14_3_3", "CCI_20", "MFI_14", "OBV", "VWAP", "WILLR_14", "ROC_10", "MOM_10", "STDDEV_20", "AROON_14"),
+)
+
+
+def parse(name: str) -> Named:
+    """The indicator of that name. Raises ValueError that says what would be right."""
+    match = _NAME.fullmatch(name)
+    kind = KINDS.get(match[1]) if match else None
+    if match is None or kind is None:
+        raise ValueError(
+            f"unknown indicator '{name}'; known, with these or other periods: {', '.join(map(example, KINDS.values()))}"
+        )
+    given = [text for text in match[2].split("_") if text]
+    if len(given) > len(kind.parameters):
+        raise ValueError(f"'{name}' has {len(given)} parameters; right would be {example(kind)}: {_explained(kind)}")
+    numbers = [*map(float, given), *(one.default for one in kind.parameters[len(given) :])]
+    for number, parameter in zip(numbers, kind.parameters, strict=True):
+        if not parameter.least <= number <= MOST or (parameter.whole and number % 1):
+            what = f"a {'whole ' * parameter.whole}number from {parameter.least:g} to {MOST}"
+            raise ValueError(f"'{name}': {parameter.name} is {number:g}; right would be {what}, as in {example(kind)}")
+    if any(f"{float(text):g}" != text for text in given):
+        raise ValueError(f"'{name}': a number is not in its shortest form; right would be as in {example(kind)}")
+    parameters = tuple(int(one) if of.whole else one for one, of in zip(numbers, kind.parameters, strict=True))
+    window = kind.window(*parameters)
+    if window is not None and window > LONGEST:
+        raise ValueError(f"'{name}' would need {window:,} candles for each value; at most {LONGEST:,} are read")
+    return Named(name, kind, parameters, window)
+
+
+def example(kind: Kind) -> str:
+    """Its name with the default parameters, as one would write it."""
+    return "_".join([kind.name, *(f"{one.default:g}" for one in kind.parameters if one.default)])
+
+
+def _explained(kind: Kind) -> str:
+    return ", ".join(one.name for one in kind.parameters) or "it has none"

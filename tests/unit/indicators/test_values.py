@@ -1,0 +1,153 @@
+"""The values of indicators: against plain Python on real candles, and that no way to a candle changes them by a bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean, pstdev
+
+import numpy as np
+import plain
+import pytest
+from candles import hours, part
+from msgspec.structs import replace
+
+from ingest.indicators.names import DEFAULT, KINDS, Named, example, parse
+from ingest.indicators.values import DAY, FUNCTIONS, HOLE, Bars, Value, reach, values
+
+WINDOWED = [named for kind in KINDS.values() if (named := parse(example(kind))).window is not None]
+LATE = 1_200  # every window is whole by then
+
+
+@pytest.fixture(scope="session")
+def bars(real: Path) -> Bars:
+    return hours(real)
+
+
+def at(bars: Bars, index: int, *names: str) -> list[Value]:
+    """The values of the candle at that index."""
+    whole = part(bars, slice(0, index + 1))
+    return list(values(whole, [parse(name) for name in names or DEFAULT], int(whole.time[-1])))
+
+
+def lists(bars: Bars, *names: str) -> list[list[float]]:
+    return [list(map(float, getattr(bars, name))) for name in names]
+
+
+def test_every_kind_has_its_function():
+    assert FUNCTIONS.keys() == KINDS.keys()
+    assert len(DEFAULT) == len(set(DEFAULT)) == 20
+
+
+def by_plain(bars: Bars, index: int) -> dict[str, tuple[float, ...]]:
+    """What the book says of the candle, of all candles that there are up to it."""
+    high, low, close, volume = lists(part(bars, slice(0, index + 1)), "high", "low", "close", "volume")
+    day = slice(index - int(bars.time[index] % DAY) // bars.length, None)
+    before = slice(day.start - 1, None)
+    return {
+        **{f"SMA_{period}": (plain.sma(close, period),) for period in (20, 50, 200)},
+        **{f"EMA_{period}": (plain.ema(close, period)[-1],) for period in (12, 26)},
+        "RSI_14": (plain.rsi(close, 14),),
+        "MACD_12_26_9": plain.macd(close, 12, 26, 9),
+        "BBANDS_20_2": plain.bands(close, 20, 2),
+        "ATR_14": (plain.atr(high, low, close, 14),),
+        "ADX_14": (plain.adx(high, low, close, 14),),
+        "STOCH_14_3_3": plain.stochastic(high, low, close, (14, 3, 3)),
+        "CCI_20": (plain.cci(high, low, close, 20),),
+        "MFI_14": (plain.mfi(high, low, close, volume, 14),),
+        "OBV": (plain.obv(close[before], volume[before]),),
+        "VWAP": (plain.vwap(high[day], low[day], close[day], volume[day]),),
+        "WILLR_14": (plain.williams(high, low, close, 14),),
+        "ROC_10": (100 * (close[-1] / close[-11] - 1),),
+        "MOM_10": (close[-1] - close[-11],),
+        "STDDEV_20": (pstdev(close[-20:]),),
+        "AROON_14": plain.aroon(high, low, 14),
+    }
+
+
+@pytest.mark.parametrize("index", [LATE, LATE + 1, 1_463])
+def test_each_default_is_what_the_book_says(bars: Bars, index: int):
+    """All candles go into the book's value, a window of them into ours."""
+    expected = by_plain(bars, index)
+    found = {one.named.name: one.values for one in at(bars, index)}
+    assert found.keys() == expected.keys() == set(DEFAULT)
+    for name, said in expected.items():
+        assert found[name] == pytest.approx(said, rel=1e-7, abs=1e-6), name
+
+
+@pytest.mark.parametrize("named", WINDOWED, ids=lambda named: named.name)
+def test_a_window_is_as_long_as_it_must_be(bars: Bars, named: Named):
+    """Without one of its candles what forgets has no value, or says so; with all before it nothing changes."""
+    assert named.window is not None
+    end = LATE + 1
+    (whole,) = at(part(bars, slice(end - named.window, end)), named.window - 1, named.name)
+    assert (len(whole.values), whole.candles) == (len(named.kind.outputs), None)
+    if named.window > 1:
+        (short,) = at(part(bars, slice(end - named.window + 1, end)), named.window - 2, named.name)
+        assert short.candles == named.window - 1 or short.values == ()
+    inputs, function = FUNCTIONS[named.kind.name]
+    of_all = function(*(getattr(bars, name)[:end] for name in inputs), *named.parameters)
+    newest = [np.atleast_1d(one)[-1] for one in (of_all if isinstance(of_all, tuple) else (of_all,))]
+    assert whole.values == pytest.approx(newest, rel=1e-7, abs=1e-6)
+
+
+def test_every_way_to_a_candle_gives_the_same_bits(bars: Bars):
+    """Live, each candle is computed when it closes, of what `reach` reads; a backfill computes many; here all at once."""
+    since, wanted = LATE, [parse(name) for name in DEFAULT]
+    once = list(values(bars, wanted, int(bars.time[since])))
+    behind = reach(wanted, bars.length)
+    live = [
+        value
+        for index in range(since, len(bars.time))
+        for value in values(part(bars, slice(index - behind, index + 1)), wanted, int(bars.time[index]))
+    ]
+    some = list(values(part(bars, slice(since - behind, since + 100)), wanted, int(bars.time[since])))
+    assert live == once
+    assert some == once[: len(some)]
+    assert len(once) == 20 * (len(bars.time) - since)
+
+
+def test_what_a_day_holds_begins_at_midnight(bars: Bars):
+    first = next(index for index in range(LATE, LATE + 24) if bars.time[index] % DAY == 0)
+    high, low, close, volume = lists(bars, "high", "low", "close", "volume")
+    (vwap, obv) = at(bars, first, "VWAP", "OBV")
+    assert vwap.values == pytest.approx((fmean([high[first], low[first], close[first]]),), rel=1e-12)
+    assert obv.values == (volume[first] if close[first] > close[first - 1] else -volume[first],)
+    assert vwap.candles is obv.candles is None
+    # a series that begins at midnight knows the day's prices, not whether its first candle rose
+    vwap, obv = at(part(bars, slice(first, None)), 1, "VWAP", "OBV")
+    assert (vwap.candles, obv.candles) == (None, 2)
+    vwap, obv = at(part(bars, slice(first + 1, None)), 1, "VWAP", "OBV")
+    assert (vwap.candles, obv.candles) == (2, 2)
+    vwap, obv = at(bars, first, "VWAP_5", "OBV_5")
+    window = slice(first - 4, first + 1)
+    assert vwap.values == pytest.approx((plain.vwap(high[window], low[window], close[window], volume[window]),), rel=1e-12)
+    assert obv.values == pytest.approx((plain.obv(close[first - 5 : first + 1], volume[first - 5 : first + 1]),), rel=1e-12)
+
+
+def test_a_hole_of_a_few_candles_is_stepped_over_and_after_a_longer_one_the_series_begins_anew(bars: Bars):
+    before = list(range(LATE))
+    short, long = (part(bars, [*before, *range(LATE + HOLE + more, 1_464)]) for more in (0, 1))
+    sma, rsi = at(short, LATE, "SMA_20", "RSI_14")
+    close = [float(one) for one in short.close[LATE - 19 : LATE + 1]]
+    assert (sma.values, sma.candles) == ((pytest.approx(fmean(close)),), None)
+    assert (len(rsi.values), rsi.candles) == (1, None)
+    assert [one.values for one in at(long, LATE, "SMA_20", "RSI_14")] == [(), ()]
+    sma, rsi = at(long, LATE + 19, "SMA_20", "RSI_14")
+    assert (len(sma.values), sma.candles) == (1, None)
+    assert (len(rsi.values), rsi.candles) == (1, 20)
+
+
+def test_a_coin_of_a_tiny_price_has_the_same_shape(bars: Bars):
+    """TA-Lib takes a variance below 1e-14 and a flow of money below 1 for nothing."""
+    tiny = replace(bars, **{name: getattr(bars, name) / 2.0**60 for name in ("open", "high", "low", "close")})
+    for one, other in zip(at(bars, LATE), at(tiny, LATE), strict=True):
+        scale = 2.0**60 if one.named.kind.price else 1.0
+        assert one.values == tuple(scale * value for value in other.values), one.named.name
+        assert any(other.values), one.named.name
+
+
+def test_what_has_no_value_is_said_to_have_none(bars: Bars):
+    still = replace(bars, volume=np.zeros_like(bars.volume))
+    assert [one.values for one in at(still, LATE, "VWAP", "VWMA_20", "OBV", "SMA_20")][:2] == [(), ()]
+    assert [len(one.values) for one in at(still, LATE, "OBV", "SMA_20")] == [1, 1]
+    assert [one.values for one in at(bars, 0)].count(()) == 18  # the first candle of a series has but a VWAP and an OBV
