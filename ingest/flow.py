@@ -16,6 +16,7 @@ from msgspec import DecodeError, Meta, Struct, ValidationError, convert
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
+from ingest.questions import Orphaned, Prices, PricesAt
 from ingest.records import MINUTE, SECOND, Asset, Digits, Instrument, Record, Trade
 
 Channel = Literal["trades", "candles", "book", "quotes"]
@@ -252,10 +253,10 @@ class Ask(Struct, frozen=True, kw_only=True):
 History = Generator[Request | Page, Response | None, None]
 
 
-def answer_to(request: Request) -> Generator[Request, Response | None, Response]:
+def answer_to(request: Request) -> Generator[Request, object, Response]:
     """One question within a history or a turn. What the transport throws in (Retry, Reject) is raised here."""
     response = yield request
-    if response is None:
+    if not isinstance(response, Response):
         raise TypeError(f"{request.url}: a request is answered by sending its response")
     return response
 
@@ -359,11 +360,13 @@ class PollOptions(Struct, frozen=True, kw_only=True):
     secret: dict[str, str] = {}
     assets: tuple[Asset, ...] = ()
     score: Score = _no_score
+    min_usd: int = 1_000_000  # a smaller transfer is not told
+    labels: Mapping[str, str] = {}  # whose an address is
 
 
-# One turn: a request's response is sent in, None after records; it ends with the cursor for the next turn. A part of an answer
+# One turn: the answer to a question is sent in, None after records; it ends with the cursor for the next turn. A part of an answer
 # that cannot be read is a `Malformed` among the records: it is counted and kept, and the others go on.
-Poll = Generator[Request | Sequence[Record | Malformed], Response | None, str]
+Poll = Generator[Request | PricesAt | Orphaned | Sequence[Record | Malformed], Response | Prices | None, str]
 
 
 class Provider(Protocol):

@@ -24,13 +24,17 @@ from ingest.errors import Reject, Retry, Stop, first
 from ingest.flow import Malformed, Plan, Poll, PollOptions, Provider, Rate, Request, Response
 from ingest.metrics import Metrics
 from ingest.pipeline.lane import Lane
+from ingest.questions import Orphaned, Prices, PricesAt
 from ingest.records import Asset
 from ingest.sections import PollerSection
+from ingest.sources.labels import read_labels
 from ingest.sources.scoring import score
 from ingest.store import faults
 from ingest.store.lease import acquire, release
+from ingest.store.orphans import remove_block
 from ingest.store.polls import Place, load_place, save_place, spend, store_assets
 from ingest.store.pool import Pool
+from ingest.store.valuation import usd_prices
 from ingest.transports.backoff import Backoff
 from ingest.transports.client import open_client
 from ingest.transports.http import Http
@@ -42,6 +46,7 @@ REFUSED_SECONDS = 6 * 3600.0
 MONTH_SECONDS = 31 * 86_400
 FIRST_SECONDS, CAP_SECONDS = 1.0, 900.0  # between turns that fail
 REMEMBERED_BYTES = 4 << 20  # of one body, for a 304
+REMEMBERED = 16  # bodies: who is asked for each block anew gives a tag for each, and is never asked for it again
 STRUCK = "***"  # in the place of a key
 COMMIT_SECONDS = 0.1  # how often it is looked whether rows have their outcome
 
@@ -191,6 +196,13 @@ class Poller:
                 if isinstance(step, Request):
                     step = flow.send(await self._ask(http, step, turn))
                     continue
+                if isinstance(step, PricesAt):
+                    step = flow.send(await self._price(step))
+                    continue
+                if isinstance(step, Orphaned):
+                    await self._remove(step)
+                    step = next(flow)
+                    continue
                 for record in step:
                     if isinstance(record, Malformed):
                         self._note(record, turn)
@@ -202,10 +214,25 @@ class Poller:
         finally:
             flow.close()
         self._malformed = turn.malformed
+        await self._settled()
+        return cursor
+
+    async def _settled(self) -> None:
+        """Until every row that was told by now has its outcome."""
         now = time.time_ns() // 1000
         while any(lane.rows and lane.oldest <= now for lane in self._lanes):  # noqa: ASYNC110 - a lane tells nobody
             await asyncio.sleep(COMMIT_SECONDS)
-        return cursor
+
+    async def _price(self, question: PricesAt) -> Prices:
+        async with self._pool.acquire() as connection:
+            return await usd_prices(connection, question.symbols, question.time)
+
+    async def _remove(self, orphan: Orphaned) -> None:
+        await self._settled()  # what is on its way may be of that block
+        async with self._pool.acquire() as connection:
+            removed = await remove_block(connection, orphan)
+        self._metrics.poll_orphaned_rows.labels(self.name).inc(removed)
+        log.warning("%s: block %s of %s is orphaned: %d rows removed", self.name, orphan.block_hash, orphan.blockchain, removed)
 
     def _note(self, malformed: Malformed, turn: Turn) -> None:
         """A part of an answer that cannot be read: noted once, and not again by each turn while the provider keeps saying it."""
@@ -224,6 +251,8 @@ class Poller:
             response = replace(response, status=200, body=known)
         elif (tag := _etag(response)) and len(response.body) <= REMEMBERED_BYTES:
             self._bodies[request.url] = tag, response.body
+            if len(self._bodies) > REMEMBERED:
+                del self._bodies[next(iter(self._bodies))]
         turn.body = response.body
         self._metrics.source_last_message.labels(self.name).set(response.received_at / 1e6)
         return response
@@ -250,7 +279,8 @@ def http_of(name: str, plan: Plan, section: PollerSection, client: aiohttp.Clien
 
 async def options_of(name: str, module: Provider, plan: Plan, section: PollerSection, pool: Pool) -> PollOptions:
     """What the settings say to the provider's module. Raises Stop for coins that are not clear."""
-    options = PollOptions(base_url=section.base_url or plan.base_url, score=score)
+    labels = await asyncio.to_thread(read_labels, section.labels) if section.labels else {}
+    options = PollOptions(base_url=section.base_url or plan.base_url, score=score, min_usd=section.min_usd, labels=labels)
     if plan.key and section.api_key is not None:
         key = {plan.key: section.api_key.get_secret_value()}
         options = replace(options, headers=key) if plan.key_in == "header" else replace(options, secret=key)
@@ -289,10 +319,11 @@ def interval_of(plan: Plan, section: PollerSection) -> float:
 def assets_of(name: str, module: Provider, section: PollerSection) -> list[Asset]:
     """The coins to ask for. Raises Stop for a symbol of which nobody says which coin it is."""
     known = {**module.ASSETS, **section.ids}
-    for symbol in section.symbols:
+    symbols = section.symbols if "symbols" in section.model_fields_set else getattr(module, "SYMBOLS", section.symbols)
+    for symbol in symbols:
         if symbol not in known:
             raise Stop(f"{name}: symbol '{symbol}' may be many coins; right would be ids = {{ {symbol} = \"the-id\" }}")
-    twice = [coin for coin, count in Counter(known[symbol] for symbol in section.symbols).items() if count > 1]
+    twice = [coin for coin, count in Counter(known[symbol] for symbol in symbols).items() if count > 1]
     if twice:
         raise Stop(f"{name}: two symbols are the same coin '{twice[0]}'; right would be one symbol for each")
-    return [Asset(symbol, known[symbol]) for symbol in section.symbols]
+    return [Asset(symbol, known[symbol]) for symbol in symbols]

@@ -10,6 +10,7 @@ DECLARE
         ['ingest_writer',  'SELECT, INSERT, UPDATE ON prices, whale_transactions, onchain_metrics, sentiment_posts, sentiment_scores'],
         ['ingest_writer',  'SELECT, INSERT, UPDATE ON news, stock_indices, indicators, assets, poll_cursors'],
         ['ingest_writer',  'SELECT, INSERT ON native_ids'],
+        ['ingest_writer',  'DELETE ON whale_transactions, native_ids'],  -- of blocks that their chain has no more
         ['ingest_writer',  'SELECT, INSERT, UPDATE, DELETE ON leases'],
         ['ingest_writer',  'SELECT ON schema_migrations, jobs, job_chunks'],  -- the healer asks what is covered
         ['ingest_reader',  'USAGE ON SCHEMA public, market'],

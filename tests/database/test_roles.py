@@ -14,6 +14,7 @@ import pytest
 from cluster import Cluster, find_binaries
 
 from ingest.batch import Batch
+from ingest.questions import Orphaned
 from ingest.records import MINUTE
 from ingest.store import bars, healing
 from ingest.store.copy import Statements, copy_in, stage_in
@@ -23,10 +24,12 @@ from ingest.store.failover import Seen, lost
 from ingest.store.jobs import to_micros
 from ingest.store.lease import acquire, release
 from ingest.store.migrate import check, migrate
+from ingest.store.orphans import remove_block
 from ingest.store.policies import Desired, apply_retention, reconcile
 from ingest.store.pool import Connection
 from ingest.store.rollup import mark, roll_up
 from ingest.store.schema import find
+from ingest.store.valuation import usd_prices
 from ingest.store.sentiment import mark_posts, sum_up
 from ingest.tables import CANDLES, SENTIMENT_POSTS, TABLES, TRADES
 
@@ -125,6 +128,8 @@ async def writer_writes(writer: asyncpg.Connection[Any], edition: Any) -> None:
     assert (await detect(writer)).edition == edition
     assert (await check(writer)).current
     await claim_and_heal(writer)
+    assert await remove_block(writer, Orphaned("bitcoin", "", 0)) == 0
+    assert await usd_prices(writer, ["BTC"], 0) == {}
     forbidden = (
         "SELECT * FROM trades",
         "UPDATE trades SET price = 1",

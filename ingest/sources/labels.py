@@ -1,0 +1,35 @@
+"""Whose an address is: a file of one's own, a line for each address, `bc1q...,binance`; what follows a `#` is no part of it.
+
+The rule one would get wrong: addresses of Ethereum are the same in any case of their letters, those of Bitcoin are not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ingest.errors import Stop
+
+RIGHT = 'right would be "bc1qm34lsc65zpw79lxes69zkqmk6ee3ewf0j77s3h,binance"'
+LONGEST = 100  # characters, of an address and of a label: what platforms can show
+
+
+def read_labels(path: Path) -> dict[str, str]:
+    """Labels by address. Raises Stop, which names the line and what stands there."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise Stop(f"labels {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Stop(f"labels {path}: not UTF-8: {error}") from error
+    labels: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        address, _, label = (part.strip() for part in text.partition(","))
+        address = address.lower() if address[:2].lower() == "0x" else address
+        if not address or not label or "," in label or len(address) > LONGEST or len(label) > LONGEST:
+            raise Stop(f"labels {path}: line {number}: '{line.strip()}' is no address and label; {RIGHT}")
+        if labels.setdefault(address, label) != label:
+            raise Stop(f"labels {path}: line {number}: '{address}' is '{labels[address]}' already, and cannot be '{label}' as well")
+    return labels

@@ -1,0 +1,49 @@
+"""Whose an address is: a file of lines, and what is wrong in it is said by line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ingest.errors import Stop
+from ingest.sources.labels import read_labels
+
+
+def test_a_line_is_an_address_and_whose_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(
+        "# exchanges\n\n"
+        "bc1qm34lsc65zpw79lxes69zkqmk6ee3ewf0j77s3h, binance  # cold\n"
+        "0x28C6c06298d514Db089934071355E5743bf21d60,binance\n"
+        "0x28c6c06298d514db089934071355e5743bf21d60,binance\n"
+        "1LQoWist8KkaUXSPKZHNvEyfrEkPHzSsCd,huobi\n"
+    )
+    assert read_labels(path) == {
+        "bc1qm34lsc65zpw79lxes69zkqmk6ee3ewf0j77s3h": "binance",
+        "0x28c6c06298d514db089934071355e5743bf21d60": "binance",
+        "1LQoWist8KkaUXSPKZHNvEyfrEkPHzSsCd": "huobi",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"a,b\nbinance\n", "line 2: 'binance' is no address and label; right would be \"bc1q"),
+        (b"a,\n", "line 1: 'a,' is no address"),
+        (b",b\n", "line 1: ',b' is no address"),
+        (b"a,b,c\n", "line 1: 'a,b,c' is no address"),
+        (b"a," + b"b" * 101, "is no address and label"),
+        (b"a,b\n\na,c\n", "line 3: 'a' is 'b' already, and cannot be 'c' as well"),
+        (b"\xff", "not UTF-8"),
+        (None, "No such file"),
+    ],
+)
+def test_what_is_wrong_is_said_by_line(tmp_path: Path, text: bytes | None, said: str) -> None:
+    path = tmp_path / "labels.csv"
+    if text is not None:
+        path.write_bytes(text)
+    with pytest.raises(Stop) as stop:
+        read_labels(path)
+    assert f"labels {path}: " in str(stop.value)
+    assert said in str(stop.value)
