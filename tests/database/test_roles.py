@@ -29,8 +29,8 @@ from ingest.store.policies import Desired, apply_retention, reconcile
 from ingest.store.pool import Connection
 from ingest.store.rollup import mark, roll_up
 from ingest.store.schema import find
-from ingest.store.valuation import usd_prices
 from ingest.store.sentiment import mark_posts, sum_up
+from ingest.store.valuation import usd_prices
 from ingest.tables import CANDLES, SENTIMENT_POSTS, TABLES, TRADES
 
 NOW = datetime.now(UTC).replace(microsecond=0)
