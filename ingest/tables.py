@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import cached_property
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ingest.records import (
     BookSnapshot,
@@ -44,7 +45,9 @@ class Table(Struct, frozen=True, dict=True):
     `revise` is the SQL condition under which a row of the same key replaces the stored one (`t` the stored row,
     `EXCLUDED` the new one); None means that a row, once stored, never changes. `prefer` orders rows of one key within a batch,
     the one to keep first. `native` says that the key without `time` names the fact by itself: a source may say another time of
-    it later, and the time that was stored first (in the plain table `native_ids`) then stands.
+    it later, and the time that was stored first (in the plain table `native_ids`) then stands. `names` are all that such a fact
+    goes by, as SQL of a staged row `s`, strongest first; only that key unless said.
+    `indexes` stand beside that of the primary key; each costs every insert, so each says at its table who asks for it.
     """
 
     record: type[Record]
@@ -58,6 +61,8 @@ class Table(Struct, frozen=True, dict=True):
     revise: str | None = None
     prefer: str = ""
     native: bool = False
+    names: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
     row_bytes: int = 200  # memory that one row holds while queued, about; books are counted by their levels
 
     @cached_property
@@ -179,7 +184,17 @@ SENTIMENT_POSTS = _polled(
 SENTIMENT_SCORES = _polled(
     SentimentScore, "sentiment_scores", ("symbol", "platform", "interval", "time"), MONTH, compress_after=MONTH, retention=5 * YEAR
 )
-NEWS = _polled(News, "news", ("source", "id", "time"), MONTH, compress_after=MONTH, retention=2 * YEAR)
+_HASHED = "encode(sha256(convert_to({}, 'UTF8')), 'hex')"
+_LINK = _HASHED.format(r"regexp_replace(s.url, '^https?://(www\.)?|/+$', '', 'g')")
+_HEADLINE = _HASHED.format(r"lower(regexp_replace(s.title, '[\s!-/:-@\[-`{-~]+', '', 'g'))")
+_DAY = "to_char(s.time AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+NEWS = replace(
+    _polled(News, "news", ("source", "id", "time"), MONTH, compress_after=MONTH, retention=2 * YEAR),
+    # its link, whoever tells of it; the publisher's id; the publisher's headline of a day: columns have the same one every day
+    names=(f"ARRAY['', 'url', {_LINK}]", "ARRAY[s.source, s.id]", f"ARRAY['', 'title', s.source, {_DAY}, {_HEADLINE}]"),
+    prefer="received_at DESC, url, title, summary",  # the same choice in every turn, where a feed has one article twice
+    indexes=("gin (categories)",),  # catalysts are sought by category, over all of their past
+)
 STOCK_INDICES = _polled(StockIndex, "stock_indices", ("index_name", "source", "time"), MONTH, compress_after=MONTH, retention=YEAR)
 # compressed a day after candles can be late: at 100 instruments and 20 indicators a day has 2.9 million rows
 INDICATORS = _polled(

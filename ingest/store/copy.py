@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 
 from msgspec import Struct
 
+from ingest.store.identity import settle
 from ingest.store.pool import Connection
 from ingest.tables import Table
 
@@ -19,7 +20,7 @@ class Statements(Struct, frozen=True):
 
     columns: tuple[str, ...]
     create_stage: str
-    settle_time: tuple[str, ...]
+    settle: tuple[str, ...]
     insert: str
 
     @staticmethod
@@ -32,7 +33,7 @@ class Statements(Struct, frozen=True):
             columns=names,
             # the columns are spelt out: LIKE would need SELECT on the table
             create_stage=f"CREATE TEMP TABLE stage ({types}) ON COMMIT DROP",
-            settle_time=_settle_time(table) if table.native else (),
+            settle=settle(table),
             insert=_merge(table, names) if table.revise else _insert(table, names),
         )
 
@@ -60,21 +61,6 @@ def _merge(table: Table, names: tuple[str, ...]) -> str:
         SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM merged"""
 
 
-def _settle_time(table: Table) -> tuple[str, str]:
-    """The time of each staged fact becomes the one with which it was first seen. Its key is native: the table's without time.
-
-    A second writer of the same fact waits in the INSERT for the first, and its UPDATE then reads what that one committed.
-    """
-    native = f"ARRAY[{_list((name for name in table.key if name != 'time'), 's.')}]::text[]"
-    note = f"""
-        INSERT INTO native_ids (table_name, native_id, time)
-        SELECT '{table.name}', {native}, min(s.time) FROM stage s GROUP BY 2 ORDER BY 2 ON CONFLICT DO NOTHING"""
-    settle = f"""
-        UPDATE stage s SET time = n.time FROM native_ids n
-        WHERE n.table_name = '{table.name}' AND n.native_id = {native} AND s.time <> n.time"""
-    return note, settle
-
-
 async def copy_in(connection: Connection, table: str, columns: tuple[str, ...], data: bytes) -> int:
     """COPY text into a table, inside the caller's transaction; the rows that the server counted."""
     tag = await connection.copy_to_table(table, source=_once(data), columns=columns, format="text")
@@ -85,7 +71,7 @@ async def stage_in(connection: Connection, table: Table, statements: Statements,
     """COPY into a temporary table and merge it into `table`, inside the caller's transaction: (written, revised)."""
     await connection.execute(statements.create_stage)
     await copy_in(connection, "stage", statements.columns, data)
-    for statement in statements.settle_time:
+    for statement in statements.settle:
         await connection.execute(statement)
     if table.revise:
         row = await connection.fetchrow(statements.insert)

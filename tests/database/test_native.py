@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import asyncpg
@@ -62,10 +63,67 @@ async def test_an_article_whose_time_changes_stays_one_row(pool: Any) -> None:
     assert await write(pool, ARTICLE) == (1, 0, 0)
     assert await write(pool, later) == (0, 0, 1)
     assert await write(pool, replace(later, title="Corrected")) == (0, 1, 0)
-    assert await write(pool, replace(later, id="another"), replace(later, id="another", time=NOON)) == (1, 0, 1)
+    another = replace(later, id="another", url="https://example.org/another", title="Another")
+    assert await write(pool, another, replace(another, time=NOON)) == (1, 0, 1)
     query = "SELECT id, extract(epoch FROM time)::bigint, title FROM news ORDER BY id"
-    title = ARTICLE.title
-    assert await rows(pool, query) == [("a-guid", NOON // SECOND, "Corrected"), ("another", NOON // SECOND, title)]
+    assert await rows(pool, query) == [("a-guid", NOON // SECOND, "Corrected"), ("another", NOON // SECOND, "Another")]
+
+
+@pytest.mark.parametrize(
+    ("again", "title"),
+    [
+        ({"url": "https://example.org/elsewhere", "title": "Corrected"}, "Corrected"),  # the publisher's id
+        ({"id": "b", "url": "http://www.example.org/a/", "title": "Corrected"}, "Corrected"),  # the link, as others spell it
+        ({"id": "b", "url": "https://example.org/b", "title": "HE SAID: up, down!"}, "HE SAID: up, down!"),  # the headline that day
+    ],
+)
+async def test_an_article_is_known_by_any_of_its_names(pool: Any, again: dict[str, str], title: str) -> None:
+    later = replace(ARTICLE, **again, time=NOON + 60 * SECOND, received_at=NOON + SECOND)
+    assert await write(pool, ARTICLE) == (1, 0, 0)
+    assert await write(pool, later) == (0, 1, 0)
+    assert await write(pool, later) == (0, 0, 1)
+    third = replace(later, id="c", title="Once more", received_at=NOON + 2 * SECOND)
+    assert await write(pool, third) == (0, 1, 0), "the new names lead to it as well"
+    found = await rows(pool, "SELECT id, extract(epoch FROM time)::bigint, title, url FROM news")
+    assert found == [(ARTICLE.id, NOON // SECOND, "Once more", later.url)]
+
+
+async def test_names_count_within_one_batch_and_the_choice_is_the_same_each_time(pool: Any) -> None:
+    by_link = replace(ARTICLE, id="b", title="Corrected", time=NOON + SECOND)
+    by_title = replace(ARTICLE, id="c", url="https://example.org/c", time=NOON + SECOND)
+    turn = (by_title, by_link, ARTICLE)
+    assert await write(pool, *turn) == (1, 0, 2)
+    assert await write(pool, *reversed(turn)) == (0, 0, 3)
+    assert await rows(pool, "SELECT id, url FROM news") == [(ARTICLE.id, ARTICLE.url)]
+
+
+async def test_what_is_another_article_stays_one(pool: Any) -> None:
+    """A column has the same headline every day; two publishers may choose the same words."""
+    tomorrow = replace(ARTICLE, id="b", url="https://example.org/b", time=NOON + 86_400 * SECOND)
+    rival = replace(ARTICLE, source="decrypt", id="c", url="https://example.org/c")
+    foreign = replace(ARTICLE, id="d", url="https://example.org/d", title="\u5e01\u5b89")
+    script = replace(foreign, id="e", url="https://example.org/e", title="\u4e0b\u67b6")
+    assert await write(pool, ARTICLE, tomorrow, rival, foreign, script) == (5, 0, 0)
+
+
+async def test_an_aggregator_that_links_to_a_stored_article_brings_a_duplicate(pool: Any) -> None:
+    linked = replace(ARTICLE, source="cryptopanic", id="7", title="As the aggregator calls it", received_at=NOON + SECOND)
+    assert await write(pool, ARTICLE) == (1, 0, 0)
+    assert await write(pool, linked) == (0, 0, 1)
+    assert await write(pool, replace(linked, url="https://example.org/7")) == (0, 0, 1), "it stays the article that it was"
+    new = replace(linked, id="9", url="https://example.org/9", title="New")
+    assert await write(pool, replace(linked, id="8"), new) == (1, 0, 1)
+    found = await rows(pool, "SELECT source, id, title FROM news ORDER BY source")
+    assert found == [("coindesk", ARTICLE.id, ARTICLE.title), ("cryptopanic", "9", "New")]
+
+
+async def test_two_sources_at_once_have_one_article(pool: Any) -> None:
+    """The second waits for the first one's names, then sees them: one row, and neither is lost nor deadlocked."""
+    articles = [replace(ARTICLE, id=f"{n}", url=f"https://example.org/{n}", title=f"No {n}") for n in range(200)]
+    linked = [replace(one, source="cryptopanic", id=f"p{one.id}") for one in reversed(articles)]
+    outcomes = await asyncio.gather(write(pool, *articles), write(pool, *linked))
+    assert sorted(outcomes) == [(0, 0, 200), (200, 0, 0)]
+    assert await rows(pool, "SELECT count(*), count(DISTINCT url), count(DISTINCT source) FROM news") == [(200, 200, 1)]
 
 
 async def test_texts_come_back_as_they_went_in(pool: Any) -> None:

@@ -116,14 +116,15 @@ async def test_columns_types_and_order_are_those_of_the_records(connection: Any)
         assert [tuple(row) for row in found] == declared
 
 
-async def test_the_only_index_is_the_primary_key(connection: Any) -> None:
+async def test_the_indexes_are_the_primary_key_and_what_is_declared(connection: Any) -> None:
     query = """
-        SELECT indisprimary, ARRAY(SELECT attname::text FROM unnest(indkey) WITH ORDINALITY AS k (number, place)
-                                   JOIN pg_attribute ON attrelid = indrelid AND attnum = number ORDER BY place)
-        FROM pg_index WHERE indrelid = $1::text::regclass
+        SELECT indisprimary, replace(split_part(pg_get_indexdef(indexrelid), ' USING ', 2), '"', '') FROM pg_index
+        WHERE indrelid = $1::text::regclass ORDER BY 1 DESC, 2
     """
     for table in TABLES:
-        assert [tuple(row) for row in await connection.fetch(query, table.name)] == [(True, list(table.key))], table.name
+        found = [tuple(row) for row in await connection.fetch(query, table.name)]
+        key = f"btree ({', '.join(table.key)})"
+        assert found == [(True, key), *((False, index) for index in sorted(table.indexes))], table.name
 
 
 async def test_chunks_are_as_long_as_declared(connection: Any) -> None:

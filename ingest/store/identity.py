@@ -1,0 +1,67 @@
+"""Which stored fact a staged row is. In `native_ids` every name that a fact goes by leads to the id under which it was first
+stored, and to the time that it had then.
+
+An article has three names: its link, its publisher's id, its publisher's headline of a day. The strongest that is known says which
+article it is, and the others are noted for it. What another source told first stays that source's: the row is a duplicate.
+The rule one would get wrong: a second writer of the same facts waits in the INSERT, whose names are sorted so that two never wait
+for each other, and asks again after it, when it sees what the first one committed.
+"""
+
+from __future__ import annotations
+
+from ingest.tables import Table
+
+
+def settle(table: Table) -> tuple[str, ...]:
+    """The statements that give each row of `stage` the key of its fact, to be run in order; none where the key is all there is."""
+    if not table.native:
+        return ()
+    key = [name for name in table.key if name != "time"]
+    own = "ARRAY[" + ", ".join(f's."{name}"' for name in key) + "]::text[]"
+    called = _called(table.names or (own,), own)
+    lookup = _LOOKUP.format(table=table.name)
+    note = _NOTE.format(called=called, lookup=lookup, table=table.name)
+    known = _KNOWN.format(called=called, lookup=lookup)
+    if not table.names:
+        return note, f"{known} UPDATE stage s SET time = k.time FROM known k WHERE s.ctid = k.row AND s.time <> k.time"
+    leave = f'{known} DELETE FROM stage s USING known k WHERE s.ctid = k.row AND s."{key[0]}" <> k.fact[1]'
+    follow = f"{known} UPDATE stage s SET {_taken(key)} FROM known k WHERE s.ctid = k.row AND (s.time <> k.time OR {own} <> k.fact)"
+    return note, leave, follow
+
+
+def _called(names: tuple[str, ...], own: str) -> str:
+    values = ", ".join(f"({rank}, {name})" for rank, name in enumerate(names))
+    return f"SELECT s.ctid AS row, {own} AS own, s.time, c.* FROM stage s CROSS JOIN LATERAL (VALUES {values}) AS c (rank, name)"
+
+
+def _taken(key: list[str]) -> str:
+    return ", ".join([*(f'"{name}" = k.fact[{number}]' for number, name in enumerate(key, 1)), "time = k.time"])
+
+
+# LIMIT makes it a look-up in the index for each name: of a join the planner, which knows nothing of `stage`, makes a hash of the
+# whole table (measured: 3.6 ms an article where there are 230,000 names)
+_LOOKUP = """
+    SELECT coalesce(i.same_as, i.native_id) AS fact, i.time FROM native_ids i
+    WHERE i.table_name = '{table}' AND i.native_id = c.name LIMIT 1"""
+
+# The fact of a row: what the strongest of its known names leads to, else the first row of the batch with which it shares a name.
+_NOTE = """
+    WITH called AS MATERIALIZED ({called}),
+    met AS (
+        SELECT c.row, c.rank, n.fact AS known, n.time AS known_time,
+               first_value(c.own) OVER alike AS first, first_value(c.time) OVER alike AS first_time
+        FROM called c LEFT JOIN LATERAL ({lookup}) n ON true
+        WINDOW alike AS (PARTITION BY c.name ORDER BY c.time, c.own)
+    ),
+    facts AS (
+        SELECT DISTINCT ON (row) row, coalesce(known, first) AS fact, coalesce(known_time, first_time) AS time
+        FROM met ORDER BY row, known IS NULL, CASE WHEN known IS NOT NULL THEN rank END, first_time, first
+    )
+    INSERT INTO native_ids (table_name, native_id, time, same_as)
+    SELECT DISTINCT ON (c.name) '{table}', c.name, f.time, nullif(f.fact, c.name)
+    FROM called c JOIN facts f USING (row) ORDER BY c.name, f.time, f.fact ON CONFLICT DO NOTHING"""
+
+_KNOWN = """
+    WITH known AS MATERIALIZED (
+        SELECT DISTINCT ON (c.row) c.row, n.fact, n.time FROM ({called}) c CROSS JOIN LATERAL ({lookup}) n ORDER BY c.row, c.rank
+    )"""
