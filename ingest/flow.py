@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import repeat
-from typing import Annotated, BinaryIO, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, BinaryIO, Literal, Protocol, TypeVar, runtime_checkable
 
 from msgspec import DecodeError, Meta, Struct, ValidationError, convert
 from msgspec.json import Decoder
@@ -331,6 +331,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     per_minute: int
     per_month: int | None = None
     every: float  # seconds; more often there is nothing new
+    pause: float = 0.0  # seconds to stay away after a 429, where the provider is known to punish who comes back soon
+    history: int | None = None  # days of its past that the plan gives; None for all that there is
     requests: int  # that one turn takes
     terms: str  # where they stand, and what they ask
     default_on: bool = True  # False where the terms forbid commercial use
@@ -356,6 +358,7 @@ class PollOptions(Struct, frozen=True, kw_only=True):
     """What the configuration says to a poller. `headers`, or `secret` for `Request.secret`, carry the key, which is in no URL."""
 
     base_url: str
+    plan: str = ""  # which of PLANS
     headers: dict[str, str] = {}
     secret: dict[str, str] = {}
     assets: tuple[Asset, ...] = ()
@@ -379,6 +382,9 @@ class Provider(Protocol):
 
     def poll(self, options: PollOptions, cursor: str, /) -> Poll:
         """One turn. `cursor` is what the last one ended with, '' at the beginning. Raises Reject for what it cannot read."""
+
+
+Part = Generator[Request, Any, T]  # some questions of a turn: it ends with what they were asked for
 
 
 def decoded(response: Response, decoder: Decoder[T]) -> T:

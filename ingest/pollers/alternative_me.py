@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Number, Plan, Poll, PollOptions, Request, answer_to, decoded
+from ingest.flow import Number, Part, Plan, Poll, PollOptions, Request, answer_to, decoded
 from ingest.records import SECOND, SentimentScore
 
 NAME = "alternative_me"
@@ -24,6 +24,7 @@ PLANS = {
     )
 }
 ASSETS: dict[str, str] = {}
+CHUNK = None
 ALL, RECENT = 0, 10  # days to ask for
 
 
@@ -42,11 +43,21 @@ _Decoder = Decoder(_Answer)
 
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The days; the cursor is the newest of them that was said, in seconds."""
-    limit = RECENT if cursor else ALL
+    scores = yield from _ask(options, RECENT if cursor else ALL)
+    yield scores
+    return str(max(score.time for score in scores) // SECOND) if scores else cursor
+
+
+def history(options: PollOptions, since: int, until: int) -> Poll:
+    """The days of [since, until), microseconds, out of all days."""
+    scores = yield from _ask(options, ALL)
+    yield [score for score in scores if since <= score.time < until]
+    return ""
+
+
+def _ask(options: PollOptions, limit: int) -> Part[list[SentimentScore]]:
     answer = yield from answer_to(Request(f"{options.base_url}/fng/?limit={limit}&format=json"))
-    days = decoded(answer, _Decoder).data
-    yield [_score(day, answer.received_at) for day in days]
-    return max((day.timestamp for day in days), key=int, default=cursor)
+    return [_score(day, answer.received_at) for day in decoded(answer, _Decoder).data]
 
 
 def _score(day: _Day, received_at: int) -> SentimentScore:

@@ -10,8 +10,9 @@ from decimal import Decimal
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Plan, Poll, PollOptions, Request, answer_to, decoded
+from ingest.flow import Part, Plan, Poll, PollOptions, Request, answer_to, decoded
 from ingest.records import SECOND, OnchainMetric
+from ingest.trading_day import DAY, to_date
 
 NAME = "blockchain_com"
 TABLES = ("onchain_metrics",)
@@ -31,6 +32,7 @@ PLANS = {
     )
 }
 ASSETS: dict[str, str] = {}
+CHUNK = None
 
 
 class _Point(Struct):
@@ -48,11 +50,22 @@ _Decoder = Decoder(_Chart)
 def poll(options: PollOptions, cursor: str) -> Poll:
     """A year of each chart at first, then the last days. The cursor is the timespan that was asked for."""
     timespan = "10days" if cursor else "1year"
-    for chart, (metric, factor) in CHARTS.items():
-        url = f"{options.base_url}/charts/{chart}?timespan={timespan}&format=json&sampled=false"
-        answer = yield from answer_to(Request(url))
-        points = decoded(answer, _Decoder).values
-        yield [
-            OnchainMetric("BTC", metric, NAME, point.x * SECOND, f"{point.y * factor:f}", answer.received_at) for point in points
-        ]
+    for chart in CHARTS:
+        yield (yield from _ask(options, chart, f"timespan={timespan}"))
     return timespan
+
+
+def history(options: PollOptions, since: int, until: int) -> Poll:
+    """The days of [since, until), microseconds."""
+    span = f"start={to_date(since)}&timespan={(until - since) // DAY + 1}days"
+    for chart in CHARTS:
+        days = yield from _ask(options, chart, span)
+        yield [day for day in days if since <= day.time < until]
+    return ""
+
+
+def _ask(options: PollOptions, chart: str, span: str) -> Part[list[OnchainMetric]]:
+    metric, factor = CHARTS[chart]
+    answer = yield from answer_to(Request(f"{options.base_url}/charts/{chart}?{span}&format=json&sampled=false"))
+    points = decoded(answer, _Decoder).values
+    return [OnchainMetric("BTC", metric, NAME, one.x * SECOND, f"{one.y * factor:f}", answer.received_at) for one in points]

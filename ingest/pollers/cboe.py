@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from ingest.errors import Reject
 from ingest.flow import Plan, Poll, PollOptions, Request, Response, answer_to, is_number
-from ingest.records import SECOND, StockIndex
+from ingest.records import StockIndex
+from ingest.trading_day import AGAIN, to_time
 
 NAME = "cboe"
 TABLES = ("stock_indices",)
@@ -25,17 +25,25 @@ PLANS = {
     )
 }
 ASSETS: dict[str, str] = {}
-AGAIN = 10 * 86_400 * SECOND  # how far behind the cursor days are said again: a close may be corrected
+CHUNK = None
+PATH = "/api/global/us_indices/daily_prices/VIX_History.csv"
 _HEAD = ["DATE", "OPEN", "HIGH", "LOW", "CLOSE"]
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
     """All days at first, then the last ones. The cursor is the newest day, in microseconds."""
-    answer = yield from answer_to(Request(f"{options.base_url}/api/global/us_indices/daily_prices/VIX_History.csv"))
+    answer = yield from answer_to(Request(options.base_url + PATH))
     days = list(_days(answer))
     since = int(cursor) - AGAIN if cursor else 0
     yield [day for day in days if day.time >= since]
     return str(days[-1].time) if days else cursor
+
+
+def history(options: PollOptions, since: int, until: int) -> Poll:
+    """The days of [since, until), microseconds: they are all in the same file."""
+    answer = yield from answer_to(Request(options.base_url + PATH))
+    yield [day for day in _days(answer) if since <= day.time < until]
+    return ""
 
 
 def _days(answer: Response) -> Iterator[StockIndex]:
@@ -46,13 +54,5 @@ def _days(answer: Response) -> Iterator[StockIndex]:
         if len(row) != len(_HEAD) or not all(map(is_number, row[1:])):
             raise Reject(f"a day is {','.join(row)!r}; right would be a date and four numbers", reason="value")
         date, opened, high, low, close = row
-        yield StockIndex("VIX", NAME, _time(date), opened, high, low, close, volume=None, received_at=answer.received_at)
-
-
-def _time(date: str) -> int:
-    """Midnight UTC of the date, in microseconds."""
-    try:
-        day = datetime.strptime(date, "%m/%d/%Y" if "/" in date else "%Y-%m-%d")
-    except ValueError as error:
-        raise Reject(f"a day is {date!r}; right would be '07/23/2026'", reason="value") from error
-    return int(day.replace(tzinfo=UTC).timestamp()) * SECOND
+        time = to_time(date, "%m/%d/%Y" if "/" in date else "%Y-%m-%d")
+        yield StockIndex("VIX", NAME, time, opened, high, low, close, volume=None, received_at=answer.received_at)

@@ -18,6 +18,7 @@ from msgspec.json import Decoder
 from ingest.errors import Reject
 from ingest.flow import Plan, Poll, PollOptions, Request, answer_to, decoded, is_number
 from ingest.records import SECOND, OnchainMetric
+from ingest.trading_day import to_date
 
 NAME = "coinmetrics"
 TABLES = ("onchain_metrics",)
@@ -38,6 +39,7 @@ PLANS = {
     )
 }
 ASSETS = {symbol: symbol.lower() for symbol in ("ADA", "BCH", "BTC", "DOGE", "ETH", "LTC", "XRP")}
+CHUNK = None
 DAYS, RECENT = 365, 5  # of each asset
 
 
@@ -51,13 +53,24 @@ _Decoder = Decoder(_Answer)
 
 def poll(options: PollOptions, cursor: str) -> Poll:
     """A year of days at first, then the last ones. The cursor says that the year was told."""
+    yield from _pages(options, {"paging_from": "end", "limit_per_asset": str(RECENT if cursor else DAYS)})
+    return "told"
+
+
+def history(options: PollOptions, since: int, until: int) -> Poll:
+    """The days of [since, until), microseconds."""
+    span = {"start_time": to_date(since), "end_time": to_date(until - 1), "paging_from": "start"}
+    yield from _pages(options, span, since, until)
+    return ""
+
+
+def _pages(options: PollOptions, span: dict[str, str], since: int = 0, until: int | None = None) -> Poll:
     symbols = {asset.symbol.lower(): asset.symbol for asset in options.assets}
     query = {
         "assets": ",".join(symbols),
         "metrics": ",".join(METRICS),
         "frequency": "1d",
-        "paging_from": "end",
-        "limit_per_asset": str(RECENT if cursor else DAYS),
+        **span,
         "page_size": "10000",
         "ignore_unsupported_errors": "true",
     }
@@ -65,9 +78,10 @@ def poll(options: PollOptions, cursor: str) -> Poll:
         url = f"{options.base_url}/v4/timeseries/asset-metrics?{urlencode(query, safe=',')}"
         answer = yield from answer_to(Request(url))
         page = decoded(answer, _Decoder)
-        yield [record for row in page.data for record in _metrics(row, symbols, answer.received_at)]
+        told = (record for row in page.data for record in _metrics(row, symbols, answer.received_at))
+        yield [record for record in told if record.time >= since and (until is None or record.time < until)]
         if not page.next_page_token:
-            return "told"
+            return ""
         query["next_page_token"] = page.next_page_token
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from ingest.errors import Reject
-from ingest.flow import Plan, Poll, PollOptions, Request, Response, answer_to, is_number
-from ingest.records import SECOND, StockIndex
+from ingest.flow import Part, Plan, Poll, PollOptions, Request, Response, answer_to, is_number
+from ingest.records import StockIndex
+from ingest.trading_day import AGAIN, to_time
 
 NAME = "fred"
 TABLES = ("stock_indices",)
@@ -27,7 +27,7 @@ PLANS = {
     )
 }
 ASSETS: dict[str, str] = {}
-AGAIN = 10 * 86_400 * SECOND  # as cboe's
+CHUNK = None
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
@@ -35,11 +35,23 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     since = int(cursor) - AGAIN if cursor else 0
     newest = []
     for series, index_name in SERIES.items():
-        answer = yield from answer_to(Request(f"{options.base_url}/graph/fredgraph.csv?id={series}"))
-        days = list(_days(series, index_name, answer))
+        days = yield from _ask(options, series, index_name)
         yield [day for day in days if day.time >= since]
         newest += [days[-1].time] if days else []
     return str(min(newest)) if newest else cursor
+
+
+def history(options: PollOptions, since: int, until: int) -> Poll:
+    """The days of [since, until), microseconds: a series' file has them all."""
+    for series, index_name in SERIES.items():
+        days = yield from _ask(options, series, index_name)
+        yield [day for day in days if since <= day.time < until]
+    return ""
+
+
+def _ask(options: PollOptions, series: str, index_name: str) -> Part[list[StockIndex]]:
+    answer = yield from answer_to(Request(f"{options.base_url}/graph/fredgraph.csv?id={series}"))
+    return list(_days(series, index_name, answer))
 
 
 def _days(series: str, index_name: str, answer: Response) -> Iterator[StockIndex]:
@@ -51,14 +63,5 @@ def _days(series: str, index_name: str, answer: Response) -> Iterator[StockIndex
             raise Reject(f"a day is {','.join(row)!r}; right would be a date and a number", reason="value")
         if row[1] in ("", "."):
             continue
-        time = _time(row[0])
+        time = to_time(row[0])
         yield StockIndex(index_name, NAME, time, None, None, None, close=row[1], volume=None, received_at=answer.received_at)
-
-
-def _time(date: str) -> int:
-    """Midnight UTC of the date, in microseconds."""
-    try:
-        day = datetime.strptime(date, "%Y-%m-%d")
-    except ValueError as error:
-        raise Reject(f"a day is {date!r}; right would be '2026-07-23'", reason="value") from error
-    return int(day.replace(tzinfo=UTC).timestamp()) * SECOND

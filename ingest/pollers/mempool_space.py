@@ -26,6 +26,7 @@ PLANS = {
     )
 }
 ASSETS: dict[str, str] = {}
+CHUNK = None
 
 
 class _HashRate(Struct, rename={"average": "avgHashrate"}):
@@ -60,6 +61,14 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     answer = yield from answer_to(Request(f"{options.base_url}/api/mempool"))
     yield list(_waiting(decoded(answer, _MempoolDecoder), answer.received_at))
     return past
+
+
+def history(options: PollOptions, since: int, until: int) -> Poll:
+    """Hash rate and difficulty of [since, until), microseconds, out of all days. The mempool has no past."""
+    answer = yield from answer_to(Request(f"{options.base_url}/api/v1/mining/hashrate/all"))
+    figures = _mining(decoded(answer, _MiningDecoder), answer.received_at)
+    yield [figure for figure in figures if since <= figure.time < until]
+    return ""
 
 
 def _mining(mining: _Mining, received_at: int) -> Iterator[OnchainMetric]:

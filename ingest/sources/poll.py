@@ -163,7 +163,8 @@ class Poller:
             cursor = await self._take(http, self._module.poll(options, place.cursor), turn)
         except Retry as error:
             self._fail("failing", error)
-            return place.cursor, max(error.after or 0.0, self._backoff.next())
+            pause = self.plan.pause if error.code == "429" else 0.0
+            return place.cursor, max(error.after or 0.0, pause, self._backoff.next())
         except Reject as error:
             refused = error.code in REFUSED
             self._fail("disabled" if refused else "failing", error)
@@ -281,6 +282,7 @@ async def options_of(name: str, module: Provider, plan: Plan, section: PollerSec
     """What the settings say to the provider's module. Raises Stop for coins that are not clear."""
     labels = await asyncio.to_thread(read_labels, section.labels) if section.labels else {}
     options = PollOptions(base_url=section.base_url or plan.base_url, score=score, min_usd=section.min_usd, labels=labels)
+    options = replace(options, plan=plan_name(module, section))
     if plan.key and section.api_key is not None:
         key = {plan.key: section.api_key.get_secret_value()}
         options = replace(options, headers=key) if plan.key_in == "header" else replace(options, secret=key)
@@ -297,11 +299,15 @@ def _etag(response: Response) -> str:
     return next((value for name, value in response.headers.items() if name.lower() == "etag"), "")
 
 
+def plan_name(module: Provider, section: PollerSection) -> str:
+    """Which of its plans: the one that the settings name, else the first for a key, or for none."""
+    fitting = [name for name, plan in module.PLANS.items() if bool(plan.key) == (section.api_key is not None)]
+    return section.plan or (fitting or list(module.PLANS))[0]
+
+
 def plan_of(module: Provider, section: PollerSection) -> tuple[Plan, str]:
     """The plan that the settings choose, with their budget, and why it must not be used; '' where it may."""
-    plans = module.PLANS
-    fitting = [plan for plan in plans.values() if bool(plan.key) == (section.api_key is not None)]
-    plan = plans[section.plan] if section.plan else (fitting or list(plans.values()))[0]
+    plan = module.PLANS[plan_name(module, section)]
     budget = section.budget
     plan = replace(plan, per_minute=budget.per_minute or plan.per_minute, per_month=budget.per_month or plan.per_month)
     if not (plan.default_on if section.enabled is None else section.enabled):

@@ -1,0 +1,152 @@
+"""Etherscan V2: Ethereum's supply, nodes and gas; with a plan that has PRO endpoints, its days, too.
+
+https://docs.etherscan.io/api-reference/endpoint/ethsupply2 https://docs.etherscan.io/common-error-messages
+All numbers are text; supplies are wei. What goes wrong comes with status 200 and `"status":"0"`: a limit passes, a wrong key does
+not, and five attempts with one within 30 s shut the address out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from urllib.parse import urlencode
+
+from msgspec import Raw, Struct, field
+from msgspec.json import Decoder
+from msgspec.structs import asdict
+
+from ingest.errors import Reject, Retry
+from ingest.flow import Number, Part, Plan, Poll, PollOptions, Request, Response, T, answer_to, decoded
+from ingest.records import MINUTE, OnchainMetric
+from ingest.trading_day import DAY, to_date, to_time
+
+NAME = "etherscan"
+TABLES = ("onchain_metrics",)
+_TERMS = "https://etherscan.io/terms: attribution beside the data"
+PLANS = {
+    "free": Plan(
+        base_url="https://api.etherscan.io",
+        key="apikey",
+        key_in="query",
+        per_minute=60,
+        per_month=3_000_000,
+        every=300,
+        requests=3,
+        terms=_TERMS,
+    ),
+    "pro": Plan(
+        base_url="https://api.etherscan.io",
+        key="apikey",
+        key_in="query",
+        per_minute=300,
+        per_month=6_000_000,
+        every=300,
+        requests=5,
+        terms=_TERMS,
+    ),
+}
+ASSETS: dict[str, str] = {}
+CHUNK = None
+DAILY = {"dailytx": ("tx_count", "transactionCount"), "dailynewaddress": ("new_addresses", "newAddressCount")}
+AGAIN, YEAR = 5 * DAY, 365 * DAY
+WEI = Decimal(10**18)
+
+
+class _Answer(Struct):
+    status: str
+    message: str
+    result: Raw
+
+
+class _Supply(Struct, rename="pascal"):
+    eth_supply: Number
+    eth2_staking: Number = field(name="Eth2Staking")
+    burnt_fees: Number
+
+
+class _Nodes(Struct):
+    date: str = field(name="UTCDate")
+    count: Number = field(name="TotalNodeCount")
+
+
+class _Gas(Struct):
+    safe: Number = field(name="SafeGasPrice")
+    propose: Number = field(name="ProposeGasPrice")
+    fast: Number = field(name="FastGasPrice")
+    base: Number | None = field(name="suggestBaseFee", default=None)
+
+
+_Outer = Decoder(_Answer)
+_SupplyDecoder = Decoder(_Supply)
+_NodesDecoder = Decoder(_Nodes)
+_GasDecoder = Decoder(_Gas)
+_DaysDecoder = Decoder(list[dict[str, str | int]])
+_TextDecoder = Decoder(str)
+
+
+def poll(options: PollOptions, cursor: str) -> Poll:
+    """Gas, supply and nodes as they are; the days since the cursor, which is the newest day that was asked for."""
+    gas, answer = yield from _ask(options, "gastracker", "gasoracle", _GasDecoder)
+    minute = answer.received_at - answer.received_at % MINUTE
+    prices = {f"gas_price_{name}": value for name, value in asdict(gas).items() if value is not None}
+    yield [_metric(name, minute, value, answer) for name, value in prices.items()]
+    supply, answer = yield from _ask(options, "stats", "ethsupply2", _SupplyDecoder)
+    wei = Decimal(supply.eth_supply) + Decimal(supply.eth2_staking) - Decimal(supply.burnt_fees)
+    burnt = Decimal(supply.burnt_fees)
+    yield [_metric("supply", minute, f"{wei / WEI:f}", answer), _metric("burnt_fees", minute, f"{burnt / WEI:f}", answer)]
+    nodes, answer = yield from _ask(options, "stats", "nodecount", _NodesDecoder)
+    yield [_metric("node_count", to_time(nodes.date), nodes.count, answer)]
+    if options.plan != "pro":
+        return ""
+    today = answer.as_of - answer.as_of % DAY
+    yield from _days(options, max(int(cursor or 0), today - YEAR) - (AGAIN if cursor else 0), today)
+    return str(today)
+
+
+def history(options: PollOptions, since: int, until: int) -> Poll:
+    """The days of [since, until), microseconds. Raises Reject (history) where the plan has no PRO endpoints."""
+    if options.plan != "pro":
+        raise Reject('the past is for plans with PRO endpoints; right would be pollers.etherscan.plan = "pro"', reason="history")
+    yield from _days(options, since, until)
+    return ""
+
+
+def _days(options: PollOptions, since: int, until: int) -> Poll:
+    span = {"startdate": to_date(since), "enddate": to_date(until), "sort": "asc"}
+    for action, (metric, name) in DAILY.items():
+        rows, answer = yield from _ask(options, "stats", action, _DaysDecoder, span)
+        yield [one for one in _told(rows, metric, name, answer) if since <= one.time < until]
+    return ""
+
+
+def _told(rows: list[dict[str, str | int]], metric: str, name: str, answer: Response) -> Iterator[OnchainMetric]:
+    for row in rows:
+        value = str(row.get(name, ""))
+        if not value.isdecimal():
+            raise Reject(f"{metric} of {row.get('UTCDate')} is {value!r}; right would be a number", reason="value")
+        yield _metric(metric, to_time(str(row.get("UTCDate"))), value, answer)
+
+
+def _ask(
+    options: PollOptions, module: str, action: str, decoder: Decoder[T], span: dict[str, str] | None = None
+) -> Part[tuple[T, Response]]:
+    query = urlencode({"chainid": "1", "module": module, "action": action, **(span or {})})
+    answer = yield from answer_to(Request(f"{options.base_url}/v2/api?{query}", secret=options.secret))
+    outer = decoded(answer, _Outer)
+    inner = Response(answer.status, bytes(outer.result))
+    if outer.status != "1":
+        raise _refusal(action, decoded(inner, _TextDecoder) if bytes(outer.result)[:1] == b'"' else outer.message)
+    return decoded(inner, decoder), answer
+
+
+def _refusal(action: str, said: str) -> Retry | Reject:
+    text = f"{action}: {said[:200]}"
+    if "rate limit" in said or "Too many" in said:
+        return Retry(text, after=60.0, code="429")
+    if "API Key" in said or "API Pro" in said:
+        return Reject(text, reason="http", code="403")
+    return Reject(text, reason="unknown")
+
+
+def _metric(metric: str, time: int, value: str, answer: Response) -> OnchainMetric:
+    return OnchainMetric("ETH", metric, NAME, time, value, answer.received_at)

@@ -1,0 +1,68 @@
+"""Moralis: how many hold a token of Ethereum. https://docs.moralis.com/web3-data-api/evm/reference/get-token-holder-stats
+
+Its figures of whole chains (/volume/chains) are gone since 2026-06-04. Counts come as numbers or as text. A whale there holds a
+hundredth of the supply or more.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from ingest.flow import Number, Plan, Poll, PollOptions, Request, answer_to, decoded
+from ingest.records import MINUTE, OnchainMetric
+
+NAME = "moralis"
+TABLES = ("onchain_metrics",)
+PLANS = {
+    "free": Plan(
+        base_url="https://deep-index.moralis.io",
+        key="X-API-Key",
+        per_minute=60,
+        per_month=20_000,  # 40,000 compute units a day, of which a request takes about 50
+        every=3600,
+        requests=6,
+        terms="https://moralis.com/terms/: commercial use is allowed, selling the data on is not",
+    )
+}
+ASSETS = {  # contracts on Ethereum
+    "AAVE": "0x7fc66500c84a76ad7e9c93437bfc5ac33e2ddae9",
+    "LINK": "0x514910771af9ca656af840dff83e8364ecf986ca",
+    "SHIB": "0x95ad61b0a150d79219dcf64e1e6cc01f0b64c4ce",
+    "UNI": "0x1f9840a85d5af5bf1d1762f925bdaddc4201f984",
+    "USDC": "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48",
+    "USDT": "0xdac17f958d2ee523a2206206994597c13d831ec7",
+}
+SYMBOLS = tuple(ASSETS)  # asked for where the settings name none: neither BTC nor ETH is a token
+
+
+class _Distribution(Struct):
+    whales: int | Number
+
+
+class _Holders(Struct, rename="camel"):
+    total_holders: int | Number
+    holder_distribution: _Distribution | None = None
+
+
+_Decoder = Decoder(_Holders)
+
+
+def poll(options: PollOptions, _cursor: str) -> Poll:
+    """The holders of each token as they are; there is nothing to remember."""
+    for asset in options.assets:
+        yield from _ask(options, asset.symbol, asset.coingecko_id)
+    return ""
+
+
+def _ask(options: PollOptions, symbol: str, contract: str) -> Poll:
+    answer = yield from answer_to(
+        Request(f"{options.base_url}/api/v2.2/erc20/{contract}/holders?chain=eth", headers=options.headers)
+    )
+    holders = decoded(answer, _Decoder)
+    figures = {"token_holders": holders.total_holders}
+    if holders.holder_distribution is not None:
+        figures["token_whales"] = holders.holder_distribution.whales
+    minute = answer.received_at - answer.received_at % MINUTE
+    yield [OnchainMetric(symbol, name, NAME, minute, str(value), answer.received_at) for name, value in figures.items()]
+    return ""

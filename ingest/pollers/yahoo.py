@@ -1,0 +1,126 @@
+"""Yahoo Finance's charts: days of stock indices. Unofficial: https://query1.finance.yahoo.com/v8/finance/chart/%5EGSPC
+
+No document of Yahoo's describes it; https://github.com/gadicc/node-yahoo-finance2 is what the world knows, and its terms allow
+personal use only, so it is off by default. A bar's stamp is the exchange's opening, the last one's the last trade: its date in New
+York is the day. `gmtoffset` is of today, an hour off in the other half of the year, which moves no opening into another day. The
+lists are parallel and have null where nothing was traded; without any bar there is no `timestamp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from urllib.parse import quote, urlencode
+
+from msgspec import Struct, field
+from msgspec.json import Decoder
+
+from ingest.errors import Reject
+from ingest.flow import Plan, Poll, PollOptions, Request, Response, answer_to, decoded
+from ingest.records import SECOND, StockIndex
+from ingest.trading_day import DAY, is_over
+
+NAME = "yahoo"
+TABLES = ("stock_indices",)
+INDEXES = {"^GSPC": "SPX", "^IXIC": "NASDAQ", "^VIX": "VIX"}
+PLANS = {
+    "keyless": Plan(
+        base_url="https://query1.finance.yahoo.com",
+        per_minute=6,
+        every=3600,
+        requests=len(INDEXES),
+        pause=6 * 3600,
+        terms="https://legal.yahoo.com/us/en/yahoo/terms/product-atos/apiforydn/index.html: personal use; unofficial, undocumented",
+        default_on=False,
+    )
+}
+ASSETS: dict[str, str] = {}
+CHUNK = None
+AGENT = {"User-Agent": "Mozilla/5.0 (compatible; ingest)"}  # others than browsers' are answered 429
+
+
+class _Quotes(Struct):
+    open: list[Decimal | None] = []
+    high: list[Decimal | None] = []
+    low: list[Decimal | None] = []
+    close: list[Decimal | None] = []
+    volume: list[int | None] = []
+
+
+class _Indicators(Struct):
+    quote: list[_Quotes]
+
+
+class _Meta(Struct):
+    gmtoffset: int  # seconds
+
+
+class _Result(Struct):
+    meta: _Meta
+    indicators: _Indicators
+    timestamp: list[int] = []  # seconds
+
+
+class _Chart(Struct):
+    result: list[_Result] | None
+    error: dict[str, str] | None = None
+
+
+class _Answer(Struct):
+    chart: _Chart = field()
+
+
+_Decoder = Decoder(_Answer)
+
+
+def poll(options: PollOptions, cursor: str) -> Poll:
+    """A year of days at first, then the last month, which may be revised. The cursor says that the year was told."""
+    past = "1mo" if cursor else "1y"
+    yield from _turn(options, {"range": past})
+    return past
+
+
+def history(options: PollOptions, since: int, until: int) -> Poll:
+    """The days of [since, until), microseconds."""
+    yield from _turn(options, {"period1": str(since // SECOND), "period2": str(until // SECOND)}, since, until)
+    return ""
+
+
+def _turn(options: PollOptions, span: dict[str, str], since: int = 0, until: int | None = None) -> Poll:
+    for symbol, index_name in INDEXES.items():
+        query = urlencode({"interval": "1d", **span})
+        url = f"{options.base_url}/v8/finance/chart/{quote(symbol)}?{query}"
+        answer = yield from answer_to(Request(url, headers=AGENT))
+        yield [day for day in _days(index_name, answer) if day.time >= since and (until is None or day.time < until)]
+    return ""
+
+
+def _days(index_name: str, answer: Response) -> Iterator[StockIndex]:
+    chart = decoded(answer, _Decoder).chart
+    if not chart.result:
+        raise Reject(f"no chart of {index_name}: {chart.error}", reason="unknown")
+    result = chart.result[0]
+    quotes = result.indicators.quote[0] if result.indicators.quote else _Quotes()
+    columns = (result.timestamp, quotes.open, quotes.high, quotes.low, quotes.close, quotes.volume)
+    if len({len(column) for column in columns}) > 1:
+        raise Reject(f"the lists of {index_name} have {[len(column) for column in columns]} values", reason="shape")
+    for stamp, opened, high, low, close, volume in zip(*columns, strict=True):
+        time = (stamp + result.meta.gmtoffset) * SECOND
+        time -= time % DAY
+        if close is None or not is_over(time, answer.as_of):
+            continue
+        yield StockIndex(
+            index_name,
+            NAME,
+            time,
+            _digits(opened),
+            _digits(high),
+            _digits(low),
+            f"{close:f}",
+            volume=str(volume) if volume else None,  # an index that is not traded has 0
+            received_at=answer.received_at,
+        )
+
+
+def _digits(value: Decimal | None) -> str | None:
+    return None if value is None else f"{value:f}"

@@ -1,0 +1,54 @@
+"""One turn of a provider's module, driven without a network: what it asked, and what it made of the answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import Struct
+
+from ingest.flow import PollOptions, Request, Response
+from ingest.records import SECOND
+
+NOW = 1_795_176_000 * SECOND  # 2026-11-20
+
+
+class Told(Struct):
+    """The requests of a turn, its records, and the cursor that it ended with."""
+
+    requests: list[Request] = []
+    records: list[Any] = []
+    cursor: str = ""
+
+    @property
+    def urls(self) -> list[str]:
+        return [request.url for request in self.requests]
+
+
+def micros(*parts: int) -> int:
+    return int(datetime(*parts, tzinfo=UTC).timestamp()) * SECOND  # type: ignore[misc, arg-type]
+
+
+def take(flow: Any, *bodies: bytes, now: int = NOW) -> Told:
+    """The whole turn (or history) `flow`, its requests answered by `bodies` in order."""
+    told, answers = Told([], []), iter(bodies)
+    step = next(flow)
+    while True:
+        try:
+            if isinstance(step, Request):
+                told.requests.append(step)
+                step = flow.send(Response(200, next(answers), received_at=now))
+            else:
+                told.records += step
+                step = next(flow)
+        except StopIteration as done:
+            told.cursor = done.value
+            return told
+
+
+def turn(module: Any, *bodies: bytes, cursor: str = "", now: int = NOW, **options: Any) -> Told:
+    return take(module.poll(PollOptions(base_url="http://x", **options), cursor), *bodies, now=now)
+
+
+def past(module: Any, since: int, until: int, *bodies: bytes, now: int = NOW, **options: Any) -> Told:
+    return take(module.history(PollOptions(base_url="http://x", **options), since, until), *bodies, now=now)
