@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from ingest.records import INTERVALS, MINUTE
+
 REMAINDER = 1e-9
+DAY = INTERVALS["1d"] // MINUTE
+HOLE = 30  # candles that may be missing in a row: after more, the series begins anew
 LONGEST = 5_000  # candles of a window: more is too much to read at each candle
 MOST = 1_000  # of any parameter
 
@@ -33,8 +37,8 @@ class Parameter(Struct, frozen=True):
 class Kind(Struct, frozen=True):
     """One indicator with its parameters open. `outputs` are the names of its values, of which the first is the row's `value`.
 
-    `window` says of how many candles a value is made, given the parameters; None is all candles since midnight UTC. `lead` is how
-    many candles such a day needs before its first. `price`: the values are prices, and change their scale with them.
+    `window` says of how many candles a value is made, given the parameters; None is all candles since midnight UTC. `price`: the
+    values are prices, and change their scale with them.
     """
 
     name: str
@@ -42,7 +46,6 @@ class Kind(Struct, frozen=True):
     window: Callable[..., int | None]
     outputs: tuple[str, ...] = ("value",)
     price: bool = False
-    lead: int = 0
 
 
 class Named(Struct, frozen=True):
@@ -89,9 +92,9 @@ def _wilder(stages: int = 1, more: int = 1) -> Callable[..., int]:
     return lambda period, *_: stages * period + settling(1 / period, stages) + more
 
 
-def _of_day(lead: int) -> Callable[..., int | None]:
+def _of_day(more: int = 0) -> Callable[..., int | None]:
     """The last candles, or without a period those of the day."""
-    return lambda period: period + lead if period else None
+    return lambda period: period + more if period else None
 
 
 # --- what there is ------------------------------------------------------------------------------------------------------
@@ -119,7 +122,7 @@ KINDS = {
         Kind("TEMA", _period(20), _ema(3), price=True),
         Kind("TRIMA", _period(20), _plain(), price=True),
         Kind("VWMA", _period(20), _plain(), price=True),
-        Kind("VWAP", _SINCE_MIDNIGHT, _of_day(0), price=True),
+        Kind("VWAP", _SINCE_MIDNIGHT, _of_day(), price=True),
         Kind("MIDPRICE", _period(14), _plain(), price=True),
         Kind("LINEARREG", _period(14), _plain(), price=True),
         Kind("LINEARREG_SLOPE", _period(14), _plain(), price=True),
@@ -151,7 +154,7 @@ KINDS = {
         Kind("NATR", _period(14), _wilder()),
         Kind("TRANGE", (), _plain(1), price=True),
         # volume
-        Kind("OBV", _SINCE_MIDNIGHT, _of_day(1), lead=1),
+        Kind("OBV", _SINCE_MIDNIGHT, _of_day(1)),
         Kind("ADOSC", _periods(fast=3, slow=10), _ema()),
     )
 }
@@ -185,6 +188,16 @@ def parse(name: str) -> Named:
     if window is not None and window > LONGEST:
         raise ValueError(f"'{name}' would need {window:,} candles for each value; at most {LONGEST:,} are read")
     return Named(name, kind, parameters, window)
+
+
+def before(wanted: Sequence[Named], length: int, minute: int) -> int:
+    """On how many candles of that length (minutes) before the one of `minute` (since the epoch) its values depend."""
+    return max((minute % DAY // length if one.window is None else one.window - 1 for one in wanted), default=0)
+
+
+def after(wanted: Sequence[Named], length: int, minute: int) -> int:
+    """How many candles after the one of `minute` have values that depend on it."""
+    return max(((DAY - 1 - minute % DAY) // length if one.window is None else one.window - 1 for one in wanted), default=0)
 
 
 def example(kind: Kind) -> str:

@@ -17,16 +17,13 @@ import talib
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from ingest.indicators.names import Named
-from ingest.records import INTERVALS, MINUTE
+from ingest.indicators.names import DAY, HOLE, Named
 
 Floats = NDArray[np.float64]
 Function = Callable[..., object]
 
 SCALE = 2.0**40  # of prices
-HOLE = 30  # candles that may be missing in a row: after more, the series begins anew
 LARGEST = 1e36  # what the table takes
-DAY = INTERVALS["1d"] // MINUTE
 _PLAIN: Any = 0  # MA_Type.SMA, which TA-Lib's annotations do not export
 _EXPONENTIAL: Any = 1  # MA_Type.EMA
 
@@ -83,7 +80,8 @@ def _ratio(weighed: Floats, weights: Floats) -> float:
 
 def _obv(close: Floats, volume: Floats, period: int) -> object:
     """The volume of candles that rose, less that of candles that fell, against the close before."""
-    return (np.sign(np.diff(close)) * volume[1:]).sum() if len(close) > period else np.nan
+    rose = np.sign(np.diff(close))
+    return (rose * volume[1:]).sum() if len(rose) >= period else np.nan
 
 
 _CLOSE, _RANGE, _BAR = ("close",), ("high", "low"), ("high", "low", "close")
@@ -121,7 +119,7 @@ FUNCTIONS: dict[str, tuple[tuple[str, ...], Function]] = {  # of each kind: what
 def values(bars: Bars, wanted: Sequence[Named], since: int) -> Iterator[Value]:
     """Every indicator at every candle from `since` on, in the order of the candles.
 
-    The bars begin as far before `since` as `reach` says, or with the series.
+    The bars begin as far before `since` as `before` says, or with the series.
     """
     begins = _begins(bars)
     midnights = np.searchsorted(bars.time, bars.time - bars.time % DAY)
@@ -131,7 +129,7 @@ def values(bars: Bars, wanted: Sequence[Named], since: int) -> Iterator[Value]:
         time, begin, midnight = int(bars.time[at]), int(begins[at]), int(midnights[at])
         from_midnight = bool(bars.time[begin] <= time - time % DAY)
         for named, function, inputs in made:
-            start = midnight - named.kind.lead if named.window is None else at + 1 - named.window
+            start = midnight if named.window is None else at + 1 - named.window
             result = _last(function(*(column[max(start, begin) : at + 1] for column in inputs), *named.parameters))
             if named.kind.price:
                 result = tuple(one / SCALE for one in result)
@@ -141,11 +139,6 @@ def values(bars: Bars, wanted: Sequence[Named], since: int) -> Iterator[Value]:
                 yield Value(time, named, result)
             else:
                 yield Value(time, named, result, at + 1 - begin)
-
-
-def reach(wanted: Sequence[Named], length: int) -> int:
-    """How many candles of that length (minutes) before its own a value may depend on."""
-    return max((DAY // length if one.window is None else one.window - 1 for one in wanted), default=0)
 
 
 def _begins(bars: Bars) -> NDArray[np.int64]:

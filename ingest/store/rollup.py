@@ -2,7 +2,8 @@
 
 A writer marks the bucket of each row dirty, in the transaction that writes the row. `roll_up` takes the marks of closed buckets,
 makes the bars from their parts, and marks the buckets above those that changed. History comes in days: one that is over, and of
-which a batch has many buckets, is marked as a whole, and its candles are made together (of 200,000 bars in 2 s, not 17).
+which a batch has many buckets, is marked as a whole, and its candles are made together (of 200,000 bars in 2 s, not 17). Whoever
+writes candles also marks their stretch (`ingest/store/stretches.py`), for the indicators.
 https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
 The rule one would get wrong: a mark that is there already must still be locked by the next writer. Otherwise `roll_up` could
 take it and read the parts just before that writer commits, and nobody would look again.
@@ -22,6 +23,8 @@ from msgspec.structs import replace
 from ingest.records import INTERVALS, MINUTE, Micros
 from ingest.store.edition import Edition
 from ingest.store.pool import Connection, transaction
+from ingest.store.stretches import mark as mark_stretches
+from ingest.store.stretches import of_candles
 from ingest.tables import CANDLES
 
 HOUR, DAY = INTERVALS["1h"], INTERVALS["1d"]
@@ -84,6 +87,8 @@ def marker(table: str, edition: Edition) -> Callable[[Connection, Batch], Awaita
 
     async def mark_batch(connection: Connection, batch: Batch) -> None:
         await mark(connection, by_day(marks(targets, batch.minutes), time.time_ns() // 1000))
+        if table == CANDLES.name:
+            await mark_stretches(connection, of_candles("1m", batch.minutes))
 
     return mark_batch
 
@@ -202,6 +207,9 @@ async def _roll(connection: Connection, target: Target, now: datetime | None) ->
         bars = await connection.fetch(_make(target), instruments, times)
         if target.above:
             await mark(connection, {(target.above, bar["instrument_id"], _bucket(bar["time"], target.above)) for bar in bars})
+        if target.table == CANDLES.name:
+            made = [(bar["instrument_id"], _micros(bar["time"]) // MINUTE) for bar in bars]
+            await mark_stretches(connection, of_candles(target.name, made))
     written = sum(bar["written"] for bar in bars)
     return Rolled(len(taken), written, len(bars) - written)
 
@@ -219,6 +227,10 @@ async def _roll_days(connection: Connection, now: datetime | None) -> Rolled:
             row = await connection.fetchrow(_make_days(target), instruments, times)
             assert row is not None  # an aggregate always gives its one row
             rolled += Rolled(0, row["written"], row["revised"])
+            if row["written"] or row["revised"]:
+                days = [(one, _micros(day)) for one, day in zip(instruments, times, strict=True)]
+                edges = [(one, edge // MINUTE) for one, day in days for edge in (day, day + DAY - target.length)]
+                await mark_stretches(connection, of_candles(target.name, edges))
     return rolled + Rolled(len(taken))
 
 
@@ -266,5 +278,9 @@ def _make(target: Target) -> str:
 
 
 def _bucket(time: datetime, target: str) -> Micros:
-    micros = (time - EPOCH) // timedelta(microseconds=1)
+    micros = _micros(time)
     return micros - micros % LENGTHS[target]
+
+
+def _micros(time: datetime) -> Micros:
+    return (time - EPOCH) // timedelta(microseconds=1)

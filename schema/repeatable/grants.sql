@@ -9,6 +9,7 @@ DECLARE
         ['ingest_writer',  'SELECT, INSERT, UPDATE ON candles, instruments, coverage, rollup_dirty, sentiment_dirty'],
         ['ingest_writer',  'SELECT, INSERT, UPDATE ON prices, whale_transactions, onchain_metrics, sentiment_posts, sentiment_scores'],
         ['ingest_writer',  'SELECT, INSERT, UPDATE ON news, stock_indices, indicators, assets, poll_cursors'],
+        ['ingest_writer',  'SELECT, INSERT, UPDATE ON indicators_dirty'],
         ['ingest_writer',  'SELECT, INSERT ON native_ids'],
         ['ingest_writer',  'DELETE ON whale_transactions, native_ids'],  -- of blocks that their chain has no more
         ['ingest_writer',  'SELECT, INSERT, UPDATE, DELETE ON leases'],
@@ -16,7 +17,7 @@ DECLARE
         ['ingest_reader',  'USAGE ON SCHEMA public, market'],
         ['ingest_reader',  'SELECT ON ALL TABLES IN SCHEMA public, market'],
         ['ingest_metrics', 'USAGE ON SCHEMA public'],
-        ['ingest_metrics', 'SELECT ON schema_migrations, coverage, leases, rollup_dirty']
+        ['ingest_metrics', 'SELECT ON schema_migrations, coverage, leases, rollup_dirty, indicators_dirty']
     ];
 BEGIN
     FOR n IN 1 .. array_length(grants, 1) LOOP

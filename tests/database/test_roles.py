@@ -14,13 +14,15 @@ import pytest
 from cluster import Cluster, find_binaries
 
 from ingest.batch import Batch
+from ingest.indicators.names import parse
 from ingest.questions import Orphaned
 from ingest.records import MINUTE
-from ingest.store import bars, healing
+from ingest.store import bars, healing, stretches
 from ingest.store.copy import Statements, copy_in, stage_in
 from ingest.store.coverage import Claim, write_claims
 from ingest.store.edition import detect
 from ingest.store.failover import Seen, lost
+from ingest.store.indicators import Selection, compute
 from ingest.store.jobs import to_micros
 from ingest.store.lease import acquire, release
 from ingest.store.migrate import check, migrate
@@ -109,6 +111,7 @@ async def writer_writes(writer: asyncpg.Connection[Any], edition: Any) -> None:
         async with writer.transaction():
             assert await stage_in(writer, CANDLES, Statements.of(CANDLES), CANDLE) == wanted
             await mark(writer, [("5m", 1, 0)])
+            await stretches.mark(writer, stretches.of_candles("1m", [(1, int(NOW.timestamp()) // 60)]))
     async with writer.transaction():
         assert await stage_in(writer, SENTIMENT_POSTS, Statements.of(SENTIMENT_POSTS), POST) == (1, 0)
         await mark_posts(writer, Batch(POST, 1, 0, 0, ()))
@@ -157,6 +160,7 @@ async def migrator_maintains(migrator: asyncpg.Connection[Any], edition: str) ->
     await reconcile(migrator, DESIRED)
     await apply_retention(migrator, DESIRED)
     await roll_up(migrator)
+    assert (await compute(migrator, Selection((parse("VWAP"),), ("1m",)))).taken == 1
     assert (await sum_up(migrator, NOW + timedelta(hours=2))).written == 2
     await bars.point(migrator)
     version = (await check(migrator)).database.schema_version

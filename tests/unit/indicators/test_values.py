@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import fmean, pstdev
 
+import by_the_book
 import numpy as np
-import plain
 import pytest
-from candles import hours, part
 from msgspec.structs import replace
+from real_hours import hours, part
 
-from ingest.indicators.names import DEFAULT, KINDS, Named, example, parse
-from ingest.indicators.values import DAY, FUNCTIONS, HOLE, Bars, Value, reach, values
+from ingest.indicators.names import DAY, DEFAULT, HOLE, KINDS, Named, after, before, example, parse
+from ingest.indicators.values import FUNCTIONS, Bars, Value, values
 
 WINDOWED = [named for kind in KINDS.values() if (named := parse(example(kind))).window is not None]
-LATE = 1_200  # every window is whole by then
+LATE = 1_207  # every window is whole by then, and the day has begun
 
 
 @pytest.fixture(scope="session")
@@ -42,25 +42,24 @@ def by_plain(bars: Bars, index: int) -> dict[str, tuple[float, ...]]:
     """What the book says of the candle, of all candles that there are up to it."""
     high, low, close, volume = lists(part(bars, slice(0, index + 1)), "high", "low", "close", "volume")
     day = slice(index - int(bars.time[index] % DAY) // bars.length, None)
-    before = slice(day.start - 1, None)
     return {
-        **{f"SMA_{period}": (plain.sma(close, period),) for period in (20, 50, 200)},
-        **{f"EMA_{period}": (plain.ema(close, period)[-1],) for period in (12, 26)},
-        "RSI_14": (plain.rsi(close, 14),),
-        "MACD_12_26_9": plain.macd(close, 12, 26, 9),
-        "BBANDS_20_2": plain.bands(close, 20, 2),
-        "ATR_14": (plain.atr(high, low, close, 14),),
-        "ADX_14": (plain.adx(high, low, close, 14),),
-        "STOCH_14_3_3": plain.stochastic(high, low, close, (14, 3, 3)),
-        "CCI_20": (plain.cci(high, low, close, 20),),
-        "MFI_14": (plain.mfi(high, low, close, volume, 14),),
-        "OBV": (plain.obv(close[before], volume[before]),),
-        "VWAP": (plain.vwap(high[day], low[day], close[day], volume[day]),),
-        "WILLR_14": (plain.williams(high, low, close, 14),),
+        **{f"SMA_{period}": (by_the_book.sma(close, period),) for period in (20, 50, 200)},
+        **{f"EMA_{period}": (by_the_book.ema(close, period)[-1],) for period in (12, 26)},
+        "RSI_14": (by_the_book.rsi(close, 14),),
+        "MACD_12_26_9": by_the_book.macd(close, 12, 26, 9),
+        "BBANDS_20_2": by_the_book.bands(close, 20, 2),
+        "ATR_14": (by_the_book.atr(high, low, close, 14),),
+        "ADX_14": (by_the_book.adx(high, low, close, 14),),
+        "STOCH_14_3_3": by_the_book.stochastic(high, low, close, (14, 3, 3)),
+        "CCI_20": (by_the_book.cci(high, low, close, 20),),
+        "MFI_14": (by_the_book.mfi(high, low, close, volume, 14),),
+        "OBV": (by_the_book.obv(close[day], volume[day]),),
+        "VWAP": (by_the_book.vwap(high[day], low[day], close[day], volume[day]),),
+        "WILLR_14": (by_the_book.williams(high, low, close, 14),),
         "ROC_10": (100 * (close[-1] / close[-11] - 1),),
         "MOM_10": (close[-1] - close[-11],),
         "STDDEV_20": (pstdev(close[-20:]),),
-        "AROON_14": plain.aroon(high, low, 14),
+        "AROON_14": by_the_book.aroon(high, low, 14),
     }
 
 
@@ -91,37 +90,53 @@ def test_a_window_is_as_long_as_it_must_be(bars: Bars, named: Named):
 
 
 def test_every_way_to_a_candle_gives_the_same_bits(bars: Bars):
-    """Live, each candle is computed when it closes, of what `reach` reads; a backfill computes many; here all at once."""
+    """Live, each candle is computed when it closes, of what `before` says; a backfill computes many; here all at once."""
     since, wanted = LATE, [parse(name) for name in DEFAULT]
     once = list(values(bars, wanted, int(bars.time[since])))
-    behind = reach(wanted, bars.length)
-    live = [
-        value
-        for index in range(since, len(bars.time))
-        for value in values(part(bars, slice(index - behind, index + 1)), wanted, int(bars.time[index]))
-    ]
-    some = list(values(part(bars, slice(since - behind, since + 100)), wanted, int(bars.time[since])))
+
+    def told(first: int, end: int) -> list[Value]:
+        """Of the candles from `first` to `end`, read as the store reads them."""
+        minute = int(bars.time[first])
+        return list(values(part(bars, slice(first - before(wanted, bars.length, minute), end)), wanted, minute))
+
+    live = [value for index in range(since, len(bars.time)) for value in told(index, index + 1)]
+    some = told(since, since + 100)
     assert live == once
     assert some == once[: len(some)]
     assert len(once) == 20 * (len(bars.time) - since)
 
 
-def test_what_a_day_holds_begins_at_midnight(bars: Bars):
+def test_a_candle_bears_on_no_more_later_ones_than_is_said(bars: Bars):
+    """Another price and volume, in the middle of a day: what follows after that many candles stays as it was."""
+    wanted = [parse(name) for name in ("SMA_20", "RSI_3", "MACD_3_5_2", "STOCH_14_3_3", "VWAP", "OBV")]
+    changed = replace(bars, close=bars.close.copy(), high=bars.high.copy(), volume=bars.volume * 1.0)
+    changed.close[LATE] *= 1.01
+    changed.high[LATE] *= 1.02
+    changed.volume[LATE] *= 2
+    borne = after(wanted, bars.length, int(bars.time[LATE]))
+    old, new = (list(values(one, wanted, int(bars.time[LATE + borne]))) for one in (bars, changed))
+    assert old[len(wanted) :] == new[len(wanted) :]
+    assert old[: len(wanted)] != new[: len(wanted)]
+
+
+def test_what_is_of_the_day_begins_at_midnight(bars: Bars):
     first = next(index for index in range(LATE, LATE + 24) if bars.time[index] % DAY == 0)
     high, low, close, volume = lists(bars, "high", "low", "close", "volume")
-    (vwap, obv) = at(bars, first, "VWAP", "OBV")
+    vwap, obv = at(bars, first, "VWAP", "OBV")
     assert vwap.values == pytest.approx((fmean([high[first], low[first], close[first]]),), rel=1e-12)
-    assert obv.values == (volume[first] if close[first] > close[first - 1] else -volume[first],)
-    assert vwap.candles is obv.candles is None
-    # a series that begins at midnight knows the day's prices, not whether its first candle rose
-    vwap, obv = at(part(bars, slice(first, None)), 1, "VWAP", "OBV")
-    assert (vwap.candles, obv.candles) == (None, 2)
-    vwap, obv = at(part(bars, slice(first + 1, None)), 1, "VWAP", "OBV")
-    assert (vwap.candles, obv.candles) == (2, 2)
-    vwap, obv = at(bars, first, "VWAP_5", "OBV_5")
-    window = slice(first - 4, first + 1)
-    assert vwap.values == pytest.approx((plain.vwap(high[window], low[window], close[window], volume[window]),), rel=1e-12)
-    assert obv.values == pytest.approx((plain.obv(close[first - 5 : first + 1], volume[first - 5 : first + 1]),), rel=1e-12)
+    assert obv.values == (0,)
+    second = at(bars, first + 1, "VWAP", "OBV")
+    assert second == at(part(bars, slice(first, None)), 1, "VWAP", "OBV")
+    assert second[1].values == (volume[first + 1] if close[first + 1] > close[first] else -volume[first + 1],)
+    assert [one.candles for one in second] == [None, None]
+    assert [one.candles for one in at(part(bars, slice(first + 1, None)), 1, "VWAP", "OBV")] == [2, 2]
+
+
+def test_with_a_period_it_is_of_the_last_candles(bars: Bars):
+    high, low, close, volume = lists(part(bars, slice(LATE - 4, LATE + 1)), "high", "low", "close", "volume")
+    vwap, obv = at(bars, LATE, "VWAP_5", "OBV_4")
+    assert vwap.values == pytest.approx((by_the_book.vwap(high, low, close, volume),), rel=1e-12)
+    assert obv.values == pytest.approx((by_the_book.obv(close, volume),), rel=1e-12)
 
 
 def test_a_hole_of_a_few_candles_is_stepped_over_and_after_a_longer_one_the_series_begins_anew(bars: Bars):

@@ -1,0 +1,239 @@
+"""Indicators: computed of the candles that came or changed, and stored, in the transaction that takes their marks.
+
+What stands in `indicators` follows from what stands in `candles`, whichever way that came: a candle that is revised or comes late
+makes the later ones anew as far as it bears on them. Nothing is remembered between two rounds, so a restart, a kill or another
+daemon changes nothing. https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
+The rule one would get wrong: two that compute at once could overwrite the newer value with the older, where one's candles bear on
+the other's. The lease says who does it, but a lease may run out meanwhile: a lock of the transaction keeps them apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from ingest.indicators.names import HOLE, Named, after, before
+from ingest.store.copy import copy_in
+from ingest.store.pool import Connection, transaction
+from ingest.store.stretches import LENGTHS, Stretch, take
+from ingest.tables import INDICATORS
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from ingest.indicators.values import Value
+
+LOCK = 0x696E64696361  # "indica": the key of the advisory lock of whoever computes
+BUDGET = 3_000  # candles of one transaction, about: a writer that marks one of its stretches waits as long
+PORTION = 25  # stretches that are read at once: bounds the memory
+FOR_EVER = timedelta(days=36_500)
+
+
+class Selection(Struct, frozen=True):
+    """What is computed of which candles; of all exchanges and instruments where none is named. Older values are not `kept`."""
+
+    named: tuple[Named, ...]
+    intervals: tuple[str, ...]
+    exchanges: tuple[str, ...] = ()
+    instruments: tuple[str, ...] = ()
+    kept: timedelta | None = None
+
+
+class Computed(Struct, frozen=True):
+    """How many marks were taken, values computed, written, and stored in place of another value."""
+
+    taken: int = 0
+    values: int = 0
+    written: int = 0
+    revised: int = 0
+
+    def __add__(self, other: Computed) -> Computed:
+        return Computed(
+            self.taken + other.taken, self.values + other.values, self.written + other.written, self.revised + other.revised
+        )
+
+
+async def compute(connection: Connection, selection: Selection, now: datetime | None = None) -> Computed:
+    """Compute the indicators of marked candles, the newest first, and store them: one transaction.
+
+    Returns what was done; more may be due while `taken` is not 0. `now` is the database's clock, if None. Needs the owner's rights.
+    Raises asyncpg's errors as they are; nothing is then taken.
+    """
+    worst = {interval: after(selection.named, LENGTHS[interval], 0) for interval in selection.intervals}
+    # Statements of their own: what is read must be what the last writer of a mark committed before the first could lock it.
+    async with transaction(connection, isolation="read_committed"):
+        await connection.execute(_SETTINGS)
+        taken, stretches = await take(
+            connection, budget=BUDGET, reach=worst, exchanges=selection.exchanges, instruments=selection.instruments
+        )
+        if not stretches or not selection.named:
+            return Computed(taken)
+        now = now or await connection.fetchval("SELECT clock_timestamp()")
+        oldest = _minute(now - (selection.kept or FOR_EVER))
+        lines: list[str] = []
+        for interval, run in _runs(stretches, selection.named):
+            for start in range(0, len(run), PORTION):
+                lines += await _lines(connection, selection.named, interval, run[start : start + PORTION], oldest)
+        return Computed(taken) + await _store(connection, lines)
+
+
+# The settings are those of `ingest/store/rollup.py`, for the same reasons.
+_SETTINGS = f"""
+    SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0; SET LOCAL jit = off;
+    SELECT pg_advisory_xact_lock({LOCK})
+"""
+
+
+def _runs(stretches: Sequence[Stretch], named: Sequence[Named]) -> Iterator[tuple[str, list[Stretch]]]:
+    """The stretches of each interval; those of one series that bear on each other are one."""
+    for interval, of_interval in groupby(sorted(stretches, key=_order), key=attrgetter("interval")):
+        runs: list[Stretch] = []
+        length = LENGTHS[interval]
+        for one in of_interval:
+            last = runs[-1] if runs else None
+            if (
+                last
+                and last.instrument_id == one.instrument_id
+                and one.since <= last.until + length * after(named, length, last.until)
+            ):
+                runs[-1] = Stretch(one.instrument_id, interval, last.since, max(last.until, one.until))
+            else:
+                runs.append(one)
+        yield interval, runs
+
+
+def _order(stretch: Stretch) -> tuple[str, int, int]:
+    return stretch.interval, stretch.instrument_id, stretch.since
+
+
+# --- from candles to values ---------------------------------------------------------------------------------------------
+
+
+async def _lines(connection: Connection, named: Sequence[Named], interval: str, run: Sequence[Stretch], oldest: int) -> list[str]:
+    """The rows of the stretches and of what they bear on, as COPY text, but for those older than `oldest`."""
+    length = LENGTHS[interval]
+    since = [max(one.since, oldest) for one in run]
+    until = [max(one.until, start) for one, start in zip(run, since, strict=True)]
+    needed = [before(named, length, start) for start in since]
+    rows = await connection.fetch(
+        _READ,
+        interval,
+        [one.instrument_id for one in run],
+        since,
+        until,
+        needed,
+        [after(named, length, end) for end in until],
+        min(since) - max(needed) * (HOLE + 1) * length,  # no window reaches further: it would have a hole
+    )
+    return await asyncio.to_thread(_computed, named, interval, since, rows)
+
+
+# The candles of each stretch, with those before and after it, as arrays: a row for each stretch. `$7` is a bound that the planner
+# knows: it leaves out the chunks that are older. Else a series that is young would be looked for in every chunk there is.
+_READ = """
+    SELECT s.instrument_id, s.n, c.*
+      FROM unnest($2::int[], $3::int[], $4::int[], $5::int[], $6::int[]) WITH ORDINALITY
+        AS s (instrument_id, since, until, before, after, n)
+     CROSS JOIN LATERAL (
+           SELECT array_agg(minute) AS time, array_agg(open) AS open, array_agg(high) AS high, array_agg(low) AS low,
+                  array_agg(close) AS close, array_agg(volume) AS volume
+             FROM (
+                  SELECT (extract(epoch FROM time) / 60)::int AS minute, open::float8, high::float8, low::float8, close::float8,
+                         volume::float8
+                    FROM (
+                         (SELECT * FROM candles WHERE instrument_id = s.instrument_id AND interval = $1
+                             AND time < to_timestamp(s.since * 60.0) AND time >= to_timestamp($7::int * 60.0)
+                           ORDER BY time DESC LIMIT s.before)
+                         UNION ALL
+                         (SELECT * FROM candles WHERE instrument_id = s.instrument_id AND interval = $1
+                             AND time >= to_timestamp(s.since * 60.0) AND time <= to_timestamp(s.until * 60.0)
+                             AND time >= to_timestamp($7::int * 60.0))
+                         UNION ALL
+                         (SELECT * FROM candles WHERE instrument_id = s.instrument_id AND interval = $1
+                             AND time > to_timestamp(s.until * 60.0) AND time >= to_timestamp($7::int * 60.0)
+                           ORDER BY time LIMIT s.after)
+                         ) found
+                   ORDER BY time
+                  ) ordered
+           ) c
+"""
+
+
+def _computed(named: Sequence[Named], interval: str, since: Sequence[int], rows: Sequence[asyncpg.Record]) -> list[str]:
+    # 20 MB and 0.2 s, which only a daemon that computes has to spend
+    import numpy as np  # noqa: PLC0415
+
+    from ingest.indicators.values import Bars, values  # noqa: PLC0415
+
+    lines: list[str] = []
+    for row in rows:
+        if row["time"] is None:
+            continue
+        columns = (np.array(row[name]) for name in ("time", "open", "high", "low", "close", "volume"))
+        bars = Bars(LENGTHS[interval], *columns)
+        series = f"{row['instrument_id']}\t{interval}\t"
+        lines += [_line(series, value) for value in values(bars, named, since[row["n"] - 1])]
+    return lines
+
+
+def _line(series: str, value: Value) -> str:
+    """One row for COPY; the value is NULL where there is none. Twelve digits: what is behind them is rounding."""
+    where = f"{series}{value.named.name}\t{_time(value.time)}\t"
+    if not value.values:
+        return f"{where}\\N\t\\N\n"
+    more = [f'"{name}": {one:.12g}' for name, one in zip(value.named.kind.outputs[1:], value.values[1:], strict=True)]
+    if value.candles is not None:
+        more.append(f'"candles": {value.candles}')
+    return f"{where}{value.values[0]:.12g}\t{{{', '.join(more)}}}\n" if more else f"{where}{value.values[0]:.12g}\t\\N\n"
+
+
+@lru_cache(maxsize=BUDGET)
+def _time(minute: int) -> str:
+    return f"{datetime.fromtimestamp(minute * 60, UTC):%Y-%m-%d %H:%M:%S+00}"
+
+
+def _minute(time: datetime) -> int:
+    return int(time.timestamp() // 60)
+
+
+# --- into the table -----------------------------------------------------------------------------------------------------
+
+_STAGED = tuple(column.name for column in INDICATORS.columns if column.name != "received_at")
+_KEY = ", ".join(INDICATORS.key)
+_STAGE = "CREATE TEMP TABLE stage (instrument_id int, interval text, name text, time timestamptz, value numeric, metadata jsonb)"
+# Not by `received_at`, as what is polled: here the newer transaction knows better, whatever the clock says.
+_MERGE = f"""
+    WITH merged AS (
+        INSERT INTO indicators AS t ({", ".join(_STAGED)}, received_at)
+        SELECT {", ".join(_STAGED)}, clock_timestamp() FROM stage WHERE value IS NOT NULL ORDER BY {_KEY}
+        ON CONFLICT ({_KEY}) DO UPDATE
+           SET value = EXCLUDED.value, metadata = EXCLUDED.metadata, received_at = EXCLUDED.received_at
+         WHERE (t.value, t.metadata) IS DISTINCT FROM (EXCLUDED.value, EXCLUDED.metadata)
+        RETURNING xmax = 0 AS inserted
+    )
+    SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM merged
+"""
+_DELETE = """
+    DELETE FROM indicators t USING stage s
+     WHERE s.value IS NULL AND (t.instrument_id, t.interval, t.name, t.time) = (s.instrument_id, s.interval, s.name, s.time)
+"""
+
+
+async def _store(connection: Connection, lines: Sequence[str]) -> Computed:
+    """Write the rows; what had a value and has none any more is deleted."""
+    await connection.execute(f"{_STAGE} ON COMMIT DROP")
+    await copy_in(connection, "stage", _STAGED, "".join(lines).encode())
+    row = await connection.fetchrow(_MERGE)
+    assert row is not None  # an aggregate always gives its one row
+    written, revised = row
+    without = sum("\t\\N\t\\N\n" in line for line in lines)
+    if without:
+        await connection.execute(_DELETE)
+    return Computed(values=len(lines) - without, written=written, revised=revised)

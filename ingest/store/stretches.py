@@ -1,0 +1,138 @@
+"""Stretches of candles that came or changed, so that their indicators must be computed: marked, and taken.
+
+A writer of candles marks them in the transaction that writes them, and says so by NOTIFY: the duty need not look every moment.
+https://www.postgresql.org/docs/current/sql-notify.html - it is heard when the transaction is committed, through a pooler as well.
+The rule one would get wrong: a mark that is there already must still be locked by the next writer, as in `ingest/store/rollup.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from ingest.records import INTERVALS, MINUTE
+from ingest.store.pool import Connection
+
+CHANNEL = "indicators_dirty"  # of NOTIFY
+BLOCK = 1_440  # candles that share a mark
+LENGTHS = {interval: length // MINUTE for interval, length in INTERVALS.items()}  # in minutes, as all times here
+
+
+class Stretch(Struct, frozen=True, order=True):
+    """Candles of one series from `since` to `until`, both of them included, in minutes since the epoch."""
+
+    instrument_id: int
+    interval: str
+    since: int
+    until: int
+
+
+def of_candles(interval: str, candles: Collection[tuple[int, int]]) -> list[Stretch]:
+    """The stretches of (instrument_id, minute) in which these candles are, each within one block."""
+    width = BLOCK * LENGTHS[interval]
+    found: dict[tuple[int, int], tuple[int, int]] = {}
+    for instrument_id, minute in candles:
+        block = instrument_id, minute // width
+        since, until = found.get(block, (minute, minute))
+        found[block] = min(since, minute), max(until, minute)
+    return [Stretch(instrument_id, interval, *bounds) for (instrument_id, _), bounds in found.items()]
+
+
+async def mark(connection: Connection, stretches: Iterable[Stretch]) -> None:
+    """Mark them, in the caller's transaction: the one that writes the candles, after them. Each must be within one block.
+
+    Two writers of one block wait for each other. Sorted: in different orders they would deadlock.
+    """
+    if rows := sorted(stretches):
+        columns = zip(*((one.instrument_id, one.interval, _block(one), one.since, one.until) for one in rows), strict=True)
+        await connection.execute(_MARK, *columns, CHANNEL)
+
+
+def _block(stretch: Stretch) -> int:
+    return stretch.since - stretch.since % (BLOCK * LENGTHS[stretch.interval])
+
+
+_MARK = """
+    WITH marked AS (
+        INSERT INTO indicators_dirty AS d (instrument_id, interval, block, since, until)
+        SELECT instrument_id, interval, to_timestamp(block * 60.0), to_timestamp(since * 60.0), to_timestamp(until * 60.0)
+          FROM unnest($1::int[], $2::text[], $3::int[], $4::int[], $5::int[]) AS new (instrument_id, interval, block, since, until)
+        ON CONFLICT (instrument_id, interval, block) DO UPDATE
+           SET since = least(d.since, EXCLUDED.since), until = greatest(d.until, EXCLUDED.until), marked_at = now()
+    )
+    SELECT pg_notify($6, '')
+"""
+
+
+async def mark_stored(
+    connection: Connection,
+    intervals: Sequence[str],
+    *,
+    exchange: str,
+    instruments: Sequence[str],
+    since: datetime,
+    until: datetime,
+) -> int:
+    """Mark the stored candles of [since, until) of an exchange, of all its instruments where none is named. Returns how many."""
+    count = 0
+    for interval in intervals:
+        rows = await connection.fetch(_STORED, exchange, list(instruments), interval, since, until, BLOCK * LENGTHS[interval])
+        await mark(connection, [Stretch(row["instrument_id"], interval, row["since"], row["until"]) for row in rows])
+        count += sum(row["candles"] for row in rows)
+    return count
+
+
+_STORED = """
+    SELECT c.instrument_id, count(*) AS candles,
+           (min(extract(epoch FROM c.time)) / 60)::int AS since, (max(extract(epoch FROM c.time)) / 60)::int AS until
+      FROM candles c
+     WHERE c.instrument_id IN (SELECT id FROM instruments i WHERE i.exchange = $1 AND (i.instrument = ANY ($2::text[]) OR $2::text[] = '{}'))
+       AND c.interval = $3 AND c.time >= $4 AND c.time < $5
+     GROUP BY c.instrument_id, div(extract(epoch FROM c.time), 60 * $6::int)
+"""
+
+
+async def take(
+    connection: Connection, *, budget: int, reach: dict[str, int], exchanges: Sequence[str], instruments: Sequence[str]
+) -> tuple[int, list[Stretch]]:
+    """Take marks in the caller's transaction, the newest first: (how many, the stretches of wanted series).
+
+    `budget` is how many candles they make to be computed, about, and `reach` by interval on how many later ones a candle bears.
+    A mark that a writer holds is passed over: it is taken when that writer has committed.
+    """
+    lengths = [LENGTHS[interval] for interval in reach]
+    rows = await connection.fetch(
+        _TAKE, list(reach), lengths, list(reach.values()), MARKS, budget, list(exchanges), list(instruments)
+    )
+    wanted = [row for row in rows if row["wanted"]]
+    return len(rows), [Stretch(row["instrument_id"], row["interval"], row["since"], row["until"]) for row in wanted]
+
+
+MARKS = 500  # in one transaction
+_TAKE = """
+    WITH due AS MATERIALIZED (
+        SELECT d.* FROM indicators_dirty d ORDER BY d.until DESC, d.instrument_id, d.interval LIMIT $4 FOR UPDATE SKIP LOCKED
+    ), weighed AS (
+        SELECT due.instrument_id, due.interval, due.block, sum(candles) OVER newest_first - candles AS before
+          FROM due
+          LEFT JOIN unnest($1::text[], $2::int[], $3::int[]) AS w (interval, length, reach) USING (interval)
+         CROSS JOIN LATERAL (
+               SELECT coalesce(
+                   extract(epoch FROM due.until - due.since) / 60 / length + 1
+                   + greatest(least(reach, extract(epoch FROM now() - due.until) / 60 / length), 0), 0
+               ) AS candles) one
+        WINDOW newest_first AS (ORDER BY due.until DESC, due.instrument_id, due.interval)
+    )
+    DELETE FROM indicators_dirty d USING weighed w
+     WHERE (d.instrument_id, d.interval, d.block) = (w.instrument_id, w.interval, w.block) AND w.before < $5
+    RETURNING d.instrument_id, d.interval,
+              (extract(epoch FROM d.since) / 60)::int AS since, (extract(epoch FROM d.until) / 60)::int AS until,
+              d.interval = ANY ($1) AND ($6::text[] = '{}' AND $7::text[] = '{}' OR EXISTS (
+                  SELECT FROM instruments i
+                   WHERE i.id = d.instrument_id
+                     AND (i.exchange = ANY ($6::text[]) OR $6::text[] = '{}')
+                     AND (i.instrument = ANY ($7::text[]) OR $7::text[] = '{}')
+              )) AS wanted
+"""

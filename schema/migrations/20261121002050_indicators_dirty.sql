@@ -1,0 +1,12 @@
+-- Of which candles the indicators must be computed (again): a writer of candles marks them in the transaction that writes them.
+-- One row for 1,440 candles of a series; the latest is touched with every candle, so each page keeps room for its next versions.
+
+CREATE TABLE IF NOT EXISTS indicators_dirty (
+    instrument_id int         NOT NULL,
+    interval      text        NOT NULL,
+    block         timestamptz NOT NULL,   -- the start of 1,440 intervals, counted from 1970
+    since         timestamptz NOT NULL,   -- the first and the last candle in it that came or changed
+    until         timestamptz NOT NULL,
+    marked_at     timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (instrument_id, interval, block)
+) WITH (fillfactor = 50);

@@ -1,0 +1,244 @@
+"""Indicators in the database, on both editions: what stands there follows from the candles, by whichever way they came.
+
+The candles are real, hours of BTC/USDT; what is expected is computed of all of them at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from msgspec import Struct
+from msgspec.structs import replace
+from unit.indicators.real_hours import hours, part
+
+from ingest.indicators.names import DEFAULT, HOLE, parse
+from ingest.indicators.values import Bars, values
+from ingest.store.indicators import LOCK, Computed, Selection, compute
+from ingest.store.rollup import marker, roll_up
+from ingest.store.stretches import BLOCK, CHANNEL, Stretch, mark, mark_stored, of_candles
+
+NAMED = tuple(parse(name) for name in DEFAULT)
+SELECTION = Selection(NAMED, ("1h",))
+FEW = Selection((parse("SMA_3"), parse("VWAP_2")), ("1h",))
+
+
+@pytest.fixture
+async def connection(market: str) -> Any:
+    connection = await asyncpg.connect(market)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture(scope="module")
+def bars(real: Path) -> Bars:
+    return hours(real)
+
+
+async def put(connection: Any, bars: Bars, instrument_id: int = 1) -> None:
+    """As a writer does: candles and their marks in one transaction."""
+    rows = [
+        (instrument_id, datetime.fromtimestamp(int(time) * 60, UTC), *(Decimal(repr(float(one))) for one in bar))
+        for time, *bar in zip(bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume, strict=True)
+    ]
+    async with connection.transaction():
+        await connection.executemany(
+            "INSERT INTO candles (instrument_id, interval, time, open, high, low, close, volume, parts, origin, received_at)"
+            " VALUES ($1, '1h', $2, $3, $4, $5, $6, $7, 60, 'rest', $2) ON CONFLICT (instrument_id, interval, time) DO UPDATE"
+            " SET close = EXCLUDED.close, volume = EXCLUDED.volume",
+            rows,
+        )
+        await mark(connection, of_candles("1h", [(instrument_id, int(time)) for time in bars.time]))
+
+
+async def settle(connection: Any, selection: Selection = SELECTION) -> Computed:
+    """Until nothing is marked."""
+    done = Computed()
+    while (step := await compute(connection, selection)).taken:
+        done += step
+    return done
+
+
+async def stored(connection: Any, instrument_id: int = 1) -> list[tuple[Any, ...]]:
+    query = "SELECT name, time, value, metadata FROM indicators WHERE instrument_id = $1 ORDER BY time, name"
+    return [tuple(row) for row in await connection.fetch(query, instrument_id)]
+
+
+def expected(bars: Bars, since: int = 0, selection: Selection = SELECTION) -> list[tuple[Any, ...]]:
+    """What should be stored from the candle of that index on, in the same order."""
+    rows = []
+    for one in values(bars, selection.named, int(bars.time[since])):
+        if one.values:
+            more = dict(zip(one.named.kind.outputs[1:], (float(f"{each:.12g}") for each in one.values[1:]), strict=True))
+            more |= {} if one.candles is None else {"candles": one.candles}
+            time = datetime.fromtimestamp(one.time * 60, UTC)
+            rows.append((one.named.name, time, Decimal(f"{one.values[0]:.12g}"), more or None))
+    return sorted(rows, key=lambda row: (row[1], row[0]))
+
+
+def parsed(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [(name, time, value, more and json.loads(more)) for name, time, value, more in rows]
+
+
+async def test_live_a_backfill_and_one_computation_of_all_give_the_same(connection: Any, bars: Bars) -> None:
+    """The last two days candle by candle, as they close; another instrument gets all of them, the newer half first."""
+    live = len(bars.time) - 48
+    await put(connection, part(bars, slice(0, live)))
+    await settle(connection)
+    for index in range(live, len(bars.time)):
+        await put(connection, part(bars, slice(index, index + 1)))
+        await settle(connection)
+    for half in (slice(732, None), slice(0, 732)):
+        await put(connection, part(bars, half), 2)
+        await settle(connection)
+
+    assert parsed(await stored(connection)) == expected(bars)
+    assert await stored(connection) == await stored(connection, 2)
+
+
+async def test_a_candle_that_is_revised_or_late_makes_the_later_ones_anew(connection: Any, bars: Bars) -> None:
+    without = part(bars, [*range(600), *range(640, 700), *range(701, 800)])  # a hole, and a candle that is missing
+    await put(connection, without)
+    await settle(connection)
+    assert parsed(await stored(connection)) == expected(without)
+
+    revised = replace(part(bars, slice(0, 800)), close=bars.close[:800].copy())
+    revised.close[650] += 100
+    for late in (slice(650, 651), slice(700, 701), slice(600, 640)):
+        await put(connection, part(revised, late))
+    done = await settle(connection)
+
+    assert parsed(await stored(connection)) == expected(revised)
+    assert 0 < done.written < done.values
+    assert 0 < done.revised < done.values
+    assert await mark_all(connection) == 800
+    assert await settle(connection) == Computed(taken=2, values=len(expected(revised)))
+
+
+async def mark_all(connection: Any) -> int:
+    await connection.execute(
+        "INSERT INTO instruments (id, exchange, symbol, instrument, base, quote, kind, status) OVERRIDING SYSTEM VALUE"
+        " VALUES (1, 'binance', 'BTCUSDT', 'BTC/USDT', 'BTC', 'USDT', 'spot', 'trading') ON CONFLICT DO NOTHING"
+    )
+    since, until = datetime(2024, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
+    return await mark_stored(connection, ["1h", "4h"], exchange="binance", instruments=["BTC/USDT"], since=since, until=until)
+
+
+async def test_a_value_that_is_none_any_more_is_deleted(connection: Any, bars: Bars) -> None:
+    few = part(bars, slice(0, 10))
+    await put(connection, few)
+    await settle(connection, FEW)
+    assert parsed(await stored(connection)) == expected(few, selection=FEW)
+    still = replace(few, volume=few.volume.copy())
+    still.volume[4:6] = 0
+    await put(connection, part(still, slice(4, 6)))
+    await settle(connection, FEW)
+    assert parsed(await stored(connection)) == expected(still, selection=FEW)
+    assert len(expected(still, selection=FEW)) == len(expected(few, selection=FEW)) - 1
+
+
+async def test_only_what_is_wanted_is_computed(connection: Any, bars: Bars) -> None:
+    for instrument_id in (1, 2):
+        await put(connection, part(bars, slice(0, 10)), instrument_id)
+    await connection.execute(
+        "INSERT INTO instruments (id, exchange, symbol, instrument, base, quote, kind, status) OVERRIDING SYSTEM VALUE VALUES"
+        " (1, 'binance', 'BTCUSDT', 'BTC/USDT', 'BTC', 'USDT', 'spot', 'trading'),"
+        " (2, 'okx', 'BTC-USDT', 'BTC/USDT', 'BTC', 'USDT', 'spot', 'trading')"
+    )
+    await mark(connection, [Stretch(3, "4h", 0, 0)])
+    only = replace(FEW, exchanges=("okx",), instruments=("BTC/USDT", "ETH/USDT"))
+    assert (await settle(connection, only)).taken == 3
+    assert (await stored(connection, 1), len(await stored(connection, 2))) == ([], 17)
+
+
+async def test_what_retention_would_drop_is_not_computed(connection: Any, bars: Bars) -> None:
+    few = part(bars, slice(0, 10))
+    await put(connection, few)
+    sixth = datetime.fromtimestamp(int(few.time[5]) * 60, UTC)
+    await compute(connection, replace(FEW, kept=timedelta(days=1)), now=sixth + timedelta(days=1))
+    assert parsed(await stored(connection)) == expected(few, 5, FEW)
+    await put(connection, part(few, slice(4, 5)))  # too old by itself, but the next ones depend on it
+    done = await compute(connection, replace(FEW, kept=timedelta(days=1)), now=sixth + timedelta(days=1))
+    assert done == Computed(taken=1, values=6)
+
+
+async def test_what_is_interrupted_is_done_again(connection: Any, market: str, bars: Bars) -> None:
+    await put(connection, part(bars, slice(0, 10)))
+    other = await asyncpg.connect(market)
+    async with other.transaction():
+        await other.execute("LOCK TABLE indicators")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(compute(connection, FEW), 0.5)
+    assert await stored(other) == []
+    await settle(other, FEW)
+    await other.close()
+    assert parsed(await stored(connection)) == expected(part(bars, slice(0, 10)), selection=FEW)
+
+
+async def test_two_never_compute_at_once(connection: Any, market: str, bars: Bars) -> None:
+    await put(connection, part(bars, slice(0, 10)))
+    other = await asyncpg.connect(market)
+    async with other.transaction():
+        await other.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(compute(connection, FEW), 0.2)
+    await other.close()
+    assert (await connection.fetchval("SELECT count(*) FROM indicators_dirty")) == 1
+
+
+class Batch(Struct, frozen=True):
+    minutes: frozenset[tuple[int, int]]
+
+
+async def test_whoever_writes_candles_marks_them_and_says_so(connection: Any, market: str, edition: Any, bars: Bars) -> None:
+    """A writer its one-minute candles, the roll-up those that it makes of them; of a past day all at once."""
+    heard = asyncio.Event()
+    listener = await asyncpg.connect(market)
+    await listener.add_listener(CHANNEL, lambda *_: heard.set())
+    after = marker("candles", edition)
+    assert after is not None
+    day = datetime(2026, 11, 1, tzinfo=UTC)
+    start = int(day.timestamp() // 60)
+    await connection.execute(
+        "INSERT INTO candles (instrument_id, interval, time, open, high, low, close, volume, parts, origin, received_at)"
+        " SELECT 1, '1m', t, 1, 2, 1, 2, 3, 1, 'rest', t"
+        " FROM generate_series($1::timestamptz, $1 + interval '1439 min', '1 min') t",
+        day,
+    )
+    await after(connection, Batch(frozenset((1, start + minute) for minute in range(1440))))
+    async with asyncio.timeout(10):
+        await heard.wait()
+    await listener.close()
+    assert await marked(connection) == {("1m", day, day + timedelta(minutes=1439))}
+    await roll_up(connection)
+    lasts = {"1m": 1439, "5m": 1435, "15m": 1425, "1h": 1380, "4h": 1200, "1d": 0}
+    whole = {(interval, day, day + timedelta(minutes=last)) for interval, last in lasts.items()}
+    assert await marked(connection) == whole
+
+    await connection.execute("DELETE FROM indicators_dirty")
+    await connection.execute("UPDATE candles SET high = 5 WHERE interval = '1m' AND time = $1", day)
+    await after(connection, Batch(frozenset({(1, start)})))
+    await roll_up(connection)
+    assert await marked(connection) == {(interval, day, day) for interval in lasts}
+
+
+async def marked(connection: Any) -> set[tuple[str, datetime, datetime]]:
+    rows = await connection.fetch("SELECT interval, since, until FROM indicators_dirty")
+    return {(row["interval"], row["since"], row["until"]) for row in rows}
+
+
+def test_a_stretch_is_within_one_block():
+    found = of_candles("1h", [(1, 0), (1, 60 * (BLOCK - 1)), (1, 60 * BLOCK), (2, 60)])
+    assert sorted(found) == [
+        Stretch(1, "1h", 0, 60 * (BLOCK - 1)),
+        Stretch(1, "1h", 60 * BLOCK, 60 * BLOCK),
+        Stretch(2, "1h", 60, 60),
+    ]
+    assert HOLE < BLOCK
