@@ -7,8 +7,7 @@ A conversation over HTTP alone is a `Flow`: a generator that yields a `Request` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Annotated, Any, BinaryIO, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -16,8 +15,9 @@ from msgspec import DecodeError, Meta, Struct, ValidationError, convert
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
-from ingest.questions import Orphaned, Prices, PricesAt
-from ingest.records import MINUTE, SECOND, Asset, Digits, Instrument, Record, Trade
+from ingest.mood import Score, no_score
+from ingest.questions import LeftOut, Orphaned, Prices, PricesAt
+from ingest.records import MINUTE, SECOND, Asset, Instrument, Record, Trade
 
 Channel = Literal["trades", "candles", "book", "quotes"]
 
@@ -333,25 +333,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     every: float  # seconds; more often there is nothing new
     pause: float = 0.0  # seconds to stay away after a 429, where the provider is known to punish who comes back soon
     history: int | None = None  # days of its past that the plan gives; None for all that there is
-    requests: int  # that one turn takes
+    requests: int  # that one turn takes ...
+    each: Literal["turn", "coin", "channel"] = "turn"  # ... in all, or for each of what the settings name
     terms: str  # where they stand, and what they ask
     default_on: bool = True  # False where the terms forbid commercial use
-
-
-Score = Callable[[str], Digits]  # the mood of a text, from -1 (bad) to 1 (good); pure, and quick enough to be called in between
-
-
-def label_of(score: Digits) -> str:
-    """positive, neutral or negative, at the thresholds of https://github.com/cjhutto/vaderSentiment#about-the-scoring."""
-    value = Decimal(score)
-    return "positive" if value >= MOOD else "negative" if value <= -MOOD else "neutral"
-
-
-MOOD = Decimal("0.05")  # nearer to zero than this is neutral
-
-
-def _no_score(text: str) -> Digits:
-    raise TypeError(f"nobody said how to score {text!r}: PollOptions.score is missing")
 
 
 class PollOptions(Struct, frozen=True, kw_only=True):
@@ -362,14 +347,16 @@ class PollOptions(Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     secret: dict[str, str] = {}
     assets: tuple[Asset, ...] = ()
-    score: Score = _no_score
+    channels: tuple[str, ...] = ()
+    score: Score = no_score
     min_usd: int = 1_000_000  # a smaller transfer is not told
     labels: Mapping[str, str] = {}  # whose an address is
 
 
 # One turn: the answer to a question is sent in, None after records; it ends with the cursor for the next turn. A part of an answer
-# that cannot be read is a `Malformed` among the records: it is counted and kept, and the others go on.
-Poll = Generator[Request | PricesAt | Orphaned | Sequence[Record | Malformed], Response | Prices | None, str]
+# that cannot be read is a `Malformed` among the records: it is counted and kept, and the others go on; what must not be stored
+# is counted by a `LeftOut`.
+Poll = Generator[Request | PricesAt | Orphaned | Sequence[Record | Malformed | LeftOut], Response | Prices | None, str]
 
 
 class Provider(Protocol):

@@ -69,6 +69,7 @@ class Metrics:
         self.source_stale_subscriptions = self._gauge("source_stale_subscriptions", "Subscriptions silent for too long.", "source")
         self.source_last_message = self._gauge("source_last_message_timestamp_seconds", "When a frame last came.", "source")
         self.poll_requests = self._counter("poll_requests", "Requests that count against a poller's budget.", "source")
+        self.poll_left_out = self._counter("poll_left_out", "Posts that are not stored, by rule.", "source", "reason")
         self.poll_orphaned_rows = self._counter("poll_orphaned_rows", "Rows of blocks that a chain has no more, removed.", "source")
         self.gaps = self._counter("gaps", "Holes found.", "source", "stream", "reason")
         self.gaps_healed = self._counter("gaps_healed", "Holes closed again.", "source", "stream", "reason")

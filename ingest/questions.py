@@ -20,6 +20,13 @@ class PricesAt(Struct, frozen=True):
     time: int
 
 
+class LeftOut(Struct, frozen=True):
+    """So many facts of an answer are not stored, by a rule of the provider's module; each is told once, not by every turn."""
+
+    reason: str
+    count: int
+
+
 class Orphaned(Struct, frozen=True):
     """A block that its chain has no more: what was stored from it is to go, before the records that are told next.
 

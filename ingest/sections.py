@@ -131,6 +131,7 @@ class PollerSection(Section):
     every: Step | None = Field(default=None, description="how often it is asked, as far as the budget allows")
     symbols: tuple[str, ...] = Field(default=("BTC", "ETH"), description="the coins to ask for")
     ids: dict[str, str] = Field(default={}, description="the provider's id of a symbol that it does not know by itself")
+    channels: tuple[str, ...] = Field(default=(), description="what else to read where a provider has channels; its own otherwise")
     min_usd: int = Field(default=1_000_000, ge=1, description="the smallest transfer to tell, in USD")
     labels: Path | None = Field(default=None, description="a file that says whose an address is, a line each: address,label")
     base_url: str | None = Field(default=None, description="instead of the provider's own")

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LEVELS = (
-    {"", "errors", "records", "questions"},  # "" is the package itself: its version
+    {"", "errors", "records", "questions", "mood"},  # "" is the package itself: its version
     {"tables", "flow", "book", "bar", "trading_day", "batch", "prose", "symbols"},
     {"joined", "indicators"},
     {"exchanges", "pollers"},

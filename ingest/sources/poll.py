@@ -24,7 +24,7 @@ from ingest.errors import Reject, Retry, Stop, first
 from ingest.flow import Malformed, Plan, Poll, PollOptions, Provider, Rate, Request, Response
 from ingest.metrics import Metrics
 from ingest.pipeline.lane import Lane
-from ingest.questions import Orphaned, Prices, PricesAt
+from ingest.questions import LeftOut, Orphaned, Prices, PricesAt
 from ingest.records import Asset
 from ingest.sections import PollerSection
 from ingest.sources.labels import read_labels
@@ -207,6 +207,8 @@ class Poller:
                 for record in step:
                     if isinstance(record, Malformed):
                         self._note(record, turn)
+                    elif isinstance(record, LeftOut):
+                        self._metrics.poll_left_out.labels(self.name, record.reason).inc(record.count)
                     elif (room := self._puts[type(record)](record)) is not None:
                         await room
                 step = next(flow)
@@ -282,7 +284,8 @@ async def options_of(name: str, module: Provider, plan: Plan, section: PollerSec
     """What the settings say to the provider's module. Raises Stop for coins that are not clear."""
     labels = await asyncio.to_thread(read_labels, section.labels) if section.labels else {}
     options = PollOptions(base_url=section.base_url or plan.base_url, score=score, min_usd=section.min_usd, labels=labels)
-    options = replace(options, plan=plan_name(module, section))
+    channels = section.channels or getattr(module, "CHANNELS", ())
+    options = replace(options, plan=plan_name(module, section), channels=channels)
     if plan.key and section.api_key is not None:
         key = {plan.key: section.api_key.get_secret_value()}
         options = replace(options, headers=key) if plan.key_in == "header" else replace(options, secret=key)
@@ -318,8 +321,9 @@ def plan_of(module: Provider, section: PollerSection) -> tuple[Plan, str]:
 def interval_of(plan: Plan, section: PollerSection) -> float:
     """Seconds between turns, as both budgets allow."""
     every = section.every.total_seconds() if section.every else plan.every
-    per_month = plan.requests * MONTH_SECONDS / plan.per_month if plan.per_month else 0.0
-    return max(every, plan.requests * 60 / plan.per_minute, per_month)
+    requests = plan.requests * {"turn": 1, "coin": len(section.symbols), "channel": len(section.channels) or 1}[plan.each]
+    per_month = requests * MONTH_SECONDS / plan.per_month if plan.per_month else 0.0
+    return max(every, requests * 60 / plan.per_minute, per_month)
 
 
 def assets_of(name: str, module: Provider, section: PollerSection) -> list[Asset]:

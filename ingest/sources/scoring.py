@@ -15,13 +15,12 @@ from msgspec.json import decode
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer  # type: ignore[import-untyped]
 
 from ingest.prose import plain_text, without_links
-from ingest.records import Digits
 
 SCORED_CHARACTERS = 2000  # of the beginning: a text of 40,000 would take 20 times as long and say little more
 _INVISIBLE = "\u200d\ufe0e\ufe0f"  # joiner and variation selectors, which stand between an emoji and its neighbours
 
 
-def score(text: str) -> Digits:
+def score(text: str) -> str:
     """From -1 (bad) to 1 (good), with four decimals; 0.0000 where no word is known. HTML and addresses do not count."""
     analyser, emoji = _analyser()
     words = without_links(plain_text(text)).translate(emoji)[:SCORED_CHARACTERS]

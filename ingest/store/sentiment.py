@@ -13,7 +13,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from ingest.batch import Batch
-from ingest.flow import MOOD
+from ingest.mood import MOOD
 from ingest.store.pool import Connection, transaction
 
 ALL = "all"  # the platform of a row that sums up every platform

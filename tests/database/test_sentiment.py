@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.batch import Batch
-from ingest.flow import label_of
+from ingest.mood import label_of
 from ingest.pipeline.encode import encoder
 from ingest.records import MINUTE, SECOND, SentimentPost
 from ingest.store.ladder import Ladder
