@@ -1,34 +1,93 @@
 """Which coins a text names: rules that a reader can check, for news and posts alike.
 
-Names count in any case; a ticker only in capitals, and where it is an English word (ONE, NEAR, LINK) only behind a `$`.
+A name counts in any case, unless it is a word of English too ("Avalanche", "Ripple"): then only with its capital, and some such
+("Near", "Link", "Optimism") never, because headlines write every word with one. A ticker counts in capitals: one that is a word
+(ONE, NEAR, GAS, LINK, SUI) only where the text is not all in capitals, one that also abbreviates something else (DOT, APT, ETC, OP)
+only in parentheses. Behind a `$` each of them counts, and so does any other in capitals.
 """
 
 from __future__ import annotations
 
 import re
 
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 _NAMES = {
     "aave": "AAVE",
-    "avalanche": "AVAX",
+    "algorand": "ALGO",
+    "aptos": "APT",
+    "arbitrum": "ARB",
+    "avalanche network": "AVAX",
+    "binance coin": "BNB",
     "bitcoin": "BTC",
+    "bitcoin cash": "BCH",
+    "bittensor": "TAO",
     "cardano": "ADA",
+    "celestia": "TIA",
     "chainlink": "LINK",
+    "cosmos hub": "ATOM",
     "dogecoin": "DOGE",
     "ether": "ETH",
     "ethereum": "ETH",
+    "ethereum classic": "ETC",
+    "filecoin": "FIL",
+    "hedera": "HBAR",
+    "hyperliquid": "HYPE",
+    "injective": "INJ",
+    "internet computer": "ICP",
     "litecoin": "LTC",
+    "makerdao": "MKR",
+    "monero": "XMR",
+    "near protocol": "NEAR",
     "polkadot": "DOT",
-    "ripple": "XRP",
+    "shiba inu": "SHIB",
     "solana": "SOL",
+    "stellar lumens": "XLM",
     "tether": "USDT",
+    "tezos": "XTZ",
+    "the graph protocol": "GRT",
+    "toncoin": "TON",
     "uniswap": "UNI",
+    "usd coin": "USDC",
+    "vechain": "VET",
+    "worldcoin": "WLD",
+    "zcash": "ZEC",
 }
-_TICKERS = ("ADA", "AVAX", "BNB", "BTC", "DOGE", "ETH", "LTC", "SOL", "TRX", "USDC", "USDT", "XLM", "XRP")
+_CAPITAL_NAMES = {"Avalanche": "AVAX", "Pepe": "PEPE", "Polygon": "POL", "Ripple": "XRP", "Sui": "SUI", "Tron": "TRX"}
+_TICKERS = _set(
+    "AAVE ADA ALGO ARB ATOM AVAX BCH BNB BONK BTC CRV DOGE ENA ETH FIL GRT HBAR ICP INJ LDO LTC MKR ONDO PEPE POL SHIB SOL STX TAO"
+    " TIA TRX UNI USDC USDT VET WIF WLD XLM XMR XRP XTZ ZEC"
+)
+_WORDS = _set("CAKE DASH FLOW GAS HOT HYPE JUP LINK MASK NEAR ONE RUNE SAND SEI SUI TON")
+_ABBREVIATIONS = _set("ACT AI APT BAT COMP DOT EOS ETC KEY OP TRUMP WIN")
+_FIAT = _set("AUD CAD CHF CNY EUR GBP HKD JPY KRW NZD SGD TRY US USD")
+
 _NAMED = re.compile(rf"\b({'|'.join(sorted(_NAMES, key=len, reverse=True))})\b", re.IGNORECASE)
-_TICKED = re.compile(rf"\$([A-Z]{{2,6}})\b|\b({'|'.join(_TICKERS)})\b")
+_CAPITAL_NAMED = re.compile(rf"\b({'|'.join(_CAPITAL_NAMES)})\b(?! of\b)")  # "An Avalanche of Liquidations"
+_CASHTAG = re.compile(r"\$([A-Za-z]{2,10})\b")
+_CAPITALS = re.compile(r"(?<![\w$])[A-Z]{2,5}\b")
+_PARENTHESES = re.compile(r"\(\$?([A-Z][A-Z0-9]{1,9})\)")
+_LISTED = re.compile(r"(?<![A-Za-z0-9])(?:1000+)?([A-Z0-9]{2,15})(?:/[A-Z]{2,6})?(?![A-Za-z0-9])")  # no \b: Chinese is \w too
+_QUOTE = re.compile(r"(?<=.)(?:FDUSD|USDT|USDC|USD)\Z")
+_NUMBER = re.compile(r"[0-9]+X?")  # a year, a leverage
+_NO_COINS = _FIAT | _set("AMA API APP COIN DEFI ETF FAQ KYC NFT OKX P2P TGE UM USDT USDC UTC VIP")
+_KNOWN = _TICKERS | _WORDS | _ABBREVIATIONS
 
 
 def symbols_of(text: str) -> tuple[str, ...]:
     """The coins that a text names, sorted."""
-    named = {_NAMES[name.lower()] for name in _NAMED.findall(text)}
-    return tuple(sorted(named | {cashtag or ticker for cashtag, ticker in _TICKED.findall(text)}))
+    found = {_NAMES[name.lower()] for name in _NAMED.findall(text)}
+    found |= {_CAPITAL_NAMES[name] for name in _CAPITAL_NAMED.findall(text)}
+    found |= {tag.upper() for tag in _CASHTAG.findall(text) if tag.upper() in _KNOWN or (tag.isupper() and tag not in _FIAT)}
+    found |= _KNOWN.intersection(_PARENTHESES.findall(text))
+    capitals = _TICKERS if text.isupper() else _TICKERS | _WORDS
+    return tuple(sorted(found | capitals.intersection(_CAPITALS.findall(text))))
+
+
+def listed_symbols(title: str) -> tuple[str, ...]:
+    """The coins that an exchange's announcement is about, known or not: capitals, of a pair the first, of a contract its coin."""
+    found = {_QUOTE.sub("", one) for one in _LISTED.findall(title)}
+    return tuple(sorted(one for one in found - _NO_COINS if not _NUMBER.fullmatch(one)))

@@ -1,0 +1,50 @@
+"""Which coins a text names, and of which coins an exchange's announcement is: the traps, each by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from ingest.symbols import listed_symbols, symbols_of
+
+
+@pytest.mark.parametrize(
+    ("text", "symbols"),
+    [
+        ("Bitcoin, ethereum and SOLANA", "BTC ETH SOL"),
+        ("Ether, ETH and bitcoins", "ETH"),
+        ("Bitcoin Cash forks, Ethereum Classic does not", "BCH ETC"),
+        ("One near link: gas fees fall, sui generis", ""),
+        ("Bitcoin Near Record High, One Link to Optimism", "BTC"),  # a headline in which each word has a capital
+        ("NEAR and SUI rally, ONE and GAS do not, LINK waits", "GAS LINK NEAR ONE SUI"),
+        ("BITCOIN ONE MORE TIME NEAR ITS HIGH", "BTC"),  # all in capitals: a word is a word
+        ("$ONE and $NEAR gain, $LINK and $btc as well", "BTC LINK NEAR ONE"),
+        ("$MOODENG and $TSLA", "MOODENG TSLA"),  # nobody else writes like that
+        ("US$5 million, $USD, A$7, $5M and $one", "ONE"),
+        ("The US DOT, an APT group, stablecoins ETC and OP-eds", ""),
+        ("Polkadot's (DOT) and Aptos (APT); $OP", "APT DOT OP"),
+        ("An Avalanche of Liquidations, a ripple effect", ""),
+        ("Avalanche and Ripple settle", "AVAX XRP"),
+        ("USDT depegs", "USDT"),
+        ("", ""),
+    ],
+)
+def test_coins_are_found_by_name_and_words_are_no_tickers(text: str, symbols: str) -> None:
+    assert symbols_of(text) == tuple(symbols.split())
+
+
+@pytest.mark.parametrize(
+    ("title", "symbols"),
+    [
+        ("OKX to list Virtuals Protocol (VIRTUAL) for spot trading", "VIRTUAL"),
+        ("Binance Futures Will Launch USDⓈ-Margined OLUSDT Perpetual Contract (2025-06-25)", "OL"),
+        ("Binance Futures Will Launch Coin-Margined FTM Perpetual Contracts with Up to 20X Leverage", "FTM"),
+        ("Binance Adds SHIB/DOGE Trading Pair", "SHIB"),
+        ("Binance Will Delist ALCX, ARDR, NFP, POND on 2026-07-10", "ALCX ARDR NFP POND"),
+        ("Binance Futures Will Launch 1000PEPEUSDT and OUSDT", "O PEPE"),
+        ("币安将为ACT，BLUR添加观察标签（2026/06/18）", "ACT BLUR"),
+        ("Completion of X Layer Mainnet Upgrade", ""),
+        ("OKX API and VIP update: USDⓈ UM contracts, EUR and USDT", ""),
+    ],
+)
+def test_an_announcement_is_of_the_coins_in_capitals(title: str, symbols: str) -> None:
+    assert listed_symbols(title) == tuple(symbols.split())
