@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import stored
 from daemon import configuration, heard, on_apache, to_toml, until
+from pydantic import SecretStr
 
 from ingest import config
+from ingest.config import Settings
+from ingest.metrics import Metrics
+from ingest.sections import Database
 from ingest.simulator.server import Simulator
-from ingest.sources.feed import Feed
+from ingest.sources.roster import Roster
 from ingest.supervisor import Supervisor
 
 
@@ -71,10 +75,10 @@ class Stubborn:
             raise OSError("the line broke just now")
 
 
-async def test_a_source_that_fails_while_it_is_cancelled_is_not_restarted(simulator: Simulator, tmp_path: Path) -> None:
-    one = supervisor_of(configuration("postgresql://nobody@127.0.0.1:1/nothing", simulator), tmp_path)
+async def test_a_source_that_fails_while_it_is_cancelled_is_not_restarted() -> None:
+    one = Roster(Settings(database=Database(dsn=SecretStr("postgresql://nobody@127.0.0.1:1/nothing"))), "one", Metrics())
     source = Stubborn()
-    keeping = asyncio.create_task(one._keep("stubborn", cast(Feed, source)))
+    keeping = asyncio.create_task(one._keep("stubborn", source, None))
     await until(lambda: source.runs == 1)
     keeping.cancel()
     await asyncio.wait([keeping], timeout=5)
