@@ -19,7 +19,7 @@ import uvloop
 
 from ingest import __version__, config, demo, log, registry
 from ingest.config import Settings
-from ingest.duties import desired_policies
+from ingest.duties import desired_policies, selected
 from ingest.errors import Hold, IngestError, Retry, Stop
 from ingest.metrics import Metrics
 from ingest.pipeline.spans import CHANNELS
@@ -30,10 +30,12 @@ from ingest.sources.replay import Replay, files_of
 from ingest.store import faults
 from ingest.store.edition import DatabaseInfo, Edition, detect
 from ingest.store.gaps import gaps
+from ingest.store.indicators import compute
 from ingest.store.instruments import store_instruments
 from ingest.store.migrate import check, migrate
-from ingest.store.pool import Connection, connect, open_pool
+from ingest.store.pool import Connection, committed, connect, open_pool, undone
 from ingest.store.shape import verify
+from ingest.store.stretches import mark_stored
 from ingest.supervisor import Supervisor
 from ingest.tables import TABLES
 from ingest.writers import writing
@@ -88,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("check", run_check, "validate the configuration and the database; changes nothing")
     sub.add_argument("--init", action="store_true", help="print a configuration to begin with")
     sub = add("backfill", run_backfill, "fill a historical range; the same command again goes on where it was")
-    sub.add_argument("channel", choices=["candles", "trades"])
+    sub.add_argument("channel", choices=["candles", "trades", "indicators"], help="indicators: of candles that are stored")
     sub.add_argument("--exchange", required=True, metavar="NAME", help="a section of the configuration")
     sub.add_argument("--instrument", action="append", default=[], metavar="BTC/USDT", help="default: those of the configuration")
     sub.add_argument("--from", dest="since", type=_time, required=True, metavar="DATE", help="UTC, inclusive")
@@ -251,7 +253,7 @@ async def run_check(options: argparse.Namespace) -> int:
     info = report.database
     print(f"database: {_shown(info)}, schema {info.schema_version}")
     if settings.database.admin_dsn is None:
-        print("duties: disabled, database.admin_dsn is not set: no roll-ups, no policies, no retention, no audit")
+        print("duties: disabled, database.admin_dsn is not set: no roll-ups, no indicators, no policies, no retention, no audit")
     return 1 if report.steps else 0
 
 
@@ -261,6 +263,8 @@ async def run_backfill(options: argparse.Namespace) -> int:
     if section is None:
         known = ", ".join(settings.exchanges) or "none"
         raise Stop(f"--exchange: '{options.exchange}' has no section in the configuration; known: {known}")
+    if options.channel == "indicators":
+        return await _compute_indicators(settings, options)
     wanted = Wanted(
         channel=options.channel,
         exchange=options.exchange,
@@ -278,6 +282,29 @@ async def run_backfill(options: argparse.Namespace) -> int:
             print(await (backfill.dry_run(connection) if options.dry_run else backfill.run(connection, pool)))
     finally:
         pool.terminate()
+    return 0
+
+
+async def _compute_indicators(settings: Settings, options: argparse.Namespace) -> int:
+    selection = selected(settings)
+    async with _admin(settings) as connection:
+        async with undone(connection) if options.dry_run else committed(connection):
+            candles = await mark_stored(
+                connection,
+                selection.intervals,
+                exchange=options.exchange,
+                instruments=options.instrument,
+                since=options.since,
+                until=options.until or datetime.now(UTC),
+            )
+        if options.dry_run:
+            print(f"{len(selection.named)} indicators of {candles:,} candles")
+            return 0
+        done = step = await compute(connection, selection)
+        while step.taken:
+            done += (step := await compute(connection, selection))
+    same = done.values - done.written - done.revised
+    print(f"{candles:,} candles: {done.written:,} written, {done.revised:,} revised, {same:,} were there already")
     return 0
 
 

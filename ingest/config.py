@@ -26,6 +26,7 @@ from ingest.sections import (
     Database,
     ExchangeSection,
     Heal,
+    Indicators,
     Length,
     Log,
     OptionalLength,
@@ -66,6 +67,7 @@ class Settings(BaseSettings):
     )
     spool: Spool = Spool()
     heal: Heal = Heal()
+    indicators: Indicators = Indicators()
     server: Server = Server()
     log: Log = Log()
     shutdown_timeout: Length = Field(default=timedelta(seconds=30), description="from SIGTERM until what is left is given up")
@@ -114,6 +116,7 @@ class Settings(BaseSettings):
             elif not registry.is_of_ccxt(protocol):
                 raise ValueError(f"exchanges: unknown exchange '{protocol}'; known: {', '.join(sorted(known))}")
             _check_instruments(name, section)
+        _check_indicators(self.indicators, self.exchanges)
         return self
 
     @model_validator(mode="after")
@@ -125,6 +128,16 @@ class Settings(BaseSettings):
             if section.plan not in (None, *known[name].PLANS):
                 raise ValueError(f"{name}: unknown plan '{section.plan}'; known: {', '.join(known[name].PLANS)}")
         return self
+
+
+def _check_indicators(section: Indicators, exchanges: dict[str, ExchangeSection]) -> None:
+    for name in section.exchanges:
+        if name not in exchanges:
+            raise ValueError(f"indicators.exchanges: no section [exchanges.{name}]; known: {', '.join(exchanges) or 'none'}")
+    known = {one for name in section.exchanges or exchanges for one in exchanges[name].instruments}
+    for one in section.instruments:
+        if one not in known:
+            raise ValueError(f"indicators.instruments: no exchange has '{one}'; known: {', '.join(sorted(known)) or 'none'}")
 
 
 def _check_exchange(name: str, section: ExchangeSection, module: Exchange) -> None:

@@ -1,5 +1,5 @@
-"""What must be done once for a database, by whichever daemon holds the lease: roll-ups, the mood of each
-hour, policies, retention, bars, the audit.
+"""What must be done once for a database, by whichever daemon holds the lease: roll-ups, indicators, the mood of
+each hour, policies, retention, bars, the audit.
 
 They need `admin_dsn` (a direct connection with the owner's rights). Without it they show as disabled in the status, not skipped in
 silence.
@@ -21,21 +21,26 @@ from ingest import registry
 from ingest.config import Settings
 from ingest.errors import IngestError
 from ingest.flow import Evidence
+from ingest.indicators.names import parse
 from ingest.metrics import Metrics
-from ingest.store import bars, faults
+from ingest.store import bars, faults, stretches
 from ingest.store.audit import audit
 from ingest.store.coverage import forget
 from ingest.store.edition import detect
+from ingest.store.indicators import Computed, Selection, compute
 from ingest.store.lease import acquire, release
 from ingest.store.policies import Desired, apply_retention, plan, reconcile
 from ingest.store.polls import forget_native
 from ingest.store.pool import Connection, connect
 from ingest.store.rollup import roll_up
 from ingest.store.sentiment import sum_up
+from ingest.tables import INDICATORS
 from ingest.transports.backoff import Backoff
 
 LEASE_SECONDS = 30.0
 ROLLUP_SECONDS = 1.0
+INDICATORS_SECONDS = 1.0  # where no notification came
+INDICATORS_BUDGET = 5.0  # seconds of work in one round, about: the lease has to be prolonged
 SENTIMENT_SECONDS = 10.0
 POLICY_SECONDS = 600.0
 AUDIT_SECONDS = 30.0
@@ -48,11 +53,12 @@ log = logging.getLogger(__name__)
 
 
 class Duty(Struct, frozen=True):
-    """`work` is done every `seconds` while the lease of that name is ours."""
+    """`work` is done every `seconds` while the lease of that name is ours, and at once when `channel` is notified."""
 
     name: str
     seconds: float
     work: Callable[[Connection], Awaitable[None]]
+    channel: str | None = None
 
 
 class Wanted(Struct, frozen=True):
@@ -60,6 +66,7 @@ class Wanted(Struct, frozen=True):
 
     policies: Desired
     evidence: dict[str, Evidence]
+    indicators: Selection = Selection((), ())
 
 
 def desired_policies(settings: Settings) -> Wanted:
@@ -70,7 +77,20 @@ def desired_policies(settings: Settings) -> Wanted:
     protocols = {name: section.protocol or name for name, section in settings.exchanges.items()}
     modules = {name: known[protocol] for name, protocol in protocols.items() if protocol in known}  # not what is only backfilled
     # a module of another package may be older than this word
-    return Wanted(desired, {name: getattr(module, "EVIDENCE", Evidence()) for name, module in modules.items()})
+    evidence = {name: getattr(module, "EVIDENCE", Evidence()) for name, module in modules.items()}
+    return Wanted(desired, evidence, selected(settings))
+
+
+def selected(settings: Settings) -> Selection:
+    """The indicators that the settings ask for."""
+    section = settings.indicators
+    return Selection(
+        named=tuple(map(parse, section.names)),
+        intervals=section.intervals,
+        exchanges=section.exchanges,
+        instruments=section.instruments,
+        kept=settings.retention[INDICATORS.name],
+    )
 
 
 class Duties:
@@ -90,6 +110,7 @@ class Duties:
         self._duties = (
             Duty("rollup", ROLLUP_SECONDS, self._roll_up),
             Duty("sentiment", SENTIMENT_SECONDS, self._sum_up),
+            Duty("indicators", INDICATORS_SECONDS, self._compute, stretches.CHANNEL),
             Duty("policies", POLICY_SECONDS, self._keep_policies),
             Duty("audit", AUDIT_SECONDS, self._audit),
         )
@@ -117,6 +138,8 @@ class Duties:
             try:
                 connection = await connect(dsn, f"ingest {duty.name}")
                 try:
+                    if duty.channel is not None:
+                        await connection.add_listener(duty.channel, lambda *_: self._changed[duty.name].set())
                     await self._attend(connection, duty, backoff)
                 finally:
                     await self._leave(connection, duty)
@@ -158,6 +181,19 @@ class Duties:
 
     async def _sum_up(self, connection: Connection) -> None:
         await sum_up(connection)
+
+    async def _compute(self, connection: Connection) -> None:
+        end, done = time.monotonic() + INDICATORS_BUDGET, Computed(taken=1)
+        while done.taken:
+            done = await compute(connection, self._wanted.indicators)
+            tally = self._metrics.tally(INDICATORS.name)
+            tally.decoded += done.values
+            tally.written += done.written
+            tally.revised += done.revised
+            tally.duplicate += done.values - done.written - done.revised
+            if time.monotonic() > end:
+                self._changed["indicators"].set()
+                return
 
     async def _keep_policies(self, connection: Connection) -> None:
         for change in await reconcile(connection, self._wanted.policies):

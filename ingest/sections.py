@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
+from ingest.indicators.names import DEFAULT, parse
+from ingest.records import INTERVALS
 from ingest.tables import TABLES
 
 _UNITS = {"ms": 0.001, "s": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86400, "day": 86400}
@@ -182,6 +184,35 @@ class Spool(Section):
             if name not in _WAIT:
                 raise ValueError(f"unknown table '{name}'; known: {', '.join(_WAIT)}")
         return _WAIT | value
+
+
+class Indicators(Section):
+    names: tuple[str, ...] = Field(default=DEFAULT, description="which, with their periods; [] computes none")
+    intervals: tuple[str, ...] = Field(default=tuple(INTERVALS), description="of the candles that they are computed of")
+    exchanges: tuple[str, ...] = Field(default=(), description="sections of the configuration; all where none is named")
+    instruments: tuple[str, ...] = Field(default=(), description='in unified spelling, "BTC/USDT"; all where none is named')
+
+    @field_validator("names")
+    @classmethod
+    def _known_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            parse(name)
+        return value
+
+    @field_validator("intervals")
+    @classmethod
+    def _known_intervals(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for interval in value:
+            if interval not in INTERVALS:
+                raise ValueError(f"unknown interval '{interval}'; known: {', '.join(INTERVALS)}")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := [one for one in value if value.count(one) > 1]:
+            raise ValueError(f"'{twice[0]}' stands there more than once")
+        return value
 
 
 class Server(Section):

@@ -88,7 +88,9 @@ _STORED = """
     SELECT c.instrument_id, count(*) AS candles,
            (min(extract(epoch FROM c.time)) / 60)::int AS since, (max(extract(epoch FROM c.time)) / 60)::int AS until
       FROM candles c
-     WHERE c.instrument_id IN (SELECT id FROM instruments i WHERE i.exchange = $1 AND (i.instrument = ANY ($2::text[]) OR $2::text[] = '{}'))
+     WHERE c.instrument_id IN (
+           SELECT id FROM instruments i WHERE i.exchange = $1 AND (i.instrument = ANY ($2::text[]) OR $2::text[] = '{}')
+           )
        AND c.interval = $3 AND c.time >= $4 AND c.time < $5
      GROUP BY c.instrument_id, div(extract(epoch FROM c.time), 60 * $6::int)
 """

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,7 +73,10 @@ async def test_check_says_what_is_there(database: str, market: str) -> None:
     assert (well.code, well.err, len(well.out)) == (0, "", 2)
     assert well.out[0] == "configuration: ok, 1 exchanges"
     without = await ingest("check", dsn=market)
-    assert without.out[-1] == "duties: disabled, database.admin_dsn is not set: no roll-ups, no policies, no retention, no audit"
+    assert (
+        without.out[-1]
+        == "duties: disabled, database.admin_dsn is not set: no roll-ups, no indicators, no policies, no retention, no audit"
+    )
 
 
 async def test_check_finds_a_column_that_was_altered(market: str, edition: str) -> None:
@@ -131,3 +135,36 @@ async def test_status_of_something_else_that_answers(market: str, simulator: Sim
     done = await ingest("status", "--json", dsn=market, SERVER__PORT=port)
     assert done.code == 1
     assert "no daemon answers at " in json.loads("\n".join(done.out))["daemon"]["unready"][0]
+
+
+async def test_indicators_of_stored_candles(market: str) -> None:
+    """Of the exchange and the range that are named, once; a daemon is not needed."""
+    begun = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=40)
+    connection = await asyncpg.connect(market)
+    for instrument_id, exchange in ((1, "binance"), (2, "okx")):
+        await connection.execute(
+            "INSERT INTO instruments (id, exchange, symbol, instrument, base, quote, kind, status) OVERRIDING SYSTEM VALUE"
+            " VALUES ($1, $2, 'BTCUSDT', 'BTC/USDT', 'BTC', 'USDT', 'spot', 'trading')",
+            *(instrument_id, exchange),
+        )
+        await connection.execute(
+            "INSERT INTO candles (instrument_id, interval, time, open, high, low, close, volume, parts, origin, received_at)"
+            " SELECT $1, '1h', $2::timestamptz + n * interval '1 hour', 10, 12, 9, 10 + n, 3, 60, 'rest', now()"
+            " FROM generate_series(0, 30) n",
+            *(instrument_id, begun),
+        )
+    asked = ("backfill", "indicators", "--exchange", "binance", "--from", begun.isoformat())
+    settings = {"INDICATORS__NAMES": '["SMA_3", "MOM_30"]', "EXCHANGES__BINANCE__INSTRUMENTS": '["BTC/USDT"]'}
+    dry = await ingest(*asked, "--dry-run", dsn=market, **settings)
+    assert dry == (0, ["2 indicators of 31 candles"], "")
+    done = await ingest(*asked, dsn=market, **settings)
+    assert done == (0, ["31 candles: 30 written, 0 revised, 0 were there already"], "")
+    again = await ingest(*asked, "--to", (begun + timedelta(hours=5)).isoformat(), dsn=market, **settings)
+    assert again == (0, ["5 candles: 0 written, 0 revised, 30 were there already"], "")
+    rows = await connection.fetch(
+        "SELECT name, time, value FROM indicators WHERE instrument_id = 1 ORDER BY time DESC, name LIMIT 2"
+    )
+    last = begun + timedelta(hours=30)
+    assert [tuple(row) for row in rows] == [("MOM_30", last, 30), ("SMA_3", last, 39)]
+    assert await connection.fetchval("SELECT count(*) FROM indicators") == 30
+    await connection.close()

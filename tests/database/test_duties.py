@@ -20,7 +20,7 @@ from ingest.store.policies import Desired
 from ingest.tables import TABLES
 
 DISABLED = "disabled: no database.admin_dsn"
-OK = {"rollup": "ok", "sentiment": "ok", "policies": "ok", "audit": "ok"}
+OK = {"rollup": "ok", "sentiment": "ok", "indicators": "ok", "policies": "ok", "audit": "ok"}
 
 
 def desired(**changes: timedelta | None) -> Desired:
@@ -77,7 +77,7 @@ async def test_without_admin_dsn_they_are_disabled_and_say_so(caplog: pytest.Log
     one = made(None)
     await one.run()
     assert one.state == dict.fromkeys(OK, DISABLED)
-    assert "duties (rollup, sentiment, policies, audit) are disabled: database.admin_dsn is not set" in caplog.text
+    assert "duties (rollup, sentiment, indicators, policies, audit) are disabled: database.admin_dsn is not set" in caplog.text
 
 
 async def test_a_dsn_that_leads_nowhere_fails_in_words() -> None:

@@ -12,12 +12,15 @@ import pytest
 
 from ingest.config import PREFIX, Settings, load
 from ingest.errors import Stop
+from ingest.indicators.names import KINDS, example
 from ingest.tables import TABLES
 
 SECRET = "geheim-4711"
 DATABASE = f'[database]\ndsn = "postgresql://writer:{SECRET}@localhost/market"\n'
 BINANCE = DATABASE + '[exchanges.binance]\ninstruments = ["BTC/USDT"]\n'
 RETENTION = DATABASE + "[retention]\n"
+
+KNOWN = f"known, with these or other periods: {', '.join(map(example, KINDS.values()))}"
 
 Load = Callable[..., Settings]
 
@@ -154,6 +157,14 @@ LENGTHS = 'right would be "90 days", "12 hours", "1s" or "500 ms"'
         (BINANCE + "book = { height = 5 }", "exchanges.binance.book.height: unknown key; known: depth, every"),
         (BINANCE + "book = { depth = 0 }", "exchanges.binance.book.depth: Input should be greater than or equal to 1 (got 0)"),
         (BINANCE + 'book = { every = "0s" }', 'exchanges.binance.book.every: 0:00:00 is too short; right would be "1s"'),
+        (DATABASE + "[indicators]\nnames = ['SMAA_20']", f"indicators.names: unknown indicator 'SMAA_20'; {KNOWN}"),
+        (DATABASE + "[indicators]\nnames = ['SMA_20', 'SMA_20']", "indicators.names: 'SMA_20' stands there more than once"),
+        (
+            DATABASE + "[indicators]\nintervals = ['2m']",
+            "indicators.intervals: unknown interval '2m'; known: 1m, 5m, 15m, 1h, 4h, 1d",
+        ),
+        (BINANCE + "[indicators]\nexchanges = ['okx']", "indicators.exchanges: no section [exchanges.okx]; known: binance"),
+        (BINANCE + "[indicators]\ninstruments = ['BTC/EUR']", "indicators.instruments: no exchange has 'BTC/EUR'; known: BTC/USDT"),
     ],
 )
 def test_what_is_said_of_a_wrong_value(configured: Load, toml: str, said: str) -> None:
