@@ -1,0 +1,106 @@
+"""Blockscout, without a key. https://docs.blockscout.com/devs/apis/rpc/logs https://docs.blockscout.com/api-reference/get-block-transactions
+
+Blocks come from its REST API, with addresses in mixed case; tokens' transfers are the events of their contracts, from the API that
+it shares with Etherscan.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from urllib.parse import urlencode
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from ingest.errors import Reject
+from ingest.flow import PollOptions, Request, answer_to, decoded
+from ingest.pollers._whale_chain import Block
+from ingest.pollers._whale_etherscan import number_of
+from ingest.pollers._whale_explorer import Asking, Content, Move, Native, asked
+from ingest.records import SECOND
+
+SOURCE = "blockscout"
+TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"  # Transfer(address,address,uint256)
+
+
+class _Address(Struct):
+    hash: str
+
+
+class _Block(Struct):
+    hash: str
+    height: int
+    parent_hash: str
+    timestamp: datetime
+
+
+class _Sent(Struct, rename={"sender": "from"}):
+    hash: str
+    sender: _Address
+    value: str
+    to: _Address | None = None  # none where a contract is made
+    status: str | None = None  # ok, error
+
+
+class _Page(Struct):
+    items: list[_Sent]
+    next_page_params: dict[str, str | int | None] | None = None
+
+
+class _Log(Struct, rename="camel"):
+    block_number: str
+    data: str
+    topics: list[str | None]
+    transaction_hash: str
+    block_hash: str = ""
+
+
+_Height, _Blocks, _Pages, _Logs = Decoder(str), Decoder(_Block), Decoder(_Page), Decoder(list[_Log])
+
+
+def tip(options: PollOptions) -> Asking[int]:
+    """See `Explorer`."""
+    height, _ = yield from asked(options, "/api", {"module": "block", "action": "eth_block_number"}, _Height)
+    return number_of(height, 16)
+
+
+def block(options: PollOptions, height: int) -> Asking[Content]:
+    """See `Explorer`; what was reverted is left out."""
+    answer = yield from answer_to(Request(f"{options.base_url}/api/v2/blocks/{height}"))
+    found = decoded(answer, _Blocks)
+    url = f"{options.base_url}/api/v2/blocks/{found.hash}/transactions"
+    natives: list[Native] = []
+    query = ""
+    while True:
+        page = decoded((yield from answer_to(Request(f"{url}{query}"))), _Pages)
+        natives += [
+            Native(one.hash, one.sender.hash.lower(), one.to.hash.lower(), number_of(one.value, 10))
+            for one in page.items
+            if one.to is not None and one.status == "ok"
+        ]
+        if not page.next_page_params:
+            break
+        query = f"?{urlencode(page.next_page_params)}"
+    time = int(found.timestamp.timestamp()) * SECOND
+    return Content(Block(found.height, found.hash, found.parent_hash, time), natives, answer.received_at)
+
+
+def succeeded(_options: PollOptions, _native: Native) -> Asking[bool]:
+    """See `Explorer`: `block` has seen to it."""
+    yield from ()
+    return True
+
+
+def moves(options: PollOptions, contract: str, first: int, last: int) -> Asking[list[Move]]:
+    """See `Explorer`."""
+    query = {"module": "logs", "action": "getLogs", "fromBlock": str(first), "toBlock": str(last)}
+    logs, _ = yield from asked(options, "/api", query | {"address": contract, "topic0": TRANSFER}, _Logs)
+    return [_move(log) for log in logs]
+
+
+def _move(log: _Log) -> Move:
+    if len(log.topics) < 3 or log.topics[1] is None or log.topics[2] is None:
+        raise Reject(f"a Transfer of {log.transaction_hash} has the topics {log.topics}; right would be three", reason="shape")
+    sender, recipient = (f"0x{topic[-40:].lower()}" for topic in (log.topics[1], log.topics[2]))
+    value = number_of(log.data, 16)
+    return Move(log.transaction_hash, number_of(log.block_number, 16), log.block_hash, sender, recipient, value)

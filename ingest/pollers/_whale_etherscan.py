@@ -1,0 +1,90 @@
+"""Etherscan V2. https://docs.etherscan.io/api-reference/endpoint/tokentx https://docs.etherscan.io/api-reference/endpoint/ethgetblockbynumber
+
+Numbers of its proxy are hexadecimal, the others decimal, all in strings.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from ingest.errors import Reject
+from ingest.flow import PollOptions
+from ingest.pollers._whale_chain import Block
+from ingest.pollers._whale_explorer import FULL, Asking, Content, Move, Native, asked
+from ingest.records import SECOND
+
+SOURCE = "etherscan"
+CHAIN = {"chainid": "1"}
+
+
+class _Sent(Struct, rename={"sender": "from"}):
+    hash: str
+    sender: str
+    value: str
+    to: str | None = None  # none where a contract is made
+
+
+class _Block(Struct, rename="camel"):
+    hash: str
+    parent_hash: str
+    number: str
+    timestamp: str
+    transactions: list[_Sent]
+
+
+class _Receipt(Struct):
+    status: str = "0x1"  # blocks before Byzantium (October 2017) do not say
+
+
+class _Transfer(Struct, rename={"block_number": "blockNumber", "block_hash": "blockHash", "sender": "from"}):
+    block_number: str
+    hash: str
+    sender: str
+    to: str
+    value: str
+    block_hash: str = ""
+
+
+_Height, _Blocks, _Receipts, _Transfers = Decoder(str), Decoder(_Block), Decoder(_Receipt), Decoder(list[_Transfer])
+
+
+def tip(options: PollOptions) -> Asking[int]:
+    """See `Explorer`."""
+    height, _ = yield from asked(options, "", CHAIN | {"module": "proxy", "action": "eth_blockNumber"}, _Height)
+    return number_of(height, 16)
+
+
+def block(options: PollOptions, height: int) -> Asking[Content]:
+    """See `Explorer`."""
+    query = CHAIN | {"module": "proxy", "action": "eth_getBlockByNumber", "tag": hex(height), "boolean": "true"}
+    found, received_at = yield from asked(options, "", query, _Blocks)
+    time = number_of(found.timestamp, 16) * SECOND
+    natives = [Native(one.hash, one.sender, one.to, number_of(one.value, 16)) for one in found.transactions if one.to]
+    return Content(Block(number_of(found.number, 16), found.hash, found.parent_hash, time), natives, received_at)
+
+
+def succeeded(options: PollOptions, native: Native) -> Asking[bool]:
+    """See `Explorer`: its receipt says so."""
+    query = CHAIN | {"module": "proxy", "action": "eth_getTransactionReceipt", "txhash": native.hash}
+    receipt, _ = yield from asked(options, "", query, _Receipts)
+    return receipt.status == "0x1"
+
+
+def moves(options: PollOptions, contract: str, first: int, last: int) -> Asking[list[Move]]:
+    """See `Explorer`."""
+    query = CHAIN | {"module": "account", "action": "tokentx", "contractaddress": contract, "page": "1", "offset": str(FULL)}
+    query |= {"startblock": str(first), "endblock": str(last), "sort": "asc"}
+    rows, _ = yield from asked(options, "", query, _Transfers)
+    return [
+        Move(row.hash, number_of(row.block_number, 10), row.block_hash, row.sender, row.to, number_of(row.value, 10))
+        for row in rows
+    ]
+
+
+def number_of(text: str, base: int) -> int:
+    """Digits of `base`; with 0x before them where that is 16. Raises Reject for others."""
+    try:
+        return int(text, base)
+    except ValueError as error:
+        raise Reject(f"{text!r} is no number of base {base}", reason="value") from error

@@ -1,0 +1,51 @@
+"""A chain of answers for the turns of a poller: who asks what, and what it makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import Struct, field
+
+from ingest.flow import Malformed, PollOptions, Request, Response
+from ingest.questions import Orphaned, PricesAt
+from ingest.records import SECOND, WhaleTransaction
+
+NOW = 1_795_176_000 * SECOND
+
+
+class Told(Struct):
+    """What one turn did: the addresses that it asked, when it wanted prices of, what it gave up and told, and its cursor."""
+
+    asked: list[str] = field(default_factory=list)
+    priced: list[PricesAt] = field(default_factory=list)
+    orphans: list[Orphaned] = field(default_factory=list)
+    records: list[WhaleTransaction] = field(default_factory=list)
+    malformed: list[Malformed] = field(default_factory=list)
+    cursor: str = ""
+
+
+def turn(module: Any, options: PollOptions, answer: Callable[[str], bytes], prices: Mapping[str, str], *, cursor: str = "") -> Told:
+    """One turn, answered by `answer`, which is given what follows the base URL."""
+    told, flow = Told(), module.poll(options, cursor)
+    try:
+        step = next(flow)
+        while True:
+            if isinstance(step, Request):
+                assert not any(secret in step.url for secret in options.secret.values())
+                path = step.url.removeprefix(options.base_url)
+                told.asked.append(path)
+                step = flow.send(Response(200, answer(path), received_at=NOW))
+            elif isinstance(step, PricesAt):
+                told.priced.append(step)
+                step = flow.send({one: prices[one] for one in step.symbols if one in prices})
+            elif isinstance(step, Orphaned):
+                told.orphans.append(step)
+                step = next(flow)
+            else:
+                told.records += [one for one in step if isinstance(one, WhaleTransaction)]
+                told.malformed += [one for one in step if isinstance(one, Malformed)]
+                step = next(flow)
+    except StopIteration as done:
+        told.cursor = done.value
+    return told
