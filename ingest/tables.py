@@ -201,7 +201,8 @@ INDICATORS = _polled(
     Indicator, "indicators", ("instrument_id", "interval", "name", "time"), DAY, compress_after=2 * DAY, retention=90 * DAY
 )
 
-BARS = ("bars_1m", "bars_1h", "daily_ohlcv")  # made by the database or the daemon; kept for ever unless the settings say otherwise
+# made by the database or the daemon; kept for ever unless the settings say otherwise
+BARS = ("bars_1m", "bars_1h", "daily_ohlcv", "prices_daily")
 
 POLLED: tuple[Table, ...] = (
     PRICES,

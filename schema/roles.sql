@@ -33,23 +33,25 @@ ALTER DEFAULT PRIVILEGES FOR ROLE ingest_owner GRANT USAGE ON SCHEMAS TO ingest_
 DO $$
 DECLARE
     statement text;
+    ours CONSTANT name[] := '{public, market, ai_trading, catalyst, cryptomax, cryptosense, mastertrade}';
 BEGIN
     IF to_regclass('schema_migrations') IS NULL THEN
         RETURN;
     END IF;
-    ALTER SCHEMA market OWNER TO ingest_owner;
     FOR statement IN
         SELECT format(CASE WHEN a.view_name IS NULL THEN 'ALTER TABLE %s OWNER TO ingest_owner'
                            ELSE 'ALTER MATERIALIZED VIEW %s OWNER TO ingest_owner' END, c.oid::regclass)
         FROM pg_class c
         LEFT JOIN timescaledb_information.continuous_aggregates a ON to_regclass(format('%I.%I', a.view_schema, a.view_name)) = c.oid
-        WHERE c.relnamespace IN ('public'::regnamespace, 'market'::regnamespace) AND c.relkind IN ('r', 'v')
+        WHERE c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (ours)) AND c.relkind IN ('r', 'v')
           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
         UNION ALL
         SELECT format('ALTER FUNCTION %s OWNER TO ingest_owner', p.oid::regprocedure)
         FROM pg_proc p
         WHERE p.pronamespace = 'public'::regnamespace
           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+        UNION ALL
+        SELECT format('ALTER SCHEMA %I OWNER TO ingest_owner', nspname) FROM pg_namespace WHERE nspname = ANY (ours)
     LOOP
         EXECUTE statement;
     END LOOP;

@@ -1,4 +1,4 @@
-"""Which relations stand behind the views bars_1m, bars_1h and daily_ohlcv: our roll-up tables, or continuous aggregates.
+"""What stands behind the views bars_1m, bars_1h, daily_ohlcv and prices_daily: our roll-up tables, or continuous aggregates.
 
 Readers know only the views. After a change of edition they go on reading the roll-ups until the continuous aggregates are filled
 from all of the source data that is still there; then the views are switched, in one transaction.
@@ -9,7 +9,7 @@ The rule one would get wrong: a refresh cannot run inside a transaction, so the 
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from ingest.store.edition import detect
@@ -18,7 +18,9 @@ from ingest.store.pool import Connection, transaction
 from ingest.store.schema import Schema, find, read
 
 Behind = Literal["rollup", "cagg"]
-SOURCES = {"bars_1m": "trades", "bars_1h": "trades", "daily_ohlcv": "candles"}  # in this order: hours are made from minutes
+# in this order: hours are made from minutes
+SOURCES = {"bars_1m": "trades", "bars_1h": "trades", "daily_ohlcv": "candles", "prices_daily": "prices"}
+AGAIN_DAYS = 3  # a price that came late, or has another value, is looked for so far back
 
 
 async def point(connection: Connection, *, schema: Schema | None = None) -> Behind | None:
@@ -82,8 +84,11 @@ async def _switch(connection: Connection, text: str, mark: str) -> None:
 
 
 async def refresh(connection: Connection, source: str, since: datetime, until: datetime) -> None:
-    """Bring the continuous aggregates of a table up to date over [since, until), if it has any: a policy looks not so far back."""
-    if await _wanted(connection) == "cagg":
+    """Bring the aggregates of a table up to date over [since, until), if it has any: a policy looks not so far back."""
+    behind = await _wanted(connection)
+    if behind == "rollup" and source == "prices":
+        await connection.execute("SELECT roll_up_prices($1, $2::timestamptz + interval '1 day')", since, until)
+    if behind == "cagg":
         for name in (name for name, made_of in SOURCES.items() if made_of == source):
             await connection.execute(
                 "CALL refresh_continuous_aggregate($1::regclass, $2::timestamptz, $3::timestamptz)",
@@ -91,3 +96,16 @@ async def refresh(connection: Connection, source: str, since: datetime, until: d
                 since,
                 until,
             )
+
+
+async def roll_up_prices(connection: Connection) -> int:
+    """Make the days of prices that are over, where no continuous aggregate does; how many are new or have other values."""
+    if await _wanted(connection) != "rollup":
+        return 0
+    made: int = await connection.fetchval(_ROLL_UP_PRICES, timedelta(days=AGAIN_DAYS))
+    return made
+
+
+_ROLL_UP_PRICES = """
+    SELECT roll_up_prices(least(now() - $1::interval, coalesce((SELECT max(time) FROM prices_daily_rollup), first)), now())
+      FROM (SELECT min(range_start) AS first FROM timescaledb_information.chunks WHERE hypertable_name = 'prices') chunks"""

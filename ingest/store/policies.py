@@ -32,7 +32,7 @@ Kind = Literal["retention", "columnstore", "refresh"]
 class Desired(Struct, frozen=True):
     """How long a relation is kept and when its chunks are compressed, by name; None (or absent) for never.
 
-    `retention` also knows the bars: bars_1m, bars_1h, daily_ohlcv.
+    `retention` also knows the bars: bars_1m, bars_1h, daily_ohlcv, prices_daily.
     """
 
     retention: Mapping[str, timedelta | None]
@@ -65,6 +65,7 @@ REFRESHES = {
     "bars_1m": Refresh(("trades",), timedelta(minutes=1), timedelta(minutes=5)),
     "bars_1h": Refresh(("trades", "bars_1m"), timedelta(hours=1), timedelta(minutes=30)),
     "daily_ohlcv": Refresh(("candles",), timedelta(days=1), timedelta(hours=1)),
+    "prices_daily": Refresh(("prices",), timedelta(days=1), timedelta(hours=1)),
 }
 
 
@@ -205,6 +206,7 @@ async def apply_retention(connection: Connection, desired: Desired) -> list[str]
     """
     while (await roll_up(connection)).taken:
         pass
+    await bars.roll_up_prices(connection)
     dropped: list[str] = []
     for relation, after in _kept(desired, ("rollup",)):
         dropped += await _drop(connection, relation, after)

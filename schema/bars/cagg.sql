@@ -1,4 +1,4 @@
--- What bars_1m, bars_1h and daily_ohlcv read once the continuous aggregates are filled: those, and what was rolled up before
+-- What bars_1m, bars_1h, daily_ohlcv and prices_daily read once the continuous aggregates are filled: those, and what was rolled up before
 -- there were any and cannot be made again, because its source is past retention. The rest of the roll-up goes.
 
 DELETE FROM bars_1m_rollup WHERE time >= (
@@ -10,10 +10,14 @@ DELETE FROM bars_1h_rollup WHERE time >= (
 DELETE FROM daily_ohlcv_rollup WHERE time >= (
     SELECT min(range_start) FROM timescaledb_information.chunks WHERE hypertable_name = 'candles'
 );
+DELETE FROM prices_daily_rollup WHERE time >= (
+    SELECT min(range_start) FROM timescaledb_information.chunks WHERE hypertable_name = 'prices'
+);
 DELETE FROM rollup_dirty WHERE target IN ('bars_1m', 'bars_1h', 'daily_ohlcv');
 
 CREATE OR REPLACE VIEW bars_1m AS SELECT * FROM bars_1m_cagg UNION ALL SELECT * FROM bars_1m_rollup;
 CREATE OR REPLACE VIEW bars_1h AS SELECT * FROM bars_1h_cagg UNION ALL SELECT * FROM bars_1h_rollup;
 CREATE OR REPLACE VIEW daily_ohlcv AS SELECT * FROM daily_ohlcv_cagg UNION ALL SELECT * FROM daily_ohlcv_rollup;
+CREATE OR REPLACE VIEW prices_daily AS SELECT * FROM prices_daily_cagg UNION ALL SELECT * FROM prices_daily_rollup;
 
-DROP FUNCTION IF EXISTS bar_1m_of_trades, bar_1h_of_minutes, day_of_candles;
+DROP FUNCTION IF EXISTS bar_1m_of_trades, bar_1h_of_minutes, day_of_candles, roll_up_prices;

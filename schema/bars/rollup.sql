@@ -82,3 +82,24 @@ WHERE NOT EXISTS (
 )
 UNION ALL
 SELECT live.* FROM rollup_dirty d CROSS JOIN LATERAL day_of_candles(d.instrument_id, d.time) live WHERE d.target = 'daily_ohlcv';
+
+-- Days of prices that are over, made again from `since` on; days that are what they were are not touched.
+CREATE OR REPLACE FUNCTION roll_up_prices(since timestamptz, until timestamptz) RETURNS bigint LANGUAGE sql AS $$
+    WITH made AS (
+        INSERT INTO prices_daily_rollup AS t
+        SELECT asset_id, source, time_bucket('1 day', time), first(price_usd, time), max(price_usd), min(price_usd), last(price_usd, time),
+               avg(price_usd), last(volume_24h_usd, time) FILTER (WHERE volume_24h_usd IS NOT NULL)
+        FROM prices
+        WHERE time >= time_bucket('1 day', since) AND time < time_bucket('1 day', until)
+        GROUP BY 1, 2, 3
+        ON CONFLICT (asset_id, source, time) DO UPDATE
+           SET (open, high, low, close, avg_price, volume_usd)
+             = (EXCLUDED.open, EXCLUDED.high, EXCLUDED.low, EXCLUDED.close, EXCLUDED.avg_price, EXCLUDED.volume_usd)
+         WHERE (t.open, t.high, t.low, t.close, t.avg_price, t.volume_usd) IS DISTINCT FROM
+               (EXCLUDED.open, EXCLUDED.high, EXCLUDED.low, EXCLUDED.close, EXCLUDED.avg_price, EXCLUDED.volume_usd)
+        RETURNING 1
+    )
+    SELECT count(*) FROM made
+$$;
+
+CREATE OR REPLACE VIEW prices_daily AS SELECT * FROM prices_daily_rollup;

@@ -16,6 +16,8 @@ DECLARE
         ['ingest_writer',  'SELECT ON schema_migrations, jobs, job_chunks'],  -- the healer asks what is covered
         ['ingest_reader',  'USAGE ON SCHEMA public, market'],
         ['ingest_reader',  'SELECT ON ALL TABLES IN SCHEMA public, market'],
+        ['ingest_reader',  'USAGE ON SCHEMA ai_trading, catalyst, cryptomax, cryptosense, mastertrade'],
+        ['ingest_reader',  'SELECT ON ALL TABLES IN SCHEMA ai_trading, catalyst, cryptomax, cryptosense, mastertrade'],
         ['ingest_metrics', 'USAGE ON SCHEMA public'],
         ['ingest_metrics', 'SELECT ON schema_migrations, coverage, leases, rollup_dirty, indicators_dirty']
     ];

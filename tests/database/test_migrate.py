@@ -380,6 +380,7 @@ async def test_a_database_that_becomes_community_catches_up_and_its_bars_stay_re
         "apply community/20261121001300_bars.sql",
         "apply community/20261121001400_daily_ohlcv.sql",
         "apply community/20261121001911_polled_columnstore.sql",
+        "apply community/20261121002033_prices_daily.sql",
     ]
     await migrate(connection)
 

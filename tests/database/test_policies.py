@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from ingest.errors import Stop
 from ingest.store.policies import Desired, apply_retention, plan, reconcile
 from ingest.store.rollup import mark, marks
-from ingest.tables import TABLES
+from ingest.tables import BARS, TABLES
 
 DAY = timedelta(days=1)
 DESIRED = Desired({table.name: table.retention for table in TABLES}, {table.name: table.compress_after for table in TABLES})
@@ -95,6 +95,7 @@ async def test_the_jobs_are_what_the_settings_say(connection: Any) -> None:
         ("refresh_continuous_aggregate", "bars_1m_cagg"): (89 * DAY, minutes, 5 * minutes),
         ("refresh_continuous_aggregate", "bars_1h_cagg"): (89 * DAY, hours, 30 * minutes),
         ("refresh_continuous_aggregate", "daily_ohlcv_cagg"): (723 * DAY, DAY, hours),
+        ("refresh_continuous_aggregate", "prices_daily_cagg"): (1818 * DAY, DAY, hours),
     }
     assert await reconcile(connection, replace(DESIRED, retention={**DESIRED.retention, "bars_1m": 365 * DAY})) == []
 
@@ -248,4 +249,4 @@ def test_a_retention_that_would_eat_the_bars_is_refused() -> None:
 
 def test_what_is_kept_for_ever_is_refreshed_from_its_beginning() -> None:
     refreshes = {policy.relation: policy.after for policy in plan(Desired({}, {}))}
-    assert refreshes == {"bars_1m_cagg": None, "bars_1h_cagg": None, "daily_ohlcv_cagg": None}
+    assert refreshes == {f"{name}_cagg": None for name in BARS}

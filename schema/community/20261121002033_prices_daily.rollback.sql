@@ -1,0 +1,1 @@
+DROP MATERIALIZED VIEW IF EXISTS prices_daily_cagg;

@@ -1,0 +1,1 @@
+DROP TABLE IF EXISTS prices_daily_rollup;

@@ -1,0 +1,93 @@
+-- What ../../README.md calls the platform ai_trading. No expression stands on a time: that would hide it from chunk exclusion.
+-- The intervals are written out so that what is the same in each row of one is made once, and each is a search of its own in the index.
+
+CREATE VIEW ai_trading.market_data AS
+SELECT candle_id(c.instrument_id, i.code, c.time) AS id,
+       p.symbol,
+       c.time AS timestamp,
+       i.interval AS timeframe,
+       decimal_20_8(c.open)::numeric(20, 8) AS open,
+       decimal_20_8(c.high)::numeric(20, 8) AS high,
+       decimal_20_8(c.low)::numeric(20, 8) AS low,
+       decimal_20_8(c.close)::numeric(20, 8) AS close,
+       decimal_20_8(c.volume)::numeric(20, 8) AS volume,
+       decimal_20_8(c.quote_volume)::numeric(20, 8) AS quote_volume,
+       c.trades_count,
+       decimal_20_8(c.taker_buy_volume)::numeric(20, 8) AS taker_buy_volume,
+       decimal_20_8(c.taker_buy_quote_volume)::numeric(20, 8) AS taker_buy_quote_volume,
+       c.received_at AS created_at
+FROM platform_instruments p
+CROSS JOIN (VALUES ('1m'::varchar(10), 1), ('5m'::varchar(10), 2), ('15m'::varchar(10), 3),
+                   ('1h'::varchar(10), 4), ('4h'::varchar(10), 5), ('1d'::varchar(10), 6)) i (interval, code)
+JOIN candles c ON c.instrument_id = p.instrument_id AND c.interval = i.interval
+WHERE p.platform = 'ai_trading';
+
+-- Where an exchange gives no event time each writer has a row of its own: the first one's is shown.
+CREATE VIEW ai_trading.order_book_snapshots AS
+SELECT platform_id(p.symbol, b.time::text) AS id,
+       p.symbol,
+       b.time AS timestamp,
+       coalesce((SELECT jsonb_agg(jsonb_build_array(l.price::text, l.size::text) ORDER BY l.place)
+                   FROM unnest(b.bid_prices, b.bid_sizes) WITH ORDINALITY l (price, size, place)), '[]') AS bids,
+       coalesce((SELECT jsonb_agg(jsonb_build_array(l.price::text, l.size::text) ORDER BY l.place)
+                   FROM unnest(b.ask_prices, b.ask_sizes) WITH ORDINALITY l (price, size, place)), '[]') AS asks,
+       b.sequence AS last_update_id
+FROM platform_instruments p
+JOIN order_books b ON b.instrument_id = p.instrument_id
+WHERE p.platform = 'ai_trading'
+  AND (b.writer = '' OR NOT EXISTS (
+      SELECT FROM order_books o WHERE o.instrument_id = b.instrument_id AND o.time = b.time AND o.writer < b.writer));
+
+CREATE VIEW ai_trading.trades AS
+SELECT platform_id(p.symbol, t.time::text, t.trade_id::text) AS id,
+       p.symbol,
+       t.time AS timestamp,
+       t.trade_id,
+       decimal_20_8(t.price)::numeric(20, 8) AS price,
+       decimal_20_8(t.size)::numeric(20, 8) AS quantity,
+       decimal_20_8(t.price * t.size)::numeric(20, 8) AS quote_quantity,
+       t.side = 'sell' AS is_buyer_maker
+FROM platform_instruments p
+JOIN trades t ON t.instrument_id = p.instrument_id
+WHERE p.platform = 'ai_trading';
+
+CREATE VIEW ai_trading.technical_indicators AS
+SELECT platform_id(p.symbol, n.time::text, n.interval, n.name) AS id,
+       p.symbol,
+       n.interval::varchar(10) AS timeframe,
+       n.time AS timestamp,
+       n.name::varchar(50) AS indicator_name,
+       signed_20_8(n.value)::numeric(20, 8) AS value,
+       n.metadata AS additional_values
+FROM platform_instruments p
+JOIN indicators n ON n.instrument_id = p.instrument_id
+WHERE p.platform = 'ai_trading';
+
+-- A day that is over is its rolled-up candle. The day that goes on, and one whose candle is not made yet, is put together for each
+-- symbol from the bars of 15 minutes and the minutes after the last of those: a hundred rows a symbol, and a minute behind at most.
+CREATE VIEW ai_trading.daily_ohlcv AS
+SELECT p.symbol, c.time AS date, c.open, c.high, c.low, c.close, c.volume
+FROM platform_instruments p
+JOIN candles c ON c.instrument_id = p.instrument_id AND c.interval = '1d'
+WHERE p.platform = 'ai_trading'
+UNION ALL
+SELECT p.symbol, d.date, o.open, o.high, o.low, o.close, o.volume
+FROM platform_instruments p
+CROSS JOIN (VALUES (date_trunc('day', now(), 'UTC')), (date_trunc('day', now() - interval '1 day', 'UTC'))) d (date)
+CROSS JOIN LATERAL (
+      SELECT coalesce(max(c.time) + interval '15 minutes', d.date) AS until
+        FROM candles c
+       WHERE c.instrument_id = p.instrument_id AND c.interval = '15m' AND c.time >= d.date AND c.time < d.date + interval '1 day') quarters
+CROSS JOIN LATERAL (
+      SELECT first(c.open, c.time) AS open, max(c.high) AS high, min(c.low) AS low, last(c.close, c.time) AS close, sum(c.volume) AS volume
+        FROM (SELECT q.* FROM candles q
+               WHERE q.instrument_id = p.instrument_id AND q.interval = '15m' AND q.time >= d.date AND q.time < d.date + interval '1 day'
+              UNION ALL
+              SELECT m.* FROM candles m
+               WHERE m.instrument_id = p.instrument_id AND m.interval = '1m' AND m.time >= quarters.until
+                 AND m.time < d.date + interval '1 day') c
+      HAVING count(*) > 0) o
+WHERE p.platform = 'ai_trading'
+  AND NOT EXISTS (SELECT FROM candles c WHERE c.instrument_id = p.instrument_id AND c.interval = '1d' AND c.time = d.date);
+
+SELECT refuse_writes('ai_trading');

@@ -1,0 +1,1 @@
+DROP VIEW IF EXISTS catalyst.news_catalysts;
