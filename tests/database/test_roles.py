@@ -176,7 +176,12 @@ async def migrator_maintains(migrator: asyncpg.Connection[Any], edition: str) ->
 async def reader_reads(reader: asyncpg.Connection[Any]) -> None:
     for view in ("trades", "candles", "quotes", "order_books", "bars_1m", "bars_1h", "daily_ohlcv", "gaps"):
         assert await reader.fetch(f"SELECT * FROM market.{view}") == []
-    for view in ("mastertrade.market_data", "ai_trading.daily_ohlcv", "cryptosense.price_history_daily", "cryptomax.market_data_cache"):
+    for view in (
+        "mastertrade.market_data",
+        "ai_trading.daily_ohlcv",
+        "cryptosense.price_history_daily",
+        "cryptomax.market_data_cache",
+    ):
         assert await reader.fetch(f"SELECT * FROM {view} WHERE false") == []
     forbidden = ("INSERT INTO leases VALUES ('a', 'b', now())", "DELETE FROM trades", "CREATE TABLE theirs ()")
     forbidden += ("DELETE FROM catalyst.news_catalysts", "INSERT INTO cryptomax.crypto_news_feed (title) VALUES ('')")
