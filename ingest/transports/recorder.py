@@ -68,7 +68,8 @@ class Recorded:
         return self._session.feed(frame, received_at)
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
-        self._note((now, self.number, "request", msgspec.json.encode(replace(request, url=public(request.url), headers={}))))
+        shown = replace(request, url=public(request.url), headers={}, secret={})
+        self._note((now, self.number, "request", msgspec.json.encode(shown)))
         self._note((now, self.number, "answer", response.body))
         return self._session.answer(request, response, now)
 

@@ -147,7 +147,8 @@ def trade_ids(outputs: Sequence[Output]) -> list[int]:
 
 async def test_a_person_can_read_it(tmp_path: Path):
     recorder = a_recorder(tmp_path / "demo")
-    request = Request("https://user:secret@test/api/v3/depth?symbol=BTCUSDT", tag="BTCUSDT", headers={"x-key": "secret"})
+    address = "https://user:hush@test/api/v3/depth?symbol=BTCUSDT"
+    request = Request(address, tag="BTCUSDT", headers={"x-key": "hush"}, secret={"key": "hush"})
     async with recorder.running():
         session = a_session(recorder)
         list(session.start(NOW))
@@ -158,7 +159,7 @@ async def test_a_person_can_read_it(tmp_path: Path):
     (path,) = captures(tmp_path / "demo")
     assert path.name == "demo-20251121T012420.123456-000001.capture.gz"
     text = gzip.decompress(path.read_bytes())
-    assert b"secret" not in text
+    assert b"hush" not in text
     instrument = (
         b'{"exchange":"demo","symbol":"BTCUSDT","instrument":"BTC/USDT","base":"BTC","quote":"USDT","kind":"spot","status":"trading",'
         b'"price_step":null,"size_step":null,"id":0}'
@@ -175,7 +176,7 @@ async def test_a_person_can_read_it(tmp_path: Path):
         b"1763688260.123458 1 frame64 dHdvCmxpbmVz",
         b"1763688261.123456 1 tick ",
         b'1763688262.123456 1 request {"url":"https://test/api/v3/depth?symbol=BTCUSDT","weight":1,"tag":"BTCUSDT","to_file":false,'
-        b'"method":"GET","headers":{}}',
+        b'"method":"GET","headers":{},"secret":{}}',
         b'1763688262.123456 1 answer {"lastUpdateId":1,"bids":[],"asks":[]}',
     ]
     lines = list(capture.read(path))
