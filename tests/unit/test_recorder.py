@@ -32,8 +32,8 @@ from tests.unit.exchanges import coinbase_session, okx_session
 NOW = 1_763_688_260_123_456
 OTHER_IDS = 1000  # what the other database's numbers differ by
 BTC = Instrument("demo", "BTCUSDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", id=7)
-OPTIONS = Options(ws_url="wss://user:secret@test", rest_url="https://user:secret@test", trade_kind="trade")
-CONNECTION = Connection("wss://user:secret@test/stream", (Subscription(BTC, "trades"), Subscription(BTC, "book")))
+OPTIONS = Options(ws_url="wss://user:hush@test", rest_url="https://user:hush@test", trade_kind="trade")
+CONNECTION = Connection("wss://user:hush@test/stream", (Subscription(BTC, "trades"), Subscription(BTC, "book")))
 
 
 def a_recorder(folder: Path, protocol: str = "binance", *, clock: Callable[[], int] = lambda: NOW, **changes: int) -> Recorder:
