@@ -30,6 +30,7 @@ from ingest.sections import (
     Length,
     Log,
     OptionalLength,
+    PlatformSection,
     PollerSection,
     Queue,
     Record,
@@ -39,6 +40,7 @@ from ingest.sections import (
 from ingest.tables import BARS, TABLES
 
 PREFIX = "INGEST__"
+READING_EXCHANGES = ("ai_trading", "mastertrade")  # the platforms for which it matters which exchange answers
 
 
 def _lengths(default: dict[str, timedelta | None]) -> Any:
@@ -58,6 +60,7 @@ class Settings(BaseSettings):
     database: Database
     exchanges: dict[str, ExchangeSection] = {}
     pollers: dict[str, PollerSection] = {}
+    platforms: dict[str, PlatformSection] = {}
     retention: dict[str, OptionalLength] = _lengths({table.name: table.retention for table in TABLES})
     compress_after: dict[str, OptionalLength] = _lengths({table.name: table.compress_after for table in TABLES})
     queue: Queue = Queue()
@@ -127,6 +130,21 @@ class Settings(BaseSettings):
                 raise ValueError(f"pollers: unknown poller '{name}'; known: {', '.join(sorted(known))}")
             if section.plan not in (None, *known[name].PLANS):
                 raise ValueError(f"{name}: unknown plan '{section.plan}'; known: {', '.join(known[name].PLANS)}")
+        return self
+
+    @model_validator(mode="after")
+    def _known_platforms(self) -> Self:
+        for name, section in self.platforms.items():
+            if name not in READING_EXCHANGES:
+                known = ", ".join(READING_EXCHANGES)
+                raise ValueError(f"platforms: '{name}' is no platform that reads what exchanges say; those are: {known}")
+            for exchange in section.exchanges:
+                if exchange not in (*self.exchanges, *registry.exchanges()) and not registry.is_of_ccxt(exchange):
+                    raise ValueError(
+                        f"platforms.{name}: unknown exchange '{exchange}'; known: {', '.join(sorted(registry.exchanges()))}"
+                    )
+            if twice := [one for one in section.exchanges if section.exchanges.count(one) > 1]:
+                raise ValueError(f"platforms.{name}: exchanges has '{twice[0]}' more than once")
         return self
 
 

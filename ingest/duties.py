@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 
@@ -23,7 +23,7 @@ from ingest.errors import IngestError
 from ingest.flow import Evidence
 from ingest.indicators.names import parse
 from ingest.metrics import Metrics
-from ingest.store import bars, faults, stretches
+from ingest.store import bars, faults, platforms, stretches
 from ingest.store.audit import audit
 from ingest.store.coverage import forget
 from ingest.store.edition import detect
@@ -34,7 +34,7 @@ from ingest.store.polls import forget_native
 from ingest.store.pool import Connection, connect
 from ingest.store.rollup import roll_up
 from ingest.store.sentiment import sum_up
-from ingest.tables import INDICATORS
+from ingest.tables import INDICATORS, WHALE_TRANSACTIONS
 from ingest.transports.backoff import Backoff
 
 LEASE_SECONDS = 30.0
@@ -67,6 +67,7 @@ class Wanted(Struct, frozen=True):
     policies: Desired
     evidence: dict[str, Evidence]
     indicators: Selection = Selection((), ())
+    platforms: Mapping[str, tuple[str, ...]] = {}  # which exchanges answer for each
 
 
 def desired_policies(settings: Settings) -> Wanted:
@@ -78,7 +79,8 @@ def desired_policies(settings: Settings) -> Wanted:
     modules = {name: known[protocol] for name, protocol in protocols.items() if protocol in known}  # not what is only backfilled
     # a module of another package may be older than this word
     evidence = {name: getattr(module, "EVIDENCE", Evidence()) for name, module in modules.items()}
-    return Wanted(desired, evidence, selected(settings))
+    answering = {name: section.exchanges for name, section in settings.platforms.items()}
+    return Wanted(desired, evidence, selected(settings), answering)
 
 
 def selected(settings: Settings) -> Selection:
@@ -203,6 +205,9 @@ class Duties:
                 log.info("retention: dropped %s", chunk)
         await forget(connection, self._wanted.policies.retention)
         await forget_native(connection, self._wanted.policies.retention)
+        await platforms.forget_whales(connection, self._wanted.policies.retention.get(WHALE_TRANSACTIONS.name))
+        for change in await platforms.reconcile(connection, self._wanted.platforms):
+            log.info("platform %s", change)
         await bars.point(connection)
 
     async def _audit(self, connection: Connection) -> None:

@@ -141,6 +141,13 @@ class PollerSection(Section):
     proxy: SecretStr | None = Field(default=None, description='"http://..." or "socks5://..."')
 
 
+class PlatformSection(Section):
+    exchanges: tuple[str, ...] = Field(
+        default=(),
+        description="which exchange answers for a symbol: the first of these that has it; by default every one, binance first",
+    )
+
+
 class Queue(Section):
     batch_rows: int = Field(default=5_000, ge=1, le=100_000, description="rows of a batch at most")
     max_age: Length = Field(default=timedelta(milliseconds=250), description="how long a row waits for others at most")

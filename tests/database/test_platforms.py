@@ -15,8 +15,9 @@ import asyncpg
 import pytest
 from platform_facts import DAY, HUGE, MINUTE, Facts, facts, levels
 
+from ingest.config import READING_EXCHANGES
 from ingest.store import bars
-from ingest.store.platforms import DEFAULT, NAMES, reconcile
+from ingest.store.platforms import DEFAULT, forget_whales, hidden, reconcile
 
 DECLARED = Path(__file__).parents[3] / "shared" / "platforms"
 PLATFORMS = ("ai_trading", "catalyst", "cryptomax", "cryptosense", "mastertrade")
@@ -120,7 +121,8 @@ async def test_one_exchange_answers_for_each_symbol(stored: Facts) -> None:
     assert await reconcile(stored.connection, {"mastertrade": ("kraken",)}) == []
     assert await reconcile(stored.connection, {}) == [f"mastertrade: {DEFAULT}"]
     assert await symbols(stored) == {"BTCUSDT": 1, "ETHUSDT": 3, "PEPEUSDT": 4}
-    assert set(NAMES) == {"ai_trading", "mastertrade"}
+    names = await stored.connection.fetch("SELECT DISTINCT platform FROM platform_instruments ORDER BY 1")
+    assert [row[0] for row in names] == list(READING_EXCHANGES)
 
 
 async def test_a_market_that_is_listed_later_is_seen_at_once(stored: Facts) -> None:
@@ -167,6 +169,10 @@ async def test_a_number_that_is_too_large_is_null_and_kills_no_query(stored: Fac
     assert (row["volume"], str(row["quote_volume"]), row["taker_buy_volume"]) == (None, "999999999999.99999999", None)
     (row,) = await rows(stored, "SELECT * FROM mastertrade.market_data WHERE symbol = 'PEPEUSDT'")
     assert (row["volume"], row["trades_count"]) == (None, 4)
+    assert await hidden(stored.connection) == [
+        "candles.volume: 1 of the last hour are NULL for the platforms, up to 1000000000000000",
+        "candles.taker_buy_volume: 1 of the last hour are NULL for the platforms, up to 999999999999.999999995",
+    ]
 
 
 async def test_trades_and_books_in_the_platforms_words(stored: Facts) -> None:
@@ -229,6 +235,10 @@ async def test_a_hash_is_one_whale(stored: Facts) -> None:
     (revised,) = await rows(stored, query)
     assert (revised["amount_usd"], revised["from_address"], revised["alert_level"]) == (69_000_000, "a", "high")
     assert revised["id"] == largest["id"]
+    await forget_whales(stored.connection, None)
+    assert len(await rows(stored, query)) == 1
+    await forget_whales(stored.connection, timedelta(0))
+    assert await rows(stored, query) == []
 
 
 async def test_figures_of_several_sources_are_one_row(stored: Facts) -> None:

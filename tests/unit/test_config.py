@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from ingest.config import PREFIX, Settings, load
 from ingest.errors import Stop
 from ingest.indicators.names import KINDS, example
-from ingest.tables import TABLES
+from ingest.tables import BARS, TABLES
 
 SECRET = "geheim-4711"
 DATABASE = f'[database]\ndsn = "postgresql://writer:{SECRET}@localhost/market"\n'
@@ -133,7 +134,7 @@ LENGTHS = 'right would be "90 days", "12 hours", "1s" or "500 ms"'
         (DATABASE + '[queue]\nmax_age = "3 parsecs"', f"queue.max_age: '3 parsecs' is no length; {LENGTHS}"),
         (
             DATABASE + '[retention]\ncandle = "1 day"',
-            f"retention: unknown table 'candle'; known: {', '.join(table.name for table in TABLES)}, bars_1m, bars_1h, daily_ohlcv",
+            f"retention: unknown table 'candle'; known: {', '.join([*(table.name for table in TABLES), *BARS])}",
         ),
         (
             DATABASE + '[retention]\ntrades = "0 days"',
@@ -214,3 +215,19 @@ def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes | None, 
         path.write_bytes(content)
     with pytest.raises(Stop, match=f"configuration {path}: {said}"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        (
+            {"cryptomax": {"exchanges": ["kraken"]}},
+            "platforms: 'cryptomax' is no platform that reads what exchanges say; those are: ai_trading, ",
+        ),
+        ({"mastertrade": {"exchanges": ["bynance"]}}, "platforms.mastertrade: unknown exchange 'bynance'; known: binance, "),
+        ({"mastertrade": {"exchanges": ["kraken", "kraken"]}}, "platforms.mastertrade: exchanges has 'kraken' more than once"),
+    ],
+)
+def test_a_platform_is_answered_by_exchanges_that_there_are(section: dict[str, object], said: str):
+    with pytest.raises(Stop, match=re.escape(said)):
+        load(None, {"database": {"dsn": "postgresql://somebody@localhost/market"}, "platforms": section})
