@@ -84,6 +84,13 @@ def test_two_writers_of_the_same_rows_are_measured():
     assert (one["name"], one["unit"], one["better"], one["rows"]) == ("pair", "rows/s", "higher", 1000)
 
 
+def test_the_way_from_candles_to_indicators_is_measured():
+    (one,) = run("indicators", "--rows", "2")  # raises Wrong unless all are stored, and the same when computed again
+    assert (one["name"], one["better"], one["rows"], one["value"]) == ("indicators", "higher", 40, one["ratio"])
+    assert 0 < one["settings"]["p50_s"] <= one["settings"]["p95_s"] <= one["settings"]["max_s"]
+    assert one["settings"]["past_candles_per_s"] > 0
+
+
 def test_backfill_is_the_lower_of_two():
     candles, trades, lower = run("backfill", "--rows", "1000")  # raises Wrong unless all rows are stored as they were served
     assert [(one["name"], one["unit"], one["better"], one["rows"]) for one in (candles, trades)] == [

@@ -15,6 +15,7 @@ from cluster import EDITIONS, Cluster, community_available
 from bench.backfill import backfill_candles, backfill_trades, lower
 from bench.coverage import coverage
 from bench.durability import always, always_fsync, spool
+from bench.indicators import indicators
 from bench.live import live
 from bench.pair import pair
 from bench.result import Place, Result
@@ -25,7 +26,7 @@ from ingest.store.migrate import migrate
 BACKFILL = {"backfill_candles": backfill_candles, "backfill_trades": backfill_trades}
 DURABILITY = {"durability_spool": spool, "durability_always": always, "durability_always_fsync": always_fsync}
 BY_ROWS = {"write": write, "write_duplicates": write_duplicates, "live": live, **BACKFILL, **DURABILITY, "pair": pair}
-BY_ROWS |= {"coverage": coverage}
+BY_ROWS |= {"coverage": coverage, "indicators": indicators}
 BY_SECONDS = {"memory": memory, "commit_lag": commit_lag}
 GROUPS = {
     "write": ["write", "write_duplicates"],
