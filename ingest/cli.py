@@ -6,9 +6,7 @@ import argparse
 import gc
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,25 +15,22 @@ import aiohttp
 import msgspec
 import uvloop
 
-from ingest import __version__, config, demo, log, registry
+from ingest import __version__, backfills, config, demo, log, registry
 from ingest.config import Settings
-from ingest.duties import desired_policies, selected
+from ingest.database import admin
+from ingest.duties import desired_policies
 from ingest.errors import Hold, IngestError, Retry, Stop
 from ingest.metrics import Metrics
 from ingest.pipeline.spans import CHANNELS
-from ingest.sources.backfill import Backfill, Wanted, ended, origin_of
 from ingest.sources.captured import WRITER, missing
 from ingest.sources.heal import Healer
 from ingest.sources.replay import Replay, files_of
-from ingest.store import faults
 from ingest.store.edition import DatabaseInfo, Edition, detect
 from ingest.store.gaps import gaps
-from ingest.store.indicators import compute
 from ingest.store.instruments import store_instruments
 from ingest.store.migrate import check, migrate
-from ingest.store.pool import Connection, committed, connect, open_pool, undone
+from ingest.store.pool import open_pool
 from ingest.store.shape import verify
-from ingest.store.stretches import mark_stored
 from ingest.supervisor import Supervisor
 from ingest.tables import TABLES
 from ingest.writers import writing
@@ -90,15 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("check", run_check, "validate the configuration and the database; changes nothing")
     sub.add_argument("--init", action="store_true", help="print a configuration to begin with")
     sub = add("backfill", run_backfill, "fill a historical range; the same command again goes on where it was")
-    sub.add_argument("channel", choices=["candles", "trades", "indicators"], help="indicators: of candles that are stored")
-    sub.add_argument("--exchange", required=True, metavar="NAME", help="a section of the configuration")
-    sub.add_argument("--instrument", action="append", default=[], metavar="BTC/USDT", help="default: those of the configuration")
-    sub.add_argument("--from", dest="since", type=_time, required=True, metavar="DATE", help="UTC, inclusive")
-    sub.add_argument("--to", dest="until", type=_time, metavar="DATE", help="UTC, exclusive; default, and latest: a minute ago")
-    sub.add_argument("--interval", metavar="1m", type=_interval, help="of candles: 1m, from which all others are rolled up")
-    sub.add_argument("--via", help="rest or archive; default: the archive, where the exchange has one")
-    sub.add_argument("--again", action="store_true", help="fetch also what was done before")
-    sub.add_argument("--dry-run", action="store_true", help="say what would be fetched; changes nothing")
+    backfills.add_arguments(sub)
     sub = add("gaps", run_gaps, "what is missing, and what will never come; exit 1 if anything is open")
     sub.add_argument("--heal", action="store_true", help="close now what can be closed, also what was given up")
     sub.add_argument("--all", action="store_true", help="also what was healed")
@@ -142,7 +129,7 @@ def _collect_seldom() -> None:
 
 async def run_migrate(options: argparse.Namespace) -> int:
     settings = _settings(options)
-    async with _admin(settings) as connection:
+    async with admin(settings.database) as connection:
         if options.check:
             report = await check(connection)
         else:
@@ -157,22 +144,6 @@ async def run_migrate(options: argparse.Namespace) -> int:
     return 1 if options.check and report.steps else 0
 
 
-@asynccontextmanager
-async def _admin(settings: Settings) -> AsyncIterator[Connection]:
-    """A direct connection, as the owner's member where there is one."""
-    dsn = (settings.database.admin_dsn or settings.database.dsn).get_secret_value()
-    try:
-        connection = await connect(dsn, "ingest cli")
-    except faults.FOREIGN as error:
-        raise Stop(str(faults.translate(error, "database.admin_dsn" if settings.database.admin_dsn else "database.dsn"))) from error
-    try:
-        yield connection
-    except faults.FOREIGN as error:
-        raise faults.translate(error, "asking the database") from error
-    finally:
-        connection.terminate()
-
-
 def _shown(info: DatabaseInfo) -> str:
     return f"TimescaleDB {info.timescaledb} ({info.edition} edition), PostgreSQL {info.postgres}"
 
@@ -182,7 +153,7 @@ async def run_status(options: argparse.Namespace) -> int:
     status = await _ask_daemon(settings)
     code = 0 if status.get("daemon", {}).get("unready") == [] else 1
     try:
-        async with _admin(settings) as connection:
+        async with admin(settings.database) as connection:
             report = await check(connection)
             status["migrations"] = {"pending": [step.file.name for step in report.steps]}
             status["database"] = msgspec.structs.asdict(report.database)
@@ -243,7 +214,7 @@ async def run_check(options: argparse.Namespace) -> int:
     settings = _settings(options)
     desired_policies(settings)
     print(f"configuration: ok, {len(settings.exchanges)} exchanges")
-    async with _admin(settings) as connection:
+    async with admin(settings.database) as connection:
         report = await check(connection)
         for step in report.steps:
             print(f"pending: {step}")
@@ -258,74 +229,13 @@ async def run_check(options: argparse.Namespace) -> int:
 
 
 async def run_backfill(options: argparse.Namespace) -> int:
-    settings = _settings(options)
-    section = settings.exchanges.get(options.exchange)
-    if section is None:
-        known = ", ".join(settings.exchanges) or "none"
-        raise Stop(f"--exchange: '{options.exchange}' has no section in the configuration; known: {known}")
-    if options.channel == "indicators":
-        return await _compute_indicators(settings, options)
-    wanted = Wanted(
-        channel=options.channel,
-        exchange=options.exchange,
-        instruments=tuple(options.instrument),
-        since=options.since,
-        until=min(filter(None, (options.until, ended(datetime.now(UTC))))),
-        via=options.via,
-        again=options.again,
-    )
-    backfill = Backfill(settings, wanted, origin_of(settings, options.exchange, section), section)
     _collect_seldom()
-    pool = await open_pool(settings.database.dsn.get_secret_value(), settings.database.pool_size)
-    try:
-        async with _admin(settings) as connection:
-            print(await (backfill.dry_run(connection) if options.dry_run else backfill.run(connection, pool)))
-    finally:
-        pool.terminate()
-    return 0
-
-
-async def _compute_indicators(settings: Settings, options: argparse.Namespace) -> int:
-    selection = selected(settings)
-    async with _admin(settings) as connection:
-        async with undone(connection) if options.dry_run else committed(connection):
-            candles = await mark_stored(
-                connection,
-                selection.intervals,
-                exchange=options.exchange,
-                instruments=options.instrument,
-                since=options.since,
-                until=options.until or datetime.now(UTC),
-            )
-        if options.dry_run:
-            print(f"{len(selection.named)} indicators of {candles:,} candles")
-            return 0
-        done = step = await compute(connection, selection)
-        while step.taken:
-            done += (step := await compute(connection, selection))
-    same = done.values - done.written - done.revised
-    print(f"{candles:,} candles: {done.written:,} written, {done.revised:,} revised, {same:,} were there already")
-    return 0
-
-
-def _interval(text: str) -> str:
-    if text != "1m":
-        raise argparse.ArgumentTypeError(f"'{text}' is rolled up from 1m by itself; right would be 1m")
-    return text
-
-
-def _time(text: str) -> datetime:
-    """A date or a time, UTC unless it says otherwise."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"'{text}' is no date; right would be 2026-11-20 or 2026-11-20T12:00") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return await backfills.run(_settings(options), options)
 
 
 async def run_gaps(options: argparse.Namespace) -> int:
     settings = _settings(options)
-    async with _admin(settings) as connection:
+    async with admin(settings.database) as connection:
         if options.heal:
             await _heal(settings, (await detect(connection)).edition)
         found = await gaps(connection, all_states=options.all)

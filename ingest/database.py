@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from pydantic import SecretStr
 
-from ingest.errors import Hold
+from ingest.errors import Hold, Stop
 from ingest.sections import Database
 from ingest.store import faults
 from ingest.store.edition import DatabaseInfo
@@ -31,6 +31,22 @@ async def look(database: Database, *, bring_up: bool = False) -> DatabaseInfo:
         async with _connected(database.dsn, "dsn") as connection:
             await connection.execute("SELECT 1")
     return report.database
+
+
+@asynccontextmanager
+async def admin(database: Database) -> AsyncIterator[Connection]:
+    """A direct connection for a command, as the owner's member where there is one. Raises Stop where it cannot be had."""
+    dsn = (database.admin_dsn or database.dsn).get_secret_value()
+    try:
+        connection = await connect(dsn, "ingest cli")
+    except faults.FOREIGN as error:
+        raise Stop(str(faults.translate(error, "database.admin_dsn" if database.admin_dsn else "database.dsn"))) from error
+    try:
+        yield connection
+    except faults.FOREIGN as error:
+        raise faults.translate(error, "asking the database") from error
+    finally:
+        connection.terminate()
 
 
 @asynccontextmanager

@@ -23,7 +23,7 @@ LEVELS = (
     {"database"},
     {"sources", "server", "simulator", "duties", "health", "writers"},
     {"supervisor"},
-    {"demo"},
+    {"demo", "backfills"},
     {"cli"},
     {"__main__"},
 )

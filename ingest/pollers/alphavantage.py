@@ -30,6 +30,7 @@ PLANS = {
         per_month=750,  # 25 a day
         every=6 * 3600,
         requests=len(FUNDS),
+        history=140,  # the last 100 bars
         terms=_TERMS,
         default_on=False,
     ),
@@ -81,7 +82,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds."""
     for fund in FUNDS:
-        days = yield from _ask(options, fund, "full")
+        days = yield from _ask(options, fund, "full" if options.plan == "premium" else "compact")
         yield [day for day in days if since <= day.time < until]
     return ""
 

@@ -3,6 +3,8 @@
 https://docs.coingecko.com/reference/coins-markets https://docs.coingecko.com/reference/simple-price
 Symbols are not unique there: coins are asked for by id. Both answers make one row: /coins/markets has high, low and the changes,
 but one currency; /simple/price has the other. An unknown id is missing without a word, and so is one that a space precedes.
+The past is /coins/{id}/market_chart/range, with neither high, low nor changes: a point of it counts as seen when it happened, so
+that it never replaces the fuller row that a turn stored in the same minute.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ from urllib.parse import urlencode
 from msgspec import Struct, field
 from msgspec.json import Decoder
 
-from ingest.flow import Plan, Poll, PollOptions, Request, answer_to, decoded
+from ingest.flow import Part, Plan, Poll, PollOptions, Request, answer_to, decoded
 from ingest.records import MINUTE, SECOND, Asset, Price
 
 NAME = "coingecko"
 TABLES = ("prices",)
 PAGE = 250  # coins that one /coins/markets gives
+CHUNK = 90 * 86_400 * SECOND  # above that the points are days, up to it hours
+HOUR = 3600 * 1000  # milliseconds
 _TERMS = "https://www.coingecko.com/en/api_terms: attribution is required"
 PLANS = {
     "keyless": Plan(
@@ -29,6 +33,7 @@ PLANS = {
         per_month=10_000,
         every=60,
         requests=2,
+        history=365,
         terms=_TERMS,
     ),
     "demo": Plan(
@@ -38,6 +43,7 @@ PLANS = {
         per_month=10_000,
         every=60,
         requests=2,
+        history=365,
         terms=_TERMS,
     ),
     "pro": Plan(
@@ -45,6 +51,16 @@ PLANS = {
         key="x-cg-pro-api-key",
         per_minute=250,
         per_month=100_000,
+        every=30,
+        requests=2,
+        history=730,
+        terms=_TERMS,
+    ),
+    "analyst": Plan(
+        base_url="https://pro-api.coingecko.com/api/v3",
+        key="x-cg-pro-api-key",
+        per_minute=500,
+        per_month=500_000,
         every=30,
         requests=2,
         terms=_TERMS,
@@ -87,6 +103,15 @@ class _Market(Struct):
     change_7d: Decimal | None = field(name="price_change_percentage_7d_in_currency", default=None)
 
 
+class _Chart(Struct):
+    """Points of [milliseconds, value]. Both currencies have a point an hour, which need not be of the same second."""
+
+    prices: list[tuple[Decimal, Decimal | None]]
+    market_caps: list[tuple[Decimal, Decimal | None]]
+    total_volumes: list[tuple[Decimal, Decimal | None]]
+
+
+_ChartDecoder = Decoder(_Chart)
 _Markets = Decoder(list[_Market])
 _Simple = Decoder(dict[str, dict[str, Decimal | None]])
 
@@ -96,6 +121,49 @@ def poll(options: PollOptions, _cursor: str) -> Poll:
     for start in range(0, len(options.assets), PAGE):
         yield from _page(options, options.assets[start : start + PAGE])
     return ""
+
+
+def history(options: PollOptions, since: int, until: int) -> Poll:
+    """A row for each hour of [since, until), microseconds, and coin. Two requests a coin."""
+    for asset in options.assets:
+        usd = yield from _chart(options, asset, "usd", since, until)
+        aud = yield from _chart(options, asset, "aud", since, until)
+        yield [price for price in _points(asset, usd, aud) if since <= price.time < until]
+    return ""
+
+
+def _chart(options: PollOptions, asset: Asset, currency: str, since: int, until: int) -> Part[_Chart]:
+    query = {"vs_currency": currency, "from": str(since // SECOND), "to": str(until // SECOND)}
+    answer = yield from answer_to(_request(options, f"/coins/{asset.coingecko_id}/market_chart/range", query))
+    return decoded(answer, _ChartDecoder)
+
+
+def _points(asset: Asset, usd: _Chart, aud: _Chart) -> Iterator[Price]:
+    caps, volumes = dict(usd.market_caps), dict(usd.total_volumes)
+    others = [{int(at) // HOUR: value for at, value in column} for column in (aud.prices, aud.market_caps, aud.total_volumes)]
+    for at, price in usd.prices:
+        if not price:
+            continue
+        time = int(at) * 1000
+        hour = int(at) // HOUR
+        price_aud, cap_aud, volume_aud = (column.get(hour) for column in others)
+        yield Price(
+            asset_id=asset.id,
+            source=NAME,
+            time=time - time % MINUTE,
+            price_usd=f"{price:f}",
+            price_aud=_digits(price_aud),
+            market_cap_usd=_digits(caps.get(at)),
+            market_cap_aud=_digits(cap_aud),
+            volume_24h_usd=_digits(volumes.get(at)),
+            volume_24h_aud=_digits(volume_aud),
+            change_1h=None,
+            change_24h=None,
+            change_7d=None,
+            high_24h=None,
+            low_24h=None,
+            received_at=time,
+        )
 
 
 def _page(options: PollOptions, assets: tuple[Asset, ...]) -> Poll:

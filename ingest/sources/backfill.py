@@ -7,21 +7,18 @@ that are not done. What an exchange does not vouch for yet (the last seconds) is
 
 from __future__ import annotations
 
-import asyncio
 import difflib
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ingest import registry
-from ingest.batch import Outcome
 from ingest.config import Settings
-from ingest.errors import Retry, Stop, first
+from ingest.errors import Stop
 from ingest.flow import Ask, Channel, Rate
 from ingest.records import Instrument
 from ingest.sections import ExchangeSection
@@ -29,19 +26,17 @@ from ingest.sources.ccxt import Ccxt
 from ingest.sources.feed import options_of
 from ingest.sources.past import TABLES, Module, Origin, Past, Told
 from ingest.sources.progress import Progress
+from ingest.sources.work import NOTHING, Filled, Work, refuse_expired, shown
 from ingest.store import bars
 from ingest.store.coverage import to_datetime
 from ingest.store.edition import detect
 from ingest.store.instruments import store_instruments
-from ingest.store.jobs import Chunk, Job, claim, open_job, pending, settle, to_micros
+from ingest.store.jobs import Chunk, Job, open_job, pending, to_micros
 from ingest.store.pool import Connection, Pool
 from ingest.store.rollup import roll_up
 from ingest.tables import Table
 from ingest.transports.client import open_client
 from ingest.transports.http import Http
-
-NOTHING = "nothing is pending"
-PARALLEL = 2  # chunks at once: while one is written the next is fetched
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -83,20 +78,8 @@ class Backfill:
             raise Stop(f"--via: {wanted.exchange} has no way '{self._via}'; known: {', '.join(origin.VIA)}")
         if wanted.until <= wanted.since:
             raise Stop(f"--to {wanted.until:%Y-%m-%d %H:%M}: nothing is between it and --from {wanted.since:%Y-%m-%d %H:%M}")
-        self._refuse_expired()
+        refuse_expired(settings, TABLES[wanted.channel].name, wanted.since)
         self._section = section
-        self._failed: list[str] = []
-        self._others = 0  # chunks that another process has
-        self._sum = Outcome()
-
-    def _refuse_expired(self) -> None:
-        name = TABLES[self._wanted.channel].name
-        kept = self._settings.retention[name]
-        if kept is not None and self._wanted.since < (oldest := datetime.now(UTC) - kept):
-            raise Stop(
-                f"--from {self._wanted.since:%Y-%m-%d}: retention.{name} keeps {kept.days} days, so what is older than "
-                f"{oldest:%Y-%m-%d %H:%M} would be dropped again; begin there, or keep more"
-            )
 
     async def run(self, connection: Connection, pool: Pool) -> str:
         """Fill what is pending; the account, in words. Raises Retry where a chunk failed: the same command tries it again."""
@@ -107,9 +90,15 @@ class Backfill:
             progress = Progress(len(chunks))
             edition = (await detect(connection)).edition
             past = Past(self._origin, self._wanted.channel, self._via, http=http, pool=pool, edition=edition)
-            await self._fill_all(connection, past, chunks, progress)
+            work = Work(connection, progress)
+
+            async def fill(row: Instrument, chunk: Chunk) -> Filled:
+                told = await past.fill(self._ask(row, chunk), progress.add_rows)
+                return Filled(told.outcome, _verdict(chunk, told))
+
+            await work.fill_all([(row, row.instrument, chunk) for row, chunk in chunks], fill)
         await self._refresh(connection)
-        return self._account(progress)
+        return work.account()
 
     async def dry_run(self, connection: Connection) -> str:
         """What `run` would fill; asks the exchange for its listing and changes nothing."""
@@ -119,21 +108,7 @@ class Backfill:
         known: dict[str, int] = {row["symbol"]: row["id"] for row in ids}
         rows = [replace(row, id=known.get(row.symbol, 0)) for row in listed]
         parts = [(row, part) for row in rows for part in await self._pending(connection, self._job(row))]
-        return "\n".join(f"{row.instrument}: {_shown(*part)}" for row, part in parts) or NOTHING
-
-    def _account(self, progress: Progress) -> str:
-        done = self._sum
-        if not progress.done:
-            return NOTHING
-        account = f"{done.written:,} written, {done.revised:,} revised, {done.duplicate:,} were there already"
-        if rejected := sum(done.rejected.values()):
-            account += f", {rejected:,} rejected (see the table rejects)"
-        if self._others:
-            account += f"; {self._others} of the chunks another process has taken"
-        if self._failed:
-            failures = "\n".join(self._failed)
-            raise Retry(f"{account}; {len(self._failed)} chunks failed, the same command tries them again:\n{failures}")
-        return f"{progress.done} chunks: {account}"
+        return "\n".join(f"{row.instrument}: {shown(*part)}" for row, part in parts) or NOTHING
 
     @asynccontextmanager
     async def _http(self) -> AsyncIterator[Http]:
@@ -182,45 +157,8 @@ class Backfill:
         parts = await self._pending(connection, job)
         return await open_job(connection, job, parts) if parts else []
 
-    async def _fill_all(
-        self, connection: Connection, past: Past, chunks: Sequence[tuple[Instrument, Chunk]], progress: Progress
-    ) -> None:
-        waiting = iter(chunks)
-        turn = asyncio.Lock()  # one connection notes what becomes of all
-
-        async def work() -> None:
-            for row, chunk in waiting:
-                async with turn:
-                    ours = await claim(connection, chunk)
-                if ours:
-                    told = await past.fill(self._ask(row, chunk), progress.add_rows)
-                    verdict = _verdict(chunk, told)
-                    async with turn:
-                        await settle(connection, chunk, told.outcome, verdict)
-                    self._add(row, chunk, told.outcome, verdict)
-                self._others += not ours
-                progress.add_step()
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(PARALLEL):
-                    group.create_task(work())
-        except ExceptionGroup as errors:  # what one of them failed with is what the command fails with
-            raise first(errors) from errors
-
     def _ask(self, row: Instrument, chunk: Chunk) -> Ask:
         return Ask(instrument=row, channel=self._wanted.channel, since=chunk.since, until=chunk.until)
-
-    def _add(self, row: Instrument, chunk: Chunk, outcome: Outcome, verdict: str | None) -> None:
-        before = self._sum
-        self._sum = Outcome(
-            before.written + outcome.written,
-            before.revised + outcome.revised,
-            before.duplicate + outcome.duplicate,
-            Counter(before.rejected) + Counter(outcome.rejected),
-        )
-        if verdict is not None:
-            self._failed.append(f"{row.instrument} {_shown(chunk.since, chunk.until)}: {verdict}")
 
     async def _refresh(self, connection: Connection) -> None:
         """Roll-ups and aggregates of the range: a policy does not look so far back, and there may be no daemon."""
@@ -248,7 +186,3 @@ def _verdict(chunk: Chunk, told: Told) -> str | None:
     if told.error is not None:
         return str(told.error)
     return None if told.until >= chunk.until else f"the exchange vouches only for what was before {to_datetime(told.until)}"
-
-
-def _shown(since: int, until: int) -> str:
-    return f"{to_datetime(since):%Y-%m-%d %H:%M} to {to_datetime(until):%Y-%m-%d %H:%M}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Protocol
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -22,6 +22,7 @@ from ingest.store.rollup import marker
 from ingest.tables import CANDLES, TRADES, Table
 from ingest.transports.http import Http
 
+T = TypeVar("T")
 TABLES: dict[Channel, Table] = {"trades": TRADES, "candles": CANDLES}
 # a reader of history waits for room as long as it takes: the exchange keeps what is not fetched yet
 LIMITS = Limits(max_rows=50_000, max_wait=None)
@@ -82,15 +83,8 @@ class Past:
     async def fill(self, ask: Ask, on_rows: Callable[[int], None] = lambda rows: None) -> Told:
         """Everything that is asked for, as far as the exchange has it, committed when this returns."""
         lane = Lane(self._table, Metrics(), LIMITS, on_gap=_never, mark_minutes=self._after is not None)
-        # one connection: several pieces are at work at once, and on a new chunk all wait for the one that makes it
-        writer = Writer(lane, self._ladder.write, Metrics(), workers=1)
-        async with asyncio.TaskGroup() as group:
-            writing = group.create_task(writer.run())
-            until, error = await self._read(ask, lane, on_rows)
-            await writer.drain()
-            writing.cancel()
-        tally = lane.tally
-        return Told(Outcome(tally.written, tally.revised, tally.duplicate, dict(tally.rejected)), until, error)
+        until, error = await stored(lane, self._ladder, self._read(ask, lane, on_rows))
+        return Told(outcome_of(lane), until, error)
 
     async def _read(self, ask: Ask, lane: Lane, on_rows: Callable[[int], None]) -> tuple[int, Reject | Retry | None]:
         said = ask.since
@@ -103,6 +97,24 @@ class Past:
         except (Reject, Retry) as error:
             return said, error
         return said, None
+
+
+async def stored(lane: Lane, ladder: Ladder, reading: Awaitable[T]) -> T:
+    """What `reading` says when it is done, and all that it put into the lane is committed."""
+    # one connection: several pieces are at work at once, and on a new chunk all wait for the one that makes it
+    writer = Writer(lane, ladder.write, Metrics(), workers=1)
+    async with asyncio.TaskGroup() as group:
+        writing = group.create_task(writer.run())
+        said = await reading
+        await writer.drain()
+        writing.cancel()
+    return said
+
+
+def outcome_of(lane: Lane) -> Outcome:
+    """What became of all rows of a lane that is drained."""
+    tally = lane.tally
+    return Outcome(tally.written, tally.revised, tally.duplicate, dict(tally.rejected))
 
 
 async def _put(records: Sequence[Record] | Columns, lane: Lane) -> None:

@@ -186,8 +186,7 @@ class Poller:
         self._on_malformed(self.name, Malformed(payload, bad.reason, self._struck(bad.message)))
 
     def _struck(self, text: str) -> str:
-        """Without the key: some providers repeat it in what they complain of."""
-        return text.replace(self._key, STRUCK) if self._key else text
+        return struck(text, self._section)
 
     async def _take(self, http: Http, flow: Poll, turn: Turn) -> str:
         """Drive the flow until its rows have their outcome: only then its cursor counts."""
@@ -259,6 +258,12 @@ class Poller:
         turn.body = response.body
         self._metrics.source_last_message.labels(self.name).set(response.received_at / 1e6)
         return response
+
+
+def struck(text: str, section: PollerSection) -> str:
+    """Without the key: some providers repeat it in what they complain of."""
+    key = section.api_key.get_secret_value() if section.api_key else ""
+    return text.replace(key, STRUCK) if key else text
 
 
 async def spend_one(name: str, plan: Plan, pool: Pool) -> int:

@@ -22,7 +22,10 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """What is asked for: [since, until) in microseconds. `trade_kind` is '' where the channel has none."""
+    """What is asked for: [since, until) in microseconds. `trade_kind` is '' where the channel has none.
+
+    Of a provider, `channel` is a table, `instrument_id` 0, and `symbol` the coin: '' where it is not asked for coins.
+    """
 
     source: str
     instrument_id: int
@@ -31,6 +34,7 @@ class Job(Struct, frozen=True, kw_only=True):
     via: str
     since: int
     until: int
+    symbol: str = ""
 
 
 class Chunk(Struct, frozen=True):
@@ -42,8 +46,9 @@ class Chunk(Struct, frozen=True):
 
 
 _OPEN = """
-    INSERT INTO jobs AS j (source, instrument_id, channel, trade_kind, via, since, until) VALUES ($1, $2, $3, $4, $5, $6, $7)
-    ON CONFLICT (source, instrument_id, channel, trade_kind, via, since, until) DO UPDATE SET via = j.via
+    INSERT INTO jobs AS j (source, instrument_id, channel, trade_kind, via, symbol, since, until)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    ON CONFLICT (source, instrument_id, channel, trade_kind, via, symbol, since, until) DO UPDATE SET via = j.via
     RETURNING id"""
 
 _CUT = """
@@ -52,7 +57,7 @@ _CUT = """
 
 _DONE = """
     SELECT c.since, c.until FROM jobs j JOIN job_chunks c ON c.job_id = j.id
-     WHERE (j.source, j.instrument_id, j.channel, j.trade_kind, j.via) = ($1, $2, $3, $4, $5) AND c.state = 'done'"""
+     WHERE (j.source, j.instrument_id, j.channel, j.trade_kind, j.via, j.symbol) = ($1, $2, $3, $4, $5, $6) AND c.state = 'done'"""
 
 _IS_DONE = "SELECT state = 'done' FROM job_chunks WHERE job_id = $1 AND since = $2"
 
@@ -64,7 +69,7 @@ _SETTLE = """
 
 async def pending(connection: Connection, job: Job, cuts: Sequence[int]) -> list[tuple[int, int]]:
     """What of the job, cut at `cuts` (microseconds, ascending, with its ends), no job of this stream has done; newest first."""
-    rows = await connection.fetch(_DONE, job.source, job.instrument_id, job.channel, job.trade_kind, job.via)
+    rows = await connection.fetch(_DONE, *_stream(job))
     done = [(to_micros(row["since"]), to_micros(row["until"])) for row in rows]
     parts = list(pairwise(cuts))
     return [(a, b) for a, b in reversed(parts) if not any(since <= a and b <= until for since, until in done)]
@@ -73,11 +78,14 @@ async def pending(connection: Connection, job: Job, cuts: Sequence[int]) -> list
 async def open_job(connection: Connection, job: Job, parts: Sequence[tuple[int, int]]) -> list[Chunk]:
     """Note the job and these parts of it as chunks that are to be filled, whatever became of them before."""
     async with transaction(connection):
-        times = to_datetime(job.since), to_datetime(job.until)
-        job_id = await connection.fetchval(_OPEN, job.source, job.instrument_id, job.channel, job.trade_kind, job.via, *times)
+        job_id = await connection.fetchval(_OPEN, *_stream(job), to_datetime(job.since), to_datetime(job.until))
         edges = [to_datetime(since) for since, _ in parts], [to_datetime(until) for _, until in parts]
         await connection.execute(_CUT, job_id, *edges)
     return [Chunk(job_id, since, until) for since, until in parts]
+
+
+def _stream(job: Job) -> tuple[object, ...]:
+    return job.source, job.instrument_id, job.channel, job.trade_kind, job.via, job.symbol
 
 
 async def claim(connection: Connection, chunk: Chunk) -> bool:

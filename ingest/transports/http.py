@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import ExitStack
 from tempfile import TemporaryFile
 from typing import BinaryIO, TypeVar
@@ -96,7 +96,7 @@ class Http:
             request = next(flow)
             while True:
                 try:
-                    response = await self._insist(request)
+                    response = await self.insist(request)
                 except (Retry, Reject) as error:
                     request = flow.throw(error)
                 else:
@@ -118,7 +118,7 @@ class Http:
                     step = next(history)
                     continue
                 try:
-                    response = await self._insist(step)
+                    response = await self.insist(step)
                 except (Retry, Reject) as error:
                     step = history.throw(error)
                 else:
@@ -131,17 +131,20 @@ class Http:
             for file in files:
                 file.close()
 
-    async def _insist(self, request: Request) -> Response:
+    async def insist(self, request: Request, before: Callable[[], Awaitable[object]] | None = None) -> Response:
+        """As `get`, a few times where it raises Retry; `before` is awaited before each."""
         backoff = Backoff(self._rand)
-        for _ in range(ATTEMPTS - 1):
+        for left in reversed(range(ATTEMPTS)):
+            if before is not None:
+                await before()
             try:
                 return await self.get(request)
             except Retry as error:
-                if (error.after or 0.0) > PATIENCE_SECONDS:
+                if not left or (error.after or 0.0) > PATIENCE_SECONDS:
                     raise
                 wait = max(error.after or 0.0, backoff.next())
             await asyncio.sleep(wait)
-        return await self.get(request)
+        raise AssertionError("the last attempt answers or raises")
 
     async def _body(self, what: str, answer: aiohttp.ClientResponse, file: BinaryIO | None) -> bytes:
         """The body; empty where it went into `file`, which then stands at its beginning."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,58 +17,27 @@ from typing import Any
 
 import asyncpg
 import pytest
-from aiohttp import web
 from daemon import Daemon, on_apache, until
+from provided import JSON, VIX, Answer, Providers, serving
 
 Daemons = Callable[..., Daemon]
-Answer = tuple[int, bytes, dict[str, str]]
 
 SIMPLE = b'{"bitcoin":{"aud":105280.51,"aud_market_cap":2072476876774.5,"aud_24h_vol":30231277399.25}}'
 FAST = {"every": "100ms", "budget": {"per_minute": 100_000, "per_month": 1_000_000_000}}
-VIX = "/api/global/us_indices/daily_prices/VIX_History.csv"
-JSON = {"Content-Type": "application/json"}
-
-
-class Providers:
-    """Answers by path: those of `once` first, in order, then that of `always`."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.once: dict[str, list[Answer]] = {}
-        self.always: dict[str, Answer] = {}
-        self.asked: Counter[str] = Counter()
-        self.requests: list[web.Request] = []
-
-    async def handle(self, request: web.Request) -> web.Response:
-        self.asked[request.path] += 1
-        self.requests.append(request)
-        queue = self.once.get(request.path)
-        status, body, headers = queue.pop(0) if queue else self.always[request.path]
-        if "ETag" in headers and request.headers.get("If-None-Match") == headers["ETag"]:
-            return web.Response(status=304)
-        return web.Response(status=status, body=body, headers=headers)
 
 
 @pytest.fixture
 async def providers(real: Path) -> AsyncIterator[Providers]:
-    made = Providers()
     markets = (real / "jkorf_coingecko/Endpoints.GetMarkets.txt").read_text().split("false\n", 1)[1]
-    made.always = {
-        "/coins/markets": (200, markets.encode(), JSON | {"ETag": 'W/"14e4fb"'}),
-        "/simple/price": (200, SIMPLE, JSON),
-        "/arc/outboundfeeds/rss/": (200, (real / "news_rss/coindesk_2026-09-25.xml").read_bytes(), {"Content-Type": "text/xml"}),
-        VIX: (200, (real / "stock_indices/vix-daily.csv").read_bytes(), {}),
-        "/fng/": (200, (real / "alternative_me/fng_limit2_2026-09-08.json").read_bytes(), JSON),
+    always: dict[str, Answer] = {
+        "coins/markets": (200, markets.encode(), JSON | {"ETag": 'W/"14e4fb"'}),
+        "simple/price": (200, SIMPLE, JSON),
+        "arc/outboundfeeds/rss/": (200, (real / "news_rss/coindesk_2026-09-25.xml").read_bytes(), {"Content-Type": "text/xml"}),
+        VIX[1:]: (200, (real / "stock_indices/vix-daily.csv").read_bytes(), {}),
+        "fng/": (200, (real / "alternative_me/fng_limit2_2026-09-08.json").read_bytes(), JSON),
     }
-    app = web.Application()
-    app.router.add_get("/{path:.*}", made.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
+    async with serving(**always) as made:
+        yield made
 
 
 def polling(dsn: str, providers: Providers, **pollers: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,50 @@
+"""Providers on loopback: any of them, told apart by path."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+Answer = tuple[int, bytes, dict[str, str]]
+JSON = {"Content-Type": "application/json"}
+VIX = "/api/global/us_indices/daily_prices/VIX_History.csv"
+
+
+class Providers:
+    """Answers by path: those of `once` first, in order, then that of `always`."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.once: dict[str, list[Answer]] = {}
+        self.always: dict[str, Answer] = {}
+        self.asked: Counter[str] = Counter()
+        self.requests: list[web.Request] = []
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.asked[request.path] += 1
+        self.requests.append(request)
+        queue = self.once.get(request.path)
+        status, body, headers = queue.pop(0) if queue else self.always[request.path]
+        if "ETag" in headers and request.headers.get("If-None-Match") == headers["ETag"]:
+            return web.Response(status=304)
+        return web.Response(status=status, body=body, headers=headers)
+
+
+@asynccontextmanager
+async def serving(**always: Answer) -> AsyncIterator[Providers]:
+    """Providers that answer by path, the leading `/` left out."""
+    made = Providers()
+    made.always = {f"/{path}": answer for path, answer in always.items()}
+    app = web.Application()
+    app.router.add_get("/{path:.*}", made.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield made
+    finally:
+        await runner.cleanup()

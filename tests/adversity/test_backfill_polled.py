@@ -1,0 +1,114 @@
+"""`ingest backfill` of what is polled, as a process, of providers on loopback: recorded answers, and trouble on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import stored
+from daemon import CHECKOUT, on_apache, to_toml
+from provided import JSON, VIX, serving
+
+CHART = "coins/bitcoin/market_chart/range"
+_CHUNKS = "SELECT j.source, j.symbol, c.state, c.verdict FROM jobs j JOIN job_chunks c ON c.job_id = j.id ORDER BY 1, 2, c.since"
+_SPENT = "SELECT source, requests FROM poll_cursors ORDER BY source"
+
+
+def at(*parts: int) -> datetime:
+    return datetime(*parts, tzinfo=UTC)  # type: ignore[misc, arg-type]
+
+
+class Commands:
+    """`ingest backfill` with one configuration."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        self._config = folder / "backfill.toml"
+
+    async def __call__(self, *arguments: str) -> tuple[int, str]:
+        self._config.write_text(to_toml(self.settings))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "ingest", "backfill", arguments[0], "--config", str(self._config), *arguments[1:]),
+            cwd=CHECKOUT,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said = (await process.communicate())[0].decode()
+        assert "Traceback" not in said, said
+        return process.returncode or 0, said
+
+
+@on_apache
+async def test_the_past_of_providers_is_what_they_have(market: str, tmp_path: Path, real: Path) -> None:
+    chart = json.loads((real / "coingecko/hourly_historical_prices_for_one_coin.json").read_text())["body"]
+    days = (real / "alternative_me/fng_limit2_2026-09-08.json").read_bytes()
+    always = {
+        VIX[1:]: (200, (real / "stock_indices/vix-daily.csv").read_bytes(), {}),
+        CHART: (200, json.dumps(chart).encode(), JSON),
+        "fng/": (200, days, JSON),
+    }
+    async with serving(**always) as providers:
+        polled = {"base_url": providers.url, "budget": {"per_minute": 100_000, "per_month": 1_000_000}}
+        coingecko = {**polled, "plan": "analyst", "api_key": "geheim-4711", "symbols": ["BTC"]}
+        backfill = Commands(
+            tmp_path,
+            {
+                "database": {"dsn": market, "admin_dsn": market},
+                "pollers": {"coingecko": coingecko, "cboe": polled, "alternative_me": polled},
+                "retention": {"prices": "none", "stock_indices": "none", "sentiment_scores": "none"},
+                "log": {"level": "warning"},
+            },
+        )
+
+        said = await backfill("indices", "--since", "2026-06-01", "--to", "2026-07-01")
+        assert said == (0, "cboe: 1 chunks: 22 written, 0 revised, 0 were there already\n")
+        lines = [line.split(",") for line in always[VIX[1:]][1].decode().splitlines() if line.startswith("2026-06-")]
+        rows = await stored.fetch(market, "SELECT time::date::text, open, high, low, close FROM stock_indices ORDER BY time")
+        assert [tuple(row) for row in rows] == [(date, *map(Decimal, prices)) for date, *prices in lines]
+
+        span = ("--from", "2021-05-01", "--to", "2021-05-05")
+        said = await backfill("prices", *span, "--dry-run")
+        assert said == (0, "coingecko: coingecko BTC: 2021-05-01 00:00 to 2021-05-05 00:00\n")
+        assert providers.asked[f"/{CHART}"] == 0
+        coingecko["budget"] = {"per_minute": 100_000, "per_month": 1}
+        code, text = await backfill("prices", *span)
+        assert (code, "1 requests of this month are spent (pollers.coingecko.budget)" in text) == (1, True), text
+        coingecko["budget"] = polled["budget"]
+        expected = [
+            (datetime.fromtimestamp(stamp // 60_000 * 60, UTC), *(Decimal(str(value)) for value in (price, cap, volume)))
+            for (stamp, price), (_, cap), (_, volume) in zip(*chart.values(), strict=True)
+            if at(2021, 5, 1) <= datetime.fromtimestamp(stamp // 60_000 * 60, UTC) < at(2021, 5, 5)
+        ]
+        code, text = await backfill("prices", *span)
+        assert (code, text) == (0, f"coingecko: 1 chunks: {len(expected)} written, 0 revised, 0 were there already\n")
+        query = "SELECT time, price_usd, market_cap_usd, volume_24h_usd FROM prices ORDER BY time"
+        assert [tuple(row) for row in await stored.fetch(market, query)] == expected
+        assert providers.requests[-1].headers["x-cg-pro-api-key"] == "geheim-4711"
+        assert dict(providers.requests[-1].query) == {"vs_currency": "aud", "from": "1619827200", "to": "1620172800"}
+
+        await stored.fetch(
+            market, "UPDATE prices SET change_1h = 1.5, received_at = now() WHERE time = (SELECT max(time) FROM prices)"
+        )
+        said = await backfill("prices", *span, "--again")
+        assert said == (0, f"coingecko: 1 chunks: 0 written, 0 revised, {len(expected)} were there already\n")
+        assert await backfill("prices", *span) == (0, "coingecko: nothing is pending\n")
+        assert providers.asked[f"/{CHART}"] == 1 + 2 + 2
+
+        providers.once["/fng/"] = [(200, days[:40], JSON)]
+        span = ("--from", "2026-09-01", "--to", "2026-09-09")
+        code, text = await backfill("sentiment", *span)
+        assert (code, "1 chunks failed, the same command tries them again" in text) == (1, True), text
+        assert (await backfill("sentiment", *span))[0] == 0
+        assert len(await stored.fetch(market, "SELECT FROM sentiment_scores")) == 2
+        assert [tuple(row) for row in await stored.fetch(market, _CHUNKS)] == [
+            ("alternative_me", "", "done", None),
+            ("cboe", "", "done", None),
+            ("coingecko", "BTC", "done", None),
+        ]
+        spent = [("alternative_me", 2), ("cboe", 1), ("coingecko", 5)]
+        assert [tuple(row) for row in await stored.fetch(market, _SPENT)] == spent
