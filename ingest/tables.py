@@ -48,6 +48,7 @@ class Table(Struct, frozen=True, dict=True):
     it later, and the time that was stored first (in the plain table `native_ids`) then stands. `names` are all that such a fact
     goes by, as SQL of a staged row `s`, strongest first; only that key unless said.
     `indexes` stand beside that of the primary key; each costs every insert, so each says at its table who asks for it.
+    A column that is `kept` is not made NULL by a later row: what one source knows another need not.
     """
 
     record: type[Record]
@@ -63,6 +64,7 @@ class Table(Struct, frozen=True, dict=True):
     native: bool = False
     names: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     row_bytes: int = 200  # memory that one row holds while queued, about; books are counted by their levels
 
     @cached_property
@@ -139,14 +141,28 @@ ORDER_BOOKS = Table(
 
 
 def _polled(
-    record: type[Record], name: str, key: tuple[str, ...], chunk: timedelta, *, compress_after: timedelta, retention: timedelta
+    record: type[Record],
+    name: str,
+    key: tuple[str, ...],
+    chunk: timedelta,
+    *,
+    compress_after: timedelta,
+    retention: timedelta,
+    kept: tuple[str, ...] = (),
+    weak: str = "",
 ) -> Table:
     """A table that is asked for again and again: a value that changed replaces the stored one, the same value changes nothing.
 
-    Compressed by what precedes `time` in the key, or by its first column where the rest is a native id of each row.
+    Compressed by what precedes `time` in the key, or by its first column where the rest is a native id of each row. What the source
+    `weak` says yields to what another one says of the same fact, whoever comes first.
     """
     values = [field for field in record.__struct_fields__ if field not in (*key, "received_at")]
-    changed = f"({', '.join(f'EXCLUDED.{one}' for one in values)}) IS DISTINCT FROM ({', '.join(f't.{one}' for one in values)})"
+    newer = ", ".join(f"COALESCE(EXCLUDED.{one}, t.{one})" if one in kept else f"EXCLUDED.{one}" for one in values)
+    changed = f"({newer}) IS DISTINCT FROM ({', '.join(f't.{one}' for one in values)})"
+    later, rank = "EXCLUDED.received_at >= t.received_at", f"({{}}.source = '{weak}')::int"
+    if weak:
+        new, stored = rank.format("EXCLUDED"), rank.format("t")
+        later = f"({new} < {stored} OR {new} = {stored} AND {later})"
     native = record in (WhaleTransaction, SentimentPost, News)
     segmentby = key[:1] if native else key[:-1]
     return Table(
@@ -158,9 +174,10 @@ def _polled(
         orderby=("time", *(one for one in key if one not in (*segmentby, "time"))),
         compress_after=compress_after,
         retention=retention,
-        revise=f"EXCLUDED.received_at >= t.received_at AND {changed}",
-        prefer="received_at DESC",
+        revise=f"{later} AND {changed}",
+        prefer=f"{rank.format('stage')}, received_at DESC" if weak else "received_at DESC",
         native=native,
+        kept=kept,
         row_bytes=1000 if native else 300,
     )
 
@@ -174,6 +191,8 @@ WHALE_TRANSACTIONS = _polled(
     WEEK,
     compress_after=MONTH,
     retention=YEAR,
+    kept=("from_label", "to_label"),
+    weak="whale_alert",  # it tells a transaction's sum, without its block; we know each transfer
 )
 ONCHAIN_METRICS = _polled(
     OnchainMetric, "onchain_metrics", ("asset", "metric", "source", "time"), WEEK, compress_after=MONTH, retention=YEAR

@@ -46,6 +46,7 @@ PLANS = {
         terms="https://etherscan.io/terms: attribution; 3 requests a second and 100,000 a day without a paid plan",
     ),
 }
+EXPLORERS: dict[str, Explorer] = {"blockscout": _whale_blockscout, "etherscan": _whale_etherscan}
 ETHER = "ether/18"
 ASSETS = {  # contract/decimals
     "AAVE": "0x7fc66500c84a76ad7e9c93437bfc5ac33e2ddae9/18",
@@ -80,7 +81,7 @@ class _Coin(Struct, frozen=True):
 
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The blocks since the last turn, at most `BLOCKS`; at the beginning, the newest one."""
-    explorer: Explorer = _whale_etherscan if options.secret else _whale_blockscout
+    explorer = EXPLORERS[options.plan]
     tip = (yield from explorer.tip(options)) - BEHIND
     place = place_of(cursor).at(tip)
     last = min(tip, place.next + BLOCKS - 1)

@@ -22,12 +22,14 @@ from ingest.sections import ExchangeSection, PollerSection
 from ingest.sources.claims import Settled
 from ingest.sources.feed import Feed, StoreInstruments
 from ingest.sources.heal import Healer
-from ingest.sources.poll import Poller
+from ingest.sources.poll import Poller, plan_name
 from ingest.sources.recording import recorder_of
+from ingest.sources.stream import Stream
 from ingest.store.coverage import Claim
 from ingest.store.edition import Edition
 from ingest.store.notes import Notes
 from ingest.store.pool import Pool
+from ingest.streaming import Streaming
 from ingest.tasks import is_cancelled
 from ingest.transports.backoff import Backoff
 
@@ -50,7 +52,7 @@ class Roster:
     def __init__(self, settings: Settings, holder: str, metrics: Metrics) -> None:
         self.feeds: dict[str, Feed] = {}
         self.healers: dict[str, Healer] = {}
-        self.pollers: dict[str, Poller] = {}
+        self.pollers: dict[str, Poller | Stream] = {}
         self._settings = settings
         self._holder = holder
         self._metrics = metrics
@@ -158,9 +160,11 @@ class Roster:
         """Also instead of one with other settings: what it has spent, and where it is, stands in the database."""
         if self._database is None:
             return
-        poller = self.pollers[name] = Poller(
+        module = registry.pollers()[name]
+        is_streamed = isinstance(module, Streaming) and plan_name(module, section) in module.STREAMED
+        poller = self.pollers[name] = (Stream if is_streamed else Poller)(
             name,
-            registry.pollers()[name],
+            module,
             section,
             self._holder,
             pool=self._database[0],

@@ -50,7 +50,8 @@ def _insert(table: Table, names: tuple[str, ...]) -> str:
 
 def _merge(table: Table, names: tuple[str, ...]) -> str:
     key = _list(table.key)
-    changes = ", ".join(f'"{name}" = EXCLUDED."{name}"' for name in names if name not in table.key)
+    news = {name: f'COALESCE(EXCLUDED."{name}", t."{name}")' if name in table.kept else f'EXCLUDED."{name}"' for name in names}
+    changes = ", ".join(f'"{name}" = {new}' for name, new in news.items() if name not in table.key)
     return f"""
         WITH merged AS (
             INSERT INTO {table.name} AS t ({_list(names)})

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ingest.batch import Batch, Outcome
 from ingest.pipeline.encode import encoder
-from ingest.records import SECOND, News, Price, Record
+from ingest.records import SECOND, News, Price, Record, WhaleTransaction
 from ingest.store.ladder import Ladder
 from ingest.store.pool import open_pool
 from ingest.tables import BY_RECORD
@@ -140,3 +140,45 @@ async def test_a_price_that_is_told_again_is_a_duplicate_and_another_value_revis
     assert await write(pool, newer) == (0, 1, 0)
     assert await write(pool, PRICE) == (0, 0, 1), "what was said earlier does not undo it"
     assert await rows(pool, "SELECT price_usd::text, price_aud::text FROM prices") == [("70187", "105280.5")]
+
+
+WHALE = WhaleTransaction(
+    blockchain="ethereum",
+    hash="0xab",
+    token="USDC",
+    index=0,
+    time=NOON,
+    from_address="0x1",
+    from_label=None,
+    to_address="0x2",
+    to_label=None,
+    amount_token="2000000",
+    amount_usd="2000000.00",
+    alert_level="low",
+    block_height=1,
+    block_hash="0xcd",
+    source="etherscan",
+    received_at=NOON + SECOND,
+)
+ALERT = replace(
+    WHALE, from_label="binance", block_hash=None, source="whale_alert", amount_token="2500000", received_at=NOON, time=NOON - SECOND
+)
+
+
+async def test_what_we_derive_of_a_transfer_replaces_an_alert_and_keeps_its_labels(pool: Any) -> None:
+    """Whoever comes first; within one batch as well. The time stays that which was known first."""
+    again = replace(ALERT, received_at=NOON + 9 * SECOND)
+    assert await write(pool, ALERT) == (1, 0, 0)
+    assert await write(pool, WHALE) == (0, 1, 0)
+    assert await write(pool, again) == (0, 0, 1)
+    assert await write(pool, replace(WHALE, received_at=NOON + 10 * SECOND)) == (0, 0, 1)
+    moved = replace(WHALE, block_hash="0xef", to_label="kraken", received_at=NOON + 11 * SECOND)
+    assert await write(pool, moved) == (0, 1, 0)
+    both = [replace(one, hash="0xcd") for one in (WHALE, again)]
+    assert await write(pool, *both) == (1, 0, 1)
+    query = "SELECT hash, source, from_label, to_label, amount_token::text, block_hash, time FROM whale_transactions ORDER BY hash"
+    found = [(*row[:-1], int(row[-1].timestamp()) * SECOND) for row in await rows(pool, query)]
+    assert found == [
+        ("0xab", "etherscan", "binance", "kraken", "2000000", "0xef", NOON - SECOND),
+        ("0xcd", "etherscan", None, None, "2000000", "0xcd", NOON - SECOND),
+    ]

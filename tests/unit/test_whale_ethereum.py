@@ -26,8 +26,10 @@ MKR = "0x9f8f72aa9304c8b593d555f12ef6589cc3a579a2"
 DS_TOKEN = "0x642ae78fafbb8032da552d619ad43f1d81e4dd7c"
 ZERO = "0x" + "0" * 40
 COINS = (Asset("ETH", whale_ethereum.ETHER), Asset("MKR", f"{MKR}/18"))
-ETHERSCAN = PollOptions(base_url="http://x", secret={"apikey": "geheim-4711"}, assets=COINS, labels={DS_TOKEN: "maker"})
-BLOCKSCOUT = replace(ETHERSCAN, secret={})
+ETHERSCAN = PollOptions(
+    base_url="http://x", plan="etherscan", secret={"apikey": "geheim-4711"}, assets=COINS, labels={DS_TOKEN: "maker"}
+)
+BLOCKSCOUT = replace(ETHERSCAN, plan="blockscout", secret={})
 PRICES = {"ETH": "470", "MKR": "430"}
 FIRST = 4_620_855
 
