@@ -1,4 +1,4 @@
-"""What people write, made fit for reading: plain text of the HTML that providers send, and whether it is English.
+"""What people write, made fit for reading: plain text of the HTML that providers send, and whether it looks like English.
 
 https://html.spec.whatwg.org/multipage/syntax.html#elements-2. A tag begins with a letter, so that `<3` and `a < b` are text.
 """
@@ -17,9 +17,38 @@ _LINK = re.compile(r"\b(?:https?://|www\.)\S+", re.IGNORECASE)
 def plain_text(source: str) -> str:
     """The text of a piece of HTML in one line; plain text stays what it is."""
     source = _TAG.sub("", _BREAK.sub(" ", _COMMENT.sub(" ", source)))
-    return " ".join(html.unescape(source).split())
+    return " ".join(html.unescape(source).replace("\0", "").split())  # a NUL is no text to PostgreSQL
 
 
 def without_links(text: str) -> str:
     """The same without addresses, whose words say nothing of the writer's mood."""
     return _LINK.sub(" ", text)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# frequent words of English, and of languages in Latin letters; none of them means anything in the other list
+_ENGLISH = _words(
+    "about all and are because been but can could did does don't down for from get has have how if it it's its just like my not now"
+    " of out over should than that the their them then there these they this to up very what when which who why will with would you"
+    " your is was be on at as we do"
+)
+_OTHERS = _words(
+    "der das und ist nicht ein eine einen von mit auf sich auch bei nach zu den dem ich wird"
+    " le la les des et est une dans pour que qui pas sur avec au aux du ce cette sont il elle je"
+    " el los las una es por con para del como más se su lo sus esta hoy y os uma um não em ao dos da na"
+    " di che della sono è anche gli nel alla più ha questo oggi het een van dat niet voor naar ook zijn wordt"
+    " och att som är det av og er til af har ikke w się nie jest że z ve bir bu için yang dan ini untuk dari tidak akan"
+)
+
+
+def is_english(text: str) -> bool:
+    """Whether a text looks like English: nine of ten letters are ASCII, and no other language has as many of its words in it."""
+    words = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", without_links(text).lower().replace("\u2019", "'"))
+    letters = "".join(words)
+    if sum(map(str.isascii, letters)) < 0.9 * len(letters):
+        return False
+    others = len(_OTHERS.intersection(words))
+    return others == 0 or len(_ENGLISH.intersection(words)) > others

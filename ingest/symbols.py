@@ -75,6 +75,7 @@ _QUOTE = re.compile(r"(?<=.)(?:FDUSD|USDT|USDC|USD)\Z")
 _NUMBER = re.compile(r"[0-9]+X?")  # a year, a leverage
 _NO_COINS = _FIAT | _set("AMA API APP COIN DEFI ETF FAQ KYC NFT OKX P2P TGE UM USDT USDC UTC VIP")
 _KNOWN = _TICKERS | _WORDS | _ABBREVIATIONS
+COINS = _KNOWN | {*_NAMES.values(), *_CAPITAL_NAMES.values()}  # those that a text is searched for
 
 
 def symbols_of(text: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 LEVELS = (
     {"", "errors", "records", "questions", "mood"},  # "" is the package itself: its version
     {"tables", "flow", "book", "bar", "trading_day", "batch", "prose", "symbols"},
-    {"joined", "indicators", "streaming"},
+    {"joined", "streaming", "post", "indicators"},
     {"exchanges", "pollers"},
     {"registry", "metrics", "log", "sections", "tasks"},
     {"config", "transports", "pipeline", "store"},

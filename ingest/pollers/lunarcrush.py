@@ -1,0 +1,163 @@
+"""LunarCrush: what it measures of a coin's social posts, by the hour and of the last day. https://github.com/lunarcrush/api
+
+An hour: galaxy score, posts and people that were active. The last day, as of the turn: shares of positive, neutral and negative
+posts, weighted by interactions; it is stored as the day (UTC) on which it was said, so that the last turn of a day has it all.
+The rules one would get wrong: the last hour of a series is not over yet, and `sentiment` is a share of posts, not a score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from decimal import Decimal
+from urllib.parse import quote, urlencode
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from ingest.flow import Part, Plan, Poll, PollOptions, Request, answer_to, decoded
+from ingest.records import INTERVALS, SECOND, SentimentScore
+
+NAME = "lunarcrush"
+TABLES = ("sentiment_scores",)
+_TERMS = "https://lunarcrush.com/terms: for whoever pays for the plan; passing the data on needs their licence"
+PLANS = {
+    name: Plan(
+        base_url="https://lunarcrush.com/api4",
+        key="Authorization",
+        per_minute=per_minute,
+        every=3600,
+        requests=2,
+        each="coin",
+        terms=_TERMS,
+    )
+    for name, per_minute in (("individual", 10), ("builder", 100))
+}
+ASSETS = {  # topics
+    "ADA": "cardano",
+    "AVAX": "avalanche",
+    "BNB": "bnb",
+    "BTC": "bitcoin",
+    "DOGE": "dogecoin",
+    "DOT": "polkadot",
+    "ETH": "ethereum",
+    "LINK": "chainlink",
+    "LTC": "litecoin",
+    "SOL": "solana",
+    "TRX": "tron",
+    "XRP": "xrp",
+}
+HOUR, DAY = INTERVALS["1h"], INTERVALS["1d"]
+AGAIN = 48 * HOUR  # hours that are asked for again: they are corrected for a while
+FIRST = 7 * DAY  # at the first turn
+
+
+class _Config(Struct):
+    generated: int
+
+
+class _Hour(Struct):
+    time: int
+    galaxy_score: Decimal | None = None
+    posts_active: int | None = None
+    contributors_active: int | None = None
+
+
+class _Series(Struct):
+    config: _Config
+    data: list[_Hour]
+
+
+class _Shares(Struct):
+    positive: Decimal
+    neutral: Decimal
+    negative: Decimal
+
+
+class _Topic(Struct):
+    num_posts: int
+    num_contributors: int
+    types_sentiment_detail: dict[str, _Shares]
+
+
+class _Answer(Struct):
+    config: _Config
+    data: _Topic
+
+
+_SeriesDecoder, _TopicDecoder = Decoder(_Series), Decoder(_Answer)
+
+
+def poll(options: PollOptions, cursor: str) -> Poll:
+    """The hours since the last turn and some before, and the last day. The cursor is the newest hour that was told, in seconds."""
+    newest = int(cursor or 0)
+    for asset in options.assets:
+        answer = yield from answer_to(_request(options, f"/public/topic/{quote(asset.coingecko_id, safe='')}/v1"))
+        topic = decoded(answer, _TopicDecoder)
+        since = max(answer.as_of - FIRST, int(cursor) * SECOND - AGAIN) if cursor else answer.as_of - FIRST
+        hours = yield from _hours(options, asset.coingecko_id, asset.symbol, since, answer.as_of)
+        yield [*hours, _day(asset.symbol, topic, hours, answer.received_at)]
+        newest = max([newest, *(hour.time // SECOND for hour in hours)])
+    return str(newest) if newest else ""
+
+
+def history(options: PollOptions, since: int, until: int) -> Poll:
+    """The hours of [since, until), microseconds. One request a coin; their archive of days has no shares by the hour."""
+    for asset in options.assets:
+        yield (yield from _hours(options, asset.coingecko_id, asset.symbol, since, until))
+    return ""
+
+
+def _hours(options: PollOptions, topic: str, symbol: str, since: int, until: int) -> Part[list[SentimentScore]]:
+    query = urlencode({"bucket": "hour", "start": since // SECOND, "end": until // SECOND})
+    answer = yield from answer_to(_request(options, f"/public/topic/{quote(topic, safe='')}/time-series/v1?{query}"))
+    said = decoded(answer, _SeriesDecoder)
+    over = said.config.generated - HOUR // SECOND
+    return [_hour(symbol, one, answer.received_at) for one in said.data if one.time <= over and since <= one.time * SECOND < until]
+
+
+def _request(options: PollOptions, path: str) -> Request:
+    return Request(options.base_url + path, headers={name: f"Bearer {key}" for name, key in options.headers.items()})
+
+
+def _hour(symbol: str, hour: _Hour, received_at: int) -> SentimentScore:
+    return SentimentScore(
+        symbol=symbol,
+        platform=NAME,
+        interval="1h",
+        time=hour.time * SECOND,
+        social_score=None if hour.galaxy_score is None else f"{hour.galaxy_score:f}",
+        label=None,
+        mentions=hour.posts_active,
+        positive=None,
+        neutral=None,
+        negative=None,
+        influencer_mentions=hour.contributors_active,
+        received_at=received_at,
+    )
+
+
+def _day(symbol: str, said: _Answer, hours: list[SentimentScore], received_at: int) -> SentimentScore:
+    """The score of a day is that of its last hour: the answer has none."""
+    time = said.config.generated * SECOND
+    positive, neutral, negative = _shares(said.data.types_sentiment_detail.values())
+    return SentimentScore(
+        symbol=symbol,
+        platform=NAME,
+        interval="1d",
+        time=time - time % DAY,
+        social_score=hours[-1].social_score if hours else None,
+        label=None,
+        mentions=said.data.num_posts,
+        positive=positive,
+        neutral=neutral,
+        negative=negative,
+        influencer_mentions=said.data.num_contributors,
+        received_at=received_at,
+    )
+
+
+def _shares(platforms: Collection[_Shares]) -> tuple[str | None, ...]:
+    """Percent of all interactions, with two decimals; None where there were none."""
+    sums = [sum((getattr(one, name) for one in platforms), Decimal()) for name in ("positive", "neutral", "negative")]
+    total = sum(sums)
+    return tuple(f"{100 * one / total:.2f}" if total else None for one in sums)

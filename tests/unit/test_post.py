@@ -1,0 +1,170 @@
+"""What becomes of a post: which are left out and why, which coins it is about, and its mood, whatever the platform."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ingest.flow import PollOptions
+from ingest.post import DAY, SWEEP, TEXT_CHARACTERS, TEXTS, Post, Sieve, against
+from ingest.prose import is_english
+from ingest.questions import LeftOut
+from ingest.records import MINUTE, SECOND, Asset, SentimentPost
+from ingest.sources.scoring import score
+
+NOON = 1_795_176_000 * SECOND
+OPTIONS = PollOptions(base_url="", assets=(Asset("BTC", "bitcoin"), Asset("WEN", "wen")), score=score)
+
+
+def post(id: str = "1", **changes: Any) -> Post:
+    return Post(**({"id": id, "time": NOON, "text": "Bitcoin is good", "author": "a", "symbols": ("BTC",)} | changes))
+
+
+def sieve(cursor: str = "") -> Sieve:
+    return Sieve("mastodon", OPTIONS, cursor)
+
+
+def told(*posts: Post, cursor: str = "") -> list[tuple[str, str]]:
+    """(id, symbol) of each record, (reason, count) of what is left out."""
+    made = sieve(cursor).records("t", posts, NOON)
+    return [(one.post_id, one.symbol) if isinstance(one, SentimentPost) else (one.reason, str(one.count)) for one in made]
+
+
+def test_a_record_is_what_the_post_says() -> None:
+    (record,) = sieve().records("t", [post(engagement=3, followers=7)], NOON + SECOND)
+    assert record == SentimentPost(
+        platform="mastodon",
+        post_id="1",
+        symbol="BTC",
+        time=NOON,
+        text="Bitcoin is good",
+        author="a",
+        score="0.4404",
+        label="positive",
+        engagement=3,
+        received_at=NOON + SECOND,
+        followers=7,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, ""),
+        ({"is_repost": True}, "repost"),
+        ({"is_bot": True}, "bot"),
+        ({"text": ""}, "empty"),
+        ({"text": "#bitcoin $BTC @you@example.org https://example.org/good-news 100 🚀"}, "empty"),
+        ({"text": "up"}, ""),
+        ({"text": "good " + " ".join(f"#tag{n}" for n in range(10))}, ""),
+        ({"text": "good " + " ".join(f"#tag{n}" for n in range(11))}, "spam"),
+        ({"text": "good " + " ".join(f"$TAG{n}" for n in range(11))}, "spam"),
+        ({"text": "it fell from $100 to $90, $80, $70, $60, $50, $40, $30, $20, $10, $5"}, ""),
+        ({"text": "good https://a.example https://b.example https://c.example"}, ""),
+        ({"text": "good https://a.example https://b.example https://c.example http://d.example"}, "spam"),
+        ({"language": "de"}, "language"),
+        ({"language": "en-GB"}, ""),
+        ({"text": "Bitcoin ist in der letzten Woche stark gefallen", "language": "en"}, ""),  # the platform says so
+        ({"text": "Bitcoin ist in der letzten Woche stark gefallen"}, "language"),
+        ({"text": "Bitcoin ist good", "is_bot": True, "language": "de"}, "bot"),
+    ],
+)
+def test_a_post_is_left_out_for_the_first_reason(changes: dict[str, Any], reason: str) -> None:
+    assert against(post(**changes)) == reason
+    assert told(post(**changes)) == ([(reason, "1")] if reason else [("1", "BTC")])
+
+
+@pytest.mark.parametrize(
+    ("text", "english"),
+    [
+        ("$BTC to the moon 🚀", True),
+        ("HODL", True),
+        ("Circle freezes hacker wallet after massive heist", True),
+        ("Do you consider yourself attractive?", True),
+        ("Don\u2019t sell", True),
+        ("Bitcoin a perdu 5% cette semaine et les investisseurs sont inquiets", False),
+        ("El bitcoin sube hoy por encima de los 100.000 dólares", False),
+        ("De bitcoin is vandaag weer gestegen, en dat is goed nieuws voor de markt", False),
+        ("Il bitcoin ha raggiunto un nuovo massimo storico oggi", False),
+        ("O bitcoin caiu hoje para menos de 60 mil dólares, e não vai subir", False),
+        ("Bitcoin kurs spadł dziś poniżej poziomu 60 tysięcy i nie jest tanio", False),
+        ("ビットコイン 価格 BTC", False),
+        ("биткоин растёт", False),
+    ],
+)
+def test_a_text_without_a_language_is_judged_by_its_letters_and_words(text: str, english: bool) -> None:
+    assert is_english(text) is english
+
+
+def test_coins_are_those_asked_for_and_those_that_the_text_names() -> None:
+    text = "$SOL, Ethereum and $WEN gain, $TSLA does not"
+    assert told(post(text=text)) == [("1", "BTC"), ("1", "ETH"), ("1", "SOL"), ("1", "WEN")]
+    assert told(post(symbols=(), text="Bitcoin and nothing else")) == [("1", "BTC")]
+    assert told(post(symbols=(), text="Nothing at all")) == [("symbol", "1")]
+
+
+def test_the_same_words_of_one_author_are_one_post() -> None:
+    again = "bitcoin IS good https://example.org/2"
+    posts = [post("2", time=NOON + 1, text=again), post("1"), post("3", author="b", time=NOON + 2), post("4", author=None)]
+    first = sieve()
+    made = first.records("t", posts, NOON)
+    assert [one.post_id for one in made if isinstance(one, SentimentPost)] == ["1", "4", "3"]
+    assert [one for one in made if isinstance(one, LeftOut)] == [LeftOut("repeated", 1)]
+
+    assert told(posts[1], posts[0], cursor=first.cursor()) == [("1", "BTC")], "read again they come out the same, and count once"
+    assert told(post("5", time=NOON + 9, text=again), cursor=first.cursor()) == [("repeated", "1")]
+
+
+def test_a_cursor_is_bounded_and_what_was_read_last_is_kept() -> None:
+    one = sieve()
+    one.records("t", [post(str(n), time=NOON + n, text=f"good {n}") for n in range(TEXTS + 1)], NOON)
+    cursor = one.cursor()
+    assert told(post("x", time=NOON + 5000, text=f"good {TEXTS}"), cursor=cursor) == [("repeated", "1")]
+    assert told(post("x", time=NOON + 5000, text="good 0"), cursor=cursor) == [("x", "BTC")]
+
+
+def test_what_is_left_out_is_counted_when_it_is_new() -> None:
+    one = sieve()
+    bots = [post(str(n), time=NOON + n, is_bot=True) for n in range(3)]
+    assert one.records("bitcoin", bots, NOON) == [LeftOut("bot", 3)]
+    assert one.records("ethereum", bots, NOON) == [], "found under another tag it is no other post"
+    assert sieve(one.cursor()).records("bitcoin", [*bots, post("9", time=NOON + 9, is_bot=True)], NOON) == [LeftOut("bot", 1)]
+
+
+def test_all_of_the_last_day_is_due_every_hour() -> None:
+    one = sieve()
+    assert one.since("t", NOON) == NOON - DAY
+    one.records("t", [post(time=NOON - MINUTE)], NOON)
+    soon = sieve(one.cursor())
+    assert soon.since("t", NOON + SWEEP - 1) == NOON - MINUTE
+    assert soon.since("another", NOON + SWEEP - 1) == NOON - 1 - DAY + SWEEP
+    assert sieve(soon.cursor()).since("t", NOON + SWEEP) == NOON + SWEEP - DAY
+
+
+def test_a_cursor_that_cannot_be_read_is_a_beginning() -> None:
+    assert sieve('{"read": 1}').since("t", NOON) == NOON - DAY
+    assert sieve("old").since("t", NOON) == NOON - DAY
+
+
+@pytest.mark.parametrize(
+    ("text", "lean", "expected"),
+    [
+        ("Bitcoin is good", "positive", "0.4404"),
+        ("Bitcoin is good", "negative", "-0.4404"),
+        ("Bitcoin is bad", "positive", "0.5423"),
+        ("Bitcoin", "positive", "0.5000"),
+        ("Bitcoin", "negative", "-0.5000"),
+        ("Bitcoin", None, "0.0000"),
+    ],
+)
+def test_an_authors_own_word_says_which_way(text: str, lean: str | None, expected: str) -> None:
+    (record,) = sieve().records("t", [post(text=text, lean=lean)], NOON)
+    assert isinstance(record, SentimentPost)
+    assert (record.score, record.label) == (expected, lean or "neutral")
+
+
+def test_a_long_text_is_stored_in_part() -> None:
+    (record,) = sieve().records("t", [post(text="good " * 10_000)], NOON)
+    assert isinstance(record, SentimentPost)
+    assert len(record.text) == TEXT_CHARACTERS
