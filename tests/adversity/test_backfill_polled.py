@@ -43,61 +43,29 @@ class Commands:
         return process.returncode or 0, said
 
 
-@on_apache
-async def test_the_past_of_providers_is_what_they_have(market: str, tmp_path: Path, real: Path) -> None:
-    chart = json.loads((real / "coingecko/hourly_historical_prices_for_one_coin.json").read_text())["body"]
-    days = (real / "alternative_me/fng_limit2_2026-09-08.json").read_bytes()
-    always = {
-        VIX[1:]: (200, (real / "stock_indices/vix-daily.csv").read_bytes(), {}),
-        CHART: (200, json.dumps(chart).encode(), JSON),
-        "fng/": (200, days, JSON),
-    }
-    async with serving(**always) as providers:
-        polled = {"base_url": providers.url, "budget": {"per_minute": 100_000, "per_month": 1_000_000}}
-        coingecko = {**polled, "plan": "analyst", "api_key": "geheim-4711", "symbols": ["BTC"]}
-        backfill = Commands(
-            tmp_path,
-            {
-                "database": {"dsn": market, "admin_dsn": market},
-                "pollers": {"coingecko": coingecko, "cboe": polled, "alternative_me": polled},
-                "retention": {"prices": "none", "stock_indices": "none", "sentiment_scores": "none"},
-                "log": {"level": "warning"},
-            },
-        )
+ALLOWED = {"per_minute": 100_000, "per_month": 1_000_000}
 
+
+def polling(market: str, url: str, **pollers: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "database": {"dsn": market, "admin_dsn": market},
+        "pollers": {name: {"base_url": url, "budget": ALLOWED, **section} for name, section in pollers.items()},
+        "retention": {"prices": "none", "stock_indices": "none", "sentiment_scores": "none"},
+        "log": {"level": "warning"},
+    }
+
+
+@on_apache
+async def test_days_are_cut_out_of_what_a_provider_tells(market: str, tmp_path: Path, real: Path) -> None:
+    vix = (real / "stock_indices/vix-daily.csv").read_bytes()
+    days = (real / "alternative_me/fng_limit2_2026-09-08.json").read_bytes()
+    async with serving(**{VIX[1:]: (200, vix, {}), "fng/": (200, days, JSON)}) as providers:
+        backfill = Commands(tmp_path, polling(market, providers.url, cboe={}, alternative_me={}))
         said = await backfill("indices", "--since", "2026-06-01", "--to", "2026-07-01")
         assert said == (0, "cboe: 1 chunks: 22 written, 0 revised, 0 were there already\n")
-        lines = [line.split(",") for line in always[VIX[1:]][1].decode().splitlines() if line.startswith("2026-06-")]
+        lines = [line.split(",") for line in vix.decode().splitlines() if line.startswith("2026-06-")]
         rows = await stored.fetch(market, "SELECT time::date::text, open, high, low, close FROM stock_indices ORDER BY time")
         assert [tuple(row) for row in rows] == [(date, *map(Decimal, prices)) for date, *prices in lines]
-
-        span = ("--from", "2021-05-01", "--to", "2021-05-05")
-        said = await backfill("prices", *span, "--dry-run")
-        assert said == (0, "coingecko: coingecko BTC: 2021-05-01 00:00 to 2021-05-05 00:00\n")
-        assert providers.asked[f"/{CHART}"] == 0
-        coingecko["budget"] = {"per_minute": 100_000, "per_month": 1}
-        code, text = await backfill("prices", *span)
-        assert (code, "1 requests of this month are spent (pollers.coingecko.budget)" in text) == (1, True), text
-        coingecko["budget"] = polled["budget"]
-        expected = [
-            (datetime.fromtimestamp(stamp // 60_000 * 60, UTC), *(Decimal(str(value)) for value in (price, cap, volume)))
-            for (stamp, price), (_, cap), (_, volume) in zip(*chart.values(), strict=True)
-            if at(2021, 5, 1) <= datetime.fromtimestamp(stamp // 60_000 * 60, UTC) < at(2021, 5, 5)
-        ]
-        code, text = await backfill("prices", *span)
-        assert (code, text) == (0, f"coingecko: 1 chunks: {len(expected)} written, 0 revised, 0 were there already\n")
-        query = "SELECT time, price_usd, market_cap_usd, volume_24h_usd FROM prices ORDER BY time"
-        assert [tuple(row) for row in await stored.fetch(market, query)] == expected
-        assert providers.requests[-1].headers["x-cg-pro-api-key"] == "geheim-4711"
-        assert dict(providers.requests[-1].query) == {"vs_currency": "aud", "from": "1619827200", "to": "1620172800"}
-
-        await stored.fetch(
-            market, "UPDATE prices SET change_1h = 1.5, received_at = now() WHERE time = (SELECT max(time) FROM prices)"
-        )
-        said = await backfill("prices", *span, "--again")
-        assert said == (0, f"coingecko: 1 chunks: 0 written, 0 revised, {len(expected)} were there already\n")
-        assert await backfill("prices", *span) == (0, "coingecko: nothing is pending\n")
-        assert providers.asked[f"/{CHART}"] == 1 + 2 + 2
 
         providers.once["/fng/"] = [(200, days[:40], JSON)]
         span = ("--from", "2026-09-01", "--to", "2026-09-09")
@@ -105,10 +73,43 @@ async def test_the_past_of_providers_is_what_they_have(market: str, tmp_path: Pa
         assert (code, "1 chunks failed, the same command tries them again" in text) == (1, True), text
         assert (await backfill("sentiment", *span))[0] == 0
         assert len(await stored.fetch(market, "SELECT FROM sentiment_scores")) == 2
-        assert [tuple(row) for row in await stored.fetch(market, _CHUNKS)] == [
-            ("alternative_me", "", "done", None),
-            ("cboe", "", "done", None),
-            ("coingecko", "BTC", "done", None),
-        ]
-        spent = [("alternative_me", 2), ("cboe", 1), ("coingecko", 5)]
-        assert [tuple(row) for row in await stored.fetch(market, _SPENT)] == spent
+    done = [("alternative_me", "", "done", None), ("cboe", "", "done", None)]
+    assert [tuple(row) for row in await stored.fetch(market, _CHUNKS)] == done
+    assert [tuple(row) for row in await stored.fetch(market, _SPENT)] == [("alternative_me", 2), ("cboe", 1)]
+
+
+@on_apache
+async def test_prices_of_the_past_stay_within_the_month_and_replace_nothing(market: str, tmp_path: Path, real: Path) -> None:
+    chart = json.loads((real / "coingecko/hourly_historical_prices_for_one_coin.json").read_text())["body"]
+    expected = [
+        (datetime.fromtimestamp(stamp // 60_000 * 60, UTC), *(Decimal(str(value)) for value in (price, cap, volume)))
+        for (stamp, price), (_, cap), (_, volume) in zip(*chart.values(), strict=True)
+        if at(2021, 5, 1) <= datetime.fromtimestamp(stamp // 60_000 * 60, UTC) < at(2021, 5, 5)
+    ]
+    span = ("--from", "2021-05-01", "--to", "2021-05-05")
+    async with serving(**{CHART: (200, json.dumps(chart).encode(), JSON)}) as providers:
+        section = {"plan": "analyst", "api_key": "geheim-4711", "symbols": ["BTC"]}
+        backfill = Commands(tmp_path, polling(market, providers.url, coingecko=section))
+        said = await backfill("prices", *span, "--dry-run")
+        assert said == (0, "coingecko: coingecko BTC: 2021-05-01 00:00 to 2021-05-05 00:00\n")
+        assert not providers.requests
+
+        backfill.settings["pollers"]["coingecko"]["budget"] = ALLOWED | {"per_month": 1}
+        code, text = await backfill("prices", *span)
+        assert (code, "1 requests of this month are spent (pollers.coingecko.budget)" in text) == (1, True), text
+        backfill.settings["pollers"]["coingecko"]["budget"] = ALLOWED
+        said = await backfill("prices", *span)
+        assert said == (0, f"coingecko: 1 chunks: {len(expected)} written, 0 revised, 0 were there already\n")
+        query = "SELECT time, price_usd, market_cap_usd, volume_24h_usd FROM prices ORDER BY time"
+        assert [tuple(row) for row in await stored.fetch(market, query)] == expected
+        assert providers.requests[-1].headers["x-cg-pro-api-key"] == "geheim-4711"
+        assert dict(providers.requests[-1].query) == {"vs_currency": "aud", "from": "1619827200", "to": "1620172800"}
+
+        fuller = "UPDATE prices SET change_1h = 1.5, received_at = now() WHERE time = (SELECT max(time) FROM prices)"
+        await stored.fetch(market, fuller)
+        said = await backfill("prices", *span, "--again")
+        assert said == (0, f"coingecko: 1 chunks: 0 written, 0 revised, {len(expected)} were there already\n")
+        assert await backfill("prices", *span) == (0, "coingecko: nothing is pending\n")
+        assert providers.asked[f"/{CHART}"] == 1 + 2 + 2
+    assert [tuple(row) for row in await stored.fetch(market, _CHUNKS)] == [("coingecko", "BTC", "done", None)]
+    assert [tuple(row) for row in await stored.fetch(market, _SPENT)] == [("coingecko", 5)]
