@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chains import TIP, MempoolSpace
 from whales import NOW, Told, turn
 
 from ingest.errors import Reject, Retry
@@ -20,64 +21,20 @@ from ingest.records import SECOND, WhaleTransaction
 
 OPTIONS = PollOptions(base_url="http://x", min_usd=1, labels={"bc1qcr9xua2wvhfm5kg394atcvl9qrqqana8rrmy8h": "an exchange"})
 PRICES = {"BTC": "60000"}
-TIP = 850_000
 
-
-class Server:
-    """mempool.space with the blocks that it is given: by height the hash, its transactions and the satoshis they pay out."""
-
-    def __init__(self, transactions: list[dict[str, Any]]) -> None:
-        self.transactions = {one["txid"]: one for one in transactions}
-        self.blocks: dict[int, tuple[str, list[str]]] = {}
-
-    def add(self, height: int, hash_: str, *txids: str) -> None:
-        self.blocks[height] = hash_, list(txids)
-
-    def __call__(self, path: str) -> bytes:
-        match path.split("/")[1:]:
-            case ["api", "v1", "blocks", *since]:
-                top = int(since[0]) if since else max(self.blocks)
-                return json.dumps([self.block(height) for height in range(top, top - 15, -1) if height in self.blocks]).encode()
-            case ["api", "v1", "block", hash_, "summary"]:
-                txids = next(txids for one, txids in self.blocks.values() if one == hash_)
-                coinbase = {"txid": f"cb {hash_}", "fee": 0, "vsize": 236, "value": 319_816_604, "rate": 0, "flags": 0, "time": 1}
-                return json.dumps([coinbase, *map(self.summary, txids)]).encode()
-            case ["api", "tx", txid] if txid.startswith("cb "):
-                return json.dumps(coinbase_of(txid)).encode()
-            case ["api", "tx", txid]:
-                whole = self.transactions[txid]
-                hash_ = next((one for one, txids in self.blocks.values() if txid in txids), "")
-                return json.dumps(whole | {"status": whole["status"] | {"block_hash": hash_}}).encode()
-        raise AssertionError(path)
-
-    def block(self, height: int) -> dict[str, Any]:
-        hash_, txids = self.blocks[height]
-        parent = self.blocks.get(height - 1, ("0",))[0]
-        time = 1_719_689_674 + 600 * (height - TIP)
-        return {"id": hash_, "height": height, "timestamp": time, "tx_count": len(txids) + 1, "previousblockhash": parent}
-
-    def summary(self, txid: str) -> dict[str, Any]:
-        value = sum(output["value"] for output in self.transactions[txid]["vout"])
-        return {"txid": txid, "fee": 10, "vsize": 140, "value": value, "rate": 1.5, "flags": 1, "time": 1}
-
-
-def coinbase_of(txid: str) -> dict[str, Any]:
-    """What a block pays to its miner."""
-    output = {"scriptpubkey": "51", "scriptpubkey_address": "bc1qminer", "value": 319_816_604}
-    status = {"confirmed": True, "block_hash": txid.removeprefix("cb ")}
-    return {"txid": txid, "vin": [{"prevout": None, "is_coinbase": True}], "vout": [output], "status": status}
+Transactions = list[dict[str, Any]]
 
 
 @pytest.fixture
-def transactions(real: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((real / "mempool_space/transactions-random.json").read_text())
+def transactions(real: Path) -> Transactions:
+    found: Transactions = json.loads((real / "mempool_space/transactions-random.json").read_text())
     return found
 
 
 @pytest.fixture
-def server(transactions: list[dict[str, Any]]) -> Server:
+def server(transactions: Transactions) -> MempoolSpace:
     """Three blocks; the two confirmed transactions are in the last, the two others before."""
-    made = Server(transactions)
+    made = MempoolSpace(transactions)
     made.add(TIP - 2, "aa")
     made.add(TIP - 1, "bb", transactions[0]["txid"], transactions[1]["txid"])
     made.add(
@@ -86,16 +43,16 @@ def server(transactions: list[dict[str, Any]]) -> Server:
     return made
 
 
-def take(server: Server, cursor: str = "", options: PollOptions = OPTIONS) -> Told:
+def take(server: MempoolSpace, cursor: str = "", options: PollOptions = OPTIONS) -> Told:
     return turn(whale_bitcoin, options, server, PRICES, cursor=cursor)
 
 
-def test_transfers_are_what_the_transactions_say(server: Server, transactions: list[dict[str, Any]]) -> None:
+def test_transfers_are_what_the_transactions_say(server: MempoolSpace, transactions: Transactions) -> None:
     """At a thousand times the price: they are small. Who has no address is known by the script; change is no transfer."""
     told = turn(whale_bitcoin, OPTIONS, server, {"BTC": "60000000"})
     hash_, (many, change) = server.blocks[TIP][0], (transactions[3], transactions[2])
     assert told.asked == ["/api/v1/blocks", f"/api/v1/block/{hash_}/summary"] + [
-        f"/api/tx/{txid}" for txid in (f"cb {hash_}", many["txid"], change["txid"])
+        f"/api/tx/{txid}" for txid in (f"cb-{hash_}", many["txid"], change["txid"])
     ]
     assert told.priced == [PricesAt(("BTC",), 1_719_689_674 * SECOND)]
     assert told.records[0] == WhaleTransaction(
@@ -128,16 +85,16 @@ def test_transfers_are_what_the_transactions_say(server: Server, transactions: l
     assert take(server).records == [], "at its own price all of it is worth less than a dollar"
 
 
-def test_a_turn_begins_where_the_last_one_ended_and_tells_the_same_again(server: Server) -> None:
+def test_a_turn_begins_where_the_last_one_ended_and_tells_the_same_again(server: MempoolSpace) -> None:
     first = take(server)
     assert take(server, first.cursor).asked == ["/api/v1/blocks"]
     server.add(TIP + 1, "cc")
     second = take(server, first.cursor)
-    assert second.asked == ["/api/v1/blocks", "/api/v1/block/cc/summary", "/api/tx/cb cc"]
+    assert second.asked == ["/api/v1/blocks", "/api/v1/block/cc/summary", "/api/tx/cb-cc"]
     assert take(server, first.cursor) == second
 
 
-def test_a_block_that_is_replaced_is_given_up_and_its_height_told_again(server: Server, transactions: list[dict[str, Any]]) -> None:
+def test_a_block_that_is_replaced_is_given_up_and_its_height_told_again(server: MempoolSpace, transactions: Transactions) -> None:
     rich = {"BTC": "60000000"}
     first = turn(whale_bitcoin, OPTIONS, server, rich)
     old = server.blocks[TIP][0]
@@ -155,7 +112,7 @@ def test_a_block_that_is_replaced_is_given_up_and_its_height_told_again(server: 
     assert (third.orphans, third.records) == ([], [])
 
 
-def test_blocks_that_were_replaced_several_deep_are_given_up_newest_first(server: Server) -> None:
+def test_blocks_that_were_replaced_several_deep_are_given_up_newest_first(server: MempoolSpace) -> None:
     cursor = take(server).cursor
     for height, hash_ in ((TIP + 1, "c1"), (TIP + 2, "c2")):
         server.add(height, hash_)
@@ -168,7 +125,7 @@ def test_blocks_that_were_replaced_several_deep_are_given_up_newest_first(server
     assert [path for path in told.asked if "summary" in path] == [f"/api/v1/block/new{step}/summary" for step in range(4)]
 
 
-def test_after_a_pause_it_goes_on_turn_by_turn_within_its_requests(server: Server) -> None:
+def test_after_a_pause_it_goes_on_turn_by_turn_within_its_requests(server: MempoolSpace) -> None:
     cursor = take(server).cursor
     for height in range(TIP + 1, TIP + 41):
         server.add(height, f"h{height}")
@@ -181,7 +138,7 @@ def test_after_a_pause_it_goes_on_turn_by_turn_within_its_requests(server: Serve
     assert summaries == [f"h{height}" for height in range(TIP + 1, TIP + 41)]
 
 
-def test_a_block_with_more_than_a_turn_can_ask_for_is_told_in_several(server: Server, transactions: list[dict[str, Any]]) -> None:
+def test_a_block_with_more_than_a_turn_can_ask_for_is_told_in_several(server: MempoolSpace, transactions: Transactions) -> None:
     many = [transactions[2] | {"txid": f"{number:02}"} for number in range(40)]
     server.transactions |= {one["txid"]: one for one in many}
     before = cursor = take(server).cursor
@@ -192,7 +149,7 @@ def test_a_block_with_more_than_a_turn_can_ask_for_is_told_in_several(server: Se
         assert len(told.asked) <= whale_bitcoin.PLANS["keyless"].requests
         cursor = told.cursor
         asked += [path.rpartition("/")[2] for path in told.asked if path.startswith("/api/tx")]
-    assert asked == ["cb many", *(one["txid"] for one in many)]
+    assert asked == ["cb-many", *(one["txid"] for one in many)]
     part = take(server, before)
     server.add(TIP + 1, "other")
     assert [one.block_hash for one in take(server, part.cursor).orphans] == ["many"]
@@ -201,7 +158,7 @@ def test_a_block_with_more_than_a_turn_can_ask_for_is_told_in_several(server: Se
 @pytest.mark.parametrize(
     ("prices", "said"), [({}, "no price of BTC, as of block 850000"), ({"ETH": "1"}, "no price of BTC, as of block 850000")]
 )
-def test_without_a_price_nothing_is_guessed(server: Server, prices: dict[str, str], said: str) -> None:
+def test_without_a_price_nothing_is_guessed(server: MempoolSpace, prices: dict[str, str], said: str) -> None:
     with pytest.raises(Retry, match=said):
         turn(whale_bitcoin, OPTIONS, server, prices)
 
@@ -219,6 +176,6 @@ def test_without_a_price_nothing_is_guessed(server: Server, prices: dict[str, st
         ("tx/", b'{"txid": "a", "vin": [], "vout": [{"value": "x", "scriptpubkey": ""}], "status": {}}', Reject, "Expected `int`"),
     ],
 )
-def test_what_is_no_answer_ends_the_turn(server: Server, path: str, body: bytes, error: type[Exception], said: str) -> None:
+def test_what_is_no_answer_ends_the_turn(server: MempoolSpace, path: str, body: bytes, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         turn(whale_bitcoin, OPTIONS, lambda asked: body if path in asked else server(asked), PRICES)

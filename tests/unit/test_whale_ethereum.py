@@ -6,12 +6,13 @@ https://docs.blockscout.com/devs/apis/rpc/logs https://docs.blockscout.com/api-r
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from chains import FIRST, MKR, Etherscan, proxied
 from msgspec.structs import replace
 from whales import NOW, Told, turn
 
@@ -22,7 +23,6 @@ from ingest.pollers import whale_ethereum
 from ingest.questions import Orphaned, PricesAt
 from ingest.records import SECOND, Asset, WhaleTransaction
 
-MKR = "0x9f8f72aa9304c8b593d555f12ef6589cc3a579a2"
 DS_TOKEN = "0x642ae78fafbb8032da552d619ad43f1d81e4dd7c"
 ZERO = "0x" + "0" * 40
 COINS = (Asset("ETH", whale_ethereum.ETHER), Asset("MKR", f"{MKR}/18"))
@@ -31,56 +31,6 @@ ETHERSCAN = PollOptions(
 )
 BLOCKSCOUT = replace(ETHERSCAN, plan="blockscout", secret={})
 PRICES = {"ETH": "470", "MKR": "430"}
-FIRST = 4_620_855
-
-Answer = Callable[[Mapping[str, str]], object]
-
-
-class Etherscan:
-    """The recorded transfers of MKR, in blocks of their own hashes, with the ether that a test puts there."""
-
-    def __init__(self, real: Path) -> None:
-        name = "get_erc20_token_transfer_events_by_contract_address_paginated"
-        self.transfers: list[dict[str, str]] = json.loads((real / f"etherscan/{name}.json").read_text())["res"]
-        self.block: dict[str, Any] = json.loads((real / "etherscan/get_proxy_block_by_number.json").read_text())["res"]
-        self.tip = FIRST + 2
-        self.hashes = {int(row["blockNumber"]): row["blockHash"] for row in self.transfers}
-        self.ether: dict[int, list[dict[str, str]]] = {}
-        self.reverted: set[str] = set()
-        self.full = 1000
-
-    def __call__(self, path: str) -> bytes:
-        query = dict(parse_qsl(urlsplit(path).query))
-        assert query.pop("chainid") == "1"
-        match query:
-            case {"module": "proxy", "action": "eth_blockNumber"}:
-                return proxied(hex(self.tip))
-            case {"module": "proxy", "action": "eth_getBlockByNumber", "tag": tag, "boolean": "true"}:
-                return proxied(self.block_at(int(tag, 16)))
-            case {"module": "proxy", "action": "eth_getTransactionReceipt", "txhash": hash_}:
-                return proxied({"transactionHash": hash_, "status": "0x0" if hash_ in self.reverted else "0x1"})
-            case {"module": "account", "action": "tokentx", "startblock": first, "endblock": last, "offset": "1000", "page": "1"}:
-                rows = [row for row in self.transfers if row["contractAddress"] == query["contractaddress"]]
-                rows = [row for row in rows if int(first) <= int(row["blockNumber"]) <= int(last)][: self.full]
-                found = {"status": "1", "message": "OK", "result": rows}
-                return json.dumps(found if rows else {"status": "0", "message": "No transactions found", "result": []}).encode()
-        raise AssertionError(path)
-
-    def hash_of(self, height: int) -> str:
-        return self.hashes.get(height, f"0x{height:064x}")
-
-    def block_at(self, height: int) -> dict[str, Any]:
-        return self.block | {
-            "number": hex(height),
-            "hash": self.hash_of(height),
-            "parentHash": self.hash_of(height - 1),
-            "timestamp": hex(1_511_634_257 + 12 * (height - FIRST)),
-            "transactions": self.ether.get(height, []),
-        }
-
-
-def proxied(result: object) -> bytes:
-    return json.dumps({"jsonrpc": "2.0", "id": 83, "result": result}).encode()
 
 
 @pytest.fixture

@@ -1,0 +1,280 @@
+"""Whales by the whole daemon: of blocks, of alerts and of a page, in the database field by field; and a chain that is reorganised.
+
+Recorded are the transactions and transfers, and Whale Alert's page; its alert is the documented one of test_whale_alert.py.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from aiohttp import WSMsgType, web
+from chains import FIRST, FIRST_TIME, MKR, TIME, TIP, Etherscan, MempoolSpace
+from daemon import Daemon, on_apache, until
+
+Daemons = Callable[..., Daemon]
+
+FAST = {"every": "100ms", "budget": {"per_minute": 100_000}}
+KEY = "geheim-4711"
+
+
+def alert(number: int) -> str:
+    amount = {"symbol": "USDC", "amount": 20006425.310176, "value_usd": 20008425.95270702}
+    who = {"blockchain": "ethereum", "transaction_type": "transfer", "from": "unknown wallet", "to": "binance"}
+    whole = {"channel_id": "x", "timestamp": 1687389431, "amounts": [amount], "transaction": {"hash": f"0x{number}"}}
+    return json.dumps(whole | who)
+
+
+class Explorers:
+    """Both chains and Whale Alert on one server; each of its websockets says one alert, the first ones then hang up."""
+
+    def __init__(self, real: Path) -> None:
+        self.url = ""
+        self.real = real
+        self.bitcoin = MempoolSpace(json.loads((real / "mempool_space/transactions-random.json").read_text()))
+        self.ethereum = Etherscan(real)
+        self.said: list[str] = []
+        self.keys: set[str | None] = set()
+        self.sockets = 0
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        path = request.path_qs
+        if path.startswith("/bitcoin"):
+            return answered(self.bitcoin(path.removeprefix("/bitcoin")))
+        if path.startswith("/ethereum"):
+            self.keys.add(request.query.get("apikey"))
+            return answered(self.ethereum(path.removeprefix("/ethereum").replace(f"&apikey={KEY}", "")))
+        self.keys.add(request.query.get("api_key"))
+        match request.path.removeprefix("/alert"):
+            case "/ws":
+                return await self.tell(request)
+            case "/status":
+                return answered((self.real / "whale_alert/v1_status.json").read_bytes())
+            case "/transactions":
+                return answered((self.real / "whale_alert/v1_transactions.json").read_bytes())
+        raise AssertionError(path)
+
+    async def tell(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.sockets += 1
+        self.said.append((await socket.receive()).data)
+        await socket.send_str('{"id": "ingest", "type": "subscribed_alerts", "tx_types": ["transfer"], "min_value_usd": 1000000}')
+        await socket.send_str(alert(self.sockets))
+        if self.sockets == 1:
+            await socket.send_str("not json at all")
+            await socket.close()
+        while (await socket.receive()).type is WSMsgType.TEXT:
+            pass
+        return socket
+
+
+def answered(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json")
+
+
+@pytest.fixture
+async def explorers(real: Path) -> AsyncIterator[Explorers]:
+    made = Explorers(real)
+    app = web.Application()
+    app.router.add_get("/{path:.*}", made.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield made
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def connection(market: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+    connection = await asyncpg.connect(market)
+    yield connection
+    await connection.close()
+
+
+async def put_bar(connection: Any, base: str, time: int, close: str) -> None:
+    number = await connection.fetchval(
+        "INSERT INTO instruments (exchange, symbol, instrument, base, quote, kind, status)"
+        " VALUES ('binance', $1 || 'USDT', $1 || '/USDT', $1, 'USDT', 'spot', 'trading') RETURNING id",
+        base,
+    )
+    await connection.execute(
+        "INSERT INTO candles (instrument_id, interval, time, open, high, low, close, volume, parts, origin, received_at)"
+        " VALUES ($1, '1m', $2, $3, $3, $3, $3, 1, 1, 'ws', now())",
+        *(number, datetime.fromtimestamp(time // 60 * 60 - 120, UTC), Decimal(close)),
+    )
+
+
+def watching(dsn: str, explorers: Explorers, labels: Path, **pollers: dict[str, Any]) -> dict[str, Any]:
+    """All transfers of the past are kept, and told of however small: the recorded ones are old, and those of bitcoin are small."""
+    return {
+        "name": "one",
+        "database": {"dsn": dsn, "admin_dsn": dsn},
+        "pollers": {
+            "whale_bitcoin": {"base_url": f"{explorers.url}/bitcoin", "min_usd": 300, "labels": str(labels), **FAST},
+            "whale_ethereum": {
+                "base_url": f"{explorers.url}/ethereum",
+                "symbols": ["MKR"],
+                "ids": {"MKR": f"{MKR}/18"},
+                "labels": str(labels),
+                **FAST,
+            },
+        }
+        | pollers,
+        "retention": {"whale_transactions": "none", "candles": "none"},
+        "server": {"port": 0},
+        "log": {"format": "json"},
+        "shutdown_timeout": "5s",
+    }
+
+
+async def stored(connection: Any, query: str = "true") -> list[dict[str, Any]]:
+    columns = "hash, token, index, time, from_address, from_label, to_address, to_label, amount_token, amount_usd, alert_level"
+    rows = await connection.fetch(
+        f"SELECT blockchain, {columns}, block_height, block_hash, source FROM market.whale_transactions"
+        f" WHERE {query} ORDER BY blockchain, time, hash, index"
+    )
+    return [dict(row) for row in rows]
+
+
+async def polled(one: Daemon) -> dict[str, Any]:
+    return (await one.status())["pollers"]
+
+
+@on_apache
+async def test_transfers_are_stored_and_follow_their_chain(
+    market: str, explorers: Explorers, connection: Any, daemon: Daemons, tmp_path: Path
+) -> None:
+    many, change = list(explorers.bitcoin.transactions.values())[:1:-1]
+    explorers.bitcoin.add(TIP, "old", many["txid"], change["txid"])
+    labels = tmp_path / "labels.csv"
+    labels.write_text(
+        f"{many['vin'][6]['prevout']['scriptpubkey_address']},an exchange\n0x642AE78fafbb8032da552d619ad43f1d81e4dd7c,maker\n"
+    )
+    await put_bar(connection, "BTC", TIME, "60000000")
+    alerts = {"whale_alert": {"base_url": f"{explorers.url}/alert", "enabled": True}}
+    keys = {f"INGEST__POLLERS__WHALE_{name}__API_KEY": KEY for name in ("ALERT", "ETHEREUM")}
+    settings = watching(market, explorers, labels, **alerts)
+    one = await daemon(settings, keys).start()
+
+    async def waits() -> bool:
+        return "no price of MKR" in (await polled(one)).get("whale_ethereum", {}).get("state", "")
+
+    await until(waits)
+    await one.until(lambda now: now.rows("whale_transactions")["written"] == 5 + 2)
+    assert await connection.fetchval("SELECT count(*) FROM whale_transactions WHERE token = 'MKR'") == 0
+    multisig = many["vout"][2]["scriptpubkey"]
+    bitcoin = {
+        "blockchain": "bitcoin",
+        "token": "BTC",
+        "index": 0,
+        "time": datetime.fromtimestamp(TIME, UTC),
+        "alert_level": "low",
+        "block_height": TIP,
+        "block_hash": "old",
+        "source": "mempool_space",
+        "to_label": None,
+    }
+    payer = change["vin"][0]["prevout"]["scriptpubkey_address"]
+    of_change = {
+        "hash": change["txid"],
+        "from_address": payer,
+        "from_label": None,
+        "to_address": change["vout"][1]["scriptpubkey_address"],
+        "amount_token": Decimal("0.00000546"),
+        "amount_usd": Decimal("327.60"),
+    }
+    first, second, third, *_ = await stored(connection, "blockchain = 'bitcoin'")
+    assert first == bitcoin | of_change
+    assert second == bitcoin | {
+        "hash": many["txid"],
+        "from_address": "bc1p3xkpyzjfpmhg3k643qgjl90cszfjsnypfuru8tv58fl6a7azyudqkcu66k",
+        "from_label": "an exchange",
+        "to_address": multisig,
+        "amount_token": Decimal("0.00000582"),
+        "amount_usd": Decimal("349.20"),
+    }
+    assert (third["hash"], third["index"], third["amount_token"]) == (many["txid"], 1, Decimal("0.00000576"))
+
+    explorers.bitcoin.add(TIP, "new", change["txid"])
+    explorers.bitcoin.add(TIP + 1, "newer", many["txid"])
+    await put_bar(connection, "MKR", FIRST_TIME, "430")
+    await connection.execute("UPDATE poll_cursors SET due_at = now()")
+    settings["pollers"]["whale_ethereum"]["every"] = "200ms"
+    one.configure(settings)
+    one.signal(signal.SIGHUP)  # it waits a minute for a price
+    await one.until(lambda now: now.value("poll_orphaned_rows_total", source="whale_bitcoin") == 5)
+    await one.until(lambda now: now.rows("whale_transactions")["written"] == 5 + 2 + 5 + 1)
+    moved, *others = await stored(connection, "blockchain = 'bitcoin'")
+    assert moved == bitcoin | of_change | {"block_hash": "new"}
+    assert {(row["block_hash"], row["block_height"], row["time"].timestamp()) for row in others} == {("newer", TIP + 1, TIME + 600)}
+    (maker,) = await stored(connection, "token = 'MKR'")
+    row = explorers.ethereum.transfers[0]
+    assert maker == {
+        "blockchain": "ethereum",
+        "hash": row["hash"],
+        "token": "MKR",
+        "index": 0,
+        "time": datetime.fromtimestamp(FIRST_TIME, UTC),
+        "from_address": row["from"],
+        "from_label": None,
+        "to_address": row["to"],
+        "to_label": "maker",
+        "amount_token": Decimal(10**6),
+        "amount_usd": Decimal(430_000_000),
+        "alert_level": "critical",
+        "block_height": FIRST,
+        "block_hash": row["blockHash"],
+        "source": "etherscan",
+    }
+    alerted = await stored(connection, "source = 'whale_alert'")
+    assert [(row["hash"], row["to_label"], row["amount_usd"]) for row in alerted] == [
+        (f"0x{number}", "binance", Decimal("20008425.95")) for number in (1, 2)
+    ]
+    assert json.loads(explorers.said[0])["min_value_usd"] == 1_000_000
+    kept = await until(lambda: connection.fetch("SELECT source, reason, payload FROM rejects"))
+    assert kept == [("whale_alert", "json", "not json at all")]
+    assert (await polled(one))["whale_alert"]["state"] == "ok"
+    assert explorers.keys == {KEY}
+    assert await one.terminate() == 0
+    assert one.account("whale_transactions")["revised"] == 0
+    assert KEY not in one.log
+
+
+@on_apache
+async def test_a_page_is_stored_and_without_a_key_it_is_disabled(
+    market: str, explorers: Explorers, connection: Any, daemon: Daemons, tmp_path: Path
+) -> None:
+    section = {"base_url": f"{explorers.url}/alert", "plan": "v1", "enabled": True, "min_usd": 500_000, **FAST}
+    settings = watching(market, explorers, tmp_path / "none", whale_alert=section) | {"pollers": {"whale_alert": section}}
+    one = await daemon(settings).start()
+
+    async def disabled() -> bool:
+        return bool((await polled(one)).get("whale_alert", {}).get("state") == "disabled: no key")
+
+    await until(disabled)
+    assert await one.terminate() == 0
+    again = await daemon(settings, {"INGEST__POLLERS__WHALE_ALERT__API_KEY": KEY}).start()
+    said = json.loads((explorers.real / "whale_alert/v1_transactions.json").read_text())["transactions"]
+    await again.until(
+        lambda now: now.rows("whale_transactions")["written"] == len(said) <= now.rows("whale_transactions")["duplicate"]
+    )
+    found = {row["hash"][-64:]: row for row in await stored(connection)}
+    for one_ in said:
+        row = found[one_["hash"]]
+        assert (row["blockchain"], row["token"]) == (one_["blockchain"], one_["symbol"].upper())
+        assert row["time"] == datetime.fromtimestamp(one_["timestamp"], UTC)
+        assert (row["amount_token"], row["amount_usd"]) == (Decimal(str(one_["amount"])), Decimal(str(one_["amount_usd"])))
+        assert (row["from_label"], row["to_label"]) == (one_["from"].get("owner"), one_["to"].get("owner"))
+        assert row["from_address"].endswith(one_["from"]["address"])
+    assert explorers.keys == {KEY}
+    assert await again.terminate() == 0
+    assert KEY not in again.log
