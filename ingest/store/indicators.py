@@ -142,26 +142,25 @@ _READ = """
       FROM unnest($2::int[], $3::int[], $4::int[], $5::int[], $6::int[]) WITH ORDINALITY
         AS s (instrument_id, since, until, before, after, n)
      CROSS JOIN LATERAL (
-           SELECT array_agg(minute) AS time, array_agg(open) AS open, array_agg(high) AS high, array_agg(low) AS low,
-                  array_agg(close) AS close, array_agg(volume) AS volume
+           SELECT array_agg((date_part('epoch', time) / 60)::int) AS time, array_agg(open::float8) AS open,
+                  array_agg(high::float8) AS high, array_agg(low::float8) AS low, array_agg(close::float8) AS close,
+                  array_agg(volume::float8) AS volume
              FROM (
-                  SELECT (extract(epoch FROM time) / 60)::int AS minute, open::float8, high::float8, low::float8, close::float8,
-                         volume::float8
-                    FROM (
-                         (SELECT * FROM candles WHERE instrument_id = s.instrument_id AND interval = $1
-                             AND time < to_timestamp(s.since * 60.0) AND time >= to_timestamp($7::int * 60.0)
-                           ORDER BY time DESC LIMIT s.before)
-                         UNION ALL
-                         (SELECT * FROM candles WHERE instrument_id = s.instrument_id AND interval = $1
-                             AND time >= to_timestamp(s.since * 60.0) AND time <= to_timestamp(s.until * 60.0)
-                             AND time >= to_timestamp($7::int * 60.0))
-                         UNION ALL
-                         (SELECT * FROM candles WHERE instrument_id = s.instrument_id AND interval = $1
-                             AND time > to_timestamp(s.until * 60.0) AND time >= to_timestamp($7::int * 60.0)
-                           ORDER BY time LIMIT s.after)
-                         ) found
-                   ORDER BY time
-                  ) ordered
+                  (SELECT time, open, high, low, close, volume FROM candles
+                    WHERE instrument_id = s.instrument_id AND interval = $1
+                      AND time < to_timestamp(s.since * 60.0) AND time >= to_timestamp($7::int * 60.0)
+                    ORDER BY time DESC LIMIT s.before)
+                  UNION ALL
+                  (SELECT time, open, high, low, close, volume FROM candles
+                    WHERE instrument_id = s.instrument_id AND interval = $1
+                      AND time >= to_timestamp(s.since * 60.0) AND time <= to_timestamp(s.until * 60.0)
+                      AND time >= to_timestamp($7::int * 60.0))
+                  UNION ALL
+                  (SELECT time, open, high, low, close, volume FROM candles
+                    WHERE instrument_id = s.instrument_id AND interval = $1
+                      AND time > to_timestamp(s.until * 60.0) AND time >= to_timestamp($7::int * 60.0)
+                    ORDER BY time LIMIT s.after)
+                  ) found
            ) c
 """
 
@@ -176,7 +175,8 @@ def _computed(named: Sequence[Named], interval: str, since: Sequence[int], rows:
     for row in rows:
         if row["time"] is None:
             continue
-        columns = (np.array(row[name]) for name in ("time", "open", "high", "low", "close", "volume"))
+        order = np.argsort(row["time"])  # the server would sort whole rows
+        columns = (np.array(row[name])[order] for name in ("time", "open", "high", "low", "close", "volume"))
         bars = Bars(LENGTHS[interval], *columns)
         series = f"{row['instrument_id']}\t{interval}\t"
         lines += [_line(series, value) for value in values(bars, named, since[row["n"] - 1])]
@@ -220,10 +220,11 @@ _MERGE = f"""
     )
     SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM merged
 """
+_WITHOUT = "SELECT min(time), max(time), array_agg(DISTINCT instrument_id) FROM stage WHERE value IS NULL"
 _DELETE = """
     DELETE FROM indicators t USING stage s
      WHERE s.value IS NULL AND (t.instrument_id, t.interval, t.name, t.time) = (s.instrument_id, s.interval, s.name, s.time)
-"""
+       AND t.time >= $1 AND t.time <= $2 AND t.instrument_id = ANY ($3)"""  # which chunks, without looking into any
 
 
 async def _store(connection: Connection, lines: Sequence[str]) -> Computed:
@@ -235,5 +236,7 @@ async def _store(connection: Connection, lines: Sequence[str]) -> Computed:
     written, revised = row
     without = sum("\t\\N\t\\N\n" in line for line in lines)
     if without:
-        await connection.execute(_DELETE)
+        bounds = await connection.fetchrow(_WITHOUT)
+        assert bounds is not None
+        await connection.execute(_DELETE, *bounds)
     return Computed(values=len(lines) - without, written=written, revised=revised)
