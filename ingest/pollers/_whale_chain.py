@@ -9,6 +9,8 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.json import Decoder, encode
 
+from ingest.errors import Reject
+from ingest.flow import UNREADABLE
 from ingest.questions import Orphaned
 
 KEPT = 64  # blocks remembered; no reorganisation of these chains was ever so deep
@@ -60,8 +62,11 @@ _Decoder = Decoder(Place)
 
 
 def place_of(cursor: str) -> Place:
-    """Where the last turn ended."""
-    return _Decoder.decode(cursor) if cursor else Place()
+    """Where the last turn ended. Raises Reject for what no turn ended with: to begin anew would leave a hole."""
+    try:
+        return _Decoder.decode(cursor) if cursor else Place()
+    except UNREADABLE as error:
+        raise Reject(f"poll_cursors has {cursor!r}, which is no place: {error}; right would be ''", reason="value") from error
 
 
 def given_up(place: Place, block: Block, blockchain: str) -> tuple[Place, Orphaned] | None:

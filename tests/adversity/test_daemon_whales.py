@@ -250,17 +250,22 @@ async def test_transfers_are_stored_and_follow_their_chain(
 
 
 @on_apache
-async def test_a_page_is_stored_and_without_a_key_it_is_disabled(
+async def test_a_page_is_stored_and_what_is_not_set_up_says_so(
     market: str, explorers: Explorers, connection: Any, daemon: Daemons, tmp_path: Path
 ) -> None:
     section = {"base_url": f"{explorers.url}/alert", "plan": "v1", "enabled": True, "min_usd": 500_000, **FAST}
-    settings = watching(market, explorers, tmp_path / "none", whale_alert=section) | {"pollers": {"whale_alert": section}}
+    labels = tmp_path / "labels.csv"
+    labels.write_text("# of exchanges\nbinance\n")
+    settings = watching(market, explorers, labels, whale_alert=section)
+    del settings["pollers"]["whale_ethereum"]
     one = await daemon(settings).start()
 
-    async def disabled() -> bool:
-        return bool((await polled(one)).get("whale_alert", {}).get("state") == "disabled: no key")
+    async def waits() -> bool:
+        now = await polled(one)
+        wrong = f"stopped: labels {labels}: line 2: 'binance' is no address and label; right would be"
+        return now.get("whale_alert", {}).get("state") == "disabled: no key" and wrong in now["whale_bitcoin"]["last_error"]
 
-    await until(disabled)
+    await until(waits)
     assert await one.terminate() == 0
     again = await daemon(settings, {"INGEST__POLLERS__WHALE_ALERT__API_KEY": KEY}).start()
     said = json.loads((explorers.real / "whale_alert/v1_transactions.json").read_text())["transactions"]

@@ -8,7 +8,7 @@ import pytest
 
 from ingest.errors import Reject, Stop
 from ingest.flow import PollOptions, Response
-from ingest.pollers import alternative_me, coingecko
+from ingest.pollers import alternative_me, coingecko, whale_ethereum
 from ingest.records import Asset
 from ingest.sections import PollerSection
 from ingest.sources.poll import assets_of, interval_of, plan_of
@@ -50,6 +50,13 @@ def test_a_symbol_of_which_nobody_says_the_coin_is_refused() -> None:
         assets_of("coingecko", coingecko, PollerSection(symbols=("ONE",)))
     with pytest.raises(Stop, match="coingecko: two symbols are the same coin 'bitcoin'; right would be one symbol for each"):
         assets_of("coingecko", coingecko, PollerSection(symbols=("BTC", "XBT"), ids={"XBT": "bitcoin"}))
+
+
+def test_a_provider_may_have_coins_of_its_own_to_ask_for() -> None:
+    asked = [asset.symbol for asset in assets_of("whale_ethereum", whale_ethereum, PollerSection())]
+    assert asked == list(whale_ethereum.SYMBOLS)
+    named = PollerSection(symbols=("ETH", "MKR"), ids={"MKR": "0x9f8f72aa9304c8b593d555f12ef6589cc3a579a2/18"})
+    assert [asset.symbol for asset in assets_of("whale_ethereum", whale_ethereum, named)] == ["ETH", "MKR"]
 
 
 @pytest.mark.parametrize(

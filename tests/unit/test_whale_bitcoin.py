@@ -155,6 +155,11 @@ def test_a_block_with_more_than_a_turn_can_ask_for_is_told_in_several(server: Me
     assert [one.block_hash for one in take(server, part.cursor).orphans] == ["many"]
 
 
+def test_a_cursor_that_no_turn_ended_with_is_refused(server: MempoolSpace) -> None:
+    with pytest.raises(Reject, match="poll_cursors has 'told', which is no place"):
+        take(server, "told")
+
+
 @pytest.mark.parametrize(
     ("prices", "said"), [({}, "no price of BTC, as of block 850000"), ({"ETH": "1"}, "no price of BTC, as of block 850000")]
 )
