@@ -20,8 +20,8 @@ def settle(table: Table) -> tuple[str, ...]:
     own = "ARRAY[" + ", ".join(f's."{name}"' for name in key) + "]::text[]"
     called = _called(table.names or (own,), own)
     lookup = _LOOKUP.format(table=table.name)
-    note = _NOTE.format(called=called, lookup=lookup, table=table.name)
-    known = _KNOWN.format(called=called, lookup=lookup)
+    note = _NOTE.format(called=called, known=_FACTS.format(called="called", lookup=lookup), table=table.name)
+    known = f"WITH known AS MATERIALIZED ({_FACTS.format(called=f'({called})', lookup=lookup)})"
     if not table.names:
         return note, f"{known} UPDATE stage s SET time = k.time FROM known k WHERE s.ctid = k.row AND s.time <> k.time"
     leave = f'{known} DELETE FROM stage s USING known k WHERE s.ctid = k.row AND s."{key[0]}" <> k.fact[1]'
@@ -44,24 +44,24 @@ _LOOKUP = """
     SELECT coalesce(i.same_as, i.native_id) AS fact, i.time FROM native_ids i
     WHERE i.table_name = '{table}' AND i.native_id = c.name LIMIT 1"""
 
-# The fact of a row: what the strongest of its known names leads to, else the first row of the batch with which it shares a name.
+# The fact of each row, by the strongest of its names that is known.
+_FACTS = """
+        SELECT DISTINCT ON (c.row) c.row, n.fact, n.time FROM {called} c CROSS JOIN LATERAL ({lookup}) n ORDER BY c.row, c.rank"""
+
+# Where none is known, a row is what the first of the batch is with which it shares a name, one that is known before others.
 _NOTE = """
     WITH called AS MATERIALIZED ({called}),
-    met AS (
-        SELECT c.row, c.rank, n.fact AS known, n.time AS known_time,
-               first_value(c.own) OVER alike AS first, first_value(c.time) OVER alike AS first_time
-        FROM called c LEFT JOIN LATERAL ({lookup}) n ON true
-        WINDOW alike AS (PARTITION BY c.name ORDER BY c.time, c.own)
+    known AS ({known}),
+    alike AS (
+        SELECT c.row, first_value(k.fact IS NULL) OVER met AS new,
+               first_value(coalesce(k.fact, c.own)) OVER met AS fact, first_value(coalesce(k.time, c.time)) OVER met AS time
+        FROM called c LEFT JOIN known k USING (row)
+        WINDOW met AS (PARTITION BY c.name ORDER BY k.fact IS NULL, coalesce(k.time, c.time), coalesce(k.fact, c.own))
     ),
     facts AS (
-        SELECT DISTINCT ON (row) row, coalesce(known, first) AS fact, coalesce(known_time, first_time) AS time
-        FROM met ORDER BY row, known IS NULL, CASE WHEN known IS NOT NULL THEN rank END, first_time, first
+        SELECT DISTINCT ON (a.row) a.row, coalesce(k.fact, a.fact) AS fact, coalesce(k.time, a.time) AS time
+        FROM alike a LEFT JOIN known k USING (row) ORDER BY a.row, a.new, a.time, a.fact
     )
     INSERT INTO native_ids (table_name, native_id, time, same_as)
     SELECT DISTINCT ON (c.name) '{table}', c.name, f.time, nullif(f.fact, c.name)
     FROM called c JOIN facts f USING (row) ORDER BY c.name, f.time, f.fact ON CONFLICT DO NOTHING"""
-
-_KNOWN = """
-    WITH known AS MATERIALIZED (
-        SELECT DISTINCT ON (c.row) c.row, n.fact, n.time FROM ({called}) c CROSS JOIN LATERAL ({lookup}) n ORDER BY c.row, c.rank
-    )"""

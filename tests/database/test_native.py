@@ -112,7 +112,9 @@ async def test_an_aggregator_that_links_to_a_stored_article_brings_a_duplicate(p
     assert await write(pool, linked) == (0, 0, 1)
     assert await write(pool, replace(linked, url="https://example.org/7")) == (0, 0, 1), "it stays the article that it was"
     new = replace(linked, id="9", url="https://example.org/9", title="New")
-    assert await write(pool, replace(linked, id="8"), new) == (1, 0, 1)
+    again = replace(linked, id="6", url="https://example.org/6")  # by its headline, whether that came with it or before
+    assert await write(pool, replace(linked, id="8"), again, new) == (1, 0, 2)
+    assert await write(pool, replace(again, id="5", url="https://example.org/5")) == (0, 0, 1)
     found = await rows(pool, "SELECT source, id, title FROM news ORDER BY source")
     assert found == [("coindesk", ARTICLE.id, ARTICLE.title), ("cryptopanic", "9", "New")]
 
