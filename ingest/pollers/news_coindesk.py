@@ -6,10 +6,10 @@ It has the last articles only: what was published while nobody asked for long is
 from __future__ import annotations
 
 from ingest.flow import Plan, Poll, PollOptions
-from ingest.pollers import _news_rss
+from ingest.pollers import _news_feed
 
 NAME = "news_coindesk"
-TABLES = _news_rss.TABLES
+TABLES = _news_feed.TABLES
 PLANS = {
     "keyless": Plan(
         base_url="https://www.coindesk.com",
@@ -24,4 +24,4 @@ ASSETS: dict[str, str] = {}
 
 def poll(options: PollOptions, _cursor: str) -> Poll:
     """The articles that the feed has now."""
-    return _news_rss.turn("coindesk", options, "/arc/outboundfeeds/rss/")
+    return _news_feed.turn("coindesk", options, "/arc/outboundfeeds/rss/")

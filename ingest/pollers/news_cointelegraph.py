@@ -6,10 +6,10 @@ It has the last articles only: what was published while nobody asked for long is
 from __future__ import annotations
 
 from ingest.flow import Plan, Poll, PollOptions
-from ingest.pollers import _news_rss
+from ingest.pollers import _news_feed
 
 NAME = "news_cointelegraph"
-TABLES = _news_rss.TABLES
+TABLES = _news_feed.TABLES
 PLANS = {
     "keyless": Plan(
         base_url="https://cointelegraph.com",
@@ -24,4 +24,4 @@ ASSETS: dict[str, str] = {}
 
 def poll(options: PollOptions, _cursor: str) -> Poll:
     """The articles that the feed has now."""
-    return _news_rss.turn("cointelegraph", options, "/rss")
+    return _news_feed.turn("cointelegraph", options, "/rss")

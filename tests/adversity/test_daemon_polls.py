@@ -97,22 +97,71 @@ async def test_prices_are_what_coingecko_said(market: str, providers: Providers,
     one.account("prices")
 
 
+LINK = "https://www.coindesk.com/markets/2026/09/25/circle-and-tether-step-in-to-freeze-hacker-wallet-after-massive-bitget-crypto-heist"
+OKX = {
+    "annType": "announcements-new-listings",
+    "title": "OKX to list Virtuals Protocol (VIRTUAL) for spot trading",
+    "url": "https://www.okx.com/help/okx-to-list-virtuals-protocol-virtual-for-spot-trading",
+    "pTime": "1761620404821",
+    "businessPTime": "1761620400000",
+}
+
+
+def announced(*details: dict[str, str]) -> Answer:
+    """As https://www.okx.com/docs-v5/en/#announcement-get-announcements has it."""
+    return 200, json.dumps({"code": "0", "msg": "", "data": [{"details": details, "totalPage": "1"}]}).encode(), JSON
+
+
+def collected(*posts: dict[str, Any]) -> Answer:
+    """In the shape of CryptoPanic's recorded answers: `next` has the key."""
+    page = {"count": 100, "next": "https://cryptopanic.com/?auth_token=geheim-4711&page=2", "previous": None, "results": posts}
+    return 200, json.dumps(page).encode(), JSON
+
+
 @on_apache
-async def test_news_and_indices_are_what_their_sources_said(market: str, providers: Providers, daemon: Daemons) -> None:
-    settings = polling(market, providers, news_coindesk={}, cboe={"every": "1 hour"})
-    one = await daemon(settings).start()
-    await one.until(lambda now: now.rows("news")["duplicate"] >= 3 and now.rows("stock_indices")["written"])
-    found = await rows(market, "SELECT id, time, title, author, symbols, categories, impact_level FROM news ORDER BY time DESC")
-    assert len(found) == 3
-    assert found[0] == {
+async def test_news_and_indices_are_what_their_sources_said(market: str, providers: Providers, daemon: Daemons, real: Path) -> None:
+    """CryptoPanic comes last, so that an article of CoinDesk is known when it links to it."""
+    text = (real / "cryptopanic/moq_2018.js.txt").read_text()
+    recorded = json.JSONDecoder().raw_decode(text, text.index("{", text.index("generic:")))[0]["results"][0]
+    post = recorded | {"published_at": "2026-09-25T14:00:00Z"}
+    linked = post | {"id": 1, "title": "Heist", "original_url": LINK + "?utm_source=cryptopanic#top"}
+    providers.always["/api/v5/support/announcements"] = announced(OKX)
+    providers.always["/posts/"] = (200, collected()[1].replace(b"[]", b"{}"), JSON)
+    settings = polling(market, providers, news_coindesk={}, news_okx={}, news_cryptopanic={}, cboe={"every": "1 hour"})
+    one = await daemon(settings, {"INGEST__POLLERS__NEWS_CRYPTOPANIC__API_KEY": "geheim-4711"}).start()
+    await one.until(lambda now: now.rows("news")["written"] == 4 and now.rows("stock_indices")["written"])
+    providers.always["/posts/"] = collected(post, linked, post | {"id": 2, "published_at": "2099-01-01T00:00:00Z"}, {"id": "x"})
+    await one.until(lambda now: now.rows("news")["written"] == 5 and now.rows("news")["duplicate"] >= 6, 40)
+    found = await rows(market, "SELECT * FROM market.news ORDER BY time DESC")
+    assert [row["source"] for row in found] == ["coindesk", "coindesk", "coindesk", "cryptopanic", "okx"]
+    assert {name: value for name, value in found[0].items() if name != "received_at"} == {
+        "source": "coindesk",
         "id": "a0b4a6ba-5569-4fef-940c-e402f9698d89",
         "time": datetime(2026, 9, 25, 14, 41, 53, tzinfo=UTC),
         "title": "Circle and Tether step in to freeze hacker wallet after massive Bitget crypto heist",
+        "summary": "The stablecoin issuer blacklisted a wallet holding about $318,000 in USDT and USDC. Most of the stolen funds "
+        "sit in ether, which can't be frozen.",
+        "url": LINK,
         "author": "Oliver Knight",
+        "image_url": "https://cdn.sanity.io/images/s3y3vcno/production/fa4127f0e7d39e461c0b46e5ad103a58c4d7cf7f-1920x1080.png"
+        "?fm=jpg&w=1920&h=1080&crop=focalpoint&fit=clip",
         "symbols": ["ETH", "USDC", "USDT"],
-        "categories": ["Markets", "Circle", "Tether", "News"],
+        "categories": ["Markets", "Circle", "Tether", "News", "security"],
+        "sentiment": Decimal("-0.9345"),
+        "relevance": Decimal("0.81"),
         "impact_level": "critical",
     }
+    names = ("id", "title", "author", "url", "symbols", "categories", "impact_level")
+    title = "NEO ($NEO) price is up 20.99%"
+    assert [found[3][name] for name in names] == ["841770", title, "CoinMarketCap", recorded["url"], ["NEO"], [], "low"]
+    labels = ["announcements-new-listings", "listing"]
+    assert [found[4][name] for name in names] == [OKX["url"], OKX["title"], None, OKX["url"], ["VIRTUAL"], labels, "high"]
+    asked = next(request for request in providers.requests if request.path == "/posts/")
+    assert asked.query["auth_token"] == "geheim-4711"
+    kept = await rows(market, "SELECT reason, message, payload FROM rejects WHERE source = 'news_cryptopanic' ORDER BY message")
+    assert {row["reason"] for row in kept} == {"shape", "value"}
+    assert sum("more than an hour ahead" in row["message"] for row in kept) == 1, "once, however often it is said"
+    assert "geheim" not in one.log + str(kept)
     lines = [line.split(",") for line in providers.always[VIX][1].decode().splitlines()[1:]]
     await one.until(lambda now: now.rows("stock_indices")["decoded"] == len(lines) and not now.rows("stock_indices")["queued"])
     stored = await rows(market, "SELECT time::date::text AS date, open, high, low, close, volume FROM stock_indices ORDER BY time")

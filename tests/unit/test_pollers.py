@@ -11,10 +11,8 @@ import pytest
 from ingest import registry
 from ingest.errors import Reject
 from ingest.flow import PollOptions, Request, Response
-from ingest.pollers import blockchain_com, cboe, coinmetrics, fred, mempool_space, news_coindesk
-from ingest.pollers._news_words import impact_of
-from ingest.records import SECOND, Asset, News, OnchainMetric, StockIndex
-from ingest.symbols import symbols_of
+from ingest.pollers import blockchain_com, cboe, coinmetrics, fred, mempool_space
+from ingest.records import SECOND, Asset, OnchainMetric, StockIndex
 
 NOW = 1_795_176_000 * SECOND
 
@@ -42,50 +40,6 @@ def turn(module: Any, *bodies: bytes, cursor: str = "") -> tuple[list[str], list
                 step = next(flow)
         except StopIteration as done:
             return asked, records, done.value
-
-
-def test_an_article_is_what_the_feed_says(real: Path) -> None:
-    asked, records, cursor = turn(news_coindesk, (real / "news_rss/coindesk_2026-09-25.xml").read_bytes())
-    assert (asked, len(records), cursor) == (["http://x/arc/outboundfeeds/rss/"], 3, "")
-    assert records[0] == News(
-        source="coindesk",
-        id="a0b4a6ba-5569-4fef-940c-e402f9698d89",
-        time=micros(2026, 9, 25, 14, 41, 53),
-        title="Circle and Tether step in to freeze hacker wallet after massive Bitget crypto heist",
-        summary="The stablecoin issuer blacklisted a wallet holding about $318,000 in USDT and USDC. Most of the stolen funds sit "
-        "in ether, which can't be frozen.",
-        url="https://www.coindesk.com/markets/2026/09/25/"
-        "circle-and-tether-step-in-to-freeze-hacker-wallet-after-massive-bitget-crypto-heist",
-        author="Oliver Knight",
-        image_url="https://cdn.sanity.io/images/s3y3vcno/production/fa4127f0e7d39e461c0b46e5ad103a58c4d7cf7f-1920x1080.png"
-        "?fm=jpg&w=1920&h=1080&crop=focalpoint&fit=clip",
-        symbols=("ETH", "USDC", "USDT"),
-        categories=("Markets", "Circle", "Tether", "News"),
-        sentiment=None,
-        relevance=None,
-        impact_level="critical",
-        received_at=NOW,
-    )
-
-
-def test_the_older_layout_of_the_feed_is_read_as_well(real: Path) -> None:
-    _, records, _ = turn(news_coindesk, (real / "news_rss/coindesk_2023-03-13.xml").read_bytes())
-    assert len({record.id for record in records}) == 50
-    assert [record.url for record in records if "utm_" in record.url] == []
-    assert min(record.time for record in records) == micros(2023, 3, 10, 13, 8, 1)
-
-
-@pytest.mark.parametrize(
-    ("text", "symbols", "impact"),
-    [
-        ("One near link: gas fees fall", (), "low"),
-        ("$ONE and $NEAR gain while BTC waits for the SEC", ("BTC", "NEAR", "ONE"), "high"),
-        ("Ethereum's upgrade; Ether, ETH and bitcoins", ("ETH",), "medium"),
-        ("Something else entirely", (), "low"),
-    ],
-)
-def test_coins_are_found_by_name_and_words_are_no_tickers(text: str, symbols: tuple[str, ...], impact: str) -> None:
-    assert (symbols_of(text), impact_of(text)) == (symbols, impact)
 
 
 def test_days_of_the_vix(real: Path) -> None:
@@ -181,10 +135,6 @@ def test_coin_metrics_leaves_out_what_it_has_not() -> None:
         (coinmetrics, b'{"error":{"type":"forbidden"}}', "shape"),
         (coinmetrics, b'{"data":[{"asset":"btc","time":"soon"}]}', "value"),
         (coinmetrics, b'{"data":[{"asset":"btc","time":"2025-11-05T00:00:00Z","TxCnt":"NaN"}]}', "value"),
-        (news_coindesk, b"<html><body></body></html>", "shape"),
-        (news_coindesk, b"<rss><channel><item><title>half", "xml"),
-        (news_coindesk, b"", "xml"),
-        (news_coindesk, b"<rss><channel><item><pubDate>soon</pubDate></item></channel></rss>", "shape"),
     ],
 )
 def test_what_is_no_answer_is_refused(module: Any, body: bytes, reason: str) -> None:

@@ -1,0 +1,103 @@
+"""Binance's announcements: listings, delistings and its latest news, as its own website asks for them.
+
+https://www.binance.com/en/support/announcement. The address is not documented; what is known of it is on the page in `docs/`.
+The rule one would get wrong: a refusal has status 200 and a `code` other than "000000", or an empty body where a browser is wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Raw, Struct
+from msgspec.json import Decoder
+
+from ingest.errors import Reject
+from ingest.flow import UNREADABLE, Malformed, Plan, Poll, PollOptions, Request, Response, answer_to, decoded, malformed
+from ingest.pollers._news_article import Source, Told, article
+from ingest.pollers._news_rules import EXCHANGE, Topic
+from ingest.records import News
+from ingest.symbols import listed_symbols
+
+NAME = "news_binance"
+TABLES = ("news",)
+PLANS = {
+    "keyless": Plan(
+        base_url="https://www.binance.com",
+        per_minute=6,
+        every=300,
+        requests=3,
+        terms="https://www.binance.com/en/terms: titles and links of public announcements; the text is Binance's",
+    )
+}
+ASSETS: dict[str, str] = {}
+CATALOGUES = {48: Topic("listing", "high", ""), 161: Topic("delisting", "high", ""), 49: None}  # new coins, delistings, latest news
+PAGE = "/bapi/composite/v1/public/cms/article/list/query?type=1&catalogId={}&pageNo=1&pageSize=20"
+LINK = "https://www.binance.com/en/support/announcement/"
+
+
+class Catalogue(Struct, rename="camel"):
+    """One list of announcements, newest first."""
+
+    articles: list[Raw]
+    catalog_name: str = ""
+
+
+class Data(Struct):
+    catalogs: list[Catalogue]
+
+
+class Answer(Struct):
+    code: str
+    data: Data | None = None
+    message: str | None = None
+
+
+class Announcement(Struct, rename="camel"):
+    """`code` is its place in the address, `release_date` in milliseconds."""
+
+    code: str
+    title: str
+    release_date: int
+
+
+_ANSWER, _ANNOUNCEMENT = Decoder(Answer), Decoder(Announcement)
+
+
+def poll(options: PollOptions, _cursor: str) -> Poll:
+    """The last twenty announcements of each catalogue; one that several have is told as of the first, which says most of it."""
+    seen: set[str] = set()
+    source = Source("binance", EXCHANGE, options.score)
+    for number, topic in CATALOGUES.items():
+        request = Request(options.base_url + PAGE.format(number), headers={**options.headers, "lang": "en"})
+        answer = yield from answer_to(request)
+        told = [one for catalogue in _catalogues(answer) for one in _articles(source, catalogue, topic, answer.received_at)]
+        yield [one for one in told if isinstance(one, Malformed) or one.id not in seen]
+        seen.update(one.id for one in told if isinstance(one, News))
+    return ""
+
+
+def _catalogues(response: Response) -> list[Catalogue]:
+    """Raises Reject (json, shape)."""
+    answer = decoded(response, _ANSWER)
+    if answer.code != "000000" or answer.data is None:
+        raise Reject(f"Binance says code '{answer.code}': {answer.message}; right would be '000000'", reason="shape")
+    return answer.data.catalogs
+
+
+def _articles(source: Source, catalogue: Catalogue, topic: Topic | None, received_at: int) -> Iterator[News | Malformed]:
+    for raw in catalogue.articles:
+        try:
+            one = _ANNOUNCEMENT.decode(raw)
+        except UNREADABLE as error:
+            yield malformed(bytes(raw), error)
+            continue
+        told = Told(
+            id=one.code,
+            time=one.release_date * 1000,
+            title=one.title,
+            url=LINK + one.code,
+            categories=(catalogue.catalog_name,),
+            symbols=listed_symbols(one.title) if topic else (),
+            topic=topic,
+        )
+        yield article(source, told, bytes(raw), received_at)

@@ -1,0 +1,27 @@
+"""Bitcoin Magazine's RSS feed. https://bitcoinmagazine.com/feed
+
+It has the last articles only: what was published while nobody asked for long is not to be had again.
+"""
+
+from __future__ import annotations
+
+from ingest.flow import Plan, Poll, PollOptions
+from ingest.pollers import _news_feed
+
+NAME = "news_bitcoinmagazine"
+TABLES = _news_feed.TABLES
+PLANS = {
+    "keyless": Plan(
+        base_url="https://bitcoinmagazine.com",
+        per_minute=6,
+        every=300,
+        requests=1,
+        terms="https://bitcoinmagazine.com: title, summary and link of a public feed; the text is the publisher's",
+    )
+}
+ASSETS: dict[str, str] = {}
+
+
+def poll(options: PollOptions, _cursor: str) -> Poll:
+    """The articles that the feed has now."""
+    return _news_feed.turn("bitcoinmagazine", options, "/feed")

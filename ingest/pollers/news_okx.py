@@ -1,0 +1,106 @@
+"""OKX's announcements. https://www.okx.com/docs-v5/en/#announcement-get-announcements
+
+Newest first, twenty a page, of all types; `pTime` is when one was published, `businessPTime` what its page shows. In English where
+`Accept-Language` asks for it, else in the language of the address that asks. A refusal has status 200 and a `code` other than "0".
+The cursor is the newest `pTime`: after a pause the pages are read until it, five at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Raw, Struct
+from msgspec.json import Decoder
+
+from ingest.errors import Reject
+from ingest.flow import UNREADABLE, Malformed, Plan, Poll, PollOptions, Request, Response, answer_to, decoded, malformed
+from ingest.pollers._news_article import Source, Told, article
+from ingest.pollers._news_rules import EXCHANGE, Topic
+from ingest.records import News
+from ingest.symbols import listed_symbols
+
+NAME = "news_okx"
+TABLES = ("news",)
+PLANS = {
+    "keyless": Plan(
+        base_url="https://www.okx.com",
+        per_minute=60,
+        every=300,
+        requests=1,
+        terms="https://www.okx.com/help/terms-of-service: titles and links of public announcements; the text is OKX's",
+    )
+}
+ASSETS: dict[str, str] = {}
+PAGES = 5
+TOPICS = {
+    "announcements-new-listings": Topic("listing", "high", ""),
+    "announcements-delistings": Topic("delisting", "high", ""),
+}
+
+
+class Page(Struct, rename="camel"):
+    details: list[Raw]
+    total_page: str = "1"
+
+
+class Answer(Struct):
+    code: str
+    msg: str = ""
+    data: list[Page] = []
+
+
+class Announcement(Struct, rename="camel"):
+    """`p_time` in milliseconds, as digits."""
+
+    ann_type: str
+    title: str
+    url: str
+    p_time: str
+
+
+_ANSWER, _ANNOUNCEMENT = Decoder(Answer), Decoder(Announcement)
+
+
+def poll(options: PollOptions, cursor: str) -> Poll:
+    """What was published since `cursor` (microseconds); at the beginning the newest page."""
+    source = Source("okx", EXCHANGE, options.score)
+    known = newest = int(cursor or 0)
+    for number in range(1, PAGES + 1):
+        url = f"{options.base_url}/api/v5/support/announcements?page={number}"
+        answer = yield from answer_to(Request(url, headers={**options.headers, "Accept-Language": "en-US"}))
+        page = _page(answer)
+        told = list(_articles(source, page.details, answer.received_at))
+        yield told
+        times = [one.time for one in told if isinstance(one, News)]
+        newest = max([newest, *times])
+        if not known or not times or min(times) <= known or number >= int(page.total_page):
+            break
+    return str(newest)
+
+
+def _page(response: Response) -> Page:
+    """Raises Reject (json, shape)."""
+    answer = decoded(response, _ANSWER)
+    if answer.code != "0" or len(answer.data) != 1 or not answer.data[0].total_page.isdecimal():
+        raise Reject(f"OKX says code '{answer.code}': {answer.msg}; right would be '0' and one page", reason="shape")
+    return answer.data[0]
+
+
+def _articles(source: Source, details: Sequence[Raw], received_at: int) -> Iterator[News | Malformed]:
+    for raw in details:
+        try:
+            one = _ANNOUNCEMENT.decode(raw)
+        except UNREADABLE as error:
+            yield malformed(bytes(raw), error)
+            continue
+        topic = TOPICS.get(one.ann_type)
+        told = Told(
+            id="",
+            time=int(one.p_time) * 1000 if one.p_time.isdecimal() else None,
+            title=one.title,
+            url=one.url,
+            categories=(one.ann_type,),
+            symbols=listed_symbols(one.title) if topic else (),
+            topic=topic,
+        )
+        yield article(source, told, bytes(raw), received_at)
