@@ -103,7 +103,8 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 def history(options: PollOptions, since: int, until: int) -> Poll:
     """The hours of [since, until), microseconds. One request a coin; their archive of days has no shares by the hour."""
     for asset in options.assets:
-        yield (yield from _hours(options, asset.coingecko_id, asset.symbol, since, until))
+        hours = yield from _hours(options, asset.coingecko_id, asset.symbol, since, until)
+        yield [hour for hour in hours if since <= hour.time < until]
     return ""
 
 
@@ -112,7 +113,7 @@ def _hours(options: PollOptions, topic: str, symbol: str, since: int, until: int
     answer = yield from answer_to(_request(options, f"/public/topic/{quote(topic, safe='')}/time-series/v1?{query}"))
     said = decoded(answer, _SeriesDecoder)
     over = said.config.generated - HOUR // SECOND
-    return [_hour(symbol, one, answer.received_at) for one in said.data if one.time <= over and since <= one.time * SECOND < until]
+    return [_hour(symbol, one, answer.received_at) for one in said.data if one.time <= over]
 
 
 def _request(options: PollOptions, path: str) -> Request:

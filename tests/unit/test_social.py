@@ -288,11 +288,10 @@ def test_hours_and_the_last_day_are_what_lunarcrush_said(real: Path) -> None:
         "/public/topic/bitcoin/time-series/v1?bucket=hour&start=1749999780&end=1750604580",  # a week back at most
     ]
     assert first.headers == second.headers == {"Authorization": "Bearer k"}
-    series["data"][0]["time"] = 1_750_600_800 - 3600  # the example's hour is older than what is asked for
-    running = series["data"][0] | {"time": 1_750_600_800 + 3600}
+    running = series["data"][0] | {"time": 1_750_604_400}
     told = flow.send(Response(200, json.dumps(series | {"data": [*series["data"], running]}).encode(), received_at=NOW))
     assert told == [
-        SentimentScore("BTC", "lunarcrush", "1h", 1_750_597_200 * SECOND, "63", None, 25526, None, None, None, 13585, NOW),
+        SentimentScore("BTC", "lunarcrush", "1h", 1_749_945_600 * SECOND, "63", None, 25526, None, None, None, 13585, NOW),
         SentimentScore(
             symbol="BTC",
             platform="lunarcrush",
@@ -310,7 +309,7 @@ def test_hours_and_the_last_day_are_what_lunarcrush_said(real: Path) -> None:
     ]
     with pytest.raises(StopIteration) as done:
         next(flow)
-    assert done.value.value == "1750597200"
+    assert done.value.value == "1749945600"
 
 
 def test_history_is_hours_alone(real: Path) -> None:
