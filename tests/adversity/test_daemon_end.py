@@ -16,6 +16,7 @@ from ingest.simulator.server import Simulator
 Daemons = Callable[..., Daemon]
 
 
+@on_apache
 async def test_full_lanes_are_drained_when_the_database_answers_again(
     edition: str, private_cluster: Callable[..., Cluster], simulator: Simulator, daemon: Daemons
 ):

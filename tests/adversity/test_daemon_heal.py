@@ -45,6 +45,7 @@ async def nothing_is_missing(market: str) -> bool:
     return not holes and not await stored.fetch(market, _GAPS)
 
 
+@on_apache
 async def test_what_was_said_while_the_daemon_was_dead_comes_back(market: str, simulator: Simulator, daemon: Daemons):
     settings = healing(market, simulator)
     one = await daemon(settings).start()

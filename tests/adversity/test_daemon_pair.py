@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import stored
-from daemon import Daemon, configuration, demo
+from daemon import Daemon, configuration, demo, on_apache
 
 from ingest.simulator.server import Simulator
 from ingest.store.pool import connect
@@ -76,6 +76,7 @@ async def finish_roll_ups(market: str) -> None:
     await connection.close()
 
 
+@on_apache
 async def test_two_daemons_on_every_channel_of_which_one_is_killed(market: str, hurried: Simulator, daemon: Daemons):
     section = demo(hurried, channels=CHANNELS, book={"depth": 10, "every": "10s"}, instruments=["BTC/USDT", "ETH/USDT"])
     settings = [configuration(market, hurried, name=name, exchanges={"demo": section}) for name in ("one", "two")]

@@ -27,6 +27,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+@on_apache
 async def test_a_poison_row_among_five_thousand_is_rejected_alone(market: str, simulator: Simulator, daemon: Daemons):
     queue = {"batch_rows": 5001, "max_age": "10 s"}  # all of them in one batch
     one = await daemon(configuration(market, simulator, queue=queue)).start()
@@ -43,6 +44,7 @@ async def test_a_poison_row_among_five_thousand_is_rejected_alone(market: str, s
     assert payload.split("\t")[2:6] == [str(BAD_ID), "0.00000000", "1.00000000", "buy"]
 
 
+@on_apache
 async def test_a_column_whose_type_no_longer_fits_holds_the_table(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
     await heard(simulator)

@@ -43,6 +43,7 @@ async def test_a_database_that_is_away_for_longer_than_the_lane_holds(
     assert files(tmp_path) == []
 
 
+@on_apache
 async def test_a_database_that_stands_still_fills_the_spool_and_not_the_lane(
     market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path
 ):

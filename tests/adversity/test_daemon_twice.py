@@ -18,6 +18,7 @@ DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_data
 Daemons = Callable[..., Daemon]
 
 
+@on_apache
 async def test_frames_that_are_sent_twice_are_one_row_each(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
     await heard(simulator)
@@ -37,6 +38,7 @@ async def two_daemons(market: str, simulator: Simulator, daemon: Daemons) -> lis
     return both
 
 
+@on_apache
 async def test_two_daemons_write_each_row_once(market: str, simulator: Simulator, daemon: Daemons):
     both = await two_daemons(market, simulator, daemon)
     for _ in range(30):
@@ -109,6 +111,7 @@ async def all_there(market: str, simulator: Simulator) -> bool:
     return await stored.trades(market) == list(simulator.oracle.trades("BTCUSDT"))
 
 
+@on_apache
 async def test_a_killed_daemon_comes_back_and_writes_nothing_twice(market: str, simulator: Simulator, daemon: Daemons):
     settings = configuration(market, simulator)
     one = await daemon(settings).start()

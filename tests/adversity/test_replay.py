@@ -348,6 +348,7 @@ async def test_rows_older_than_retention_are_reported(
     assert await rows(other_market) == live
 
 
+@on_apache
 async def test_what_is_no_capture_is_refused_in_words(tmp_path: Path, market: str):
     settings = {"database": {"dsn": market}}
     config, wrong = tmp_path / "ingest.toml", tmp_path / "wrong.capture.gz"

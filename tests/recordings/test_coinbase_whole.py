@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daemon import Daemon
+from daemon import Daemon, on_apache
 
 from ingest.records import MINUTE, SECOND, Candle, Quote, Record, Trade
 from tests.recordings.plain import PlainBook, at_ticks, iso_micros
@@ -68,6 +68,7 @@ def books(ids: Ids) -> list[Record]:
     return at_ticks(states)
 
 
+@on_apache
 async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
     lines = [line for line, _ in messages(*FEED)]
     products = sorted({m["product_id"] for _, m in messages(*FEED)})
@@ -96,6 +97,7 @@ def candles(ids: Ids, asked_at: int) -> list[Candle]:
     ]
 
 
+@on_apache
 async def test_bars_are_asked_for_when_their_minute_is_over(market: str, daemon: Make, tmp_path: Path) -> None:
     """The recorded answer is of 2018, and so is the clock: half a second into the minute after its newest bar."""
     newest = json.loads(bars())[0][0] * SECOND

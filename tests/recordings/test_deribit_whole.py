@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
-from daemon import Daemon
+from daemon import Daemon, on_apache
 from msgspec.structs import replace
 
 from ingest.records import SECOND, Candle, Quote, Record, Trade
@@ -82,6 +82,7 @@ def unified(symbol: str) -> str:
     return f"{coin}/USD:{coin}-{date:%y%m%d}-{strike}-{side}"
 
 
+@on_apache
 async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
     symbols = sorted({row["instrument_name"] for _, row in messages("book")})
     section = {"instruments": [unified(symbol) for symbol in symbols], "book": {"depth": DEPTH}, "channels": ["book", "quotes"]}
@@ -102,6 +103,7 @@ async def one_frame(market: str, make: Make, path: Path, frame: Line, subscribed
         await assert_stored(make, market, replay, {"deribit": section}, read_all)
 
 
+@on_apache
 async def test_trades(market: str, daemon: Make, tmp_path: Path) -> None:
     """Those of nautilus_trader's test data."""
     text = read("nautilus/deribit/ws_trades.json").decode()
@@ -114,6 +116,7 @@ async def test_trades(market: str, daemon: Make, tmp_path: Path) -> None:
     await one_frame(market, daemon, tmp_path / "clock", Line("received", at, "", text), ("trades", trades))
 
 
+@on_apache
 async def test_a_bar(market: str, daemon: Make, tmp_path: Path) -> None:
     """That of nautilus_trader's test data, so late in its minute that the clock closes it."""
     text = read("nautilus/deribit/ws_chart.json").decode()

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from daemon import Daemon
+from daemon import Daemon, on_apache
 from msgspec.structs import replace
 
 from ingest.records import SECOND, Candle, Quote, Record, Trade
@@ -81,6 +81,7 @@ def books(ids: Ids) -> list[Record]:
     return at_ticks(states)
 
 
+@on_apache
 async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
     """The bars in it are running ones: no candle may come of them."""
     section = {
@@ -125,11 +126,13 @@ def frame_of(channel: str, time_ms: int, result: dict) -> Line:
     return Line("received", time_ms * 1000, "", json.dumps(message))
 
 
+@on_apache
 async def test_a_documented_closed_bar(market: str, daemon: Make, tmp_path: Path) -> None:
     frame = frame_of("spot.candlesticks", 1606292600376, BAR)
     await one_frame(market, daemon, tmp_path / "clock", frame, ("candles", candle(frame.time)))
 
 
+@on_apache
 async def test_a_documented_quote(market: str, daemon: Make, tmp_path: Path) -> None:
     frame = frame_of("spot.book_ticker", 1606293275723, BEST)
     await one_frame(market, daemon, tmp_path / "clock", frame, ("quotes", quote(frame.time)))

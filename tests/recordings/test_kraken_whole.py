@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daemon import Daemon
+from daemon import Daemon, on_apache
 
 from ingest.records import SECOND, Candle, Quote, Record, Trade
 from tests.recordings import kraken_v1
@@ -84,6 +84,7 @@ def books(lines: Sequence[Line], ids: Ids) -> list[Record]:
     return at_ticks(states)
 
 
+@on_apache
 async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
     """Every checksum of the recording must hold, or the book would break and leave a gap."""
     lines = sorted((line for name in CONNECTIONS for line in kraken_v1.frames(name)), key=lambda line: line.time)
@@ -118,6 +119,7 @@ def candles(ids: Ids) -> list[Candle]:
     return [Candle(ids[row["symbol"]], "1m", iso_micros(row["interval_begin"]), *prices, *sums, 1, "ws", line.time)]
 
 
+@on_apache
 async def test_frames_of_version_2(market: str, daemon: Make, tmp_path: Path) -> None:
     section = {"instruments": ["BTC/USD", "ETH/USDT"], "channels": ["trades", "candles", "quotes"]}
     clock = Clock(tmp_path / "clock", NOW)

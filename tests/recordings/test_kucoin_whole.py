@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from daemon import Daemon
+from daemon import Daemon, on_apache
 from msgspec.structs import replace
 
 from ingest.records import MINUTE, SECOND, Candle, Quote, Record, Trade
@@ -110,6 +110,7 @@ def books(ids: Ids) -> list[Record]:
     return at_ticks(states)
 
 
+@on_apache
 async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
     listed = {row["symbol"]: row["name"] for row in json.loads(answers()["/api/v2/symbols"])["data"]}
     section = {"instruments": [listed[symbol].replace("-", "/") for symbol in symbols()], "book": {"depth": DEPTH}}

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from daemon import Daemon
+from daemon import Daemon, on_apache
 
 from ingest.records import Candle, Quote, Record, Trade
 from tests.recordings.plain import PlainBook, at_ticks
@@ -72,6 +72,7 @@ def books(ids: Ids) -> list[Record]:
     return at_ticks(states)
 
 
+@on_apache
 async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
     section = {
         "instruments": ["BTC/USDT"],
@@ -84,6 +85,7 @@ async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
         await assert_stored(daemon, market, replay, {"okx": section}, lambda ids: (trades(ids), quotes(ids), books(ids)))
 
 
+@on_apache
 async def test_a_closed_bar(market: str, daemon: Make, tmp_path: Path) -> None:
     """The daily bar of nautilus_trader's test data under the name of the one-minute channel; the running one is not stored."""
     message = load("nautilus/okx/ws_candle.json")
