@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,20 +15,25 @@ VIX = "/api/global/us_indices/daily_prices/VIX_History.csv"
 
 
 class Providers:
-    """Answers by path: those of `once` first, in order, then that of `always`."""
+    """Answers by path: those of `once` first, in order, then that of `always`. None of `once` is no answer, until `released`."""
 
     def __init__(self) -> None:
         self.url = ""
-        self.once: dict[str, list[Answer]] = {}
+        self.once: dict[str, list[Answer | None]] = {}
         self.always: dict[str, Answer] = {}
         self.asked: Counter[str] = Counter()
         self.requests: list[web.Request] = []
+        self.released = asyncio.Event()
 
     async def handle(self, request: web.Request) -> web.Response:
         self.asked[request.path] += 1
         self.requests.append(request)
         queue = self.once.get(request.path)
-        status, body, headers = queue.pop(0) if queue else self.always[request.path]
+        answer = queue.pop(0) if queue else self.always[request.path]
+        if answer is None:
+            await self.released.wait()
+            return web.Response(status=503)
+        status, body, headers = answer
         if "ETag" in headers and request.headers.get("If-None-Match") == headers["ETag"]:
             return web.Response(status=304)
         return web.Response(status=status, body=body, headers=headers)
@@ -47,4 +53,5 @@ async def serving(**always: Answer) -> AsyncIterator[Providers]:
     try:
         yield made
     finally:
+        made.released.set()
         await runner.cleanup()
