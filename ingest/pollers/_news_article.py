@@ -61,9 +61,9 @@ def article(source: Source, told: Told, evidence: bytes, received_at: int) -> Ne
         return Malformed(evidence, "value", f"{source.name}: '{title}' has no date; {right}")
     if told.time > received_at + AHEAD:
         return Malformed(evidence, "value", f"{source.name}: '{title}' is dated {_spelt(told.time)}, more than an hour ahead")
-    verdict = judge(title, summary, source.standing, told.topic, told.symbols)
     said = f"{title}\n{summary}"
     labels = [_text(one, NAME) for one in told.categories][:LABELS]
+    verdict = judge(title, "; ".join((summary, *labels)), source.standing, told.topic, told.symbols)
     return News(
         source=source.name,
         id=_bounded(clean_link(told.id) or told.id.strip() or url),

@@ -1,8 +1,8 @@
 """What an article is about, how much may follow from it, and how much it is about coins: rules that a reader can check.
 
 `TOPICS` says which words make which topic and level; `ingest/pollers/docs/README.md` has the same table. A word in the title has
-the topic's level, one that stands only in the summary has the next lower, and an aggregator's headline, which nobody has checked,
-is never critical. Words count in any case; what means something else without its capitals (SEC, ETF, Fed) is written in them.
+the topic's level, one that stands only in the summary or a label has the next lower, and an aggregator's, which nobody has checked,
+is high at most. Words count in any case; what means something else without its capitals (SEC, ETF, Fed) is written in them.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Verdict(Struct, frozen=True):
 
 
 def judge(title: str, summary: str, standing: Standing, known: Topic | None = None, coins: tuple[str, ...] = ()) -> Verdict:
-    """By the table; `known` is the topic, and `coins` are those, that the source itself files it under."""
+    """By the table; `summary` is with the labels, `known` the topic and `coins` those that the source itself files it under."""
     stated = [(known.name, LEVELS.index(known.level))] if known else []
     found = sorted([*stated, *_found(title, summary)], key=lambda one: -one[1])
     level = min(max((level for _, level in found), default=0), LEVELS.index(standing.highest))

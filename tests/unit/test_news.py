@@ -93,6 +93,12 @@ ATOM = """<?xml version="1.0" encoding="utf-8"?>
 </feed>"""
 
 
+def test_what_a_publisher_files_an_article_under_makes_its_topics_too() -> None:
+    (one,) = articles(rss(item(title="A quiet day", category="Regulation")))
+    assert isinstance(one, News)
+    assert (one.categories, one.impact_level, one.relevance) == (("Regulation", "regulation"), "low", "0.31")
+
+
 def test_atom_is_read_too() -> None:
     """The example of https://www.rfc-editor.org/rfc/rfc4287#section-1.1, with what an entry may have besides."""
     (one,) = articles(ATOM)
