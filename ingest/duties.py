@@ -42,6 +42,7 @@ ROLLUP_SECONDS = 1.0
 INDICATORS_SECONDS = 1.0  # where no notification came
 INDICATORS_BUDGET = 5.0  # seconds of work in one round, about: the lease has to be prolonged
 SENTIMENT_SECONDS = 10.0
+SENTIMENT_ROUNDS = 20  # of a thousand hours each: what is left waits for the next
 POLICY_SECONDS = 600.0
 AUDIT_SECONDS = 30.0
 AUDIT_BUDGET = 1.0  # seconds of work in one round, about: what is left waits for the next
@@ -182,7 +183,9 @@ class Duties:
         await roll_up(connection)
 
     async def _sum_up(self, connection: Connection) -> None:
-        await sum_up(connection)
+        for _ in range(SENTIMENT_ROUNDS):
+            if not (await sum_up(connection)).taken:
+                break
 
     async def _compute(self, connection: Connection) -> None:
         end, done = time.monotonic() + INDICATORS_BUDGET, Computed(taken=1)

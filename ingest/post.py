@@ -2,6 +2,7 @@
 
 The rules are the same for every platform, and a reader can check them. In this order a post is left out as
 
+- `future`: its time is more than an hour after it was read, so that its clock is wrong;
 - `repost`: it repeats somebody else's (a boost, a forwarded message);
 - `bot`: its account says that a program writes it;
 - `empty`: beside links, tags and names of accounts it has no word;
@@ -36,6 +37,7 @@ from ingest.symbols import COINS, symbols_of
 
 DAY = 1440 * MINUTE
 SWEEP = 60 * MINUTE  # how often the posts of the last day are asked for again: likes and replies come late
+AHEAD = 60 * MINUTE  # a post may be from a clock that is so far ahead
 TAGS, LINKS = 10, 3  # more are spam
 TEXTS = 1000  # whose repetition is noticed
 TEXT_CHARACTERS = 5000  # what of a text is stored
@@ -69,7 +71,7 @@ class Place(Struct):
 
     read: dict[str, int] = {}
     swept: int = 0
-    texts: dict[str, str] = field(default_factory=dict)  # digest of author and words -> id of the post that said them first
+    texts: dict[str, str] = field(default_factory=dict)  # digest of author and words -> id of the post that said them first; ids
 
 
 class Sieve:
@@ -101,12 +103,12 @@ class Sieve:
         before = self._before.get(tag, 0)
         for post in sorted(posts, key=lambda one: (one.time, one.id)):
             symbols = self._symbols(post)
-            reason = against(post) or self._repeated(post) or ("" if symbols else "symbol")
+            late = "future" if post.time > received_at + AHEAD else ""
+            reason = late or against(post) or self._repeated(post) or ("" if symbols else "symbol")
             if reason:
-                reasons[reason] += post.time > before and post.id not in self._left_out
-                self._left_out.add(post.id)
+                reasons[reason] += post.time > before and self._is_news(post, received_at)
             made += [] if reason else self._kept(post, symbols, received_at)
-            self._place.read[tag] = max(self._place.read.get(tag, 0), post.time)
+            self._place.read[tag] = max(self._place.read.get(tag, 0), min(post.time, received_at))
         return made + [LeftOut(reason, count) for reason, count in reasons.items() if count]
 
     def cursor(self) -> str:
@@ -114,6 +116,14 @@ class Sieve:
         place = self._place
         swept = self._now if self._now - place.swept >= SWEEP else place.swept
         return encode(Place(place.read, swept, dict(list(place.texts.items())[-TEXTS:]))).decode()
+
+    def _is_news(self, post: Post, received_at: int) -> bool:
+        """Whether it was not left out before, under another tag or with a clock that is ahead: `read` cannot say so of that."""
+        known = post.id in self._left_out or post.id in self._place.texts
+        self._left_out.add(post.id)
+        if post.time > received_at:
+            self._place.texts[post.id] = post.id
+        return not known
 
     def _symbols(self, post: Post) -> list[str]:
         named = (symbol for symbol in symbols_of(post.text) if symbol in self._known)

@@ -44,6 +44,7 @@ ASSETS = {  # subreddits
     "XMR": "Monero",
     "XRP": "XRP",
 }
+AGENT = {"User-Agent": "linux:ingest:1"}  # as https://support.reddithelp.com/hc/en-us/articles/16160319875092 asks; others are 429
 CHANNELS = ("CryptoCurrency", "CryptoMarkets")
 ENTRIES = 100  # of one answer, the most that there are
 _ATOM = "{http://www.w3.org/2005/Atom}"
@@ -55,7 +56,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     sieve = Sieve(NAME, options, cursor)
     coins = {asset.coingecko_id.lower(): asset.symbol for asset in options.assets}
     names = "+".join(quote(name, safe="") for name in [*(asset.coingecko_id for asset in options.assets), *options.channels])
-    answer = yield from answer_to(Request(f"{options.base_url}/r/{names}/new/.rss?limit={ENTRIES}"))
+    answer = yield from answer_to(Request(f"{options.base_url}/r/{names}/new/.rss?limit={ENTRIES}", headers=AGENT))
     yield sieve.records("new", _posts(answer, coins), answer.received_at)
     return sieve.cursor()
 

@@ -156,6 +156,22 @@ async def test_shares_that_are_no_round_numbers_are_still_shares(pool: Any, conn
     assert [row[5:9] for row in await scores(connection)] == [(800, Decimal("0.13"), Decimal("0.00"), Decimal("99.88"))] * 2
 
 
+async def test_a_late_post_of_a_compressed_week_makes_its_hour_again(pool: Any, connection: Any, edition: str) -> None:
+    if edition == "apache":
+        pytest.skip("there is no compression on the apache edition")
+    await write(pool, post(1, 0, "0.5000"), post(2, 1, "0.5000", symbol="ETH"))
+    await sum_up(connection, LATER)
+    await connection.execute(
+        "SELECT compress_chunk(chunk) FROM show_chunks('sentiment_posts') chunk"
+        " UNION ALL SELECT compress_chunk(chunk) FROM show_chunks('sentiment_scores') chunk"
+    )
+    await write(pool, post(3, 2, "-0.5000"))
+    assert await sum_up(connection, LATER) == Summed(taken=1, revised=2)
+    assert [row[:6] for row in await scores(connection) if row[0] == "BTC"] == [
+        ("BTC", platform, 0, Decimal("50.00"), "neutral", 2) for platform in ("all", "mastodon")
+    ]
+
+
 async def test_a_mark_that_a_writer_holds_is_left_until_it_has_committed(market: str, pool: Any, connection: Any) -> None:
     await write(pool, post(1, 0, "0.5000"))
     writer: Any = await asyncpg.connect(market)

@@ -132,6 +132,17 @@ def test_what_is_left_out_is_counted_when_it_is_new() -> None:
     assert sieve(one.cursor()).records("bitcoin", [*bots, post("9", time=NOON + 9, is_bot=True)], NOON) == [LeftOut("bot", 1)]
 
 
+def test_a_clock_that_is_ahead_does_not_hide_what_follows() -> None:
+    one = sieve()
+    assert told(post(time=NOON + 60 * MINUTE)) == [("1", "BTC")]
+    ahead = post(time=NOON + 60 * MINUTE + 1)
+    assert one.since("t", NOON) == NOON - DAY
+    assert one.records("t", [ahead], NOON) == [LeftOut("future", 1)]
+    later = sieve(one.cursor())
+    assert later.records("t", [ahead], NOON) == []
+    assert later.since("t", NOON + 1) == NOON
+
+
 def test_all_of_the_last_day_is_due_every_hour() -> None:
     one = sieve()
     assert one.since("t", NOON) == NOON - DAY

@@ -106,6 +106,7 @@ def test_an_entry_of_reddit_is_its_title_and_text() -> None:
     options = replace(OPTIONS, assets=(Asset("BTC", "Bitcoin"), Asset("RSS", "rss")), channels=("CryptoCurrency",))
     asked, records, _ = turn(reddit.poll(options, ""), RSS)
     assert paths(asked) == ["/r/Bitcoin+rss+CryptoCurrency/new/.rss?limit=100"]
+    assert asked[0].headers == {"User-Agent": "linux:ingest:1"}
     assert records == [
         SentimentPost(
             platform="reddit",
