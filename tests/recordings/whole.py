@@ -73,6 +73,7 @@ def _settings(dsn: str, replay: Replay, exchanges: dict[str, dict[str, Any]]) ->
     return {
         "name": "one",
         "database": {"dsn": dsn, "admin_dsn": dsn},
+        "indicators": {"names": []},  # what is computed is no part of a recording
         "exchanges": {name: urls | section for name, section in exchanges.items()},
         "heal": {"enabled": False},
         "server": {"port": 0},
