@@ -29,6 +29,7 @@ from ingest.store.edition import DatabaseInfo, Edition, detect
 from ingest.store.gaps import gaps
 from ingest.store.instruments import store_instruments
 from ingest.store.migrate import check, migrate
+from ingest.store.platforms import hidden
 from ingest.store.pool import open_pool
 from ingest.store.shape import verify
 from ingest.supervisor import Supervisor
@@ -221,6 +222,8 @@ async def run_check(options: argparse.Namespace) -> int:
         if not report.steps:
             for table in TABLES:
                 await verify(connection, table)
+            for line in await hidden(connection):
+                print(f"platforms: {line}")
     info = report.database
     print(f"database: {_shown(info)}, schema {info.schema_version}")
     if settings.database.admin_dsn is None:

@@ -11,11 +11,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 from bench.live import INGEST_SIDE, PEER, live, measure
+from bench.platforms import QUERIES, platforms
 from bench.result import Place, Result
 from bench.steady import commit_lag, memory
 from bench.stored import Wrong, require, stored
+from bench.volume import SMALL
 from bench.write import VALUES, sent_checksum, trades, with_duplicates
-from cluster import Cluster
+from cluster import Cluster, community_available
 
 from ingest.pipeline.encode import encoder
 from ingest.tables import TRADES
@@ -164,3 +166,16 @@ def test_duplicates_are_one_in_a_hundred():
     sent = with_duplicates(once)
     assert [sent.index(row) for row in once] == [index + index // 100 for index in range(1_000)]
     assert len(sent) == 1_010
+
+
+async def test_the_published_queries_are_measured(private_cluster: Callable[..., Cluster]):
+    """On what the generator makes at its smallest; `disk` is of what the policies compress."""
+    edition = "community" if community_available() else "apache"
+    results = await platforms(private_cluster(edition).dsn("market"), SMALL, 5)
+    queries = results[: len(QUERIES)]
+    assert [(one.name, one.asked, one.runs) for one in queries] == [(query.name, query.asked, 5) for query in QUERIES]
+    assert all(one.rows > 0 and 0 < one.p50 <= one.p95 for one in queries)
+    assert 7 * 1440 * 1.28 < queries[0].rows < 7 * 1440 * 1.29
+    lowest, *disk = results[len(QUERIES) :]
+    assert (lowest.name, lowest.value) == ("platforms", min(one.ratio for one in queries))
+    assert [(one.name, one.unit) for one in disk] == [("disk", "share saved")] * (edition == "community")

@@ -18,8 +18,10 @@ from bench.durability import always, always_fsync, spool
 from bench.indicators import indicators
 from bench.live import live
 from bench.pair import pair
+from bench.platforms import RUNS, Measured, filled_cluster, platforms
 from bench.result import Place, Result
 from bench.steady import commit_lag, memory
+from bench.volume import SMALL, Size
 from bench.write import write, write_duplicates
 from ingest.store.migrate import migrate
 
@@ -28,6 +30,7 @@ DURABILITY = {"durability_spool": spool, "durability_always": always, "durabilit
 BY_ROWS = {"write": write, "write_duplicates": write_duplicates, "live": live, **BACKFILL, **DURABILITY, "pair": pair}
 BY_ROWS |= {"coverage": coverage, "indicators": indicators}
 BY_SECONDS = {"memory": memory, "commit_lag": commit_lag}
+PLATFORMS = "platforms"
 GROUPS = {
     "write": ["write", "write_duplicates"],
     "live": ["live", "memory", "commit_lag"],
@@ -40,6 +43,8 @@ GROUPS = {
 def main() -> int:
     options = _options()
     Path(".local").mkdir(exist_ok=True)
+    if options.what == PLATFORMS:
+        return _platforms(options)
     edition = "community" if community_available() else "apache"
     # the time of each commit is kept, so that it can be asked when a row was in
     with Cluster(EDITIONS[edition], settings={"track_commit_timestamp": "on"}) as cluster:
@@ -54,7 +59,16 @@ def main() -> int:
     return 0
 
 
-def _print(result: Result) -> None:
+def _platforms(options: argparse.Namespace) -> int:
+    """On a cluster of its own, which stays: filling it takes minutes."""
+    with filled_cluster(small=options.small) as cluster:
+        print(f"bench: {PLATFORMS}, in {cluster.home}", file=sys.stderr)
+        for result in uvloop.run(platforms(cluster.create("market"), SMALL if options.small else Size(), options.runs)):
+            _print(result)
+    return 0
+
+
+def _print(result: Result | Measured) -> None:
     print(msgspec.json.encode(result).decode(), flush=True)
 
 
@@ -73,7 +87,9 @@ def _benchmark(name: str, place: Place, options: argparse.Namespace) -> Awaitabl
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="deploy/bench.sh", description="Ours against a reference; one JSON object a line.")
-    parser.add_argument("what", choices=list(dict.fromkeys([*GROUPS, *BY_ROWS, *BY_SECONDS])))
+    parser.add_argument("what", choices=list(dict.fromkeys([*GROUPS, *BY_ROWS, *BY_SECONDS, PLATFORMS])))
+    parser.add_argument("--small", action="store_true", help="platforms with a handful of rows, which says nothing about speed")
+    parser.add_argument("--runs", type=int, default=RUNS, metavar="N", help="of each query of platforms")
     parser.add_argument("--alone", action="store_true", help="write or live by itself, without what goes with it")
     parser.add_argument("--rows", type=int, metavar="N", help="of a round of write and live; at least 100")
     parser.add_argument("--seconds", type=float, metavar="N", help="of memory and commit_lag")

@@ -1,0 +1,266 @@
+"""What the platforms' published queries cost at their volumes, against what each platform asks, and what compression saves.
+
+The server's time is planning and execution as EXPLAIN (ANALYZE, TIMING OFF) says them, of the text that the platform publishes with
+another symbol in it each time, in one session that has been warm for a round. The client's is that of the same query by asyncpg,
+until all rows are there. Queries take turns, so that a busy moment of the machine is shared among them.
+https://www.postgresql.org/docs/current/sql-explain.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from statistics import quantiles
+from typing import Any
+
+import asyncpg
+from cluster import EDITIONS, Cluster, community_available, find_binaries, storage
+from msgspec import Struct
+
+from bench.result import Connection, Result, read_settings
+from bench.volume import Size, fill
+from ingest.store.migrate import migrate
+from ingest.tables import TABLES
+
+RUNS = 60  # of each query; the first warms up
+FRESH_HOURS = 3.0  # a filled cluster is used again for so long: the queries ask for the past days of the clock
+ASKED_MS = 50.0  # where a platform asks nothing
+MASTERTRADE_MS, CHART_MS = 5.0, 100.0
+SHARED_BUFFERS = 0.25  # of the machine's memory, as PostgreSQL's documentation advises
+
+
+class Query(Struct, frozen=True):
+    """One published query; `text` is made with other symbols each time. `asked` is in milliseconds."""
+
+    name: str
+    asked: float
+    text: Callable[[random.Random, Sequence[str]], str]
+
+
+class Measured(Struct, frozen=True, kw_only=True):
+    """One query's figures in milliseconds; `ratio` is asked / p95 of the server."""
+
+    name: str
+    asked: float
+    p50: float
+    p95: float
+    ratio: float
+    client_p50: float
+    client_p95: float
+    rows: int
+    runs: int
+
+
+def _portfolio(chosen: random.Random, symbols: Sequence[str]) -> str:
+    positions = json.dumps(
+        [{"symbol": one, "quantity": str(n / 2)} for n, one in enumerate(chosen.sample(symbols, min(10, len(symbols))))]
+    )
+    return (
+        "SELECT (pos->>'symbol') AS symbol, (pos->>'quantity')::DECIMAL * mdc.price_aud AS value_aud"
+        f" FROM jsonb_array_elements('{positions}'::jsonb) AS pos"
+        " LEFT JOIN cryptomax.market_data_cache mdc ON mdc.symbol = pos->>'symbol'"
+    )
+
+
+def _latest(chosen: random.Random, symbols: Sequence[str]) -> str:
+    assets = ", ".join(f"'{one}'" for one in chosen.sample(symbols, min(10, len(symbols))))
+    return (
+        "SELECT asset_symbol, close AS price FROM cryptosense.price_history_daily"
+        f" WHERE day = CURRENT_DATE AND asset_symbol = ANY(ARRAY[{assets}])"
+    )
+
+
+# As in ../shared/platforms/queries.sql, in that order.
+QUERIES = (
+    Query(
+        "mastertrade: a week of one market",
+        MASTERTRADE_MS,
+        lambda chosen, symbols: (
+            "SELECT * FROM mastertrade.market_data"
+            f" WHERE symbol = '{chosen.choice(symbols)}USDT' AND timestamp > NOW() - INTERVAL '7 days'"
+        ),
+    ),
+    Query("cryptosense: latest prices of 10 coins", ASKED_MS, _latest),
+    Query(
+        "cryptosense: a coin's 30 days",
+        CHART_MS,
+        lambda chosen, symbols: (
+            "SELECT time, price_usd FROM cryptosense.price_history"
+            f" WHERE asset_symbol = '{chosen.choice(symbols)}' AND time > NOW() - INTERVAL '30 days' ORDER BY time DESC"
+        ),
+    ),
+    Query(
+        "ai_trading: the day of every symbol",
+        ASKED_MS,
+        lambda *_: "SELECT * FROM ai_trading.daily_ohlcv WHERE date = date_trunc('day', NOW())",
+    ),
+    Query(
+        "cryptomax: dashboard",
+        ASKED_MS,
+        lambda *_: "SELECT * FROM cryptomax.market_data_cache ORDER BY market_cap_aud DESC NULLS LAST LIMIT 100",
+    ),
+    Query("cryptomax: a portfolio", ASKED_MS, _portfolio),
+    Query(
+        "catalyst: news of a symbol",
+        ASKED_MS,
+        lambda chosen, symbols: (
+            f"SELECT * FROM catalyst.news_catalysts WHERE symbol = '{chosen.choice(symbols)}' ORDER BY published_at DESC LIMIT 50"
+        ),
+    ),
+    Query(
+        "catalyst: grave news of a category",
+        ASKED_MS,
+        lambda *_: (
+            "SELECT * FROM catalyst.news_catalysts WHERE categories && ARRAY['regulation'] AND impact_level IN ('high', 'critical')"
+        ),
+    ),
+    Query(
+        "mastertrade: a token's latest whales",
+        ASKED_MS,
+        lambda chosen, symbols: (
+            "SELECT * FROM mastertrade.whale_transactions"
+            f" WHERE token_symbol = '{chosen.choice(symbols)}' ORDER BY timestamp DESC LIMIT 50"
+        ),
+    ),
+    Query(
+        "mastertrade: the largest whales",
+        ASKED_MS,
+        lambda *_: "SELECT * FROM mastertrade.whale_transactions ORDER BY amount_usd DESC LIMIT 50",
+    ),
+)
+
+
+async def measure(dsn: str, runs: int) -> list[Measured]:
+    """Every query `runs` times."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        symbols = [row[0] for row in await connection.fetch("SELECT symbol FROM assets ORDER BY id")]
+        chosen = random.Random(4)
+        server: dict[str, list[float]] = {query.name: [] for query in QUERIES}
+        client: dict[str, list[float]] = {query.name: [] for query in QUERIES}
+        rows: dict[str, int] = {}
+        for run in range(runs + 1):
+            for query in QUERIES:
+                text = query.text(chosen, symbols)
+                took = await _explained(connection, text)
+                started = time.perf_counter()
+                rows[query.name] = max(rows.get(query.name, 0), len(await connection.fetch(text)))
+                if run:
+                    server[query.name].append(took)
+                    client[query.name].append((time.perf_counter() - started) * 1000)
+        return [_measured(query, server[query.name], client[query.name], rows[query.name]) for query in QUERIES]
+    finally:
+        await connection.close()
+
+
+async def _explained(connection: Connection, text: str) -> float:
+    (plan,) = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {text}"))
+    milliseconds: float = plan["Planning Time"] + plan["Execution Time"]
+    return milliseconds
+
+
+def _measured(query: Query, server: list[float], client: list[float], rows: int) -> Measured:
+    p95 = _percentile(server, 95)
+    return Measured(
+        name=query.name,
+        asked=query.asked,
+        p50=round(_percentile(server, 50), 2),
+        p95=round(p95, 2),
+        ratio=round(query.asked / p95, 2),
+        client_p50=round(_percentile(client, 50), 2),
+        client_p95=round(_percentile(client, 95), 2),
+        rows=rows,
+        runs=len(server),
+    )
+
+
+def _percentile(values: list[float], percent: int) -> float:
+    return quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+_DISK = """
+    SELECT h.name, hypertable_size(h.name::regclass) AS now,
+           coalesce(s.before_compression_total_bytes, 0)::bigint AS before,
+           coalesce(s.after_compression_total_bytes, 0)::bigint AS after
+      FROM unnest($1::text[]) AS h (name) LEFT JOIN LATERAL hypertable_columnstore_stats(h.name::regclass) s ON true
+     ORDER BY now DESC"""
+
+
+async def disk(connection: Connection, tables: Sequence[str]) -> list[dict[str, Any]]:
+    """By hypertable, in bytes: what it takes now, and of its compressed chunks what they took before and take since."""
+    return [dict(row) for row in await connection.fetch(_DISK, list(tables))]
+
+
+async def platforms(dsn: str, size: Size, runs: int) -> list[Result | Measured]:
+    """Fill, unless it has been filled lately, and measure; `platforms` and `disk` come last."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await migrate(connection)
+        if not await connection.fetchval("SELECT to_regclass('bench_symbols') IS NOT NULL"):
+            started = time.perf_counter()
+            await fill(dsn, size)
+            print(f"bench: filled in {time.perf_counter() - started:.0f} s", file=sys.stderr)
+        measured = await measure(dsn, runs)
+        sizes = await disk(connection, [table.name for table in TABLES])
+        settings = await read_settings(connection)
+    finally:
+        await connection.close()
+    lowest = min(measured, key=lambda one: one.ratio)
+    before, after = (sum(one[when] for one in sizes) for when in ("before", "after"))
+    _show(measured, sizes)
+    results: list[Result | Measured] = [*measured]
+    results.append(
+        _result("platforms", lowest.ratio, "asked / p95", 1.0, rows=lowest.rows, settings=settings | {"lowest": lowest.name})
+    )
+    if before:
+        settings = settings | {"before_bytes": before, "after_bytes": after, "total_bytes": sum(one["now"] for one in sizes)}
+        results.append(_result("disk", round(1 - after / before, 4), "share saved", 0.85, rows=len(sizes), settings=settings))
+    return results
+
+
+def _result(name: str, value: float, unit: str, reference: float, *, rows: int, settings: dict[str, Any]) -> Result:
+    return Result(
+        name=name,
+        value=value,
+        unit=unit,
+        reference=reference,
+        ratio=round(value / reference, 3),
+        better="higher",
+        rows=rows,
+        seconds=0.0,
+        reference_command="none: the reference is what is asked",
+        settings=settings,
+    )
+
+
+def _show(measured: Sequence[Measured], sizes: Sequence[dict[str, Any]]) -> None:
+    """For a person, on stderr: the lines of JSON are on stdout."""
+    print(f"{'ms':<40} {'asked':>6} {'p50':>7} {'p95':>7} {'ratio':>6} {'client p50':>11} {'p95':>7} {'rows':>6}", file=sys.stderr)
+    for one in measured:
+        client = f"{one.client_p50:>11.2f} {one.client_p95:>7.2f}"
+        print(
+            f"{one.name:<40} {one.asked:>6.0f} {one.p50:>7.2f} {one.p95:>7.2f} {one.ratio:>6.2f} {client} {one.rows:>6}",
+            file=sys.stderr,
+        )
+    print(f"{'MB':<40} {'now':>6} {'before':>7} {'after':>7} {'saved':>6}", file=sys.stderr)
+    for size in sizes:
+        now, before, after = (size[when] / 1e6 for when in ("now", "before", "after"))
+        saved = f"{1 - after / before:>6.3f}" if before else "     -"
+        print(f"{size['name']:<40} {now:>6.0f} {before:>7.0f} {after:>7.0f} {saved}", file=sys.stderr)
+
+
+def filled_cluster(small: bool) -> Cluster:
+    """A cluster of its own that stays, since it takes minutes to fill; emptied when what is in it has become old."""
+    edition = "community" if community_available() else "apache"
+    home = storage() / f"platforms-{find_binaries().parent.name}{'-small' if small else ''}"
+    filled_at = home / "data" / "PG_VERSION"
+    if filled_at.exists() and time.time() - filled_at.stat().st_mtime > FRESH_HOURS * 3600:
+        shutil.rmtree(home)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    buffers = max(256, int(memory * SHARED_BUFFERS) >> 20)
+    return Cluster(EDITIONS[edition], home=home, settings={"shared_buffers": f"{buffers}MB", "max_wal_size": "16GB"})
