@@ -23,11 +23,11 @@ from ingest.errors import Reject, Retry, Stop
 from ingest.flow import Malformed, Poll, PollOptions, Provider, Request, Response
 from ingest.metrics import Metrics
 from ingest.pipeline.lane import Lane
-from ingest.questions import LeftOut
+from ingest.questions import LeftOut, Prices, PricesAt
 from ingest.records import Asset
 from ingest.sections import PollerSection
 from ingest.sources.past import LIMITS, outcome_of, stored
-from ingest.sources.poll import http_of, options_of, plan_of, spend_one, struck
+from ingest.sources.poll import http_of, options_of, plan_of, spend_one, struck, symbols_of
 from ingest.sources.progress import Progress
 from ingest.sources.work import NOTHING, Filled, Work, refuse_expired, shown
 from ingest.store import bars
@@ -36,11 +36,18 @@ from ingest.store.jobs import Chunk, Job, open_job, pending, to_micros
 from ingest.store.ladder import Ladder
 from ingest.store.pool import Connection, Pool
 from ingest.store.rollup import marker, roll_up
-from ingest.tables import ONCHAIN_METRICS, PRICES, SENTIMENT_SCORES, STOCK_INDICES, Table
+from ingest.store.valuation import usd_prices
+from ingest.tables import ONCHAIN_METRICS, PRICES, SENTIMENT_SCORES, STOCK_INDICES, WHALE_TRANSACTIONS, Table
 from ingest.transports.client import open_client
 from ingest.transports.http import Http
 
-KINDS = {"prices": PRICES, "onchain": ONCHAIN_METRICS, "sentiment": SENTIMENT_SCORES, "indices": STOCK_INDICES}
+KINDS = {
+    "prices": PRICES,
+    "onchain": ONCHAIN_METRICS,
+    "sentiment": SENTIMENT_SCORES,
+    "indices": STOCK_INDICES,
+    "whales": WHALE_TRANSACTIONS,
+}
 
 
 @runtime_checkable
@@ -123,7 +130,7 @@ class Chronicle:
         plan = replace(self._plan, per_minute=max(1, self._plan.per_minute // 2))
         async with open_client(self._section.proxy.get_secret_value() if self._section.proxy else None) as client:
             http = http_of(self.name, plan, self._section, client)
-            reader = _Reader(http, partial(spend_one, self.name, self._plan, pool), progress.add_rows)
+            reader = _Reader(http, partial(spend_one, self.name, self._plan, pool), progress.add_rows, pool)
             after = marker(self._table.name, edition)
             ladder = Ladder(self._table, pool, after=after)
 
@@ -139,7 +146,7 @@ class Chronicle:
 
     async def dry_run(self, connection: Connection) -> str:
         """What `run` would fill; asks nobody and changes nothing."""
-        symbols = self._section.symbols if self._provider.ASSETS else ()
+        symbols = symbols_of(self._provider, self._section) if self._provider.ASSETS else ()
         assets = tuple(Asset(symbol, "") for symbol in symbols)
         subjects = _subjects(PollOptions(base_url="", assets=assets))
         parts = [(one, part) for one in subjects for part in await self._pending(connection, one)]
@@ -199,10 +206,11 @@ def cut(chunk: int | None, since: int, until: int) -> list[int]:
 class _Reader:
     """Drives histories: a request is counted, then made."""
 
-    def __init__(self, http: Http, spend: Callable[[], Awaitable[object]], on_rows: Callable[[int], None]) -> None:
+    def __init__(self, http: Http, spend: Callable[[], Awaitable[object]], on_rows: Callable[[int], None], pool: Pool) -> None:
         self._http = http
         self._spend = spend
         self._on_rows = on_rows
+        self._pool = pool
 
     async def read(self, flow: Poll, lane: Lane) -> str | None:
         """Put everything that `flow` tells into the lane; why that was not all, if so."""
@@ -215,7 +223,7 @@ class _Reader:
         return None
 
     async def _drive(self, flow: Poll, lane: Lane) -> None:
-        answer: Response | None = None
+        answer: Response | Prices | None = None
         while True:
             try:
                 step = flow.send(answer)
@@ -224,6 +232,9 @@ class _Reader:
             answer = None
             if isinstance(step, Request):
                 answer = await self._http.insist(step, self._spend)
+            elif isinstance(step, PricesAt):
+                async with self._pool.acquire() as connection:
+                    answer = await usd_prices(connection, step.symbols, step.time)
             elif isinstance(step, Sequence):
                 for record in step:
                     if isinstance(record, Malformed):
@@ -234,7 +245,7 @@ class _Reader:
                         await room
                 self._on_rows(len(step))
             else:
-                raise TypeError(f"a history asks by requests only, not by {step}")
+                raise TypeError(f"a history asks by requests and for prices, not by {step}")
 
 
 def _never(_gap: object) -> None:
