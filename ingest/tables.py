@@ -191,7 +191,7 @@ WHALE_TRANSACTIONS = _polled(
     WEEK,
     compress_after=MONTH,
     retention=YEAR,
-    kept=("from_label", "to_label"),
+    kept=("from_label", "to_label", "block_height", "block_hash"),
     weak="whale_alert",  # it tells a transaction's sum, without its block; we know each transfer
 )
 ONCHAIN_METRICS = _polled(

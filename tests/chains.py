@@ -24,6 +24,7 @@ class MempoolSpace:
     def __init__(self, transactions: list[dict[str, Any]]) -> None:
         self.transactions = {one["txid"]: one for one in transactions}
         self.blocks: dict[int, tuple[str, list[str]]] = {}
+        self.early: set[int] = set()  # blocks that say a time half an hour before theirs
 
     def add(self, height: int, hash_: str, *txids: str) -> None:
         self.blocks[height] = hash_, list(txids)
@@ -33,6 +34,11 @@ class MempoolSpace:
             case ["api", "v1", "blocks", *since]:
                 top = int(since[0]) if since else max(self.blocks)
                 return json.dumps([self.block(height) for height in range(top, top - 15, -1) if height in self.blocks]).encode()
+            case ["api", "v1", "mining", "blocks", "timestamp", time]:
+                height = max(height for height in self.blocks if self.block(height)["timestamp"] <= int(time))
+                return json.dumps(
+                    {"height": height, "hash": self.blocks[height][0], "timestamp": "2022-12-31T23:30:31.000Z"}
+                ).encode()
             case ["api", "v1", "block", hash_, "summary"]:
                 txids = next(txids for one, txids in self.blocks.values() if one == hash_)
                 coinbase = {"txid": f"cb-{hash_}", "fee": 0, "vsize": 236, "value": 319_816_604, "rate": 0, "flags": 0, "time": 1}
@@ -48,7 +54,7 @@ class MempoolSpace:
     def block(self, height: int) -> dict[str, Any]:
         hash_, txids = self.blocks[height]
         parent = self.blocks.get(height - 1, ("0",))[0]
-        time = TIME + 600 * (height - TIP)
+        time = TIME + 600 * (height - TIP) - 1800 * (height in self.early)
         return {"id": hash_, "height": height, "timestamp": time, "tx_count": len(txids) + 1, "previousblockhash": parent}
 
     def summary(self, txid: str) -> dict[str, Any]:
@@ -86,6 +92,10 @@ class Etherscan:
                 return proxied(self.block_at(int(tag, 16)))
             case {"module": "proxy", "action": "eth_getTransactionReceipt", "txhash": hash_}:
                 return proxied({"transactionHash": hash_, "status": "0x0" if hash_ in self.reverted else "0x1"})
+            case {"module": "block", "action": "getblocknobytime", "timestamp": time, "closest": closest}:
+                steps, over = divmod(int(time) - FIRST_TIME, 12)
+                height = FIRST + steps + (over > 0 and closest == "after")
+                return json.dumps({"status": "1", "message": "OK", "result": str(height)}).encode()
             case {"module": "account", "action": "tokentx", "startblock": first, "endblock": last, "offset": "1000", "page": "1"}:
                 rows = [row for row in self.transfers if row["contractAddress"] == query["contractaddress"]]
                 rows = [row for row in rows if int(first) <= int(row["blockNumber"]) <= int(last)][: self.full]

@@ -49,13 +49,18 @@ class _Page(Struct):
 
 class _Log(Struct, rename="camel"):
     block_number: str
+    time_stamp: str  # seconds
     data: str
     topics: list[str | None]
     transaction_hash: str
     block_hash: str = ""
 
 
-_Height, _Blocks, _Pages, _Logs = Decoder(str), Decoder(_Block), Decoder(_Page), Decoder(list[_Log])
+class _At(Struct, rename="camel"):
+    block_number: str
+
+
+_Height, _Blocks, _Pages, _Logs, _Ats = Decoder(str), Decoder(_Block), Decoder(_Page), Decoder(list[_Log]), Decoder(_At)
 
 
 def tip(options: PollOptions) -> Asking[int]:
@@ -94,13 +99,20 @@ def succeeded(_options: PollOptions, _native: Native) -> Asking[bool]:
 def moves(options: PollOptions, contract: str, first: int, last: int) -> Asking[list[Move]]:
     """See `Explorer`."""
     query = {"module": "logs", "action": "getLogs", "fromBlock": str(first), "toBlock": str(last)}
-    logs, _ = yield from asked(options, "/api", query | {"address": contract, "topic0": TRANSFER}, _Logs)
-    return [_move(log) for log in logs]
+    logs, received_at = yield from asked(options, "/api", query | {"address": contract, "topic0": TRANSFER}, _Logs)
+    return [_move(log, received_at) for log in logs]
 
 
-def _move(log: _Log) -> Move:
+def height_at(options: PollOptions, time: int, closest: str) -> Asking[int]:
+    """See `Explorer`."""
+    query = {"module": "block", "action": "getblocknobytime", "timestamp": str(time // SECOND), "closest": closest}
+    found, _ = yield from asked(options, "/api", query, _Ats)
+    return number_of(found.block_number, 10)
+
+
+def _move(log: _Log, received_at: int) -> Move:
     if len(log.topics) < 3 or log.topics[1] is None or log.topics[2] is None:
         raise Reject(f"a Transfer of {log.transaction_hash} has the topics {log.topics}; right would be three", reason="shape")
     sender, recipient = (f"0x{topic[-40:].lower()}" for topic in (log.topics[1], log.topics[2]))
-    value = number_of(log.data, 16)
-    return Move(log.transaction_hash, number_of(log.block_number, 16), log.block_hash, sender, recipient, value)
+    block = Block(number_of(log.block_number, 16), log.block_hash, "", number_of(log.time_stamp, 16) * SECOND)
+    return Move(log.transaction_hash, block, sender, recipient, number_of(log.data, 16), received_at)

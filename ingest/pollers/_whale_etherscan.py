@@ -37,8 +37,9 @@ class _Receipt(Struct):
     status: str = "0x1"  # blocks before Byzantium (October 2017) do not say
 
 
-class _Transfer(Struct, rename={"block_number": "blockNumber", "block_hash": "blockHash", "sender": "from"}):
+class _Transfer(Struct, rename={"block_number": "blockNumber", "block_hash": "blockHash", "time": "timeStamp", "sender": "from"}):
     block_number: str
+    time: str  # seconds
     hash: str
     sender: str
     to: str
@@ -75,11 +76,19 @@ def moves(options: PollOptions, contract: str, first: int, last: int) -> Asking[
     """See `Explorer`."""
     query = CHAIN | {"module": "account", "action": "tokentx", "contractaddress": contract, "page": "1", "offset": str(FULL)}
     query |= {"startblock": str(first), "endblock": str(last), "sort": "asc"}
-    rows, _ = yield from asked(options, "", query, _Transfers)
-    return [
-        Move(row.hash, number_of(row.block_number, 10), row.block_hash, row.sender, row.to, number_of(row.value, 10))
-        for row in rows
-    ]
+    rows, received_at = yield from asked(options, "", query, _Transfers)
+    return [Move(row.hash, _block_of(row), row.sender, row.to, number_of(row.value, 10), received_at) for row in rows]
+
+
+def height_at(options: PollOptions, time: int, closest: str) -> Asking[int]:
+    """See `Explorer`."""
+    query = CHAIN | {"module": "block", "action": "getblocknobytime", "timestamp": str(time // SECOND), "closest": closest}
+    height, _ = yield from asked(options, "", query, _Height)
+    return number_of(height, 10)
+
+
+def _block_of(row: _Transfer) -> Block:
+    return Block(number_of(row.block_number, 10), row.block_hash, "", number_of(row.time, 10) * SECOND)
 
 
 def number_of(text: str, base: int) -> int:

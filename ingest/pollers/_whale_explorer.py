@@ -41,14 +41,14 @@ class Content(Struct, frozen=True):
 
 
 class Move(Struct, frozen=True):
-    """One Transfer event of a token, in its smallest unit. `block_hash` is '' where the explorer does not say it."""
+    """One Transfer event of a token, in its smallest unit. The block's hash is '' where it is not said, as its parent is."""
 
     hash: str
-    block: int
-    block_hash: str
+    block: Block
     sender: str
     recipient: str
     value: int
+    received_at: int
 
 
 class Explorer(Protocol):
@@ -61,6 +61,9 @@ class Explorer(Protocol):
 
     def block(self, options: PollOptions, height: int) -> Asking[Content]:
         """What stands in a block."""
+
+    def height_at(self, options: PollOptions, time: int, closest: str) -> Asking[int]:
+        """The height of the block at `time`, in microseconds; where there is none, of the one `before` or `after` it."""
 
     def moves(self, options: PollOptions, contract: str, first: int, last: int) -> Asking[list[Move]]:
         """A token's transfers in the blocks first..last, at most `FULL`."""

@@ -75,7 +75,7 @@ def transfers(transaction: Transaction, changes: Mapping[str, int], options: Pol
             amount_usd=f"{usd.quantize(CENT, context=EXACT):f}",
             alert_level=level_of(usd),
             block_height=transaction.block_height,
-            block_hash=transaction.block_hash,
+            block_hash=transaction.block_hash or None,
             source=transaction.source,
             received_at=transaction.received_at,
         )

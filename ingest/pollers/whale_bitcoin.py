@@ -21,7 +21,7 @@ from ingest.flow import Plan, Poll, PollOptions, Request, answer_to, decoded
 from ingest.pollers._whale_chain import Block, given_up, place_of
 from ingest.pollers._whale_transfers import Telling, Transaction, net, transfers
 from ingest.questions import prices_at
-from ingest.records import SECOND, WhaleTransaction
+from ingest.records import MINUTE, SECOND, WhaleTransaction
 
 NAME = "whale_bitcoin"
 TABLES = ("whale_transactions",)
@@ -37,7 +37,10 @@ PLANS = {
 }
 ASSETS: dict[str, str] = {}
 TURN = 18  # requests for blocks and transactions; two more find the blocks
-AHEAD = 7  # of the 15 blocks of one answer: the others are behind the next one, to find where a chain forked
+PAGE = 15  # blocks of one answer
+AHEAD = 7  # of them: the others are behind the next one, to find where a chain forked
+CHUNK = 1440 * MINUTE  # of a history
+SKEW = 120 * MINUTE  # what a block's time may be off: https://en.bitcoin.it/wiki/Block_timestamp
 WAIT_SECONDS = 60.0  # for a price, or for what the server has not indexed yet
 DECIMALS = 8
 
@@ -52,6 +55,10 @@ class _Block(Struct):
     @property
     def place(self) -> Block:
         return Block(self.height, self.id, self.previousblockhash, self.timestamp * SECOND)
+
+
+class _Found(Struct):
+    height: int
 
 
 class _Summary(Struct):
@@ -86,6 +93,7 @@ class _Transaction(Struct):
 
 
 _Blocks = Decoder(list[_Block])
+_Founds = Decoder(_Found)
 _Summaries = Decoder(list[_Summary])
 _Whole = Decoder(_Transaction)
 
@@ -116,6 +124,25 @@ def poll(options: PollOptions, cursor: str) -> Poll:
             place = place.after(block.place)
     yield told
     return place.cursor
+
+
+def history(options: PollOptions, since: int, until: int) -> Poll:
+    """The blocks of [since, until). A block may say an earlier time than the one before it, by two hours at most."""
+    found = yield from _blocks(options, "")
+    tip = max(found)
+    answer = yield from answer_to(Request(f"{options.base_url}/api/v1/mining/blocks/timestamp/{(since - SKEW) // SECOND}"))
+    height = decoded(answer, _Founds).height
+    while height <= tip:
+        found = yield from _blocks(options, f"/{min(tip, height + PAGE - 1)}")
+        for block in sorted((one for one in found.values() if one.height >= height), key=lambda one: one.height):
+            if since <= block.place.time < until:
+                price = yield from _price(block)
+                for txid in (yield from _large(options, block, price)).values():
+                    yield (yield from _transfers(options, block, txid, price))
+            elif block.place.time >= until + SKEW:
+                return ""
+        height = max(found) + 1
+    return ""
 
 
 def _blocks(options: PollOptions, since: str) -> Telling[dict[int, _Block]]:

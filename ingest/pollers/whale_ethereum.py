@@ -23,7 +23,7 @@ from ingest.pollers._whale_chain import Block, given_up, place_of
 from ingest.pollers._whale_explorer import FULL, Content, Explorer, Move
 from ingest.pollers._whale_transfers import Telling, Transaction, net, transfers
 from ingest.questions import prices_at
-from ingest.records import Asset, WhaleTransaction
+from ingest.records import MINUTE, SECOND, Asset, WhaleTransaction
 
 NAME = "whale_ethereum"
 TABLES = ("whale_transactions",)
@@ -67,98 +67,141 @@ PEGGED = {"USDT", "USDC", "DAI"}  # worth one USD where we have no price of thei
 BEHIND = 2  # blocks: explorers need a while for the newest, and nearly all reorganisations are over by then
 BLOCKS = 10  # of one turn: fifty seconds' worth are two minutes of the chain
 WAIT_SECONDS = 60.0
+CHUNK = 1440 * MINUTE  # of a history
 TOKEN = re.compile(r"0x[0-9a-f]{40}/\d{1,2}")
 
 
 class _Coin(Struct, frozen=True):
-    """What is told of: a token, or ether where `contract` is empty. `price` is in USD."""
+    """What is told of: a token, or ether where `contract` is empty."""
 
     symbol: str
     contract: str
     decimals: int
-    price: Decimal
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The blocks since the last turn, at most `BLOCKS`; at the beginning, the newest one."""
-    explorer = EXPLORERS[options.plan]
-    tip = (yield from explorer.tip(options)) - BEHIND
+    turn = _Turn(options)
+    tip = (yield from turn.explorer.tip(options)) - BEHIND
     place = place_of(cursor).at(tip)
     last = min(tip, place.next + BLOCKS - 1)
-    coins: list[_Coin] = []
-    chain: list[Content] = []
+    chain: dict[int, Content] = {}
     while place.next <= last:
-        content = yield from explorer.block(options, place.next)
+        content = yield from turn.explorer.block(options, place.next)
         if (gone := given_up(place, content.block, BLOCKCHAIN)) is not None:
             if chain:
                 raise Retry(f"block {place.next - 1} was replaced while it was read")
             place, orphan = gone
             yield orphan
             continue
-        coins = coins or (yield from _coins(options, content.block))
-        chain.append(content)
+        yield from turn.prices(content.block)  # before more is asked: without them nothing is told
+        chain[place.next] = content
         place = place.after(content.block)
-    told: list[WhaleTransaction | Malformed] = []  # only now: of a turn that breaks off nothing is stored
-    for coin in coins:
-        told += yield from (_tell_token if coin.contract else _tell_ether)(options, explorer, chain, coin)
-    yield told
+    if chain:
+        yield (yield from turn.tell(min(chain), max(chain), chain))
     return place.cursor
 
 
-def _coins(options: PollOptions, block: Block) -> Telling[list[_Coin]]:
-    """What the settings name, priced as of the turn's first block. Raises Retry where a price is missing: nothing is told then."""
-    priced = {asset.symbol: PRICED_AS.get(asset.symbol, asset.symbol) for asset in options.assets}
-    known = yield from prices_at(sorted(set(priced.values())), block.time)
-    prices = dict.fromkeys(PEGGED, "1") | dict(known)
-    if missing := sorted({one for one in priced.values() if one not in prices}):
-        raise Retry(f"no price of {', '.join(missing)}, as of block {block.height}", after=WAIT_SECONDS)
-    return [_coin(asset, Decimal(prices[priced[asset.symbol]])) for asset in options.assets]
+def history(options: PollOptions, since: int, until: int) -> Poll:
+    """The blocks of [since, until). Of tokens their transfers alone are asked for: they say of which block they are."""
+    turn = _Turn(options)
+    first = yield from turn.explorer.height_at(options, since, "after")
+    last = yield from turn.explorer.height_at(options, until - SECOND, "before")
+    for lowest in range(first, last + 1, BLOCKS):
+        highest = min(last, lowest + BLOCKS - 1)
+        chain: dict[int, Content] = {}
+        if any(not coin.contract for coin in turn.coins):
+            for height in range(lowest, highest + 1):
+                chain[height] = yield from turn.explorer.block(options, height)
+        yield (yield from turn.tell(lowest, highest, chain))
+    return ""
 
 
-def _coin(asset: Asset, price: Decimal) -> _Coin:
+class _Turn:
+    """What one turn or one history knows: whom it asks, of which coins, and what they cost, by the minute."""
+
+    def __init__(self, options: PollOptions) -> None:
+        self.explorer = EXPLORERS[options.plan]
+        self.coins = [_coin(asset) for asset in options.assets]
+        self._options = options
+        self._prices: dict[int, dict[str, Decimal]] = {}
+
+    def prices(self, block: Block) -> Telling[dict[str, Decimal]]:
+        """By symbol, at the minute of the block. Raises Retry where one is missing."""
+        minute = block.time - block.time % MINUTE
+        if minute not in self._prices:
+            priced = {coin.symbol: PRICED_AS.get(coin.symbol, coin.symbol) for coin in self.coins}
+            known = yield from prices_at(sorted(set(priced.values())), minute)
+            usd = dict.fromkeys(PEGGED, "1") | dict(known)
+            if missing := sorted({one for one in priced.values() if one not in usd}):
+                raise Retry(f"no price of {', '.join(missing)}, as of block {block.height}", after=WAIT_SECONDS)
+            self._prices[minute] = {symbol: Decimal(usd[one]) for symbol, one in priced.items()}
+        return self._prices[minute]
+
+    def tell(self, first: int, last: int, chain: Mapping[int, Content]) -> Telling[list[WhaleTransaction | Malformed]]:
+        """What is large of all coins in the blocks first..last. Told at once: of a turn that breaks off nothing is stored."""
+        told: list[WhaleTransaction | Malformed] = []
+        for coin in self.coins:
+            told += yield from (self._token(coin, first, last, chain) if coin.contract else self._ether(coin, chain))
+        return told
+
+    def _ether(self, coin: _Coin, chain: Mapping[int, Content]) -> Telling[list[WhaleTransaction | Malformed]]:
+        told: list[WhaleTransaction | Malformed] = []
+        for content in chain.values():
+            for one in content.natives:
+                gains = [(one.sender, -one.value), (one.recipient, one.value)]
+                large = yield from self._large(coin, content.block, one.hash, gains, content.received_at)
+                if large and (yield from self.explorer.succeeded(self._options, one)):
+                    told += large
+        return told
+
+    def _token(
+        self, coin: _Coin, first: int, last: int, chain: Mapping[int, Content]
+    ) -> Telling[list[WhaleTransaction | Malformed]]:
+        """In halves where they are too many for an answer."""
+        told: list[WhaleTransaction | Malformed] = []
+        ranges = [(first, last)]
+        while ranges:
+            first, last = ranges.pop()
+            moves = yield from self.explorer.moves(self._options, coin.contract, first, last)
+            if len(moves) >= FULL and first < last:
+                middle = (first + last) // 2
+                ranges += [(middle + 1, last), (first, middle)]
+                continue
+            if len(moves) >= FULL:
+                said = f"block {first} has {FULL} transfers of {coin.symbol} or more: those beyond are not seen"
+                told.append(Malformed(f"{first} {coin.contract}".encode(), "size", said))
+            for hash_, of_one in _by_transaction(moves).items():
+                gains = [gain for one in of_one for gain in ((one.sender, -one.value), (one.recipient, one.value))]
+                told += yield from self._large(coin, _block_of(of_one[0], chain), hash_, gains, of_one[0].received_at)
+        return told
+
+    def _large(
+        self, coin: _Coin, block: Block, hash_: str, gains: Sequence[tuple[str, int]], received_at: int
+    ) -> Telling[list[WhaleTransaction]]:
+        prices = yield from self.prices(block)
+        transaction = Transaction(
+            blockchain=BLOCKCHAIN,
+            source=self.explorer.SOURCE,
+            hash=hash_,
+            token=coin.symbol,
+            decimals=coin.decimals,
+            price=prices[coin.symbol],
+            time=block.time,
+            block_height=block.height,
+            block_hash=block.hash,
+            received_at=received_at,
+        )
+        return list(transfers(transaction, net(gains), self._options))
+
+
+def _coin(asset: Asset) -> _Coin:
     text = asset.coingecko_id.lower()
     if text != ETHER and not TOKEN.fullmatch(text):
         right = f'{asset.symbol} = "{ASSETS["USDT"]}"'
         raise Stop(f"{NAME}: ids: '{asset.coingecko_id}' is no contract with its decimals; right would be {right}")
     contract, _, decimals = text.partition("/")
-    return _Coin(asset.symbol, "" if text == ETHER else contract, int(decimals), price)
-
-
-def _tell_ether(
-    options: PollOptions, explorer: Explorer, chain: Sequence[Content], coin: _Coin
-) -> Telling[list[WhaleTransaction | Malformed]]:
-    told: list[WhaleTransaction | Malformed] = []
-    for content in chain:
-        for one in content.natives:
-            transaction = _transaction(explorer, content, one.hash, coin)
-            large = list(transfers(transaction, net([(one.sender, -one.value), (one.recipient, one.value)]), options))
-            if large and (yield from explorer.succeeded(options, one)):
-                told += large
-    return told
-
-
-def _tell_token(
-    options: PollOptions, explorer: Explorer, chain: Sequence[Content], coin: _Coin
-) -> Telling[list[WhaleTransaction | Malformed]]:
-    """All transfers in the turn's blocks are asked for, in halves where they are too many for an answer."""
-    told: list[WhaleTransaction | Malformed] = []
-    contents = {content.block.height: content for content in chain}
-    ranges = [(min(contents), max(contents))]
-    while ranges:
-        first, last = ranges.pop()
-        moves = yield from explorer.moves(options, coin.contract, first, last)
-        if len(moves) >= FULL and first < last:
-            middle = (first + last) // 2
-            ranges += [(middle + 1, last), (first, middle)]
-            continue
-        if len(moves) >= FULL:
-            said = f"block {first} has {FULL} transfers of {coin.symbol} or more: those beyond are not seen"
-            told.append(Malformed(f"{first} {coin.contract}".encode(), "size", said))
-        for hash_, of_one in _by_transaction(moves).items():
-            transaction = _transaction(explorer, _content_of(of_one[0], contents), hash_, coin)
-            gains = [gain for one in of_one for gain in ((one.sender, -one.value), (one.recipient, one.value))]
-            told += transfers(transaction, net(gains), options)
-    return told
+    return _Coin(asset.symbol, "" if text == ETHER else contract, int(decimals))
 
 
 def _by_transaction(moves: Sequence[Move]) -> Mapping[str, list[Move]]:
@@ -168,25 +211,13 @@ def _by_transaction(moves: Sequence[Move]) -> Mapping[str, list[Move]]:
     return found
 
 
-def _content_of(move: Move, contents: Mapping[int, Content]) -> Content:
-    content = contents.get(move.block)
+def _block_of(move: Move, chain: Mapping[int, Content]) -> Block:
+    """As it was read, if it was."""
+    if not chain:
+        return move.block
+    content = chain.get(move.block.height)
     if content is None:
-        raise Reject(f"{move.hash} is in block {move.block}, which was not asked for", reason="value")
-    if move.block_hash not in ("", content.block.hash):
-        raise Retry(f"block {move.block} was replaced while it was read")
-    return content
-
-
-def _transaction(explorer: Explorer, content: Content, hash_: str, coin: _Coin) -> Transaction:
-    return Transaction(
-        blockchain=BLOCKCHAIN,
-        source=explorer.SOURCE,
-        hash=hash_,
-        token=coin.symbol,
-        decimals=coin.decimals,
-        price=coin.price,
-        time=content.block.time,
-        block_height=content.block.height,
-        block_hash=content.block.hash,
-        received_at=content.received_at,
-    )
+        raise Reject(f"{move.hash} is in block {move.block.height}, which was not asked for", reason="value")
+    if move.block.hash not in ("", content.block.hash):
+        raise Retry(f"block {move.block.height} was replaced while it was read")
+    return content.block

@@ -331,10 +331,15 @@ def interval_of(plan: Plan, section: PollerSection) -> float:
     return max(every, requests * 60 / plan.per_minute, per_month)
 
 
+def symbols_of(module: Provider, section: PollerSection) -> tuple[str, ...]:
+    """The coins that the settings name, or where they name none the provider's own, if it has some."""
+    own: tuple[str, ...] = getattr(module, "SYMBOLS", section.symbols)
+    return section.symbols if "symbols" in section.model_fields_set else own
+
+
 def assets_of(name: str, module: Provider, section: PollerSection) -> list[Asset]:
     """The coins to ask for. Raises Stop for a symbol of which nobody says which coin it is."""
-    known = {**module.ASSETS, **section.ids}
-    symbols = section.symbols if "symbols" in section.model_fields_set else getattr(module, "SYMBOLS", section.symbols)
+    known, symbols = {**module.ASSETS, **section.ids}, symbols_of(module, section)
     for symbol in symbols:
         if symbol not in known:
             raise Stop(f"{name}: symbol '{symbol}' may be many coins; right would be ids = {{ {symbol} = \"the-id\" }}")

@@ -5,8 +5,10 @@ Recorded are the transactions and transfers, and Whale Alert's page; its alert i
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -17,7 +19,7 @@ import asyncpg
 import pytest
 from aiohttp import WSMsgType, web
 from chains import FIRST, FIRST_TIME, MKR, TIME, TIP, Etherscan, MempoolSpace
-from daemon import Daemon, on_apache, until
+from daemon import CHECKOUT, Daemon, on_apache, to_toml, until
 
 Daemons = Callable[..., Daemon]
 
@@ -283,3 +285,39 @@ async def test_a_page_is_stored_and_what_is_not_set_up_says_so(
     assert explorers.keys == {KEY}
     assert await again.terminate() == 0
     assert KEY not in again.log
+
+
+@on_apache
+async def test_the_past_of_a_chain_is_backfilled(market: str, explorers: Explorers, connection: Any, tmp_path: Path) -> None:
+    """A chunk without prices fails and says so; with them the same command goes on, and then has nothing to do."""
+    many, change = list(explorers.bitcoin.transactions.values())[:1:-1]
+    for height in range(TIP - 30, TIP):
+        explorers.bitcoin.add(height, f"h{height}")
+    explorers.bitcoin.add(TIP, "block", many["txid"], change["txid"])
+    settings = watching(market, explorers, tmp_path / "none")
+    settings["pollers"] = {"whale_bitcoin": settings["pollers"]["whale_bitcoin"] | {"labels": str(tmp_path / "labels.csv")}}
+    (tmp_path / "labels.csv").write_text("")
+    config = tmp_path / "ingest.toml"
+    config.write_text(to_toml(settings | {"log": {"level": "error"}}))
+
+    async def backfill() -> tuple[int | None, str]:
+        arguments = ("backfill", "whales", "--config", str(config), "--since", "2024-06-29T19:00", "--to", "2024-06-29T20:00")
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "ingest", *arguments),
+            cwd=CHECKOUT,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said = (await process.communicate())[0].decode()
+        return process.returncode, said
+
+    code, said = await backfill()
+    assert (code, "no price of BTC, as of block 849997" in said) == (1, True), said
+    await put_bar(connection, "BTC", TIME - 3600, "60000000")
+    assert await backfill() == (0, "whale_bitcoin: 1 chunks: 5 written, 0 revised, 0 were there already\n")
+    assert [(row["hash"], row["index"]) for row in await stored(connection)] == [
+        (change["txid"], 0),
+        *((many["txid"], index) for index in range(4)),
+    ]
+    assert (await backfill())[0] == 0
+    assert await connection.fetchval("SELECT count(*) FROM whale_transactions") == 5

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chains import TIP, MempoolSpace
-from whales import NOW, Told, turn
+from chains import TIME, TIP, MempoolSpace
+from msgspec.json import encode
+from whales import NOW, Told, past, turn
 
 from ingest.errors import Reject, Retry
 from ingest.flow import PollOptions
 from ingest.pollers import whale_bitcoin
+from ingest.pollers._whale_chain import Place
 from ingest.questions import Orphaned, PricesAt
 from ingest.records import SECOND, WhaleTransaction
 
@@ -153,6 +155,24 @@ def test_a_block_with_more_than_a_turn_can_ask_for_is_told_in_several(server: Me
     part = take(server, before)
     server.add(TIP + 1, "other")
     assert [one.block_hash for one in take(server, part.cursor).orphans] == ["many"]
+
+
+def test_the_past_is_what_the_turns_would_have_told(server: MempoolSpace) -> None:
+    """Also where a block says an earlier time than the one before it."""
+    rich = {"BTC": "60000000"}
+    for height in range(TIP - 40, TIP - 2):
+        server.add(height, f"h{height}")
+    for height in range(TIP + 1, TIP + 40):
+        server.add(height, f"h{height}")
+    server.early = {TIP + 2}
+    day = (TIME - 600) * SECOND, (TIME + 60) * SECOND
+    told = past(whale_bitcoin, OPTIONS, day, server, rich)
+    assert [path.split("/")[4] for path in told.asked if "summary" in path] == ["bb", server.blocks[TIP][0], f"h{TIP + 2}"]
+    assert told.asked[:2] == ["/api/v1/blocks", f"/api/v1/mining/blocks/timestamp/{TIME - 600 - 7200}"]
+    live = turn(whale_bitcoin, OPTIONS, server, rich, cursor=encode(Place(next=TIP)).decode())
+    assert (
+        [one for one in told.records if one.block_height == TIP] == [one for one in live.records if one.block_height == TIP] != []
+    )
 
 
 def test_a_cursor_that_no_turn_ended_with_is_refused(server: MempoolSpace) -> None:

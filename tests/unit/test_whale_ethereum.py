@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from chains import FIRST, MKR, Etherscan, proxied
+from chains import FIRST, FIRST_TIME, MKR, Etherscan, proxied
 from msgspec.structs import replace
-from whales import NOW, Told, turn
+from whales import NOW, Told, past, turn
 
 from ingest.errors import Reject, Retry, Stop
 from ingest.flow import PollOptions
@@ -50,7 +50,7 @@ def test_a_transfer_is_what_etherscan_says(etherscan: Etherscan) -> None:
         "eth_getBlockByNumber",
         "tokentx",
     ]
-    assert told.priced == [PricesAt(("ETH", "MKR"), 1_511_634_257 * SECOND)]
+    assert told.priced == [PricesAt(("ETH", "MKR"), 1_511_634_240 * SECOND)], "at the minute of its block"
     assert told.records == [
         WhaleTransaction(
             blockchain="ethereum",
@@ -179,6 +179,27 @@ def test_errors_come_with_status_200(etherscan: Etherscan, action: str, body: by
         assert (raised.value.reason, raised.value.code) == ("http", "401")  # type: ignore[attr-defined]
 
 
+def test_the_past_is_what_the_turns_would_have_told(etherscan: Etherscan) -> None:
+    """Of a token without a look at the blocks; of ether block by block."""
+    since, until = FIRST_TIME * SECOND, (FIRST_TIME + 12 * 300) * SECOND
+    for row in etherscan.transfers:
+        row["timeStamp"] = str(FIRST_TIME + 12 * (int(row["blockNumber"]) - FIRST))
+    cursor, told = take(etherscan).cursor, take(etherscan).records
+    etherscan.tip = FIRST + 299 + 2
+    for _ in range(30):
+        one = take(etherscan, cursor)
+        cursor, told = one.cursor, told + one.records
+    coin = replace(ETHERSCAN, assets=COINS[1:])
+    found = past(whale_ethereum, coin, (since, until), etherscan, PRICES)
+    assert found.records == told
+    assert len(told) > 1
+    assert [path for path in found.asked if "eth_getBlock" in path] == []
+    sent = etherscan.block["transactions"][0] | {"value": hex(2500 * 10**18)}
+    etherscan.ether = {FIRST + 7: [sent], FIRST + 12: [sent]}
+    ether = past(whale_ethereum, replace(ETHERSCAN, assets=COINS[:1]), (since + 1, since + 12 * 12 * SECOND), etherscan, PRICES)
+    assert [(one.block_height, one.amount_usd) for one in ether.records] == [(FIRST + 7, "1175000.00")]
+
+
 MIXED = "0xBF3403210F9802205f426759947a80A9fDA71b1E"
 TRADER, POOL = "0x" + "1" * 40, "0x" + "2" * 40
 
@@ -213,6 +234,8 @@ class Blockscout:
         match (parts.path, query.get("action")):
             case ("/api", "eth_block_number"):
                 return proxied(hex(FIRST + 2))
+            case ("/api", "getblocknobytime"):
+                return json.dumps({"message": "OK", "result": {"blockNumber": str(FIRST)}, "status": "1"}).encode()
             case ("/api", "getLogs"):
                 wanted = {"module": "logs", "address": MKR, "fromBlock": str(FIRST), "toBlock": str(FIRST)}
                 assert wanted.items() <= query.items()
@@ -236,6 +259,9 @@ def test_blockscout_says_the_same() -> None:
     ]
     where = {(one.block_height, one.block_hash, one.source, one.time) for one in told.records}
     assert where == {(FIRST, "0xaa", "blockscout", 1_511_634_257 * SECOND)}
+    span = (FIRST_TIME * SECOND, (FIRST_TIME + 12) * SECOND)
+    coins = past(whale_ethereum, replace(BLOCKSCOUT, assets=COINS[1:]), span, blockscout, PRICES)
+    assert coins.records == [replace(one, block_hash=None) for one in told.records[1:]], "its events do not name their block"
     blockscout.logs = []
     assert [one.token for one in take(blockscout, options=BLOCKSCOUT).records] == ["ETH"]
     blockscout.logs = [log("0x4", TRADER, POOL, 1) | {"topics": [whale_blockscout.TRANSFER, None]}]

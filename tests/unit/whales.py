@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from ingest.flow import Malformed, PollOptions, Request, Response
+from ingest.flow import Malformed, Poll, PollOptions, Request, Response
 from ingest.questions import Orphaned, PricesAt
 from ingest.records import SECOND, WhaleTransaction
 
@@ -27,7 +27,19 @@ class Told(Struct):
 
 def turn(module: Any, options: PollOptions, answer: Callable[[str], bytes], prices: Mapping[str, str], *, cursor: str = "") -> Told:
     """One turn, answered by `answer`, which is given what follows the base URL."""
-    told, flow = Told(), module.poll(options, cursor)
+    return drive(module.poll(options, cursor), options, answer, prices)
+
+
+def past(
+    module: Any, options: PollOptions, span: tuple[int, int], answer: Callable[[str], bytes], prices: Mapping[str, str]
+) -> Told:
+    """The history of `span`, microseconds."""
+    return drive(module.history(options, *span), options, answer, prices)
+
+
+def drive(flow: Poll, options: PollOptions, answer: Callable[[str], bytes], prices: Mapping[str, str]) -> Told:
+    """To its end."""
+    told = Told()
     try:
         step = next(flow)
         while True:
