@@ -158,6 +158,19 @@ async def test_only_what_is_wanted_is_computed(connection: Any, bars: Bars) -> N
     assert (await stored(connection, 1), len(await stored(connection, 2))) == ([], 17)
 
 
+async def test_the_newest_candles_are_first_and_a_round_has_an_end(connection: Any, bars: Bars, monkeypatch: Any) -> None:
+    """A candle that came long ago makes the two after it, too; the last ones only themselves."""
+    monkeypatch.setattr("ingest.store.indicators.BUDGET", 40)
+    ends = {1: 30, 2: 31, 3: 32, 4: 60}  # instrument -> how many candles it has
+    for instrument_id, end in ends.items():
+        await put(connection, part(bars, slice(0, end)), instrument_id)
+    rounds = []
+    while (await compute(connection, FEW)).taken:
+        rows = await connection.fetch("SELECT DISTINCT instrument_id FROM indicators")
+        rounds.append({row["instrument_id"] for row in rows})
+    assert rounds == [{4}, {4, 3, 2}, {4, 3, 2, 1}]
+
+
 async def test_what_retention_would_drop_is_not_computed(connection: Any, bars: Bars) -> None:
     few = part(bars, slice(0, 10))
     await put(connection, few)

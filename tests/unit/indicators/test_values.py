@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 from real_hours import hours, part
 
-from ingest.indicators.names import DAY, DEFAULT, HOLE, KINDS, Named, after, before, example, parse
+from ingest.indicators.names import DAY, DEFAULT, HOLE, KINDS, Kind, Named, after, before, example, parse
 from ingest.indicators.values import FUNCTIONS, Bars, Value, values
 
 WINDOWED = [named for kind in KINDS.values() if (named := parse(example(kind))).window is not None]
@@ -87,6 +87,16 @@ def test_a_window_is_as_long_as_it_must_be(bars: Bars, named: Named):
     of_all = function(*(getattr(bars, name)[:end] for name in inputs), *named.parameters)
     newest = [np.atleast_1d(one)[-1] for one in (of_all if isinstance(of_all, tuple) else (of_all,))]
     assert whole.values == pytest.approx(newest, rel=1e-7, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_the_least_parameters_are_parameters_of_ta_lib(bars: Bars, kind: Kind):
+    """It would refuse others with an exception, when the first candle comes."""
+    name = "_".join([kind.name, *(f"{one.least:g}" for one in kind.parameters if one.least)])
+    (value,) = at(bars, LATE, name)
+    assert (len(value.values), value.candles) == (len(kind.outputs), None)
+    (value,) = at(bars, 0, name)
+    assert len(value.values) in (0, len(kind.outputs))
 
 
 def test_every_way_to_a_candle_gives_the_same_bits(bars: Bars):
