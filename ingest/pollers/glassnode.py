@@ -35,7 +35,8 @@ PLANS = {
         per_minute=60,
         per_month=1500,  # 50 a day
         every=24 * 3600,
-        requests=12,
+        requests=7,
+        each="coin",
         terms=_TERMS,
     ),
     "professional": Plan(
@@ -43,7 +44,8 @@ PLANS = {
         key="X-Api-Key",
         per_minute=600,
         every=3600,
-        requests=12,
+        requests=7,
+        each="coin",
         terms=_TERMS,
     ),
 }

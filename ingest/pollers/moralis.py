@@ -21,7 +21,7 @@ PLANS = {
         per_minute=60,
         per_month=20_000,  # 40,000 compute units a day, of which a request takes about 50
         every=3600,
-        requests=6,
+        requests=6,  # of its own tokens
         terms="https://moralis.com/terms/: commercial use is allowed, selling the data on is not",
     )
 }
