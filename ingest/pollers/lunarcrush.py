@@ -49,6 +49,7 @@ ASSETS = {  # topics
 HOUR, DAY = INTERVALS["1h"], INTERVALS["1d"]
 AGAIN = 48 * HOUR  # hours that are asked for again: they are corrected for a while
 FIRST = 7 * DAY  # at the first turn
+CHUNK = 30 * DAY  # of its past, in one answer
 
 
 class _Config(Struct):

@@ -16,6 +16,7 @@ import stored
 from daemon import Daemon, on_apache, until
 from provided import JSON, Answer, Providers, serving
 from social import EXAMPLE, EXAMPLE_TEXT, STOCKTWITS, TELEGRAM, TELEGRAM_TEXT, listed, listing, timeline
+from test_backfill_polled import Commands
 
 from ingest.post import Post, against
 from ingest.sources.scoring import score
@@ -108,6 +109,22 @@ async def test_posts_are_what_was_said_and_their_hours_follow(market: str, real:
         assert await one.terminate() == 0
         one.account("sentiment_posts")
         assert "geheim" not in one.log
+
+
+@on_apache
+async def test_the_past_of_lunarcrush_is_backfilled(market: str, tmp_path: Path, real: Path) -> None:
+    series = json.loads((real / "lunarcrush/topic_time_series.json").read_text())["response"]
+    async with serving(**{"public/topic/bitcoin/time-series/v1": said(series)}) as providers:
+        configured = settings(market, providers)
+        configured |= {"pollers": {"lunarcrush": configured["pollers"]["lunarcrush"]}, "log": {"level": "warning"}}
+        backfill = Commands(tmp_path, configured)
+        span = ("--from", "2025-06-01", "--to", "2025-07-16")
+        assert await backfill("sentiment", *span) == (0, "lunarcrush: 3 chunks: 1 written, 0 revised, 0 were there already\n")
+        (hour,) = await rows(market, _HOURS, "lunarcrush")
+        assert (hour["interval"], hour["time"], hour["mentions"]) == ("1h", datetime(2025, 6, 15, tzinfo=UTC), 25526)
+        queries = [dict(request.query) for request in providers.requests]
+        days = [(int(query["end"]) - int(query["start"])) // 86_400 for query in queries]
+        assert ({query["bucket"] for query in queries}, max(days), sum(days)) == ({"hour"}, 30, 45)
 
 
 async def mastodon_is_as_served(dsn: str) -> None:
