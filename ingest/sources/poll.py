@@ -87,7 +87,7 @@ class Poller:
         self._on_malformed = on_malformed
         self._metrics = metrics
         self._backoff = Backoff(random.random, first=FIRST_SECONDS, cap=CAP_SECONDS)
-        self._bodies: dict[str, tuple[str, bytes]] = {}  # by URL: the answer's ETag and itself
+        self._bodies: dict[str, tuple[dict[str, str], bytes]] = {}  # by URL: how to ask for something newer, and the answer
         self._malformed: set[bytes] = set()  # of the last turn
         self._state = "waiting"
         self._due = 0.0
@@ -245,14 +245,13 @@ class Poller:
     async def _ask(self, http: Http, request: Request, turn: Turn) -> Response:
         self._spent = await spend_one(self.name, self.plan, self._pool)
         self._metrics.poll_requests.labels(self.name).inc()
-        tag, known = self._bodies.get(request.url, ("", b""))
-        if tag:
-            request = replace(request, headers=request.headers | {"If-None-Match": tag})
+        condition, known = self._bodies.get(request.url, ({}, b""))
+        request = replace(request, headers=request.headers | condition)
         response = await http.get(request)
         if response.status == 304:
             response = replace(response, status=200, body=known)
-        elif (tag := _etag(response)) and len(response.body) <= REMEMBERED_BYTES:
-            self._bodies[request.url] = tag, response.body
+        elif (condition := _unless_same(response)) and len(response.body) <= REMEMBERED_BYTES:
+            self._bodies[request.url] = condition, response.body
             if len(self._bodies) > REMEMBERED:
                 del self._bodies[next(iter(self._bodies))]
         turn.body = response.body
@@ -303,8 +302,11 @@ async def options_of(name: str, module: Provider, plan: Plan, section: PollerSec
         return replace(options, assets=await store_assets(connection, assets))
 
 
-def _etag(response: Response) -> str:
-    return next((value for name, value in response.headers.items() if name.lower() == "etag"), "")
+def _unless_same(response: Response) -> dict[str, str]:
+    """The headers that ask for what is newer: https://www.rfc-editor.org/rfc/rfc9110#section-13.1. Feeds often have but a date."""
+    said = {name.lower(): value for name, value in response.headers.items()}
+    asked = {"If-None-Match": said.get("etag", ""), "If-Modified-Since": said.get("last-modified", "")}
+    return {name: value for name, value in asked.items() if value}
 
 
 def plan_name(module: Provider, section: PollerSection) -> str:

@@ -34,8 +34,9 @@ class Providers:
             await self.released.wait()
             return web.Response(status=503)
         status, body, headers = answer
-        if "ETag" in headers and request.headers.get("If-None-Match") == headers["ETag"]:
-            return web.Response(status=304)
+        for said, asked in (("ETag", "If-None-Match"), ("Last-Modified", "If-Modified-Since")):
+            if said in headers and request.headers.get(asked) == headers[said]:
+                return web.Response(status=304)
         return web.Response(status=status, body=body, headers=headers)
 
 

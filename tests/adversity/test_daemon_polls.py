@@ -32,7 +32,11 @@ async def providers(real: Path) -> AsyncIterator[Providers]:
     always: dict[str, Answer] = {
         "coins/markets": (200, markets.encode(), JSON | {"ETag": 'W/"14e4fb"'}),
         "simple/price": (200, SIMPLE, JSON),
-        "arc/outboundfeeds/rss/": (200, (real / "news_rss/coindesk_2026-09-25.xml").read_bytes(), {"Content-Type": "text/xml"}),
+        "arc/outboundfeeds/rss/": (
+            200,
+            (real / "news_rss/coindesk_2026-09-25.xml").read_bytes(),
+            {"Content-Type": "text/xml", "Last-Modified": "Fri, 25 Sep 2026 16:22:09 GMT"},
+        ),
         VIX[1:]: (200, (real / "stock_indices/vix-daily.csv").read_bytes(), {}),
         "fng/": (200, (real / "alternative_me/fng_limit2_2026-09-08.json").read_bytes(), JSON),
     }
@@ -156,6 +160,8 @@ async def test_news_and_indices_are_what_their_sources_said(market: str, provide
     assert [found[3][name] for name in names] == ["841770", title, "CoinMarketCap", recorded["url"], ["NEO"], [], "low"]
     labels = ["announcements-new-listings", "listing"]
     assert [found[4][name] for name in names] == [OKX["url"], OKX["title"], None, OKX["url"], ["VIRTUAL"], labels, "high"]
+    dates = {request.headers.get("If-Modified-Since") for request in providers.requests if "rss" in request.path}
+    assert dates == {None, "Fri, 25 Sep 2026 16:22:09 GMT"}, "and what was told then is known from there"
     asked = next(request for request in providers.requests if request.path == "/posts/")
     assert asked.query["auth_token"] == "geheim-4711"
     kept = await rows(market, "SELECT reason, message, payload FROM rejects WHERE source = 'news_cryptopanic' ORDER BY message")
