@@ -151,76 +151,51 @@ async def polled(one: Daemon) -> dict[str, Any]:
     return (await one.status())["pollers"]
 
 
-@on_apache
-async def test_transfers_are_stored_and_follow_their_chain(
-    market: str, explorers: Explorers, connection: Any, daemon: Daemons, tmp_path: Path
-) -> None:
-    many, change = list(explorers.bitcoin.transactions.values())[:1:-1]
-    explorers.bitcoin.add(TIP, "old", many["txid"], change["txid"])
-    labels = tmp_path / "labels.csv"
-    labels.write_text(
-        f"{many['vin'][6]['prevout']['scriptpubkey_address']},an exchange\n0x642AE78fafbb8032da552d619ad43f1d81e4dd7c,maker\n"
-    )
-    await put_bar(connection, "BTC", TIME, "60000000")
-    alerts = {"whale_alert": {"base_url": f"{explorers.url}/alert", "enabled": True}}
-    keys = {f"INGEST__POLLERS__WHALE_{name}__API_KEY": KEY for name in ("ALERT", "ETHEREUM")}
-    settings = watching(market, explorers, labels, **alerts)
-    one = await daemon(settings, keys).start()
-
-    async def waits() -> bool:
-        return "no price of MKR" in (await polled(one)).get("whale_ethereum", {}).get("state", "")
-
-    await until(waits)
-    await one.until(lambda now: now.rows("whale_transactions")["written"] == 5 + 2)
-    assert await connection.fetchval("SELECT count(*) FROM whale_transactions WHERE token = 'MKR'") == 0
-    multisig = many["vout"][2]["scriptpubkey"]
-    bitcoin = {
+def of_bitcoin(transaction: dict[str, Any], block_hash: str, **more: Any) -> dict[str, Any]:
+    """The first transfer of a transaction in the block TIP, as it is to be stored."""
+    return {
         "blockchain": "bitcoin",
+        "hash": transaction["txid"],
         "token": "BTC",
         "index": 0,
         "time": datetime.fromtimestamp(TIME, UTC),
         "alert_level": "low",
         "block_height": TIP,
-        "block_hash": "old",
+        "block_hash": block_hash,
         "source": "mempool_space",
-        "to_label": None,
-    }
-    payer = change["vin"][0]["prevout"]["scriptpubkey_address"]
-    of_change = {
-        "hash": change["txid"],
-        "from_address": payer,
         "from_label": None,
-        "to_address": change["vout"][1]["scriptpubkey_address"],
-        "amount_token": Decimal("0.00000546"),
-        "amount_usd": Decimal("327.60"),
-    }
-    first, second, third, *_ = await stored(connection, "blockchain = 'bitcoin'")
-    assert first == bitcoin | of_change
-    assert second == bitcoin | {
-        "hash": many["txid"],
-        "from_address": "bc1p3xkpyzjfpmhg3k643qgjl90cszfjsnypfuru8tv58fl6a7azyudqkcu66k",
-        "from_label": "an exchange",
-        "to_address": multisig,
-        "amount_token": Decimal("0.00000582"),
-        "amount_usd": Decimal("349.20"),
-    }
-    assert (third["hash"], third["index"], third["amount_token"]) == (many["txid"], 1, Decimal("0.00000576"))
+        "to_label": None,
+    } | more
 
-    explorers.bitcoin.add(TIP, "new", change["txid"])
-    explorers.bitcoin.add(TIP + 1, "newer", many["txid"])
-    await put_bar(connection, "MKR", FIRST_TIME, "430")
-    await connection.execute("UPDATE poll_cursors SET due_at = now()")
-    settings["pollers"]["whale_ethereum"]["every"] = "200ms"
-    one.configure(settings)
-    one.signal(signal.SIGHUP)  # it waits a minute for a price
-    await one.until(lambda now: now.value("poll_orphaned_rows_total", source="whale_bitcoin") == 5)
-    await one.until(lambda now: now.rows("whale_transactions")["written"] == 5 + 2 + 5 + 1)
-    moved, *others = await stored(connection, "blockchain = 'bitcoin'")
-    assert moved == bitcoin | of_change | {"block_hash": "new"}
-    assert {(row["block_hash"], row["block_height"], row["time"].timestamp()) for row in others} == {("newer", TIP + 1, TIME + 600)}
-    (maker,) = await stored(connection, "token = 'MKR'")
-    row = explorers.ethereum.transfers[0]
-    assert maker == {
+
+def of_many(transaction: dict[str, Any], block_hash: str) -> dict[str, Any]:
+    """It has many inputs, and pays a bare multisig most, which has no address."""
+    return of_bitcoin(
+        transaction,
+        block_hash,
+        from_address="bc1p3xkpyzjfpmhg3k643qgjl90cszfjsnypfuru8tv58fl6a7azyudqkcu66k",
+        from_label="an exchange",
+        to_address=transaction["vout"][2]["scriptpubkey"],
+        amount_token=Decimal("0.00000582"),
+        amount_usd=Decimal("349.20"),
+    )
+
+
+def of_change(transaction: dict[str, Any], block_hash: str) -> dict[str, Any]:
+    """Its other output is change."""
+    return of_bitcoin(
+        transaction,
+        block_hash,
+        from_address=transaction["vin"][0]["prevout"]["scriptpubkey_address"],
+        to_address=transaction["vout"][1]["scriptpubkey_address"],
+        amount_token=Decimal("0.00000546"),
+        amount_usd=Decimal("327.60"),
+    )
+
+
+def of_maker(row: dict[str, str]) -> dict[str, Any]:
+    """A million MKR."""
+    return {
         "blockchain": "ethereum",
         "hash": row["hash"],
         "token": "MKR",
@@ -237,6 +212,45 @@ async def test_transfers_are_stored_and_follow_their_chain(
         "block_hash": row["blockHash"],
         "source": "etherscan",
     }
+
+
+@on_apache
+async def test_transfers_are_stored_and_follow_their_chain(
+    market: str, explorers: Explorers, connection: Any, daemon: Daemons, tmp_path: Path
+) -> None:
+    many, change = list(explorers.bitcoin.transactions.values())[:1:-1]
+    explorers.bitcoin.add(TIP, "old", many["txid"], change["txid"])
+    labels = tmp_path / "labels.csv"
+    payer = many["vin"][6]["prevout"]["scriptpubkey_address"]
+    labels.write_text(f"{payer},an exchange\n0x642AE78fafbb8032da552d619ad43f1d81e4dd7c,maker\n")
+    await put_bar(connection, "BTC", TIME, "60000000")
+    settings = watching(market, explorers, labels, whale_alert={"base_url": f"{explorers.url}/alert", "enabled": True})
+    keys = {f"INGEST__POLLERS__WHALE_{name}__API_KEY": KEY for name in ("ALERT", "ETHEREUM")}
+    one = await daemon(settings, keys).start()
+
+    async def waits() -> bool:
+        return "no price of MKR" in (await polled(one)).get("whale_ethereum", {}).get("state", "")
+
+    await until(waits)
+    await one.until(lambda now: now.rows("whale_transactions")["written"] == 5 + 2)
+    assert await stored(connection, "token = 'MKR'") == []
+    first, second, third, *_ = await stored(connection, "blockchain = 'bitcoin'")
+    assert (first, second) == (of_change(change, "old"), of_many(many, "old"))
+    assert (third["hash"], third["index"], third["amount_token"]) == (many["txid"], 1, Decimal("0.00000576"))
+
+    explorers.bitcoin.add(TIP, "new", change["txid"])
+    explorers.bitcoin.add(TIP + 1, "newer", many["txid"])
+    await put_bar(connection, "MKR", FIRST_TIME, "430")
+    await connection.execute("UPDATE poll_cursors SET due_at = now()")
+    settings["pollers"]["whale_ethereum"]["every"] = "200ms"
+    one.configure(settings)
+    one.signal(signal.SIGHUP)  # it waits a minute for a price
+    await one.until(lambda now: now.value("poll_orphaned_rows_total", source="whale_bitcoin") == 5)
+    await one.until(lambda now: now.rows("whale_transactions")["written"] == 5 + 2 + 5 + 1)
+    moved, *others = await stored(connection, "blockchain = 'bitcoin'")
+    assert moved == of_change(change, "new")
+    assert {(row["block_hash"], row["block_height"], row["time"].timestamp()) for row in others} == {("newer", TIP + 1, TIME + 600)}
+    assert await stored(connection, "token = 'MKR'") == [of_maker(explorers.ethereum.transfers[0])]
     alerted = await stored(connection, "source = 'whale_alert'")
     assert [(row["hash"], row["to_label"], row["amount_usd"]) for row in alerted] == [
         (f"0x{number}", "binance", Decimal("20008425.95")) for number in (1, 2)
