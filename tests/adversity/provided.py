@@ -15,7 +15,9 @@ VIX = "/api/global/us_indices/daily_prices/VIX_History.csv"
 
 
 class Providers:
-    """Answers by path: those of `once` first, in order, then that of `always`. None of `once` is no answer, until `released`."""
+    """Answers by path: those of `once` first, in order, then that of `always`, which may be of one parameter of a path
+    (`/v2/api?action=dailytx`). None of `once` is no answer, until `released`.
+    """
 
     def __init__(self) -> None:
         self.url = ""
@@ -29,7 +31,9 @@ class Providers:
         self.asked[request.path] += 1
         self.requests.append(request)
         queue = self.once.get(request.path)
-        answer = queue.pop(0) if queue else self.always[request.path]
+        named = [f"{request.path}?{name}={value}" for name, value in request.query.items()]
+        known = next((path for path in named if path in self.always), request.path)
+        answer = queue.pop(0) if queue else self.always[known]
         if answer is None:
             await self.released.wait()
             return web.Response(status=503)

@@ -12,7 +12,7 @@ from typing import Any
 
 import stored
 from daemon import CHECKOUT, on_apache, to_toml
-from provided import JSON, VIX, serving
+from provided import JSON, VIX, Answer, serving
 
 CHART = "coins/bitcoin/market_chart/range"
 _CHUNKS = "SELECT j.source, j.symbol, c.state, c.verdict FROM jobs j JOIN job_chunks c ON c.job_id = j.id ORDER BY 1, 2, c.since"
@@ -50,22 +50,41 @@ def polling(market: str, url: str, **pollers: dict[str, Any]) -> dict[str, Any]:
     return {
         "database": {"dsn": market, "admin_dsn": market},
         "pollers": {name: {"base_url": url, "budget": ALLOWED, **section} for name, section in pollers.items()},
-        "retention": {"prices": "none", "stock_indices": "none", "sentiment_scores": "none"},
+        "retention": dict.fromkeys(("prices", "stock_indices", "sentiment_scores", "onchain_metrics"), "none"),
         "log": {"level": "warning"},
     }
+
+
+def chains(real: Path) -> tuple[list[tuple[Any, ...]], dict[str, Answer]]:
+    """What is to be stored of Etherscan's recorded days, and the answers with all of them."""
+    said, answers = [], {}
+    named = {"dailynewaddress": ("new_address", "newAddressCount"), "dailytx": ("tx", "transactionCount")}
+    for (action, (file, count)), metric in zip(named.items(), ("new_addresses", "tx_count"), strict=True):
+        days = json.loads((real / f"etherscan/pro_get_daily_{file}_count.json").read_text())["res"]
+        answers[f"v2/api?action={action}"] = 200, json.dumps({"status": "1", "message": "OK", "result": days}).encode(), JSON
+        said += [(metric, day["UTCDate"], Decimal(day[count])) for day in days[:14]]
+    return said, answers
 
 
 @on_apache
 async def test_days_are_cut_out_of_what_a_provider_tells(market: str, tmp_path: Path, real: Path) -> None:
     vix = (real / "stock_indices/vix-daily.csv").read_bytes()
     days = (real / "alternative_me/fng_limit2_2026-09-08.json").read_bytes()
-    async with serving(**{VIX[1:]: (200, vix, {}), "fng/": (200, days, JSON)}) as providers:
-        backfill = Commands(tmp_path, polling(market, providers.url, cboe={}, alternative_me={}))
+    ether, actions = chains(real)
+    async with serving(**{VIX[1:]: (200, vix, {}), "fng/": (200, days, JSON)}, **actions) as providers:
+        etherscan = {"plan": "pro", "api_key": "geheim-4711"}
+        backfill = Commands(tmp_path, polling(market, providers.url, cboe={}, alternative_me={}, etherscan=etherscan))
         said = await backfill("indices", "--since", "2026-06-01", "--to", "2026-07-01")
         assert said == (0, "cboe: 1 chunks: 22 written, 0 revised, 0 were there already\n")
         lines = [line.split(",") for line in vix.decode().splitlines() if line.startswith("2026-06-")]
         rows = await stored.fetch(market, "SELECT time::date::text, open, high, low, close FROM stock_indices ORDER BY time")
         assert [tuple(row) for row in rows] == [(date, *map(Decimal, prices)) for date, *prices in lines]
+
+        said = await backfill("onchain", "--source", "etherscan", "--from", "2019-02-01", "--to", "2019-02-15")
+        assert said == (0, "etherscan: 1 chunks: 28 written, 0 revised, 0 were there already\n")
+        rows = await stored.fetch(market, "SELECT metric, time::date::text, value FROM onchain_metrics ORDER BY metric, time")
+        assert [tuple(row) for row in rows] == ether
+        assert providers.requests[-1].query["apikey"] == "geheim-4711"
 
         providers.once["/fng/"] = [(200, days[:40], JSON)]
         span = ("--from", "2026-09-01", "--to", "2026-09-09")
@@ -73,9 +92,9 @@ async def test_days_are_cut_out_of_what_a_provider_tells(market: str, tmp_path: 
         assert (code, "1 chunks failed, the same command tries them again" in text) == (1, True), text
         assert (await backfill("sentiment", *span))[0] == 0
         assert len(await stored.fetch(market, "SELECT FROM sentiment_scores")) == 2
-    done = [("alternative_me", "", "done", None), ("cboe", "", "done", None)]
+    done = [(name, "", "done", None) for name in ("alternative_me", "cboe", "etherscan")]
     assert [tuple(row) for row in await stored.fetch(market, _CHUNKS)] == done
-    assert [tuple(row) for row in await stored.fetch(market, _SPENT)] == [("alternative_me", 2), ("cboe", 1)]
+    assert [tuple(row) for row in await stored.fetch(market, _SPENT)] == [("alternative_me", 2), ("cboe", 1), ("etherscan", 2)]
 
 
 @on_apache
