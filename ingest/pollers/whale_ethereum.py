@@ -2,9 +2,8 @@
 
 https://docs.etherscan.io/api-reference/endpoint/tokentx https://docs.blockscout.com/devs/apis/requests-and-limits
 
-Neither can be asked for what is large: of each block all transactions are read, and of each token all transfers in the blocks of a
-turn, an answer for ten blocks. Told is what an address has more of after a transaction. Ether that contracts move in a call is not
-seen.
+Neither can be asked for what is large: of each block all transactions are read, and of each token all transfers in a turn's blocks,
+in one answer. Told is what an address has more of after a transaction. Ether that contracts move in a call is not seen.
 The rule one would get wrong: a token is its contract, since anyone may name another one USDT; `ids` says which, with its decimals.
 """
 
@@ -31,9 +30,10 @@ BLOCKCHAIN = "ethereum"
 PLANS = {
     "blockscout": Plan(
         base_url="https://eth.blockscout.com",
-        per_minute=120,
-        every=60,
-        requests=80,
+        per_minute=150,
+        spread=True,
+        every=30,
+        requests=75,
         terms="https://docs.blockscout.com/devs/apis/requests-and-limits: 3 requests a second without a key, and that is to end",
     ),
     "etherscan": Plan(
@@ -41,7 +41,8 @@ PLANS = {
         key="apikey",
         key_in="query",
         per_minute=60,
-        every=60,
+        spread=True,
+        every=30,
         requests=30,
         terms="https://etherscan.io/terms: attribution; 3 requests a second and 100,000 a day without a paid plan",
     ),
@@ -65,7 +66,7 @@ SYMBOLS = ("ETH", "WETH", "USDT", "USDC", "DAI", "WBTC")  # unless the settings 
 PRICED_AS = {"WETH": "ETH", "WBTC": "BTC"}
 PEGGED = {"USDT", "USDC", "DAI"}  # worth one USD where we have no price of theirs
 BEHIND = 2  # blocks: explorers need a while for the newest, and nearly all reorganisations are over by then
-BLOCKS = 10  # of one turn: fifty seconds' worth are two minutes of the chain
+BLOCKS = 20  # of one turn: four minutes of the chain, which take half as long at most
 WAIT_SECONDS = 60.0
 CHUNK = 1440 * MINUTE  # of a history
 TOKEN = re.compile(r"0x[0-9a-f]{40}/\d{1,2}")

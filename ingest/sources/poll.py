@@ -278,10 +278,15 @@ def http_of(name: str, plan: Plan, section: PollerSection, client: aiohttp.Clien
     """How the provider is asked, within its plan's budget of a minute."""
     return Http(
         client,
-        rate=Rate(plan.per_minute, 60.0),
+        rate=rate_of(plan),
         alternative=f"pollers.{name}.base_url",
         seconds=section.timeout.total_seconds(),
     )
+
+
+def rate_of(plan: Plan) -> Rate:
+    """A minute's requests, at once or one after the other."""
+    return Rate(1, 60.0 / plan.per_minute) if plan.spread else Rate(plan.per_minute, 60.0)
 
 
 async def options_of(name: str, module: Provider, plan: Plan, section: PollerSection, pool: Pool) -> PollOptions:

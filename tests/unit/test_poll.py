@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from ingest.errors import Reject, Stop
-from ingest.flow import PollOptions, Response
+from ingest.flow import PollOptions, Rate, Response
 from ingest.pollers import alternative_me, coingecko, whale_ethereum
 from ingest.records import Asset
 from ingest.sections import PollerSection
-from ingest.sources.poll import assets_of, interval_of, plan_of
+from ingest.sources.poll import assets_of, interval_of, plan_of, rate_of
 
 MONTH = 31 * 86_400
 
@@ -28,6 +28,12 @@ MONTH = 31 * 86_400
 def test_the_interval_is_what_both_budgets_allow(section: dict[str, Any], seconds: float) -> None:
     settings = PollerSection(**section)
     assert interval_of(plan_of(coingecko, settings)[0], settings) == pytest.approx(seconds)
+
+
+def test_a_second_may_have_a_limit_of_its_own() -> None:
+    assert rate_of(coingecko.PLANS["demo"]) == Rate(30, 60.0)
+    assert rate_of(whale_ethereum.PLANS["etherscan"]) == Rate(1, 1.0)
+    assert rate_of(whale_ethereum.PLANS["blockscout"]) == Rate(1, 0.4)
 
 
 @pytest.mark.parametrize(
