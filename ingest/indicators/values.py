@@ -41,7 +41,7 @@ class Bars(Struct, frozen=True):
 
 
 class Value(Struct, frozen=True, gc=False):
-    """One indicator at one candle: its values by the names of its kind, or none where there is none.
+    """One indicator at one candle: its values by the names of its kind, or none where the formula has none.
 
     `candles` is of how many it is made, where those are fewer than settle it.
     """
@@ -117,7 +117,7 @@ FUNCTIONS: dict[str, tuple[tuple[str, ...], Function]] = {  # of each kind: what
 
 
 def values(bars: Bars, wanted: Sequence[Named], since: int) -> Iterator[Value]:
-    """Every indicator at every candle from `since` on, in the order of the candles.
+    """Every indicator at every candle from `since` on for which there are enough, in the order of the candles.
 
     The bars begin as far before `since` as `before` says, or with the series.
     """
@@ -134,7 +134,8 @@ def values(bars: Bars, wanted: Sequence[Named], since: int) -> Iterator[Value]:
             if named.kind.price:
                 result = tuple(one / SCALE for one in result)
             if not all(abs(one) < LARGEST for one in result):  # no number is not, either
-                yield Value(time, named, ())
+                if start >= begin:
+                    yield Value(time, named, ())
             elif start >= begin and (from_midnight or named.window is not None):
                 yield Value(time, named, result)
             else:

@@ -34,6 +34,7 @@ LOCK = 0x696E64696361  # "indica": the key of the advisory lock of whoever compu
 BUDGET = 3_000  # candles of one transaction, about: a writer that marks one of its stretches waits as long
 PORTION = 25  # stretches that are read at once: bounds the memory
 FOR_EVER = timedelta(days=36_500)
+Key = tuple[int, str, str, datetime]  # of a row
 
 
 class Selection(Struct, frozen=True):
@@ -78,10 +79,13 @@ async def compute(connection: Connection, selection: Selection, now: datetime | 
         now = now or await connection.fetchval("SELECT clock_timestamp()")
         oldest = _minute(now - (selection.kept or FOR_EVER))
         lines: list[str] = []
+        without: list[Key] = []
         for interval, run in _runs(stretches, selection.named):
             for start in range(0, len(run), PORTION):
-                lines += await _lines(connection, selection.named, interval, run[start : start + PORTION], oldest)
-        return Computed(taken) + await _store(connection, lines)
+                rows = await _rows(connection, selection.named, interval, run[start : start + PORTION], oldest)
+                lines += rows[0]
+                without += rows[1]
+        return Computed(taken) + await _store(connection, lines, without)
 
 
 # The settings are those of `ingest/store/rollup.py`, for the same reasons.
@@ -116,8 +120,10 @@ def _order(stretch: Stretch) -> tuple[str, int, int]:
 # --- from candles to values ---------------------------------------------------------------------------------------------
 
 
-async def _lines(connection: Connection, named: Sequence[Named], interval: str, run: Sequence[Stretch], oldest: int) -> list[str]:
-    """The rows of the stretches and of what they bear on, as COPY text, but for those older than `oldest`."""
+async def _rows(
+    connection: Connection, named: Sequence[Named], interval: str, run: Sequence[Stretch], oldest: int
+) -> tuple[list[str], list[Key]]:
+    """Of the stretches and what they bear on, but for what is older than `oldest`: rows as COPY text, and keys without a value."""
     length = LENGTHS[interval]
     since = [max(one.since, oldest) for one in run]
     until = [max(one.until, start) for one, start in zip(run, since, strict=True)]
@@ -165,13 +171,16 @@ _READ = """
 """
 
 
-def _computed(named: Sequence[Named], interval: str, since: Sequence[int], rows: Sequence[asyncpg.Record]) -> list[str]:
+def _computed(
+    named: Sequence[Named], interval: str, since: Sequence[int], rows: Sequence[asyncpg.Record]
+) -> tuple[list[str], list[Key]]:
     # 20 MB and 0.2 s, which only a daemon that computes has to spend
     import numpy as np  # noqa: PLC0415
 
     from ingest.indicators.values import Bars, values  # noqa: PLC0415
 
     lines: list[str] = []
+    without: list[Key] = []
     for row in rows:
         if row["time"] is None:
             continue
@@ -179,19 +188,21 @@ def _computed(named: Sequence[Named], interval: str, since: Sequence[int], rows:
         columns = (np.array(row[name])[order] for name in ("time", "open", "high", "low", "close", "volume"))
         bars = Bars(LENGTHS[interval], *columns)
         series = f"{row['instrument_id']}\t{interval}\t"
-        lines += [_line(series, value) for value in values(bars, named, since[row["n"] - 1])]
-    return lines
+        for value in values(bars, named, since[row["n"] - 1]):
+            if value.values:
+                lines.append(_line(series, value))
+            else:
+                without.append((row["instrument_id"], interval, value.named.name, datetime.fromtimestamp(value.time * 60, UTC)))
+    return lines, without
 
 
 def _line(series: str, value: Value) -> str:
-    """One row for COPY; the value is NULL where there is none. Twelve digits: what is behind them is rounding."""
-    where = f"{series}{value.named.name}\t{_time(value.time)}\t"
-    if not value.values:
-        return f"{where}\\N\t\\N\n"
+    """One row for COPY. Twelve digits: what is behind them is rounding."""
+    start = f"{series}{value.named.name}\t{_time(value.time)}\t{value.values[0]:.12g}\t"
     more = [f'"{name}": {one:.12g}' for name, one in zip(value.named.kind.outputs[1:], value.values[1:], strict=True)]
     if value.candles is not None:
         more.append(f'"candles": {value.candles}')
-    return f"{where}{value.values[0]:.12g}\t{{{', '.join(more)}}}\n" if more else f"{where}{value.values[0]:.12g}\t\\N\n"
+    return f"{start}{{{', '.join(more)}}}\n" if more else f"{start}\\N\n"
 
 
 @lru_cache(maxsize=BUDGET)
@@ -212,7 +223,7 @@ _STAGE = "CREATE TEMP TABLE stage (instrument_id int, interval text, name text, 
 _MERGE = f"""
     WITH merged AS (
         INSERT INTO indicators AS t ({", ".join(_STAGED)}, received_at)
-        SELECT {", ".join(_STAGED)}, clock_timestamp() FROM stage WHERE value IS NOT NULL ORDER BY {_KEY}
+        SELECT {", ".join(_STAGED)}, clock_timestamp() FROM stage ORDER BY {_KEY}
         ON CONFLICT ({_KEY}) DO UPDATE
            SET value = EXCLUDED.value, metadata = EXCLUDED.metadata, received_at = EXCLUDED.received_at
          WHERE (t.value, t.metadata) IS DISTINCT FROM (EXCLUDED.value, EXCLUDED.metadata)
@@ -220,23 +231,15 @@ _MERGE = f"""
     )
     SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM merged
 """
-_WITHOUT = "SELECT min(time), max(time), array_agg(DISTINCT instrument_id) FROM stage WHERE value IS NULL"
-_DELETE = """
-    DELETE FROM indicators t USING stage s
-     WHERE s.value IS NULL AND (t.instrument_id, t.interval, t.name, t.time) = (s.instrument_id, s.interval, s.name, s.time)
-       AND t.time >= $1 AND t.time <= $2 AND t.instrument_id = ANY ($3)"""  # which chunks, without looking into any
+_DELETE = "DELETE FROM indicators WHERE instrument_id = $1 AND interval = $2 AND name = $3 AND time = $4"
 
 
-async def _store(connection: Connection, lines: Sequence[str]) -> Computed:
+async def _store(connection: Connection, lines: Sequence[str], without: Sequence[Key]) -> Computed:
     """Write the rows; what had a value and has none any more is deleted."""
     await connection.execute(f"{_STAGE} ON COMMIT DROP")
     await copy_in(connection, "stage", _STAGED, "".join(lines).encode())
     row = await connection.fetchrow(_MERGE)
     assert row is not None  # an aggregate always gives its one row
-    written, revised = row
-    without = sum("\t\\N\t\\N\n" in line for line in lines)
-    if without:
-        bounds = await connection.fetchrow(_WITHOUT)
-        assert bounds is not None
-        await connection.execute(_DELETE, *bounds)
-    return Computed(values=len(lines) - without, written=written, revised=revised)
+    # one by one, there are few: a join's plan may read a whole chunk that is new and of which the planner knows nothing
+    await connection.executemany(_DELETE, without)
+    return Computed(values=len(lines), written=row[0], revised=row[1])
