@@ -1,11 +1,11 @@
-"""A turn that takes longer than a lease: it keeps the lease while it lasts, and ends when another daemon has it."""
+"""A turn that takes longer than a lease, and a provider that punishes who comes back soon: the driver of turns, on loopback."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import stored
@@ -27,55 +27,56 @@ def turn(options: PollOptions, _cursor: str) -> Poll:
     return "told"
 
 
-SLOW = SimpleNamespace(
-    NAME="slow",
-    TABLES=(),
-    PLANS={"keyless": Plan(base_url="", per_minute=600, every=3600, requests=1, terms="none")},
-    ASSETS={},
-    poll=turn,
-)
+PLAN = Plan(base_url="", per_minute=600, every=3600, pause=7200, requests=1, terms="none")
+SLOW = SimpleNamespace(NAME="slow", TABLES=(), PLANS={"keyless": PLAN}, ASSETS={}, poll=turn)
 
 
 @pytest.fixture
 async def providers() -> AsyncIterator[Providers]:
     async with serving(slow=(200, b"[]", {})) as made:
-        made.once["/slow"] = [None]
         yield made
+
+
+@pytest.fixture
+async def poller(market: str, providers: Providers) -> AsyncIterator[poll.Poller]:
+    pool = await open_pool(market, 3)
+    section = PollerSection(base_url=providers.url)
+    module = cast(Provider, SLOW)
+    yield poll.Poller("slow", module, section, "one", pool=pool, lanes={}, on_malformed=unexpected, metrics=Metrics())
+    pool.terminate()
+
+
+def unexpected(*said: object) -> None:
+    raise AssertionError(f"nothing here is malformed: {said}")
 
 
 @on_apache
 async def test_a_long_turn_keeps_its_lease_until_it_is_lost(
-    market: str, providers: Providers, monkeypatch: pytest.MonkeyPatch
+    market: str, providers: Providers, poller: poll.Poller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(poll, "LOOK_SECONDS", 0.05)
-    pool = await open_pool(market, 3)
-    section = PollerSection(base_url=providers.url)
-    malformed: list[Any] = []
-    one = poll.Poller(
-        "slow",
-        cast(Provider, SLOW),
-        section,
-        "one",
-        pool=pool,
-        lanes={},
-        on_malformed=lambda *said: malformed.append(said),
-        metrics=Metrics(),
-    )
-    running = asyncio.create_task(one.run())
-    try:
-        await until(lambda: providers.asked["/slow"] == 1)
-        first = (await stored.fetch(market, _LEASE))[0]["expires_at"]
+    providers.once["/slow"] = [None]
+    running = asyncio.create_task(poller.run())
+    await until(lambda: providers.asked["/slow"] == 1)
+    first = (await stored.fetch(market, _LEASE))[0]["expires_at"]
 
-        async def is_prolonged() -> bool:
-            return bool((await stored.fetch(market, _LEASE))[0]["expires_at"] > first)
+    async def is_prolonged() -> bool:
+        return bool((await stored.fetch(market, _LEASE))[0]["expires_at"] > first)
 
-        await until(is_prolonged)
-        assert not running.done()
-        await stored.fetch(market, "UPDATE leases SET holder = 'two', expires_at = now() + interval '1 hour'")
-        with pytest.raises(Retry, match="slow: the lease was lost in the middle of a turn"):
-            await asyncio.wait_for(running, 20)
-        spent = await stored.fetch(market, "SELECT requests, cursor FROM poll_cursors")
-        assert ([tuple(row) for row in spent], malformed) == ([(1, "")], [])
-    finally:
-        running.cancel()
-        pool.terminate()
+    await until(is_prolonged)
+    assert not running.done()
+    await stored.fetch(market, "UPDATE leases SET holder = 'two', expires_at = now() + interval '1 hour'")
+    with pytest.raises(Retry, match="slow: the lease was lost in the middle of a turn"):
+        await asyncio.wait_for(running, 20)
+    assert [tuple(row) for row in await stored.fetch(market, "SELECT requests, cursor FROM poll_cursors")] == [(1, "")]
+
+
+@on_apache
+async def test_after_a_429_it_stays_away_as_long_as_the_plan_says(providers: Providers, poller: poll.Poller) -> None:
+    providers.once["/slow"] = [(429, b"Too Many Requests", {})]
+    running = asyncio.create_task(poller.run())
+    await until(lambda: str(poller.status()["state"]).startswith("failing") and poller.status()["next_due_seconds"])
+    assert 7100 < cast(int, poller.status()["next_due_seconds"]) <= 7200
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
