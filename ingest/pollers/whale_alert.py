@@ -72,7 +72,7 @@ MANNERS = Manners(
     connects=Rate(2, 60.0),
     weight=Rate(1, 1.0),
     subscriptions_per_connection=1,
-    silence_seconds=1800.0,  # it pings nobody, and at night there may be no alert for a while
+    silence_seconds=600.0,  # it pings nobody, and between large alerts is silence: to connect anew then costs nothing
 )
 TYPES = ("transfer", "mint", "burn")
 LEAST_ALERT, LEAST_V1 = 100_000, 500_000  # USD: what either takes as its threshold

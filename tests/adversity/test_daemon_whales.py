@@ -259,6 +259,14 @@ async def test_transfers_are_stored_and_follow_their_chain(
     kept = await until(lambda: connection.fetch("SELECT source, reason, payload FROM rejects"))
     assert kept == [("whale_alert", "json", "not json at all")]
     assert (await polled(one))["whale_alert"]["state"] == "ok"
+    another = settings | {"name": "two", "pollers": {"whale_alert": settings["pollers"]["whale_alert"]}}
+    two = await daemon(another, keys).start()
+
+    async def is_elsewhere() -> bool:
+        return bool((await polled(two)).get("whale_alert", {}).get("state") == "done by another daemon")
+
+    await until(is_elsewhere)
+    assert explorers.sockets == 2
     assert explorers.keys == {KEY}
     assert await one.terminate() == 0
     assert one.account("whale_transactions")["revised"] == 0
