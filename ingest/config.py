@@ -130,6 +130,9 @@ class Settings(BaseSettings):
                 raise ValueError(f"pollers: unknown poller '{name}'; known: {', '.join(sorted(known))}")
             if section.plan not in (None, *known[name].PLANS):
                 raise ValueError(f"{name}: unknown plan '{section.plan}'; known: {', '.join(known[name].PLANS)}")
+            if section.channels and not hasattr(known[name], "CHANNELS"):
+                having = ", ".join(sorted(one for one, module in known.items() if hasattr(module, "CHANNELS")))
+                raise ValueError(f"{name}: it has no channels; these have: {having}")
         return self
 
     @model_validator(mode="after")

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from pydantic import ValidationError
 from social import EXAMPLE, EXAMPLE_TEXT, RSS, STOCKTWITS, TELEGRAM, TELEGRAM_TEXT, entry, feed, listed, listing, timeline
 
+from ingest.config import Settings
 from ingest.errors import Reject
 from ingest.flow import PollOptions, Request, Response
 from ingest.pollers import lunarcrush, mastodon, reddit, stocktwits, telegram
@@ -386,6 +388,13 @@ def test_what_may_not_be_collected_is_off_and_says_why(module: Any) -> None:
 def test_lunarcrush_is_off_without_its_key() -> None:
     assert plan_of(lunarcrush, PollerSection())[1] == "no key"
     assert plan_of(lunarcrush, PollerSection(api_key="k"))[0].per_minute == 10
+
+
+def test_channels_of_who_has_none_are_refused() -> None:
+    database = {"dsn": "postgresql://localhost/market"}
+    assert Settings(database=database, pollers={"telegram": {"channels": ["a"]}}).pollers["telegram"].channels == ("a",)
+    with pytest.raises(ValidationError, match="mastodon: it has no channels; these have: reddit, telegram"):
+        Settings(database=database, pollers={"mastodon": {"channels": ["a"]}})
 
 
 def test_coins_have_their_tags() -> None:
