@@ -39,11 +39,13 @@ async def mark_posts(connection: Connection, _batch: Batch) -> None:
     await connection.execute(_MARK)
 
 
+# The first and last time are said apart from the keys, so that other chunks are not read: of compressed ones all of it would be.
 _MARK = """
     INSERT INTO sentiment_dirty (symbol, time)
     SELECT DISTINCT t.symbol, date_trunc('hour', t.time, 'UTC')
       FROM stage s JOIN sentiment_posts t USING (platform, post_id, symbol, time)
-     WHERE t.received_at = s.received_at ORDER BY 1, 2
+     WHERE t.received_at = s.received_at AND t.time >= (SELECT min(time) FROM stage) AND t.time <= (SELECT max(time) FROM stage)
+     ORDER BY 1, 2
     ON CONFLICT (symbol, time) DO UPDATE SET marked_at = now()
 """
 
