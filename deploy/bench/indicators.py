@@ -89,7 +89,7 @@ async def _daemon(place: Place, settings: Settings) -> AsyncIterator[Lane]:
     duties = Duties(place.dsn, "bench", desired_policies(settings), metrics)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one) for one in (*(writer.run() for writer in writers.values()), duties.run())]
-        while set(duties.state.values()) != {"ok"}:  # noqa: ASYNC110 - their states are plain words
+        while duties.state["indicators"] == "waiting":  # noqa: ASYNC110 - states are plain words
             await asyncio.sleep(0.05)
         yield writers["candles"].lane
         for task in tasks:
