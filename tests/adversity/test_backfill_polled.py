@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import stored
-from daemon import CHECKOUT, on_apache, to_toml
+from daemon import CHECKOUT, on_apache, to_toml, until
 from provided import JSON, VIX, Answer, serving
 
 CHART = "coins/bitcoin/market_chart/range"
@@ -30,14 +30,17 @@ class Commands:
         self.settings = settings
         self._config = folder / "backfill.toml"
 
-    async def __call__(self, *arguments: str) -> tuple[int, str]:
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
         self._config.write_text(to_toml(self.settings))
-        process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "ingest", "backfill", arguments[0], "--config", str(self._config), *arguments[1:]),
             cwd=CHECKOUT,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
+
+    async def __call__(self, *arguments: str) -> tuple[int, str]:
+        process = await self.start(*arguments)
         said = (await process.communicate())[0].decode()
         assert "Traceback" not in said, said
         return process.returncode or 0, said
@@ -131,4 +134,28 @@ async def test_prices_of_the_past_stay_within_the_month_and_replace_nothing(mark
         assert await backfill("prices", *span) == (0, "coingecko: nothing is pending\n")
         assert providers.asked[f"/{CHART}"] == 1 + 2 + 2
     assert [tuple(row) for row in await stored.fetch(market, _CHUNKS)] == [("coingecko", "BTC", "done", None)]
+    assert [tuple(row) for row in await stored.fetch(market, _SPENT)] == [("coingecko", 5)]
+
+
+@on_apache
+async def test_killed_the_same_command_goes_on_with_the_coins_that_are_not_done(market: str, tmp_path: Path, real: Path) -> None:
+    chart = json.loads((real / "coingecko/hourly_historical_prices_for_one_coin.json").read_text())["body"]
+    other = CHART.replace("bitcoin", "ethereum")
+    span = ("--from", "2021-05-01", "--to", "2021-05-05")
+    async with serving(**dict.fromkeys((CHART, other), (200, json.dumps(chart).encode(), JSON))) as providers:
+        providers.once[f"/{other}"] = [None]
+        backfill = Commands(tmp_path, polling(market, providers.url, coingecko={"plan": "analyst", "api_key": "k"}))
+        killed = await backfill.start("prices", *span)
+
+        async def is_half_done() -> bool:
+            return {tuple(row)[1:3] for row in await stored.fetch(market, _CHUNKS)} == {("BTC", "done"), ("ETH", "pending")}
+
+        await until(is_half_done)
+        await until(lambda: providers.asked[f"/{other}"] == 1)
+        killed.kill()
+        await killed.wait()
+        code, said = await backfill("prices", *span)
+        assert (code, said.startswith("coingecko: 1 chunks: ")) == (0, True), said
+        assert providers.asked == {f"/{CHART}": 2, f"/{other}": 1 + 2}
+    assert {tuple(row)[1:3] for row in await stored.fetch(market, _CHUNKS)} == {("BTC", "done"), ("ETH", "done")}
     assert [tuple(row) for row in await stored.fetch(market, _SPENT)] == [("coingecko", 5)]

@@ -74,7 +74,8 @@ async def test_another_job_of_the_stream_goes_on_with_what_is_left(connection: C
         await settle(connection, chunk, DONE, None)
     later = replace(JOB, until=at(2026, 2, 4))
     assert await pending(connection, later, cut("trades", later.since, later.until)) == [(THIRD, later.until)]
-    for other in (replace(JOB, instrument_id=8), replace(JOB, via="rest"), replace(JOB, trade_kind="aggTrade")):
+    others = ({"instrument_id": 8}, {"via": "rest"}, {"trade_kind": "aggTrade"}, {"symbol": "BTC"})
+    for other in (replace(JOB, **changed) for changed in others):
         assert len(await pending(connection, other, CUTS)) == 4
 
 
