@@ -1,4 +1,4 @@
-"""Answers of Mastodon, Reddit, StockTwits, Telegram and LunarCrush to records, in full; social.py says whose they are."""
+"""Answers of Mastodon, Reddit, StockTwits and Telegram to records, in full; social.py says whose they are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ingest.errors import Reject
 from ingest.flow import PollOptions, Request, Response
 from ingest.pollers import lunarcrush, mastodon, reddit, stocktwits, telegram
 from ingest.questions import LeftOut
-from ingest.records import SECOND, Asset, SentimentPost, SentimentScore
+from ingest.records import SECOND, Asset, SentimentPost
 from ingest.sections import PollerSection
 from ingest.sources.poll import assets_of, interval_of, plan_of
 from ingest.sources.scoring import score
@@ -270,59 +270,6 @@ def test_reactions_are_the_engagement_and_a_text_may_stand_in_two_boxes() -> Non
     assert (record.engagement, record.text) == (1257, "Bitcoin: " + TELEGRAM_TEXT)
 
 
-# --- LunarCrush -----------------------------------------------------------------------------------------------------------
-
-
-def lunar(real: Path, name: str) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads((real / f"lunarcrush/{name}.json").read_text())["response"]
-    return answer
-
-
-def test_hours_and_the_last_day_are_what_lunarcrush_said(real: Path) -> None:
-    topic, series = lunar(real, "topic"), lunar(real, "topic_time_series")
-    options = replace(OPTIONS, headers={"Authorization": "k"})
-    flow = lunarcrush.poll(options, "1749945600")
-    first = next(flow)
-    assert isinstance(first, Request)
-    second = flow.send(Response(200, json.dumps(topic).encode(), received_at=1_750_604_580 * SECOND))
-    assert isinstance(second, Request)
-    assert paths([first, second]) == [
-        "/public/topic/bitcoin/v1",
-        "/public/topic/bitcoin/time-series/v1?bucket=hour&start=1749999780&end=1750604580",  # a week back at most
-    ]
-    assert first.headers == second.headers == {"Authorization": "Bearer k"}
-    running = series["data"][0] | {"time": 1_750_604_400}
-    told = flow.send(Response(200, json.dumps(series | {"data": [*series["data"], running]}).encode(), received_at=NOW))
-    assert told == [
-        SentimentScore("BTC", "lunarcrush", "1h", 1_749_945_600 * SECOND, "63", None, 25526, None, None, None, 13585, NOW),
-        SentimentScore(
-            symbol="BTC",
-            platform="lunarcrush",
-            interval="1d",
-            time=1_750_550_400 * SECOND,
-            social_score="63",
-            label=None,
-            mentions=264764,
-            positive="35.03",
-            neutral="48.34",
-            negative="16.63",
-            influencer_mentions=90751,
-            received_at=1_750_604_580 * SECOND,
-        ),
-    ]
-    with pytest.raises(StopIteration) as done:
-        next(flow)
-    assert done.value.value == "1749945600"
-
-
-def test_history_is_hours_alone(real: Path) -> None:
-    since, until = 1_749_945_600 * SECOND, 1_749_949_200 * SECOND
-    asked, records, _ = turn(lunarcrush.history(OPTIONS, since, until), lunar(real, "topic_time_series"))
-    assert paths(asked) == ["/public/topic/bitcoin/time-series/v1?bucket=hour&start=1749945600&end=1749949200"]
-    assert [(one.interval, one.time) for one in records] == [("1h", since)]
-    assert turn(lunarcrush.history(OPTIONS, until, until + 1), lunar(real, "topic_time_series"))[1] == []
-
-
 # --- what is no answer, and what it costs -----------------------------------------------------------------------------------
 
 
@@ -351,8 +298,6 @@ def test_history_is_hours_alone(real: Path) -> None:
         (telegram, b"<html><body>Telegram: Contact @telegram</body></html>", "shape"),
         (telegram, TELEGRAM.replace("tgme_widget_message_date", "").encode(), "shape"),
         (telegram, TELEGRAM.replace("2026-04-09T07:01:44+00:00", "07:01").encode(), "shape"),
-        (lunarcrush, b'{"error":"Invalid API key"}', "shape"),
-        (lunarcrush, b"<html></html>", "json"),
     ],
 )
 def test_what_is_no_answer_is_refused(module: Any, body: bytes, reason: str) -> None:
@@ -383,11 +328,6 @@ def test_the_interval_counts_coins_or_channels(module: Any, section: dict[str, A
 def test_what_may_not_be_collected_is_off_and_says_why(module: Any) -> None:
     assert plan_of(module, PollerSection())[1].startswith("not enabled: https://")
     assert plan_of(module, PollerSection(enabled=True))[1] == ""
-
-
-def test_lunarcrush_is_off_without_its_key() -> None:
-    assert plan_of(lunarcrush, PollerSection())[1] == "no key"
-    assert plan_of(lunarcrush, PollerSection(api_key="k"))[0].per_minute == 10
 
 
 def test_channels_of_who_has_none_are_refused() -> None:
