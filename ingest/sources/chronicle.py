@@ -92,7 +92,9 @@ def chronicles(settings: Settings, sought: Sought) -> list[Chronicle]:
             raise Stop(f"--source: '{sought.source}': {why}; known: {', '.join(sorted(past))}")
         if sought.source not in settings.pollers:
             raise Stop(f"--source: '{sought.source}' has no section in the configuration; right would be [pollers.{sought.source}]")
-        return [Chronicle(settings.pollers[sought.source], sought.source, past[sought.source], sought)]
+        one = Chronicle(settings.pollers[sought.source], sought.source, past[sought.source], sought)
+        one.check()
+        return [one]
     enabled = [name for name in past if name in settings.pollers and not plan_of(past[name], settings.pollers[name])[1]]
     if not enabled:
         sections = ", ".join(f"[pollers.{name}]" for name in sorted(past))
@@ -101,7 +103,7 @@ def chronicles(settings: Settings, sought: Sought) -> list[Chronicle]:
 
 
 class Chronicle:
-    """One provider's part of the command. Raises Stop where it may not be asked, or has nothing so far back."""
+    """One provider's part of the command."""
 
     def __init__(self, section: PollerSection, name: str, module: Provider, sought: Sought) -> None:
         assert isinstance(module, Historic)
@@ -111,13 +113,17 @@ class Chronicle:
         self._section = section.model_copy(update={"symbols": sought.symbols}) if sought.symbols else section
         self._sought = sought
         self._table: Table = KINDS[sought.kind]
-        self._plan, disabled = plan_of(module, section)
-        if disabled:
-            raise Stop(f"{name}: disabled: {disabled}")
-        if self._plan.history is not None and sought.since < (oldest := datetime.now(UTC) - timedelta(days=self._plan.history)):
+        self._plan, self._disabled = plan_of(module, section)
+
+    def check(self) -> None:
+        """Raises Stop where it may not be asked, or has nothing so far back."""
+        if self._disabled:
+            raise Stop(f"{self.name}: disabled: {self._disabled}")
+        since, days = self._sought.since, self._plan.history
+        if days is not None and since < (oldest := datetime.now(UTC) - timedelta(days=days)):
             raise Stop(
-                f"--from {sought.since:%Y-%m-%d}: {name} gives {self._plan.history} days with this plan; begin at "
-                f"{oldest + timedelta(days=1):%Y-%m-%d}, or take another (pollers.{name}.plan)"
+                f"--from {since:%Y-%m-%d}: {self.name} gives {days} days with this plan; begin at "
+                f"{oldest + timedelta(days=1):%Y-%m-%d}, or take another (pollers.{self.name}.plan)"
             )
 
     async def run(self, connection: Connection, pool: Pool) -> str:
@@ -184,8 +190,9 @@ async def fill(asked: Sequence[Chronicle], connection: Connection, pool: Pool, *
     code = 0
     for one in asked:
         try:
+            one.check()
             print(f"{one.name}: {await (one.dry_run(connection) if dry_run else one.run(connection, pool))}")
-        except Retry as error:
+        except (Retry, Stop) as error:
             print(f"{one.name}: {error}", file=sys.stderr)
             code = 1
     return code

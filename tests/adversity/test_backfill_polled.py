@@ -75,10 +75,11 @@ async def test_days_are_cut_out_of_what_a_provider_tells(market: str, tmp_path: 
     days = (real / "alternative_me/fng_limit2_2026-09-08.json").read_bytes()
     ether, actions = chains(real)
     async with serving(**{VIX[1:]: (200, vix, {}), "fng/": (200, days, JSON)}, **actions) as providers:
-        etherscan = {"plan": "pro", "api_key": "geheim-4711"}
-        backfill = Commands(tmp_path, polling(market, providers.url, cboe={}, alternative_me={}, etherscan=etherscan))
-        said = await backfill("indices", "--since", "2026-06-01", "--to", "2026-07-01")
-        assert said == (0, "cboe: 1 chunks: 22 written, 0 revised, 0 were there already\n")
+        sections = {"etherscan": {"plan": "pro", "api_key": "geheim-4711"}, "alphavantage": {"enabled": True, "api_key": "k"}}
+        backfill = Commands(tmp_path, polling(market, providers.url, cboe={}, alternative_me={}, **sections))
+        code, text = await backfill("indices", "--since", "2026-06-01", "--to", "2026-07-01")
+        assert (code, "alphavantage gives 140 days with this plan; begin at" in text) == (1, True), text
+        assert "cboe: 1 chunks: 22 written, 0 revised, 0 were there already\n" in text
         lines = [line.split(",") for line in vix.decode().splitlines() if line.startswith("2026-06-")]
         rows = await stored.fetch(market, "SELECT time::date::text, open, high, low, close FROM stock_indices ORDER BY time")
         assert [tuple(row) for row in rows] == [(date, *map(Decimal, prices)) for date, *prices in lines]

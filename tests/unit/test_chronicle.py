@@ -56,7 +56,7 @@ def test_without_a_source_all_that_are_enabled_are_asked() -> None:
         ({"cboe": {}}, sought(since=NOW), "nothing is between it and --from"),
         (
             {"coingecko": {}},
-            sought("prices", since=NOW - timedelta(days=366)),
+            sought("prices", "coingecko", since=NOW - timedelta(days=366)),
             "coingecko gives 365 days with this plan; begin at ....-..-.., or take another",
         ),
     ],
