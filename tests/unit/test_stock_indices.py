@@ -91,8 +91,8 @@ def test_funds_of_alpha_vantage_stand_under_their_own_names(real: Path) -> None:
     prices = ("86.4900", "86.5000", "86.4750", "86.5000", "10494")
     assert told.records[1] == StockIndex("SPY", "alphavantage", micros(2026, 11, 19), *prices, received_at=NOW)
     assert [(one.index_name, one.time) for one in told.records[2:]] == [("QQQ", micros(2026, 11, day)) for day in (18, 19)]
-    asked = past(alphavantage, micros(2026, 11, 18), micros(2026, 11, 19), body, body)
-    assert asked.urls[0].endswith("outputsize=full")
+    asked = past(alphavantage, micros(2026, 11, 18), micros(2026, 11, 19), body, body, plan="premium")
+    assert asked.urls[0].endswith("outputsize=full")  # of 20 years; others are given 100 days
     assert [one.time for one in asked.records] == [micros(2026, 11, 18)] * 2
 
 
