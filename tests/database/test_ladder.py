@@ -177,7 +177,7 @@ async def test_too_many_bad_rows_are_held(pool: Pool) -> None:
 
 async def alter_trades(pool: Pool, alter: str) -> None:
     """What a person may do to a table by hand, once nothing stands on it any more."""
-    await pool.execute("DROP SCHEMA market CASCADE; DROP VIEW daily_ohlcv, bars_1h, bars_1m")
+    await pool.execute("DROP SCHEMA market, ai_trading CASCADE; DROP VIEW daily_ohlcv, bars_1h, bars_1m")
     if await pool.fetchval("SELECT to_regclass('bars_1m_cagg') IS NOT NULL"):
         await pool.execute("DROP MATERIALIZED VIEW bars_1h_cagg")
         await pool.execute("DROP MATERIALIZED VIEW bars_1m_cagg")
