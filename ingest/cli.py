@@ -24,6 +24,7 @@ from ingest.metrics import Metrics
 from ingest.pipeline.spans import CHANNELS
 from ingest.sources.captured import WRITER, missing
 from ingest.sources.heal import Healer
+from ingest.sources.outlook import outlook
 from ingest.sources.replay import Replay, files_of
 from ingest.store.edition import DatabaseInfo, Edition, detect
 from ingest.store.gaps import gaps
@@ -45,6 +46,17 @@ admin_dsn = "postgresql://ingest_migrate@localhost/market"
 
 [exchanges.binance]
 instruments = ["BTC/USDT", "ETH/USDT"]
+
+[pollers.coingecko]
+symbols = ["BTC", "ETH"]
+
+[pollers.alternative_me]
+
+[pollers.mempool_space]
+
+[pollers.news_coindesk]
+
+[pollers.cboe]
 """
 
 
@@ -214,7 +226,9 @@ async def run_check(options: argparse.Namespace) -> int:
         return 0
     settings = _settings(options)
     desired_policies(settings)
-    print(f"configuration: ok, {len(settings.exchanges)} exchanges")
+    print(f"configuration: ok, {len(settings.exchanges)} exchanges, {len(settings.pollers)} pollers")
+    for line in outlook(settings.pollers):
+        print(f"poller {line}")
     async with admin(settings.database) as connection:
         report = await check(connection)
         for step in report.steps:

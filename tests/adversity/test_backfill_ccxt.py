@@ -191,7 +191,7 @@ async def test_a_section_that_is_only_backfilled_is_a_good_configuration_but_no_
     config = tmp_path / "ingest.toml"
     config.write_text(to_toml(settings(market, "bitstamp", "BTC/USD", "http://127.0.0.1:1")))
     code, said = await ingest(config, "check")
-    assert (code, "configuration: ok, 1 exchanges" in said) == (0, True), said
+    assert (code, "configuration: ok, 1 exchanges, 0 pollers" in said) == (0, True), said
     code, said = await ingest(config, "gaps", "--heal")
     assert (code, "nothing is missing" in said) == (0, True), said
     code, said = await ingest(config, "run")

@@ -67,11 +67,11 @@ async def test_migrate_from_nothing_and_again(database: str, edition: str) -> No
 async def test_check_says_what_is_there(database: str, market: str) -> None:
     pending = await ingest("check", dsn=database)
     assert pending.code == 1
-    assert pending.out[0] == "configuration: ok, 0 exchanges"
+    assert pending.out[0] == "configuration: ok, 0 exchanges, 0 pollers"
     assert [line for line in pending.out if line.startswith("pending: ")]
     well = await ingest("check", dsn=market, DATABASE__ADMIN_DSN=market, EXCHANGES__OKX__INSTRUMENTS='["BTC/USDT"]')
     assert (well.code, well.err, len(well.out)) == (0, "", 2)
-    assert well.out[0] == "configuration: ok, 1 exchanges"
+    assert well.out[0] == "configuration: ok, 1 exchanges, 0 pollers"
     without = await ingest("check", dsn=market)
     assert (
         without.out[-1]

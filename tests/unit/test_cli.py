@@ -14,6 +14,9 @@ import pytest
 
 from ingest import __version__, config
 from ingest.cli import main
+from ingest.errors import Stop
+from ingest.sections import PollerSection
+from ingest.sources.outlook import outlook
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -89,6 +92,24 @@ def test_the_example_is_a_configuration(tmp_path: Path, capsys: pytest.CaptureFi
     assert settings.exchanges["binance"].instruments == ("BTC/USDT", "ETH/USDT")
     assert settings.database.dsn.get_secret_value() == "postgresql://ingest_writer@localhost/market"
     assert settings.database.admin_dsn is not None
+    assert list(outlook(settings.pollers)) == [
+        "coingecko: plan keyless, every 536 s",
+        "alternative_me: plan keyless, every 3600 s",
+        "mempool_space: plan keyless, every 300 s",
+        "news_coindesk: plan keyless, every 300 s",
+        "cboe: plan keyless, every 3600 s",
+    ]
+
+
+def test_a_provider_that_will_not_be_asked_says_why_and_a_wrong_file_is_named(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("bc1qm34lsc65zpw79lxes69zkqmk6ee3ewf0j77s3h binance\n")
+    sections = {"glassnode": PollerSection(), "reddit": PollerSection(), "whale_bitcoin": PollerSection(labels=labels)}
+    said = outlook(sections)
+    assert next(said) == "glassnode: disabled: no key"
+    assert next(said).startswith("reddit: disabled: not enabled: https://")
+    with pytest.raises(Stop, match=r"labels .*labels\.csv: line 1: .* is no address and label; right would be"):
+        next(said)
 
 
 @pytest.mark.parametrize("command", [("migrate",), ("migrate", "--check"), ("check",)])
