@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from ingest.store.pool import Connection, transaction
 
+RECENT = timedelta(days=8)  # as schema/migrations/*_recent_candles.sql says
 DEFAULT = "binance, then every other exchange"
 
 
@@ -40,6 +41,12 @@ async def forget_whales(connection: Connection, retention: timedelta | None) -> 
     """Drop the whales whose transfers retention has dropped: no trigger is told of a chunk that goes. Needs the owner's rights."""
     if retention is not None:
         await connection.execute("DELETE FROM whale_totals WHERE time < now() - $1::interval", retention)
+
+
+async def forget_candles(connection: Connection, retention: timedelta | None) -> None:
+    """Drop what is no recent candle any more, or none at all. Needs the owner's rights."""
+    kept = RECENT if retention is None else min(RECENT, retention)
+    await connection.execute("DELETE FROM recent_candles WHERE time < now() - $1::interval", kept)
 
 
 async def hidden(connection: Connection) -> list[str]:

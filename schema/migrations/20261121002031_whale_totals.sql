@@ -1,18 +1,19 @@
 -- One row a transaction, for readers to whom a hash is one whale: of its tokens the one that is worth most, summed up, and the addresses
 -- of its largest transfer. Kept beside the transfers by a trigger, which is in `whale_transactions` at most some thousand times a day:
--- the largest whales of a year must not be summed up from all transfers again by each query.
+-- the largest whales of a year must not be summed up from all transfers again by each query. What is sought and sorted by has the
+-- type in which MasterTrade shows it: a cast in its view would hide the column from its index.
 
 CREATE TABLE IF NOT EXISTS whale_totals (
     blockchain   text        NOT NULL,
     hash         text        NOT NULL,
-    token        text        NOT NULL,
+    token        varchar(20) NOT NULL,
     time         timestamptz NOT NULL,
     from_address text        NOT NULL,
     from_label   text,
     to_address   text        NOT NULL,
     to_label     text,
     amount_token numeric     NOT NULL,
-    amount_usd   numeric     NOT NULL,
+    amount_usd   numeric(20,2) NOT NULL,   -- a CHECK bounds each transfer at 1e18: no sum of a hash comes near the end of the type
     alert_level  text        NOT NULL,
     received_at  timestamptz NOT NULL,
     PRIMARY KEY (blockchain, hash)
@@ -25,10 +26,10 @@ CREATE INDEX IF NOT EXISTS whale_totals_usd ON whale_totals (amount_usd);
 -- reorganisation of the chain has moved may have another time than the rest, by hours at most.
 CREATE OR REPLACE FUNCTION whale_of_transfers(of_blockchain text, of_hash text, about timestamptz) RETURNS SETOF whale_totals
 LANGUAGE sql STABLE AS $$
-    SELECT w.blockchain, w.hash, w.token, min(w.time),
+    SELECT w.blockchain, w.hash, w.token::varchar(20), min(w.time),
            (array_agg(w.from_address ORDER BY w.amount_usd DESC, w.index))[1], (array_agg(w.from_label ORDER BY w.amount_usd DESC, w.index))[1],
            (array_agg(w.to_address ORDER BY w.amount_usd DESC, w.index))[1], (array_agg(w.to_label ORDER BY w.amount_usd DESC, w.index))[1],
-           sum(w.amount_token), sum(w.amount_usd),
+           sum(w.amount_token), sum(w.amount_usd)::numeric(20, 2),
            CASE WHEN sum(w.amount_usd) >= 1e8 THEN 'critical' WHEN sum(w.amount_usd) >= 5e7 THEN 'high'
                 WHEN sum(w.amount_usd) >= 1e7 THEN 'medium' ELSE 'low' END,
            max(w.received_at)

@@ -1,6 +1,12 @@
 -- What ../../README.md calls the platform mastertrade; see platform_ai_trading.sql. Its TIMESTAMP columns are shown with time zone.
 
 CREATE VIEW mastertrade.market_data AS
+SELECT r.id, p.symbol, r.time AS timestamp, r.interval,
+       r.open, r.high, r.low, r.close, r.volume, r.quote_volume, r.trades_count, r.received_at AS created_at
+FROM platform_instruments p
+JOIN recent_candles r ON r.instrument_id = p.instrument_id
+WHERE p.platform = 'mastertrade' AND r.time > now() - interval '7 days 6 hours'
+UNION ALL
 SELECT candle_id(c.instrument_id, i.code, c.time) AS id,
        p.symbol,
        c.time AS timestamp,
@@ -16,8 +22,8 @@ SELECT candle_id(c.instrument_id, i.code, c.time) AS id,
 FROM platform_instruments p
 CROSS JOIN (VALUES ('1m'::varchar(10), 1), ('5m'::varchar(10), 2), ('15m'::varchar(10), 3),
                    ('1h'::varchar(10), 4), ('4h'::varchar(10), 5), ('1d'::varchar(10), 6)) i (interval, code)
-JOIN candles c ON c.instrument_id = p.instrument_id AND c.interval = i.interval
-WHERE p.platform = 'mastertrade';
+JOIN candles c ON c.instrument_id = p.instrument_id AND c.interval = i.interval AND c.interval = ANY ('{1m,5m,15m,1h,4h,1d}')
+WHERE p.platform = 'mastertrade' AND c.time <= now() - interval '7 days 6 hours';
 
 CREATE VIEW mastertrade.technical_indicators AS
 SELECT platform_id(p.symbol, n.time::text, n.interval, n.name) AS id,
@@ -32,18 +38,18 @@ FROM platform_instruments p
 JOIN indicators n ON n.instrument_id = p.instrument_id
 WHERE p.platform = 'mastertrade';
 
--- A hash is one row.
+-- A hash is one row. What is sought or sorted by has its type in the table: a cast here would hide it from the indexes.
 CREATE VIEW mastertrade.whale_transactions AS
 SELECT platform_id(w.blockchain, w.hash) AS id,
        w.hash::varchar(100) AS transaction_hash,
        w.blockchain::varchar(20) AS blockchain,
-       w.token::varchar(20) AS token_symbol,
+       w.token AS token_symbol,
        w.from_address::varchar(100) AS from_address,
        w.to_address::varchar(100) AS to_address,
        w.from_label::varchar(100) AS from_label,
        w.to_label::varchar(100) AS to_label,
        signed_30_8(w.amount_token)::numeric(30, 8) AS amount_token,
-       w.amount_usd::numeric(20, 2) AS amount_usd,  -- a CHECK bounds each transfer: no sum of a transaction's comes near the type's end
+       w.amount_usd,
        w.time AS timestamp,
        w.alert_level::varchar(10) AS alert_level,
        w.received_at AS created_at

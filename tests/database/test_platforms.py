@@ -17,7 +17,7 @@ from platform_facts import DAY, HUGE, MINUTE, Facts, facts, levels
 
 from ingest.config import READING_EXCHANGES
 from ingest.store import bars
-from ingest.store.platforms import DEFAULT, forget_whales, hidden, reconcile
+from ingest.store.platforms import DEFAULT, forget_candles, forget_whales, hidden, reconcile
 
 DECLARED = Path(__file__).parents[3] / "shared" / "platforms"
 PLATFORMS = ("ai_trading", "catalyst", "cryptomax", "cryptosense", "mastertrade")
@@ -151,6 +151,24 @@ async def test_two_exchanges_with_the_same_market_are_one_row(stored: Facts) -> 
         ids = [row["id"] for row in found]
         assert len(set(ids)) == 4
         assert [row["id"] for row in await rows(stored, query)] == ids
+
+
+async def test_a_candle_is_the_same_while_it_is_recent_and_when_it_is_old(stored: Facts) -> None:
+    """A week and six hours is where the views go over from the candles that stand ready to the others."""
+    edge = stored.minute - timedelta(days=7, hours=6)
+    for minutes in (-2, 2):
+        await stored.candle(1, "1m", edge + minutes * MINUTE, "1.5")
+    await stored.connection.execute("UPDATE candles SET close = 2 WHERE instrument_id = 1")
+    query = "SELECT * FROM ai_trading.market_data ORDER BY timestamp"
+    old, recent = await rows(stored, query)
+    differing = {"id", "timestamp", "created_at"}
+    assert {name: old[name] for name in old if name not in differing} == {
+        name: recent[name] for name in recent if name not in differing
+    }
+    assert (old["close"], recent["timestamp"] - old["timestamp"], recent["id"] - old["id"]) == (2, 4 * MINUTE, 4 * 8)
+    assert await stored.connection.fetchval("SELECT count(*) FROM recent_candles") == 2
+    await forget_candles(stored.connection, timedelta(days=1))
+    assert await stored.connection.fetchval("SELECT count(*) FROM recent_candles") == 0
 
 
 # --- what a row shows ----------------------------------------------------------------------------------------------------
