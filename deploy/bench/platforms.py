@@ -1,9 +1,9 @@
 """What the platforms' published queries cost at their volumes, against what each platform asks, and what compression saves.
 
-The server's time is planning and execution as EXPLAIN (ANALYZE, TIMING OFF) says them, of the text that the platform publishes with
-another symbol in it each time, in one session that has been warm for a round. The client's is that of the same query by asyncpg,
-until all rows are there. Queries take turns, so that a busy moment of the machine is shared among them.
-https://www.postgresql.org/docs/current/sql-explain.html
+The server's time is planning and execution as EXPLAIN (ANALYZE, TIMING OFF) says them, in one session that has prepared the
+statements, as drivers do (asyncpg always, psycopg from the fifth time on), and that has asked for every symbol before. The client's
+is that of the same query by asyncpg, until all rows are there. Queries take turns, so that a busy moment is shared among them.
+https://www.postgresql.org/docs/current/sql-prepare.html
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bench.volume import Size, fill
 from ingest.store.migrate import migrate
 from ingest.tables import TABLES
 
-RUNS = 60  # of each query; the first warms up
+RUNS = 60  # of each query
 FRESH_HOURS = 3.0  # a filled cluster is used again for so long: the queries ask for the past days of the clock
 ASKED_MS = 50.0  # where a platform asks nothing
 MASTERTRADE_MS, CHART_MS = 5.0, 100.0
@@ -35,11 +35,13 @@ SHARED_BUFFERS = 0.25  # of the machine's memory, as PostgreSQL's documentation 
 
 
 class Query(Struct, frozen=True):
-    """One published query; `text` is made with other symbols each time. `asked` is in milliseconds."""
+    """One published query; what it asks for is a parameter, made anew each time. `asked` is in milliseconds."""
 
     name: str
     asked: float
-    text: Callable[[random.Random, Sequence[str]], str]
+    text: str
+    type: str = ""  # of the parameter
+    argument: Callable[[random.Random, Sequence[str]], Any] | None = None
 
 
 class Measured(Struct, frozen=True, kw_only=True):
@@ -56,81 +58,89 @@ class Measured(Struct, frozen=True, kw_only=True):
     runs: int
 
 
+def _coin(chosen: random.Random, symbols: Sequence[str]) -> str:
+    return chosen.choice(symbols)
+
+
+def _market(chosen: random.Random, symbols: Sequence[str]) -> str:
+    return f"{chosen.choice(symbols)}USDT"
+
+
+def _ten(chosen: random.Random, symbols: Sequence[str]) -> list[str]:
+    return chosen.sample(symbols, min(10, len(symbols)))
+
+
 def _portfolio(chosen: random.Random, symbols: Sequence[str]) -> str:
-    positions = json.dumps(
-        [{"symbol": one, "quantity": str(n / 2)} for n, one in enumerate(chosen.sample(symbols, min(10, len(symbols))))]
-    )
-    return (
-        "SELECT (pos->>'symbol') AS symbol, (pos->>'quantity')::DECIMAL * mdc.price_aud AS value_aud"
-        f" FROM jsonb_array_elements('{positions}'::jsonb) AS pos"
-        " LEFT JOIN cryptomax.market_data_cache mdc ON mdc.symbol = pos->>'symbol'"
-    )
+    return json.dumps([{"symbol": one, "quantity": str(n / 2)} for n, one in enumerate(_ten(chosen, symbols))])
 
 
-def _latest(chosen: random.Random, symbols: Sequence[str]) -> str:
-    assets = ", ".join(f"'{one}'" for one in chosen.sample(symbols, min(10, len(symbols))))
-    return (
-        "SELECT asset_symbol, close AS price FROM cryptosense.price_history_daily"
-        f" WHERE day = CURRENT_DATE AND asset_symbol = ANY(ARRAY[{assets}])"
-    )
-
-
-# As in ../shared/platforms/queries.sql, in that order.
+# In the words of ../shared/platforms/queries.sql, and in that order.
 QUERIES = (
     Query(
         "mastertrade: a week of one market",
         MASTERTRADE_MS,
-        lambda chosen, symbols: (
-            "SELECT * FROM mastertrade.market_data"
-            f" WHERE symbol = '{chosen.choice(symbols)}USDT' AND timestamp > NOW() - INTERVAL '7 days'"
-        ),
+        "SELECT * FROM mastertrade.market_data WHERE symbol = $1 AND timestamp > NOW() - INTERVAL '7 days'",
+        "text",
+        _market,
     ),
-    Query("cryptosense: latest prices of 10 coins", ASKED_MS, _latest),
+    Query(
+        "cryptosense: latest prices of 10 coins",
+        ASKED_MS,
+        "SELECT asset_symbol, close AS price FROM cryptosense.price_history_daily"
+        " WHERE day = CURRENT_DATE AND asset_symbol = ANY($1)",
+        "text[]",
+        _ten,
+    ),
     Query(
         "cryptosense: a coin's 30 days",
         CHART_MS,
-        lambda chosen, symbols: (
-            "SELECT time, price_usd FROM cryptosense.price_history"
-            f" WHERE asset_symbol = '{chosen.choice(symbols)}' AND time > NOW() - INTERVAL '30 days' ORDER BY time DESC"
-        ),
+        "SELECT time, price_usd FROM cryptosense.price_history WHERE asset_symbol = $1 AND time > NOW() - INTERVAL '30 days'"
+        " ORDER BY time DESC",
+        "text",
+        _coin,
     ),
     Query(
         "ai_trading: the day of every symbol",
         ASKED_MS,
-        lambda *_: "SELECT * FROM ai_trading.daily_ohlcv WHERE date = date_trunc('day', NOW())",
+        "SELECT * FROM ai_trading.daily_ohlcv WHERE date = date_trunc('day', NOW())",
     ),
     Query(
         "cryptomax: dashboard",
         ASKED_MS,
-        lambda *_: "SELECT * FROM cryptomax.market_data_cache ORDER BY market_cap_aud DESC NULLS LAST LIMIT 100",
+        "SELECT * FROM cryptomax.market_data_cache ORDER BY market_cap_aud DESC NULLS LAST LIMIT 100",
     ),
-    Query("cryptomax: a portfolio", ASKED_MS, _portfolio),
+    Query(
+        "cryptomax: a portfolio",
+        ASKED_MS,
+        "SELECT (pos->>'symbol') AS symbol, (pos->>'quantity')::DECIMAL * mdc.price_aud AS value_aud"
+        " FROM jsonb_array_elements($1::jsonb) AS pos"
+        " LEFT JOIN cryptomax.market_data_cache mdc ON mdc.symbol = pos->>'symbol'",
+        "jsonb",
+        _portfolio,
+    ),
     Query(
         "catalyst: news of a symbol",
         ASKED_MS,
-        lambda chosen, symbols: (
-            f"SELECT * FROM catalyst.news_catalysts WHERE symbol = '{chosen.choice(symbols)}' ORDER BY published_at DESC LIMIT 50"
-        ),
+        "SELECT * FROM catalyst.news_catalysts WHERE symbol = $1 ORDER BY published_at DESC LIMIT 50",
+        "text",
+        _coin,
     ),
     Query(
         "catalyst: grave news of a category",
         ASKED_MS,
-        lambda *_: (
-            "SELECT * FROM catalyst.news_catalysts WHERE categories && ARRAY['regulation'] AND impact_level IN ('high', 'critical')"
-        ),
+        "SELECT * FROM catalyst.news_catalysts WHERE categories && ARRAY['regulation'] AND impact_level IN ('high', 'critical')",
     ),
     Query(
         "mastertrade: a token's latest whales",
         ASKED_MS,
-        lambda chosen, symbols: (
-            "SELECT * FROM mastertrade.whale_transactions"
-            f" WHERE token_symbol = '{chosen.choice(symbols)}' ORDER BY timestamp DESC LIMIT 50"
-        ),
+        "SELECT * FROM mastertrade.whale_transactions WHERE token_symbol = $1 ORDER BY timestamp DESC LIMIT 50",
+        "text",
+        _coin,
     ),
     Query(
         "mastertrade: the largest whales",
         ASKED_MS,
-        lambda *_: "SELECT * FROM mastertrade.whale_transactions ORDER BY amount_usd DESC LIMIT 50",
+        "SELECT * FROM mastertrade.whale_transactions ORDER BY amount_usd DESC LIMIT 50",
     ),
 )
 
@@ -144,13 +154,15 @@ async def measure(dsn: str, runs: int) -> list[Measured]:
         server: dict[str, list[float]] = {query.name: [] for query in QUERIES}
         client: dict[str, list[float]] = {query.name: [] for query in QUERIES}
         rows: dict[str, int] = {}
-        for run in range(runs + 1):
-            for query in QUERIES:
-                text = query.text(chosen, symbols)
-                took = await _explained(connection, text)
+        for number, query in enumerate(QUERIES):
+            await connection.execute(f"PREPARE q{number}{f'({query.type})' if query.type else ''} AS {query.text}")
+        for few in [*([one] for one in symbols), *[symbols] * runs]:  # every symbol once, for nothing, then at random
+            for number, query in enumerate(QUERIES):
+                arguments = [query.argument(chosen, few)] if query.argument else []
+                took = await _explained(connection, f"q{number}", arguments)
                 started = time.perf_counter()
-                rows[query.name] = max(rows.get(query.name, 0), len(await connection.fetch(text)))
-                if run:
+                rows[query.name] = max(rows.get(query.name, 0), len(await connection.fetch(query.text, *arguments)))
+                if few is symbols:
                     server[query.name].append(took)
                     client[query.name].append((time.perf_counter() - started) * 1000)
         return [_measured(query, server[query.name], client[query.name], rows[query.name]) for query in QUERIES]
@@ -158,8 +170,12 @@ async def measure(dsn: str, runs: int) -> list[Measured]:
         await connection.close()
 
 
-async def _explained(connection: Connection, text: str) -> float:
-    (plan,) = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {text}"))
+async def _explained(connection: Connection, name: str, arguments: Sequence[str | list[str]]) -> float:
+    """Milliseconds. The arguments are ours: no quote is in them."""
+    shown = ", ".join(f"'{{{','.join(one)}}}'" if isinstance(one, list) else f"'{one}'" for one in arguments)
+    (plan,) = json.loads(
+        await connection.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE {name}{f'({shown})' if shown else ''}")
+    )
     milliseconds: float = plan["Planning Time"] + plan["Execution Time"]
     return milliseconds
 
@@ -197,7 +213,10 @@ async def disk(connection: Connection, tables: Sequence[str]) -> list[dict[str, 
 
 
 async def platforms(dsn: str, size: Size, runs: int) -> list[Result | Measured]:
-    """Fill, unless it has been filled lately, and measure; `platforms` and `disk` come last."""
+    """Fill, unless it has been filled lately, and measure; `platforms` and `disk` come last.
+
+    `disk` is of what the policies compress, each table at its whole volume: of indicators a fifteenth is filled.
+    """
     connection = await asyncpg.connect(dsn)
     try:
         await migrate(connection)
@@ -211,14 +230,15 @@ async def platforms(dsn: str, size: Size, runs: int) -> list[Result | Measured]:
     finally:
         await connection.close()
     lowest = min(measured, key=lambda one: one.ratio)
-    before, after = (sum(one[when] for one in sizes) for when in ("before", "after"))
+    filled = {when: sum(one[when] for one in sizes) for when in ("now", "before", "after")}
+    before, after = (sum(one[when] / size.parts.get(one["name"], 1) for one in sizes) for when in ("before", "after"))
     _show(measured, sizes)
     results: list[Result | Measured] = [*measured]
     results.append(
         _result("platforms", lowest.ratio, "asked / p95", 1.0, rows=lowest.rows, settings=settings | {"lowest": lowest.name})
     )
     if before:
-        settings = settings | {"before_bytes": before, "after_bytes": after, "total_bytes": sum(one["now"] for one in sizes)}
+        settings = settings | {"filled_bytes": filled, "filled_saved": round(1 - filled["after"] / filled["before"], 4)}
         results.append(_result("disk", round(1 - after / before, 4), "share saved", 0.85, rows=len(sizes), settings=settings))
     return results
 

@@ -36,13 +36,13 @@ STEPS = (
 class Size(Struct, frozen=True):
     """How much: candles are whole, the others in proportion where their full volume would take hours to make.
 
-    In full, MasterTrade's indicators alone are 2.9 million rows a day: ten days of them stand for ninety. Posts are 500 a day of
+    In full, MasterTrade's indicators alone are 2.9 million rows a day: six days of them stand for ninety. Posts are 500 a day of
     each of `post_symbols` symbols. A chain has 20 figures every five minutes, for each of `chain_assets` coins.
     """
 
     symbols: int = 100
     days: int = 90
-    indicator_days: int = 10
+    indicator_days: int = 6
     indicators: int = 20
     chain_assets: int = 5
     post_symbols: int = 20
@@ -50,6 +50,11 @@ class Size(Struct, frozen=True):
     whales: int = 1_000  # a day, for four times `days`
     articles: int = 200  # the same
     fills: int = 250_000  # a day, for three days, of trades; books and quotes a tenth of it
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Tables of which a part stands for the whole volume, and which part."""
+        return {"indicators": self.indicator_days / self.days, "sentiment_posts": self.post_symbols / self.symbols}
 
 
 SMALL = Size(
@@ -71,11 +76,10 @@ async def fill(dsn: str, size: Size) -> datetime:
     connection = await asyncpg.connect(dsn)
     now: datetime = await connection.fetchval("SELECT date_trunc('minute', now())")
     await connection.execute(SQL["functions"].format(**msgspec.structs.asdict(size)))
-    work = list(_statements(size, now))
-    await asyncio.gather(*[_fill(dsn, work) for _ in range(FILLERS)])
-    await connection.execute(SQL["whale_totals"])
-    for table in TABLES:
-        await connection.execute(SQL["compress"], table.name, table.compress_after)
+    await _work(dsn, list(_statements(size, now)))
+    await _work(dsn, [[SQL["whale_totals"]], [SQL["recent_candles"]]])
+    compress = [row[0] for table in TABLES for row in await connection.fetch(SQL["compress"], table.name, table.compress_after)]
+    await _work(dsn, [[one] for one in compress])
     if await connection.fetchval("SELECT to_regclass('prices_daily_cagg') IS NOT NULL"):
         await connection.execute("CALL refresh_continuous_aggregate('prices_daily_cagg', NULL, date_trunc('day', now(), 'UTC'))")
     else:
@@ -84,6 +88,11 @@ async def fill(dsn: str, size: Size) -> datetime:
     await connection.execute("CHECKPOINT")
     await connection.close()
     return now
+
+
+async def _work(dsn: str, work: list[list[str]]) -> None:
+    """Do all of it, some at once."""
+    await asyncio.gather(*[_fill(dsn, work) for _ in range(FILLERS)])
 
 
 async def _fill(dsn: str, work: list[list[str]]) -> None:

@@ -184,6 +184,11 @@ CROSS JOIN unnest(ARRAY['SPX', 'NASDAQ', 'VIX']) name
 CROSS JOIN LATERAL (SELECT round(bench_price(length(name), 5000, m)::numeric, 2) AS p OFFSET 0) made
 ON CONFLICT DO NOTHING
 
+--- recent_candles
+INSERT INTO recent_candles
+SELECT (recent_candle(c)).* FROM candles c WHERE c.time > now() - interval '8 days' ORDER BY c.time, c.instrument_id
+
 --- compress
-SELECT compress_chunk(format('%I.%I', chunk_schema, chunk_name)::regclass) FROM timescaledb_information.chunks
- WHERE hypertable_name = $1 AND range_end < now() - $2::interval AND NOT is_compressed
+-- The statements that compress what the policy of a table would.
+SELECT format('SELECT compress_chunk(%L)', format('%I.%I', chunk_schema, chunk_name)) FROM timescaledb_information.chunks
+ WHERE hypertable_name = $1 AND range_end < now() - $2::interval AND NOT is_compressed ORDER BY range_start
