@@ -1,0 +1,94 @@
+"""The queries that the platforms publish: each answers with what is stored, and reads only the chunks of its time."""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from platform_facts import DAY, Facts, facts
+
+DECLARED = Path(__file__).parents[3] / "shared" / "platforms"
+
+
+@pytest.fixture
+async def stored(market: str) -> Any:
+    connection = await asyncpg.connect(market)
+    await connection.execute("SET timezone = 'UTC'")
+    yield await facts(connection)
+    await connection.close()
+
+
+async def rows(stored: Facts, query: str, *values: Any) -> list[dict[str, Any]]:
+    return [dict(row) for row in await stored.connection.fetch(query, *values)]
+
+
+def published() -> list[str]:
+    path = DECLARED / "queries.sql"
+    if not path.exists():
+        pytest.skip(f"the platforms' queries are absent: {path}")
+    text = re.sub(r"--[^\n]*", "", path.read_text())
+    return [query.strip() for query in text.split(";") if query.strip()]
+
+
+async def test_every_published_query_answers_with_what_is_stored(stored: Facts) -> None:
+    minute = stored.minute
+    await stored.candle(1, "1m", minute - 6 * DAY, 100)
+    await stored.candle(1, "1m", minute - 8 * DAY, 90)
+    await stored.candle(1, "1m", stored.today, 110)
+    await stored.price(1, stored.today, 97, market_cap_aud=Decimal(5))
+    await stored.price(1, minute - 20 * DAY, 70)
+    await stored.price(2, stored.today, 7, market_cap_aud=None)
+    await stored.article("a", minute - DAY, ["BTC", "ETH"])
+    await stored.article("b", minute, ["BTC"], categories=["market"], impact_level="low")
+    await stored.transfer("x", 0, 2_000_000)
+    await stored.transfer("y", 0, 3_000_000, token="USDT")
+    portfolio = json.dumps([{"symbol": "BTC", "quantity": "0.5"}, {"symbol": "NONE", "quantity": "1"}])
+    values: dict[int, tuple[Any, ...]] = {1: (["BTC", "ETH", "NONE"],), 5: (portfolio,)}
+    answers = [await rows(stored, query, *values.get(number, ())) for number, query in enumerate(published())]
+    shown = [
+        [("open", row["open"]) for row in answers[0]],
+        sorted(tuple(row.values()) for row in answers[1]),
+        [tuple(row.values()) for row in answers[2]],
+        [tuple(row.values()) for row in answers[3]],
+        [(row["symbol"], row["market_cap_aud"]) for row in answers[4]],
+        [tuple(row.values()) for row in answers[5]],
+        [(row["headline"], row["symbol"]) for row in answers[6]],
+        sorted((row["headline"], row["symbol"]) for row in answers[7]),
+        [(row["transaction_hash"], row["amount_usd"]) for row in answers[8]],
+        [(row["transaction_hash"], row["amount_usd"]) for row in answers[9]],
+    ]
+    assert shown == [
+        [("open", 100), ("open", 110)],
+        [("BTC", 97), ("ETH", 7)],
+        [(stored.today, 97), (minute - 20 * DAY, 70)],
+        [("BTCUSDT", stored.today, 110, 110, 110, 110, 2)],
+        [("BTC", 5), ("ETH", None)],
+        [("BTC", Decimal(97)), ("NONE", None)],
+        [("title b", "BTC"), ("title a", "BTC")],
+        [("title a", "BTC"), ("title a", "ETH")],
+        [("x", 2_000_000)],
+        [("y", 3_000_000), ("x", 2_000_000)],
+    ]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM mastertrade.market_data WHERE symbol = 'BTCUSDT' AND timestamp > NOW() - INTERVAL '7 days'",
+        "SELECT time, price_usd FROM cryptosense.price_history WHERE asset_symbol = 'BTC' AND time > NOW() - INTERVAL '7 days'",
+        "SELECT * FROM cryptomax.market_data_cache",
+    ],
+)
+async def test_a_query_reads_only_the_chunks_of_its_time(stored: Facts, query: str) -> None:
+    """Of half a year in weeks, the two at its end."""
+    for week in range(26):
+        await stored.candle(1, "1m", stored.minute - week * 7 * DAY, 1)
+        await stored.price(1, stored.minute - week * 7 * DAY, 1)
+    await stored.connection.execute("ANALYZE")
+    plan = "\n".join(row[0] for row in await stored.connection.fetch(f"EXPLAIN (ANALYZE, TIMING OFF) {query}"))
+    assert 1 <= len(set(re.findall(r"_hyper_\d+_\d+_chunk(?=\b)", plan))) <= 2
