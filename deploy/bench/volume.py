@@ -18,6 +18,8 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
+from ingest.store.bars import roll_up_prices
+from ingest.store.edition import detect
 from ingest.tables import TABLES
 
 FILLERS = 2  # connections that fill at once
@@ -78,12 +80,12 @@ async def fill(dsn: str, size: Size) -> datetime:
     await connection.execute(SQL["functions"].format(**msgspec.structs.asdict(size)))
     await _work(dsn, list(_statements(size, now)))
     await _work(dsn, [[SQL["whale_totals"]], [SQL["recent_candles"]]])
-    compress = [row[0] for table in TABLES for row in await connection.fetch(SQL["compress"], table.name, table.compress_after)]
-    await _work(dsn, [[one] for one in compress])
-    if await connection.fetchval("SELECT to_regclass('prices_daily_cagg') IS NOT NULL"):
+    if (await detect(connection)).edition == "community":
+        compress = [row[0] for table in TABLES for row in await connection.fetch(SQL["compress"], table.name, table.compress_after)]
+        await _work(dsn, [[one] for one in compress])
         await connection.execute("CALL refresh_continuous_aggregate('prices_daily_cagg', NULL, date_trunc('day', now(), 'UTC'))")
     else:
-        await connection.execute("SELECT roll_up_prices('2000-01-01', now())")
+        await roll_up_prices(connection)
     await connection.execute("VACUUM ANALYZE")
     await connection.execute("CHECKPOINT")
     await connection.close()
