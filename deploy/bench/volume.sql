@@ -186,7 +186,7 @@ ON CONFLICT DO NOTHING
 
 --- recent_candles
 INSERT INTO recent_candles
-SELECT (recent_candle(c)).* FROM candles c WHERE c.time > now() - interval '8 days' ORDER BY c.time, c.instrument_id
+SELECT r.* FROM candles c, recent_candle(c) r WHERE c.time > now() - interval '8 days' ORDER BY c.time, c.instrument_id
 
 --- compress
 -- The statements that compress what the policy of a table would.
