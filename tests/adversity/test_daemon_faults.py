@@ -57,6 +57,7 @@ async def test_an_error_that_nobody_thought_of_holds_the_table(market: str, simu
     await one.ready()
 
 
+@on_apache
 async def test_the_roles_of_least_privilege_suffice_and_a_lost_privilege_holds(
     edition: str, private_cluster: Callable[..., Cluster], simulator: Simulator, daemon: Daemons
 ):

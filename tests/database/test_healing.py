@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 import pytest_asyncio
+from daemon import on_apache
 
 from ingest.flow import Channel, Gap
 from ingest.records import MINUTE, SECOND
@@ -18,6 +19,8 @@ from ingest.store.coverage import Claim, Hole, to_datetime, write_claims, write_
 from ingest.store.healing import Open, Stream
 from ingest.store.jobs import to_micros
 from ingest.store.pool import Connection, connect
+
+pytestmark = on_apache  # the ledger is a plain table
 
 NOW = 0  # when the test began, in microseconds
 AFTER = timedelta(seconds=30)

@@ -9,6 +9,7 @@ from decimal import Decimal
 import asyncpg
 import pytest
 import pytest_asyncio
+from daemon import on_apache
 from msgspec.structs import replace
 
 from ingest.batch import Batch
@@ -138,6 +139,7 @@ async def test_a_batch_of_one_bad_row_is_rejected(pool: Pool) -> None:
     assert (outcome.written, outcome.rejected) == (0, {"check": 1})
 
 
+@on_apache
 async def test_bad_rows_of_repeated_attempts_count_once(pool: Pool) -> None:
     """A commit that fails, fourteen times over, makes no hundred bad rows of ten."""
     ladder, batch = Ladder(TRADES, pool), await batch_of([trade(number, price="NaN") for number in range(10)])
@@ -149,6 +151,7 @@ async def test_bad_rows_of_repeated_attempts_count_once(pool: Pool) -> None:
     assert (await ladder.write(batch)).rejected == {"check": 10}
 
 
+@on_apache
 async def test_bad_rows_in_a_row_are_held_in_the_end(pool: Pool) -> None:
     ladder, batch = Ladder(TRADES, pool), await batch_of([trade(number, price="NaN") for number in range(10)])
     for _ in range(10):
@@ -167,6 +170,7 @@ async def test_a_clock_that_is_wrong_rejects_and_never_holds(pool: Pool) -> None
     assert (outcome.written, outcome.rejected) == (0, {"future": 500})
 
 
+@on_apache
 async def test_too_many_bad_rows_are_held(pool: Pool) -> None:
     rows = [trade(number, price="NaN" if number % 20 == 0 else "1") for number in range(1000)]
     with pytest.raises(Hold, match="at least 11 of 1000 rows do not fit"):

@@ -7,8 +7,11 @@ from typing import Any
 
 import asyncpg
 import pytest
+from daemon import on_apache
 
 from ingest.store.lease import acquire, release
+
+pytestmark = on_apache  # a lease is a row of a plain table
 
 
 @pytest.fixture

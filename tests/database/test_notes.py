@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from daemon import on_apache
 
 from ingest.errors import Retry
 from ingest.flow import Gap, Malformed
@@ -14,6 +15,8 @@ from ingest.records import SECOND
 from ingest.store.coverage import to_datetime
 from ingest.store.notes import REJECTS_A_FLUSH, Notes
 from ingest.store.pool import Pool, open_pool
+
+pytestmark = on_apache  # notes are rows of plain tables
 
 NOW = 1_790_000_000 * SECOND
 HOLES = """

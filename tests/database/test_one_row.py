@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from daemon import on_apache
 from msgspec.structs import replace
 
 from ingest.batch import Outcome
@@ -26,6 +27,8 @@ from ingest.store.pool import Pool, open_pool
 from ingest.tables import TRADES
 from tests.recordings.recordings import load, read, received
 from tests.recordings.whole import records
+
+pytestmark = on_apache  # the edition has no part in what a row is
 
 Paths = dict[str, list[Trade]]  # the same trades by each path
 ARCHIVED = ("id", "price", "qty", "quoteQty", "time", "isBuyerMaker", "isBestMatch")
