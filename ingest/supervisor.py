@@ -22,7 +22,6 @@ from ingest.config import Settings
 from ingest.database import look
 from ingest.duties import Duties, desired_policies
 from ingest.errors import Hold, IngestError, Retry, Stop, first
-from ingest.flow import Gap
 from ingest.metrics import Metrics
 from ingest.pipeline.writer import Writer
 from ingest.server import Server
@@ -168,7 +167,7 @@ class Supervisor:
             info=info,
             pool=pool,
             metrics=self.metrics,
-            on_gap=lambda gap: self._note_gap("lane", gap, None),
+            on_gap=lambda gap: self._notes.gap("lane", gap),
             detours=self._detours,
             known=self._memory.ids,
             closed=lambda: "" if self.database is not None else self._unready,
@@ -196,9 +195,6 @@ class Supervisor:
     def _claims(self) -> list[Claim]:
         return self.roster.claims(partial(settled, self.writers))
 
-    def _note_gap(self, source: str, gap: Gap, trade_kind: str | None) -> None:
-        self._notes.gap(source, gap, trade_kind)
-
     # --- the end ----------------------------------------------------------------------------------------------------------
 
     async def _end(self) -> None:
@@ -211,7 +207,7 @@ class Supervisor:
         if self.writers:
             for writer in self.writers.values():
                 for gap in writer.lane.abandon("shutdown"):
-                    self._note_gap("lane", gap, None)
+                    self._notes.gap("lane", gap)
                 log.info("%s: the account: %s", writer.lane.table.name, writer.lane.tally)
             await self._write_last_notes()
         if self._pool is not None:
