@@ -34,7 +34,7 @@ from ingest.store.polls import forget_native
 from ingest.store.pool import Connection, connect
 from ingest.store.rollup import roll_up
 from ingest.store.sentiment import sum_up
-from ingest.tables import CANDLES, INDICATORS, WHALE_TRANSACTIONS
+from ingest.tables import CANDLES, INDICATORS
 from ingest.transports.backoff import Backoff
 
 LEASE_SECONDS = 30.0
@@ -208,8 +208,8 @@ class Duties:
                 log.info("retention: dropped %s", chunk)
         await forget(connection, self._wanted.policies.retention)
         await forget_native(connection, self._wanted.policies.retention)
-        await platforms.forget_whales(connection, self._wanted.policies.retention.get(WHALE_TRANSACTIONS.name))
-        await platforms.forget_candles(connection, self._wanted.policies.retention.get(CANDLES.name))
+        await platforms.forget(connection, self._wanted.policies.retention)
+        await platforms.move_newest(connection, self._wanted.policies.retention.get(CANDLES.name))
         for change in await platforms.reconcile(connection, self._wanted.platforms):
             log.info("platform %s", change)
         await bars.point(connection)

@@ -212,9 +212,7 @@ NEWS = replace(
     # its link, whoever tells of it; the publisher's id; the publisher's headline of a day: columns have the same one every day
     names=(f"ARRAY['', 'url', {_LINK}]", "ARRAY[s.source, s.id]", f"ARRAY['', 'title', s.source, {_DAY}, {_HEADLINE}]"),
     prefer="received_at DESC, url, title, summary",  # the same choice in every turn, where a feed has one article twice
-    # catalysts are sought by category, over all of their past, or from the newest on; compressed chunks have neither index
-    indexes=("gin (categories)", "btree (time DESC)"),
-    compress_after=None,
+    indexes=("btree (time DESC)",),  # a feed shows the newest
 )
 STOCK_INDICES = _polled(StockIndex, "stock_indices", ("index_name", "source", "time"), MONTH, compress_after=MONTH, retention=YEAR)
 # compressed a day after candles can be late: at 100 instruments and 20 indicators a day has 2.9 million rows

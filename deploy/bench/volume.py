@@ -20,10 +20,11 @@ from msgspec import Struct
 
 from ingest.store.bars import roll_up_prices
 from ingest.store.edition import detect
+from ingest.store.platforms import rebuild_newest
 from ingest.tables import TABLES
 
 FILLERS = 2  # connections that fill at once
-# without triggers: the whales of a year are summed up at the end, at once
+# without triggers: what they keep beside a hypertable is made at the end, at once
 FILLING = {"synchronous_commit": "off", "work_mem": "256MB", "jit": "off", "session_replication_role": "replica"}
 DAY = timedelta(days=1)
 STEPS = (
@@ -79,13 +80,14 @@ async def fill(dsn: str, size: Size) -> datetime:
     now: datetime = await connection.fetchval("SELECT date_trunc('minute', now())")
     await connection.execute(SQL["functions"].format(**msgspec.structs.asdict(size)))
     await _work(dsn, list(_statements(size, now)))
-    await _work(dsn, [[SQL["whale_totals"]], [SQL["recent_candles"]]])
+    await _work(dsn, [[SQL["whale_totals"], SQL["catalysts"]], [SQL["newest_candles"]]])
     if (await detect(connection)).edition == "community":
         compress = [row[0] for table in TABLES for row in await connection.fetch(SQL["compress"], table.name, table.compress_after)]
         await _work(dsn, [[one] for one in compress])
         await connection.execute("CALL refresh_continuous_aggregate('prices_daily_cagg', NULL, date_trunc('day', now(), 'UTC'))")
     else:
         await roll_up_prices(connection)
+    await rebuild_newest(connection)  # as the duty does once a day
     await connection.execute("VACUUM ANALYZE")
     await connection.execute("CHECKPOINT")
     await connection.close()

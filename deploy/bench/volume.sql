@@ -184,9 +184,12 @@ CROSS JOIN unnest(ARRAY['SPX', 'NASDAQ', 'VIX']) name
 CROSS JOIN LATERAL (SELECT round(bench_price(length(name), 5000, m)::numeric, 2) AS p OFFSET 0) made
 ON CONFLICT DO NOTHING
 
---- recent_candles
-INSERT INTO recent_candles
-SELECT r.* FROM candles c, recent_candle(c) r WHERE c.time > now() - interval '8 days' ORDER BY c.time, c.instrument_id
+--- newest_candles
+INSERT INTO newest_candles
+SELECT n.* FROM candles c, newest_candle(c) n WHERE c.time >= newest_since() ORDER BY c.time, c.instrument_id
+
+--- catalysts
+INSERT INTO catalysts SELECT c.* FROM news n CROSS JOIN LATERAL catalysts_of(n) c ORDER BY n.time
 
 --- compress
 -- The statements that compress what the policy of a table would.

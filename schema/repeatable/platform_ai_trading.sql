@@ -1,14 +1,7 @@
 -- What ../../README.md calls the platform ai_trading. No expression stands on a time: that would hide it from chunk exclusion.
--- The newest candles stand ready in these types. Of the older ones the intervals are written out, so that what is the same in each row
--- of one is made once, and each is a search of its own in the index.
 
+-- In two parts, as platform_mastertrade.sql says.
 CREATE VIEW ai_trading.market_data AS
-SELECT r.id, p.symbol, r.time AS timestamp, r.interval AS timeframe,
-       r.open, r.high, r.low, r.close, r.volume, r.quote_volume, r.trades_count, r.taker_buy_volume, r.taker_buy_quote_volume, r.received_at AS created_at
-FROM platform_instruments p
-JOIN recent_candles r ON r.instrument_id = p.instrument_id
-WHERE p.platform = 'ai_trading' AND r.time > now() - interval '7 days 6 hours'
-UNION ALL
 SELECT candle_id(c.instrument_id, i.code, c.time) AS id,
        p.symbol,
        c.time AS timestamp,
@@ -27,7 +20,14 @@ FROM platform_instruments p
 CROSS JOIN (VALUES ('1m'::varchar(10), 1), ('5m'::varchar(10), 2), ('15m'::varchar(10), 3),
                    ('1h'::varchar(10), 4), ('4h'::varchar(10), 5), ('1d'::varchar(10), 6)) i (interval, code)
 JOIN candles c ON c.instrument_id = p.instrument_id AND c.interval = i.interval AND c.interval = ANY ('{1m,5m,15m,1h,4h,1d}')
-WHERE p.platform = 'ai_trading' AND c.time <= now() - interval '7 days 6 hours';
+WHERE p.platform = 'ai_trading' AND c.time < newest_since()
+UNION ALL
+SELECT n.id, p.symbol, n.time AS timestamp, n.interval AS timeframe,
+       n.open, n.high, n.low, n.close, n.volume, n.quote_volume, n.trades_count, n.taker_buy_volume, n.taker_buy_quote_volume,
+       n.received_at AS created_at
+FROM platform_instruments p
+JOIN newest_candles n ON n.instrument_id = p.instrument_id
+WHERE p.platform = 'ai_trading' AND n.time >= newest_since();
 
 -- Where an exchange gives no event time each writer has a row of its own: the first one's is shown.
 CREATE VIEW ai_trading.order_book_snapshots AS
@@ -70,8 +70,8 @@ FROM platform_instruments p
 JOIN indicators n ON n.instrument_id = p.instrument_id
 WHERE p.platform = 'ai_trading';
 
--- A day that is over is its rolled-up candle. The day that goes on, and one whose candle is not made yet, is put together for each
--- symbol from the bars of 15 minutes and the minutes after the last of those: a hundred rows a symbol, and a minute behind at most.
+-- A day that is over is its rolled-up candle. The day that goes on, and yesterday while its candle is not made yet, is put together for
+-- each symbol from the bars of 15 minutes and the minutes after the last of those: a hundred rows a symbol, and a minute behind at most.
 -- The three days beside now() say nothing new, but let the planner leave out all older chunks.
 CREATE VIEW ai_trading.daily_ohlcv AS
 SELECT p.symbol, c.time AS date, c.open, c.high, c.low, c.close, c.volume
@@ -79,25 +79,22 @@ FROM platform_instruments p
 JOIN candles c ON c.instrument_id = p.instrument_id AND c.interval = '1d'
 WHERE p.platform = 'ai_trading'
 UNION ALL
-SELECT p.symbol, d.date, o.open, o.high, o.low, o.close, o.volume
+SELECT p.symbol, d.date, coalesce(q.open, m.open), greatest(q.high, m.high), least(q.low, m.low), coalesce(m.close, q.close),
+       coalesce(q.volume, 0) + coalesce(m.volume, 0)
 FROM platform_instruments p
 CROSS JOIN (VALUES (date_trunc('day', now(), 'UTC')), (date_trunc('day', now() - interval '1 day', 'UTC'))) d (date)
 CROSS JOIN LATERAL (
-      SELECT coalesce(max(c.time) + interval '15 minutes', d.date) AS until
+      SELECT first(c.open, c.time) AS open, max(c.high) AS high, min(c.low) AS low, last(c.close, c.time) AS close, sum(c.volume) AS volume,
+             coalesce(max(c.time) + interval '15 minutes', d.date) AS until
         FROM candles c
        WHERE c.instrument_id = p.instrument_id AND c.interval = '15m' AND c.time > now() - interval '3 days'
-         AND c.time >= d.date AND c.time < d.date + interval '1 day') quarters
+         AND c.time >= d.date AND c.time < d.date + interval '1 day') q
 CROSS JOIN LATERAL (
       SELECT first(c.open, c.time) AS open, max(c.high) AS high, min(c.low) AS low, last(c.close, c.time) AS close, sum(c.volume) AS volume
-        FROM (SELECT q.time, q.open, q.high, q.low, q.close, q.volume FROM candles q
-               WHERE q.instrument_id = p.instrument_id AND q.interval = '15m' AND q.time > now() - interval '3 days'
-                 AND q.time >= d.date AND q.time < d.date + interval '1 day'
-              UNION ALL
-              SELECT m.time, m.open, m.high, m.low, m.close, m.volume FROM candles m
-               WHERE m.instrument_id = p.instrument_id AND m.interval = '1m' AND m.time > now() - interval '3 days'
-                 AND m.time >= quarters.until AND m.time < d.date + interval '1 day') c
-      HAVING count(*) > 0) o
-WHERE p.platform = 'ai_trading'
+        FROM candles c
+       WHERE c.instrument_id = p.instrument_id AND c.interval = '1m' AND c.time > now() - interval '3 days'
+         AND c.time >= q.until AND c.time < d.date + interval '1 day') m
+WHERE p.platform = 'ai_trading' AND coalesce(q.open, m.open) IS NOT NULL
   AND (SELECT c.time FROM candles c
         WHERE c.instrument_id = p.instrument_id AND c.interval = '1d' AND c.time > now() - interval '3 days' AND c.time = d.date) IS NULL;
 

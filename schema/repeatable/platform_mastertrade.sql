@@ -1,12 +1,9 @@
 -- What ../../README.md calls the platform mastertrade; see platform_ai_trading.sql. Its TIMESTAMP columns are shown with time zone.
 
+-- What is older comes first: from the first part of a union TimescaleDB learns that `timestamp > now() - ...` is about a hypertable, and
+-- puts a constant beside it while it plans. Against newest_since() that leaves out the one part or the other. Of the older candles the
+-- intervals are written out, so that what is the same in each row of one is made once.
 CREATE VIEW mastertrade.market_data AS
-SELECT r.id, p.symbol, r.time AS timestamp, r.interval,
-       r.open, r.high, r.low, r.close, r.volume, r.quote_volume, r.trades_count, r.received_at AS created_at
-FROM platform_instruments p
-JOIN recent_candles r ON r.instrument_id = p.instrument_id
-WHERE p.platform = 'mastertrade' AND r.time > now() - interval '7 days 6 hours'
-UNION ALL
 SELECT candle_id(c.instrument_id, i.code, c.time) AS id,
        p.symbol,
        c.time AS timestamp,
@@ -23,7 +20,13 @@ FROM platform_instruments p
 CROSS JOIN (VALUES ('1m'::varchar(10), 1), ('5m'::varchar(10), 2), ('15m'::varchar(10), 3),
                    ('1h'::varchar(10), 4), ('4h'::varchar(10), 5), ('1d'::varchar(10), 6)) i (interval, code)
 JOIN candles c ON c.instrument_id = p.instrument_id AND c.interval = i.interval AND c.interval = ANY ('{1m,5m,15m,1h,4h,1d}')
-WHERE p.platform = 'mastertrade' AND c.time <= now() - interval '7 days 6 hours';
+WHERE p.platform = 'mastertrade' AND c.time < newest_since()
+UNION ALL
+SELECT n.id, p.symbol, n.time AS timestamp, n.interval,
+       n.open, n.high, n.low, n.close, n.volume, n.quote_volume, n.trades_count, n.received_at AS created_at
+FROM platform_instruments p
+JOIN newest_candles n ON n.instrument_id = p.instrument_id
+WHERE p.platform = 'mastertrade' AND n.time >= newest_since();
 
 CREATE VIEW mastertrade.technical_indicators AS
 SELECT platform_id(p.symbol, n.time::text, n.interval, n.name) AS id,

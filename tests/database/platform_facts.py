@@ -72,6 +72,10 @@ async def facts(connection: asyncpg.Connection[Any]) -> Facts:
     return Facts(connection, await connection.fetchval("SELECT now()"))
 
 
+async def rows(stored: Facts, query: str, *values: Any) -> list[dict[str, Any]]:
+    return [dict(row) for row in await stored.connection.fetch(query, *values)]
+
+
 def levels(*pairs: tuple[str, str]) -> str:
     """What a book shows of a side, as the server writes JSONB."""
     return json.dumps([list(pair) for pair in pairs])

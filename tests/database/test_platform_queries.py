@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from platform_facts import DAY, Facts, facts
+from platform_facts import DAY, Facts, facts, rows
 
 DECLARED = Path(__file__).parents[3] / "shared" / "platforms"
 
@@ -21,10 +21,6 @@ async def stored(market: str) -> Any:
     await connection.execute("SET timezone = 'UTC'")
     yield await facts(connection)
     await connection.close()
-
-
-async def rows(stored: Facts, query: str, *values: Any) -> list[dict[str, Any]]:
-    return [dict(row) for row in await stored.connection.fetch(query, *values)]
 
 
 def published() -> list[str]:
@@ -77,18 +73,27 @@ async def test_every_published_query_answers_with_what_is_stored(stored: Facts) 
 
 
 @pytest.mark.parametrize(
-    "query",
+    ("query", "most"),
     [
-        "SELECT * FROM mastertrade.market_data WHERE symbol = 'BTCUSDT' AND timestamp > NOW() - INTERVAL '7 days'",
-        "SELECT time, price_usd FROM cryptosense.price_history WHERE asset_symbol = 'BTC' AND time > NOW() - INTERVAL '7 days'",
-        "SELECT * FROM cryptomax.market_data_cache",
+        ("SELECT * FROM mastertrade.market_data WHERE symbol = 'BTCUSDT' AND timestamp > NOW() - INTERVAL '7 days'", 0),
+        ("SELECT * FROM mastertrade.market_data WHERE symbol = 'BTCUSDT' AND timestamp > NOW() - INTERVAL '12 days'", 2),
+        ("SELECT * FROM ai_trading.market_data WHERE symbol = 'BTCUSDT' AND timestamp > NOW() - INTERVAL '7 days'", 0),
+        (
+            "SELECT time, price_usd FROM cryptosense.price_history WHERE asset_symbol = 'BTC' AND time > NOW() - INTERVAL '7 days'",
+            2,
+        ),
+        ("SELECT * FROM cryptomax.market_data_cache", 2),
     ],
 )
-async def test_a_query_reads_only_the_chunks_of_its_time(stored: Facts, query: str) -> None:
-    """Of half a year in weeks, the two at its end."""
+async def test_a_query_reads_only_the_chunks_of_its_time(stored: Facts, query: str, most: int) -> None:
+    """Of half a year in weeks, the two at its end; of candles that stand ready none, and they leave no trace in the plan."""
     for week in range(26):
         await stored.candle(1, "1m", stored.minute - week * 7 * DAY, 1)
         await stored.price(1, stored.minute - week * 7 * DAY, 1)
     await stored.connection.execute("ANALYZE")
-    plan = "\n".join(row[0] for row in await stored.connection.fetch(f"EXPLAIN (ANALYZE, TIMING OFF) {query}"))
-    assert 1 <= len(set(re.findall(r"_hyper_\d+_\d+_chunk(?=\b)", plan))) <= 2
+    for mode in ("force_custom_plan", "force_generic_plan"):
+        await stored.connection.execute(f"SET plan_cache_mode = {mode}")
+        plan = "\n".join(row[0] for row in await stored.connection.fetch(f"EXPLAIN (ANALYZE, TIMING OFF) {query}"))
+        read = len(set(re.findall(r"_hyper_\d+_\d+_chunk(?=\b)", plan)))
+        assert min(most, 1) <= read <= most
+        assert most or "candles c" not in plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,11 +13,11 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from platform_facts import DAY, HUGE, MINUTE, Facts, facts, levels
+from platform_facts import DAY, HUGE, MINUTE, Facts, facts, levels, rows
 
 from ingest.config import READING_EXCHANGES
 from ingest.store import bars
-from ingest.store.platforms import DEFAULT, forget_candles, forget_whales, hidden, reconcile
+from ingest.store.platforms import DEFAULT, forget, hidden, reconcile
 
 DECLARED = Path(__file__).parents[3] / "shared" / "platforms"
 PLATFORMS = ("ai_trading", "catalyst", "cryptomax", "cryptosense", "mastertrade")
@@ -97,10 +98,6 @@ async def test_nobody_can_write(stored: Facts) -> None:
                     await stored.connection.execute(statement)
 
 
-async def rows(stored: Facts, query: str, *values: Any) -> list[dict[str, Any]]:
-    return [dict(row) for row in await stored.connection.fetch(query, *values)]
-
-
 # --- which exchange answers ----------------------------------------------------------------------------------------------
 
 
@@ -150,24 +147,6 @@ async def test_two_exchanges_with_the_same_market_are_one_row(stored: Facts) -> 
         ids = [row["id"] for row in found]
         assert len(set(ids)) == 4
         assert [row["id"] for row in await rows(stored, query)] == ids
-
-
-async def test_a_candle_is_the_same_while_it_is_recent_and_when_it_is_old(stored: Facts) -> None:
-    """A week and six hours is where the views go over from the candles that stand ready to the others."""
-    edge = stored.minute - timedelta(days=7, hours=6)
-    for minutes in (-2, 2):
-        await stored.candle(1, "1m", edge + minutes * MINUTE, "1.5")
-    await stored.connection.execute("UPDATE candles SET close = 2 WHERE instrument_id = 1")
-    query = "SELECT * FROM ai_trading.market_data ORDER BY timestamp"
-    old, recent = await rows(stored, query)
-    differing = {"id", "timestamp", "created_at"}
-    assert {name: old[name] for name in old if name not in differing} == {
-        name: recent[name] for name in recent if name not in differing
-    }
-    assert (old["close"], recent["timestamp"] - old["timestamp"], recent["id"] - old["id"]) == (2, 4 * MINUTE, 4 * 8)
-    assert await stored.connection.fetchval("SELECT count(*) FROM recent_candles") == 2
-    await forget_candles(stored.connection, timedelta(days=1))
-    assert await stored.connection.fetchval("SELECT count(*) FROM recent_candles") == 0
 
 
 # --- what a row shows ----------------------------------------------------------------------------------------------------
@@ -252,9 +231,46 @@ async def test_a_hash_is_one_whale(stored: Facts) -> None:
     (revised,) = await rows(stored, query)
     assert (revised["amount_usd"], revised["from_address"], revised["alert_level"]) == (69_000_000, "a", "high")
     assert revised["id"] == largest["id"]
-    await forget_whales(stored.connection, None)
+    await forget(stored.connection, {"whale_transactions": None})
     assert len(await rows(stored, query)) == 1
-    await forget_whales(stored.connection, timedelta(0))
+    await forget(stored.connection, {"whale_transactions": timedelta(0)})
+    assert await rows(stored, query) == []
+
+
+async def test_a_catalyst_is_an_article_of_one_symbol(stored: Facts) -> None:
+    """It changes with its article, and goes with it; symbols that are one in the platform's ten letters are one row."""
+    query = "SELECT * FROM catalyst.news_catalysts ORDER BY symbol"
+    words = {"summary": "short", "sentiment": Decimal("-0.055"), "relevance": Decimal("0.996"), "impact_level": "critical"}
+    await stored.article("a", stored.minute, ["ETH", "BTC", "ETH", "ABCDEFGHIJK", "ABCDEFGHIJL"], **words)
+    long, bitcoin, ether = await rows(stored, query)
+    assert (long["symbol"], bitcoin["symbol"]) == ("ABCDEFGHIJ", "BTC")
+    assert ether | {"catalyst_id": 0, "entities": ""} == {
+        "catalyst_id": 0,
+        "symbol": "ETH",
+        "headline": "title a",
+        "summary": "short",
+        "source": "coindesk",
+        "url": "https://example.org/a",
+        "sentiment": "negative",
+        "sentiment_score": Decimal("-0.06"),
+        "relevance_score": Decimal("1.00"),
+        "impact_level": "critical",
+        "categories": ["regulation"],
+        "entities": "",
+        "published_at": stored.minute,
+        "processed_at": stored.minute + MINUTE,
+        "created_at": stored.minute + MINUTE,
+    }
+    assert json.loads(ether["entities"])[:2] == [{"name": "ETH", "type": "symbol"}, {"name": "BTC", "type": "symbol"}]
+    assert len({ether["catalyst_id"], bitcoin["catalyst_id"], long["catalyst_id"]}) == 3
+    await stored.connection.execute("UPDATE news SET symbols = '{ETH}', title = 'other'")
+    (revised,) = await rows(stored, query)
+    assert (revised["headline"], revised["catalyst_id"]) == ("other", ether["catalyst_id"])
+    await stored.article("b", stored.minute - 2 * DAY, ["SOL"])
+    await stored.article("c", stored.minute, [])
+    await forget(stored.connection, {"news": DAY})
+    assert [row["symbol"] for row in await rows(stored, query)] == ["ETH"]
+    await stored.connection.execute("DELETE FROM news")
     assert await rows(stored, query) == []
 
 

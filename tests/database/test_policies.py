@@ -89,6 +89,7 @@ async def test_the_jobs_are_what_the_settings_say(connection: Any) -> None:
         ("compression", "onchain_metrics"): (30 * DAY,),
         ("compression", "sentiment_posts"): (30 * DAY,),
         ("compression", "sentiment_scores"): (30 * DAY,),
+        ("compression", "news"): (30 * DAY,),
         ("compression", "stock_indices"): (30 * DAY,),
         ("compression", "indicators"): (2 * DAY,),
         ("refresh_continuous_aggregate", "bars_1m_cagg"): (89 * DAY, minutes, 5 * minutes),

@@ -1,0 +1,72 @@
+"""The newest candles, which stand ready for the platforms beside the hypertable: where they begin, and that none is lost."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import pytest
+from platform_facts import DAY, MINUTE, Facts, facts, rows
+
+from ingest.store.platforms import move_newest
+
+NEWEST = "SELECT count(*) FROM newest_candles"
+SINCE = "SELECT newest_since()"
+
+
+@pytest.fixture
+async def stored(market: str) -> Any:
+    connection = await asyncpg.connect(market)
+    await connection.execute("SET timezone = 'UTC'")
+    yield await facts(connection)
+    await connection.close()
+
+
+async def test_a_candle_is_the_same_while_it_is_of_the_newest_and_when_it_is_older(stored: Facts) -> None:
+    edge = await stored.connection.fetchval(SINCE)
+    assert timedelta(days=7, hours=4) <= stored.minute + MINUTE - edge <= timedelta(days=8, hours=5)
+    for minutes in (-1, 0):
+        await stored.candle(1, "1m", edge + minutes * MINUTE, "1.5", taker_buy_volume=Decimal("0.5"))
+    await stored.connection.execute("UPDATE candles SET close = 2 WHERE instrument_id = 1")
+    for view in ("ai_trading.market_data", "mastertrade.market_data"):
+        older, newest = await rows(stored, f"SELECT * FROM {view} ORDER BY timestamp")
+        differing = {"id", "timestamp", "created_at"}
+        assert {name: older[name] for name in older if name not in differing} == {
+            name: newest[name] for name in newest if name not in differing
+        }
+        assert (older["close"], newest["timestamp"] - older["timestamp"], newest["id"] - older["id"]) == (2, MINUTE, 8)
+    assert await stored.connection.fetchval(NEWEST) == 1
+
+
+async def test_the_newest_candles_begin_a_day_later_each_day(stored: Facts) -> None:
+    """A plan that a session keeps follows; what the move leaves behind goes in the next round, and the index is made anew."""
+    edge = await stored.connection.fetchval(SINCE)
+    await stored.connection.execute("SELECT set_newest_since($1)", edge - 2 * DAY)
+    times = [edge - 2 * DAY, edge - MINUTE, edge, stored.minute]
+    for time in times:
+        await stored.candle(1, "1m", time, 1)
+    await stored.connection.execute("SET plan_cache_mode = force_generic_plan")
+    statement = await stored.connection.prepare("SELECT timestamp FROM mastertrade.market_data WHERE symbol = $1 ORDER BY 1")
+    for kept in (4, 4, 2):
+        assert [row[0] for row in await statement.fetch("BTCUSDT")] == times
+        assert await stored.connection.fetchval(NEWEST) == kept
+        await move_newest(stored.connection, None)
+    assert await stored.connection.fetchval(SINCE) == edge
+    await move_newest(stored.connection, timedelta(days=1))  # of what retention drops nothing is kept for longer
+    await move_newest(stored.connection, timedelta(days=1))
+    assert await stored.connection.fetchval(NEWEST) == 1
+    assert [row[0] for row in await statement.fetch("BTCUSDT")] == times
+    index = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'newest_candles'::regclass"
+    assert [tuple(row) for row in await stored.connection.fetch(index)] == [("newest_candles_pkey", True)]
+
+
+async def test_a_candle_that_is_late_is_where_it_is_sought(stored: Facts) -> None:
+    """Also where nobody has moved the edge for a month: what is newer than it is among the newest."""
+    edge = await stored.connection.fetchval(SINCE)
+    await stored.connection.execute("SELECT set_newest_since($1)", edge - 30 * DAY)
+    await stored.candle(1, "1m", edge - 29 * DAY, 1)
+    await stored.candle(1, "1m", edge - 31 * DAY, 2)
+    found = await rows(stored, "SELECT open FROM mastertrade.market_data ORDER BY timestamp")
+    assert ([row["open"] for row in found], await stored.connection.fetchval(NEWEST)) == ([2, 1], 1)
