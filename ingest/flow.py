@@ -9,15 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import Annotated, Any, BinaryIO, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, BinaryIO, Literal, Protocol, TypeVar, runtime_checkable
 
 from msgspec import DecodeError, Meta, Struct, ValidationError, convert
-from msgspec.json import Decoder
 
-from ingest.errors import Reject
-from ingest.mood import Score, no_score
-from ingest.questions import LeftOut, Orphaned, Prices, PricesAt
-from ingest.records import MINUTE, SECOND, Asset, Instrument, Record, Trade
+from ingest.records import MINUTE, SECOND, Instrument, Record, Trade
 
 Channel = Literal["trades", "candles", "book", "quotes"]
 
@@ -317,68 +313,3 @@ class Located(Protocol):
 
     def locate(self, connection: Connection, options: Options) -> Flow[str]:
         """The URL to open instead of the connection's own; asked for before each opening."""
-
-
-# --- what is polled ---------------------------------------------------------------------------------------------------
-
-
-class Plan(Struct, frozen=True, kw_only=True):
-    """How a provider may be asked. Its interval is derived: `requests` of a turn must fit into both budgets."""
-
-    base_url: str
-    key: str = ""  # the header that carries the key, or the parameter of the query; empty where none is needed
-    key_in: Literal["header", "query"] = "header"
-    per_minute: int
-    per_month: int | None = None
-    every: float  # seconds; more often there is nothing new
-    pause: float = 0.0  # seconds to stay away after a 429, where the provider is known to punish who comes back soon
-    history: int | None = None  # days of its past that the plan gives; None for all that there is
-    spread: bool = False  # a minute's requests come evenly, not at once: where a second has a limit of its own
-    requests: int  # that one turn takes ...
-    each: Literal["turn", "coin", "channel"] = "turn"  # ... in all, or for each of what the settings name
-    terms: str  # where they stand, and what they ask
-    default_on: bool = True  # False where the terms forbid commercial use
-
-
-class PollOptions(Struct, frozen=True, kw_only=True):
-    """What the configuration says to a poller. `headers`, or `secret` for `Request.secret`, carry the key, which is in no URL."""
-
-    base_url: str
-    plan: str = ""  # which of PLANS
-    headers: dict[str, str] = {}
-    secret: dict[str, str] = {}
-    assets: tuple[Asset, ...] = ()
-    channels: tuple[str, ...] = ()
-    score: Score = no_score
-    min_usd: int = 1_000_000  # a smaller transfer is not told
-    labels: Mapping[str, str] = {}  # whose an address is
-
-
-# One turn: the answer to a question is sent in, None after records; it ends with the cursor for the next turn. A part of an answer
-# that cannot be read is a `Malformed` among the records: it is counted and kept, and the others go on; what must not be stored
-# is counted by a `LeftOut`.
-Poll = Generator[Request | PricesAt | Orphaned | Sequence[Record | Malformed | LeftOut], Response | Prices | None, str]
-
-
-class Provider(Protocol):
-    """One polled provider: a module under ingest/pollers (or an entry point of the group `ingest.pollers`)."""
-
-    NAME: str
-    TABLES: tuple[str, ...]
-    PLANS: Mapping[str, Plan]
-    ASSETS: Mapping[str, str]  # symbol -> the provider's id of that coin; empty where it is not asked for coins
-
-    def poll(self, options: PollOptions, cursor: str, /) -> Poll:
-        """One turn. `cursor` is what the last one ended with, '' at the beginning. Raises Reject for what it cannot read."""
-
-
-Part = Generator[Request, Any, T]  # some questions of a turn: it ends with what they were asked for
-
-
-def decoded(response: Response, decoder: Decoder[T]) -> T:
-    """The body. Raises Reject (json, shape, value) where it is something else: a page of HTML, an error, half an answer."""
-    try:
-        return decoder.decode(response.body)
-    except UNREADABLE as error:
-        bad = malformed(response.body, error)
-        raise Reject(bad.message, reason=bad.reason) from error

@@ -28,9 +28,9 @@ from typing import Annotated
 from msgspec import DecodeError, Meta, Struct, field
 from msgspec.json import decode, encode
 
-from ingest.flow import PollOptions
 from ingest.mood import label_of
 from ingest.prose import is_english, without_links
+from ingest.provider import PollOptions
 from ingest.questions import LeftOut
 from ingest.records import MINUTE, SentimentPost
 from ingest.symbols import COINS, symbols_of

@@ -19,7 +19,8 @@ from typing import cast
 import ingest.exchanges
 import ingest.pollers
 from ingest.errors import Stop
-from ingest.flow import Exchange, Provider
+from ingest.flow import Exchange
+from ingest.provider import Provider
 
 
 @cache

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from ingest.flow import Connection, Manners, PollOptions, Session
+from ingest.flow import Connection, Manners, Session
+from ingest.provider import PollOptions
 
 
 @runtime_checkable

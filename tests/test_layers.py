@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent
 LEVELS = (
     {"", "errors", "records", "questions", "mood"},  # "" is the package itself: its version
     {"tables", "flow", "book", "bar", "trading_day", "batch", "prose", "symbols"},
-    {"joined", "streaming", "post", "indicators"},
+    {"provider", "joined", "indicators"},
+    {"streaming", "post"},
     {"exchanges", "pollers"},
     {"registry", "metrics", "log", "sections", "tasks"},
     {"config", "transports", "pipeline", "store"},
@@ -29,7 +30,7 @@ LEVELS = (
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 OPEN_FOLDERS = {"indicators", "transports", "pipeline", "store", "sources", "simulator"}
-PURE_LEVEL = 3
+PURE_LEVEL = 4
 PURE_IMPORTS = {
     "__future__",
     "bisect",

@@ -13,9 +13,10 @@ from xml.etree.ElementTree import Element
 from xml.parsers import expat
 
 from ingest.errors import Reject
-from ingest.flow import Malformed, Poll, PollOptions, Request, Response, answer_to
+from ingest.flow import Malformed, Request, Response, answer_to
 from ingest.pollers._news_article import Source, Told, article, read_time
 from ingest.pollers._news_rules import PUBLISHER
+from ingest.provider import Poll, PollOptions
 from ingest.records import News
 
 TABLES = ("news",)

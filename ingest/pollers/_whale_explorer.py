@@ -14,8 +14,9 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Reject, Retry
-from ingest.flow import PollOptions, Request, Response, answer_to, decoded
+from ingest.flow import Request, Response, answer_to
 from ingest.pollers._whale_chain import Block
+from ingest.provider import PollOptions, decoded
 
 T = TypeVar("T")
 Asking = Generator[Request, object, T]

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from ingest.flow import PollOptions, Request
+from ingest.flow import Request
+from ingest.provider import PollOptions
 from ingest.questions import PricesAt
 from ingest.records import WhaleTransaction
 

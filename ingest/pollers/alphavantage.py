@@ -13,7 +13,8 @@ from msgspec import Struct, field
 from msgspec.json import Decoder
 
 from ingest.errors import Reject, Retry
-from ingest.flow import Number, Part, Plan, Poll, PollOptions, Request, Response, answer_to, decoded
+from ingest.flow import Number, Request, Response, answer_to
+from ingest.provider import Part, Plan, Poll, PollOptions, apart, decoded
 from ingest.records import StockIndex
 from ingest.trading_day import AGAIN, is_over, to_time
 
@@ -27,6 +28,7 @@ PLANS = {
         key="apikey",
         key_in="query",
         per_minute=5,
+        spread=True,  # not two in a second
         per_month=750,  # 25 a day
         every=6 * 3600,
         requests=len(FUNDS),
@@ -39,6 +41,7 @@ PLANS = {
         key="apikey",
         key_in="query",
         per_minute=75,
+        spread=True,
         every=3600,
         requests=len(FUNDS),
         terms=_TERMS,
@@ -71,12 +74,16 @@ _Decoder = Decoder(_Answer)
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The last 100 days, of which those that may be new are said. The cursor is the oldest of the newest days, in microseconds."""
     since = int(cursor) - AGAIN if cursor else 0
-    newest = []
-    for fund in FUNDS:
+    newest: list[int] = []
+
+    def read(fund: str) -> Poll:
         days = yield from _ask(options, fund, "compact")
         yield [day for day in days if day.time >= since]
-        newest += [days[-1].time] if days else []
-    return str(min(newest)) if newest else cursor
+        newest.extend(day.time for day in days[-1:])
+        return ""
+
+    whole = yield from apart((fund, read(fund)) for fund in FUNDS)
+    return str(min(newest)) if whole and newest else cursor
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
@@ -105,8 +112,8 @@ def _days(fund: str, answer: Response) -> Iterator[StockIndex]:
 
 def _refusal(fund: str, said: str) -> Retry | Reject:
     """What an answer without days means: a limit (it passes), a key or plan that is wrong (a person mends it), or nothing known."""
+    if "rate limit" in said or "call frequency" in said or "spreading out" in said:  # they praise the premium plans, too
+        return Retry(f"{fund}: {said}", after=60.0 if "spreading out" in said else LIMIT_SECONDS, code="429")
     if "premium endpoint" in said or "apikey" in said:
         return Reject(f"{fund}: {said}", reason="http", code="403")
-    if "rate limit" in said or "call frequency" in said or "spreading out" in said:
-        return Retry(f"{fund}: {said}", after=60.0 if "spreading out" in said else LIMIT_SECONDS, code="429")
     return Reject(f"{fund}: {said or 'no days'}", reason="unknown")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Number, Part, Plan, Poll, PollOptions, Request, answer_to, decoded
+from ingest.flow import Number, Request, answer_to
+from ingest.provider import Part, Plan, Poll, PollOptions, decoded
 from ingest.records import SECOND, SentimentScore
 
 NAME = "alternative_me"

@@ -10,7 +10,8 @@ from decimal import Decimal
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Part, Plan, Poll, PollOptions, Request, answer_to, decoded
+from ingest.flow import Request, answer_to
+from ingest.provider import Part, Plan, Poll, PollOptions, apart, decoded
 from ingest.records import SECOND, OnchainMetric
 from ingest.trading_day import DAY, to_date
 
@@ -26,6 +27,7 @@ PLANS = {
     "keyless": Plan(
         base_url="https://api.blockchain.info",
         per_minute=6,
+        spread=True,
         every=6 * 3600,
         requests=len(CHARTS),
         terms="https://www.blockchain.com/legal/terms: about a request in ten seconds",
@@ -48,11 +50,15 @@ _Decoder = Decoder(_Chart)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """A year of each chart at first, then the last days. The cursor is the timespan that was asked for."""
-    timespan = "10days" if cursor else "1year"
-    for chart in CHARTS:
+    """A year of each chart at first, then two months, for a daemon that was away. The cursor is the timespan that was asked for."""
+    timespan = "60days" if cursor else "1year"
+
+    def read(chart: str) -> Poll:
         yield (yield from _ask(options, chart, f"timespan={timespan}"))
-    return timespan
+        return ""
+
+    whole = yield from apart((chart, read(chart)) for chart in CHARTS)
+    return timespan if whole else cursor
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:

@@ -9,7 +9,8 @@ import csv
 from collections.abc import Iterator
 
 from ingest.errors import Reject
-from ingest.flow import Plan, Poll, PollOptions, Request, Response, answer_to, is_number
+from ingest.flow import Request, Response, answer_to, is_number
+from ingest.provider import Plan, Poll, PollOptions
 from ingest.records import StockIndex
 from ingest.trading_day import AGAIN, to_time
 
@@ -50,7 +51,7 @@ def _days(answer: Response) -> Iterator[StockIndex]:
     head, *rows = csv.reader(answer.body.decode("ascii", "replace").splitlines()) if answer.body else [[]]
     if head != _HEAD:
         raise Reject(f"the first line is {','.join(head)[:80]!r}; right would be {','.join(_HEAD)!r}", reason="shape")
-    for row in rows:
+    for row in filter(None, rows):  # but for lines without anything
         if len(row) != len(_HEAD) or not all(map(is_number, row[1:])):
             raise Reject(f"a day is {','.join(row)!r}; right would be a date and four numbers", reason="value")
         date, opened, high, low, close = row

@@ -2,29 +2,33 @@
 
 https://docs.coingecko.com/reference/coins-markets https://docs.coingecko.com/reference/simple-price
 Symbols are not unique there: coins are asked for by id. Both answers make one row: /coins/markets has high, low and the changes,
-but one currency; /simple/price has the other. An unknown id is missing without a word, and so is one that a space precedes.
+but one currency; /simple/price has the other. An unknown id is missing without a word, so we say it.
 The past is /coins/{id}/market_chart/range, with neither high, low nor changes: a point of it counts as seen when it happened, so
 that it never replaces the fuller row that a turn stored in the same minute.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
+from operator import itemgetter
 from urllib.parse import urlencode
 
 from msgspec import Struct, field
 from msgspec.json import Decoder
 
-from ingest.flow import Part, Plan, Poll, PollOptions, Request, answer_to, decoded
+from ingest.errors import Reject
+from ingest.flow import Request, answer_to
+from ingest.provider import Missed, Part, Plan, Poll, PollOptions, decoded
 from ingest.records import MINUTE, SECOND, Asset, Price
 
 NAME = "coingecko"
 TABLES = ("prices",)
 PAGE = 250  # coins that one /coins/markets gives
 CHUNK = 90 * 86_400 * SECOND  # above that the points are days, up to it hours
-HOUR = 3600 * 1000  # milliseconds
+HALF_HOUR = 1800 * 1000  # milliseconds
 _TERMS = "https://www.coingecko.com/en/api_terms: attribution is required"
 PLANS = {
     "keyless": Plan(
@@ -33,6 +37,8 @@ PLANS = {
         per_month=10_000,
         every=60,
         requests=2,
+        each="coin",
+        of=PAGE,
         history=365,
         terms=_TERMS,
     ),
@@ -43,6 +49,8 @@ PLANS = {
         per_month=10_000,
         every=60,
         requests=2,
+        each="coin",
+        of=PAGE,
         history=365,
         terms=_TERMS,
     ),
@@ -53,6 +61,8 @@ PLANS = {
         per_month=100_000,
         every=30,
         requests=2,
+        each="coin",
+        of=PAGE,
         history=730,
         terms=_TERMS,
     ),
@@ -63,6 +73,8 @@ PLANS = {
         per_month=500_000,
         every=30,
         requests=2,
+        each="coin",
+        of=PAGE,
         terms=_TERMS,
     ),
 }
@@ -140,13 +152,12 @@ def _chart(options: PollOptions, asset: Asset, currency: str, since: int, until:
 
 def _points(asset: Asset, usd: _Chart, aud: _Chart) -> Iterator[Price]:
     caps, volumes = dict(usd.market_caps), dict(usd.total_volumes)
-    others = [{int(at) // HOUR: value for at, value in column} for column in (aud.prices, aud.market_caps, aud.total_volumes)]
+    others = [sorted((int(at), value) for at, value in column) for column in (aud.prices, aud.market_caps, aud.total_volumes)]
     for at, price in usd.prices:
         if not price:
             continue
         time = int(at) * 1000
-        hour = int(at) // HOUR
-        price_aud, cap_aud, volume_aud = (column.get(hour) for column in others)
+        price_aud, cap_aud, volume_aud = (_nearest(column, int(at)) for column in others)
         yield Price(
             asset_id=asset.id,
             source=NAME,
@@ -166,6 +177,13 @@ def _points(asset: Asset, usd: _Chart, aud: _Chart) -> Iterator[Price]:
         )
 
 
+def _nearest(points: list[tuple[int, Decimal | None]], at: int) -> Decimal | None:
+    """The value of the point of the other currency that is nearest, within half an hour: the two are seconds apart."""
+    after = bisect_left(points, at, key=itemgetter(0))
+    near = min(points[max(0, after - 1) : after + 1], key=lambda point: abs(point[0] - at), default=None)
+    return near[1] if near is not None and abs(near[0] - at) <= HALF_HOUR else None
+
+
 def _page(options: PollOptions, assets: tuple[Asset, ...]) -> Poll:
     by_id = {asset.coingecko_id: asset for asset in assets}
     ids = ",".join(by_id)
@@ -175,7 +193,16 @@ def _page(options: PollOptions, assets: tuple[Asset, ...]) -> Poll:
     aud = {"vs_currencies": "aud", "ids": ids, "include_market_cap": "true", "include_24hr_vol": "true"}
     simple = decoded((yield from answer_to(_request(options, "/simple/price", aud))), _Simple)
     yield list(_prices(markets, simple, by_id, answer.received_at))
+    known = {market.id for market in markets}
+    yield [Missed(asset.symbol, _unknown(asset)) for asset in assets if asset.coingecko_id not in known]
     return ""
+
+
+def _unknown(asset: Asset) -> Reject:
+    return Reject(
+        f"no coin has the id '{asset.coingecko_id}'; right would be one of its /coins/list (pollers.{NAME}.ids.{asset.symbol})",
+        reason="unknown",
+    )
 
 
 def _request(options: PollOptions, path: str, query: dict[str, str]) -> Request:

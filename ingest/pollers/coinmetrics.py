@@ -16,7 +16,8 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
-from ingest.flow import Plan, Poll, PollOptions, Request, answer_to, decoded, is_number
+from ingest.flow import Request, answer_to, is_number
+from ingest.provider import Plan, Poll, PollOptions, decoded
 from ingest.records import SECOND, OnchainMetric
 from ingest.trading_day import to_date
 
@@ -40,7 +41,7 @@ PLANS = {
 }
 ASSETS = {symbol: symbol.lower() for symbol in ("ADA", "BCH", "BTC", "DOGE", "ETH", "LTC", "XRP")}
 CHUNK = None
-DAYS, RECENT = 365, 5  # of each asset
+DAYS, RECENT = 365, 60  # of each asset
 
 
 class _Answer(Struct):
@@ -52,7 +53,7 @@ _Decoder = Decoder(_Answer)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """A year of days at first, then the last ones. The cursor says that the year was told."""
+    """A year of days at first, then two months, for a daemon that was away. The cursor says that the year was told."""
     yield from _pages(options, {"paging_from": "end", "limit_per_asset": str(RECENT if cursor else DAYS)})
     return "told"
 
@@ -65,7 +66,7 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
 
 
 def _pages(options: PollOptions, span: dict[str, str], since: int = 0, until: int | None = None) -> Poll:
-    symbols = {asset.symbol.lower(): asset.symbol for asset in options.assets}
+    symbols = {asset.coingecko_id: asset.symbol for asset in options.assets}
     query = {
         "assets": ",".join(symbols),
         "metrics": ",".join(METRICS),
@@ -73,6 +74,7 @@ def _pages(options: PollOptions, span: dict[str, str], since: int = 0, until: in
         **span,
         "page_size": "10000",
         "ignore_unsupported_errors": "true",
+        "ignore_forbidden_errors": "true",  # a figure that is not of the community keeps no other from its days
     }
     while True:
         url = f"{options.base_url}/v4/timeseries/asset-metrics?{urlencode(query, safe=',')}"

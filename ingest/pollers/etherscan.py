@@ -16,7 +16,8 @@ from msgspec.json import Decoder
 from msgspec.structs import asdict
 
 from ingest.errors import Reject, Retry
-from ingest.flow import Number, Part, Plan, Poll, PollOptions, Request, Response, T, answer_to, decoded
+from ingest.flow import Number, Request, Response, T, answer_to
+from ingest.provider import Part, Plan, Poll, PollOptions, decoded
 from ingest.records import MINUTE, OnchainMetric
 from ingest.trading_day import DAY, to_date, to_time
 

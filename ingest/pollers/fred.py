@@ -9,7 +9,8 @@ import csv
 from collections.abc import Iterator
 
 from ingest.errors import Reject
-from ingest.flow import Part, Plan, Poll, PollOptions, Request, Response, answer_to, is_number
+from ingest.flow import Request, Response, answer_to, is_number
+from ingest.provider import Part, Plan, Poll, PollOptions, apart
 from ingest.records import StockIndex
 from ingest.trading_day import AGAIN, to_time
 
@@ -33,12 +34,16 @@ CHUNK = None
 def poll(options: PollOptions, cursor: str) -> Poll:
     """All days at first, then the last ones. The cursor is the oldest of the series' newest days, in microseconds."""
     since = int(cursor) - AGAIN if cursor else 0
-    newest = []
-    for series, index_name in SERIES.items():
+    newest: list[int] = []
+
+    def read(series: str, index_name: str) -> Poll:
         days = yield from _ask(options, series, index_name)
         yield [day for day in days if day.time >= since]
-        newest += [days[-1].time] if days else []
-    return str(min(newest)) if newest else cursor
+        newest.extend(day.time for day in days[-1:])
+        return ""
+
+    whole = yield from apart((index_name, read(series, index_name)) for series, index_name in SERIES.items())
+    return str(min(newest)) if whole and newest else cursor
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
@@ -58,7 +63,7 @@ def _days(series: str, index_name: str, answer: Response) -> Iterator[StockIndex
     head, *rows = csv.reader(answer.body.decode("ascii", "replace").splitlines()) if answer.body else [[]]
     if head != ["observation_date", series]:
         raise Reject(f"the first line is {','.join(head)[:80]!r}; right would be 'observation_date,{series}'", reason="shape")
-    for row in rows:
+    for row in filter(None, rows):  # but for lines without anything
         if len(row) != len(head) or not (row[1] in ("", ".") or is_number(row[1])):
             raise Reject(f"a day is {','.join(row)!r}; right would be a date and a number", reason="value")
         if row[1] in ("", "."):

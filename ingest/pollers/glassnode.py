@@ -12,8 +12,9 @@ from urllib.parse import urlencode
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Part, Plan, Poll, PollOptions, Request, answer_to, decoded
-from ingest.records import SECOND, OnchainMetric
+from ingest.flow import Request, answer_to
+from ingest.provider import Part, Plan, Poll, PollOptions, apart, decoded
+from ingest.records import SECOND, Asset, OnchainMetric
 
 NAME = "glassnode"
 TABLES = ("onchain_metrics",)
@@ -65,12 +66,16 @@ _Decoder = Decoder(list[_Point])
 def poll(options: PollOptions, cursor: str) -> Poll:
     """All days at first, then the last ones. The cursor is the oldest of the newest days, in seconds."""
     span = {"s": str(int(cursor) - AGAIN)} if cursor else {}
-    newest = []
-    for asset, path in _wanted(options):
+    newest: list[int] = []
+
+    def read(asset: Asset, path: str) -> Poll:
         days = yield from _ask(options, asset, path, span)
         yield days
-        newest += [days[-1].time // SECOND] if days else []
-    return str(min(newest)) if newest else cursor
+        newest.extend(day.time // SECOND for day in days[-1:])
+        return ""
+
+    whole = yield from apart((f"{METRICS[path]} of {asset.symbol}", read(asset, path)) for asset, path in _wanted(options))
+    return str(min(newest)) if whole and newest else cursor
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
@@ -81,15 +86,15 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     return ""
 
 
-def _wanted(options: PollOptions) -> list[tuple[str, str]]:
+def _wanted(options: PollOptions) -> list[tuple[Asset, str]]:
     """(coin, figure) of every request."""
-    symbols = [asset.symbol for asset in options.assets]
-    return [(one, path) for one in symbols for path in METRICS if one in MINED or not path.startswith("mining/")]
+    assets = options.assets
+    return [(one, path) for one in assets for path in METRICS if one.coingecko_id in MINED or not path.startswith("mining/")]
 
 
-def _ask(options: PollOptions, asset: str, path: str, span: dict[str, str]) -> Part[list[OnchainMetric]]:
-    query = {"a": asset, "i": "24h", **({"c": "USD"} if METRICS[path].endswith("_usd") else {}), **span}
+def _ask(options: PollOptions, asset: Asset, path: str, span: dict[str, str]) -> Part[list[OnchainMetric]]:
+    query = {"a": asset.coingecko_id, "i": "24h", **({"c": "USD"} if METRICS[path].endswith("_usd") else {}), **span}
     request = Request(f"{options.base_url}/v1/metrics/{path}?{urlencode(query)}", headers=options.headers)
     answer = yield from answer_to(request)
     points = [point for point in decoded(answer, _Decoder) if point.v is not None]
-    return [OnchainMetric(asset, METRICS[path], NAME, one.t * SECOND, f"{one.v:f}", answer.received_at) for one in points]
+    return [OnchainMetric(asset.symbol, METRICS[path], NAME, one.t * SECOND, f"{one.v:f}", answer.received_at) for one in points]

@@ -14,8 +14,9 @@ from urllib.parse import quote, urlencode
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Part, Plan, Poll, PollOptions, Request, answer_to, decoded
-from ingest.records import INTERVALS, SECOND, SentimentScore
+from ingest.flow import Request, answer_to
+from ingest.provider import Part, Plan, Poll, PollOptions, apart, decoded
+from ingest.records import INTERVALS, SECOND, Asset, SentimentScore
 
 NAME = "lunarcrush"
 TABLES = ("sentiment_scores",)
@@ -90,15 +91,19 @@ _SeriesDecoder, _TopicDecoder = Decoder(_Series), Decoder(_Answer)
 
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The hours since the last turn and some before, and the last day. The cursor is the newest hour that was told, in seconds."""
-    newest = int(cursor or 0)
-    for asset in options.assets:
+    newest = [int(cursor or 0)]
+
+    def read(asset: Asset) -> Poll:
         answer = yield from answer_to(_request(options, f"/public/topic/{quote(asset.coingecko_id, safe='')}/v1"))
         topic = decoded(answer, _TopicDecoder)
         since = max(answer.as_of - FIRST, int(cursor) * SECOND - AGAIN) if cursor else answer.as_of - FIRST
         hours = yield from _hours(options, asset.coingecko_id, asset.symbol, since, answer.as_of)
         yield [*hours, _day(asset.symbol, topic, hours, answer.received_at)]
-        newest = max([newest, *(hour.time // SECOND for hour in hours)])
-    return str(newest) if newest else ""
+        newest.extend(hour.time // SECOND for hour in hours)
+        return ""
+
+    whole = yield from apart((asset.symbol, read(asset)) for asset in options.assets)
+    return str(max(newest)) if whole and max(newest) else cursor
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:

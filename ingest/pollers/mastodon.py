@@ -11,9 +11,10 @@ from urllib.parse import quote
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Plan, Poll, PollOptions, Request, answer_to, decoded
+from ingest.flow import Request, answer_to
 from ingest.post import Moment, Post, Sieve, to_micros
 from ingest.prose import plain_text
+from ingest.provider import Plan, Poll, PollOptions, apart, decoded
 from ingest.records import Asset
 
 NAME = "mastodon"
@@ -69,8 +70,7 @@ _Decoder = Decoder(list[_Status])
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The posts of each coin's tag."""
     sieve = Sieve(NAME, options, cursor)
-    for asset in options.assets:
-        yield from _read(options.base_url, asset, sieve)
+    yield from apart((asset.symbol, _read(options.base_url, asset, sieve)) for asset in options.assets)
     return sieve.cursor()
 
 

@@ -11,7 +11,8 @@ from decimal import Decimal
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Plan, Poll, PollOptions, Request, answer_to, decoded
+from ingest.flow import Request, answer_to
+from ingest.provider import Plan, Poll, PollOptions, decoded
 from ingest.records import MINUTE, SECOND, OnchainMetric
 
 NAME = "mempool_space"
@@ -54,8 +55,8 @@ _MempoolDecoder = Decoder(_Mempool)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """A year of days at first, then the last three; and the mempool as it is now. The cursor says that the year was told."""
-    past = "3d" if cursor else "1y"
+    """A year of days at first, then a month, for a daemon that was away; and the mempool as it is now. The cursor says which."""
+    past = "1m" if cursor else "1y"
     answer = yield from answer_to(Request(f"{options.base_url}/api/v1/mining/hashrate/{past}"))
     yield list(_mining(decoded(answer, _MiningDecoder), answer.received_at))
     answer = yield from answer_to(Request(f"{options.base_url}/api/mempool"))

@@ -9,7 +9,8 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Number, Plan, Poll, PollOptions, Request, answer_to, decoded
+from ingest.flow import Number, Request, answer_to
+from ingest.provider import Plan, Poll, PollOptions, apart, decoded
 from ingest.records import MINUTE, OnchainMetric
 
 NAME = "moralis"
@@ -21,7 +22,8 @@ PLANS = {
         per_minute=60,
         per_month=800,  # 40,000 compute units, of which a request takes about 50
         every=3600,
-        requests=6,  # of its own tokens
+        requests=1,
+        each="coin",
         terms="https://moralis.com/terms/: commercial use is allowed, selling the data on is not",
     )
 }
@@ -50,8 +52,7 @@ _Decoder = Decoder(_Holders)
 
 def poll(options: PollOptions, _cursor: str) -> Poll:
     """The holders of each token as they are; there is nothing to remember."""
-    for asset in options.assets:
-        yield from _ask(options, asset.symbol, asset.coingecko_id)
+    yield from apart((asset.symbol, _ask(options, asset.symbol, asset.coingecko_id)) for asset in options.assets)
     return ""
 
 

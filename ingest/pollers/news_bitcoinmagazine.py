@@ -5,8 +5,8 @@ It has the last articles only: what was published while nobody asked for long is
 
 from __future__ import annotations
 
-from ingest.flow import Plan, Poll, PollOptions
 from ingest.pollers import _news_feed
+from ingest.provider import Plan, Poll, PollOptions
 
 NAME = "news_bitcoinmagazine"
 TABLES = _news_feed.TABLES

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from ingest.flow import UNREADABLE, Malformed, Plan, Poll, PollOptions, Request, Response, answer_to, decoded, malformed
+from ingest.flow import UNREADABLE, Malformed, Request, Response, answer_to, malformed
 from ingest.pollers._news_article import Source, Told, article, read_time
 from ingest.pollers._news_rules import AGGREGATOR
+from ingest.provider import Plan, Poll, PollOptions, decoded
 from ingest.records import News
 
 NAME = "news_cryptopanic"

@@ -13,9 +13,10 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from ingest.errors import Reject
-from ingest.flow import Plan, Poll, PollOptions, Request, Response, answer_to
+from ingest.flow import Request, Response, answer_to
 from ingest.post import Post, Sieve, to_micros
 from ingest.prose import plain_text
+from ingest.provider import Plan, Poll, PollOptions
 
 NAME = "reddit"
 TABLES = ("sentiment_posts",)

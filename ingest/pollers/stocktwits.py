@@ -12,9 +12,10 @@ from urllib.parse import quote
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Plan, Poll, PollOptions, Request, answer_to, decoded
+from ingest.flow import Request, answer_to
 from ingest.post import Moment, Post, Sieve, to_micros
 from ingest.prose import plain_text
+from ingest.provider import Plan, Poll, PollOptions, apart, decoded
 from ingest.records import Asset
 
 NAME = "stocktwits"
@@ -93,8 +94,7 @@ _Decoder = Decoder(_Answer)
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The messages of each coin's stream."""
     sieve = Sieve(NAME, options, cursor)
-    for asset in options.assets:
-        yield from _read(options.base_url, asset, sieve)
+    yield from apart((asset.symbol, _read(options.base_url, asset, sieve)) for asset in options.assets)
     return sieve.cursor()
 
 

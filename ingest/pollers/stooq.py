@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from urllib.parse import urlencode
 
 from ingest.errors import Reject, Retry
-from ingest.flow import Part, Plan, Poll, PollOptions, Request, Response, answer_to, is_number
+from ingest.flow import Request, Response, answer_to, is_number
+from ingest.provider import Part, Plan, Poll, PollOptions, apart
 from ingest.records import StockIndex
 from ingest.trading_day import AGAIN, is_over, to_date, to_time
 
@@ -39,12 +40,16 @@ LIMIT_SECONDS = 6 * 3600.0  # what a day has of requests is gone
 def poll(options: PollOptions, cursor: str) -> Poll:
     """All days at first, then the last ones. The cursor is the oldest of the indices' newest days, in microseconds."""
     since = int(cursor) - AGAIN if cursor else 0
-    newest = []
-    for symbol, index_name in INDEXES.items():
+    newest: list[int] = []
+
+    def read(symbol: str, index_name: str) -> Poll:
         days = yield from _ask(options, symbol, index_name, {"d1": _compact(since)} if since else {})
         yield days
-        newest += [days[-1].time] if days else []
-    return str(min(newest)) if newest else cursor
+        newest.extend(day.time for day in days[-1:])
+        return ""
+
+    whole = yield from apart((index_name, read(symbol, index_name)) for symbol, index_name in INDEXES.items())
+    return str(min(newest)) if whole and newest else cursor
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
@@ -72,7 +77,7 @@ def _days(index_name: str, answer: Response) -> Iterator[StockIndex]:
     head, *rows = csv.reader(text.splitlines()) if text else [[]]
     if head[:5] != _HEAD:
         raise Reject(f"the first line is {','.join(head)[:80]!r}; right would be {','.join(_HEAD)!r}", reason="shape")
-    for row in rows:
+    for row in filter(None, rows):  # but for lines without anything
         if not len(_HEAD) <= len(row) <= len(head) or not all(map(is_number, row[1:5])):
             raise Reject(f"a day is {','.join(row)!r}; right would be a date and four numbers", reason="value")
         date, opened, high, low, close = row[:5]

@@ -14,9 +14,10 @@ from decimal import Decimal
 from urllib.parse import quote
 
 from ingest.errors import Reject
-from ingest.flow import Plan, Poll, PollOptions, Request, Response, answer_to
+from ingest.flow import Request, Response, answer_to
 from ingest.post import Post, Sieve, to_micros
 from ingest.prose import plain_text
+from ingest.provider import Plan, Poll, PollOptions, apart
 
 NAME = "telegram"
 TABLES = ("sentiment_posts",)
@@ -46,10 +47,14 @@ _UNITS = {"K": 1000, "M": 1_000_000}
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The messages that each channel's preview shows."""
     sieve = Sieve(NAME, options, cursor)
-    for channel in options.channels:
-        answer = yield from answer_to(Request(f"{options.base_url}/s/{quote(channel, safe='')}"))
-        yield sieve.records(channel, _posts(channel, answer), answer.received_at)
+    yield from apart((channel, _read(options.base_url, channel, sieve)) for channel in options.channels)
     return sieve.cursor()
+
+
+def _read(base_url: str, channel: str, sieve: Sieve) -> Poll:
+    answer = yield from answer_to(Request(f"{base_url}/s/{quote(channel, safe='')}"))
+    yield sieve.records(channel, _posts(channel, answer), answer.received_at)
+    return ""
 
 
 def _posts(channel: str, answer: Response) -> Iterator[Post]:

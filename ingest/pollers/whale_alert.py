@@ -21,9 +21,6 @@ from ingest.flow import (
     Malformed,
     Manners,
     Output,
-    Plan,
-    Poll,
-    PollOptions,
     Rate,
     Reconnect,
     Refused,
@@ -31,10 +28,10 @@ from ingest.flow import (
     Response,
     Send,
     answer_to,
-    decoded,
     malformed,
 )
 from ingest.pollers._whale_transfers import CENT, EXACT, level_of
+from ingest.provider import Plan, Poll, PollOptions, decoded
 from ingest.records import SECOND, WhaleTransaction
 
 NAME = "whale_alert"

@@ -17,9 +17,10 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Retry
-from ingest.flow import Plan, Poll, PollOptions, Request, answer_to, decoded
+from ingest.flow import Request, answer_to
 from ingest.pollers._whale_chain import Block, given_up, place_of
 from ingest.pollers._whale_transfers import Telling, Transaction, net, transfers
+from ingest.provider import Plan, Poll, PollOptions, decoded
 from ingest.questions import prices_at
 from ingest.records import MINUTE, SECOND, WhaleTransaction
 

@@ -16,7 +16,8 @@ from msgspec import Struct, field
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
-from ingest.flow import Plan, Poll, PollOptions, Request, Response, answer_to, decoded
+from ingest.flow import Request, Response, answer_to
+from ingest.provider import Part, Plan, Poll, PollOptions, apart, decoded
 from ingest.records import SECOND, StockIndex
 from ingest.trading_day import DAY, is_over
 
@@ -76,23 +77,27 @@ _Decoder = Decoder(_Answer)
 def poll(options: PollOptions, cursor: str) -> Poll:
     """A year of days at first, then the last month, which may be revised. The cursor says that the year was told."""
     past = "1mo" if cursor else "1y"
-    yield from _turn(options, {"range": past})
-    return past
+
+    def read(symbol: str, index_name: str) -> Poll:
+        yield (yield from _ask(options, symbol, index_name, {"range": past}))
+        return ""
+
+    whole = yield from apart((index_name, read(symbol, index_name)) for symbol, index_name in INDEXES.items())
+    return past if whole else cursor
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds."""
-    yield from _turn(options, {"period1": str(since // SECOND), "period2": str(until // SECOND)}, since, until)
-    return ""
-
-
-def _turn(options: PollOptions, span: dict[str, str], since: int = 0, until: int | None = None) -> Poll:
     for symbol, index_name in INDEXES.items():
-        query = urlencode({"interval": "1d", **span})
-        url = f"{options.base_url}/v8/finance/chart/{quote(symbol)}?{query}"
-        answer = yield from answer_to(Request(url, headers=AGENT))
-        yield [day for day in _days(index_name, answer) if day.time >= since and (until is None or day.time < until)]
+        days = yield from _ask(options, symbol, index_name, {"period1": str(since // SECOND), "period2": str(until // SECOND)})
+        yield [day for day in days if since <= day.time < until]
     return ""
+
+
+def _ask(options: PollOptions, symbol: str, index_name: str, span: dict[str, str]) -> Part[list[StockIndex]]:
+    query = urlencode({"interval": "1d", **span})
+    answer = yield from answer_to(Request(f"{options.base_url}/v8/finance/chart/{quote(symbol)}?{query}", headers=AGENT))
+    return list(_days(index_name, answer))
 
 
 def _days(index_name: str, answer: Response) -> Iterator[StockIndex]:

@@ -20,9 +20,10 @@ from msgspec.structs import replace
 from ingest import registry
 from ingest.config import Settings
 from ingest.errors import Reject, Retry, Stop
-from ingest.flow import Malformed, Poll, PollOptions, Provider, Request, Response
+from ingest.flow import Malformed, Request, Response
 from ingest.metrics import Metrics
 from ingest.pipeline.lane import Lane
+from ingest.provider import Missed, Poll, PollOptions, Provider
 from ingest.questions import LeftOut, Prices, PricesAt
 from ingest.records import Asset
 from ingest.sections import PollerSection
@@ -246,7 +247,7 @@ class _Reader:
                 for record in step:
                     if isinstance(record, Malformed):
                         raise Reject(record.message, reason=record.reason)
-                    if isinstance(record, LeftOut):
+                    if isinstance(record, LeftOut | Missed):
                         raise TypeError("a history leaves nothing out")
                     if (room := lane.put(record)) is not None:
                         await room

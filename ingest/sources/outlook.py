@@ -22,4 +22,4 @@ def outlook(pollers: Mapping[str, PollerSection]) -> Iterator[str]:
             assets_of(name, module, section)
         if section.labels is not None:
             read_labels(section.labels)
-        yield f"{name}: plan {plan_name(module, section)}, every {interval_of(plan, section):.0f} s"
+        yield f"{name}: plan {plan_name(module, section)}, every {interval_of(plan, module, section):.0f} s"

@@ -21,11 +21,12 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry, Stop, first
-from ingest.flow import Malformed, Plan, Poll, PollOptions, Provider, Rate, Request, Response
+from ingest.flow import Malformed, Rate, Request, Response
 from ingest.metrics import Metrics
 from ingest.pipeline.lane import Lane
+from ingest.provider import REFUSED, Missed, Plan, Poll, PollOptions, Provider
 from ingest.questions import LeftOut, Orphaned, Prices, PricesAt
-from ingest.records import Asset
+from ingest.records import Asset, Record
 from ingest.sections import PollerSection
 from ingest.sources.labels import read_labels
 from ingest.sources.scoring import score
@@ -41,7 +42,7 @@ from ingest.transports.http import Http
 
 LEASE_SECONDS = 60.0  # so long a daemon that died keeps others waiting
 LOOK_SECONDS = 20.0  # how often the lease is prolonged, also while a turn lasts, or asked for
-REFUSED = ("401", "403", "422")  # a key or a request that is wrong: nothing mends that but a person
+DISABLING = (*REFUSED, "422")  # a key or a request that is wrong: nothing mends that but a person
 REFUSED_SECONDS = 6 * 3600.0
 MONTH_SECONDS = 31 * 86_400
 FIRST_SECONDS, CAP_SECONDS = 1.0, 900.0  # between turns that fail
@@ -57,7 +58,9 @@ class Turn(Struct):
     """What one turn has of evidence: the last body, for where it cannot be read at all."""
 
     body: bytes = b""
+    requests: int = 0
     malformed: set[bytes] = field(default_factory=set)  # what of the answers could not be read
+    missed: dict[str, str] = field(default_factory=dict)  # which parts could not be had, and why
 
 
 class Poller:
@@ -89,11 +92,13 @@ class Poller:
         self._backoff = Backoff(random.random, first=FIRST_SECONDS, cap=CAP_SECONDS)
         self._bodies: dict[str, tuple[dict[str, str], bytes]] = {}  # by URL: how to ask for something newer, and the answer
         self._malformed: set[bytes] = set()  # of the last turn
+        self._missed: set[str] = set()
         self._state = "waiting"
         self._due = 0.0
+        self._refused_until = 0.0  # by our own clock: a restart or a reload tries again
         self._spent = 0
         self.plan, self.disabled = plan_of(module, section)
-        self.interval = interval_of(self.plan, section)
+        self.interval = interval_of(self.plan, module, section)
 
     def status(self) -> dict[str, object]:
         """What `ingest status` and the page show."""
@@ -135,8 +140,8 @@ class Poller:
                 return LOOK_SECONDS
             place = await load_place(connection, self.name)
         self._spent = place.requests
-        if place.wait > 0:
-            return place.wait
+        if (wait := max(place.wait, self._refused_until - time.monotonic())) > 0:
+            return wait
         try:
             async with asyncio.TaskGroup() as group:
                 keeping = group.create_task(self._keep_lease())
@@ -146,7 +151,7 @@ class Poller:
             raise first(errors) from errors
         async with self._pool.acquire() as connection:
             await save_place(connection, self.name, cursor, wait)
-        return wait
+        return max(wait, self._refused_until - time.monotonic())
 
     async def _keep_lease(self) -> None:
         """While a turn lasts. Raises Retry where the lease is gone: who has it asks now, and to ask twice spends twice."""
@@ -164,14 +169,19 @@ class Poller:
         except Retry as error:
             self._fail("failing", error)
             pause = self.plan.pause if error.code == "429" else 0.0
-            return place.cursor, max(error.after or 0.0, pause, self._backoff.next())
+            earned = turn.requests * MONTH_SECONDS / self.plan.per_month if self.plan.per_month else 0.0
+            return place.cursor, max(error.after or 0.0, pause, self._backoff.next(), earned)
         except Reject as error:
-            refused = error.code in REFUSED
+            refused = error.code in DISABLING
             self._fail("disabled" if refused else "failing", error)
-            if error.reason != "http":
+            if error.reason != "http" and not turn.missed:  # what was missed is kept already
                 self._keep(Malformed(turn.body, error.reason, str(error)))
-            return place.cursor, REFUSED_SECONDS if refused else max(self.interval, self._backoff.next())
-        self._state, self.last_error = "ok", ""
+            if refused:
+                self._refused_until = time.monotonic() + REFUSED_SECONDS
+                return place.cursor, LEASE_SECONDS  # for who comes after us: what was refused may be mended by then
+            return place.cursor, max(self.interval, self._backoff.next())
+        self.last_error = self._struck("; ".join(f"{name}: {why}" for name, why in turn.missed.items()))
+        self._state = f"ok, but {self.last_error}" if turn.missed else "ok"
         self._backoff.reset()
         return cursor, self.interval
 
@@ -194,7 +204,12 @@ class Poller:
             step = next(flow)
             while True:
                 if isinstance(step, Request):
-                    step = flow.send(await self._ask(http, step, turn))
+                    try:
+                        answer = await self._ask(http, step, turn)
+                    except Reject as error:
+                        step = flow.throw(error)  # of one part, perhaps: the flow knows
+                    else:
+                        step = flow.send(answer)
                     continue
                 if isinstance(step, PricesAt):
                     step = flow.send(await self._price(step))
@@ -204,20 +219,29 @@ class Poller:
                     step = next(flow)
                     continue
                 for record in step:
-                    if isinstance(record, Malformed):
-                        self._note(record, turn)
-                    elif isinstance(record, LeftOut):
-                        self._metrics.poll_left_out.labels(self.name, record.reason).inc(record.count)
-                    elif (room := self._puts[type(record)](record)) is not None:
+                    if (room := self._tell(record, turn)) is not None:
                         await room
                 step = next(flow)
         except StopIteration as done:
             cursor: str = done.value
         finally:
             flow.close()
-        self._malformed = turn.malformed
+            self._malformed, self._missed = turn.malformed, set(turn.missed)
         await self._settled()
         return cursor
+
+    def _tell(self, record: Record | Malformed | LeftOut | Missed, turn: Turn) -> Awaitable[None] | None:
+        """A row goes to its lane, whose room may have to be waited for; what is none is counted."""
+        match record:
+            case Malformed():
+                self._note(record, turn)
+            case Missed():
+                self._miss(record, turn)
+            case LeftOut():
+                self._metrics.poll_left_out.labels(self.name, record.reason).inc(record.count)
+            case _:
+                return self._puts[type(record)](record)
+        return None
 
     async def _settled(self) -> None:
         """Until every row that was told by now has its outcome."""
@@ -242,8 +266,19 @@ class Poller:
             self._keep(malformed)
         turn.malformed.add(malformed.payload)
 
+    def _miss(self, part: Missed, turn: Turn) -> None:
+        """As a turn that failed, but only of a part: counted each time, said and kept once while it is so."""
+        turn.missed[part.name] = str(part.error)
+        self._metrics.errors.labels("poll", type(part.error).__name__).inc()
+        if part.name in self._missed:
+            return
+        log.warning("%s: %s: %s", self.name, part.name, self._struck(str(part.error)))
+        if part.error.reason != "http":
+            self._keep(Malformed(turn.body, part.error.reason, f"{part.name}: {part.error}"))
+
     async def _ask(self, http: Http, request: Request, turn: Turn) -> Response:
         self._spent = await spend_one(self.name, self.plan, self._pool)
+        turn.requests += 1
         self._metrics.poll_requests.labels(self.name).inc()
         condition, known = self._bodies.get(request.url, ({}, b""))
         request = replace(request, headers=request.headers | condition)
@@ -330,10 +365,11 @@ def plan_of(module: Provider, section: PollerSection) -> tuple[Plan, str]:
     return plan, "no key" if plan.key and section.api_key is None else ""
 
 
-def interval_of(plan: Plan, section: PollerSection) -> float:
+def interval_of(plan: Plan, module: Provider, section: PollerSection) -> float:
     """Seconds between turns, as both budgets allow."""
     every = section.every.total_seconds() if section.every else plan.every
-    requests = plan.requests * {"turn": 1, "coin": len(section.symbols), "channel": len(section.channels) or 1}[plan.each]
+    counts = {"turn": 1, "coin": len(symbols_of(module, section)), "channel": len(section.channels) or 1}
+    requests = plan.requests * -(-counts[plan.each] // plan.of)
     per_month = requests * MONTH_SECONDS / plan.per_month if plan.per_month else 0.0
     return max(every, requests * 60 / plan.per_minute, per_month)
 

@@ -15,9 +15,10 @@ from typing import cast
 import aiohttp
 
 from ingest.errors import Retry, first
-from ingest.flow import Connection, Gap, Malformed, Output, PollOptions, Provider, Rate, Refused, Session
+from ingest.flow import Connection, Gap, Malformed, Output, Rate, Refused, Session
 from ingest.metrics import Metrics
 from ingest.pipeline.lane import Lane
+from ingest.provider import PollOptions, Provider
 from ingest.records import Record
 from ingest.sections import PollerSection
 from ingest.sources.claims import Watch

@@ -10,7 +10,7 @@ the other's. The lease says who does it, but a lease may run out meanwhile: a lo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import groupby
@@ -77,12 +77,12 @@ async def compute(connection: Connection, selection: Selection, now: datetime | 
         if not stretches or not selection.named:
             return Computed(taken)
         now = now or await connection.fetchval("SELECT clock_timestamp()")
-        oldest = _minute(now - (selection.kept or FOR_EVER))
+        kept = _kept(stretches, selection.named, _minute(now - (selection.kept or FOR_EVER)))
         lines: list[str] = []
         without: list[Key] = []
-        for interval, run in _runs(stretches, selection.named):
+        for interval, run in _runs(kept, selection.named):
             for start in range(0, len(run), PORTION):
-                rows = await _rows(connection, selection.named, interval, run[start : start + PORTION], oldest)
+                rows = await _rows(connection, selection.named, interval, run[start : start + PORTION])
                 lines += rows[0]
                 without += rows[1]
         return Computed(taken) + await _store(connection, lines, without)
@@ -95,7 +95,15 @@ _SETTINGS = f"""
 """
 
 
-def _runs(stretches: Sequence[Stretch], named: Sequence[Named]) -> Iterator[tuple[str, list[Stretch]]]:
+def _kept(stretches: Sequence[Stretch], named: Sequence[Named], oldest: int) -> Iterator[Stretch]:
+    """What of the stretches bears on values that are not older than `oldest`, in minutes: as candles from there on."""
+    for one in stretches:
+        length = LENGTHS[one.interval]
+        if one.until + after(named, length, one.until) * (HOLE + 1) * length >= oldest:  # with holes no window is longer
+            yield Stretch(one.instrument_id, one.interval, max(one.since, oldest), max(one.until, oldest))
+
+
+def _runs(stretches: Iterable[Stretch], named: Sequence[Named]) -> Iterator[tuple[str, list[Stretch]]]:
     """The stretches of each interval; those of one series that bear on each other are one."""
     for interval, of_interval in groupby(sorted(stretches, key=_order), key=attrgetter("interval")):
         runs: list[Stretch] = []
@@ -121,12 +129,11 @@ def _order(stretch: Stretch) -> tuple[str, int, int]:
 
 
 async def _rows(
-    connection: Connection, named: Sequence[Named], interval: str, run: Sequence[Stretch], oldest: int
+    connection: Connection, named: Sequence[Named], interval: str, run: Sequence[Stretch]
 ) -> tuple[list[str], list[Key]]:
-    """Of the stretches and what they bear on, but for what is older than `oldest`: rows as COPY text, and keys without a value."""
+    """Of the stretches and what they bear on: rows as COPY text, and keys without a value."""
     length = LENGTHS[interval]
-    since = [max(one.since, oldest) for one in run]
-    until = [max(one.until, start) for one, start in zip(run, since, strict=True)]
+    since, until = [one.since for one in run], [one.until for one in run]
     needed = [before(named, length, start) for start in since]
     rows = await connection.fetch(
         _READ,
@@ -219,11 +226,12 @@ def _minute(time: datetime) -> int:
 _STAGED = tuple(column.name for column in INDICATORS.columns if column.name != "received_at")
 _KEY = ", ".join(INDICATORS.key)
 _STAGE = "CREATE TEMP TABLE stage (instrument_id int, interval text, name text, time timestamptz, value numeric, metadata jsonb)"
-# Not by `received_at`, as what is polled: here the newer transaction knows better, whatever the clock says.
+# Not by `received_at`, as what is polled: here the newer transaction knows better, whatever the clock says. A key may be there
+# twice, with one value: where few candles lie between two stretches, the first bears on the second as well.
 _MERGE = f"""
     WITH merged AS (
         INSERT INTO indicators AS t ({", ".join(_STAGED)}, received_at)
-        SELECT {", ".join(_STAGED)}, clock_timestamp() FROM stage ORDER BY {_KEY}
+        SELECT DISTINCT ON ({_KEY}) {", ".join(_STAGED)}, clock_timestamp() FROM stage ORDER BY {_KEY}
         ON CONFLICT ({_KEY}) DO UPDATE
            SET value = EXCLUDED.value, metadata = EXCLUDED.metadata, received_at = EXCLUDED.received_at
          WHERE (t.value, t.metadata) IS DISTINCT FROM (EXCLUDED.value, EXCLUDED.metadata)

@@ -103,7 +103,7 @@ async def hidden(connection: Connection) -> list[str]:
     ]
 
 
-# (table, how far back is looked, the first number that does not fit, columns); see schema/migrations/*_platforms.sql
+# (table, how far back is looked, the first number that does not fit, columns or what is made of them)
 _LIMITS = (
     (
         "candles",
@@ -111,13 +111,14 @@ _LIMITS = (
         "999999999999.999999995",
         ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume"),
     ),
-    ("trades", "hour", "999999999999.999999995", ("price", "size")),
+    ("trades", "hour", "999999999999.999999995", ("price", "size", "price * size")),
     ("indicators", "hour", "999999999999.999999995", ("value",)),
     ("prices", "day", "999999999999.999999995", ("price_usd", "price_aud", "high_24h", "low_24h")),
     ("prices", "day", "999999999999999999.995", ("market_cap_usd", "market_cap_aud", "volume_24h_usd", "volume_24h_aud")),
-    ("prices", "day", "999999.99995", ("change_24h",)),
+    ("prices", "day", "999999.99995", ("change_24h", "price_usd * change_24h / nullif(100 + change_24h, 0)")),
+    ("prices", "day", "99999999.995", ("change_1h", "change_7d")),
     ("onchain_metrics", "day", "9999999999999999999999.999999995", ("value",)),
-    ("whale_transactions", "day", "9999999999999999999999.999999995", ("amount_token",)),
+    ("whale_totals", "day", "9999999999999999999999.999999995", ("amount_token",)),
     ("stock_indices", "month", "9999999999.995", ("open", "high", "low", "close")),
     ("stock_indices", "month", "9223372036854775807", ("volume",)),
 )

@@ -31,7 +31,8 @@ _SPEND = f"""
     RETURNING requests"""
 _ASSETS = """
     INSERT INTO assets (symbol, coingecko_id, name) SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) ORDER BY 1
-    ON CONFLICT (symbol) DO NOTHING"""
+    ON CONFLICT (symbol) DO UPDATE SET coingecko_id = EXCLUDED.coingecko_id
+     WHERE assets.coingecko_id <> EXCLUDED.coingecko_id AND NOT EXISTS (SELECT FROM prices p WHERE p.asset_id = assets.id)"""
 
 
 class Place(Struct, frozen=True):
@@ -62,7 +63,8 @@ async def spend(connection: Connection, source: str, per_month: int | None) -> i
 async def store_assets(connection: Connection, assets: Sequence[Asset]) -> tuple[Asset, ...]:
     """Store which coin each symbol means; the same assets with their ids.
 
-    Raises Stop where a symbol means another coin by now: what is stored of it is the first one's, and cannot be both.
+    Raises Stop where a symbol means another coin by now: what is stored of it is the first one's, and cannot be both. As long as
+    nothing is stored of it, as of an id that was mistyped, the other coin takes its place.
     """
     async with transaction(connection):
         await connection.execute(_ASSETS, *([getattr(one, name) for one in assets] for name in ("symbol", "coingecko_id", "name")))

@@ -31,7 +31,7 @@ WHERE p.platform = 'ai_trading' AND n.time >= newest_since();
 
 -- Where an exchange gives no event time each writer has a row of its own: the first one's is shown.
 CREATE VIEW ai_trading.order_book_snapshots AS
-SELECT platform_id(p.symbol, b.time::text) AS id,
+SELECT platform_id(p.symbol, micros(b.time)) AS id,
        p.symbol,
        b.time AS timestamp,
        coalesce((SELECT jsonb_agg(jsonb_build_array(l.price::text, l.size::text) ORDER BY l.place)
@@ -46,7 +46,7 @@ WHERE p.platform = 'ai_trading'
       SELECT FROM order_books o WHERE o.instrument_id = b.instrument_id AND o.time = b.time AND o.writer < b.writer));
 
 CREATE VIEW ai_trading.trades AS
-SELECT platform_id(p.symbol, t.time::text, t.trade_id::text) AS id,
+SELECT platform_id(p.symbol, micros(t.time), t.trade_id::text) AS id,
        p.symbol,
        t.time AS timestamp,
        t.trade_id,
@@ -59,7 +59,7 @@ JOIN trades t ON t.instrument_id = p.instrument_id
 WHERE p.platform = 'ai_trading';
 
 CREATE VIEW ai_trading.technical_indicators AS
-SELECT platform_id(p.symbol, n.time::text, n.interval, n.name) AS id,
+SELECT platform_id(p.symbol, micros(n.time), n.interval, n.name) AS id,
        p.symbol,
        n.interval::varchar(10) AS timeframe,
        n.time AS timestamp,
@@ -72,7 +72,8 @@ WHERE p.platform = 'ai_trading';
 
 -- A day that is over is its rolled-up candle. The day that goes on, and yesterday while its candle is not made yet, is put together for
 -- each symbol from the bars of 15 minutes and the minutes after the last of those: a hundred rows a symbol, and a minute behind at most.
--- The three days beside now() say nothing new, but let the planner leave out all older chunks.
+-- The three days beside now() say nothing new, but let the planner leave out all older chunks. A day is 24 hours: `interval '1 day'`
+-- would be one of the reader's time zone, whose clocks may change.
 CREATE VIEW ai_trading.daily_ohlcv AS
 SELECT p.symbol, c.time AS date, c.open, c.high, c.low, c.close, c.volume
 FROM platform_instruments p
@@ -82,18 +83,18 @@ UNION ALL
 SELECT p.symbol, d.date, coalesce(q.open, m.open), greatest(q.high, m.high), least(q.low, m.low), coalesce(m.close, q.close),
        coalesce(q.volume, 0) + coalesce(m.volume, 0)
 FROM platform_instruments p
-CROSS JOIN (VALUES (date_trunc('day', now(), 'UTC')), (date_trunc('day', now() - interval '1 day', 'UTC'))) d (date)
+CROSS JOIN (VALUES (date_trunc('day', now(), 'UTC')), (date_trunc('day', now() - interval '24 hours', 'UTC'))) d (date)
 CROSS JOIN LATERAL (
       SELECT first(c.open, c.time) AS open, max(c.high) AS high, min(c.low) AS low, last(c.close, c.time) AS close, sum(c.volume) AS volume,
              coalesce(max(c.time) + interval '15 minutes', d.date) AS until
         FROM candles c
        WHERE c.instrument_id = p.instrument_id AND c.interval = '15m' AND c.time > now() - interval '3 days'
-         AND c.time >= d.date AND c.time < d.date + interval '1 day') q
+         AND c.time >= d.date AND c.time < d.date + interval '24 hours') q
 CROSS JOIN LATERAL (
       SELECT first(c.open, c.time) AS open, max(c.high) AS high, min(c.low) AS low, last(c.close, c.time) AS close, sum(c.volume) AS volume
         FROM candles c
        WHERE c.instrument_id = p.instrument_id AND c.interval = '1m' AND c.time > now() - interval '3 days'
-         AND c.time >= q.until AND c.time < d.date + interval '1 day') m
+         AND c.time >= q.until AND c.time < d.date + interval '24 hours') m
 WHERE p.platform = 'ai_trading' AND coalesce(q.open, m.open) IS NOT NULL
   AND (SELECT c.time FROM candles c
         WHERE c.instrument_id = p.instrument_id AND c.interval = '1d' AND c.time > now() - interval '3 days' AND c.time = d.date) IS NULL;

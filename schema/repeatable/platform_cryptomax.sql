@@ -1,4 +1,5 @@
--- What ../../README.md calls the platform cryptomax: prices are CoinGecko's, USD and AUD side by side.
+-- What ../../README.md calls the platform cryptomax: prices are CoinGecko's, USD and AUD side by side. Where CoinGecko said no AUD there
+-- is no row: the platform wants both, and the row before has them.
 
 -- The newest price of each coin, found from the end of its index, not by reading its past; a coin that nobody priced for a week has none.
 CREATE VIEW cryptomax.market_data_cache AS
@@ -19,11 +20,11 @@ SELECT platform_uuid(a.symbol, l.source) AS id,
 FROM assets a
 CROSS JOIN LATERAL (
       SELECT * FROM prices p
-       WHERE p.asset_id = a.id AND p.source = 'coingecko' AND p.time > now() - interval '7 days'
+       WHERE p.asset_id = a.id AND p.source = 'coingecko' AND p.time > now() - interval '7 days' AND p.price_aud IS NOT NULL
        ORDER BY p.time DESC LIMIT 1) l;
 
 CREATE VIEW cryptomax.market_data_history AS
-SELECT platform_uuid(a.symbol, p.source, p.time::text) AS id,
+SELECT platform_uuid(a.symbol, p.source, micros(p.time)) AS id,
        a.symbol,
        p.source AS exchange,
        signed_20_8(p.price_usd)::numeric(20, 8) AS price_usd,
@@ -31,7 +32,7 @@ SELECT platform_uuid(a.symbol, p.source, p.time::text) AS id,
        signed_20_2(p.volume_24h_usd)::numeric(20, 2) AS volume_24h_usd,
        p.time AS timestamp
 FROM assets a
-JOIN prices p ON p.asset_id = a.id AND p.source = 'coingecko';
+JOIN prices p ON p.asset_id = a.id AND p.source = 'coingecko' AND p.price_aud IS NOT NULL;
 
 -- The text of an article is its publisher's: there is its summary, and the link.
 CREATE VIEW cryptomax.crypto_news_feed AS

@@ -13,23 +13,25 @@ SELECT p.time,
 FROM assets a
 JOIN prices p ON p.asset_id = a.id AND p.source = 'coingecko';
 
--- Days that are over are kept ready; yesterday and the day that goes on are made of their prices for each coin that is asked for, so
--- that they are never behind. The volume of a day is what had been traded in 24 hours at its last price.
+-- Days that are over are kept ready; the last three are made of their prices for each coin that is asked for, so that they are never
+-- behind: the third is kept ready only some time after the midnight that ends the second. The volume of a day is what had been traded
+-- in 24 hours at its last price. A day is 24 hours: `interval '1 day'` would be one of the reader's time zone, whose clocks may change.
 CREATE VIEW cryptosense.price_history_daily AS
 SELECT d.time AS day, a.symbol::varchar(20) AS asset_symbol, d.open, d.high, d.low, d.close, d.avg_price, d.volume_usd AS total_volume
 FROM assets a
 JOIN prices_daily d ON d.asset_id = a.id AND d.source = 'coingecko'
-WHERE d.time < date_trunc('day', now() - interval '1 day', 'UTC')
+WHERE d.time < date_trunc('day', now() - interval '48 hours', 'UTC')
 UNION ALL
 SELECT d.day, a.symbol::varchar(20), o.open, o.high, o.low, o.close, o.avg_price, o.volume_usd
 FROM assets a
-CROSS JOIN (VALUES (date_trunc('day', now(), 'UTC')), (date_trunc('day', now() - interval '1 day', 'UTC'))) d (day)
+CROSS JOIN (VALUES (date_trunc('day', now(), 'UTC')), (date_trunc('day', now() - interval '24 hours', 'UTC')),
+                   (date_trunc('day', now() - interval '48 hours', 'UTC'))) d (day)
 CROSS JOIN LATERAL (
       SELECT first(p.price_usd, p.time) AS open, max(p.price_usd) AS high, min(p.price_usd) AS low, last(p.price_usd, p.time) AS close,
              avg(p.price_usd) AS avg_price, last(p.volume_24h_usd, p.time) FILTER (WHERE p.volume_24h_usd IS NOT NULL) AS volume_usd
         FROM prices p
-       WHERE p.asset_id = a.id AND p.source = 'coingecko' AND p.time >= d.day AND p.time < d.day + interval '1 day'
-         AND p.time > now() - interval '3 days'  -- says nothing new, but lets the planner leave out all older chunks
+       WHERE p.asset_id = a.id AND p.source = 'coingecko' AND p.time >= d.day AND p.time < d.day + interval '24 hours'
+         AND p.time > now() - interval '4 days'  -- says nothing new, but lets the planner leave out all older chunks
       HAVING count(*) > 0) o;
 
 -- A coin's hour is one row: LunarCrush's where there is one, then what our own posts say of it, then others.

@@ -29,7 +29,7 @@ JOIN newest_candles n ON n.instrument_id = p.instrument_id
 WHERE p.platform = 'mastertrade' AND n.time >= newest_since();
 
 CREATE VIEW mastertrade.technical_indicators AS
-SELECT platform_id(p.symbol, n.time::text, n.interval, n.name) AS id,
+SELECT platform_id(p.symbol, micros(n.time), n.interval, n.name) AS id,
        p.symbol,
        n.time AS timestamp,
        n.interval::varchar(10) AS interval,
@@ -60,7 +60,7 @@ FROM whale_totals w;
 
 -- Where several sources tell the same figure of the same time, the first of these is shown, then the others by their names.
 CREATE VIEW mastertrade.onchain_metrics AS
-SELECT platform_id(m.asset, m.metric, m.time::text) AS id,
+SELECT platform_id(m.asset, m.metric, micros(m.time)) AS id,
        m.asset::varchar(20) AS symbol,
        m.metric::varchar(50) AS metric_name,
        signed_30_8(m.value)::numeric(30, 8) AS value,
@@ -91,7 +91,7 @@ FROM sentiment_posts s;
 
 -- A day of an index is one row: of the sources that have it the first of these, those with closes only last.
 CREATE VIEW mastertrade.stock_indices AS
-SELECT platform_id(x.index_name, x.time::text) AS id,
+SELECT platform_id(x.index_name, micros(x.time)) AS id,
        x.index_name::varchar(20) AS index_name,
        x.time AS timestamp,
        signed_12_2(x.open)::numeric(12, 2) AS open,

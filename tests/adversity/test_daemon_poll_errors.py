@@ -13,6 +13,8 @@ from daemon import Daemon, on_apache, until
 from provided import JSON, VIX, Answer, Providers, serving
 from test_daemon_polls import SIMPLE, polling
 
+from ingest.pollers.blockchain_com import CHARTS
+
 Daemons = Callable[..., Daemon]
 
 HTML: Answer = (200, b"<!DOCTYPE html><html>Just a moment...</html>", {"Content-Type": "text/html"})
@@ -21,7 +23,7 @@ LIMITED = b'{"Information": "We have detected your API key as geheim-4711 and ou
 SHUT: dict[str, Answer] = {  # what nothing mends soon
     "v1/metrics/addresses/active_count": (401, b'{"error":"unauthorized"}', JSON),
     "api/v2.2/erc20/0x7fc66500c84a76ad7e9c93437bfc5ac33e2ddae9/holders": (403, b'{"message":"plan"}', JSON),
-    "charts/hash-rate": (422, b'{"error":"Missing parameter"}', JSON),
+    **dict.fromkeys((f"charts/{chart}" for chart in CHARTS), (422, b'{"error":"Missing parameter"}', JSON)),
     "v2/api": (200, b'{"status":"0","message":"NOTOK","result":"Max rate limit reached"}', JSON),
     "q/d/l/": (200, b"Exceeded the daily hits limit\n", {"Content-Type": "text/plain"}),
     "query": (200, LIMITED, JSON),
@@ -43,7 +45,7 @@ def good(real: Path) -> dict[str, Answer]:
         "fng/": (200, (real / "alternative_me/fng_limit2_2026-09-08.json").read_bytes(), JSON),
         **{f"v8/finance/chart/^{name}": (200, json.dumps(chart).encode(), JSON) for name in ("GSPC", "IXIC", "VIX")},
         "api/v1/mining/hashrate/1y": (200, mining, JSON),
-        "api/v1/mining/hashrate/3d": (200, mining, JSON),
+        "api/v1/mining/hashrate/1m": (200, mining, JSON),
         "api/mempool": (200, b'{"count":8134,"vsize":3444604}', JSON),
         "v4/timeseries/asset-metrics": (200, metrics, JSON),
     }
@@ -91,7 +93,8 @@ async def test_every_trouble_is_counted_and_nobody_elses(market: str, real: Path
             assert states[name].startswith("failing: ") and said in states[name], states[name]
         scrape = await one.identity()
         assert scrape.value("errors_total", stage="poll", error_type="Retry") >= 4 + 3  # 503, 429, 429, time; three limits
-        assert scrape.value("errors_total", stage="poll", error_type="Reject") == 3 + 3  # 401, 403, 422; three that are no answer
+        # 401, 403, 422 and each chart of it; three that are no answer
+        assert scrape.value("errors_total", stage="poll", error_type="Reject") == 3 + len(CHARTS) + 3
         await check_what_is_kept(market, one, providers)
 
 
@@ -106,6 +109,26 @@ async def check_what_is_kept(market: str, one: Daemon, providers: Providers) -> 
     expected = {"alternative_me": "fng", "stooq": "q", "alphavantage": "query", "glassnode": "v1", "coinmetrics": "v4"}
     assert {name: spent[name] for name in expected} == {name: by_path[path] for name, path in expected.items()}
     assert (spent["alternative_me"], spent["coinmetrics"], spent["stooq"], spent["glassnode"]) == (2, 2, 1, 1)
+
+
+@on_apache
+async def test_a_coin_that_is_not_known_there_keeps_no_other_from_its_price(market: str, real: Path, daemon: Daemons) -> None:
+    """Recorded: CoinGecko answers for those that it knows, without a word. It is said in the status, and kept once."""
+    async with serving(**good(real)) as providers:
+        asked = {"symbols": ["BTC", "ONE"], "ids": {"ONE": "no-such-coin"}, "every": "1s"}
+        one = await daemon(
+            polling(market, providers, coingecko=asked | {"budget": {"per_minute": 600, "per_month": 10**8}})
+        ).start()
+        await until(lambda: providers.asked["/simple/price"] >= 3)
+        said = (await one.status())["pollers"]["coingecko"]
+        right = "no coin has the id 'no-such-coin'; right would be one of its /coins/list (pollers.coingecko.ids.ONE)"
+        assert (said["state"], said["last_error"]) == (f"ok, but ONE: {right}", f"ONE: {right}")
+        assert (await one.identity()).value("errors_total", stage="poll", error_type="Reject") >= 2
+    kept = await stored.fetch(market, "SELECT source, reason, message FROM rejects")
+    assert [tuple(row) for row in kept] == [("coingecko", "unknown", f"ONE: {right}")]
+    assert [row[0] for row in await stored.fetch(market, "SELECT a.symbol FROM prices p JOIN assets a ON a.id = p.asset_id")] == [
+        "BTC"
+    ]
 
 
 @on_apache

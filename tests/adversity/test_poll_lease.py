@@ -13,8 +13,9 @@ from daemon import on_apache, until
 from provided import Providers, serving
 
 from ingest.errors import Retry
-from ingest.flow import Plan, Poll, PollOptions, Provider, Request, answer_to
+from ingest.flow import Request, answer_to
 from ingest.metrics import Metrics
+from ingest.provider import Plan, Poll, PollOptions, Provider
 from ingest.sections import PollerSection
 from ingest.sources import poll
 from ingest.store.pool import open_pool

@@ -182,6 +182,25 @@ async def test_what_retention_would_drop_is_not_computed(connection: Any, bars: 
     assert done == Computed(taken=1, values=6)
 
 
+async def test_a_mark_of_long_ago_costs_nothing(connection: Any, bars: Bars) -> None:
+    few = part(bars, slice(0, 10))
+    await put(connection, few)
+    long_after = datetime.fromtimestamp(int(few.time[9]) * 60, UTC) + timedelta(days=300)
+    assert await compute(connection, replace(FEW, kept=timedelta(days=1)), now=long_after) == Computed(taken=1)
+
+
+async def test_stretches_with_few_candles_between_them_are_computed_at_once(connection: Any, bars: Bars) -> None:
+    """As of a market that is live for an hour, of which a day of the past is filled: the older one bears on the newer one, too."""
+    apart = part(bars, [*range(3), *range(900, 904)])
+    await put(connection, apart)
+    assert (await compute(connection, FEW)).taken == 2
+    assert parsed(await stored(connection)) == expected(apart, selection=FEW)
+    await put(connection, part(bars, slice(2, 3)))
+    await put(connection, part(bars, slice(900, 901)))
+    await settle(connection, FEW)
+    assert parsed(await stored(connection)) == expected(apart, selection=FEW)
+
+
 async def test_what_is_interrupted_is_done_again(connection: Any, market: str, bars: Bars) -> None:
     await put(connection, part(bars, slice(0, 10)))
     other = await asyncpg.connect(market)

@@ -310,19 +310,50 @@ async def test_posts_and_moods_have_one_row_each(stored: Facts) -> None:
 # --- what is newest, and days --------------------------------------------------------------------------------------------
 
 
+async def test_nothing_depends_on_the_readers_time_zone(stored: Facts) -> None:
+    """Neither an id nor, where clocks change, the end of a day."""
+    await stored.candle(1, "1m", stored.minute, 1)
+    fill = {"trade_id": 7, "price": 1, "size": 1, "side": "buy"}
+    await stored.put("trades", instrument_id=1, time=stored.minute, received_at=stored.minute, **fill)
+    post = {"platform": "mastodon", "post_id": "9", "symbol": "BTC", "text": "up", "author": "me"}
+    await stored.put("sentiment_posts", time=stored.minute, received_at=stored.minute, score=0, label="neutral", **post)
+    book = {"bid_prices": [], "bid_sizes": [], "ask_prices": [], "ask_sizes": [], "writer": ""}
+    await stored.put("order_books", instrument_id=1, time=stored.minute, received_at=stored.minute, **book)
+    key = {"instrument_id": 1, "interval": "1m", "name": "OBV", "time": stored.minute}
+    await stored.put("indicators", **key, value=1, received_at=stored.minute)
+    await stored.put("onchain_metrics", asset="BTC", metric="a", source="b", time=stored.minute, value=1, received_at=stored.minute)
+    await stored.put("stock_indices", index_name="SPX", source="b", time=stored.minute, close=1, received_at=stored.minute)
+    await stored.price(1, stored.minute, 97)
+    await stored.article("a", stored.minute, ["BTC"])
+    await stored.transfer("x", 0, 2_000_000)
+    views = await stored.connection.fetch(
+        "SELECT attrelid::regclass::text, attname, pg_get_viewdef(attrelid) FROM pg_attribute"
+        " WHERE attrelid IN (SELECT oid FROM pg_class WHERE relkind = 'v' AND relnamespace = ANY ($1::regnamespace[]))"
+        " AND attname IN ('id', 'catalyst_id')",
+        list(PLATFORMS),
+    )
+    ids: list[list[Any]] = []
+    for zone in ("UTC", "Asia/Kolkata"):
+        await stored.connection.execute(f"SET timezone = '{zone}'; SET datestyle = '{'ISO' if zone == 'UTC' else 'German'}'")
+        ids.append([await stored.connection.fetchval(f"SELECT {row[1]} FROM {row[0]}") for row in views])
+    assert (len(ids[0]), None in ids[0], ids[1]) == (14, False, ids[0])
+    assert [row[0] for row in views if "'1 day'" in row[2]] == []
+
+
 async def test_the_latest_price_of_each_coin(stored: Facts) -> None:
     await stored.price(1, stored.minute - 2 * DAY, 50)
     await stored.price(
         1, stored.minute, 97, change_24h=Decimal(-3), market_cap_aud=Decimal("1e20"), market_cap_usd=Decimal("2.345")
     )
     await stored.price(2, stored.minute - 8 * DAY, 3)
+    await stored.price(1, stored.minute + MINUTE, 98, price_aud=None)  # it wants both currencies
     (row,) = await rows(stored, "SELECT * FROM cryptomax.market_data_cache")
     assert isinstance(row["id"], UUID)
     assert (row["symbol"], row["exchange"], row["price_usd"], row["price_aud"]) == ("BTC", "coingecko", 97, 194)
     assert (row["change_24h"], row["change_percentage_24h"], row["last_updated"]) == (-3, -3, stored.minute)
     assert (row["market_cap_usd"], row["market_cap_aud"]) == (Decimal("2.35"), None)
     assert len(await rows(stored, "SELECT * FROM cryptomax.market_data_history")) == 3
-    assert len(await rows(stored, "SELECT * FROM cryptosense.price_history WHERE asset_symbol = 'BTC'")) == 2
+    assert len(await rows(stored, "SELECT * FROM cryptosense.price_history WHERE asset_symbol = 'BTC'")) == 3
 
 
 async def test_days_of_candles_are_there_before_they_are_rolled_up(stored: Facts) -> None:
@@ -344,17 +375,17 @@ async def test_days_of_candles_are_there_before_they_are_rolled_up(stored: Facts
 
 async def test_days_of_prices(stored: Facts, edition: str) -> None:
     """What is over is kept ready by the duty, or by the database; the last two days are made of their prices."""
-    for days in (0, 1, 5):
+    for days in (0, 1, 2, 5):
         for price in (10, 30, 5, 20):
             at = stored.today - days * DAY + timedelta(microseconds=price)
             await stored.price(1, at, price + days, volume_24h_usd=None if price == 20 else Decimal(price))
     if edition == "apache":
-        assert await bars.roll_up_prices(stored.connection) == 2
+        assert await bars.roll_up_prices(stored.connection) == 3
         assert await bars.roll_up_prices(stored.connection) == 0
     else:
-        await bars.refresh(stored.connection, "prices", stored.today - 9 * DAY, stored.today)
+        await bars.refresh(stored.connection, "prices", stored.today - 9 * DAY, stored.today - 2 * DAY)  # as far as the policy
     found = await rows(stored, "SELECT * FROM cryptosense.price_history_daily ORDER BY day DESC")
     assert [tuple(row.values()) for row in found] == [
         (stored.today - days * DAY, "BTC", 5 + days, 30 + days, 5 + days, 30 + days, Decimal("16.25") + days, 30)
-        for days in (0, 1, 5)
+        for days in (0, 1, 2, 5)
     ]

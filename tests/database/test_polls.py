@@ -52,6 +52,13 @@ async def test_a_month_that_is_spent_gives_no_more_and_another_begins_anew(conne
 async def test_a_symbol_means_one_coin_and_keeps_to_it(connection: Any) -> None:
     (btc, one) = await store_assets(connection, [Asset("BTC", "bitcoin"), Asset("ONE", "harmony")])
     assert await store_assets(connection, [Asset("ONE", "harmony"), Asset("BTC", "bitcoin")]) == (one, btc)
+    assert await store_assets(connection, [Asset("ONE", "harmny")]) == (
+        Asset("ONE", "harmny", id=one.id),
+    )  # nothing is stored of it
+    assert await store_assets(connection, [Asset("ONE", "harmony")]) == (one,)
+    await connection.execute(
+        "INSERT INTO prices (asset_id, source, time, price_usd, received_at) VALUES ($1, 'coingecko', now(), 1, now())", one.id
+    )
     said = f"symbol 'ONE' is the coin 'harmony' here (assets.id {one.id}), not 'one-coin'; right would be ids = {{ ONE = "
     with pytest.raises(Stop, match=re.escape(said)):
         await store_assets(connection, [Asset("BTC", "bitcoin"), Asset("ONE", "one-coin")])

@@ -132,13 +132,16 @@ def test_a_chain_s_past_is_asked_for_by_its_ends() -> None:
     assert [one.value for one in told.records] == ["9"]
 
 
-def test_a_coin_that_is_not_known_there_is_left_out(real: Path) -> None:
+def test_a_coin_that_is_not_known_there_is_said(real: Path) -> None:
     """Recorded: of `bitcoin` and an unknown id /coins/markets and /simple/price have the first alone, without a word."""
     markets = json.loads((real / "coingecko/market_data_for_a_coin.json").read_text())["body"]
     simple = json.loads((real / "coingecko/price_for_multiple_coins_in_different_currencies.json").read_text())["body"]
     assets = (BTC, Asset("ONE", "no-such-coin", id=8))
     told = turn(coingecko, json.dumps(markets).encode(), json.dumps(simple).encode(), assets=assets)
     assert "ids=bitcoin,no-such-coin&" in told.urls[0]
-    (price,) = told.records
+    price, missed = told.records
     assert (price.asset_id, price.price_usd, price.price_aud) == (7, "49053", None)
+    assert (missed.name, missed.error.reason) == ("ONE", "unknown")
+    assert "no coin has the id 'no-such-coin'" in str(missed.error)
+    assert "(pollers.coingecko.ids.ONE)" in str(missed.error)
     assert price.change_24h == "-4.37931"

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from ingest.errors import Reject, Stop
-from ingest.flow import PollOptions, Rate, Response
+from ingest.flow import Rate, Response
 from ingest.pollers import alternative_me, coingecko, whale_ethereum
+from ingest.provider import PollOptions
 from ingest.records import Asset
 from ingest.sections import PollerSection
 from ingest.sources.poll import assets_of, interval_of, plan_of, rate_of
@@ -27,7 +28,7 @@ MONTH = 31 * 86_400
 )
 def test_the_interval_is_what_both_budgets_allow(section: dict[str, Any], seconds: float) -> None:
     settings = PollerSection(**section)
-    assert interval_of(plan_of(coingecko, settings)[0], settings) == pytest.approx(seconds)
+    assert interval_of(plan_of(coingecko, settings)[0], coingecko, settings) == pytest.approx(seconds)
 
 
 def test_a_second_may_have_a_limit_of_its_own() -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from ingest import registry
 from ingest.errors import Reject
-from ingest.flow import PollOptions, Request, Response
+from ingest.flow import Request, Response
 from ingest.pollers import blockchain_com, cboe, coinmetrics, fred, mempool_space
+from ingest.provider import PollOptions
 from ingest.records import SECOND, Asset, OnchainMetric, StockIndex
 
 NOW = 1_795_176_000 * SECOND
@@ -86,7 +87,7 @@ def test_mempool_space_says_hashes_a_second() -> None:
         OnchainMetric("BTC", "mempool_tx_count", "mempool_space", NOW, "8134", NOW),
         OnchainMetric("BTC", "mempool_vsize", "mempool_space", NOW, "3444604", NOW),
     ]
-    assert turn(mempool_space, mining, mempool, cursor=cursor)[0][0] == "http://x/api/v1/mining/hashrate/3d"
+    assert turn(mempool_space, mining, mempool, cursor=cursor)[0][0] == "http://x/api/v1/mining/hashrate/1m"
 
 
 def test_charts_of_blockchain_com_are_in_our_units() -> None:
@@ -139,7 +140,7 @@ def test_coin_metrics_leaves_out_what_it_has_not() -> None:
 )
 def test_what_is_no_answer_is_refused(module: Any, body: bytes, reason: str) -> None:
     with pytest.raises(Reject) as refused:
-        turn(module, body)
+        turn(module, *[body] * 30)
     assert refused.value.reason == reason
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ingest.flow import PollOptions
 from ingest.post import DAY, SWEEP, TEXT_CHARACTERS, TEXTS, Post, Sieve, against
 from ingest.prose import is_english
+from ingest.provider import PollOptions
 from ingest.questions import LeftOut
 from ingest.records import MINUTE, SECOND, Asset, SentimentPost
 from ingest.sources.scoring import score

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import pytest
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from ingest.flow import PollOptions
 from ingest.mood import label_of
 from ingest.prose import plain_text
+from ingest.provider import PollOptions
 from ingest.sources import scoring
 from ingest.sources.scoring import score
 

@@ -14,8 +14,9 @@ from social import EXAMPLE, EXAMPLE_TEXT, RSS, STOCKTWITS, TELEGRAM, TELEGRAM_TE
 
 from ingest.config import Settings
 from ingest.errors import Reject
-from ingest.flow import PollOptions, Request, Response
+from ingest.flow import Request, Response
 from ingest.pollers import lunarcrush, mastodon, reddit, stocktwits, telegram
+from ingest.provider import PollOptions
 from ingest.questions import LeftOut
 from ingest.records import SECOND, Asset, SentimentPost
 from ingest.sections import PollerSection
@@ -321,7 +322,7 @@ def test_what_is_no_answer_is_refused(module: Any, body: bytes, reason: str) -> 
 )
 def test_the_interval_counts_coins_or_channels(module: Any, section: dict[str, Any], seconds: float) -> None:
     settings = PollerSection(**section)
-    assert interval_of(plan_of(module, settings)[0], settings) == seconds
+    assert interval_of(plan_of(module, settings)[0], module, settings) == seconds
 
 
 @pytest.mark.parametrize("module", [mastodon, reddit, stocktwits, telegram])

@@ -133,7 +133,8 @@ LIMIT = b'{"Information": "We have detected your API key as K and our standard A
         (alphavantage, LIMIT.replace(b"Information", b"Note"), 6 * 3600),
         (
             alphavantage,
-            b'{"Information": "Please consider spreading out your free API requests more sparingly."}',
+            b'{"Information": "Please consider spreading out your free API requests more sparingly (1 request per second). You may '
+            b'subscribe to any of the premium plans to lift the limit and instantly unlock all premium endpoints"}',
             60,
         ),
     ],
@@ -169,5 +170,5 @@ def test_a_limit_that_is_said_with_status_200_is_waited_for(module: Any, body: b
 )
 def test_what_is_no_answer_is_refused(module: Any, body: bytes, reason: str, code: str) -> None:
     with pytest.raises(Reject) as refused:
-        turn(module, body)
+        turn(module, *[body] * 30)
     assert (refused.value.reason, refused.value.code) == (reason, code)

@@ -15,8 +15,9 @@ from msgspec.structs import replace
 from whales import NOW, Told, turn
 
 from ingest.errors import Reject, Retry
-from ingest.flow import Malformed, PollOptions, Reconnect, Refused, Send
+from ingest.flow import Malformed, Reconnect, Refused, Send
 from ingest.pollers import whale_alert
+from ingest.provider import PollOptions
 from ingest.records import SECOND, WhaleTransaction
 
 OPTIONS = PollOptions(base_url="https://x", plan="alerts", secret={"api_key": "geheim-4711"})

@@ -15,9 +15,9 @@ from msgspec.json import encode
 from whales import NOW, Told, past, turn
 
 from ingest.errors import Reject, Retry
-from ingest.flow import PollOptions
 from ingest.pollers import whale_bitcoin
 from ingest.pollers._whale_chain import Place
+from ingest.provider import PollOptions
 from ingest.questions import Orphaned, PricesAt
 from ingest.records import SECOND, WhaleTransaction
 

@@ -17,9 +17,9 @@ from msgspec.structs import replace
 from whales import NOW, Told, past, turn
 
 from ingest.errors import Reject, Retry, Stop
-from ingest.flow import PollOptions
 from ingest.pollers import _whale_blockscout as whale_blockscout
 from ingest.pollers import whale_ethereum
+from ingest.provider import PollOptions
 from ingest.questions import Orphaned, PricesAt
 from ingest.records import SECOND, Asset, WhaleTransaction
 

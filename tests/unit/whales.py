@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from ingest.flow import Malformed, Poll, PollOptions, Request, Response
+from ingest.flow import Malformed, Request, Response
+from ingest.provider import Poll, PollOptions
 from ingest.questions import Orphaned, PricesAt
 from ingest.records import SECOND, WhaleTransaction
 
