@@ -45,7 +45,7 @@ MILD = "0.5000"  # the score of a post whose author says which way it leans and 
 
 Moment = Annotated[datetime, Meta(tz=True)]  # as JSON has it
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TAG = re.compile(r"(?<!\w)[#$][^\W\d_]\w*")
+_TAG = re.compile(r"(?<!\w)[#$][^\W\d_]\w*(?:\.X\b)?")  # StockTwits calls a coin $BTC.X
 _MENTION = re.compile(r"(?<!\w)@[\w@.-]+")
 _LINK = re.compile(r"https?://", re.IGNORECASE)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import html
 import re
 
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _BREAK = re.compile(r"</?(?:br|p|div|li|ul|ol|tr|td|th|h[1-6]|blockquote|pre)\b[^<>]*>", re.IGNORECASE)
-_TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
+_TAG = re.compile(r"""</?[a-z](?:[^<>"']|"[^"]*"|'[^']*')*>|</?[a-z][^<>]*>""", re.IGNORECASE)  # a quoted attribute may hold a >
 _LINK = re.compile(r"\b(?:https?://|www\.)\S+", re.IGNORECASE)
 
 
@@ -29,7 +29,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# frequent words of English, and of languages in Latin letters; none of them means anything in the other list
+# frequent words of English, and of languages in Latin letters; none of them means anything in the other list ("pour")
 _ENGLISH = _words(
     "about all and are because been but can could did does don't down for from get has have how if it it's its just like my not now"
     " of out over should than that the their them then there these they this to up very what when which who why will with would you"
@@ -37,10 +37,10 @@ _ENGLISH = _words(
 )
 _OTHERS = _words(
     "der das und ist nicht ein eine einen von mit auf sich auch bei nach zu den dem ich wird"
-    " le la les des et est une dans pour que qui pas sur avec au aux du ce cette sont il elle je"
-    " el los las una es por con para del como más se su lo sus esta hoy y os uma um não em ao dos da na"
-    " di che della sono è anche gli nel alla più ha questo oggi het een van dat niet voor naar ook zijn wordt"
-    " och att som är det av og er til af har ikke w się nie jest że z ve bir bu için yang dan ini untuk dari tidak akan"
+    " le des et une dans que qui pas sur avec au aux ce cette sont il elle je"
+    " los las una es por para del como más se su lo sus esta hoy y uma um não em ao da na"
+    " di che della sono è anche gli nel alla più ha questo oggi het een dat niet voor naar ook zijn wordt"
+    " och att som är det av og er til af har ikke w się nie jest że z ve bir bu için yang ini untuk dari tidak akan"
 )
 
 

@@ -65,15 +65,15 @@ _WORDS = _set("CAKE DASH FLOW GAS HOT HYPE JUP LINK MASK NEAR ONE RUNE SAND SEI 
 _ABBREVIATIONS = _set("ACT AI APT BAT COMP DOT EOS ETC KEY OP TRUMP WIN")
 _FIAT = _set("AUD CAD CHF CNY EUR GBP HKD JPY KRW NZD SGD TRY US USD")
 
-_NAMED = re.compile(rf"\b({'|'.join(sorted(_NAMES, key=len, reverse=True))})\b", re.IGNORECASE)
-_CAPITAL_NAMED = re.compile(rf"\b({'|'.join(_CAPITAL_NAMES)})\b(?! of\b)")  # "An Avalanche of Liquidations"
+_NAMED = re.compile(rf"\b({'|'.join(sorted(_NAMES, key=len, reverse=True))})\b(?!\.fi\b| app\b)", re.IGNORECASE)
+_CAPITAL_NAMED = re.compile(rf"\b({'|'.join(_CAPITAL_NAMES)})\b(?! of\b| effects?\b)")  # "An Avalanche of Liquidations"
 _CASHTAG = re.compile(r"\$([A-Za-z]{2,10})\b")
 _CAPITALS = re.compile(r"(?<![\w$])[A-Z]{2,5}\b")
 _PARENTHESES = re.compile(r"\(\$?([A-Z][A-Z0-9]{1,9})\)")
 _LISTED = re.compile(r"(?<![A-Za-z0-9])(?:1000+)?([A-Z0-9]{2,15})(?:/[A-Z]{2,6})?(?![A-Za-z0-9])")  # no \b: Chinese is \w too
-_QUOTE = re.compile(r"(?<=.)(?:FDUSD|USDT|USDC|USD)\Z")
-_NUMBER = re.compile(r"[0-9]+X?")  # a year, a leverage
-_NO_COINS = _FIAT | _set("AMA API APP COIN DEFI ETF FAQ KYC NFT OKX P2P TGE UM USDT USDC UTC VIP")
+_QUOTE = re.compile(r"(?:(?<=.)(?:USDT|USDC)|(?<=..)FDUSD|(?<=...)USD)\Z")  # TUSD, PYUSD and RLUSD are coins
+_NUMBER = re.compile(r"[0-9]+X?|Q[1-4]|(?:BEP|BRC|ERC|TRC)[0-9]*")  # a year, a leverage, a quarter, a standard
+_NO_COINS = _FIAT | _set("AMA API APP CM COIN DEFI EEA ETF FAQ FDUSD KYC NFT OKX P2P SWAP TGE UM USDT USDC UTC VIP")
 _KNOWN = _TICKERS | _WORDS | _ABBREVIATIONS
 COINS = _KNOWN | {*_NAMES.values(), *_CAPITAL_NAMES.values()}  # those that a text is searched for
 

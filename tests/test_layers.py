@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LEVELS = (
     {"", "errors", "records", "questions", "mood"},  # "" is the package itself: its version
-    {"tables", "flow", "book", "bar", "trading_day", "batch", "prose", "symbols"},
+    {"tables", "flow", "book", "bar", "trading_day", "batch", "prose", "symbols", "document"},
     {"provider", "joined", "indicators"},
     {"streaming", "post"},
     {"exchanges", "pollers"},

@@ -149,4 +149,7 @@ def _rfc_2822(text: str) -> datetime:
 
 
 def _spelt(time: int) -> str:
-    return (_EPOCH + timedelta(microseconds=time)).isoformat()
+    try:
+        return (_EPOCH + timedelta(microseconds=time)).isoformat()
+    except OverflowError:  # microseconds where milliseconds are expected
+        return f"{time} us after 1970"

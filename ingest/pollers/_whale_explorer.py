@@ -97,6 +97,8 @@ def asked(options: PollOptions, path: str, query: dict[str, str], decoder: Decod
 
 def _refusal(action: str, text: str) -> Retry | Reject:
     """An error in an answer of status 200: a wrong key waits for a person, all else for better times."""
+    if "rate limit" in text.lower() or "too many" in text.lower():  # it goes on: "please use API Key for higher rate limit"
+        return Retry(f"{action}: {text}", after=60.0, code="429")
     if "api key" in text.lower():
         return Reject(f"{action}: {text}", reason="http", code="401")
     return Retry(f"{action}: {text}")

@@ -11,7 +11,7 @@ from msgspec.json import Decoder
 
 from ingest.flow import Number, Request, answer_to
 from ingest.provider import Part, Plan, Poll, PollOptions, decoded
-from ingest.records import SECOND, SentimentScore
+from ingest.records import INTERVALS, SECOND, SentimentScore
 
 NAME = "alternative_me"
 TABLES = ("sentiment_scores",)
@@ -27,6 +27,7 @@ PLANS = {
 ASSETS: dict[str, str] = {}
 CHUNK = None
 ALL, RECENT = 0, 10  # days to ask for
+DAY = INTERVALS["1d"]
 
 
 class _Day(Struct):
@@ -45,6 +46,8 @@ _Decoder = Decoder(_Answer)
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The days; the cursor is the newest of them that was said, in seconds."""
     scores = yield from _ask(options, RECENT if cursor else ALL)
+    if cursor and scores and min(score.time for score in scores) > int(cursor) * SECOND + DAY:  # after a pause
+        scores = yield from _ask(options, ALL)
     yield scores
     return str(max(score.time for score in scores) // SECOND) if scores else cursor
 

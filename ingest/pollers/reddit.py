@@ -12,6 +12,7 @@ from datetime import datetime
 from urllib.parse import quote
 from xml.etree import ElementTree
 
+from ingest.document import parse_xml
 from ingest.errors import Reject
 from ingest.flow import Request, Response, answer_to
 from ingest.post import Post, Sieve, to_micros
@@ -64,12 +65,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 
 def _posts(answer: Response, coins: dict[str, str]) -> Iterator[Post]:
     """The entries. Raises Reject (xml, shape) where the answer is no feed, or an entry of it has no id or date."""
-    if b"<!DOCTYPE" in answer.body[:1000]:
-        raise Reject("a feed has no DOCTYPE: this is a page, or entities that would grow without end", reason="shape")
-    try:
-        feed = ElementTree.fromstring(answer.body)
-    except ElementTree.ParseError as error:
-        raise Reject(str(error), reason="xml") from error
+    feed = parse_xml(answer.body)
     if feed.tag != f"{_ATOM}feed":
         raise Reject(f"an Atom feed begins with <feed>, this answer with <{feed.tag}>", reason="shape")
     for entry in feed.iter(f"{_ATOM}entry"):

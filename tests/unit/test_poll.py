@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ingest.errors import Reject, Stop
-from ingest.flow import Rate, Response
+from ingest.flow import Rate, Request, Response
 from ingest.pollers import alternative_me, coingecko, whale_ethereum
 from ingest.provider import PollOptions
 from ingest.records import Asset
@@ -87,4 +87,11 @@ def test_what_cannot_be_read_is_refused_with_its_reason(body: bytes, reason: str
 def test_the_first_answer_is_the_whole_past_and_later_ones_the_last_days() -> None:
     options = PollOptions(base_url="http://x")
     assert next(alternative_me.poll(options, "")).url == "http://x/fng/?limit=0&format=json"
-    assert next(alternative_me.poll(options, "1788825600")).url == "http://x/fng/?limit=10&format=json"
+    turn = alternative_me.poll(options, "1788825600")
+    assert next(turn).url == "http://x/fng/?limit=10&format=json"  # type: ignore[union-attr]
+    days = '{{"data":[{{"value":"20","value_classification":"Fear","timestamp":"{}"}}]}}'
+    assert isinstance(turn.send(Response(200, days.format(1788825600 + 86400).encode())), list)
+    turn = alternative_me.poll(options, "1788825600")
+    next(turn)
+    missed = turn.send(Response(200, days.format(1788825600 + 3 * 86400).encode()))  # nobody asked for some days
+    assert isinstance(missed, Request) and missed.url == "http://x/fng/?limit=0&format=json"

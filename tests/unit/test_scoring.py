@@ -91,6 +91,9 @@ def test_a_label_has_its_thresholds(value: str, label: str) -> None:
         ('<a href="x"><span>https://</span><span>a.example/</span></a> #<span>btc</span>', "https://a.example/ #btc"),
         ("a < b > c <3", "a < b > c <3"),
         ("<!-- never ends", ""),
+        ('<img alt="BTC > ETH" src="x">Hello', "Hello"),
+        ('it\'s <b title="one">here</b>', "it's here"),
+        ("<script>var a=1;</script>Hi<style>p{}</style>", "Hi"),
         ("", ""),
     ],
 )

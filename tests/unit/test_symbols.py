@@ -25,6 +25,7 @@ from ingest.symbols import listed_symbols, symbols_of
         ("An Avalanche of Liquidations, a ripple effect", ""),
         ("Avalanche and Ripple settle", "AVAX XRP"),
         ("USDT depegs", "USDT"),
+        ("Bitcoin Cash App integration goes live, Ether.fi launches a card, Ripple effects felt", "BTC"),
         ("", ""),
     ],
 )
@@ -44,6 +45,10 @@ def test_coins_are_found_by_name_and_words_are_no_tickers(text: str, symbols: st
         ("币安将为ACT，BLUR添加观察标签（2026/06/18）", "ACT BLUR"),
         ("Completion of X Layer Mainnet Upgrade", ""),
         ("OKX API and VIP update: USDⓈ UM contracts, EUR and USDT", ""),
+        ("Binance Will List Ripple USD (RLUSD)", "RLUSD"),
+        ("Notice on FDUSD Pairs; Binance Will Delist TUSD and PYUSD", "PYUSD TUSD"),
+        ("Binance Adds BNB, FDUSD & TRY Pairs: BTCUSD, SOLFDUSD", "BNB BTC SOL"),
+        ("OKX to list X/USDT, ABC-USDT-SWAP for EEA users in Q3 2026, ERC-20 & BEP20", "ABC"),
     ],
 )
 def test_an_announcement_is_of_the_coins_in_capitals(title: str, symbols: str) -> None:

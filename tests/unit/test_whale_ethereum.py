@@ -160,7 +160,11 @@ def test_wrapped_coins_have_the_price_of_what_they_wrap_and_pegged_ones_are_a_do
     ("body", "error", "said"),
     [
         (b'{"status":"0","message":"NOTOK","result":"Max calls per sec rate limit reached (3/sec)"}', Retry, "Max calls per sec"),
-        (b'{"status":"0","message":"NOTOK","result":"Max rate limit reached"}', Retry, "Max rate limit"),
+        (
+            b'{"status":"0","message":"NOTOK","result":"Max rate limit reached, please use API Key for higher rate limit"}',
+            Retry,
+            "Max rate limit",
+        ),
         (b'{"status":"0","message":"NOTOK","result":"Invalid API Key (#err2)|v2"}', Reject, "Invalid API Key"),
         (b'{"status":"0","message":"NOTOK","result":"Missing/Invalid API Key"}', Reject, "Missing/Invalid"),
         (b'{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"header not found"}}', Retry, "header not found"),
