@@ -96,7 +96,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     def read(asset: Asset) -> Poll:
         answer = yield from answer_to(_request(options, f"/public/topic/{quote(asset.coingecko_id, safe='')}/v1"))
         topic = decoded(answer, _TopicDecoder)
-        since = max(answer.as_of - FIRST, int(cursor) * SECOND - AGAIN) if cursor else answer.as_of - FIRST
+        since = max(answer.as_of - CHUNK, int(cursor) * SECOND - AGAIN) if cursor else answer.as_of - FIRST
         hours = yield from _hours(options, asset.coingecko_id, asset.symbol, since, answer.as_of)
         yield [*hours, _day(asset.symbol, topic, hours, answer.received_at)]
         newest.extend(hour.time // SECOND for hour in hours)

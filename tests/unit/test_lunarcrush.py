@@ -33,7 +33,7 @@ def test_hours_and_the_last_day_are_what_lunarcrush_said(real: Path) -> None:
     assert isinstance(second, Request)
     assert paths([first, second]) == [
         "/public/topic/bitcoin/v1",
-        "/public/topic/bitcoin/time-series/v1?bucket=hour&start=1749999780&end=1750604580",  # a week back at most
+        "/public/topic/bitcoin/time-series/v1?bucket=hour&start=1749772800&end=1750604580",  # since two days before
     ]
     assert first.headers == second.headers == {"Authorization": "Bearer k"}
     running = series["data"][0] | {"time": 1_750_604_400}
