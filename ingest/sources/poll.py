@@ -174,7 +174,7 @@ class Poller:
         except Reject as error:
             refused = error.code in DISABLING
             self._fail("disabled" if refused else "failing", error)
-            if error.reason != "http" and not turn.missed:  # what was missed is kept already
+            if error.reason != "http" and str(error) not in turn.missed.values():  # what was missed is kept already
                 self._keep(Malformed(turn.body, error.reason, str(error)))
             if refused:
                 self._refused_until = time.monotonic() + REFUSED_SECONDS

@@ -17,6 +17,7 @@ from ingest.tables import NEWS, WHALE_TRANSACTIONS
 
 # So far back a query of seven days may look while it is planned: TimescaleDB takes four hours more, for a change of the clocks
 WEEK = timedelta(days=7, hours=4)
+REBUILD_LOCK_TIMEOUT = "10s"
 DEFAULT = "binance, then every other exchange"
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ async def rebuild_newest(connection: Connection) -> None:
     https://www.postgresql.org/docs/current/sql-reindex.html#SQL-REINDEX-CONCURRENTLY
     """
     await connection.execute("DROP INDEX IF EXISTS newest_candles_pkey_ccnew, newest_candles_pkey_ccold")  # of one that was cut off
-    await connection.execute("SET lock_timeout = '10s'")
+    await connection.execute(f"SET lock_timeout = '{REBUILD_LOCK_TIMEOUT}'")
     try:
         await connection.execute("REINDEX INDEX CONCURRENTLY newest_candles_pkey")
     except asyncpg.LockNotAvailableError as error:

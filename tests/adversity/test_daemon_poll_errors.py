@@ -106,6 +106,10 @@ async def check_what_is_kept(market: str, one: Daemon, providers: Providers) -> 
     assert KEY not in str([tuple(row) for row in rows]) + one.log
     spent = dict(await stored.fetch(market, "SELECT source, requests FROM poll_cursors"))  # type: ignore[arg-type]
     by_path = Counter(request.path.split("/")[1] for request in providers.requests)
+    (due,) = await stored.fetch(
+        market, "SELECT due_at < now() + interval '61 s' AS soon FROM poll_cursors WHERE source = 'glassnode'"
+    )
+    assert due["soon"]  # a key that is mended is tried by the next process
     expected = {"alternative_me": "fng", "stooq": "q", "alphavantage": "query", "glassnode": "v1", "coinmetrics": "v4"}
     assert {name: spent[name] for name in expected} == {name: by_path[path] for name, path in expected.items()}
     assert (spent["alternative_me"], spent["coinmetrics"], spent["stooq"], spent["glassnode"]) == (2, 2, 1, 1)

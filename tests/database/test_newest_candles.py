@@ -7,21 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 import asyncpg
-import pytest
-from platform_facts import DAY, MINUTE, Facts, facts, rows
+from platform_facts import DAY, MINUTE, Facts, rows
 
+from ingest.store import platforms
 from ingest.store.platforms import move_newest
 
 NEWEST = "SELECT count(*) FROM newest_candles"
 SINCE = "SELECT newest_since()"
-
-
-@pytest.fixture
-async def stored(market: str) -> Any:
-    connection = await asyncpg.connect(market)
-    await connection.execute("SET timezone = 'UTC'")
-    yield await facts(connection)
-    await connection.close()
 
 
 async def test_a_candle_is_the_same_while_it_is_of_the_newest_and_when_it_is_older(stored: Facts) -> None:
@@ -49,6 +41,8 @@ async def test_the_newest_candles_begin_a_day_later_each_day(stored: Facts) -> N
         await stored.candle(1, "1m", time, 1)
     await stored.connection.execute("SET plan_cache_mode = force_generic_plan")
     statement = await stored.connection.prepare("SELECT timestamp FROM mastertrade.market_data WHERE symbol = $1 ORDER BY 1")
+    index = "SELECT pg_relation_filenode('newest_candles_pkey')"
+    first = await stored.connection.fetchval(index)
     for kept in (4, 4, 2):
         assert [row[0] for row in await statement.fetch("BTCUSDT")] == times
         assert await stored.connection.fetchval(NEWEST) == kept
@@ -58,8 +52,25 @@ async def test_the_newest_candles_begin_a_day_later_each_day(stored: Facts) -> N
     await move_newest(stored.connection, timedelta(days=1))
     assert await stored.connection.fetchval(NEWEST) == 1
     assert [row[0] for row in await statement.fetch("BTCUSDT")] == times
-    index = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'newest_candles'::regclass"
-    assert [tuple(row) for row in await stored.connection.fetch(index)] == [("newest_candles_pkey", True)]
+    assert await stored.connection.fetchval(index) != first
+    assert await indexes(stored) == [("newest_candles_pkey", True)]
+
+
+async def indexes(stored: Facts) -> list[tuple[Any, ...]]:
+    query = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'newest_candles'::regclass ORDER BY 1"
+    return [tuple(row) for row in await stored.connection.fetch(query)]
+
+
+async def test_an_index_that_others_hold_is_rebuilt_another_day(stored: Facts, market: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(platforms, "REBUILD_LOCK_TIMEOUT", "200ms")
+    other = await asyncpg.connect(market)
+    async with other.transaction():
+        await other.execute("LOCK TABLE newest_candles IN ROW EXCLUSIVE MODE")
+        await platforms.rebuild_newest(stored.connection)
+    await other.close()
+    await platforms.rebuild_newest(stored.connection)
+    assert await indexes(stored) == [("newest_candles_pkey", True)]
+    assert await stored.connection.fetchval("SHOW lock_timeout") == "0"
 
 
 async def test_a_candle_that_is_late_is_where_it_is_sought(stored: Facts) -> None:

@@ -8,19 +8,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
-from platform_facts import DAY, Facts, facts, rows
+from platform_facts import DAY, Facts, rows
 
 DECLARED = Path(__file__).parents[3] / "shared" / "platforms"
-
-
-@pytest.fixture
-async def stored(market: str) -> Any:
-    connection = await asyncpg.connect(market)
-    await connection.execute("SET timezone = 'UTC'")
-    yield await facts(connection)
-    await connection.close()
 
 
 def published() -> list[str]:

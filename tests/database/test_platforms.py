@@ -13,7 +13,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from platform_facts import DAY, HUGE, MINUTE, Facts, facts, levels, rows
+from platform_facts import DAY, HUGE, MINUTE, Facts, levels, rows
 
 from ingest.config import READING_EXCHANGES
 from ingest.store import bars
@@ -26,14 +26,6 @@ SPELT = {  # a declared type -> how the server spells it
     "INT": "integer",
     "DECIMAL": "numeric",
 }
-
-
-@pytest.fixture
-async def stored(market: str) -> Any:
-    connection = await asyncpg.connect(market)
-    await connection.execute("SET timezone = 'UTC'")
-    yield await facts(connection)
-    await connection.close()
 
 
 # --- what the platforms declare ------------------------------------------------------------------------------------------

@@ -145,3 +145,20 @@ def test_a_coin_that_is_not_known_there_is_said(real: Path) -> None:
     assert "no coin has the id 'no-such-coin'" in str(missed.error)
     assert "(pollers.coingecko.ids.ONE)" in str(missed.error)
     assert price.change_24h == "-4.37931"
+
+
+def test_a_point_has_the_other_currency_of_its_own_moment() -> None:
+    """Both are told every five minutes of a short past, seconds apart, and across a full hour as well."""
+    hour = 1_767_225_600_000
+    ats = [hour - 1_000, hour + 299_000, hour + 599_000, hour + 5_000_000]
+
+    def chart(values: list[tuple[int, int]]) -> bytes:
+        points = [[at, value] for at, value in values]
+        return json.dumps({"prices": points, "market_caps": points, "total_volumes": points}).encode()
+
+    usd = chart([(at, 100 + n) for n, at in enumerate(ats)])
+    aud = chart([(at + 3_000, 150 + n) for n, at in enumerate(ats[:3])])
+    since, until = (hour - 60_000) * 1000, (hour + 6_000_000) * 1000
+    told = past(coingecko, since, until, usd, aud, assets=(BTC,))
+    pairs = [(one.price_usd, one.price_aud) for one in told.records]
+    assert pairs == [("100", "150"), ("101", "151"), ("102", "152"), ("103", None)]

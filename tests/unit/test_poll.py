@@ -8,7 +8,7 @@ import pytest
 
 from ingest.errors import Reject, Stop
 from ingest.flow import Rate, Request, Response
-from ingest.pollers import alternative_me, coingecko, whale_ethereum
+from ingest.pollers import alternative_me, coingecko, moralis, whale_ethereum
 from ingest.provider import PollOptions
 from ingest.records import Asset
 from ingest.sections import PollerSection
@@ -82,6 +82,15 @@ def test_what_cannot_be_read_is_refused_with_its_reason(body: bytes, reason: str
     with pytest.raises(Reject) as refused:
         turn.send(Response(200, body))
     assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("module", "coins", "requests", "per_month"),
+    [(coingecko, 250, 2, 10_000), (coingecko, 251, 4, 10_000), (moralis, 30, 30, 800)],
+)
+def test_the_interval_follows_from_the_number_of_coins(module: Any, coins: int, requests: int, per_month: int) -> None:
+    settings = PollerSection(symbols=tuple(f"C{n}" for n in range(coins)), api_key="k")
+    assert interval_of(plan_of(module, settings)[0], module, settings) == pytest.approx(requests * 31 * 86_400 / per_month)
 
 
 def test_the_first_answer_is_the_whole_past_and_later_ones_the_last_days() -> None:

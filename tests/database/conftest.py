@@ -1,0 +1,17 @@
+"""What the tests of the platforms share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+import pytest
+from platform_facts import facts
+
+
+@pytest.fixture
+async def stored(market: str) -> Any:
+    connection = await asyncpg.connect(market)
+    await connection.execute("SET timezone = 'UTC'")
+    yield await facts(connection)
+    await connection.close()
