@@ -1,14 +1,14 @@
 """Drives the generators in which pure code asks its questions: listings, histories, turns of a poller.
 
-Such a generator yields requests and is sent their responses. What else it yields (a page, a batch of records) goes to whoever iterates
-over the driver.
+Such a generator yields requests and is sent their responses. What else it yields (a page, a batch of records) goes to whoever
+iterates over the driver.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from ingest.errors import Reject, Retry
 from ingest.protocol.http import Request, Response
@@ -26,7 +26,7 @@ class FlowDriver(Generic[S, T]):
 
     result: T
 
-    def __init__(self, flow: Generator[Request | S, object, T], request: Callable[[Request], Awaitable[Response]]) -> None:
+    def __init__(self, flow: Generator[Request | S, Any, T], request: Callable[[Request], Awaitable[Response]]) -> None:
         self._flow = flow
         self._request = request
         self._reply: object = None
