@@ -75,8 +75,8 @@ class ExchangeFeed:
         self._lag = metrics.lag.labels(self.name)
         self._rows = 0
         self._options = self._make_options()
-        self._freshness = Staleness(floor=int(exchange.LIMITS.stale_seconds * SECOND))
-        self._gate = RateLimiter(exchange.LIMITS.connects)
+        self._staleness = Staleness(floor=int(exchange.LIMITS.stale_seconds * SECOND))
+        self._limiter = RateLimiter(exchange.LIMITS.connects)
         self._slots: dict[ReconnectingConnection, asyncio.Task[None]] = {}
         self._lost: dict[Stream, int] = {}
         self._claims = CoverageClaims(name, writer)
@@ -201,14 +201,14 @@ class ExchangeFeed:
         life = WebSocketConnection(
             connection,
             session,
-            manners=self._exchange.LIMITS,
+            limits=self._exchange.LIMITS,
             client=client,
             http=http,
-            gate=self._gate,
+            limiter=self._limiter,
             sink=self._sink,
             metrics=self._metrics,
             source=self.name,
-            freshness=self._freshness,
+            staleness=self._staleness,
             locate=partial(exchange.locate, connection, self._options) if isinstance(exchange, Located) else None,
         )
         return life, session

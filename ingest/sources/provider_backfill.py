@@ -231,7 +231,7 @@ class _Reader:
         return None
 
     async def _drive(self, flow: Poll, lane: TableQueue) -> None:
-        with FlowDriver[Step, str](flow, partial(self._http.insist, before=self._spend)) as steps:
+        with FlowDriver[Step, str](flow, partial(self._http.get_with_retry, before=self._spend)) as steps:
             async for step in steps:
                 if isinstance(step, PricesAt):
                     async with self._pool.acquire() as connection:
