@@ -27,7 +27,7 @@ from ingest.records import Instrument
 from ingest.sources.ccxt_history import Ccxt
 from ingest.sources.chunk_runner import NOTHING, ChunkResult, ChunkRunner, range_text, refuse_expired
 from ingest.sources.exchange_feed import options_of
-from ingest.sources.history_loader import TABLES, LoadResult, Module, Origin, Past
+from ingest.sources.history_loader import TABLES, ExchangeOrigin, HistoryLoader, LoadResult, Origin
 from ingest.sources.progress import Progress
 from ingest.store import bar_views
 from ingest.store.coverage import to_datetime
@@ -66,7 +66,7 @@ def origin_of(settings: Settings, name: str, section: ExchangeSection) -> Origin
     """Where the history of the section `name` is read from: the module of its protocol, or ccxt where there is none."""
     protocol = section.protocol or name
     module = registry.exchanges().get(protocol)
-    return Module(module, options_of(module, section, settings.name)) if module else Ccxt(name, protocol, section.rest_url)
+    return ExchangeOrigin(module, options_of(module, section, settings.name)) if module else Ccxt(name, protocol, section.rest_url)
 
 
 class Backfill:
@@ -92,7 +92,7 @@ class Backfill:
             chunks = [(row, chunk) for row in rows for chunk in await self._open(connection, row)]
             progress = Progress(len(chunks))
             edition = (await detect(connection)).edition
-            loader = Past(self._origin, self._request.channel, self._via, http=http, pool=pool, edition=edition)
+            loader = HistoryLoader(self._origin, self._request.channel, self._via, http=http, pool=pool, edition=edition)
             runner = ChunkRunner(connection, progress)
 
             async def fill(row: Instrument, chunk: Chunk) -> ChunkResult:

@@ -28,7 +28,7 @@ from ingest.protocol.session import Channel
 from ingest.records import MINUTE, SECOND, Instrument
 from ingest.sources.exchange_feed import options_of
 from ingest.sources.held_lease import RENEW_SECONDS, HeldLease
-from ingest.sources.history_loader import TABLES, LoadResult, Module, Past
+from ingest.sources.history_loader import TABLES, ExchangeOrigin, HistoryLoader, LoadResult
 from ingest.sources.run_state import RunState, State
 from ingest.store import gap_backlog, sqlstate
 from ingest.store.coverage import to_datetime
@@ -212,8 +212,8 @@ class GapFiller:
     async def _fill(self, http: Http, instrument: Instrument, gaps: Sequence[Open]) -> None:
         newest = gaps[0]
         piece = self._piece(min(gap.since for gap in gaps), newest)
-        loader = Past(
-            Module(self._exchange, options_of(self._exchange, self._section, self._settings.name)),
+        loader = HistoryLoader(
+            ExchangeOrigin(self._exchange, options_of(self._exchange, self._section, self._settings.name)),
             newest.channel,
             piece.via,
             http=http,
