@@ -64,7 +64,7 @@ class SourceManager:
         self._queues: Mapping[str, TableQueue] = {}
         self._database: tuple[Pool, Edition] | None = None
         self._group: asyncio.TaskGroup
-        self._notes: CoverageBuffer
+        self._coverage: CoverageBuffer
         self._store_instruments: StoreInstruments
 
     @property
@@ -72,10 +72,14 @@ class SourceManager:
         return list(self._tasks.values())
 
     def open(
-        self, group: asyncio.TaskGroup, queues: Mapping[str, TableQueue], notes: CoverageBuffer, store_instruments: StoreInstruments
+        self,
+        group: asyncio.TaskGroup,
+        queues: Mapping[str, TableQueue],
+        coverage: CoverageBuffer,
+        store_instruments: StoreInstruments,
     ) -> None:
         """Start the feeds, which need no database. `queues` are by table."""
-        self._group, self._queues, self._notes, self._store_instruments = group, queues, notes, store_instruments
+        self._group, self._queues, self._coverage, self._store_instruments = group, queues, coverage, store_instruments
         for name, section in self._settings.exchanges.items():
             self._add_feed(name, section)
 
@@ -139,8 +143,8 @@ class SourceManager:
             writer=self._settings.name,
             puts={queue.table.record: queue.put for queue in self._queues.values()},
             store_instruments=self._store_instruments,
-            on_gap=self._notes.gap,
-            on_malformed=self._notes.malformed,
+            on_gap=self._coverage.gap,
+            on_malformed=self._coverage.malformed,
             metrics=self._metrics,
             make_recorder=recorder_of(self._settings, name, section, self._metrics),
         )
@@ -173,7 +177,7 @@ class SourceManager:
             self._holder,
             pool=self._database[0],
             queues=self._queues,
-            on_malformed=self._notes.malformed,
+            on_malformed=self._coverage.malformed,
             metrics=self._metrics,
         )
         is_streamed = isinstance(module, Streaming) and plan_name(module, section) in module.STREAMED

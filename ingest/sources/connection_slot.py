@@ -67,12 +67,12 @@ class ReconnectingConnection:
         self._changed = asyncio.Event()
         self._closing = False
         self._error = ""  # of the last attempt to connect
-        self._opened: OpenConnection
+        self._opened: OpenConnection | None = None
 
     @property
     def state(self) -> RunState:
         """Whether the websocket is open now, or what its last attempt failed with."""
-        opened: OpenConnection | None = getattr(self, "_opened", None)  # `run` may not have begun
+        opened = self._opened
         if opened is not None and opened.websocket.connected.is_set() and not opened.task.done():
             return RunState(State.OK)
         return RunState(State.FAILING, self._error) if self._error else RunState(State.CONNECTING)
@@ -92,16 +92,16 @@ class ReconnectingConnection:
         backoff = Backoff(random.random)
         async with asyncio.TaskGroup() as group:
             while not self._closing:
-                self._opened = self._open(group)
+                opened = self._opened = self._open(group)
                 try:
-                    if await self._is_established(self._opened):
+                    if await self._is_established(opened):
                         backoff.reset()
-                    await self._replace_when_due(group)
+                    opened = await self._replace_when_due(group, opened)
                 finally:
                     if not self._closing:
                         self._mark_missing(self._opened)
                 if not self._closing:
-                    await self._pause(self._opened.task.result(), backoff)
+                    await self._pause(opened.task.result(), backoff)
 
     def _open(self, group: asyncio.TaskGroup) -> OpenConnection:
         self._changed.clear()
@@ -122,18 +122,17 @@ class ReconnectingConnection:
             return True
         return False
 
-    async def _replace_when_due(self, group: asyncio.TaskGroup) -> None:
-        """Replace each websocket when it is due, until one ended before its successor delivered."""
+    async def _replace_when_due(self, group: asyncio.TaskGroup, opened: OpenConnection) -> OpenConnection:
+        """Replace each websocket when it is due, until one ended before its successor delivered; that one."""
         backoff = Backoff(random.random)
         while True:
-            opened = self._opened
             if opened.connection is self.connection:  # else the connection changed once more
                 await _any(opened.task, opened.websocket.retiring, self._changed)
             if opened.task.done():
-                return
+                return opened
             if self._closing:
                 await _close(opened)
-                return
+                return opened
             successor = self._open(group)
             established = await self._is_established(successor)
             if successor.task.done():  # the old one may still be open
@@ -142,16 +141,16 @@ class ReconnectingConnection:
                 await _close(successor)
             else:
                 backoff.reset()
-                await self._hand_over(successor)
+                await self._hand_over(opened, successor)
+                opened = self._opened = successor
 
-    async def _hand_over(self, successor: OpenConnection) -> None:
+    async def _hand_over(self, opened: OpenConnection, successor: OpenConnection) -> None:
         # the first record is of one subscription; the books of others may still wait for their snapshots
-        await asyncio.wait({self._opened.task, successor.task}, timeout=OVERLAP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if self._opened.task.done():  # it ended before its successor delivered
-            self._mark_missing(self._opened)
+        await asyncio.wait({opened.task, successor.task}, timeout=OVERLAP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if opened.task.done():  # it ended before its successor delivered
+            self._mark_missing(opened)
             self._report_gaps(successor)
-        await _close(self._opened)
-        self._opened = successor
+        await _close(opened)
 
     async def _pause(self, ended: Ended | Retry, backoff: Backoff) -> None:
         wait = backoff.next()

@@ -127,7 +127,7 @@ class GapFiller:
             while await self.round(http):
                 pass
         if self.state.state is not State.OK:
-            raise Retry(f"{self.name}: another daemon heals it, and was result to try every gap again now")
+            raise Retry(f"{self.name}: another daemon fills its gaps, and all of them are due now")
 
     async def round(self, http: Http) -> bool:
         """One piece of one gap, if one is due; whether one was. Raises Retry or Hold where the database fails."""
