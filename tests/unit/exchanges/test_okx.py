@@ -11,7 +11,9 @@ from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry
 from ingest.exchanges import okx
-from ingest.flow import Gap, Malformed, Output, Reconnect, Refused, Response, Send, Subscription
+from ingest.protocol.decode import Malformed
+from ingest.protocol.http import Response
+from ingest.protocol.session import Gap, Output, Reconnect, Refused, Send, Subscription
 from ingest.records import SECOND, Candle, Instrument, Quote, Trade
 from tests.recordings.recordings import read, received
 from tests.unit.exchanges.okx_session import BTC, MERGED, NOW, OPTIONS, nautilus, open_session, reasons
@@ -38,7 +40,7 @@ def test_a_trade() -> None:
     assert session.feed(trade_frame(130639474), NOW) == (
         Trade(3, 1630048897897000, 130639474, "42219.9", "0.12060306", "buy", NOW),
     )
-    assert session.heard == [NOW]
+    assert session.last_message_at == [NOW]
 
 
 def test_recorded_trades_of_2025_of_the_merging_channel() -> None:
@@ -160,7 +162,7 @@ def test_ping_after_silence_and_pong_is_plain_text() -> None:
     assert session.tick(NOW + 25 * SECOND) == [Send("ping")]
     assert session.feed(b"pong", NOW + 26 * SECOND) == ()
     assert session.tick(NOW + 50 * SECOND) == []
-    assert session.heard == [0]
+    assert session.last_message_at == [0]
 
 
 @pytest.mark.parametrize(
