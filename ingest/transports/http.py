@@ -20,7 +20,7 @@ from yarl import URL
 from ingest.errors import Reject, Retry
 from ingest.flow import Flow, History, Page, Rate, Request, Response
 from ingest.transports.backoff import Backoff
-from ingest.transports.client import LOST, blocked, lost, made_at, retry_after, shown
+from ingest.transports.client import HOUR, LOST, blocked, lost, made_at, retry_after, shown
 from ingest.transports.gate import Gate
 
 T = TypeVar("T")
@@ -32,7 +32,6 @@ FILE = aiohttp.ClientTimeout(sock_connect=10, sock_read=60)  # as long as it tak
 ATTEMPTS = 5
 PATIENCE_SECONDS = 120.0  # a longer wait is not slept here: it goes to the caller, who can tell others and be stopped
 PENALTY_SECONDS = {429: 5.0, 418: 120.0}  # the first wait where the header is missing; 418 is Binance's ban
-LONGEST_PENALTY_SECONDS = 3600.0
 
 
 class Http:
@@ -166,7 +165,7 @@ class Http:
         status = answer.status
         if status == 451:
             return blocked(what, status, self._alternative)
-        after = retry_after(answer.headers)
+        after = retry_after(answer.headers, status)
         if status in PENALTY_SECONDS:
             after = self._penalty(host, status) if after is None else after
         text = f"{what}: HTTP {status}: {body[:300].decode(errors='replace')}"
@@ -181,4 +180,4 @@ class Http:
     def _penalty(self, host: str, status: int) -> float:
         strikes = self._strikes.get(host, 0)
         self._strikes[host] = strikes + 1
-        return min(PENALTY_SECONDS[status] * float(2**strikes), LONGEST_PENALTY_SECONDS)
+        return min(PENALTY_SECONDS[status] * 2.0 ** min(strikes, 10), HOUR)
