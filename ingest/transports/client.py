@@ -30,7 +30,6 @@ OPEN_SECONDS = 20.0
 CLOSE_SECONDS = 2.0
 HOUR = 3600.0
 LONGEST_WAIT_SECONDS = {418: 24 * HOUR}  # by status, else an hour; 418 is Binance's ban, of two minutes to three days
-CREDIBLE_SECONDS = 365 * 24 * HOUR  # the quota of a month may be spent on its first day
 BLOCKED_SECONDS = 600.0  # a refusal by region is not lifted within minutes, but a person may mend the configuration any time
 
 
@@ -83,8 +82,7 @@ def blocked(what: str, status: int, alternative: str) -> Retry:
 def retry_after(headers: Mapping[str, str], status: int) -> float | None:
     """Seconds to wait by the header Retry-After, which has seconds or an HTTP date (RFC 9110, 10.2.3). None without a readable one.
 
-    The wait is at most `LONGEST_WAIT_SECONDS`, so that one answer cannot stop a source for longer. A wait of more than
-    `CREDIBLE_SECONDS` counts as unreadable: it comes from a broken clock or another unit, such as a time since 1970.
+    The wait is at most `LONGEST_WAIT_SECONDS`, so that one answer cannot stop a source for longer.
     """
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
@@ -93,7 +91,7 @@ def retry_after(headers: Mapping[str, str], status: int) -> float | None:
         seconds = max(0.0, date.timestamp() - time.time())
     else:
         return None
-    return min(seconds, LONGEST_WAIT_SECONDS.get(status, HOUR)) if seconds <= CREDIBLE_SECONDS else None
+    return min(seconds, LONGEST_WAIT_SECONDS.get(status, HOUR))
 
 
 def made_at(headers: Mapping[str, str]) -> int | None:

@@ -19,6 +19,10 @@ BOUNDED_WAITS = [  # (HTTP status, value, seconds to wait)
     (418, "259200", DAY),  # the longest ban of Binance
     (429, date_in(timedelta(days=2)), HOUR),
     (418, date_in(timedelta(days=2)), DAY),
+    (429, "99999999999", HOUR),
+    (418, "9" * 400, DAY),
+    (429, "9" * 5000, HOUR),
+    (503, "Fri, 31 Dec 9999 23:59:59 GMT", HOUR),
 ]
 UNREADABLE_WAITS = [
     "",
@@ -30,10 +34,6 @@ UNREADABLE_WAITS = [
     "soon",
     "\N{SUPERSCRIPT TWO}",
     "\N{ARABIC-INDIC DIGIT THREE}",
-    "99999999999",
-    "9" * 400,
-    "9" * 5000,
-    "Fri, 31 Dec 9999 23:59:59 GMT",
     "Wed, 30 Sep 99999999999999999999 23:59:30 GMT",
     "Wed, 30 Feb 2026 23:59:30 GMT",
 ]
