@@ -19,8 +19,8 @@ from typing import cast
 import ingest.exchanges
 import ingest.pollers
 from ingest.errors import Stop
-from ingest.flow import Exchange
-from ingest.provider import Provider
+from ingest.polling.provider import Provider
+from ingest.protocol.exchange import Exchange
 
 
 @cache

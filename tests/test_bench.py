@@ -19,7 +19,7 @@ from bench.volume import SMALL
 from bench.write import VALUES, sent_checksum, trades, with_duplicates
 from cluster import Cluster, community_available
 
-from ingest.pipeline.encode import encoder
+from ingest.pipeline.copy_encoder import encoder
 from ingest.tables import TRADES
 
 ROOT = Path(__file__).parent.parent

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from ingest import registry
-from ingest.config import Settings
+from ingest.config.settings import Settings
 from ingest.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent

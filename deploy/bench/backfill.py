@@ -27,7 +27,7 @@ from bench.process import running
 from bench.result import Place, Result, Round, compared, read_settings
 from bench.stored import Checksum, checksum, empty, require, stored
 from bench.write import COPY, by_psql
-from ingest.pipeline.encode import encoder
+from ingest.pipeline.copy_encoder import encoder
 
 CANDLE_ROWS = 200_000
 TRADE_ROWS = 500_000

@@ -11,11 +11,11 @@ import time
 from bench.result import Place, Result, Round, compared, read_settings
 from bench.stored import empty, require, stored
 from bench.write import INSTRUMENTS, VALUES, by_ingest, sent_checksum, trades
-from ingest.flow import Channel
 from ingest.metrics import Metrics
+from ingest.protocol.session import Channel
 from ingest.records import Trade
 from ingest.store.coverage import Claim
-from ingest.store.notes import Notes
+from ingest.store.coverage_buffer import CoverageBuffer
 from ingest.store.pool import open_pool
 
 ROWS = 1_000_000
@@ -51,7 +51,7 @@ async def _claiming(place: Place, sent: list[Trade]) -> float:
         ids = range(1, INSTRUMENTS + 1)
         return [Claim("bench", "bench", one, channel, "trade", since, now) for one in ids for channel in CHANNELS]
 
-    notes = Notes(pool, Metrics(), "bench", claims)
+    notes = CoverageBuffer(pool, Metrics(), "bench", claims)
     writing = asyncio.create_task(notes.run())
     try:
         seconds = await by_ingest(place, sent)

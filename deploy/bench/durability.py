@@ -17,13 +17,13 @@ from typing import Any
 from bench.result import Place, Result, Round, compared, read_settings
 from bench.stored import empty, require, stored
 from bench.write import VALUES, YIELD_ROWS, sent_checksum, trades
-from ingest.config import Settings
-from ingest.flow import Gap
+from ingest.config.settings import Settings
+from ingest.daemon.write_path import build_detours, build_writers, limits_of
 from ingest.metrics import Metrics
+from ingest.protocol.session import Gap
 from ingest.records import Trade
-from ingest.store.edition import detect
 from ingest.store.pool import open_pool
-from ingest.writers import build_detours, build_writers, limits_of
+from ingest.store.ts_edition import detect
 
 ROWS = 200_000
 ROUNDS = 5

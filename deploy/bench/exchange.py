@@ -51,7 +51,7 @@ class Exchange:
             self._process.terminate()
         await self._process.wait()
 
-    async def heard(self) -> None:
+    async def last_message_at(self) -> None:
         """Return when somebody listens to every instrument's trades."""
         try:
             async with asyncio.timeout(HEARD_SECONDS):
@@ -97,7 +97,7 @@ class Part:
         self._symbols = symbols
         self._chunks: list[tuple[str, bytes]] = []
 
-    async def heard(self) -> dict[str, Any]:
+    async def last_message_at(self) -> dict[str, Any]:
         while not all(self._simulator.hears(f"{symbol.lower()}@{KIND}") for symbol in self._symbols):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         return {}

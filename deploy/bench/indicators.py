@@ -17,17 +17,17 @@ from statistics import median
 
 from bench.result import Connection, Place, Result, read_settings
 from bench.stored import Wrong, empty
-from ingest.config import Settings
-from ingest.duties import Duties, desired_policies
-from ingest.flow import Gap
+from ingest.config.settings import Settings
+from ingest.daemon.maintenance import Maintenance, desired_policies
+from ingest.daemon.write_path import build_writers, limits_of
 from ingest.metrics import Metrics
-from ingest.pipeline.lane import Lane
+from ingest.pipeline.table_queue import TableQueue
+from ingest.protocol.session import Gap
 from ingest.records import Candle
-from ingest.store.edition import detect
+from ingest.store.indicator_dirty_ranges import mark, of_candles
 from ingest.store.indicators import compute
 from ingest.store.pool import open_pool
-from ingest.store.stretches import mark, of_candles
-from ingest.writers import build_writers, limits_of
+from ingest.store.ts_edition import detect
 
 INSTRUMENTS = 100
 HISTORY_MINUTES = 2_000  # before them: more than any window
@@ -79,14 +79,14 @@ async def indicators(place: Place, rows: int | None) -> Result:
 
 
 @asynccontextmanager
-async def _daemon(place: Place, settings: Settings) -> AsyncIterator[Lane]:
+async def _daemon(place: Place, settings: Settings) -> AsyncIterator[TableQueue]:
     """The lane of candles, with what the daemon has behind and beside it."""
     metrics = Metrics()
     pool = await open_pool(place.dsn, settings.database.pool_size)
     writers = build_writers(
         settings, limits_of(settings.queue), info=await detect(place.connection), pool=pool, metrics=metrics, on_gap=_no_gap
     )
-    duties = Duties(place.dsn, "bench", desired_policies(settings), metrics)
+    duties = Maintenance(place.dsn, "bench", desired_policies(settings), metrics)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one) for one in (*(writer.run() for writer in writers.values()), duties.run())]
         while duties.state["indicators"] == "waiting":  # noqa: ASYNC110 - states are plain words
@@ -97,7 +97,7 @@ async def _daemon(place: Place, settings: Settings) -> AsyncIterator[Lane]:
     pool.terminate()
 
 
-async def _minute(connection: Connection, lane: Lane, count: int, begun: datetime, expected: int) -> float:
+async def _minute(connection: Connection, lane: TableQueue, count: int, begun: datetime, expected: int) -> float:
     """Seconds from the arrival of one minute's candles until the last of their indicators is committed."""
     started = time.time()
     for one in range(1, count + 1):

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import asyncpg
 from msgspec import UNSET, Struct, UnsetType
 
-from ingest.store.edition import detect
+from ingest.store.ts_edition import detect
 
 SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size", "track_commit_timestamp")
 

@@ -18,9 +18,9 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
-from ingest.store.bars import roll_up_prices
-from ingest.store.edition import detect
+from ingest.store.bar_views import roll_up_prices
 from ingest.store.platforms import rebuild_newest
+from ingest.store.ts_edition import detect
 from ingest.tables import TABLES
 
 FILLERS = 2  # connections that fill at once

@@ -14,16 +14,16 @@ from collections.abc import Iterator, Sequence
 
 from bench.result import Place, Result, Round, compared, read_settings
 from bench.stored import Checksum, checksum, empty, require, stored
+from ingest.config.sections import Queue
 from ingest.metrics import Metrics
-from ingest.pipeline.encode import encoder
-from ingest.pipeline.lane import Lane, Limits
+from ingest.pipeline.copy_encoder import encoder
+from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.writer import Writer
 from ingest.records import Trade
-from ingest.sections import Queue
-from ingest.store.edition import detect
-from ingest.store.ladder import Ladder
+from ingest.store.batch_writer import BatchWriter
 from ingest.store.pool import open_pool
 from ingest.store.rollup import marker
+from ingest.store.ts_edition import detect
 from ingest.tables import TRADES
 
 ROWS = 400_000
@@ -124,8 +124,10 @@ async def by_ingest(place: Place, rows: Sequence[Trade]) -> float:
     metrics, queue = Metrics(), Queue()
     pool = await open_pool(place.dsn, 8)
     after = marker(TRADES.name, (await detect(place.connection)).edition)
-    lane = Lane(TRADES, metrics, _limits(queue), on_gap=_no_gap, retention_seconds=_retention(), mark_minutes=after is not None)
-    writer = Writer(lane, Ladder(TRADES, pool, after=after).write, metrics, workers=queue.workers)
+    lane = TableQueue(
+        TRADES, metrics, _limits(queue), on_gap=_no_gap, retention_seconds=_retention(), mark_minutes=after is not None
+    )
+    writer = Writer(lane, BatchWriter(TRADES, pool, after=after).write, metrics, workers=queue.workers)
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         work = group.create_task(writer.run())

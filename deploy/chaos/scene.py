@@ -68,7 +68,7 @@ class Scene:
             for line in self.lines:
                 line.cut()
 
-    async def heard(self) -> None:
+    async def last_message_at(self) -> None:
         """Wait until the daemon listens to every stream."""
         await until(lambda: all(map(self.simulator.hears, STREAMS)), HEARD_SECONDS, "the daemon has subscribed")
 
@@ -105,7 +105,7 @@ async def scene(plan: Plan, folder: Path, servers: Servers) -> AsyncIterator[Sce
         _daemon(one)
         stack.push_async_callback(one.daemon.kill)
         await one.daemon.start()
-        await one.heard()
+        await one.last_message_at()
         await one.followed()
         yield one
 

@@ -18,7 +18,9 @@ from zipfile import BadZipFile, ZipFile
 
 from ingest.errors import Reject
 from ingest.exchanges._binance_rest import to_candle, to_trade
-from ingest.flow import Ask, Columns, History, Options, Page, Request, Response, answer_to
+from ingest.protocol.exchange import Options
+from ingest.protocol.history import Columns, History, HistoryRequest, Page
+from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import Candle, Instrument, Trade
 
 Rows = Columns | Sequence[Trade | Candle]  # columns where every line is spelt as it always is
@@ -51,7 +53,7 @@ _TRADE_LINES = {
 _CANDLE_LINES = _lines(_TIME, *[_NUMBER] * 5, _TIME, _NUMBER, _WHOLE, _NUMBER, _NUMBER, _ANY)
 
 
-def file_history(ask: Ask, options: Options, period: str, at: int) -> History:
+def file_history(ask: HistoryRequest, options: Options, period: str, at: int) -> History:
     """What one file has of what was asked. `period` is `2024-11` or `2024-11-30`, `at` where it begins.
 
     An empty page now and then, while the file is hashed, lets others run. Raises Reject, with code 404 where there is no such file.
@@ -69,14 +71,14 @@ def file_history(ask: Ask, options: Options, period: str, at: int) -> History:
     raise Reject(f"binance: {url}: its SHA-256 is {found}, its CHECKSUM says {said!r}; asked twice", reason="checksum")
 
 
-def _address(ask: Ask, options: Options, period: str) -> str:
+def _address(ask: HistoryRequest, options: Options, period: str) -> str:
     symbol, kind = ask.instrument.symbol, f"{options.trade_kind}s"
     folder, name = (f"klines/{symbol}/1m", "1m") if ask.channel == "candles" else (f"{kind}/{symbol}", kind)
     span = "monthly" if period.count("-") == 1 else "daily"
     return f"{options.archive_url or URL}/data/spot/{span}/{folder}/{symbol}-{name}-{period}.zip"
 
 
-def _told(ask: Ask, options: Options, file: BinaryIO, response: Response) -> Iterator[Page]:
+def _told(ask: HistoryRequest, options: Options, file: BinaryIO, response: Response) -> Iterator[Page]:
     instrument, received_at = ask.instrument, response.received_at
     for text in _texts(file):
         records: Rows

@@ -14,8 +14,11 @@ from decimal import Decimal
 from msgspec import Struct, field
 from msgspec.json import Decoder
 
-from ingest.book import Book, Hole, SampledBook, Side
-from ingest.flow import UNREADABLE, Gap, Number, Options, Output, Request, Response, malformed
+from ingest.marketdata.order_book import Book, Hole, SampledBook, Side
+from ingest.protocol.decode import UNREADABLE, Number, malformed
+from ingest.protocol.exchange import Options
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Gap, Output
 from ingest.records import SECOND, Instrument
 
 LIMITS = ((100, 5), (500, 25), (1000, 50), (5000, 250))  # levels a side of a snapshot, and the weight of asking for it

@@ -18,7 +18,9 @@ from msgspec.structs import replace
 from ingest.errors import Reject
 from ingest.exchanges._binance_archive import file_history
 from ingest.exchanges._binance_rest import candle_from_rest, rows_from_rest, trade_from_rest
-from ingest.flow import Ask, History, Options, Page, Request, Response, answer_to
+from ingest.protocol.exchange import Options
+from ingest.protocol.history import History, HistoryRequest, Page
+from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import MINUTE
 
 VIA: tuple[str, ...] = ("rest", "archive")
@@ -39,7 +41,7 @@ class _Aggregate(Struct):
 _PATHS = {"trade": ("historicalTrades", 25), "aggTrade": ("aggTrades", AGGREGATES_WEIGHT)}  # with weight
 
 
-def history(ask: Ask, options: Options, via: str) -> History:
+def history(ask: HistoryRequest, options: Options, via: str) -> History:
     """As in `flow.Exchange`. What is asked by id is always told by REST: the archive's files are found by time."""
     if ask.channel not in ("trades", "candles"):
         raise Reject(f"binance: no past of '{ask.channel}'; there is one of: trades, candles", reason="history")
@@ -53,11 +55,11 @@ def history(ask: Ask, options: Options, via: str) -> History:
 # --- REST --------------------------------------------------------------------------------------------------------------
 
 
-def _by_rest(ask: Ask, options: Options) -> History:
+def _by_rest(ask: HistoryRequest, options: Options) -> History:
     return _trades(ask, options) if ask.channel == "trades" else _candles(ask, options)
 
 
-def _trades(ask: Ask, options: Options) -> History:
+def _trades(ask: HistoryRequest, options: Options) -> History:
     path, weight = _PATHS[options.trade_kind]
     cursor = ask.first_id
     if cursor is None:
@@ -78,7 +80,7 @@ def _trades(ask: Ask, options: Options) -> History:
     yield ask.page((), response)
 
 
-def _candles(ask: Ask, options: Options) -> History:
+def _candles(ask: HistoryRequest, options: Options) -> History:
     cursor = ask.since
     while True:
         response = yield from answer_to(_klines(replace(ask, since=cursor), options, LIMIT))
@@ -91,12 +93,12 @@ def _candles(ask: Ask, options: Options) -> History:
         yield ask.page(candles, response, cursor)
 
 
-def _aggregates(ask: Ask, options: Options, limit: int) -> Request:
+def _aggregates(ask: HistoryRequest, options: Options, limit: int) -> Request:
     query = f"symbol={ask.instrument.symbol}&startTime={ask.since // 1000}&limit={limit}"
     return Request(f"{options.rest_url}/api/v3/aggTrades?{query}", weight=AGGREGATES_WEIGHT)
 
 
-def _klines(ask: Ask, options: Options, limit: int) -> Request:
+def _klines(ask: HistoryRequest, options: Options, limit: int) -> Request:
     times = f"startTime={ask.since // 1000}&endTime={(ask.until - 1) // 1000}"  # both are inclusive
     query = f"symbol={ask.instrument.symbol}&interval=1m&{times}&limit={limit}"
     return Request(f"{options.rest_url}/api/v3/klines?{query}", weight=KLINES_WEIGHT)
@@ -113,7 +115,7 @@ class _Span(NamedTuple):
     period: str  # as in the file's name
 
 
-def _by_archive(ask: Ask, options: Options) -> History:
+def _by_archive(ask: HistoryRequest, options: Options) -> History:
     """Months where all of one is wanted, else days; where there is no file (yet), REST says what there is."""
     cursor, daily_until = ask.since, 0
     while cursor < ask.until:
@@ -143,7 +145,7 @@ def _by_archive(ask: Ask, options: Options) -> History:
                 daily_until = span.until
 
 
-def _first_time(ask: Ask, options: Options) -> Generator[Request, Response | None, tuple[int | None, Response]]:
+def _first_time(ask: HistoryRequest, options: Options) -> Generator[Request, Response | None, tuple[int | None, Response]]:
     """When the first row at or after `ask.since` is, None where there is none; and the answer that said so."""
     if ask.channel == "trades":
         response = yield from answer_to(_aggregates(ask, options, 1))

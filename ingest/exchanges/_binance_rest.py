@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from ingest.errors import Reject
-from ingest.flow import UNREADABLE, is_number
+from ingest.protocol.decode import UNREADABLE, is_number
 from ingest.records import Candle, Instrument, Trade
 
 T = TypeVar("T")

@@ -13,9 +13,12 @@ from typing import Generic, Protocol, TypeVar
 from msgspec import Struct, field
 from msgspec.json import Decoder
 
-from ingest.book import SampledQuote
 from ingest.exchanges._binance_book import Depth, Diff
-from ingest.flow import UNREADABLE, Gap, Malformed, Number, Options, Output, Response, is_number, malformed
+from ingest.marketdata.order_book import SampledQuote
+from ingest.protocol.decode import UNREADABLE, Malformed, Number, is_number, malformed
+from ingest.protocol.exchange import Options
+from ingest.protocol.http import Response
+from ingest.protocol.session import Gap, Output
 from ingest.records import MINUTE, Candle, Instrument, Quote, Trade
 
 Event = TypeVar("Event")

@@ -13,7 +13,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Number
+from ingest.protocol.decode import Number
 
 MakerSide = Literal["buy", "sell"]
 

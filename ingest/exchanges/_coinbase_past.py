@@ -15,7 +15,9 @@ from collections.abc import Generator
 from ingest.errors import Reject
 from ingest.exchanges._coinbase_frames import to_iso
 from ingest.exchanges._coinbase_rest import candles_from_rest, trades_from_rest
-from ingest.flow import Ask, History, Options, Request, Response, answer_to
+from ingest.protocol.exchange import Options
+from ingest.protocol.history import History, HistoryRequest
+from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import MINUTE, SECOND, Candle, Trade
 
 VIA: tuple[str, ...] = ("rest",)
@@ -27,7 +29,7 @@ _Trades = Generator[Request, Response | None, tuple[list[Trade], Response]]
 _Candles = Generator[Request, Response | None, tuple[list[Candle], Response]]
 
 
-def history(ask: Ask, options: Options, via: str) -> History:
+def history(ask: HistoryRequest, options: Options, via: str) -> History:
     """As in `flow.Exchange`."""
     if via not in VIA:
         raise Reject(f"coinbase: no way '{via}' to the past; known: {', '.join(VIA)}", reason="history")
@@ -42,7 +44,7 @@ def history(ask: Ask, options: Options, via: str) -> History:
 # --- trades ------------------------------------------------------------------------------------------------------------
 
 
-def _trade_history(ask: Ask, options: Options) -> History:
+def _trade_history(ask: HistoryRequest, options: Options) -> History:
     newest, response = yield from _trades(ask, options, "limit=1")
     last = newest[0].trade_id if newest else 0
     cursor = ask.first_id
@@ -63,7 +65,7 @@ def _trade_history(ask: Ask, options: Options) -> History:
     yield ask.page((), response)
 
 
-def _first_id(ask: Ask, options: Options, last: int) -> Generator[Request, Response | None, int]:
+def _first_id(ask: HistoryRequest, options: Options, last: int) -> Generator[Request, Response | None, int]:
     """The first id at or after `ask.since`, `last` + 1 where there is none."""
     low, high = 1, last + 1
     while low < high:
@@ -76,7 +78,7 @@ def _first_id(ask: Ask, options: Options, last: int) -> Generator[Request, Respo
     return low
 
 
-def _trades(ask: Ask, options: Options, query: str) -> _Trades:
+def _trades(ask: HistoryRequest, options: Options, query: str) -> _Trades:
     response = yield from answer_to(Request(f"{options.rest_url}/products/{ask.instrument.symbol}/trades?{query}"))
     return trades_from_rest(response.body, ask.instrument, response.received_at), response
 
@@ -84,7 +86,7 @@ def _trades(ask: Ask, options: Options, query: str) -> _Trades:
 # --- candles -----------------------------------------------------------------------------------------------------------
 
 
-def _candle_history(ask: Ask, options: Options) -> History:
+def _candle_history(ask: HistoryRequest, options: Options) -> History:
     """In windows of 300 minutes; where one is empty, the bars of a day say where the next one is not."""
     cursor, busy_until = ask.since // MINUTE * MINUTE, 0
     while cursor < ask.until:
@@ -99,7 +101,7 @@ def _candle_history(ask: Ask, options: Options) -> History:
     yield ask.page((), response)
 
 
-def _next_busy(ask: Ask, options: Options, cursor: int) -> Generator[Request, Response | None, int]:
+def _next_busy(ask: HistoryRequest, options: Options, cursor: int) -> Generator[Request, Response | None, int]:
     """`cursor`, or, where its day has no trade from then on, the beginning of the first day that has."""
     day = cursor // DAY * DAY
     while day < ask.until:
@@ -111,7 +113,7 @@ def _next_busy(ask: Ask, options: Options, cursor: int) -> Generator[Request, Re
     return max(cursor, day)
 
 
-def _bars(ask: Ask, options: Options, start: int, length: int) -> _Candles:
+def _bars(ask: HistoryRequest, options: Options, start: int, length: int) -> _Candles:
     """Up to 300 bars from `start` on; some may be older."""
     span = f"start={to_iso(start)}&end={to_iso(start + (BARS - 1) * length)}"  # both are inclusive
     url = f"{options.rest_url}/products/{ask.instrument.symbol}/candles?granularity={length // SECOND}&{span}"

@@ -15,7 +15,7 @@ import msgspec
 from ingest.errors import Reject
 from ingest.exchanges._coinbase_frames import Bar, RestTrade, decode_bars, decode_trades
 from ingest.exchanges._coinbase_streams import to_candle, to_trade
-from ingest.flow import UNREADABLE
+from ingest.protocol.decode import UNREADABLE
 from ingest.records import Candle, Instrument, Trade
 
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ingest.book import Book, Hole, Resync, SampledBook, SampledQuote
 from ingest.exchanges._coinbase_frames import (
     Bar,
     Heartbeat,
@@ -28,7 +27,11 @@ from ingest.exchanges._coinbase_frames import (
     to_micros,
     to_taker,
 )
-from ingest.flow import UNREADABLE, Gap, Malformed, Options, Output, Request, Response, Send, malformed
+from ingest.marketdata.order_book import Book, Hole, Resync, SampledBook, SampledQuote
+from ingest.protocol.decode import UNREADABLE, Malformed, malformed
+from ingest.protocol.exchange import Options
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Gap, Output, Send
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Quote, Trade
 
 RESUBSCRIBE_PAUSE = 15 * SECOND  # a book that breaks again and again must not become a storm of snapshots

@@ -14,7 +14,9 @@ from typing import TypeVar
 
 from ingest.errors import Reject
 from ingest.exchanges._deribit_rest import candles_from_rest, trades_from_rest
-from ingest.flow import Ask, History, Options, Request, Response, answer_to
+from ingest.protocol.exchange import Options
+from ingest.protocol.history import History, HistoryRequest
+from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import MINUTE, Trade
 
 VIA: tuple[str, ...] = ("rest",)
@@ -24,7 +26,7 @@ T = TypeVar("T")
 _Found = Generator[Request, Response | None, T]
 
 
-def history(ask: Ask, options: Options, via: str) -> History:
+def history(ask: HistoryRequest, options: Options, via: str) -> History:
     """As in `flow.Exchange`."""
     if via not in VIA:
         raise Reject(f"deribit: no way '{via}' to the past; known: {', '.join(VIA)}", reason="history")
@@ -36,7 +38,7 @@ def history(ask: Ask, options: Options, via: str) -> History:
     raise Reject(f"deribit: no past of '{ask.channel}'; there is one of: trades, candles", reason="history")
 
 
-def _trade_history(ask: Ask, options: Options) -> History:
+def _trade_history(ask: HistoryRequest, options: Options) -> History:
     newest, response = yield from _trades(ask, options, f"end_timestamp={-(-ask.until // 1000)}&count=1&sorting=desc")
     last = ask.last_id or (newest[-1].trade_id if newest else 0)
     cursor = yield from _first_id(ask, options)
@@ -49,7 +51,7 @@ def _trade_history(ask: Ask, options: Options) -> History:
     yield ask.page((), response)
 
 
-def _first_id(ask: Ask, options: Options) -> _Found[int]:
+def _first_id(ask: HistoryRequest, options: Options) -> _Found[int]:
     """The number to begin with. Raises Reject where the exchange no longer has it."""
     since = f"start_timestamp={ask.since // 1000}" if ask.first_id is None else f"start_seq={ask.first_id}"
     found, _ = yield from _trades(ask, options, f"{since}&count=1&sorting=asc")
@@ -66,14 +68,14 @@ def _first_id(ask: Ask, options: Options) -> _Found[int]:
     raise Reject(f"deribit: {ask.instrument.symbol}: {message}", reason="history", code=str(first.time))
 
 
-def _trades(ask: Ask, options: Options, query: str) -> _Found[tuple[list[Trade], Response]]:
+def _trades(ask: HistoryRequest, options: Options, query: str) -> _Found[tuple[list[Trade], Response]]:
     """Oldest first."""
     path = f"/api/v2/public/get_last_trades_by_instrument?instrument_name={ask.instrument.symbol}"
     response = yield from answer_to(Request(f"{options.rest_url}{path}&{query}"))
     return trades_from_rest(response.body, ask.instrument, response.received_at), response
 
 
-def _candle_history(ask: Ask, options: Options) -> History:
+def _candle_history(ask: HistoryRequest, options: Options) -> History:
     cursor = ask.since // MINUTE * MINUTE
     while cursor < ask.until:
         last = min(cursor + (ROWS - 1) * MINUTE, (ask.until - 1) // MINUTE * MINUTE)

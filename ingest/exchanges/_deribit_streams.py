@@ -15,9 +15,11 @@ from typing import Literal, Protocol
 import msgspec
 from msgspec import Struct
 
-from ingest.bar import RunningBar
-from ingest.book import Book, Hole, Level, Resync, SampledBook, SampledQuote
-from ingest.flow import Gap, Options, Output, Send, is_number
+from ingest.marketdata.forming_candle import FormingCandle
+from ingest.marketdata.order_book import Book, Hole, Level, Resync, SampledBook, SampledQuote
+from ingest.protocol.decode import is_number
+from ingest.protocol.exchange import Options
+from ingest.protocol.session import Gap, Output, Send
 from ingest.records import SECOND, Candle, Instrument, Quote, Trade
 
 MILLISECOND = 1000
@@ -117,7 +119,7 @@ class Candles:
 
     def __init__(self, instrument: Instrument) -> None:
         self._instrument_id = instrument.id
-        self._bar = RunningBar(BAR_GRACE)
+        self._bar = FormingCandle(BAR_GRACE)
 
     def feed(self, data: bytes, received_at: int) -> Sequence[Output]:
         return self._bar.seen(to_candle(_decode_bar(data), self._instrument_id, received_at, "ws"))

@@ -17,7 +17,9 @@ from msgspec import Struct
 
 from ingest.errors import Reject
 from ingest.exchanges._gate_rest import candles_from_rest, result, trades_from_rest
-from ingest.flow import Ask, History, Options, Request, Response, answer_to
+from ingest.protocol.exchange import Options
+from ingest.protocol.history import History, HistoryRequest
+from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import MINUTE, SECOND, Trade
 
 VIA: tuple[str, ...] = ("rest",)
@@ -35,7 +37,7 @@ class _Listed(Struct):
     sell_start: int = 0
 
 
-def history(ask: Ask, options: Options, via: str) -> History:
+def history(ask: HistoryRequest, options: Options, via: str) -> History:
     """As in `flow.Exchange`."""
     if via not in VIA:
         raise Reject(f"gate: no way '{via}' to the past; known: {', '.join(VIA)}", reason="history")
@@ -47,7 +49,7 @@ def history(ask: Ask, options: Options, via: str) -> History:
     raise Reject(f"gate: no past of '{ask.channel}'; there is one of: trades, candles", reason="history")
 
 
-def _trade_history(ask: Ask, options: Options) -> History:
+def _trade_history(ask: HistoryRequest, options: Options) -> History:
     begin = yield from _begin(ask, options)
     cursor, end, width = begin // SECOND, ask.until // SECOND + 1, 60
     while cursor < end:
@@ -67,7 +69,7 @@ def _place(trade: Trade) -> tuple[int, int]:
     return trade.time, trade.trade_id
 
 
-def _trades(ask: Ask, options: Options, since: int, until: int) -> _Found[tuple[list[Trade], Response]]:
+def _trades(ask: HistoryRequest, options: Options, since: int, until: int) -> _Found[tuple[list[Trade], Response]]:
     """The first answer to a stretch of more than a second, else all of its pages."""
     url = f"{options.rest_url}/api/v4/spot/trades?currency_pair={ask.instrument.symbol}&limit={ROWS}&from={since}&to={until}"
     trades: list[Trade] = []
@@ -81,7 +83,7 @@ def _trades(ask: Ask, options: Options, since: int, until: int) -> _Found[tuple[
         page += 1
 
 
-def _candle_history(ask: Ask, options: Options) -> History:
+def _candle_history(ask: HistoryRequest, options: Options) -> History:
     begin = yield from _begin(ask, options)
     cursor = begin // MINUTE * MINUTE
     while cursor < ask.until:
@@ -93,7 +95,7 @@ def _candle_history(ask: Ask, options: Options) -> History:
         cursor = last + MINUTE
 
 
-def _begin(ask: Ask, options: Options) -> _Found[int]:
+def _begin(ask: HistoryRequest, options: Options) -> _Found[int]:
     """Where to begin: a market that was opened later has nothing before. Raises Reject where what is wanted is no longer kept."""
     response = yield from answer_to(Request(f"{options.rest_url}/api/v4/spot/currency_pairs/{ask.instrument.symbol}"))
     listed = result(response.body, _Listed)

@@ -14,7 +14,9 @@ from msgspec import Struct, field
 
 from ingest.errors import Reject
 from ingest.exchanges._gate_streams import Bar, TradeRow, to_candle, to_trade
-from ingest.flow import UNREADABLE, Flow, Number, Options, Request
+from ingest.protocol.decode import UNREADABLE, Number
+from ingest.protocol.exchange import Options
+from ingest.protocol.http import Flow, Request
 from ingest.records import Candle, Instrument, Trade
 
 T = TypeVar("T")

@@ -14,9 +14,12 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct, field
 
-from ingest.book import SampledQuote
-from ingest.flow import UNREADABLE, Gap, Number, Options, Output, Request, Response, is_number, malformed
-from ingest.joined import Diff, JoinedBook, Snapshot
+from ingest.marketdata.order_book import SampledQuote
+from ingest.marketdata.synced_book import Diff, JoinedBook, Snapshot
+from ingest.protocol.decode import UNREADABLE, Number, is_number, malformed
+from ingest.protocol.exchange import Options
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Gap, Output
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Quote, Trade
 
 MILLISECOND = 1000

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from ingest.flow import is_number
+from ingest.protocol.decode import is_number
 
 
 class TradeRow(Struct, frozen=True):

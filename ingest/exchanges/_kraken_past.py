@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from ingest.errors import Reject
 from ingest.exchanges._kraken_rest import candles_from_rest, pair_name, trades_and_cursor
-from ingest.flow import Ask, History, Options, Request, answer_to
+from ingest.protocol.exchange import Options
+from ingest.protocol.history import History, HistoryRequest
+from ingest.protocol.http import Request, answer_to
 
 VIA: tuple[str, ...] = ("rest",)
 TRADES = 1000  # of one answer
 BARS = 720
 
 
-def history(ask: Ask, options: Options, via: str) -> History:
+def history(ask: HistoryRequest, options: Options, via: str) -> History:
     """As in `flow.Exchange`."""
     if via not in VIA:
         raise Reject(f"kraken: no way '{via}' to the past; known: {', '.join(VIA)}", reason="history")
@@ -31,7 +33,7 @@ def history(ask: Ask, options: Options, via: str) -> History:
     raise Reject(f"kraken: no past of '{ask.channel}'; there is one of: trades, candles", reason="history")
 
 
-def _trade_history(ask: Ask, options: Options) -> History:
+def _trade_history(ask: HistoryRequest, options: Options) -> History:
     url = f"{options.rest_url}/0/public/Trades?pair={pair_name(ask.instrument)}&count={TRADES}"
     cursor = (ask.since - 1) * 1000  # a microsecond early: the rows' times are rounded
     known: set[int] = set()
@@ -48,7 +50,7 @@ def _trade_history(ask: Ask, options: Options) -> History:
         cursor, known = end - 1, {trade.trade_id for trade in trades}
 
 
-def _candle_history(ask: Ask, options: Options) -> History:
+def _candle_history(ask: HistoryRequest, options: Options) -> History:
     response = yield from answer_to(Request(f"{options.rest_url}/0/public/OHLC?pair={pair_name(ask.instrument)}&interval=1"))
     candles = candles_from_rest(response.body, ask.instrument, response.received_at)
     if len(candles) >= BARS and ask.since < candles[0].time:

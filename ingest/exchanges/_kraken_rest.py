@@ -15,7 +15,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ingest.errors import Reject, Retry
-from ingest.flow import Flow, Options, Request
+from ingest.protocol.exchange import Options
+from ingest.protocol.http import Flow, Request
 from ingest.records import SECOND, Candle, Instrument, Trade
 
 

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
-from ingest.book import Book, Hole, Resync, SampledBook, SampledQuote
 from ingest.exchanges._kraken_frames import BarRow, BookRow, Level, QuoteRow, TradeRow, to_digits, to_micros
-from ingest.flow import Gap, Options, Output, Send
+from ingest.marketdata.order_book import Book, Hole, Resync, SampledBook, SampledQuote
+from ingest.protocol.exchange import Options
+from ingest.protocol.session import Gap, Output, Send
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Quote, Trade
 
 DEPTHS = (10, 25, 100, 500, 1000)

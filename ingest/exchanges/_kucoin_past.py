@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from ingest.errors import Reject
 from ingest.exchanges._kucoin_rest import candles_from_rest, trades_from_rest
-from ingest.flow import Ask, History, Options, Request, answer_to
+from ingest.protocol.exchange import Options
+from ingest.protocol.history import History, HistoryRequest
+from ingest.protocol.http import Request, answer_to
 from ingest.records import MINUTE, SECOND
 
 VIA: tuple[str, ...] = ("rest",)
@@ -20,7 +22,7 @@ BARS = 1000  # asked for at once
 TRADES_WEIGHT, BARS_WEIGHT = 2, 3
 
 
-def history(ask: Ask, options: Options, via: str) -> History:
+def history(ask: HistoryRequest, options: Options, via: str) -> History:
     """As in `flow.Exchange`."""
     if via not in VIA:
         raise Reject(f"kucoin: no way '{via}' to the past; known: {', '.join(VIA)}", reason="history")
@@ -32,7 +34,7 @@ def history(ask: Ask, options: Options, via: str) -> History:
     raise Reject(f"kucoin: no past of '{ask.channel}'; there is one of: trades, candles", reason="history")
 
 
-def _trade_history(ask: Ask, options: Options) -> History:
+def _trade_history(ask: HistoryRequest, options: Options) -> History:
     url = f"{options.rest_url}/api/v1/market/histories?symbol={ask.instrument.symbol}"
     response = yield from answer_to(Request(url, weight=TRADES_WEIGHT))
     trades = trades_from_rest(response.body, ask.instrument, response.received_at)
@@ -44,7 +46,7 @@ def _trade_history(ask: Ask, options: Options) -> History:
     yield ask.page(trades, response)
 
 
-def _candle_history(ask: Ask, options: Options) -> History:
+def _candle_history(ask: HistoryRequest, options: Options) -> History:
     cursor = ask.since // MINUTE * MINUTE
     while cursor < ask.until:
         end = min(cursor + BARS * MINUTE, -(-ask.until // MINUTE) * MINUTE)

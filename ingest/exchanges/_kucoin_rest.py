@@ -15,7 +15,9 @@ from msgspec import Raw, Struct, field
 
 from ingest.errors import Reject, Retry
 from ingest.exchanges._kucoin_streams import RawBar, TradeRow, to_candle, to_trade
-from ingest.flow import UNREADABLE, Flow, Options, Request
+from ingest.protocol.decode import UNREADABLE
+from ingest.protocol.exchange import Options
+from ingest.protocol.http import Flow, Request
 from ingest.records import Candle, Instrument, Trade
 
 T = TypeVar("T")

@@ -15,10 +15,13 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ingest.bar import RunningBar
-from ingest.book import Level, SampledQuote
-from ingest.flow import UNREADABLE, Number, Options, Output, Request, Response, is_number, malformed
-from ingest.joined import Diff, JoinedBook, Snapshot
+from ingest.marketdata.forming_candle import FormingCandle
+from ingest.marketdata.order_book import Level, SampledQuote
+from ingest.marketdata.synced_book import Diff, JoinedBook, Snapshot
+from ingest.protocol.decode import UNREADABLE, Number, is_number, malformed
+from ingest.protocol.exchange import Options
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Output
 from ingest.records import SECOND, BookSnapshot, Candle, Instrument, Quote, Trade
 
 MILLISECOND = 1000
@@ -118,7 +121,7 @@ class Candles:
 
     def __init__(self, instrument: Instrument) -> None:
         self._instrument_id = instrument.id
-        self._bar = RunningBar(BAR_GRACE)
+        self._bar = FormingCandle(BAR_GRACE)
 
     def feed(self, data: bytes, received_at: int) -> Sequence[Output]:
         return self._bar.seen(to_candle(_decode_bar(data).candles, self._instrument_id, received_at, "ws"))

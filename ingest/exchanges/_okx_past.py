@@ -18,7 +18,9 @@ from msgspec import Struct
 from ingest.errors import Reject
 from ingest.exchanges._okx_rest import candles_from_rest, result, trades_from_rest
 from ingest.exchanges._okx_streams import BarRow, to_micros
-from ingest.flow import Ask, History, Options, Request, Response, answer_to
+from ingest.protocol.exchange import Options
+from ingest.protocol.history import History, HistoryRequest
+from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import MINUTE, Trade
 
 VIA: tuple[str, ...] = ("rest",)
@@ -33,7 +35,7 @@ class _Listed(Struct):
     listTime: str = ""  # noqa: N815, OKX's name; milliseconds
 
 
-def history(ask: Ask, options: Options, via: str) -> History:
+def history(ask: HistoryRequest, options: Options, via: str) -> History:
     """As in `flow.Exchange`."""
     if via not in VIA:
         raise Reject(f"okx: no way '{via}' to the past; known: {', '.join(VIA)}", reason="history")
@@ -50,7 +52,7 @@ def history(ask: Ask, options: Options, via: str) -> History:
 # --- trades ------------------------------------------------------------------------------------------------------------
 
 
-def _trade_history(ask: Ask, options: Options) -> History:
+def _trade_history(ask: HistoryRequest, options: Options) -> History:
     newest, response = yield from _trades(ask, options, f"type=2&after={ask.until // 1000 + 1}&limit=1")
     last = ask.last_id or (newest[0].trade_id if newest else 0)
     cursor = yield from _first_id(ask, options, response.received_at - KEPT)
@@ -64,7 +66,7 @@ def _trade_history(ask: Ask, options: Options) -> History:
     yield ask.page((), response)
 
 
-def _first_id(ask: Ask, options: Options, kept_since: int) -> _Found[int]:
+def _first_id(ask: HistoryRequest, options: Options, kept_since: int) -> _Found[int]:
     """The id to begin with. Raises Reject where the exchange no longer has it."""
     # by time a millisecond earlier, so that it does not matter whether "earlier than" means that one too
     query = f"type=2&after={ask.since // 1000 - 1}" if ask.first_id is None else f"type=1&after={ask.first_id + 1}"
@@ -79,7 +81,7 @@ def _first_id(ask: Ask, options: Options, kept_since: int) -> _Found[int]:
     raise Reject(f"okx: {ask.instrument.symbol}: trades are kept for 3 months; the oldest is {begins}", reason="history", code=code)
 
 
-def _oldest(ask: Ask, options: Options) -> _Found[Trade | None]:
+def _oldest(ask: HistoryRequest, options: Options) -> _Found[Trade | None]:
     """The first trade that the exchange still has, by bisection."""
     newest, _ = yield from _trades(ask, options, "type=1&limit=1")
     oldest = newest[0] if newest else None
@@ -94,14 +96,14 @@ def _oldest(ask: Ask, options: Options) -> _Found[Trade | None]:
     return oldest
 
 
-def _listed(ask: Ask, options: Options) -> _Found[int]:
+def _listed(ask: HistoryRequest, options: Options) -> _Found[int]:
     """When the market was opened, in microseconds; 0 where that is not said."""
     url = f"{options.rest_url}/api/v5/public/instruments?instType=SPOT&instId={ask.instrument.symbol}"
     response = yield from answer_to(Request(url))
     return max((int(listed.listTime or 0) * 1000 for listed in result(response.body, list[_Listed])), default=0)
 
 
-def _trades(ask: Ask, options: Options, query: str) -> _Found[tuple[list[Trade], Response]]:
+def _trades(ask: HistoryRequest, options: Options, query: str) -> _Found[tuple[list[Trade], Response]]:
     """Oldest first."""
     url = f"{options.rest_url}/api/v5/market/history-trades?instId={ask.instrument.symbol}&{query}"
     response = yield from answer_to(Request(url))
@@ -111,7 +113,7 @@ def _trades(ask: Ask, options: Options, query: str) -> _Found[tuple[list[Trade],
 # --- candles -----------------------------------------------------------------------------------------------------------
 
 
-def _candle_history(ask: Ask, options: Options) -> History:
+def _candle_history(ask: HistoryRequest, options: Options) -> History:
     """In windows of 100 minutes; where one is empty, the next bar is looked for."""
     cursor: int | None = ask.since // MINUTE * MINUTE
     while cursor is not None and cursor < ask.until:
@@ -123,7 +125,7 @@ def _candle_history(ask: Ask, options: Options) -> History:
     yield ask.page((), response)
 
 
-def _next_bar(ask: Ask, options: Options, start: int) -> _Found[int | None]:
+def _next_bar(ask: HistoryRequest, options: Options, start: int) -> _Found[int | None]:
     """Where to go on: at most a window before the first bar from `start` on; None where there is none."""
     high = yield from _newest_bar(ask, options, ask.until)
     if high < start:
@@ -136,13 +138,13 @@ def _next_bar(ask: Ask, options: Options, start: int) -> _Found[int | None]:
     return low
 
 
-def _newest_bar(ask: Ask, options: Options, end: int) -> _Found[int]:
+def _newest_bar(ask: HistoryRequest, options: Options, end: int) -> _Found[int]:
     """The time of the last bar before `end`, closed or not; -1 where there is none."""
     response = yield from answer_to(_bars(ask, options, end, "&limit=1"))
     rows = result(response.body, list[BarRow])
     return to_micros(rows[0][0]) if rows else -1
 
 
-def _bars(ask: Ask, options: Options, end: int, rest: str) -> Request:
+def _bars(ask: HistoryRequest, options: Options, end: int, rest: str) -> Request:
     path = f"/api/v5/market/history-candles?instId={ask.instrument.symbol}&bar=1m"
     return Request(f"{options.rest_url}{path}&after={-(-end // 1000)}{rest}")

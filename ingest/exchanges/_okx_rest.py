@@ -14,7 +14,9 @@ from msgspec import Raw, Struct
 
 from ingest.errors import Reject, Retry
 from ingest.exchanges._okx_streams import BarRow, TradeRow, to_candle, to_trade
-from ingest.flow import UNREADABLE, Flow, Options, Request
+from ingest.protocol.decode import UNREADABLE
+from ingest.protocol.exchange import Options
+from ingest.protocol.http import Flow, Request
 from ingest.records import Candle, Instrument, Trade
 
 T = TypeVar("T")

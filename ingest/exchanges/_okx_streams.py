@@ -16,8 +16,10 @@ from typing import Any, Literal, Protocol
 import msgspec
 from msgspec import Struct
 
-from ingest.book import Book, Hole, Resync, SampledBook, SampledQuote
-from ingest.flow import Gap, Options, Output, Send, is_number
+from ingest.marketdata.order_book import Book, Hole, Resync, SampledBook, SampledQuote
+from ingest.protocol.decode import is_number
+from ingest.protocol.exchange import Options
+from ingest.protocol.session import Gap, Output, Send
 from ingest.records import SECOND, Candle, Instrument, Quote, Trade
 
 CHECKED_LEVELS = 25

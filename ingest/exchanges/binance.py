@@ -20,31 +20,16 @@ from ingest.exchanges._binance_archive import candle_from_archive, trade_from_ar
 from ingest.exchanges._binance_past import VIA, history
 from ingest.exchanges._binance_rest import candle_from_rest, trade_from_rest
 from ingest.exchanges._binance_streams import Books, Candles, Quotes, Stream, Trades
-from ingest.flow import (
-    UNREADABLE,
-    Channel,
-    Connection,
-    Evidence,
-    Flow,
-    Malformed,
-    Manners,
-    Options,
-    Output,
-    Rate,
-    Reconnect,
-    Refused,
-    Request,
-    Response,
-    Send,
-    Subscription,
-    malformed,
-)
+from ingest.protocol.decode import UNREADABLE, Malformed, malformed
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.http import Flow, Request, Response
+from ingest.protocol.session import Channel, Connection, Output, Reconnect, Refused, Send, Subscription
 from ingest.records import Instrument
 
 __all__ = [
     "CHANNELS",
-    "EVIDENCE",
-    "MANNERS",
+    "COMPLETENESS",
+    "LIMITS",
     "NAME",
     "TRADE_KINDS",
     "VIA",
@@ -61,7 +46,7 @@ __all__ = [
 NAME = "binance"
 CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book", "quotes")
 TRADE_KINDS: tuple[str, ...] = ("trade", "aggTrade")
-MANNERS = Manners(
+LIMITS = ExchangeLimits(
     ws_url="wss://stream.binance.com:9443",
     rest_url="https://api.binance.com",
     alternative="wss://data-stream.binance.vision with https://data-api.binance.vision, which serve market data alone",
@@ -74,7 +59,7 @@ MANNERS = Manners(
 )
 # A candle's `n`, `f` and `L` count single trades. There is one for each minute while the exchange is up, trades or none:
 # https://github.com/binance/binance-public-data/issues/153
-EVIDENCE = Evidence(dense=("trade", "aggTrade"), counted=("trade",), charted=("trade",), empty_candles=True)
+COMPLETENESS = CompletenessRules(dense=("trade", "aggTrade"), counted=("trade",), charted=("trade",), empty_candles=True)
 
 PARAMS_PER_MESSAGE = 200
 _STREAMS = {"candles": "kline_1m", "book": "depth@100ms", "quotes": "bookTicker"}
@@ -127,7 +112,7 @@ def listing(options: Options) -> Flow[list[Instrument]]:
 
 def connections(subscriptions: Sequence[Subscription], options: Options) -> list[Connection]:
     """As few as possible. The streams are not named in the URL, where 1024 of them have no room, but in messages."""
-    size = MANNERS.subscriptions_per_connection
+    size = LIMITS.subscriptions_per_connection
     return [
         Connection(f"{options.ws_url}/stream", tuple(subscriptions[start : start + size]))
         for start in range(0, len(subscriptions), size)
@@ -143,7 +128,7 @@ class Session:
 
     def __init__(self, connection: Connection, options: Options) -> None:
         subscriptions = connection.subscriptions
-        self.heard = [0] * len(subscriptions)
+        self.last_message_at = [0] * len(subscriptions)
         self._names = [stream_name(subscription, options) for subscription in subscriptions]
         self._books = {s.instrument.symbol: Books(s.instrument, options) for s in subscriptions if s.channel == "book"}
         self._streams = [self._open(subscription, options) for subscription in subscriptions]
@@ -160,7 +145,7 @@ class Session:
         if route is None:
             return self._other(frame, received_at)
         index, stream = route
-        self.heard[index] = received_at
+        self.last_message_at[index] = received_at
         return stream.feed(frame, received_at)
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
@@ -190,7 +175,7 @@ class Session:
         if route is None:
             return _to_outputs(reply, frame)
         index, stream = route
-        self.heard[index] = received_at
+        self.last_message_at[index] = received_at
         return stream.feed(frame, received_at)
 
 

@@ -29,32 +29,19 @@ from ingest.exchanges._coinbase_frames import (
 from ingest.exchanges._coinbase_past import VIA, history
 from ingest.exchanges._coinbase_rest import candles_from_rest, trade_from_rest
 from ingest.exchanges._coinbase_streams import CANDLE_DELAY, Books, Candles, Quotes, Trades, to_message
-from ingest.flow import (
-    UNREADABLE,
-    Channel,
-    Connection,
-    Evidence,
-    Flow,
-    Malformed,
-    Manners,
-    Options,
-    Output,
-    Rate,
-    Refused,
-    Request,
-    Response,
-    Subscription,
-    malformed,
-)
+from ingest.protocol.decode import UNREADABLE, Malformed, malformed
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.http import Flow, Request, Response
+from ingest.protocol.session import Channel, Connection, Output, Refused, Subscription
 from ingest.records import SECOND, Instrument
 
-__all__ = ["CHANNELS", "EVIDENCE", "MANNERS", "NAME", "TRADE_KINDS", "VIA", "connections", "history", "listing", "session"]
+__all__ = ["CHANNELS", "COMPLETENESS", "LIMITS", "NAME", "TRADE_KINDS", "VIA", "connections", "history", "listing", "session"]
 __all__ += ["candles_from_rest", "trade_from_rest"]
 
 NAME = "coinbase"
 CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book", "quotes")
 TRADE_KINDS: tuple[str, ...] = ("match",)
-MANNERS = Manners(
+LIMITS = ExchangeLimits(
     ws_url="wss://ws-feed.exchange.coinbase.com",
     rest_url="https://api.exchange.coinbase.com",
     alternative="no other host: Coinbase Exchange serves the countries it is licensed in",
@@ -66,7 +53,7 @@ MANNERS = Manners(
 )
 # Its candles say of themselves that they "may be incomplete", and there is none for a minute without trades: they prove nothing.
 # https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-product-candles
-EVIDENCE = Evidence(dense=("match",))
+COMPLETENESS = CompletenessRules(dense=("match",))
 
 UNIFIED = {"CGLD": "CELO"}  # the exchange's name of a currency where ccxt has another
 SPREAD = 30 * SECOND  # over which a connection's questions for candles are laid out
@@ -84,7 +71,7 @@ def listing(options: Options) -> Flow[list[Instrument]]:
 
 
 def connections(subscriptions: Sequence[Subscription], options: Options) -> list[Connection]:
-    size = MANNERS.subscriptions_per_connection
+    size = LIMITS.subscriptions_per_connection
     return [Connection(options.ws_url, tuple(subscriptions[start : start + size])) for start in range(0, len(subscriptions), size)]
 
 
@@ -96,7 +83,7 @@ class Session:
     """One connection to the feed."""
 
     def __init__(self, connection: Connection, options: Options) -> None:
-        self.heard = [0] * len(connection.subscriptions)
+        self.last_message_at = [0] * len(connection.subscriptions)
         self._index = {(s.channel, s.instrument.symbol): i for i, s in enumerate(connection.subscriptions)}
         by_channel: dict[Channel, list[Instrument]] = {channel: [] for channel in CHANNELS}
         for subscription in connection.subscriptions:
@@ -144,11 +131,11 @@ class Session:
                 channel, out = "quotes", quotes.feed(message, received_at)
             case _:
                 return (Malformed(frame, "unknown", f"coinbase: {product} is not subscribed on that channel"),)
-        self.heard[self._index[channel, product]] = received_at
+        self.last_message_at[self._index[channel, product]] = received_at
         return out
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
-        self.heard[self._index["candles", request.tag]] = now
+        self.last_message_at[self._index["candles", request.tag]] = now
         return self._candles[request.tag].answer(response, now)
 
     def tick(self, now: int) -> Sequence[Output]:
@@ -159,7 +146,7 @@ class Session:
         trades = self._trades.get(product)
         if trades is None:
             return ()
-        self.heard[self._index["trades", product]] = received_at
+        self.last_message_at[self._index["trades", product]] = received_at
         return trades.beat(heartbeat)
 
     def _unreadable(self, frame: bytes, error: Exception, now: int) -> Sequence[Output]:

@@ -17,25 +17,12 @@ from msgspec import Raw, Struct
 from ingest.exchanges._deribit_past import VIA, history
 from ingest.exchanges._deribit_rest import candles_from_rest, listing, trades_from_rest
 from ingest.exchanges._deribit_streams import Books, Candles, Quotes, Stream, Trades
-from ingest.flow import (
-    UNREADABLE,
-    Channel,
-    Connection,
-    Evidence,
-    Malformed,
-    Manners,
-    Options,
-    Output,
-    Rate,
-    Refused,
-    Request,
-    Response,
-    Send,
-    Subscription,
-    malformed,
-)
+from ingest.protocol.decode import UNREADABLE, Malformed, malformed
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Channel, Connection, Output, Refused, Send, Subscription
 
-__all__ = ["CHANNELS", "EVIDENCE", "MANNERS", "NAME", "TRADE_KINDS", "VIA", "connections", "history", "listing", "session"]
+__all__ = ["CHANNELS", "COMPLETENESS", "LIMITS", "NAME", "TRADE_KINDS", "VIA", "connections", "history", "listing", "session"]
 __all__ += ["candles_from_rest", "trades_from_rest"]
 
 NAME = "deribit"
@@ -43,7 +30,7 @@ CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book", "quotes")
 TRADE_KINDS: tuple[str, ...] = ("trade",)
 # "Rate Limits": a subscription costs 3000 of 30,000 credits, another request 500 of 50,000; 10,000 come back in a second, of which
 # half is taken. 32 connections per address, each HTTP request among them.
-MANNERS = Manners(
+LIMITS = ExchangeLimits(
     ws_url="wss://www.deribit.com/ws/api/v2",
     rest_url="https://www.deribit.com",
     alternative="to try it out there is wss://test.deribit.com/ws/api/v2 with https://test.deribit.com",
@@ -54,7 +41,7 @@ MANNERS = Manners(
     silence_seconds=70.0,  # we ask for a heartbeat every 30 s
     stale_seconds=600.0,  # most options are traded seldom
 )
-EVIDENCE = Evidence(dense=("trade",))
+COMPLETENESS = CompletenessRules(dense=("trade",))
 
 _FORMS: dict[Channel, str] = {  # 100ms: `raw` needs a key
     "trades": "trades.{}.100ms",
@@ -91,7 +78,7 @@ _decode_channels = msgspec.json.Decoder(list[str]).decode
 
 def connections(subscriptions: Sequence[Subscription], options: Options) -> list[Connection]:
     """As few as possible."""
-    size = MANNERS.subscriptions_per_connection
+    size = LIMITS.subscriptions_per_connection
     return [Connection(options.ws_url, tuple(subscriptions[i : i + size])) for i in range(0, len(subscriptions), size)]
 
 
@@ -103,7 +90,7 @@ class Session:
     """One connection: routes each message to its stream, answers the exchange's tests, and sees what was not subscribed."""
 
     def __init__(self, connection: Connection, options: Options) -> None:
-        self.heard = [0] * len(connection.subscriptions)
+        self.last_message_at = [0] * len(connection.subscriptions)
         self._names = [_FORMS[s.channel].format(s.instrument.symbol) for s in connection.subscriptions]
         self._streams: dict[str, tuple[int, Stream]] = {}
         for index, (name, subscription) in enumerate(zip(self._names, connection.subscriptions, strict=True)):
@@ -135,7 +122,7 @@ class Session:
         if entry is None:
             return (Malformed(frame, "unknown", f"deribit: {params.channel!r} was not subscribed here"),)
         index, stream = entry
-        self.heard[index] = received_at
+        self.last_message_at[index] = received_at
         try:
             return stream.feed(bytes(params.data), received_at)
         except UNREADABLE as error:

@@ -17,26 +17,13 @@ from msgspec import Raw, Struct
 from ingest.exchanges._gate_past import VIA, history
 from ingest.exchanges._gate_rest import candles_from_rest, listing, trades_from_rest
 from ingest.exchanges._gate_streams import Books, Candles, Quotes, Stream, Trades
-from ingest.flow import (
-    UNREADABLE,
-    Channel,
-    Connection,
-    Evidence,
-    Malformed,
-    Manners,
-    Options,
-    Output,
-    Rate,
-    Refused,
-    Request,
-    Response,
-    Send,
-    Subscription,
-    malformed,
-)
+from ingest.protocol.decode import UNREADABLE, Malformed, malformed
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Channel, Connection, Output, Refused, Send, Subscription
 from ingest.records import SECOND
 
-__all__ = ["CHANNELS", "EVIDENCE", "MANNERS", "NAME", "TRADE_KINDS", "VIA", "connections", "history", "listing", "session"]
+__all__ = ["CHANNELS", "COMPLETENESS", "LIMITS", "NAME", "TRADE_KINDS", "VIA", "connections", "history", "listing", "session"]
 __all__ += ["candles_from_rest", "trades_from_rest"]
 
 NAME = "gate"
@@ -44,7 +31,7 @@ CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book", "quotes")
 TRADE_KINDS: tuple[str, ...] = ("trade",)
 # "Frequency limit rule": 200 calls in 10 s to each public endpoint, half of it taken. There is no figure for websockets; the staff
 # asks for at most 100 connections (gateio/gatews, issue 25). Who reads too slowly is cut off, hence few subscriptions on each.
-MANNERS = Manners(
+LIMITS = ExchangeLimits(
     ws_url="wss://api.gateio.ws/ws/v4",
     rest_url="https://api.gateio.ws",
     alternative="in the EU use wss://api.gateeu.com/ws/v4 and https://api.gateeu.com",
@@ -55,7 +42,7 @@ MANNERS = Manners(
     silence_seconds=50.0,
 )
 # ids are dense, but one message may stand for several fills (`range`): the session knows, what is stored does not
-EVIDENCE = Evidence(empty_candles=True)
+COMPLETENESS = CompletenessRules(empty_candles=True)
 
 _WORDS: dict[Channel, str] = {
     "trades": "spot.trades",
@@ -93,7 +80,7 @@ _decode_name = msgspec.json.Decoder(_Named).decode
 
 def connections(subscriptions: Sequence[Subscription], options: Options) -> list[Connection]:
     """As few as possible."""
-    size = MANNERS.subscriptions_per_connection
+    size = LIMITS.subscriptions_per_connection
     parts = (tuple(subscriptions[start : start + size]) for start in range(0, len(subscriptions), size))
     return [Connection(f"{options.ws_url}/", part) for part in parts]
 
@@ -107,7 +94,7 @@ class Session:
 
     def __init__(self, connection: Connection, options: Options) -> None:
         self._subscriptions = connection.subscriptions
-        self.heard = [0] * len(self._subscriptions)
+        self.last_message_at = [0] * len(self._subscriptions)
         self._books = {s.instrument.symbol: Books(s.instrument, options) for s in self._subscriptions if s.channel == "book"}
         self._streams: dict[tuple[str, str], tuple[int, Stream]] = {}
         for index, subscription in enumerate(self._subscriptions):
@@ -144,7 +131,7 @@ class Session:
         if entry is None:
             return (Malformed(frame, "unknown", f"gate: {message.channel} of {symbol} was not subscribed here"),)
         index, stream = entry
-        self.heard[index] = received_at
+        self.last_message_at[index] = received_at
         try:
             return stream.feed(bytes(message.result), received_at)
         except UNREADABLE as error:

@@ -19,26 +19,13 @@ from ingest.exchanges._kraken_frames import FRAME, FRAMES, NAMED, OTHER, ROWS, H
 from ingest.exchanges._kraken_past import VIA, history
 from ingest.exchanges._kraken_rest import candle_from_rest, candles_from_rest, listing, trade_from_rest, trades_from_rest
 from ingest.exchanges._kraken_streams import Books, Candles, Clock, Quotes, Stream, Trades, subscribed_depth
-from ingest.flow import (
-    UNREADABLE,
-    Channel,
-    Connection,
-    Evidence,
-    Malformed,
-    Manners,
-    Options,
-    Output,
-    Rate,
-    Refused,
-    Request,
-    Response,
-    Send,
-    Subscription,
-    malformed,
-)
+from ingest.protocol.decode import UNREADABLE, Malformed, malformed
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Channel, Connection, Output, Refused, Send, Subscription
 from ingest.records import SECOND
 
-__all__ = ["CHANNELS", "EVIDENCE", "MANNERS", "NAME", "TRADE_KINDS", "VIA", "connections", "history", "listing", "session"]
+__all__ = ["CHANNELS", "COMPLETENESS", "LIMITS", "NAME", "TRADE_KINDS", "VIA", "connections", "history", "listing", "session"]
 __all__ += ["candle_from_rest", "candles_from_rest", "trade_from_rest", "trades_from_rest"]
 
 NAME = "kraken"
@@ -46,7 +33,7 @@ CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book", "quotes")
 TRADE_KINDS: tuple[str, ...] = ("trade",)
 # https://docs.kraken.com/api/docs/guides/spot-ratelimits: the websocket's limit is dynamic ("Exceeded msg rate") and no number is
 # published for it, for connects, or for public REST, where one call a second is known to be safe: ours are cautious.
-MANNERS = Manners(
+LIMITS = ExchangeLimits(
     ws_url="wss://ws.kraken.com/v2",
     rest_url="https://api.kraken.com",
     alternative="Kraken has one host for all countries; where it is refused, set exchanges.kraken.proxy",
@@ -57,7 +44,7 @@ MANNERS = Manners(
     silence_seconds=30.0,
 )
 # The websocket sends no candle for a minute without trades.
-EVIDENCE = Evidence(dense=("trade",), counted=("trade",), charted=("trade",))
+COMPLETENESS = CompletenessRules(dense=("trade",), counted=("trade",), charted=("trade",))
 
 _WORDS: dict[Channel, str] = {"trades": "trade", "candles": "ohlc", "book": "book", "quotes": "ticker"}
 _SYMBOLS_PER_MESSAGE = 100
@@ -65,7 +52,7 @@ _PING_AFTER = 10 * SECOND
 
 
 def connections(subscriptions: Sequence[Subscription], options: Options) -> list[Connection]:
-    size = MANNERS.subscriptions_per_connection
+    size = LIMITS.subscriptions_per_connection
     return [Connection(options.ws_url, tuple(subscriptions[i : i + size])) for i in range(0, len(subscriptions), size)]
 
 
@@ -89,7 +76,7 @@ class Session:
     """One connection: routes each row to its stream, and keeps the connection awake."""
 
     def __init__(self, connection: Connection, options: Options) -> None:
-        self.heard = [0] * len(connection.subscriptions)
+        self.last_message_at = [0] * len(connection.subscriptions)
         self._subscriptions = connection.subscriptions
         self._options = options
         self._clock = Clock()
@@ -143,7 +130,7 @@ class Session:
         if entry is None:
             return (Malformed(frame, "unknown", f"kraken: {word} of {row.symbol}, which was not subscribed here"),)
         index, stream = entry
-        self.heard[index] = received_at
+        self.last_message_at[index] = received_at
         try:
             return stream.feed(row, received_at, snapshot=snapshot)
         except ValueError as error:

@@ -16,30 +16,16 @@ from msgspec import Raw, Struct
 from ingest.exchanges._kucoin_past import VIA, history
 from ingest.exchanges._kucoin_rest import WS_URL, address, candles_from_rest, listing, trades_from_rest
 from ingest.exchanges._kucoin_streams import Books, Candles, Quotes, Stream, Trades
-from ingest.flow import (
-    UNREADABLE,
-    Channel,
-    Connection,
-    Evidence,
-    Flow,
-    Malformed,
-    Manners,
-    Options,
-    Output,
-    Rate,
-    Refused,
-    Request,
-    Response,
-    Send,
-    Subscription,
-    malformed,
-)
+from ingest.protocol.decode import UNREADABLE, Malformed, malformed
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.http import Flow, Request, Response
+from ingest.protocol.session import Channel, Connection, Output, Refused, Send, Subscription
 from ingest.records import SECOND
 
 __all__ = [
     "CHANNELS",
-    "EVIDENCE",
-    "MANNERS",
+    "COMPLETENESS",
+    "LIMITS",
     "NAME",
     "TRADE_KINDS",
     "VIA",
@@ -56,7 +42,7 @@ CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book", "quotes")
 TRADE_KINDS: tuple[str, ...] = ("match",)
 # "Limitation": 100 messages in 10 s, 100 topics in one of them, 300 on a connection, 30 connections a minute. "Rate Limit": 2000 of
 # weight in 30 s for what is public, half of it taken. A token is good for 24 hours.
-MANNERS = Manners(
+LIMITS = ExchangeLimits(
     ws_url=WS_URL,
     rest_url="https://api.kucoin.com",
     alternative="in the EU use https://api.kucoin.eu, in Australia https://api.kucoin.com.au",
@@ -67,7 +53,7 @@ MANNERS = Manners(
     silence_seconds=40.0,
     life_seconds=23.5 * 3600,
 )
-EVIDENCE = Evidence()
+COMPLETENESS = CompletenessRules()
 
 _TOPICS: dict[Channel, str] = {
     "trades": "/market/match:",
@@ -92,7 +78,7 @@ _decode = msgspec.json.Decoder(_Frame).decode
 
 def connections(subscriptions: Sequence[Subscription], options: Options) -> list[Connection]:
     """As few as possible."""
-    size = MANNERS.subscriptions_per_connection
+    size = LIMITS.subscriptions_per_connection
     return [Connection(options.ws_url, tuple(subscriptions[i : i + size])) for i in range(0, len(subscriptions), size)]
 
 
@@ -110,7 +96,7 @@ class Session:
 
     def __init__(self, connection: Connection, options: Options) -> None:
         subscriptions = connection.subscriptions
-        self.heard = [0] * len(subscriptions)
+        self.last_message_at = [0] * len(subscriptions)
         self._topics = [_topic(subscription) for subscription in subscriptions]
         self._books = {s.instrument.symbol: Books(s.instrument, options) for s in subscriptions if s.channel == "book"}
         self._streams: dict[str, tuple[int, Stream]] = {}
@@ -143,7 +129,7 @@ class Session:
         if entry is None:
             return (Malformed(frame, "unknown", f"kucoin: {message.topic!r} was not subscribed here"),)
         index, stream = entry
-        self.heard[index] = received_at
+        self.last_message_at[index] = received_at
         try:
             return stream.feed(bytes(message.data), received_at)
         except UNREADABLE as error:

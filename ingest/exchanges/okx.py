@@ -17,27 +17,13 @@ from msgspec import Raw, Struct
 from ingest.exchanges._okx_past import VIA, history
 from ingest.exchanges._okx_rest import candle_from_rest, candles_from_rest, listing, trade_from_rest, trades_from_rest
 from ingest.exchanges._okx_streams import Books, Candles, Quotes, Stream, Trades
-from ingest.flow import (
-    UNREADABLE,
-    Channel,
-    Connection,
-    Evidence,
-    Malformed,
-    Manners,
-    Options,
-    Output,
-    Rate,
-    Reconnect,
-    Refused,
-    Request,
-    Response,
-    Send,
-    Subscription,
-    malformed,
-)
+from ingest.protocol.decode import UNREADABLE, Malformed, malformed
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Channel, Connection, Output, Reconnect, Refused, Send, Subscription
 from ingest.records import SECOND
 
-__all__ = ["CHANNELS", "EVIDENCE", "MANNERS", "NAME", "TRADE_KINDS", "VIA", "connections", "history", "listing", "session"]
+__all__ = ["CHANNELS", "COMPLETENESS", "LIMITS", "NAME", "TRADE_KINDS", "VIA", "connections", "history", "listing", "session"]
 __all__ += ["candle_from_rest", "candles_from_rest", "trade_from_rest", "trades_from_rest"]
 
 NAME = "okx"
@@ -45,7 +31,7 @@ CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book", "quotes")
 TRADE_KINDS: tuple[str, ...] = ("trades-all", "trades")
 # "Connect": 3 a second per address; 480 subscribe and unsubscribe requests an hour per connection; closed after 30 s without a
 # message from the server, hence our ping. REST: 20 calls in 2 s for the slowest of the endpoints used, half of it taken.
-MANNERS = Manners(
+LIMITS = ExchangeLimits(
     # No port: 8443 accepts no connection after 2026-10-31, on any host; 443 serves the same paths (announced 2026-09-30).
     # https://www.okx.com/en-us/help/okx-websocket-port-8443-discontinuation-announcement
     ws_url="wss://ws.okx.com/ws/v5",
@@ -58,7 +44,7 @@ MANNERS = Manners(
     silence_seconds=40.0,
 )
 # Nothing says whether a minute without trades has a candle, so none is expected.
-EVIDENCE = Evidence(dense=("trades-all",), charted=("trades-all",))
+COMPLETENESS = CompletenessRules(dense=("trades-all",), charted=("trades-all",))
 
 _WORDS: dict[Channel, str] = {"candles": "candle1m", "book": "books", "quotes": "tickers"}  # trades: the configured kind
 _BUSINESS = {"candle1m", "trades-all"}
@@ -89,7 +75,7 @@ _decode_parts = msgspec.json.Decoder(list[Raw]).decode
 def connections(subscriptions: Sequence[Subscription], options: Options) -> list[Connection]:
     """Separate ones for the two endpoints."""
     out = []
-    size = MANNERS.subscriptions_per_connection
+    size = LIMITS.subscriptions_per_connection
     for endpoint in ("public", "business"):
         own = tuple(s for s in subscriptions if (_word(s, options) in _BUSINESS) == (endpoint == "business"))
         out += [Connection(f"{options.ws_url}/{endpoint}", own[i : i + size]) for i in range(0, len(own), size)]
@@ -112,7 +98,7 @@ class Session:
     """One connection: routes each row to its stream, and keeps the connection awake."""
 
     def __init__(self, connection: Connection, options: Options) -> None:
-        self.heard = [0] * len(connection.subscriptions)
+        self.last_message_at = [0] * len(connection.subscriptions)
         self._streams: dict[tuple[str, str], tuple[int, Stream]] = {}
         self._args = [_Arg(_word(s, options), s.instrument.symbol) for s in connection.subscriptions]
         for index, (arg, subscription) in enumerate(zip(self._args, connection.subscriptions, strict=True)):
@@ -139,7 +125,7 @@ class Session:
         if entry is None:
             return (Malformed(frame, "unknown", f"okx: {message.arg.channel} of {message.arg.instId} was not subscribed here"),)
         index, stream = entry
-        self.heard[index] = received_at
+        self.last_message_at[index] = received_at
         snapshot = message.action == "snapshot"
         try:
             rows = stream.shape.rows(message.data)

@@ -28,13 +28,13 @@ from threading import RLock
 
 from msgspec import Struct
 
-from ingest.batch import Batch
 from ingest.errors import Retry, Stop
 from ingest.metrics import Metrics
-from ingest.pipeline import segment
-from ingest.pipeline.aside import Aside
-from ingest.pipeline.segment import FORMAT, Piece
-from ingest.pipeline.spans import Span, legible
+from ingest.pipeline import spool_segment
+from ingest.pipeline.batch import Batch
+from ingest.pipeline.quarantine import Quarantine
+from ingest.pipeline.spool_segment import FORMAT, Piece
+from ingest.pipeline.time_ranges import Span, legible
 from ingest.tables import TABLES
 
 DAY = 86_400_000_000  # microseconds
@@ -106,7 +106,7 @@ class Spool:
         self.streams: defaultdict[str, set[int]] = defaultdict(set)  # by table: the instruments of which rows were seen here
         self._path = path
         self._bytes = 0  # of all segments
-        self._aside = Aside(max_bytes // ASIDE_PART)
+        self._aside = Quarantine(max_bytes // ASIDE_PART)
         self._errors = metrics.errors
         self._guard = RLock()
         self._directory = -1
@@ -179,7 +179,7 @@ class Spool:
 
     def append(self, table: str, columns: tuple[str, ...], batch: Batch, spans: tuple[Span, ...]) -> Entry | None:
         """Add a batch; None where `max_bytes` leaves no room. Raises Retry, with nothing added, where the disk does not take it."""
-        parts = segment.pack(table, columns, batch, spans)
+        parts = spool_segment.pack(table, columns, batch, spans)
         size = sum(map(len, parts))
         with self._guard:
             self._clear()
@@ -210,10 +210,10 @@ class Spool:
             return Damaged(f"segment {name} is gone with {entry.rows} rows", self._legible(entry, b""))
         except OSError as error:
             raise self._retry(error) from error
-        piece = next(segment.parse(data), None)
+        piece = next(spool_segment.parse(data), None)
         head = piece.head if piece is not None else None
         if head is not None and piece is not None and piece.state == "record":
-            return segment.unpack(head, data[piece.body : piece.end], name)
+            return spool_segment.unpack(head, data[piece.body : piece.end], name)
         self._errors.labels("spool", "damaged").inc()
         kept = self._keep_aside(entry.segment.path, entry.offset, data)
         rows = f"{entry.rows} rows are damaged" if entry.rows else "not a record"
@@ -284,7 +284,7 @@ class Spool:
         one = Segment(path, len(data))
         self._bytes += one.size
         table = path.name.partition("-")[0]
-        pieces = list(segment.parse(data))
+        pieces = list(spool_segment.parse(data))
         if pieces and pieces[-1].state == "torn":
             self._cut(one, pieces.pop().offset)
         for index, piece in enumerate(pieces):

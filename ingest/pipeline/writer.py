@@ -13,10 +13,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from ingest.batch import Batch, Outcome, Write
 from ingest.errors import Hold, Retry
 from ingest.metrics import Metrics
-from ingest.pipeline.lane import Lane
+from ingest.pipeline.batch import Batch, Outcome, Write
+from ingest.pipeline.table_queue import TableQueue
 
 HOLD_SECONDS = 5.0
 RETRY_SECONDS = (0.1, 10.0)  # first and longest wait
@@ -37,7 +37,7 @@ class Writer:
 
     def __init__(
         self,
-        lane: Lane,
+        lane: TableQueue,
         write: Write,
         metrics: Metrics,
         *,

@@ -1,1 +1,1 @@
-"""One pure file per polled provider; see `ingest.provider.Provider` for what it has."""
+"""One pure file per polled provider; see `ingest.polling.provider.Provider` for what it has."""

@@ -15,12 +15,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import Struct
 
-from ingest.flow import Malformed
-from ingest.mood import Score
 from ingest.pollers._news_rules import Standing, Topic, judge
-from ingest.prose import plain_text
+from ingest.protocol.decode import Malformed
 from ingest.records import MINUTE, SECOND, News
-from ingest.symbols import symbols_of
+from ingest.text.coin_mentions import symbols_of
+from ingest.text.plain_text import plain_text
+from ingest.text.sentiment_label import Score
 
 TITLE, SUMMARY, NAME, LINK, LABELS = 300, 600, 200, 2000, 30  # the most that is kept: characters, and labels of an article
 AHEAD = 60 * MINUTE  # a clock may be wrong, and a feed may announce what it will publish; an hour is neither

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
-from ingest.document import as_evidence, parse_xml
 from ingest.errors import Reject
-from ingest.flow import Malformed, Request, Response, answer_to
 from ingest.pollers._news_article import Source, Told, article, read_time
 from ingest.pollers._news_rules import PUBLISHER
-from ingest.provider import Poll, PollOptions
+from ingest.polling.provider import Poll, PollOptions
+from ingest.protocol.decode import Malformed
+from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import News
+from ingest.text.safe_xml import as_evidence, parse_xml
 
 TABLES = ("news",)
 _MEDIA = "{http://search.yahoo.com/mrss/}"

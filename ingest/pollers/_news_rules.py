@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
-from ingest.symbols import symbols_of
+from ingest.text.coin_mentions import symbols_of
 
 LEVELS = ("low", "medium", "high", "critical")
 

@@ -13,11 +13,11 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
-from ingest.flow import Request, answer_to
 from ingest.pollers._whale_chain import Block
 from ingest.pollers._whale_etherscan import number_of
 from ingest.pollers._whale_explorer import Asking, Content, Move, Native, asked
-from ingest.provider import PollOptions, decoded
+from ingest.polling.provider import PollOptions, decoded
+from ingest.protocol.http import Request, answer_to
 from ingest.records import SECOND
 
 SOURCE = "blockscout"

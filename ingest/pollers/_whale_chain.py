@@ -10,8 +10,8 @@ from msgspec import Struct
 from msgspec.json import Decoder, encode
 
 from ingest.errors import Reject
-from ingest.flow import UNREADABLE
-from ingest.questions import Orphaned
+from ingest.polling.db_queries import ReorgedBlock
+from ingest.protocol.decode import UNREADABLE
 
 KEPT = 64  # blocks remembered; no reorganisation of these chains was ever so deep
 
@@ -69,7 +69,7 @@ def place_of(cursor: str) -> Place:
         raise Reject(f"poll_cursors has {cursor!r}, which is no place: {error}; right would be ''", reason="value") from error
 
 
-def given_up(place: Place, block: Block, blockchain: str) -> tuple[Place, Orphaned] | None:
+def given_up(place: Place, block: Block, blockchain: str) -> tuple[Place, ReorgedBlock] | None:
     """What is to go before `block`, the next one, can be told, and the place without it; None where it follows what was told."""
     if place.part is not None and place.part.hash != block.hash:
         gone, rest = place.part, Place(place.next, place.told)
@@ -77,4 +77,4 @@ def given_up(place: Place, block: Block, blockchain: str) -> tuple[Place, Orphan
         gone, rest = place.told[-1], Place(place.told[-1].height, place.told[:-1])
     else:
         return None
-    return rest, Orphaned(blockchain, gone.hash, gone.time)
+    return rest, ReorgedBlock(blockchain, gone.hash, gone.time)

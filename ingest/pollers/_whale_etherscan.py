@@ -11,7 +11,7 @@ from msgspec.json import Decoder
 from ingest.errors import Reject
 from ingest.pollers._whale_chain import Block
 from ingest.pollers._whale_explorer import FULL, Asking, Content, Move, Native, asked
-from ingest.provider import PollOptions
+from ingest.polling.provider import PollOptions
 from ingest.records import SECOND
 
 SOURCE = "etherscan"

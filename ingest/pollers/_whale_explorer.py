@@ -14,9 +14,9 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Reject, Retry
-from ingest.flow import Request, Response, answer_to
 from ingest.pollers._whale_chain import Block
-from ingest.provider import PollOptions, decoded
+from ingest.polling.provider import PollOptions, decoded
+from ingest.protocol.http import Request, Response, answer_to
 
 T = TypeVar("T")
 Asking = Generator[Request, object, T]

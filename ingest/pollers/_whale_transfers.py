@@ -14,9 +14,9 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from ingest.flow import Request
-from ingest.provider import PollOptions
-from ingest.questions import PricesAt
+from ingest.polling.db_queries import PricesAt
+from ingest.polling.provider import PollOptions
+from ingest.protocol.http import Request
 from ingest.records import WhaleTransaction
 
 T = TypeVar("T")

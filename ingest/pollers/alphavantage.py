@@ -13,10 +13,11 @@ from msgspec import Struct, field
 from msgspec.json import Decoder
 
 from ingest.errors import Reject, Retry
-from ingest.flow import Number, Request, Response, answer_to
-from ingest.provider import Part, Plan, Poll, PollOptions, apart, decoded
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
+from ingest.polling.trading_day import AGAIN, is_over, to_time
+from ingest.protocol.decode import Number
+from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import StockIndex
-from ingest.trading_day import AGAIN, is_over, to_time
 
 NAME = "alphavantage"
 TABLES = ("stock_indices",)
@@ -82,7 +83,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
         newest.extend(day.time for day in days[-1:])
         return ""
 
-    whole = yield from apart((fund, read(fund)) for fund in FUNDS)
+    whole = yield from run_parts((fund, read(fund)) for fund in FUNDS)
     return str(min(newest)) if whole and newest else cursor
 
 

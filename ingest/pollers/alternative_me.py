@@ -9,8 +9,9 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Number, Request, answer_to
-from ingest.provider import Part, Plan, Poll, PollOptions, decoded
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded
+from ingest.protocol.decode import Number
+from ingest.protocol.http import Request, answer_to
 from ingest.records import INTERVALS, SECOND, SentimentScore
 
 NAME = "alternative_me"

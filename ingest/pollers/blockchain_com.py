@@ -10,10 +10,10 @@ from decimal import Decimal
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Request, answer_to
-from ingest.provider import Part, Plan, Poll, PollOptions, apart, decoded
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
+from ingest.polling.trading_day import DAY, to_date
+from ingest.protocol.http import Request, answer_to
 from ingest.records import SECOND, OnchainMetric
-from ingest.trading_day import DAY, to_date
 
 NAME = "blockchain_com"
 TABLES = ("onchain_metrics",)
@@ -57,7 +57,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
         yield (yield from _ask(options, chart, f"timespan={timespan}"))
         return ""
 
-    whole = yield from apart((chart, read(chart)) for chart in CHARTS)
+    whole = yield from run_parts((chart, read(chart)) for chart in CHARTS)
     return timespan if whole else cursor
 
 

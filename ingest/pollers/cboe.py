@@ -9,10 +9,11 @@ import csv
 from collections.abc import Iterator
 
 from ingest.errors import Reject
-from ingest.flow import Request, Response, answer_to, is_number
-from ingest.provider import Plan, Poll, PollOptions
+from ingest.polling.provider import Plan, Poll, PollOptions
+from ingest.polling.trading_day import AGAIN, to_time
+from ingest.protocol.decode import is_number
+from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import StockIndex
-from ingest.trading_day import AGAIN, to_time
 
 NAME = "cboe"
 TABLES = ("stock_indices",)

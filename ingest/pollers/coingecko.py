@@ -20,8 +20,8 @@ from msgspec import Struct, field
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
-from ingest.flow import Request, answer_to
-from ingest.provider import Missed, Part, Plan, Poll, PollOptions, decoded
+from ingest.polling.provider import Missed, Part, Plan, Poll, PollOptions, decoded
+from ingest.protocol.http import Request, answer_to
 from ingest.records import MINUTE, SECOND, Asset, Price
 
 NAME = "coingecko"

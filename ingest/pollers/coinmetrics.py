@@ -16,10 +16,11 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
-from ingest.flow import Request, answer_to, is_number
-from ingest.provider import Plan, Poll, PollOptions, decoded
+from ingest.polling.provider import Plan, Poll, PollOptions, decoded
+from ingest.polling.trading_day import to_date
+from ingest.protocol.decode import is_number
+from ingest.protocol.http import Request, answer_to
 from ingest.records import SECOND, OnchainMetric
-from ingest.trading_day import to_date
 
 NAME = "coinmetrics"
 TABLES = ("onchain_metrics",)

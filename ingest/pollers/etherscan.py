@@ -16,10 +16,11 @@ from msgspec.json import Decoder
 from msgspec.structs import asdict
 
 from ingest.errors import Reject, Retry
-from ingest.flow import Number, Request, Response, T, answer_to
-from ingest.provider import Part, Plan, Poll, PollOptions, decoded
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded
+from ingest.polling.trading_day import DAY, to_date, to_time
+from ingest.protocol.decode import Number
+from ingest.protocol.http import Request, Response, T, answer_to
 from ingest.records import MINUTE, OnchainMetric
-from ingest.trading_day import DAY, to_date, to_time
 
 NAME = "etherscan"
 TABLES = ("onchain_metrics",)

@@ -9,10 +9,11 @@ import csv
 from collections.abc import Iterator
 
 from ingest.errors import Reject
-from ingest.flow import Request, Response, answer_to, is_number
-from ingest.provider import Part, Plan, Poll, PollOptions, apart
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, run_parts
+from ingest.polling.trading_day import AGAIN, to_time
+from ingest.protocol.decode import is_number
+from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import StockIndex
-from ingest.trading_day import AGAIN, to_time
 
 NAME = "fred"
 TABLES = ("stock_indices",)
@@ -42,7 +43,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
         newest.extend(day.time for day in days[-1:])
         return ""
 
-    whole = yield from apart((index_name, read(series, index_name)) for series, index_name in SERIES.items())
+    whole = yield from run_parts((index_name, read(series, index_name)) for series, index_name in SERIES.items())
     return str(min(newest)) if whole and newest else cursor
 
 

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Request, answer_to
-from ingest.provider import Part, Plan, Poll, PollOptions, apart, decoded
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
+from ingest.protocol.http import Request, answer_to
 from ingest.records import SECOND, Asset, OnchainMetric
 
 NAME = "glassnode"
@@ -74,7 +74,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
         newest.extend(day.time // SECOND for day in days[-1:])
         return ""
 
-    whole = yield from apart((f"{METRICS[path]} of {asset.symbol}", read(asset, path)) for asset, path in _wanted(options))
+    whole = yield from run_parts((f"{METRICS[path]} of {asset.symbol}", read(asset, path)) for asset, path in _wanted(options))
     return str(min(newest)) if whole and newest else cursor
 
 

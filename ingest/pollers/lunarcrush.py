@@ -14,8 +14,8 @@ from urllib.parse import quote, urlencode
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Request, answer_to
-from ingest.provider import Part, Plan, Poll, PollOptions, apart, decoded
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
+from ingest.protocol.http import Request, answer_to
 from ingest.records import INTERVALS, SECOND, Asset, SentimentScore
 
 NAME = "lunarcrush"
@@ -102,7 +102,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
         newest.extend(hour.time // SECOND for hour in hours)
         return ""
 
-    whole = yield from apart((asset.symbol, read(asset)) for asset in options.assets)
+    whole = yield from run_parts((asset.symbol, read(asset)) for asset in options.assets)
     return str(max(newest)) if whole and max(newest) else cursor
 
 

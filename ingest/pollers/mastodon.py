@@ -11,11 +11,11 @@ from urllib.parse import quote
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Request, answer_to
-from ingest.post import Moment, Post, Sieve, to_micros
-from ingest.prose import plain_text
-from ingest.provider import Plan, Poll, PollOptions, apart, decoded
+from ingest.polling.provider import Plan, Poll, PollOptions, decoded, run_parts
+from ingest.polling.social_posts import Moment, Post, PostFilter, to_micros
+from ingest.protocol.http import Request, answer_to
 from ingest.records import Asset
+from ingest.text.plain_text import plain_text
 
 NAME = "mastodon"
 TABLES = ("sentiment_posts",)
@@ -69,12 +69,12 @@ _Decoder = Decoder(list[_Status])
 
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The posts of each coin's tag."""
-    sieve = Sieve(NAME, options, cursor)
-    yield from apart((asset.symbol, _read(options.base_url, asset, sieve)) for asset in options.assets)
+    sieve = PostFilter(NAME, options, cursor)
+    yield from run_parts((asset.symbol, _read(options.base_url, asset, sieve)) for asset in options.assets)
     return sieve.cursor()
 
 
-def _read(base_url: str, asset: Asset, sieve: Sieve) -> Poll:
+def _read(base_url: str, asset: Asset, sieve: PostFilter) -> Poll:
     tag, posts, page = asset.coingecko_id, [], ""
     for _ in range(PAGES):
         answer = yield from answer_to(Request(f"{base_url}/api/v1/timelines/tag/{quote(tag, safe='')}?limit={PAGE}{page}"))

@@ -11,8 +11,8 @@ from decimal import Decimal
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Request, answer_to
-from ingest.provider import Plan, Poll, PollOptions, decoded
+from ingest.polling.provider import Plan, Poll, PollOptions, decoded
+from ingest.protocol.http import Request, answer_to
 from ingest.records import MINUTE, SECOND, OnchainMetric
 
 NAME = "mempool_space"

@@ -9,8 +9,9 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Number, Request, answer_to
-from ingest.provider import Plan, Poll, PollOptions, apart, decoded
+from ingest.polling.provider import Plan, Poll, PollOptions, decoded, run_parts
+from ingest.protocol.decode import Number
+from ingest.protocol.http import Request, answer_to
 from ingest.records import MINUTE, OnchainMetric
 
 NAME = "moralis"
@@ -52,7 +53,7 @@ _Decoder = Decoder(_Holders)
 
 def poll(options: PollOptions, _cursor: str) -> Poll:
     """The holders of each token as they are; there is nothing to remember."""
-    yield from apart((asset.symbol, _ask(options, asset.symbol, asset.coingecko_id.lower())) for asset in options.assets)
+    yield from run_parts((asset.symbol, _ask(options, asset.symbol, asset.coingecko_id.lower())) for asset in options.assets)
     return ""
 
 

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from ingest.flow import UNREADABLE, Malformed, Request, Response, answer_to, malformed
 from ingest.pollers._news_article import Source, Told, article, read_time
 from ingest.pollers._news_rules import AGGREGATOR
-from ingest.provider import Plan, Poll, PollOptions, decoded
+from ingest.polling.provider import Plan, Poll, PollOptions, decoded
+from ingest.protocol.decode import UNREADABLE, Malformed, malformed
+from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import News
 
 NAME = "news_cryptopanic"

@@ -13,12 +13,13 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
-from ingest.flow import UNREADABLE, Malformed, Request, Response, answer_to, malformed
 from ingest.pollers._news_article import Source, Told, article
 from ingest.pollers._news_rules import EXCHANGE, Topic
-from ingest.provider import Plan, Poll, PollOptions, decoded
+from ingest.polling.provider import Plan, Poll, PollOptions, decoded
+from ingest.protocol.decode import UNREADABLE, Malformed, malformed
+from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import News
-from ingest.symbols import listed_symbols
+from ingest.text.coin_mentions import listed_symbols
 
 NAME = "news_okx"
 TABLES = ("news",)

@@ -12,12 +12,12 @@ from datetime import datetime
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from ingest.document import parse_xml
 from ingest.errors import Reject
-from ingest.flow import Request, Response, answer_to
-from ingest.post import Post, Sieve, to_micros
-from ingest.prose import plain_text
-from ingest.provider import Plan, Poll, PollOptions
+from ingest.polling.provider import Plan, Poll, PollOptions
+from ingest.polling.social_posts import Post, PostFilter, to_micros
+from ingest.protocol.http import Request, Response, answer_to
+from ingest.text.plain_text import plain_text
+from ingest.text.safe_xml import parse_xml
 
 NAME = "reddit"
 TABLES = ("sentiment_posts",)
@@ -55,7 +55,7 @@ _FOOTER = "submitted by"
 
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The posts of all subreddits: the newest hundred, which are asked for again for as long as they are among them."""
-    sieve = Sieve(NAME, options, cursor)
+    sieve = PostFilter(NAME, options, cursor)
     coins = {asset.coingecko_id.lower(): asset.symbol for asset in options.assets}
     names = "+".join(quote(name, safe="") for name in [*(asset.coingecko_id for asset in options.assets), *options.channels])
     answer = yield from answer_to(Request(f"{options.base_url}/r/{names}/new/.rss?limit={ENTRIES}", headers=AGENT))

@@ -12,11 +12,11 @@ from urllib.parse import quote
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.flow import Request, answer_to
-from ingest.post import Moment, Post, Sieve, to_micros
-from ingest.prose import plain_text
-from ingest.provider import Plan, Poll, PollOptions, apart, decoded
+from ingest.polling.provider import Plan, Poll, PollOptions, decoded, run_parts
+from ingest.polling.social_posts import Moment, Post, PostFilter, to_micros
+from ingest.protocol.http import Request, answer_to
 from ingest.records import Asset
+from ingest.text.plain_text import plain_text
 
 NAME = "stocktwits"
 TABLES = ("sentiment_posts",)
@@ -93,12 +93,12 @@ _Decoder = Decoder(_Answer)
 
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The messages of each coin's stream."""
-    sieve = Sieve(NAME, options, cursor)
-    yield from apart((asset.symbol, _read(options.base_url, asset, sieve)) for asset in options.assets)
+    sieve = PostFilter(NAME, options, cursor)
+    yield from run_parts((asset.symbol, _read(options.base_url, asset, sieve)) for asset in options.assets)
     return sieve.cursor()
 
 
-def _read(base_url: str, asset: Asset, sieve: Sieve) -> Poll:
+def _read(base_url: str, asset: Asset, sieve: PostFilter) -> Poll:
     stream, page = asset.coingecko_id, ""
     posts: dict[int, Post] = {}
     for _ in range(PAGES):

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from urllib.parse import urlencode
 
 from ingest.errors import Reject, Retry
-from ingest.flow import Request, Response, answer_to, is_number
-from ingest.provider import Part, Plan, Poll, PollOptions, apart
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, run_parts
+from ingest.polling.trading_day import AGAIN, is_over, to_date, to_time
+from ingest.protocol.decode import is_number
+from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import StockIndex
-from ingest.trading_day import AGAIN, is_over, to_date, to_time
 
 NAME = "stooq"
 TABLES = ("stock_indices",)
@@ -48,7 +49,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
         newest.extend(day.time for day in days[-1:])
         return ""
 
-    whole = yield from apart((index_name, read(symbol, index_name)) for symbol, index_name in INDEXES.items())
+    whole = yield from run_parts((index_name, read(symbol, index_name)) for symbol, index_name in INDEXES.items())
     return str(min(newest)) if whole and newest else cursor
 
 

@@ -14,10 +14,10 @@ from decimal import Decimal
 from urllib.parse import quote
 
 from ingest.errors import Reject
-from ingest.flow import Request, Response, answer_to
-from ingest.post import Post, Sieve, to_micros
-from ingest.prose import plain_text
-from ingest.provider import Plan, Poll, PollOptions, apart
+from ingest.polling.provider import Plan, Poll, PollOptions, run_parts
+from ingest.polling.social_posts import Post, PostFilter, to_micros
+from ingest.protocol.http import Request, Response, answer_to
+from ingest.text.plain_text import plain_text
 
 NAME = "telegram"
 TABLES = ("sentiment_posts",)
@@ -46,12 +46,12 @@ _UNITS = {"K": 1000, "M": 1_000_000}
 
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The messages that each channel's preview shows."""
-    sieve = Sieve(NAME, options, cursor)
-    yield from apart((channel, _read(options.base_url, channel, sieve)) for channel in options.channels)
+    sieve = PostFilter(NAME, options, cursor)
+    yield from run_parts((channel, _read(options.base_url, channel, sieve)) for channel in options.channels)
     return sieve.cursor()
 
 
-def _read(base_url: str, channel: str, sieve: Sieve) -> Poll:
+def _read(base_url: str, channel: str, sieve: PostFilter) -> Poll:
     answer = yield from answer_to(Request(f"{base_url}/s/{quote(channel, safe='')}"))
     yield sieve.records(channel, _posts(channel, answer), answer.received_at)
     return ""

@@ -15,23 +15,12 @@ from msgspec import Struct, field
 from msgspec.json import Decoder, encode
 
 from ingest.errors import Reject, Retry
-from ingest.flow import (
-    UNREADABLE,
-    Connection,
-    Malformed,
-    Manners,
-    Output,
-    Rate,
-    Reconnect,
-    Refused,
-    Request,
-    Response,
-    Send,
-    answer_to,
-    malformed,
-)
 from ingest.pollers._whale_transfers import CENT, EXACT, level_of
-from ingest.provider import Plan, Poll, PollOptions, decoded
+from ingest.polling.provider import Plan, Poll, PollOptions, decoded
+from ingest.protocol.decode import UNREADABLE, Malformed, malformed
+from ingest.protocol.exchange import ExchangeLimits, Rate
+from ingest.protocol.http import Request, Response, answer_to
+from ingest.protocol.session import Connection, Output, Reconnect, Refused, Send
 from ingest.records import SECOND, WhaleTransaction
 
 NAME = "whale_alert"
@@ -61,7 +50,7 @@ PLANS = {
 }
 ASSETS: dict[str, str] = {}
 STREAMED = ("alerts",)
-MANNERS = Manners(
+LIMITS = ExchangeLimits(
     ws_url="",
     rest_url="",
     alternative=f"pollers.{NAME}.base_url",
@@ -154,7 +143,7 @@ class _Session:
     """One connection: one subscription of all that is large enough, answered by alerts."""
 
     def __init__(self, options: PollOptions) -> None:
-        self.heard: list[int] = []
+        self.last_message_at: list[int] = []
         self._options = options
 
     def start(self, _now: int) -> Iterable[Output]:

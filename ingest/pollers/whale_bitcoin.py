@@ -17,11 +17,11 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Retry
-from ingest.flow import Request, answer_to
 from ingest.pollers._whale_chain import Block, given_up, place_of
 from ingest.pollers._whale_transfers import Telling, Transaction, net, transfers
-from ingest.provider import Plan, Poll, PollOptions, decoded
-from ingest.questions import prices_at
+from ingest.polling.db_queries import prices_at
+from ingest.polling.provider import Plan, Poll, PollOptions, decoded
+from ingest.protocol.http import Request, answer_to
 from ingest.records import MINUTE, SECOND, WhaleTransaction
 
 NAME = "whale_bitcoin"

@@ -16,13 +16,13 @@ from decimal import Decimal
 from msgspec import Struct
 
 from ingest.errors import Reject, Retry, Stop
-from ingest.flow import Malformed
 from ingest.pollers import _whale_blockscout, _whale_etherscan
 from ingest.pollers._whale_chain import Block, given_up, place_of
 from ingest.pollers._whale_explorer import FULL, Content, Explorer, Move
 from ingest.pollers._whale_transfers import Telling, Transaction, net, transfers
-from ingest.provider import Plan, Poll, PollOptions
-from ingest.questions import prices_at
+from ingest.polling.db_queries import prices_at
+from ingest.polling.provider import Plan, Poll, PollOptions
+from ingest.protocol.decode import Malformed
 from ingest.records import MINUTE, SECOND, Asset, WhaleTransaction
 
 NAME = "whale_ethereum"

@@ -16,10 +16,10 @@ from msgspec import Struct, field
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
-from ingest.flow import Request, Response, answer_to
-from ingest.provider import Part, Plan, Poll, PollOptions, apart, decoded
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
+from ingest.polling.trading_day import DAY, is_over
+from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import SECOND, StockIndex
-from ingest.trading_day import DAY, is_over
 
 NAME = "yahoo"
 TABLES = ("stock_indices",)
@@ -82,7 +82,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
         yield (yield from _ask(options, symbol, index_name, {"range": past}))
         return ""
 
-    whole = yield from apart((index_name, read(symbol, index_name)) for symbol, index_name in INDEXES.items())
+    whole = yield from run_parts((index_name, read(symbol, index_name)) for symbol, index_name in INDEXES.items())
     return past if whole else cursor
 
 

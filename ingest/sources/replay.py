@@ -3,7 +3,7 @@
 A session is told what it was told when it lived, by the clock of that time: frames, ticks, answers. It has no clock and does no
 I/O of its own, so it says the same again, `received_at` included. What it asks for is not done: the answer is in the capture.
 Instruments are found by exchange and symbol. What the capture vouches for may be claimed when all is committed.
-The format: ingest/transports/capture.py, https://www.rfc-editor.org/rfc/rfc1952
+The format: ingest/transports/capture_format.py, https://www.rfc-editor.org/rfc/rfc1952
 The rule one would get wrong: a session lives on from one file into the next only if nothing is missing between them. After a
 hole, a book without sequence numbers would go on wrong and nobody would notice.
 """
@@ -20,12 +20,15 @@ import msgspec
 from msgspec.structs import replace
 
 from ingest.errors import Stop
-from ingest.flow import Connection, Exchange, Gap, Malformed, Output, Request, Response
+from ingest.protocol.decode import Malformed
+from ingest.protocol.exchange import Exchange
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Connection, Gap, Output
 from ingest.records import Instrument
-from ingest.sources.captured import Heard
-from ingest.sources.feed import Put, StoreInstruments
+from ingest.sources.exchange_feed import Put, StoreInstruments
+from ingest.sources.replay_coverage import Heard
 from ingest.store.coverage import Claim
-from ingest.transports.capture import SUFFIX, Header, Line, Opening, header, read
+from ingest.transports.capture_format import SUFFIX, Header, Line, Opening, header, read
 
 BREATH_LINES = 200  # so many without giving way: the writers share the loop
 
@@ -80,10 +83,10 @@ class Replay:
 
     def _end(self) -> None:
         """What follows, if anything, does not follow without a hole."""
-        for heard in self._heard.values():
-            for gap in heard.left_open():
-                self._on_gap(heard.source, gap, heard.options.trade_kind)
-            self.claims += heard.claims()
+        for last_message_at in self._heard.values():
+            for gap in last_message_at.left_open():
+                self._on_gap(last_message_at.source, gap, last_message_at.options.trade_kind)
+            self.claims += last_message_at.claims()
         self._heard.clear()
 
     async def _send(self, path: Path) -> None:
@@ -109,9 +112,9 @@ class Replay:
         connection = await self._with_ids(opening)
         exchange = self._exchanges[self._file.protocol]
         session = exchange.session(connection, opening.options)
-        heard = self._heard[line.connection] = Heard(self._file.source, connection, opening.options, session)
+        last_message_at = self._heard[line.connection] = Heard(self._file.source, connection, opening.options, session)
         if line.kind == "resume":  # its own start is in a file that we have not
-            await self._deliver(heard, heard.session.start(line.at))
+            await self._deliver(last_message_at, last_message_at.session.start(line.at))
 
     async def _with_ids(self, opening: Opening) -> Connection:
         """The same subscriptions, on this database's instruments."""
@@ -126,40 +129,40 @@ class Replay:
         )
 
     async def _tell(self, line: Line) -> None:
-        heard = self._heard.get(line.connection)
-        if heard is None:
+        last_message_at = self._heard.get(line.connection)
+        if last_message_at is None:
             self.counts["orphan"] += 1
             return
-        await self._deliver(heard, self._said(heard, line))
+        await self._deliver(last_message_at, self._said(last_message_at, line))
         if line.kind in ("frame", "answer"):
-            heard.spoke(line.at)
+            last_message_at.spoke(line.at)
 
-    def _said(self, heard: Heard, line: Line) -> Iterable[Output]:
+    def _said(self, last_message_at: Heard, line: Line) -> Iterable[Output]:
         """What the session says to this line."""
         match line.kind:
             case "frame":
-                return heard.session.feed(line.payload, line.at)
+                return last_message_at.session.feed(line.payload, line.at)
             case "tick":
-                return heard.session.tick(line.at)
+                return last_message_at.session.tick(line.at)
             case "start":
-                return heard.session.start(line.at)
+                return last_message_at.session.start(line.at)
             case "request":
-                heard.asked = msgspec.json.decode(line.payload, type=Request)
-            case "answer" if heard.asked is not None:
-                return heard.session.answer(heard.asked, Response(200, line.payload), line.at)
+                last_message_at.asked = msgspec.json.decode(line.payload, type=Request)
+            case "answer" if last_message_at.asked is not None:
+                return last_message_at.session.answer(last_message_at.asked, Response(200, line.payload), line.at)
         return ()
 
-    async def _deliver(self, heard: Heard, outputs: Iterable[Output]) -> None:
+    async def _deliver(self, last_message_at: Heard, outputs: Iterable[Output]) -> None:
         for output in outputs:
             put = self._puts.get(type(output))
             if put is not None:
-                heard.brought(output)  # type: ignore[arg-type] # it has a lane: a Record
+                last_message_at.brought(output)  # type: ignore[arg-type] # it has a lane: a Record
                 wait = put(output)  # type: ignore[arg-type]
                 if wait is not None:
                     await wait
             elif isinstance(output, Gap):
-                heard.missed(output)
-                self._on_gap(self._file.source, output, heard.options.trade_kind)
+                last_message_at.missed(output)
+                self._on_gap(self._file.source, output, last_message_at.options.trade_kind)
             elif isinstance(output, Malformed):
                 self._on_malformed(self._file.source, output)
 

@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from ingest.flow import Evidence
-from ingest.store.findings import Finding, Reason, Stream, Window, find
+from ingest.protocol.exchange import CompletenessRules
+from ingest.store.audit_checks import Finding, Reason, Stream, Window, find
 from ingest.store.pool import Connection, transaction
 
 SETTLING = timedelta(seconds=90)  # what a batch, a late candle and a claim need after the end of a minute
@@ -50,7 +50,7 @@ class Noted(Struct, frozen=True):
 
 async def audit(
     connection: Connection,
-    evidence: Mapping[str, Evidence],
+    evidence: Mapping[str, CompletenessRules],
     retention: Mapping[str, timedelta | None],
     *,
     seconds: float,
@@ -79,7 +79,7 @@ async def audit(
     return Round(noted, more)
 
 
-def _kinds(reason: Reason, evidence: Mapping[str, Evidence]) -> Iterator[tuple[str, str]]:
+def _kinds(reason: Reason, evidence: Mapping[str, CompletenessRules]) -> Iterator[tuple[str, str]]:
     """(source, trade kind) of what can be compared so."""
     for source, said in evidence.items():
         kinds = {"ids": said.dense, "bucket": ("",) if said.empty_candles else (), "count": said.counted, "bars": said.charted}

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 
 from msgspec import Struct
 
-from ingest.store.identity import settle
+from ingest.store.native_ids import settle
 from ingest.store.pool import Connection
 from ingest.tables import Table
 

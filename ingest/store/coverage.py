@@ -12,7 +12,7 @@ from typing import get_args
 
 from msgspec import Struct
 
-from ingest.flow import Channel, Gap
+from ingest.protocol.session import Channel, Gap
 from ingest.store.pool import Connection
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -15,7 +15,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from ingest.flow import Gap
+from ingest.protocol.session import Gap
 from ingest.store.coverage import Claim, Hole, to_datetime
 from ingest.store.jobs import to_micros
 from ingest.store.pool import Connection

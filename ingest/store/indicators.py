@@ -21,8 +21,8 @@ from msgspec import Struct
 
 from ingest.indicators.names import HOLE, Named, after, before
 from ingest.store.copy import copy_in
+from ingest.store.indicator_dirty_ranges import LENGTHS, Stretch, take
 from ingest.store.pool import Connection, transaction
-from ingest.store.stretches import LENGTHS, Stretch, take
 from ingest.tables import INDICATORS
 
 if TYPE_CHECKING:

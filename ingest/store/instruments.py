@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from ingest.errors import Stop
 from ingest.records import Instrument
-from ingest.store import faults
+from ingest.store import sqlstate
 from ingest.store.pool import Pool, transaction
 
 _INSERT = """
@@ -53,8 +53,8 @@ async def store_instruments(
                 await connection.execute(_KIND, exchange, symbols, trade_kind)
             found = {row["symbol"]: row for row in await connection.fetch(_IDS, exchange, symbols)}
             _refuse_mixture(exchange, trade_kind, {symbol: row["trade_kind"] for symbol, row in found.items()})
-    except faults.FOREIGN as error:
-        raise faults.translate(error, f"storing the instruments of {exchange}") from error
+    except sqlstate.FOREIGN as error:
+        raise sqlstate.translate(error, f"storing the instruments of {exchange}") from error
     return [replace(row, id=found[row.symbol]["id"]) for row in instruments]
 
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from msgspec import Struct
 
-from ingest.batch import Outcome
+from ingest.pipeline.batch import Outcome
 from ingest.store.coverage import EPOCH, to_datetime
 from ingest.store.pool import Connection, transaction
 

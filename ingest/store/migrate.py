@@ -15,19 +15,24 @@ from typing import Literal
 from msgspec import Struct
 
 from ingest.errors import Hold, IngestError, Stop
-from ingest.store import bars, ledger
-from ingest.store.edition import DatabaseInfo, Edition, detect, require
-from ingest.store.faults import FOREIGN, translate
-from ingest.store.ledger import Entry
+from ingest.store import bar_views, migration_log
+from ingest.store.migration_log import Entry
 from ingest.store.pool import Connection, transaction
-from ingest.store.schema import File, Schema, find, read
+from ingest.store.schema_files import File, Schema, find, read
+from ingest.store.sqlstate import FOREIGN, translate
+from ingest.store.ts_edition import DatabaseInfo, Edition, detect, require
 
 COLLISION = "tuple concurrently"  # updated, or deleted: a background job of TimescaleDB's was at the same row of the catalogue
 ATTEMPTS = 5
 LOCK_TIMEOUT = "10s"  # a migration that waits for a table makes every writer behind it wait as well
 
 Action = Literal["apply", "skip", "roll back", "forget"]  # forget: take back what had only been skipped
-STATUS: dict[Action, ledger.Status] = {"apply": "applied", "skip": "skipped", "roll back": "rolled_back", "forget": "rolled_back"}
+STATUS: dict[Action, migration_log.Status] = {
+    "apply": "applied",
+    "skip": "skipped",
+    "roll back": "rolled_back",
+    "forget": "rolled_back",
+}
 
 
 class Step(Struct, frozen=True):
@@ -68,9 +73,9 @@ async def migrate(
     schema = schema or read(find())
     if dry_run:
         return await check(connection, to=to, rollback=rollback, schema=schema)
-    async with ledger.alone(connection):
+    async with migration_log.alone(connection):
         await _create_extension(connection)
-        await connection.execute(ledger.TABLE)
+        await connection.execute(migration_log.TABLE)
         planned = await check(connection, to=to, rollback=rollback, schema=schema)
         if rollback is None:
             await _forward(connection, planned, schema, complete=to in (None, schema.version))
@@ -89,8 +94,8 @@ async def check(
     """What `migrate` would do; nothing is changed. Raises Stop as it would."""
     schema = schema or read(find())
     database = await detect(connection)
-    entries = await ledger.read(connection)
-    ledger.verify(schema, entries)
+    entries = await migration_log.read(connection)
+    migration_log.verify(schema, entries)
     for version in (to, rollback):
         _require_known(version, schema)
     steps = plan(schema, entries, database.edition, to) if rollback is None else plan_rollback(schema, entries, rollback)
@@ -154,7 +159,7 @@ async def _forward(connection: Connection, planned: Report, schema: Schema, *, c
         if step.file.version is not None:
             await _run(connection, step, edition)
     if complete:
-        await bars.point(connection, schema=schema)
+        await bar_views.point(connection, schema=schema)
     for step in planned.steps:
         if step.file.version is None:
             await _run(connection, step, edition)
@@ -167,7 +172,7 @@ async def _back(connection: Connection, planned: Report, schema: Schema) -> None
         if step.file.version is None:
             await _run(connection, step, edition)
     if planned.steps:
-        await bars.remove(connection, schema=schema)
+        await bar_views.remove(connection, schema=schema)
     for step in planned.steps:
         if step.file.version is not None:
             await _run(connection, step, edition)
@@ -181,7 +186,7 @@ async def _run(connection: Connection, step: Step, edition: Edition) -> None:
                 await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; SET LOCAL search_path = public")
                 for sql in _texts(step):
                     await connection.execute(sql)
-                await ledger.write(connection, step.file, STATUS[step.action], edition)
+                await migration_log.write(connection, step.file, STATUS[step.action], edition)
             return
         except FOREIGN as error:
             if attempt == ATTEMPTS - 1 or COLLISION not in str(error):

@@ -18,10 +18,10 @@ import asyncpg
 from msgspec import Struct, field
 
 from ingest.errors import Stop
-from ingest.store import bars
-from ingest.store.edition import detect
+from ingest.store import bar_views
 from ingest.store.pool import Connection, transaction
 from ingest.store.rollup import roll_up
+from ingest.store.ts_edition import detect
 from ingest.tables import TABLES
 
 ATTEMPTS = 5  # a writer and drop_chunks on the same chunks deadlock now and then, and the server ends either
@@ -126,10 +126,10 @@ async def reconcile(connection: Connection, desired: Desired) -> list[str]:
     changes = await _reconcile_chunks(connection, desired)
     if (await detect(connection)).edition == "apache":
         return changes
-    await bars.point(connection)  # a refresh of recent bars alone would hide the older ones, which were made live until then
+    await bar_views.point(connection)  # a refresh of recent bars alone would hide the older ones, which were made live until then
     present = await _present(connection, desired)
     if wanted - present.keys():
-        await bars.fill(connection)  # what a shorter retention is about to drop, and the new refresh will not reach
+        await bar_views.fill(connection)  # what a shorter retention is about to drop, and the new refresh will not reach
     async with transaction(connection):
         for policy, job in present.items():
             if policy not in wanted:
@@ -206,7 +206,7 @@ async def apply_retention(connection: Connection, desired: Desired) -> list[str]
     """
     while (await roll_up(connection)).taken:
         pass
-    await bars.roll_up_prices(connection)
+    await bar_views.roll_up_prices(connection)
     dropped: list[str] = []
     for relation, after in _kept(desired, ("rollup",)):
         dropped += await _drop(connection, relation, after)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from ingest.store.faults import CONNECTION_ERRORS
+from ingest.store.sqlstate import CONNECTION_ERRORS
 
 CONNECT_SECONDS = 10.0
 UNDO_SECONDS = 5.0  # a server that does not even roll back has lost this line

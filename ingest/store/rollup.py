@@ -3,7 +3,7 @@
 A writer marks the bucket of each row dirty, in the transaction that writes the row. `roll_up` takes the marks of closed buckets,
 makes the bars from their parts, and marks the buckets above those that changed. History comes in days: one that is over, and of
 which a batch has many buckets, is marked as a whole, and its candles are made together (of 200,000 bars in 2 s, not 17). Whoever
-writes candles also marks their stretch (`ingest/store/stretches.py`), for the indicators.
+writes candles also marks their stretch (`ingest/store/indicator_dirty_ranges.py`), for the indicators.
 https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
 The rule one would get wrong: a mark that is there already must still be locked by the next writer. Otherwise `roll_up` could
 take it and read the parts just before that writer commits, and nobody would look again.
@@ -21,10 +21,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ingest.records import INTERVALS, MINUTE, Micros
-from ingest.store.edition import Edition
+from ingest.store.indicator_dirty_ranges import mark as mark_stretches
+from ingest.store.indicator_dirty_ranges import of_candles
 from ingest.store.pool import Connection, transaction
-from ingest.store.stretches import mark as mark_stretches
-from ingest.store.stretches import of_candles
+from ingest.store.ts_edition import Edition
 from ingest.tables import CANDLES
 
 HOUR, DAY = INTERVALS["1h"], INTERVALS["1d"]

@@ -18,7 +18,7 @@ import aiohttp_socks
 from yarl import URL
 
 from ingest.errors import Retry
-from ingest.flow import Manners
+from ingest.protocol.exchange import ExchangeLimits
 from ingest.records import SECOND
 
 Socket = aiohttp.ClientWebSocketResponse[Literal[False]]  # text frames arrive as bytes, undecoded
@@ -41,7 +41,7 @@ def open_client(proxy: str | None = None) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), proxy=proxy, timeout=timeout)
 
 
-async def open_socket(client: aiohttp.ClientSession, url: str, manners: Manners) -> Socket:
+async def open_socket(client: aiohttp.ClientSession, url: str, manners: ExchangeLimits) -> Socket:
     """One websocket handshake. Raises Retry; a refusal by region (451, 403) names the host to use instead."""
     what = f"connect {shown(url)}"
     try:

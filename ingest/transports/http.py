@@ -18,10 +18,12 @@ import aiohttp
 from yarl import URL
 
 from ingest.errors import Reject, Retry
-from ingest.flow import Flow, History, Page, Rate, Request, Response
+from ingest.protocol.exchange import Rate
+from ingest.protocol.history import History, Page
+from ingest.protocol.http import Flow, Request, Response
 from ingest.transports.backoff import Backoff
 from ingest.transports.client import HOUR, LOST, blocked, lost, made_at, retry_after, shown
-from ingest.transports.gate import Gate
+from ingest.transports.rate_limiter import RateLimiter
 
 T = TypeVar("T")
 
@@ -56,14 +58,14 @@ class Http:
         self._body_bytes = body_bytes
         self._small = aiohttp.ClientTimeout(total=seconds, sock_connect=10)
         self._rand = rand
-        self._gates: dict[str, Gate] = {}
+        self._gates: dict[str, RateLimiter] = {}
         self._strikes: dict[str, int] = {}
 
     async def get(self, request: Request) -> Response:
         """One answer. Raises Retry (lost line, 408, 418, 429, 451, 5xx, a long pause of the host) or Reject (other 3xx, 4xx)."""
         url = URL(request.url)
         host = url.host or ""
-        gate = self._gates.get(host) or self._gates.setdefault(host, Gate(self._rate))
+        gate = self._gates.get(host) or self._gates.setdefault(host, RateLimiter(self._rate))
         if (pause := gate.paused()) > PATIENCE_SECONDS:
             raise Retry(f"{host} asked us to wait, {pause:.0f} s are left", after=pause, code="429")
         await gate.enter(request.weight)

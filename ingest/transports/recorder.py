@@ -21,10 +21,12 @@ import msgspec
 from msgspec.structs import replace
 from yarl import URL
 
-from ingest.flow import Connection, Options, Output, Request, Response, Session, Subscription
 from ingest.metrics import Metrics
+from ingest.protocol.exchange import Options
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Connection, Output, Session, Subscription
 from ingest.records import SECOND
-from ingest.transports.capture import SUFFIX, Entry, Header, Opening, Part
+from ingest.transports.capture_format import SUFFIX, Entry, Header, Opening, Part
 from ingest.transports.client import shown
 from ingest.transports.websocket import wall_clock
 
@@ -50,7 +52,7 @@ class Recorded:
     """A session whose every input is noted before it hears it."""
 
     def __init__(self, session: Session, number: int, opening: bytes, note: Note, on_start: Callable[[Recorded], None]) -> None:
-        self.heard = session.heard
+        self.last_message_at = session.last_message_at
         self.number = number
         self.opening = opening
         self._session = session

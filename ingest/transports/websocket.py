@@ -19,16 +19,19 @@ from aiohttp import WSMsgType
 from msgspec import Struct
 
 from ingest.errors import Reject, Retry
-from ingest.flow import Connection, Flow, Malformed, Manners, Output, Reconnect, Refused, Request, Send, Session
 from ingest.metrics import Metrics
+from ingest.protocol.decode import Malformed
+from ingest.protocol.exchange import ExchangeLimits
+from ingest.protocol.http import Flow, Request
+from ingest.protocol.session import Connection, Output, Reconnect, Refused, Send, Session
 from ingest.records import SECOND
 from ingest.tables import BY_RECORD
 from ingest.transports.backoff import Backoff
 from ingest.transports.client import LOST, REFUSED_HERE, Socket, lost, open_socket, shown
-from ingest.transports.freshness import Freshness, Verdict
-from ingest.transports.gate import Gate
+from ingest.transports.connection_health import ConnectionHealth
 from ingest.transports.http import Http
-from ingest.transports.vitals import Vitals
+from ingest.transports.rate_limiter import RateLimiter
+from ingest.transports.staleness import Staleness, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +55,7 @@ def wall_clock() -> int:
     return time.time_ns() // 1000
 
 
-class Life:
+class WebSocketConnection:
     """One connection, from its opening to its end. `run` is called once.
 
     What the session yields goes to `sink`, in order; while a sink's awaitable is pending, nothing is read. `connected` is set when
@@ -65,14 +68,14 @@ class Life:
         connection: Connection,
         session: Session,
         *,
-        manners: Manners,
+        manners: ExchangeLimits,
         client: aiohttp.ClientSession,
         http: Http,
-        gate: Gate,
+        gate: RateLimiter,
         sink: Sink,
         metrics: Metrics,
         source: str,
-        freshness: Freshness,
+        freshness: Staleness,
         locate: Callable[[], Flow[str]] | None = None,
         clock: Callable[[], int] = wall_clock,
         rand: Callable[[], float] = random.random,
@@ -260,7 +263,7 @@ class Life:
             self._end("session")
 
     async def _send_forever(self, socket: Socket) -> None:
-        pace = Gate(self._manners.sends)
+        pace = RateLimiter(self._manners.sends)
         while True:
             text = await self._sends.get()
             await pace.enter()
@@ -310,7 +313,7 @@ class Life:
     async def _tick_forever(self) -> None:
         loop = asyncio.get_running_loop()
         watch = self._freshness.watch(self._connection.subscriptions, self._clock())
-        vitals = Vitals(self._manners, watch, loop.time(), self._rand())
+        vitals = ConnectionHealth(self._manners, watch, loop.time(), self._rand())
         while True:
             await asyncio.sleep(TICK_SECONDS)
             before = loop.time()
@@ -322,7 +325,7 @@ class Life:
                 self._end("silence")
             if vitals.old(now):
                 self.retiring.set()
-            verdict = vitals.look(self._session.heard, now, self._clock())
+            verdict = vitals.look(self._session.last_message_at, now, self._clock())
             if verdict is not None and not self.retiring.is_set():
                 self._heed(verdict)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import stored
 from backfilling import DAY, TRADE_FILES, add_days, backfill, chunks, days, micros, of_archive, start, trades
-from daemon import Daemon, configuration, heard, on_apache, until
+from daemon import Daemon, configuration, last_message_at, on_apache, until
 from served import Served
 
 from ingest.simulator.server import Simulator
@@ -66,7 +66,7 @@ async def test_two_processes_share_a_job(market: str, served: Served, tmp_path: 
 async def test_beside_a_daemon(market: str, past: Simulator, tmp_path: Path, daemon: Callable[..., Daemon]):
     settings = configuration(market, past)
     one = await daemon(settings).start()
-    await heard(past)
+    await last_message_at(past)
     await one.settled("trades", 50)
     first = (await stored.fetch(market, "SELECT min(trade_id) FROM trades"))[0][0]
     since = (datetime.now(UTC) - timedelta(minutes=10)).replace(second=0, microsecond=0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import stored
-from daemon import Daemon, Settings, configuration, demo, heard, on_apache, until
+from daemon import Daemon, Settings, configuration, demo, last_message_at, on_apache, until
 
 from ingest.simulator.server import Simulator
 
@@ -59,7 +59,7 @@ async def change(market: str, query: str, *values: object) -> list[Any]:
 @on_apache
 async def test_what_was_damaged_is_found_and_mended_or_settled(market: str, old: Simulator, daemon: Daemons) -> None:
     first = await daemon(settings(market, old)).start()  # no admin_dsn: nobody audits yet
-    await heard(old)
+    await last_message_at(old)
     minutes = await brought(market)
     assert (await first.status())["duties"]["audit"] == "disabled: no database.admin_dsn"
     assert await first.terminate() == 0

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import stored
 from cluster import Cluster
-from daemon import CHECKOUT, Daemon, Settings, configuration, heard, on_apache, to_toml, until
+from daemon import CHECKOUT, Daemon, Settings, configuration, last_message_at, on_apache, to_toml, until
 from line import CutLine
 
 from ingest.simulator.server import Simulator
@@ -18,7 +18,7 @@ Daemons = Callable[..., Daemon]
 
 async def test_a_backend_is_terminated_in_the_middle_of_a_copy(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     async with stored.stalled(market, 1_000_501):
         simulator.trade("BTCUSDT", 1000)
         for backend in await until(lambda: stored.stalled_backends(market)):
@@ -34,7 +34,7 @@ async def test_a_backend_is_terminated_in_the_middle_of_a_copy(market: str, simu
 async def test_the_line_is_cut_between_a_commit_and_its_answer(market: str, simulator: Simulator, daemon: Daemons):
     async with CutLine(market) as line:
         one = await daemon(configuration(market, simulator, database={"dsn": line.dsn, "admin_dsn": market})).start()
-        await heard(simulator)
+        await last_message_at(simulator)
         simulator.trade("BTCUSDT", 100)
         await one.settled("trades", 100)
         line.cut_after(b"COMMIT\0")
@@ -53,7 +53,7 @@ async def test_the_server_is_killed_and_comes_back(
     cluster = private_cluster(edition)
     market = cluster.dsn("market")
     one = await daemon(configuration(market, simulator)).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 500)
     await one.settled("trades", 500)
     stall = stored.stalled(market, 1_000_750)
@@ -82,7 +82,7 @@ async def test_the_database_is_down_at_the_start(
     await one.unready("connecting to the database")
     await asyncio.to_thread(cluster.start)
     await one.ready()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     await stored.assert_all_trades(cluster.dsn("market"), simulator)
@@ -94,7 +94,7 @@ async def test_migrations_are_pending_and_are_then_applied(database: str, simula
     await one.unready("migrations are pending: run `ingest migrate`")
     assert await migrate(settings) == 0
     await one.ready()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     await stored.assert_all_trades(database, simulator)
@@ -116,7 +116,7 @@ async def test_a_database_that_stands_still_fills_the_lane_which_then_sheds(mark
     settings = configuration(market, simulator, queue=SMALL)
     settings["exchanges"]["demo"]["instruments"] = ["BTC/USDT", "ETH/USDT"]
     one = await daemon(settings).start()
-    await heard(simulator, "btcusdt@trade", "ethusdt@trade")
+    await last_message_at(simulator, "btcusdt@trade", "ethusdt@trade")
     async with stored.locked(market, "trades"):
         for _ in range(40):
             simulator.trade("BTCUSDT", 100)
@@ -147,13 +147,13 @@ def millis(time: object) -> int:
 @on_apache
 async def test_a_hole_that_cannot_be_noted_yet_is_noted_later(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     async with stored.locked(market, "coverage"):
         await simulator.disconnect(rudely=True)
         await until(lambda: not simulator.hears("btcusdt@trade"))
-        await heard(simulator)
+        await last_message_at(simulator)
         simulator.trade("BTCUSDT", 100)
         await one.settled("trades", 200)
         noting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'relation'"
@@ -168,7 +168,7 @@ async def test_a_hole_that_cannot_be_noted_yet_is_noted_later(market: str, simul
 @on_apache
 async def test_memory_is_bounded_while_the_database_stands_still(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator, queue=SMALL)).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     await simulator.burst("BTCUSDT", simulator.prepare("BTCUSDT", 2_000))
     await one.settled("trades", 2_000)
     before = resident_bytes(one)

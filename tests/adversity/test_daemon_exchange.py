@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import stored
-from daemon import Daemon, configuration, demo, heard, on_apache, until
+from daemon import Daemon, configuration, demo, last_message_at, on_apache, until
 
 from ingest.simulator.oracle import Oracle
 from ingest.simulator.server import Simulator
@@ -55,7 +55,7 @@ async def test_an_exchange_that_falls_silent_is_left_and_the_hole_is_noted(
         market, simulator, exchanges={"demo": demo(simulator, protocol="hasty", channels=["trades", "quotes"])}
     )
     one = await daemon(settings, hasty).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     simulator.faults.silence()
@@ -119,7 +119,7 @@ async def closed_gaps(market: str) -> list[dict[str, object]]:
 @on_apache
 async def test_a_hole_in_the_trades_is_noted_with_the_ids_that_are_missing(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 50)
     simulator.faults.lose(TRADES, 5)
     simulator.trade("BTCUSDT", 50)
@@ -134,7 +134,7 @@ async def test_a_hole_in_the_trades_is_noted_with_the_ids_that_are_missing(marke
 @on_apache
 async def test_garbage_is_kept_as_evidence_and_nothing_else_is_lost(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     garbage = [
         (b"no JSON at all", "json"),
         (b'{"stream":"btcusdt@trade","data":{"e":"trade","t":1', "json"),
@@ -172,7 +172,7 @@ async def test_a_source_that_fails_is_restarted_alone(market: str, simulator: Si
     other.faults.refuse("/api/v3/exchangeInfo", 451, times=1000)
     both = {"demo": demo(simulator), "other": demo(other)}
     one = await daemon(configuration(market, simulator, exchanges=both)).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     await until(lambda: one.said("other: GET"))
@@ -192,10 +192,10 @@ async def test_a_source_whose_connection_is_refused_comes_back_alone(
     other.faults.handshake = 503
     both = {"demo": demo(simulator), "other": demo(other)}
     one = await daemon(configuration(market, simulator, exchanges=both)).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     await until(lambda: one.said("503"))
     other.faults.handshake = None
-    await heard(other)
+    await last_message_at(other)
     other.trade("BTCUSDT", 100)
     simulator.trade("BTCUSDT", 100)
     scrape = await one.settled("trades", 200)
@@ -207,13 +207,13 @@ async def test_a_source_whose_connection_is_refused_comes_back_alone(
 @on_apache
 async def test_a_connection_that_breaks_is_opened_again_and_the_hole_is_noted(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     await simulator.disconnect(rudely=True)
     await until(lambda: not simulator.hears(TRADES))
     simulator.trade("BTCUSDT", 100)
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 200)
     said = list(simulator.oracle.trades("BTCUSDT"))

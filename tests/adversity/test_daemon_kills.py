@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import stored
 from cluster import Cluster
-from daemon import Daemon, heard, on_apache, until
+from daemon import Daemon, last_message_at, on_apache, until
 from spooling import files, spooling, stopped
 
 from ingest.simulator.oracle import Said
@@ -31,7 +31,7 @@ async def test_what_was_counted_survives_every_kill(market: str, simulator: Simu
     counted: list[Said] = []
     for number in range(KILLS):
         one = await daemon(settings).start()
-        await heard(simulator)
+        await last_message_at(simulator)
         before = len(list(simulator.oracle.trades("BTCUSDT")))
         enough = chance.randint(1, 900)
         async with stored.locked(market, "trades") if number % 2 else nullcontext():  # it keeps up, or all waits on disk
@@ -58,7 +58,7 @@ async def test_a_hole_that_was_noted_while_the_database_was_away_is_not_forgotte
     market = cluster.dsn("market")
     settings = spooling(market, simulator, tmp_path) | {"heal": {"enabled": True, "after": "2s", "every": "200 ms"}}
     one = await daemon(settings).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     await until(lambda: stored.fetch(market, "SELECT 1 FROM coverage WHERE state = 'covered' AND channel = 'trades'"))
@@ -69,7 +69,7 @@ async def test_a_hole_that_was_noted_while_the_database_was_away_is_not_forgotte
         await one.kill()  # the note was in memory alone
         await until(lambda: not simulator.hears("btcusdt@trade"))
     again = await daemon(settings).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 100)
 
     async def all_there() -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import stored
-from daemon import Daemon, configuration, heard, on_apache, until
+from daemon import Daemon, configuration, last_message_at, on_apache, until
 from pooler import PGBOUNCER, Pooler
 
 from ingest.simulator.server import Simulator
@@ -44,7 +44,7 @@ async def test_rows_pass_a_pooler_by_every_step_of_the_ladder(market: str, poole
     await started(pooler)
     database = {"dsn": pooler.dsn, "admin_dsn": market}
     one = await daemon(configuration(market, simulator, database=database, queue={"batch_rows": 100})).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 1000)
     simulator.faults.repeat("btcusdt@trade", 50)  # the table goes over to the temporary one
     simulator.trade("BTCUSDT", 1000)
@@ -59,7 +59,7 @@ async def test_a_pooler_that_is_killed_and_comes_back_costs_no_row(
 ):
     await started(pooler)
     one = await daemon(configuration(market, simulator, database={"dsn": pooler.dsn, "admin_dsn": market})).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 500)
     await one.settled("trades", 500)
     pooler.kill()

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 
 import stored
-from daemon import Daemon, Settings, configuration, demo, heard, on_apache, until
+from daemon import Daemon, Settings, configuration, demo, last_message_at, on_apache, until
 
 from ingest.simulator.server import Simulator
 
@@ -29,12 +29,12 @@ def trading(market: str, simulator: Simulator, *instruments: str, channels: tupl
 @on_apache
 async def test_instruments_come_and_go_and_the_others_do_not_notice(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(trading(market, simulator, "BTC/USDT")).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 100)
 
     await reload(one, trading(market, simulator, "BTC/USDT", "ETH/USDT"))
     simulator.trade("BTCUSDT", 100)
-    await heard(simulator, "btcusdt@trade", "ethusdt@trade")
+    await last_message_at(simulator, "btcusdt@trade", "ethusdt@trade")
     simulator.trade("BTCUSDT", 100)
     simulator.trade("ETHUSDT", 100)
     scrape = await one.settled("trades", 400)
@@ -57,7 +57,7 @@ async def test_of_two_instruments_on_one_connection_one_goes_without_a_hole_in_t
     market: str, simulator: Simulator, daemon: Daemons
 ):
     one = await daemon(trading(market, simulator, "BTC/USDT", "ETH/USDT")).start()
-    await heard(simulator, "btcusdt@trade", "ethusdt@trade")
+    await last_message_at(simulator, "btcusdt@trade", "ethusdt@trade")
     one.configure(trading(market, simulator, "ETH/USDT"))
     one.signal(signal.SIGHUP)
     while simulator.hears("btcusdt@trade"):
@@ -73,7 +73,7 @@ async def test_of_two_instruments_on_one_connection_one_goes_without_a_hole_in_t
 @on_apache
 async def test_a_channel_comes_and_goes(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(trading(market, simulator, "BTC/USDT")).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     await reload(one, trading(market, simulator, "BTC/USDT", channels=("trades", "quotes")))
     simulator.trade("BTCUSDT", 100)
     await one.until(lambda now: now.rows("quotes")["written"])
@@ -90,9 +90,9 @@ async def test_a_channel_comes_and_goes(market: str, simulator: Simulator, daemo
 async def test_an_exchange_comes_and_goes(market: str, simulator: Simulator, daemon: Daemons):
     both = {"demo": demo(simulator), "other": demo(simulator, instruments=["ETH/USDT"])}
     one = await daemon(trading(market, simulator, "BTC/USDT")).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     await reload(one, configuration(market, simulator, exchanges=both))
-    await heard(simulator, "ethusdt@trade")
+    await last_message_at(simulator, "ethusdt@trade")
     simulator.trade("ETHUSDT", 100)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 200)
@@ -110,7 +110,7 @@ async def test_an_exchange_comes_and_goes(market: str, simulator: Simulator, dae
 @on_apache
 async def test_a_wrong_configuration_is_refused_and_the_old_one_stays(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(trading(market, simulator, "BTC/USDT")).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     one.configure(trading(market, simulator, "BTC/USDT", channels=("trades", "ohlcv")))
     one.signal(signal.SIGHUP)
     (said,) = await until(lambda: one.said("reload refused"))

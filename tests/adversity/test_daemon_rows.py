@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 import stored
-from daemon import Daemon, configuration, heard, on_apache, until
+from daemon import Daemon, configuration, last_message_at, on_apache, until
 
 from ingest.simulator import wire
 from ingest.simulator.market import UNIT, Deal
@@ -31,7 +31,7 @@ def now_ms() -> int:
 async def test_a_poison_row_among_five_thousand_is_rejected_alone(market: str, simulator: Simulator, daemon: Daemons):
     queue = {"batch_rows": 5001, "max_age": "10 s"}  # all of them in one batch
     one = await daemon(configuration(market, simulator, queue=queue)).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 2500)
     tell(simulator, price=0, time_ms=now_ms())
     simulator.trade("BTCUSDT", 2500)
@@ -47,7 +47,7 @@ async def test_a_poison_row_among_five_thousand_is_rejected_alone(market: str, s
 @on_apache
 async def test_a_column_whose_type_no_longer_fits_holds_the_table(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 500)
     await one.settled("trades", 500)
     await stored.execute(
@@ -73,7 +73,7 @@ async def test_a_column_whose_type_no_longer_fits_holds_the_table(market: str, s
 
 async def test_a_table_is_altered_under_a_live_writer(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator, queue={"batch_rows": 50, "max_age": "20 ms"})).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     statements = [
         "ALTER TABLE trades ADD COLUMN note text",
         "ALTER TABLE trades ALTER COLUMN note SET DEFAULT 'new'",
@@ -96,7 +96,7 @@ async def test_a_table_is_altered_under_a_live_writer(market: str, simulator: Si
 @on_apache
 async def test_rows_older_than_retention_are_counted_and_not_stored(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator, retention={"trades": "2 days"})).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 100)
     tell(simulator, price=UNIT, time_ms=now_ms() - 2 * 86_400_000 - 60_000)
     scrape = await one.settled("trades", 101)
@@ -107,7 +107,7 @@ async def test_rows_older_than_retention_are_counted_and_not_stored(market: str,
 @on_apache
 async def test_a_row_of_a_broken_clock_is_rejected_and_makes_no_chunk(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 100)
     tell(simulator, price=UNIT, time_ms=now_ms() * 1000)  # microseconds, as if they were milliseconds
     scrape = await one.settled("trades", 101)

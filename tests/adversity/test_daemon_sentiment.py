@@ -18,8 +18,8 @@ from provided import JSON, Answer, Providers, serving
 from social import EXAMPLE, EXAMPLE_TEXT, STOCKTWITS, TELEGRAM, TELEGRAM_TEXT, listed, listing, timeline
 from test_backfill_polled import Commands
 
-from ingest.post import Post, against
-from ingest.sources.scoring import score
+from ingest.polling.social_posts import Post, against
+from ingest.sources.sentiment_vader import score
 
 Daemons = Callable[..., Daemon]
 

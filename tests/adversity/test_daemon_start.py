@@ -7,7 +7,7 @@ from pathlib import Path
 
 import stored
 from cluster import Cluster
-from daemon import Daemon, demo, heard, on_apache, until
+from daemon import Daemon, demo, last_message_at, on_apache, until
 from spooling import files, spooling, stopped, tell
 
 from ingest.simulator.server import Simulator
@@ -24,13 +24,13 @@ async def test_without_the_database_it_receives_and_spools(
     market = cluster.dsn("market")
     settings = spooling(market, simulator, tmp_path)
     one = await (await daemon(settings).start()).ready()
-    await heard(simulator)
+    await last_message_at(simulator)
     assert await one.terminate() == 0
     await until(lambda: not simulator.hears("btcusdt@trade"))
     settings["exchanges"]["demo"] = demo(simulator, instruments=BOTH)  # the second is not known yet
     async with stopped(cluster):
         two = await daemon(settings).start()
-        await heard(simulator)
+        await last_message_at(simulator)
         await tell(simulator, two, 3000)
         scrape = await two.until(lambda now: now.rows("trades")["spooled"] >= 2800)
         assert scrape.rows("trades")["shed"] == 0
@@ -40,7 +40,7 @@ async def test_without_the_database_it_receives_and_spools(
         await until(lambda: not simulator.hears("btcusdt@trade"))
         spooled = scrape.rows("trades")["spooled"]
         three = await daemon(settings).start()
-        await heard(simulator)
+        await last_message_at(simulator)
         simulator.trade("BTCUSDT", 200)
         await three.until(lambda now: now.rows("trades")["decoded"] == 200)
         assert (await three.scrape()).rows("trades")["recovered"] >= spooled
@@ -67,7 +67,7 @@ async def test_told_to_end_before_the_database_was_there_it_leaves_all_in_the_sp
     assert await one.terminate() == 0
     async with stopped(cluster):
         two = await daemon(settings).start()
-        await heard(simulator)
+        await last_message_at(simulator)
         simulator.trade("BTCUSDT", 300)
         await two.until(lambda now: now.rows("trades")["decoded"] == 300)
         assert await two.terminate() == 0
@@ -88,7 +88,7 @@ async def test_without_a_memory_of_the_database_it_waits(
         await one.unready("connecting to the database")
         assert not simulator.hears("btcusdt@trade")
     await one.ready()
-    await heard(simulator)
+    await last_message_at(simulator)
 
 
 @on_apache
@@ -97,7 +97,7 @@ async def test_rows_of_another_database_are_held(
 ):
     settings = spooling(market, simulator, tmp_path) | {"shutdown_timeout": "100 ms"}
     one = await daemon(settings).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     async with stored.locked(market, "trades"):
         await tell(simulator, one, 300)
         assert await one.terminate() == 0
@@ -128,7 +128,7 @@ async def test_an_empty_spool_may_go_with_another_database(
         "VALUES ('else', 'X', 'X/Y', 'X', 'Y', 'spot', 'trading')",
     )
     two = await (await daemon(spooling(other_market, simulator, tmp_path)).start()).ready()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 100)
     await two.settled("trades", 100)
     await stored.assert_all_trades(other_market, simulator)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import stored
-from daemon import Daemon, configuration, heard, on_apache, until
+from daemon import Daemon, configuration, last_message_at, on_apache, until
 
 from ingest.simulator.server import Simulator
 
@@ -21,7 +21,7 @@ Daemons = Callable[..., Daemon]
 @on_apache
 async def test_frames_that_are_sent_twice_are_one_row_each(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.faults.repeat(TRADES, 300)
     simulator.trade("BTCUSDT", 500)
     scrape = await one.settled("trades", 800)
@@ -115,7 +115,7 @@ async def all_there(market: str, simulator: Simulator) -> bool:
 async def test_a_killed_daemon_comes_back_and_writes_nothing_twice(market: str, simulator: Simulator, daemon: Daemons):
     settings = configuration(market, simulator)
     one = await daemon(settings).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 400)
     await one.settled("trades", 400)
     async with stored.stalled(market, 1_000_501):
@@ -124,7 +124,7 @@ async def test_a_killed_daemon_comes_back_and_writes_nothing_twice(market: str, 
         await one.kill()
         await until(lambda: not simulator.hears(TRADES))
     again = await daemon(settings).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 400)
     scrape = await again.settled("trades", 400)
     assert scrape.rows("trades") | {"written": 400, "duplicate": 0} == scrape.rows("trades")

@@ -12,12 +12,12 @@ import stored
 from daemon import on_apache, until
 from provided import Providers, serving
 
+from ingest.config.sections import PollerSection
 from ingest.errors import Retry
-from ingest.flow import Request, answer_to
 from ingest.metrics import Metrics
-from ingest.provider import Plan, Poll, PollOptions, Provider
-from ingest.sections import PollerSection
-from ingest.sources import poll
+from ingest.polling.provider import Plan, Poll, PollOptions, Provider
+from ingest.protocol.http import Request, answer_to
+from ingest.sources import poller as poll
 from ingest.store.pool import open_pool
 
 _LEASE = "SELECT expires_at FROM leases WHERE name = 'poll slow' AND holder = 'one'"

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import stored
-from daemon import CHECKOUT, Daemon, assert_balanced, configuration, demo, heard, on_apache, to_toml, until
+from daemon import CHECKOUT, Daemon, assert_balanced, configuration, demo, last_message_at, on_apache, to_toml, until
 
 from ingest.simulator.server import Simulator
 from ingest.tables import CANDLES, ORDER_BOOKS, QUOTES, TRADES
@@ -77,7 +77,7 @@ async def lived(daemon: Daemons, simulator: Simulator, settings: dict[str, Any])
     """A daemon that has seen some of everything that its channels bring."""
     one = await daemon(settings).start()
     channels = settings["exchanges"]["demo"]["channels"]
-    await heard(simulator)
+    await last_message_at(simulator)
     for _ in range(10):
         simulator.trade("BTCUSDT", 50)
         await asyncio.sleep(0.01)
@@ -197,7 +197,7 @@ async def test_books_begin_again_after_a_missing_file(
 async def test_captures_stay_within_their_bound(market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path):
     bound = 1 << 20  # the smallest that may be set
     one = await daemon(recorded(market, simulator, tmp_path, {"max_bytes": bound}, channels=["trades"])).start()
-    await heard(simulator)
+    await last_message_at(simulator)
 
     async def full() -> bool:
         simulator.trade("BTCUSDT", 5000)
@@ -216,7 +216,7 @@ async def test_garbage_is_refused_again_and_the_rest_flows(
     market: str, other_market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path
 ):
     one = await daemon(recorded(market, simulator, tmp_path, channels=["trades"])).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     garbage = [
         b"no JSON at all",
         b'{"stream":"btcusdt@trade",\n"data":null}',
@@ -242,7 +242,7 @@ async def test_holes_within_a_connection_are_noted_again_and_once(
     market: str, other_market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path
 ):
     one = await daemon(recorded(market, simulator, tmp_path, channels=["trades"])).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 50)
     simulator.faults.lose("btcusdt@trade", 5)
     simulator.trade("BTCUSDT", 50)
@@ -310,7 +310,7 @@ async def test_a_replay_fills_what_the_daemon_had_no_room_for(market: str, simul
     queue = {"batch_rows": 50, "max_age": "50 ms", "max_rows": 100, "max_wait": "100 ms"}
     settings = recorded(market, simulator, tmp_path, channels=["trades", "quotes"])
     one = await daemon(settings | {"queue": queue, "heal": {"enabled": False}}).start()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 50)  # what a stream is heard first with is not vouched for
     await one.settled("trades", 50)
     async with stored.locked(market, "trades"):
@@ -333,7 +333,7 @@ async def test_rows_older_than_retention_are_reported(
     market: str, other_market: str, hasty: Simulator, daemon: Daemons, tmp_path: Path
 ):
     one = await daemon(recorded(market, hasty, tmp_path, channels=["trades"])).start()
-    await heard(hasty)
+    await last_message_at(hasty)
     hasty.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     assert await one.terminate() == 0

@@ -14,7 +14,8 @@ from aiohttp import web
 from retry_after import BOUNDED_WAITS, UNREADABLE_WAITS
 
 from ingest.errors import Reject, Retry
-from ingest.flow import Flow, Rate, Request, Response
+from ingest.protocol.exchange import Rate
+from ingest.protocol.http import Flow, Request, Response
 from ingest.transports.client import open_client, shown
 from ingest.transports.http import Http
 

@@ -6,7 +6,7 @@ import pytest
 from websocket_bench import Bench, count_to
 
 from ingest.errors import Reject, Retry
-from ingest.flow import Flow, Request
+from ingest.protocol.http import Flow, Request
 from ingest.transports.websocket import Ended
 
 

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 from websocket_bench import Bench, count_to
 
-from ingest.flow import Rate, Request
+from ingest.protocol.exchange import Rate
+from ingest.protocol.http import Request
 from ingest.transports.client import open_client
 from ingest.transports.http import Http
 from ingest.transports.websocket import Ended

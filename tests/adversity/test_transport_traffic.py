@@ -9,7 +9,8 @@ from collections.abc import Awaitable
 from aiohttp import web
 from websocket_bench import Bench, idle, running, trade, until
 
-from ingest.flow import Output, Rate, Refused, Send
+from ingest.protocol.exchange import Rate
+from ingest.protocol.session import Output, Refused, Send
 from ingest.transports.websocket import Ended
 
 # --- what goes out ----------------------------------------------------------------------------------------------------
@@ -21,14 +22,14 @@ async def test_sends_are_paced_and_keep_their_order(bench: Bench) -> None:
     async def talk(socket: web.WebSocketResponse) -> None:
         async for message in socket:
             times.append(time.monotonic())
-            bench.heard.append(message.data)
+            bench.last_message_at.append(message.data)
             if len(times) == 5:
                 return
 
     bench.talk = talk
     bench.session.says = [Send(str(number)) for number in range(5)]
     assert await bench.life(sends=Rate(2, 0.5)).run() == Ended("closed", planned=False)
-    assert bench.heard == ["0", "1", "2", "3", "4"]
+    assert bench.last_message_at == ["0", "1", "2", "3", "4"]
     assert times[1] - times[0] < 0.4
     assert times[2] - times[0] > 0.45
     assert times[4] - times[0] > 0.95
@@ -38,11 +39,11 @@ async def test_a_session_asks_by_http_over_a_hiccup(bench: Bench) -> None:
     async def talk(socket: web.WebSocketResponse) -> None:
         bench.statuses = [502]
         await socket.send_str("ask")
-        bench.heard.append((await socket.receive(timeout=5)).data)
+        bench.last_message_at.append((await socket.receive(timeout=5)).data)
 
     bench.talk = talk
     assert await bench.life().run() == Ended("closed", planned=False)
-    assert bench.heard == ["t:42"]
+    assert bench.last_message_at == ["t:42"]
 
 
 async def test_a_question_that_is_refused_is_told(bench: Bench) -> None:

@@ -12,9 +12,9 @@ from retry_after import BOUNDED_WAITS, UNREADABLE_WAITS
 from websocket_bench import SUBSCRIPTIONS, Bench, count_to, idle, running, until
 
 from ingest.errors import Retry
-from ingest.flow import Malformed
+from ingest.protocol.decode import Malformed
 from ingest.records import SECOND
-from ingest.transports.freshness import Freshness, Verdict
+from ingest.transports.staleness import Staleness, Verdict
 from ingest.transports.websocket import Ended
 
 # --- ends -------------------------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ async def test_pings_are_answered_and_are_signs_of_life(bench: Bench) -> None:
 
 
 async def test_a_stale_subscription_ends_the_life_though_its_neighbour_speaks(bench: Bench) -> None:
-    bench.freshness = Freshness(floor=SECOND // 2, first=SECOND)
+    bench.freshness = Staleness(floor=SECOND // 2, first=SECOND)
 
     async def talk(socket: web.WebSocketResponse) -> None:
         while not socket.closed:

@@ -10,14 +10,16 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from ingest.flow import Connection, Flow, Manners, Output, Rate, Reconnect, Request, Response, Send, Subscription
 from ingest.metrics import Metrics
+from ingest.protocol.exchange import ExchangeLimits, Rate
+from ingest.protocol.http import Flow, Request, Response
+from ingest.protocol.session import Connection, Output, Reconnect, Send, Subscription
 from ingest.records import Instrument, Trade
 from ingest.transports.client import open_client
-from ingest.transports.freshness import Freshness
-from ingest.transports.gate import Gate
 from ingest.transports.http import Http
-from ingest.transports.websocket import Ended, Life
+from ingest.transports.rate_limiter import RateLimiter
+from ingest.transports.staleness import Staleness
+from ingest.transports.websocket import Ended, WebSocketConnection
 
 INSTRUMENT = Instrument("test", "BTCUSDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", id=1)
 OTHER = Instrument("test", "ETHUSDT", "ETH/USDT", "ETH", "USDT", "spot", "trading", id=2)
@@ -30,7 +32,7 @@ class Numbers:
     """A session of the simplest protocol: a frame is a trade id; words are questions to be asked of the exchange or of us."""
 
     def __init__(self) -> None:
-        self.heard = [0, 0]
+        self.last_message_at = [0, 0]
         self.ticks = 0
         self.says: list[Output] = []  # at the start
         self.late: list[Output] = []  # on the next tick
@@ -46,7 +48,7 @@ class Numbers:
         }
         if frame in words:
             return (words[frame],)
-        self.heard[0] = received_at
+        self.last_message_at[0] = received_at
         return (trade(int(frame), received_at),)
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
@@ -69,14 +71,14 @@ class Bench:
 
     def __init__(self) -> None:
         self.talk: Talk = idle
-        self.heard: list[str] = []
+        self.last_message_at: list[str] = []
         self.statuses: list[int] = []
         self.retry_after = "7"
         self.got: list[Output] = []
         self.metrics = Metrics()
         self.session = Numbers()
-        self.freshness = Freshness()
-        self.gate = Gate(Rate(100, 1.0))
+        self.freshness = Staleness()
+        self.gate = RateLimiter(Rate(100, 1.0))
         self.locate: Callable[[], Flow[str]] | None = None
         self.url = ""
         self.transport: asyncio.Transport | None = None
@@ -97,9 +99,9 @@ class Bench:
             return web.Response(status=self.statuses.pop(0))
         return web.Response(text="42")
 
-    def life(self, sink: Callable[[Output], Awaitable[None] | None] | None = None, **manners: Any) -> Life:
+    def life(self, sink: Callable[[Output], Awaitable[None] | None] | None = None, **manners: Any) -> WebSocketConnection:
         self.session.http_url = self.url.replace("ws:", "http:")
-        return Life(
+        return WebSocketConnection(
             Connection(f"{self.url}/stream?token=secret", SUBSCRIPTIONS),
             self.session,
             manners=polite(**manners),
@@ -121,7 +123,7 @@ class Bench:
         return [output.trade_id for output in self.got if isinstance(output, Trade)]
 
 
-def polite(**changes: Any) -> Manners:
+def polite(**changes: Any) -> ExchangeLimits:
     usual: dict[str, Any] = {
         "ws_url": "",
         "rest_url": "",
@@ -132,7 +134,7 @@ def polite(**changes: Any) -> Manners:
         "subscriptions_per_connection": 10,
         "silence_seconds": 30.0,
     }
-    return Manners(**(usual | changes))
+    return ExchangeLimits(**(usual | changes))
 
 
 async def idle(socket: web.WebSocketResponse) -> None:
@@ -149,7 +151,7 @@ def count_to(number: int) -> Talk:
 
 
 @asynccontextmanager
-async def running(life: Life) -> AsyncIterator[asyncio.Task[Ended]]:
+async def running(life: WebSocketConnection) -> AsyncIterator[asyncio.Task[Ended]]:
     task = asyncio.create_task(life.run())
     try:
         yield task

@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from ingest.flow import Evidence
+from ingest.protocol.exchange import CompletenessRules
 from ingest.store.audit import Noted, audit
 
 START = datetime(2026, 11, 19, 10, tzinfo=UTC)
 NOW = START + timedelta(hours=2)
-ALL = Evidence(dense=("trade",), counted=("trade",), charted=("trade",), empty_candles=True)
+ALL = CompletenessRules(dense=("trade",), counted=("trade",), charted=("trade",), empty_candles=True)
 KEPT = {"trades": timedelta(days=90), "candles": timedelta(days=730)}
 HOLE = "channel, interval, trade_kind, writer, state, reason, since, until, first_id, last_id, expected, stored"
 
@@ -73,7 +73,7 @@ async def put_candle(connection: Connection, minute: int, ids: Iterable[int], **
     await connection.execute(f"INSERT INTO candles ({', '.join(row)}) VALUES ({places})", *row.values())
 
 
-async def look(connection: Connection, evidence: Evidence = ALL, now: datetime = NOW) -> list[Noted]:
+async def look(connection: Connection, evidence: CompletenessRules = ALL, now: datetime = NOW) -> list[Noted]:
     """A round that ends when nothing is due any more."""
     return (await audit(connection, {"demo": evidence}, KEPT, seconds=60, now=now)).noted
 

@@ -8,8 +8,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from ingest.flow import Evidence
-from ingest.store import bars
+from ingest.protocol.exchange import CompletenessRules
+from ingest.store import bar_views
 from ingest.store.audit import audit
 from tests.database.audited import (
     KEPT,
@@ -25,10 +25,10 @@ from tests.database.audited import (
     verdicts,
 )
 
-IDS = Evidence(dense=("trade",))
-BUCKETS = Evidence(empty_candles=True)
-COUNTS = Evidence(counted=("trade",))
-BARS = Evidence(charted=("trade",))
+IDS = CompletenessRules(dense=("trade",))
+BUCKETS = CompletenessRules(empty_candles=True)
+COUNTS = CompletenessRules(counted=("trade",))
+BARS = CompletenessRules(charted=("trade",))
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ async def test_a_month_before_the_listing_is_one_hole(connection: Any) -> None:
 async def test_an_exchange_that_sends_no_empty_minutes_has_no_missing_ones(connection: Any) -> None:
     await claim(connection, "candles", 0, 8)
     await put_candle(connection, 1, ())
-    assert await look(connection, Evidence(dense=("trade",), counted=("trade",), charted=("trade",))) == []
+    assert await look(connection, CompletenessRules(dense=("trade",), counted=("trade",), charted=("trade",))) == []
 
 
 # --- counts and bars ------------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ async def test_bars_that_are_behind_their_trades_are_no_holes(connection: Any) -
     await claim(connection, "trades", 0, 10)
     await claim(connection, "candles", 0, 10)
     await put_trades(connection, (1.1, 1))
-    await bars.refresh(connection, "trades", at(-60), at(60))
+    await bar_views.refresh(connection, "trades", at(-60), at(60))
     await put_trades(connection, (1.2, 2))
     await put_candle(connection, 1, [1, 2])
     assert await look(connection, BARS) == []
@@ -277,7 +277,7 @@ async def test_a_difference_that_healing_removed_is_forgotten(connection: Any) -
 
 
 @pytest.mark.parametrize("evidence", [COUNTS, BARS], ids=["count", "bars"])
-async def test_a_difference_that_outlives_healing_is_settled(connection: Any, evidence: Evidence) -> None:
+async def test_a_difference_that_outlives_healing_is_settled(connection: Any, evidence: CompletenessRules) -> None:
     await claim(connection, "trades", 0, 10)
     await claim(connection, "candles", 0, 10)
     await put_trades(connection, (1.1, 1))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import asyncpg
-from daemon import Daemon, configuration, heard
+from daemon import Daemon, configuration, last_message_at
 
 from ingest.simulator.server import Simulator
 
@@ -105,7 +105,7 @@ async def test_status_with_and_without_a_daemon(
 ) -> None:
     one = await daemon(configuration(market, simulator)).start()
     await one.ready()
-    await heard(simulator)
+    await last_message_at(simulator)
     simulator.trade("BTCUSDT", 10)
     await one.settled("trades", 10)
     port = one.url.rsplit(":", 1)[1]

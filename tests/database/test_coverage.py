@@ -9,10 +9,10 @@ from typing import Any
 import asyncpg
 import pytest_asyncio
 
-from ingest.flow import Channel, Gap
+from ingest.protocol.session import Channel, Gap
 from ingest.records import MINUTE, SECOND
 from ingest.store.coverage import Claim, Hole, forget, to_datetime, write_claims, write_holes
-from ingest.store.gaps import gaps
+from ingest.store.gap_report import gaps
 from ingest.store.jobs import to_micros
 from ingest.store.pool import Connection, connect
 

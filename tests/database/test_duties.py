@@ -13,9 +13,9 @@ import pytest
 from cluster import Cluster
 from daemon import until
 
-from ingest.duties import Duties, Wanted
+from ingest.daemon.maintenance import Maintenance, Wanted
 from ingest.metrics import Metrics
-from ingest.store.lease import acquire
+from ingest.store.leases import acquire
 from ingest.store.policies import Desired
 from ingest.tables import TABLES
 
@@ -30,12 +30,12 @@ def desired(**changes: timedelta | None) -> Desired:
     )
 
 
-def made(dsn: str | None, holder: str = "one") -> Duties:
-    return Duties(dsn, holder, Wanted(desired(), {}), Metrics())
+def made(dsn: str | None, holder: str = "one") -> Maintenance:
+    return Maintenance(dsn, holder, Wanted(desired(), {}), Metrics())
 
 
 @asynccontextmanager
-async def running(one: Duties) -> AsyncIterator[asyncio.Task[None]]:
+async def running(one: Maintenance) -> AsyncIterator[asyncio.Task[None]]:
     task = asyncio.create_task(one.run())
     yield task
     task.cancel()

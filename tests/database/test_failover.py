@@ -14,7 +14,7 @@ from ingest.errors import IngestError
 from ingest.metrics import Metrics
 from ingest.records import SECOND
 from ingest.store.coverage import Claim, to_datetime
-from ingest.store.notes import Notes
+from ingest.store.coverage_buffer import CoverageBuffer
 from ingest.store.pool import open_pool
 
 START = 1_790_000_000 * SECOND
@@ -48,7 +48,7 @@ async def test_what_a_promoted_standby_never_had_is_a_hole(private_cluster: Call
     async with CutLine(primary.dsn("market")) as line:
         pool = await open_pool(line.dsn, 2)
         metrics = Metrics()
-        notes = Notes(pool, metrics, "one", lambda: claims)
+        notes = CoverageBuffer(pool, metrics, "one", lambda: claims)
         claims = [claim(1, 10), claim(2, 10)]
         await notes.flush()
         await asyncio.to_thread(standby.follow, primary)

@@ -12,11 +12,11 @@ import pytest
 import pytest_asyncio
 from daemon import on_apache
 
-from ingest.flow import Channel, Gap
+from ingest.protocol.session import Channel, Gap
 from ingest.records import MINUTE, SECOND
-from ingest.store import healing
+from ingest.store import gap_backlog
 from ingest.store.coverage import Claim, Hole, to_datetime, write_claims, write_holes
-from ingest.store.healing import Open, Stream
+from ingest.store.gap_backlog import Open, Stream
 from ingest.store.jobs import to_micros
 from ingest.store.pool import Connection, connect
 
@@ -62,7 +62,7 @@ async def claim(connection: Connection, since: float, until: float, writer: str 
 
 async def following(connection: Connection) -> list[tuple[float, float]]:
     """The holes that are asked for next, in minutes ago."""
-    holes = await healing.next_holes(connection, "binance", [1, 2], AFTER)
+    holes = await gap_backlog.next_holes(connection, "binance", [1, 2], AFTER)
     return [((NOW - one.since) / MINUTE, (NOW - one.until) / MINUTE) for one in holes]
 
 
@@ -75,7 +75,7 @@ async def ledger(connection: Connection) -> list[tuple[str, str, float, float, i
 
 
 async def newest(connection: Connection) -> Open:
-    return (await healing.next_holes(connection, "binance", [1, 2], AFTER))[0]
+    return (await gap_backlog.next_holes(connection, "binance", [1, 2], AFTER))[0]
 
 
 # --- which is next ---------------------------------------------------------------------------------------------------------
@@ -95,12 +95,12 @@ async def test_a_hole_that_is_young_or_still_open_or_was_just_tried_waits(connec
     await hole(connection, 90, None)
     assert await following(connection) == []
     await hole(connection, 20, 15)
-    await healing.try_later(connection, await newest(connection), 60, "a reason")
+    await gap_backlog.try_later(connection, await newest(connection), 60, "a reason")
     assert await following(connection) == []
     row = await connection.fetchrow("SELECT tries, verdict, next_try_at > now() + interval '50 s' FROM coverage WHERE tries > 0")
     assert row is not None
     assert tuple(row) == (1, "a reason", True)
-    await healing.try_again(connection, "binance")
+    await gap_backlog.try_again(connection, "binance")
     assert await following(connection) == [(20, 15)]
 
 
@@ -109,11 +109,11 @@ async def test_what_another_writer_has_is_not_left(connection: Connection) -> No
     await claim(connection, 40, 10, "b")
     await hole(connection, 45, 20)
     one = await newest(connection)
-    assert [(((NOW - a) / MINUTE), ((NOW - b) / MINUTE)) for a, b in await healing.left_of(connection, "binance", one)] == [
+    assert [(((NOW - a) / MINUTE), ((NOW - b) / MINUTE)) for a, b in await gap_backlog.left_of(connection, "binance", one)] == [
         (45, 40)
     ]
     await claim(connection, 50, 10, "c")
-    assert await healing.left_of(connection, "binance", one) == []
+    assert await gap_backlog.left_of(connection, "binance", one) == []
 
 
 # --- piece by piece ---------------------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ async def test_what_another_writer_has_is_not_left(connection: Connection) -> No
 
 async def settle(connection: Connection, since: float, until: float, state: str = "healed", stored: int = 5) -> bool:
     one = await newest(connection)
-    return await healing.settle(connection, one, ago(since), ago(until), state=state, verdict=None, stored=stored)
+    return await gap_backlog.settle(connection, one, ago(since), ago(until), state=state, verdict=None, stored=stored)
 
 
 async def test_a_hole_is_closed_from_its_end_and_the_pieces_are_one(connection: Connection) -> None:
@@ -156,7 +156,7 @@ def stream(channel: Channel = "trades", since: float = 0.0) -> Stream:
 
 
 async def detect(connection: Connection, *channels: Channel) -> int:
-    return await healing.detect(connection, "binance", [stream(one) for one in channels or ("trades",)], AFTER, LONG_AGO)
+    return await gap_backlog.detect(connection, "binance", [stream(one) for one in channels or ("trades",)], AFTER, LONG_AGO)
 
 
 async def test_what_nobody_claims_becomes_a_hole_once(connection: Connection) -> None:
@@ -171,7 +171,7 @@ async def test_what_nobody_claims_becomes_a_hole_once(connection: Connection) ->
 
 async def test_a_hole_at_the_end_grows(connection: Connection) -> None:
     await claim(connection, 60, 20)
-    assert await healing.detect(connection, "binance", [stream()], timedelta(minutes=4), LONG_AGO) == 1
+    assert await gap_backlog.detect(connection, "binance", [stream()], timedelta(minutes=4), LONG_AGO) == 1
     before = await ledger(connection)
     assert await detect(connection) == 0
     after = await ledger(connection)
@@ -200,8 +200,8 @@ async def test_a_stream_that_is_not_configured_any_more_is_left_alone(connection
 
 
 async def test_a_new_stream_begins_where_its_history_begins(connection: Connection) -> None:
-    await healing.follow(connection, "binance", [stream(since=600)])
-    await healing.follow(connection, "binance", [stream(since=600)])
+    await gap_backlog.follow(connection, "binance", [stream(since=600)])
+    await gap_backlog.follow(connection, "binance", [stream(since=600)])
     ((state, reason, since, until, _),) = await ledger(connection)
     assert (state, reason, since) == ("open", "history", 600)
     assert until <= 0.01  # until now
@@ -209,9 +209,9 @@ async def test_a_new_stream_begins_where_its_history_begins(connection: Connecti
 
 async def test_a_longer_history_is_a_hole_before_what_is_known(connection: Connection) -> None:
     await claim(connection, 60, 0)
-    await healing.follow(connection, "binance", [stream(since=59)])
+    await gap_backlog.follow(connection, "binance", [stream(since=59)])
     assert await ledger(connection) == []
-    await healing.follow(connection, "binance", [stream(since=3000)])
+    await gap_backlog.follow(connection, "binance", [stream(since=3000)])
     assert [row[:4] for row in await ledger(connection)] == [("open", "history", 3000, 60)]
 
 
@@ -220,4 +220,4 @@ async def test_the_summary_counts_what_is_open(connection: Connection) -> None:
     await hole(connection, 30, 29)
     await hole(connection, 20, 19)
     assert await settle(connection, 20, 19)
-    assert await healing.summary(connection, "binance") == {"trades": (2, 660.0)}
+    assert await gap_backlog.summary(connection, "binance") == {"trades": (2, 660.0)}

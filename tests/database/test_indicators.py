@@ -21,9 +21,9 @@ from unit.indicators.real_hours import hours, part
 
 from ingest.indicators.names import DEFAULT, HOLE, parse
 from ingest.indicators.values import Bars, values
+from ingest.store.indicator_dirty_ranges import BLOCK, CHANNEL, Stretch, mark, mark_stored, of_candles
 from ingest.store.indicators import LOCK, Computed, Selection, compute
 from ingest.store.rollup import marker, roll_up
-from ingest.store.stretches import BLOCK, CHANNEL, Stretch, mark, mark_stored, of_candles
 
 NAMED = tuple(parse(name) for name in DEFAULT)
 SELECTION = Selection(NAMED, ("1h",))
@@ -191,14 +191,14 @@ async def test_a_mark_of_long_ago_costs_nothing(connection: Any, bars: Bars) -> 
 
 async def test_stretches_with_few_candles_between_them_are_computed_at_once(connection: Any, bars: Bars) -> None:
     """As of a market that is live for an hour, of which a day of the past is filled: the older one bears on the newer one, too."""
-    apart = part(bars, [*range(3), *range(900, 904)])
-    await put(connection, apart)
+    run_parts = part(bars, [*range(3), *range(900, 904)])
+    await put(connection, run_parts)
     assert (await compute(connection, FEW)).taken == 2
-    assert parsed(await stored(connection)) == expected(apart, selection=FEW)
+    assert parsed(await stored(connection)) == expected(run_parts, selection=FEW)
     await put(connection, part(bars, slice(2, 3)))
     await put(connection, part(bars, slice(900, 901)))
     await settle(connection, FEW)
-    assert parsed(await stored(connection)) == expected(apart, selection=FEW)
+    assert parsed(await stored(connection)) == expected(run_parts, selection=FEW)
 
 
 async def test_what_is_interrupted_is_done_again(connection: Any, market: str, bars: Bars) -> None:
@@ -231,9 +231,9 @@ class Batch(Struct, frozen=True):
 
 async def test_whoever_writes_candles_marks_them_and_says_so(connection: Any, market: str, edition: Any, bars: Bars) -> None:
     """A writer its one-minute candles, the roll-up those that it makes of them; of a past day all at once."""
-    heard = asyncio.Event()
+    last_message_at = asyncio.Event()
     listener = await asyncpg.connect(market)
-    await listener.add_listener(CHANNEL, lambda *_: heard.set())
+    await listener.add_listener(CHANNEL, lambda *_: last_message_at.set())
     after = marker("candles", edition)
     assert after is not None
     day = datetime(2026, 11, 1, tzinfo=UTC)
@@ -246,7 +246,7 @@ async def test_whoever_writes_candles_marks_them_and_says_so(connection: Any, ma
     )
     await after(connection, Batch(frozenset((1, start + minute) for minute in range(1440))))
     async with asyncio.timeout(10):
-        await heard.wait()
+        await last_message_at.wait()
     await listener.close()
     assert await marked(connection) == {("1m", day, day + timedelta(minutes=1439))}
     await roll_up(connection)

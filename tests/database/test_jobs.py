@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
-from ingest.batch import Outcome
-from ingest.sources.backfill import cut
+from ingest.pipeline.batch import Outcome
+from ingest.sources.exchange_backfill import cut
 from ingest.store.jobs import Chunk, Job, claim, open_job, pending, settle, to_micros
 from ingest.store.pool import Connection, connect
 

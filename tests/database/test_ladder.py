@@ -12,13 +12,13 @@ import pytest_asyncio
 from daemon import on_apache
 from msgspec.structs import replace
 
-from ingest.batch import Batch
 from ingest.errors import Hold, Retry
 from ingest.metrics import Metrics
-from ingest.pipeline.lane import Lane, Limits
+from ingest.pipeline.batch import Batch
+from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.records import SECOND, BookSnapshot, Candle, Record, Trade
+from ingest.store.batch_writer import CLEAN_BATCHES, BatchWriter
 from ingest.store.coverage import to_datetime
-from ingest.store.ladder import CLEAN_BATCHES, Ladder
 from ingest.store.pool import Pool, open_pool
 from ingest.tables import BY_RECORD, CANDLES, ORDER_BOOKS, TRADES
 
@@ -47,7 +47,7 @@ def trade(number: int, **changes: object) -> Trade:
 
 async def batch_of(rows: list[Record]) -> Batch:
     table = BY_RECORD[type(rows[0])]
-    lane = Lane(table, Metrics(), Limits(batch_rows=100_000), on_gap=lambda gap: None, clock=lambda: NOW)
+    lane = TableQueue(table, Metrics(), Limits(batch_rows=100_000), on_gap=lambda gap: None, clock=lambda: NOW)
     for row in rows:
         assert lane.put(row) is None
     lane.seal()
@@ -74,7 +74,7 @@ def as_stored(row: Trade) -> tuple[object, ...]:
 
 async def test_a_clean_batch_is_one_copy(pool: Pool) -> None:
     rows = [trade(number) for number in range(500)]
-    outcome = await Ladder(TRADES, pool).write(await batch_of(rows))
+    outcome = await BatchWriter(TRADES, pool).write(await batch_of(rows))
     assert (outcome.method, outcome.written, outcome.duplicate) == ("copy", 500, 0)
     assert await stored_trades(pool) == [as_stored(row) for row in rows]
     digits = await pool.fetchval("SELECT size::text FROM trades LIMIT 1")
@@ -83,7 +83,7 @@ async def test_a_clean_batch_is_one_copy(pool: Pool) -> None:
 
 async def test_the_same_batch_twice_is_stored_once(pool: Pool) -> None:
     rows = [trade(number) for number in range(500)]
-    ladder, batch = Ladder(TRADES, pool), await batch_of(rows)
+    ladder, batch = BatchWriter(TRADES, pool), await batch_of(rows)
     await ladder.write(batch)
     outcome = await ladder.write(batch)
     assert (outcome.method, outcome.written, outcome.duplicate) == ("stage", 0, 500)
@@ -92,12 +92,12 @@ async def test_the_same_batch_twice_is_stored_once(pool: Pool) -> None:
 
 async def test_a_duplicate_within_a_batch_costs_no_other_row(pool: Pool) -> None:
     rows = [trade(number) for number in range(100)]
-    outcome = await Ladder(TRADES, pool).write(await batch_of([*rows, rows[7], rows[8]]))
+    outcome = await BatchWriter(TRADES, pool).write(await batch_of([*rows, rows[7], rows[8]]))
     assert (outcome.written, outcome.duplicate) == (100, 2)
 
 
 async def test_a_table_stays_staged_until_batches_are_clean(pool: Pool) -> None:
-    ladder = Ladder(TRADES, pool)
+    ladder = BatchWriter(TRADES, pool)
     first = await batch_of([trade(0)])
     await ladder.write(first)
     batches = [first] + [await batch_of([trade(number)]) for number in range(1, CLEAN_BATCHES + 2)]
@@ -125,7 +125,7 @@ async def test_a_poison_row_is_rejected_and_no_other(
 ) -> None:
     rows = [trade(number) for number in range(5000)]
     rows[3210] = trade(3210, **changes)
-    outcome = await Ladder(TRADES, pool).write(await batch_of(list(rows)))
+    outcome = await BatchWriter(TRADES, pool).write(await batch_of(list(rows)))
     assert (outcome.written, outcome.duplicate, outcome.rejected) == (4999, 0, {reason: 1})
     expected = [as_stored(row) for row in rows if row.trade_id != rows[3210].trade_id or row is not rows[3210]]
     assert await stored_trades(pool) == expected
@@ -135,14 +135,14 @@ async def test_a_poison_row_is_rejected_and_no_other(
 
 
 async def test_a_batch_of_one_bad_row_is_rejected(pool: Pool) -> None:
-    outcome = await Ladder(TRADES, pool).write(await batch_of([trade(1, price="NaN")]))
+    outcome = await BatchWriter(TRADES, pool).write(await batch_of([trade(1, price="NaN")]))
     assert (outcome.written, outcome.rejected) == (0, {"check": 1})
 
 
 @on_apache
 async def test_bad_rows_of_repeated_attempts_count_once(pool: Pool) -> None:
     """A commit that fails, fourteen times over, makes no hundred bad rows of ten."""
-    ladder, batch = Ladder(TRADES, pool), await batch_of([trade(number, price="NaN") for number in range(10)])
+    ladder, batch = BatchWriter(TRADES, pool), await batch_of([trade(number, price="NaN") for number in range(10)])
     await pool.execute("ALTER TABLE rejects RENAME TO elsewhere")
     for _ in range(14):
         with pytest.raises(Hold, match='relation "rejects" does not exist'):
@@ -153,7 +153,7 @@ async def test_bad_rows_of_repeated_attempts_count_once(pool: Pool) -> None:
 
 @on_apache
 async def test_bad_rows_in_a_row_are_held_in_the_end(pool: Pool) -> None:
-    ladder, batch = Ladder(TRADES, pool), await batch_of([trade(number, price="NaN") for number in range(10)])
+    ladder, batch = BatchWriter(TRADES, pool), await batch_of([trade(number, price="NaN") for number in range(10)])
     for _ in range(10):
         await ladder.write(batch)
     for _ in range(3):
@@ -166,7 +166,7 @@ async def test_bad_rows_in_a_row_are_held_in_the_end(pool: Pool) -> None:
 
 async def test_a_clock_that_is_wrong_rejects_and_never_holds(pool: Pool) -> None:
     late = [trade(number, time=NOW + 2 * 86_400 * SECOND) for number in range(500)]
-    outcome = await Ladder(TRADES, pool).write(await batch_of(list(late)))
+    outcome = await BatchWriter(TRADES, pool).write(await batch_of(list(late)))
     assert (outcome.written, outcome.rejected) == (0, {"future": 500})
 
 
@@ -174,7 +174,7 @@ async def test_a_clock_that_is_wrong_rejects_and_never_holds(pool: Pool) -> None
 async def test_too_many_bad_rows_are_held(pool: Pool) -> None:
     rows = [trade(number, price="NaN" if number % 20 == 0 else "1") for number in range(1000)]
     with pytest.raises(Hold, match="at least 11 of 1000 rows do not fit"):
-        await Ladder(TRADES, pool).write(await batch_of(list(rows)))
+        await BatchWriter(TRADES, pool).write(await batch_of(list(rows)))
     assert await pool.fetchval("SELECT count(*) FROM rejects") == 0
     assert await pool.fetchval("SELECT count(*) FROM trades") == 0
 
@@ -201,14 +201,14 @@ async def alter_trades(pool: Pool, alter: str) -> None:
 async def test_a_table_altered_by_hand_is_held_and_nothing_rejected(pool: Pool, alter: str, says: str) -> None:
     await alter_trades(pool, alter)
     batch = await batch_of([trade(number) for number in range(100)])
-    ladder = Ladder(TRADES, pool)
+    ladder = BatchWriter(TRADES, pool)
     with pytest.raises(Hold, match=says):
         await ladder.write(batch)
     assert await pool.fetchval("SELECT count(*) FROM rejects") == 0
 
 
 async def test_a_table_altered_under_a_live_writer(pool: Pool) -> None:
-    ladder = Ladder(TRADES, pool)
+    ladder = BatchWriter(TRADES, pool)
     await ladder.write(await batch_of([trade(number) for number in range(100)]))
     await pool.execute("ALTER TABLE trades DROP CONSTRAINT trades_side_check")
     await alter_trades(pool, "ALTER COLUMN side TYPE integer USING 1")
@@ -223,11 +223,11 @@ async def test_a_table_altered_under_a_live_writer(pool: Pool) -> None:
 async def test_a_table_that_is_not_there_is_held(pool: Pool) -> None:
     await pool.execute("ALTER TABLE trades RENAME TO elsewhere")
     with pytest.raises(Hold, match="table trades is not there: run `ingest migrate`"):
-        await Ladder(TRADES, pool).write(await batch_of([trade(1)]))
+        await BatchWriter(TRADES, pool).write(await batch_of([trade(1)]))
 
 
 async def test_a_backend_that_is_terminated_in_a_copy_is_a_retry(pool: Pool, market: str) -> None:
-    batch, ladder = await batch_of([trade(number) for number in range(5000)]), Ladder(TRADES, pool)
+    batch, ladder = await batch_of([trade(number) for number in range(5000)]), BatchWriter(TRADES, pool)
     other, locker = await asyncpg.connect(market), await asyncpg.connect(market)
     async with locker.transaction():
         await locker.execute("LOCK TABLE trades IN SHARE MODE")  # the COPY has begun and waits
@@ -273,7 +273,7 @@ def candle(**changes: object) -> Candle:
     ],
 )
 async def test_a_candle_is_revised_by_rank(pool: Pool, second: dict[str, object], fate: tuple[int, int, int], close: str) -> None:
-    ladder = Ladder(CANDLES, pool)
+    ladder = BatchWriter(CANDLES, pool)
     assert (await ladder.write(await batch_of([candle()]))).written == 1
     outcome = await ladder.write(await batch_of([candle(**second)]))
     assert (outcome.written, outcome.revised, outcome.duplicate) == fate
@@ -282,14 +282,14 @@ async def test_a_candle_is_revised_by_rank(pool: Pool, second: dict[str, object]
 
 async def test_the_best_of_one_key_within_a_batch_wins(pool: Pool) -> None:
     rows = [candle(close="1.1"), candle(close="1.2", origin="rest"), candle(close="1.3", received_at=NOW + 1)]
-    outcome = await Ladder(CANDLES, pool).write(await batch_of(list(rows)))
+    outcome = await BatchWriter(CANDLES, pool).write(await batch_of(list(rows)))
     assert (outcome.written, outcome.revised, outcome.duplicate) == (1, 0, 2)
     assert await pool.fetchval("SELECT close::text FROM candles") == "1.2"
 
 
 async def test_a_book_keeps_its_digits_and_its_order(pool: Pool) -> None:
     book = BookSnapshot(1, NOW, "", ("2.10", "2.0"), ("1", "0.50"), ("2.2", "3"), ("7", "8"), None, NOW)
-    assert (await Ladder(ORDER_BOOKS, pool).write(await batch_of([book]))).written == 1
+    assert (await BatchWriter(ORDER_BOOKS, pool).write(await batch_of([book]))).written == 1
     row = await pool.fetchrow(
         "SELECT bid_prices::text, bid_sizes::text, ask_prices::text, ask_sizes::text, sequence FROM order_books"
     )
@@ -309,7 +309,7 @@ async def test_rows_are_stored_by_their_own_list_of_columns(pool: Pool) -> None:
         columns=names[-2::-1],  # without the last, native_id, which a later migration would have added
         source="trades-00000001.spool",
     )
-    ladder = Ladder(TRADES, pool)
+    ladder = BatchWriter(TRADES, pool)
     assert (await ladder.write(batch)).written == 5
     assert (await ladder.write(batch)).duplicate == 5
     assert await stored_trades(pool) == [as_stored(row) for row in rows]
@@ -320,6 +320,6 @@ async def test_a_column_that_is_gone_holds_and_names_the_segment(pool: Pool) -> 
     names = tuple(column.name for column in TRADES.columns)
     batch = replace(batch, columns=(*names[:-1], "venue"), source="trades-00000007.spool")
     with pytest.raises(Hold, match=r"segment trades-00000007\.spool of the spool has rows with the column trades\.venue") as held:
-        await Ladder(TRADES, pool).write(batch)
+        await BatchWriter(TRADES, pool).write(batch)
     assert held.value.code == "42703"
     assert await stored_trades(pool) == []

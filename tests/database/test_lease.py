@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from daemon import on_apache
 
-from ingest.store.lease import acquire, release
+from ingest.store.leases import acquire, release
 
 pytestmark = on_apache  # a lease is a row of a plain table
 

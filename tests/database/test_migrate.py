@@ -16,12 +16,12 @@ import pytest
 from cluster import EDITIONS, Cluster, community_available
 
 from ingest.errors import Retry, Stop
-from ingest.store import bars, ledger
-from ingest.store.edition import detect, require
+from ingest.store import bar_views, migration_log
 from ingest.store.migrate import check, migrate
 from ingest.store.policies import Desired, reconcile
 from ingest.store.rollup import mark, marks, roll_up
-from ingest.store.schema import Schema, find, read
+from ingest.store.schema_files import Schema, find, read
+from ingest.store.ts_edition import detect, require
 
 CATALOGUE = """
     SELECT c.oid::regclass::text AS relation, c.relkind::text, c.reloptions::text, obj_description(c.oid, 'pg_class'),
@@ -60,7 +60,7 @@ async def catalogue(connection: asyncpg.Connection[Any]) -> list[tuple[Any, ...]
 
 
 async def entries(connection: asyncpg.Connection[Any]) -> dict[str, str]:
-    return {name: entry.status for name, entry in (await ledger.read(connection)).items()}
+    return {name: entry.status for name, entry in (await migration_log.read(connection)).items()}
 
 
 def expected(edition: str) -> dict[str, str]:
@@ -137,8 +137,8 @@ async def test_every_file_and_every_rollback_can_run_twice(connection: Any, edit
 
     for file in schema.repeatable:
         await connection.execute(file.rollback + file.rollback)
-    await bars.remove(connection)
-    await bars.remove(connection)
+    await bar_views.remove(connection)
+    await bar_views.remove(connection)
     for file in reversed(files):
         await connection.execute(file.rollback + file.rollback)
     assert [row[0] for row in await catalogue(connection) if row[0] != "schema_migrations"] == ["schema public"]
@@ -389,7 +389,7 @@ async def test_a_database_that_becomes_community_catches_up_and_its_bars_stay_re
     await put_trades(connection, "community", 10, 11)
     await reconcile(connection, Desired({}, {}))
     assert await seen(connection) == bars_of(*range(12))
-    assert await bars.point(connection) is None, "nothing is left to do"
+    assert await bar_views.point(connection) is None, "nothing is left to do"
     await connection.close()
 
 

@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
-from ingest.batch import Batch, Outcome
-from ingest.pipeline.encode import encoder
+from ingest.pipeline.batch import Batch, Outcome
+from ingest.pipeline.copy_encoder import encoder
 from ingest.records import SECOND, News, Price, Record, WhaleTransaction
-from ingest.store.ladder import Ladder
+from ingest.store.batch_writer import BatchWriter
 from ingest.store.migrate import migrate
 from ingest.store.pool import open_pool
 from ingest.tables import BY_RECORD
@@ -52,7 +52,7 @@ def batch(*records: Record) -> Batch:
 
 
 async def write(pool: Any, *records: Record) -> tuple[int, int, int]:
-    outcome: Outcome = await Ladder(BY_RECORD[type(records[0])], pool).write(batch(*records))
+    outcome: Outcome = await BatchWriter(BY_RECORD[type(records[0])], pool).write(batch(*records))
     return outcome.written, outcome.revised, outcome.duplicate
 
 

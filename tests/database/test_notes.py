@@ -9,11 +9,12 @@ import pytest_asyncio
 from daemon import on_apache
 
 from ingest.errors import Retry
-from ingest.flow import Gap, Malformed
 from ingest.metrics import Metrics
+from ingest.protocol.decode import Malformed
+from ingest.protocol.session import Gap
 from ingest.records import SECOND
 from ingest.store.coverage import to_datetime
-from ingest.store.notes import REJECTS_A_FLUSH, Notes
+from ingest.store.coverage_buffer import REJECTS_A_FLUSH, CoverageBuffer
 from ingest.store.pool import Pool, open_pool
 
 pytestmark = on_apache  # notes are rows of plain tables
@@ -36,7 +37,7 @@ async def holes(pool: Pool) -> list[tuple[object, ...]]:
 
 
 async def test_a_hole_that_is_known_whole(pool: Pool) -> None:
-    notes = Notes(pool, Metrics(), "one")
+    notes = CoverageBuffer(pool, Metrics(), "one")
     notes.gap("binance", Gap(7, "trades", "sequence", NOW, NOW + 5, first_id=10, last_id=12), "trade")
     await notes.flush()
     await notes.flush()  # nothing is written twice
@@ -48,7 +49,7 @@ async def test_a_hole_that_is_known_whole(pool: Pool) -> None:
 @pytest.mark.parametrize("flush_between", [True, False])
 async def test_a_hole_that_opens_and_ends_is_one(pool: Pool, flush_between: bool) -> None:
     metrics = Metrics()
-    notes = Notes(pool, metrics, "one")
+    notes = CoverageBuffer(pool, metrics, "one")
     notes.gap("kraken", Gap(7, "book", "checksum", NOW), None)
     if flush_between:
         await notes.flush()
@@ -64,7 +65,7 @@ async def test_a_hole_that_opens_and_ends_is_one(pool: Pool, flush_between: bool
 async def test_what_was_committed_without_our_hearing_is_not_noted_twice(pool: Pool) -> None:
     whole, opened = Gap(7, "trades", "sequence", NOW, NOW + 5, first_id=10, last_id=12), Gap(7, "book", "checksum", NOW)
     for _ in range(2):
-        notes = Notes(pool, Metrics(), "one")
+        notes = CoverageBuffer(pool, Metrics(), "one")
         notes.gap("kraken", whole, "trade")
         notes.gap("kraken", opened, None)
         await notes.flush()
@@ -75,7 +76,7 @@ async def test_what_was_committed_without_our_hearing_is_not_noted_twice(pool: P
 
 
 async def test_two_holes_of_one_moment_are_two(pool: Pool) -> None:
-    notes = Notes(pool, Metrics(), "one")
+    notes = CoverageBuffer(pool, Metrics(), "one")
     for first_id in (10, 20):
         notes.gap("binance", Gap(7, "trades", "sequence", NOW, NOW, first_id=first_id, last_id=first_id), "trade")
     await notes.flush()
@@ -84,7 +85,7 @@ async def test_two_holes_of_one_moment_are_two(pool: Pool) -> None:
 
 async def test_two_daemons_note_their_own(pool: Pool) -> None:
     for name in ("one", "two"):
-        notes = Notes(pool, Metrics(), name)
+        notes = CoverageBuffer(pool, Metrics(), name)
         notes.gap("kraken", Gap(7, "book", "checksum", NOW), None)
         await notes.flush()
     notes.gap("kraken", Gap(7, "book", "checksum", NOW, NOW + 9), None)
@@ -93,7 +94,7 @@ async def test_two_daemons_note_their_own(pool: Pool) -> None:
 
 
 async def test_garbage_is_kept_where_a_person_can_read_it(pool: Pool) -> None:
-    notes = Notes(pool, Metrics(), "one")
+    notes = CoverageBuffer(pool, Metrics(), "one")
     notes.malformed("okx", Malformed(b'{"a\0":\xff', "json", "invalid\0 character"))
     await notes.flush()
     row = await pool.fetchrow("SELECT source, table_name, stage, reason, sqlstate, message, payload FROM rejects")
@@ -102,7 +103,7 @@ async def test_garbage_is_kept_where_a_person_can_read_it(pool: Pool) -> None:
 
 async def test_a_flood_of_garbage_is_counted_and_bounded(pool: Pool) -> None:
     metrics = Metrics()
-    notes = Notes(pool, metrics, "one")
+    notes = CoverageBuffer(pool, metrics, "one")
     for _ in range(REJECTS_A_FLUSH + 50):
         notes.malformed("okx", Malformed(b"x", "json", "no JSON"))
     await notes.flush()
@@ -114,7 +115,7 @@ async def test_a_flood_of_garbage_is_counted_and_bounded(pool: Pool) -> None:
 
 async def test_notes_outlive_a_database_that_is_away(pool: Pool) -> None:
     away = await open_pool("postgresql://nobody@127.0.0.1:1/nothing", 1)
-    notes = Notes(away, Metrics(), "one")
+    notes = CoverageBuffer(away, Metrics(), "one")
     notes.gap("okx", Gap(1, "trades", "disconnect", NOW, NOW + 1), "trades-all")
     with pytest.raises(Retry, match="writing 0 claims, 1 gaps and 0 rejects"):
         await notes.flush()

@@ -16,13 +16,14 @@ import pytest
 from daemon import on_apache
 from msgspec.structs import replace
 
-from ingest.batch import Outcome
 from ingest.exchanges import binance, coinbase, deribit, gate, kraken, kucoin, okx
-from ingest.flow import Options, Session, Subscription
 from ingest.metrics import Metrics
-from ingest.pipeline.lane import Lane, Limits
+from ingest.pipeline.batch import Outcome
+from ingest.pipeline.table_queue import Limits, TableQueue
+from ingest.protocol.exchange import Options
+from ingest.protocol.session import Session, Subscription
 from ingest.records import SECOND, Instrument, Trade
-from ingest.store.ladder import Ladder
+from ingest.store.batch_writer import BatchWriter
 from ingest.store.pool import Pool, open_pool
 from ingest.tables import TRADES
 from tests.recordings.recordings import load, read, received
@@ -45,7 +46,7 @@ def session(module: object, listed: Instrument, trade_kind: str) -> Session:
     return module.session(connection, options)
 
 
-def heard(listener: Session, frames: Iterable[bytes]) -> list[Trade]:
+def last_message_at(listener: Session, frames: Iterable[bytes]) -> list[Trade]:
     """What the session makes of frames; its gaps, where trades are left out, are no trades."""
     out = [output for frame in frames for output in listener.feed(frame, SAID)]
     return [output for output in out if isinstance(output, Trade)]
@@ -71,7 +72,7 @@ def on_binance() -> Paths:
     cells = [row | {"time": row["time"] * 1000 + 789} for row in rows]
     lines = [",".join(str(row[name]) for name in ARCHIVED) for row in cells]
     return {
-        "websocket": heard(session(binance, listed, "trade"), encoded(frames)),
+        "websocket": last_message_at(session(binance, listed, "trade"), encoded(frames)),
         "rest": [binance.trade_from_rest(row, listed, "trade", SAID + 1) for row in rows],
         "archive": [binance.trade_from_archive(line, listed, "trade", SAID + 2) for line in lines],
     }
@@ -84,9 +85,11 @@ def on_coinbase() -> Paths:
     listed = instrument("coinbase", "SKL-USD")
     rows = [{name: match[name] for name in ("trade_id", "side", "size", "price", "time")} for match in matches]
     return {
-        "websocket": heard(session(coinbase, listed, "match"), encoded(matches)),
+        "websocket": last_message_at(session(coinbase, listed, "match"), encoded(matches)),
         "rest": [coinbase.trade_from_rest(row, listed, SAID + 1) for row in rows],
-        "repeated": heard(session(coinbase, listed, "match"), encoded(match | {"type": "last_match"} for match in matches)),
+        "repeated": last_message_at(
+            session(coinbase, listed, "match"), encoded(match | {"type": "last_match"} for match in matches)
+        ),
     }
 
 
@@ -97,9 +100,9 @@ def on_kraken() -> Paths:
     listed = instrument("kraken", "BTC/USDT")
     listener = session(kraken, listed, "trade")
     return {
-        "websocket": heard(listener, (kraken_frame("update", row) for row in rows)),
+        "websocket": last_message_at(listener, (kraken_frame("update", row) for row in rows)),
         "rest": kraken.trades_from_rest(body, listed, SAID + 1),
-        "repeated": heard(listener, (kraken_frame("snapshot", row) for row in rows)),
+        "repeated": last_message_at(listener, (kraken_frame("snapshot", row) for row in rows)),
     }
 
 
@@ -122,9 +125,9 @@ def on_okx() -> Paths:
     frames = [{"arg": arg, "data": [row | {"source": "0", "seqId": 1}]} for row in json.loads(body)["data"]]
     listener = session(okx, listed, "trades-all")
     return {
-        "websocket": heard(listener, encoded(frames)),
+        "websocket": last_message_at(listener, encoded(frames)),
         "rest": okx.trades_from_rest(body, listed, SAID + 1),
-        "repeated": heard(listener, encoded(frames)),
+        "repeated": last_message_at(listener, encoded(frames)),
     }
 
 
@@ -138,9 +141,9 @@ def on_gate() -> Paths:
     listed = instrument("gate", "NEO_BTC")
     listener = session(gate, listed, "trade")
     return {
-        "websocket": heard(listener, encoded(frames)),
+        "websocket": last_message_at(listener, encoded(frames)),
         "rest": gate.trades_from_rest(json.dumps(rows).encode(), listed, SAID + 1),
-        "repeated": heard(listener, encoded(frames)),
+        "repeated": last_message_at(listener, encoded(frames)),
     }
 
 
@@ -152,9 +155,9 @@ def on_kucoin() -> Paths:
     listed = instrument("kucoin", "DAPPT-BTC")
     listener = session(kucoin, listed, "match")
     return {
-        "websocket": heard(listener, (line.frame for line in lines)),
+        "websocket": last_message_at(listener, (line.frame for line in lines)),
         "rest": kucoin.trades_from_rest(json.dumps({"code": "200000", "data": rows}).encode(), listed, SAID + 1),
-        "repeated": heard(listener, (line.frame for line in lines)),
+        "repeated": last_message_at(listener, (line.frame for line in lines)),
     }
 
 
@@ -166,9 +169,9 @@ def on_deribit() -> Paths:
     frames = encoded([{"jsonrpc": "2.0", "method": "subscription", "params": params}])
     listener = session(deribit, listed, "trade")
     return {
-        "websocket": heard(listener, frames),
+        "websocket": last_message_at(listener, frames),
         "rest": deribit.trades_from_rest(body, listed, SAID + 1),
-        "repeated": heard(listener, frames),
+        "repeated": last_message_at(listener, frames),
     }
 
 
@@ -181,8 +184,8 @@ async def pool(market: str) -> AsyncIterator[Pool]:
 
 async def write(pool: Pool, batches: list[list[Trade]]) -> list[Outcome]:
     """Through a lane and the ladder, batch by batch."""
-    lane = Lane(TRADES, Metrics(), Limits(), on_gap=lambda gap: None)
-    ladder = Ladder(TRADES, pool)
+    lane = TableQueue(TRADES, Metrics(), Limits(), on_gap=lambda gap: None)
+    ladder = BatchWriter(TRADES, pool)
     outcomes = []
     for trades in batches:
         for trade in trades:

@@ -15,8 +15,8 @@ import asyncpg
 import pytest
 from platform_facts import DAY, HUGE, MINUTE, Facts, levels, rows
 
-from ingest.config import READING_EXCHANGES
-from ingest.store import bars
+from ingest.config.settings import READING_EXCHANGES
+from ingest.store import bar_views
 from ingest.store.platforms import DEFAULT, forget, hidden, reconcile
 
 DECLARED = Path(__file__).parents[3] / "shared" / "platforms"
@@ -372,10 +372,10 @@ async def test_days_of_prices(stored: Facts, edition: str) -> None:
             at = stored.today - days * DAY + timedelta(microseconds=price)
             await stored.price(1, at, price + days, volume_24h_usd=None if price == 20 else Decimal(price))
     if edition == "apache":
-        assert await bars.roll_up_prices(stored.connection) == 3
-        assert await bars.roll_up_prices(stored.connection) == 0
+        assert await bar_views.roll_up_prices(stored.connection) == 3
+        assert await bar_views.roll_up_prices(stored.connection) == 0
     else:
-        await bars.refresh(stored.connection, "prices", stored.today - 9 * DAY, stored.today - 2 * DAY)  # as far as the policy
+        await bar_views.refresh(stored.connection, "prices", stored.today - 9 * DAY, stored.today - 2 * DAY)  # as far as the policy
     found = await rows(stored, "SELECT * FROM cryptosense.price_history_daily ORDER BY day DESC")
     assert [tuple(row.values()) for row in found] == [
         (stored.today - days * DAY, "BTC", 5 + days, 30 + days, 5 + days, 30 + days, Decimal("16.25") + days, 30)

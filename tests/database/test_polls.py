@@ -12,7 +12,7 @@ from daemon import on_apache
 
 from ingest.errors import Stop
 from ingest.records import Asset
-from ingest.store.polls import Place, forget_native, load_place, save_place, spend, store_assets
+from ingest.store.poll_state import Place, forget_native, load_place, save_place, spend, store_assets
 
 pytestmark = on_apache
 

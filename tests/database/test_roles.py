@@ -13,26 +13,26 @@ import asyncpg
 import pytest
 from cluster import Cluster, find_binaries
 
-from ingest.batch import Batch
 from ingest.indicators.names import parse
-from ingest.questions import Orphaned
+from ingest.pipeline.batch import Batch
+from ingest.polling.db_queries import ReorgedBlock
 from ingest.records import MINUTE
-from ingest.store import bars, healing, stretches
+from ingest.store import bar_views, gap_backlog, indicator_dirty_ranges
+from ingest.store.chain_reorgs import remove_block
 from ingest.store.copy import Statements, copy_in, stage_in
 from ingest.store.coverage import Claim, write_claims
-from ingest.store.edition import detect
 from ingest.store.failover import Seen, lost
+from ingest.store.hourly_sentiment import mark_posts, sum_up
 from ingest.store.indicators import Selection, compute
 from ingest.store.jobs import to_micros
-from ingest.store.lease import acquire, release
+from ingest.store.leases import acquire, release
 from ingest.store.migrate import check, migrate
-from ingest.store.orphans import remove_block
 from ingest.store.policies import Desired, apply_retention, reconcile
 from ingest.store.pool import Connection
 from ingest.store.rollup import mark, roll_up
-from ingest.store.schema import find
-from ingest.store.sentiment import mark_posts, sum_up
-from ingest.store.valuation import usd_prices
+from ingest.store.schema_files import find
+from ingest.store.spot_prices import usd_prices
+from ingest.store.ts_edition import detect
 from ingest.tables import CANDLES, SENTIMENT_POSTS, TABLES, TRADES
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -111,7 +111,7 @@ async def writer_writes(writer: asyncpg.Connection[Any], edition: Any) -> None:
         async with writer.transaction():
             assert await stage_in(writer, CANDLES, Statements.of(CANDLES), CANDLE) == wanted
             await mark(writer, [("5m", 1, 0)])
-            await stretches.mark(writer, stretches.of_candles("1m", [(1, int(NOW.timestamp()) // 60)]))
+            await indicator_dirty_ranges.mark(writer, indicator_dirty_ranges.of_candles("1m", [(1, int(NOW.timestamp()) // 60)]))
     async with writer.transaction():
         assert await stage_in(writer, SENTIMENT_POSTS, Statements.of(SENTIMENT_POSTS), POST) == (1, 0)
         await mark_posts(writer, Batch(POST, 1, 0, 0, ()))
@@ -131,7 +131,7 @@ async def writer_writes(writer: asyncpg.Connection[Any], edition: Any) -> None:
     assert (await detect(writer)).edition == edition
     assert (await check(writer)).current
     await claim_and_heal(writer)
-    assert await remove_block(writer, Orphaned("bitcoin", "", 0)) == 0
+    assert await remove_block(writer, ReorgedBlock("bitcoin", "", 0)) == 0
     assert await usd_prices(writer, ["BTC"], 0) == {}
     forbidden = (
         "SELECT * FROM trades",
@@ -162,7 +162,7 @@ async def migrator_maintains(migrator: asyncpg.Connection[Any], edition: str) ->
     await roll_up(migrator)
     assert (await compute(migrator, Selection((parse("VWAP"),), ("1m",)))).taken == 1
     assert (await sum_up(migrator, NOW + timedelta(hours=2))).written == 2
-    await bars.point(migrator)
+    await bar_views.point(migrator)
     version = (await check(migrator)).database.schema_version
     await migrate(migrator, rollback=0)
     assert (await migrate(migrator)).database.schema_version == version
@@ -203,12 +203,12 @@ async def claim_and_heal(writer: Connection) -> None:
     await lost(writer, Seen(), claims)
     await lost(writer, Seen("another"), claims)
     await write_claims(writer, claims)
-    streams = [healing.Stream(1, "trades", "trade", now - 60 * MINUTE)]
-    await healing.follow(writer, "binance", streams)
-    assert await healing.detect(writer, "binance", streams, timedelta(seconds=30), datetime.fromtimestamp(0, UTC)) == 2
-    holes = await healing.next_holes(writer, "binance", [1], timedelta(seconds=30))
-    assert await healing.left_of(writer, "binance", holes[0])
-    await healing.try_later(writer, holes[0], 10, "a reason")
-    await healing.try_again(writer, "binance")
-    assert await healing.settle(writer, holes[0], 0, now, state="healed", verdict=None, stored=1)
-    assert (await healing.summary(writer, "binance"))["trades"][0] == 1
+    streams = [gap_backlog.Stream(1, "trades", "trade", now - 60 * MINUTE)]
+    await gap_backlog.follow(writer, "binance", streams)
+    assert await gap_backlog.detect(writer, "binance", streams, timedelta(seconds=30), datetime.fromtimestamp(0, UTC)) == 2
+    holes = await gap_backlog.next_holes(writer, "binance", [1], timedelta(seconds=30))
+    assert await gap_backlog.left_of(writer, "binance", holes[0])
+    await gap_backlog.try_later(writer, holes[0], 10, "a reason")
+    await gap_backlog.try_again(writer, "binance")
+    assert await gap_backlog.settle(writer, holes[0], 0, now, state="healed", verdict=None, stored=1)
+    assert (await gap_backlog.summary(writer, "binance"))["trades"][0] == 1

@@ -13,14 +13,14 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
-from ingest.batch import Batch
-from ingest.mood import label_of
-from ingest.pipeline.encode import encoder
+from ingest.pipeline.batch import Batch
+from ingest.pipeline.copy_encoder import encoder
 from ingest.records import MINUTE, SECOND, SentimentPost
-from ingest.store.ladder import Ladder
+from ingest.store.batch_writer import BatchWriter
+from ingest.store.hourly_sentiment import Summed, mark_posts, sum_up
 from ingest.store.pool import committed, open_pool
-from ingest.store.sentiment import Summed, mark_posts, sum_up
 from ingest.tables import SENTIMENT_POSTS
+from ingest.text.sentiment_label import label_of
 
 HOUR = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NOON = int(HOUR.timestamp()) * SECOND
@@ -63,7 +63,7 @@ async def connection(market: str) -> Any:
 async def write(pool: Any, *posts: SentimentPost) -> tuple[int, int, int]:
     text = "".join(map(encoder(SENTIMENT_POSTS), posts))
     batch = Batch(text.encode(), len(posts), posts[-1].time, posts[0].received_at, samples=())
-    outcome = await Ladder(SENTIMENT_POSTS, pool, after=mark_posts).write(batch)
+    outcome = await BatchWriter(SENTIMENT_POSTS, pool, after=mark_posts).write(batch)
     return outcome.written, outcome.revised, outcome.duplicate
 
 

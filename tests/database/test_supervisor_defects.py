@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import stored
-from daemon import configuration, heard, on_apache, to_toml, until
+from daemon import configuration, last_message_at, on_apache, to_toml, until
 from pydantic import SecretStr
 
-from ingest import config
-from ingest.config import Settings
+from ingest.config import settings as config
+from ingest.config.sections import Database
+from ingest.config.settings import Settings
+from ingest.daemon.source_manager import SourceManager
+from ingest.daemon.supervisor import Supervisor
 from ingest.metrics import Metrics
-from ingest.sections import Database
 from ingest.simulator.server import Simulator
-from ingest.sources.roster import Roster
-from ingest.supervisor import Supervisor
 
 
 def supervisor_of(settings: dict[str, Any], folder: Path) -> Supervisor:
@@ -39,7 +39,7 @@ async def test_a_part_that_nothing_restarts_ends_it_and_what_was_queued_is_noted
     monkeypatch.setattr(Supervisor, "_ping", ping)
     one = supervisor_of(configuration(market, simulator), tmp_path)
     running = asyncio.create_task(one.run())
-    await heard(simulator)
+    await last_message_at(simulator)
     async with stored.locked(market, "trades"):
         simulator.trade("BTCUSDT", 300)
         await until(lambda: one.writers["trades"].lane.rows == 300)
@@ -76,7 +76,7 @@ class Stubborn:
 
 
 async def test_a_source_that_fails_while_it_is_cancelled_is_not_restarted() -> None:
-    one = Roster(Settings(database=Database(dsn=SecretStr("postgresql://nobody@127.0.0.1:1/nothing"))), "one", Metrics())
+    one = SourceManager(Settings(database=Database(dsn=SecretStr("postgresql://nobody@127.0.0.1:1/nothing"))), "one", Metrics())
     source = Stubborn()
     keeping = asyncio.create_task(one._keep("stubborn", source, None))
     await until(lambda: source.runs == 1)

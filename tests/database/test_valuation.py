@@ -11,10 +11,10 @@ import pytest
 from daemon import on_apache
 from polled import NOON, POLLED
 
-from ingest.questions import Orphaned
+from ingest.polling.db_queries import ReorgedBlock
 from ingest.records import SECOND
-from ingest.store.orphans import remove_block
-from ingest.store.valuation import usd_prices
+from ingest.store.chain_reorgs import remove_block
+from ingest.store.spot_prices import usd_prices
 
 AT = int(NOON.timestamp()) * SECOND
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -83,8 +83,8 @@ async def test_a_block_that_is_no_more_takes_its_rows_and_their_time_along(conne
         await put(connection, "whale_transactions", row | {"hash": hash_, "block_hash": block, "time": time})
         native_id = ["bitcoin", hash_, "BTC", "0"]
         await connection.execute("INSERT INTO native_ids VALUES ('whale_transactions', $1, $2)", native_id, time)
-    orphan = Orphaned("bitcoin", "old", AT)
-    assert await remove_block(connection, Orphaned("ethereum", "old", AT)) == 0
+    orphan = ReorgedBlock("bitcoin", "old", AT)
+    assert await remove_block(connection, ReorgedBlock("ethereum", "old", AT)) == 0
     assert await remove_block(connection, orphan) == 2
     assert await remove_block(connection, orphan) == 0
     assert await connection.fetch("SELECT hash FROM whale_transactions ORDER BY hash") == [("01",), ("ef",)]

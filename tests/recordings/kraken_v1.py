@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from itertools import count
 
 from ingest.exchanges import kraken
-from ingest.flow import Options, Response
+from ingest.protocol.exchange import Options
+from ingest.protocol.http import Response
 from ingest.records import Instrument
 from tests.recordings.recordings import Line, received, recording
 

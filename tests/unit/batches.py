@@ -6,10 +6,10 @@ import struct
 import zlib
 from typing import Any
 
-from ingest.batch import Batch, Refusal
-from ingest.pipeline import segment
-from ingest.pipeline.encode import encoder
-from ingest.pipeline.spans import spans
+from ingest.pipeline import spool_segment
+from ingest.pipeline.batch import Batch, Refusal
+from ingest.pipeline.copy_encoder import encoder
+from ingest.pipeline.time_ranges import spans
 from ingest.records import MINUTE, SECOND, Trade
 from ingest.tables import TRADES
 
@@ -55,7 +55,7 @@ def from_spool(one: Batch, source: str) -> Batch:
 
 
 def packed(*batches: Batch) -> bytes:
-    return b"".join(b"".join(segment.pack("trades", COLUMNS, one, spans(TRADES, one.data))) for one in batches)
+    return b"".join(b"".join(spool_segment.pack("trades", COLUMNS, one, spans(TRADES, one.data))) for one in batches)
 
 
 def in_format(number: int, record: bytes, head: bytes | None = None) -> bytes:

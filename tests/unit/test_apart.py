@@ -11,9 +11,9 @@ import pytest
 from turns import NOW, turn
 
 from ingest.errors import Reject, Retry
-from ingest.flow import Request, Response
 from ingest.pollers import glassnode, mastodon
-from ingest.provider import Missed, Poll, PollOptions, apart
+from ingest.polling.provider import Missed, Poll, PollOptions, run_parts
+from ingest.protocol.http import Request, Response
 from ingest.records import Asset
 
 BTC, NONE, ETH = Asset("BTC", "bitcoin"), Asset("NONE", "none"), Asset("ETH", "ethereum")
@@ -33,7 +33,7 @@ def parts(*answers: Reject | Retry | int) -> Iterator[tuple[str, Poll]]:
 
 
 def test_what_is_missed_is_told_among_the_rest() -> None:
-    flow = apart(parts(1, GONE, 2))
+    flow = run_parts(parts(1, GONE, 2))
     assert [next(flow), next(flow), next(flow)] == [[1], [Missed("1", GONE)], [2]]
     with pytest.raises(StopIteration) as end:
         next(flow)
@@ -50,7 +50,7 @@ def test_what_is_missed_is_told_among_the_rest() -> None:
 )
 def test_what_concerns_the_whole_turn_ends_it(answers: Any, raised: Any) -> None:
     with pytest.raises(type(raised) if isinstance(raised, Exception) else raised) as error:
-        list(apart(parts(*answers)))
+        list(run_parts(parts(*answers)))
     assert not isinstance(raised, Exception) or error.value is raised
 
 

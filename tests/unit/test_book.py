@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from ingest.book import Book, Grid, Hole, Resync, SampledBook, SampledQuote, Side
+from ingest.marketdata.order_book import Book, Grid, Hole, Resync, SampledBook, SampledQuote, Side
 from ingest.records import BookSnapshot, Quote
 
 SECOND = 1_000_000

@@ -6,9 +6,10 @@ from batches import NOW, trade
 from msgspec.structs import replace
 
 from ingest.exchanges import binance
-from ingest.flow import Channel, Connection, Gap, Options, Subscription
+from ingest.protocol.exchange import Options
+from ingest.protocol.session import Channel, Connection, Gap, Subscription
 from ingest.records import MINUTE, SECOND, Instrument
-from ingest.sources.captured import WINDOW, Heard, missing
+from ingest.sources.replay_coverage import WINDOW, Heard, missing
 from ingest.store.coverage import Claim
 
 MARKET = Instrument("demo", "BTCUSDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", id=7)
@@ -17,14 +18,14 @@ CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book")
 START = NOW - NOW % MINUTE + 20 * SECOND
 
 
-def heard() -> Heard:
+def last_message_at() -> Heard:
     connection = Connection("wss://example", tuple(Subscription(MARKET, channel) for channel in CHANNELS))
     return Heard("demo", connection, OPTIONS, binance.session(connection, OPTIONS))
 
 
 def speak(one: Heard, at: int, *channels: Channel) -> None:
     for channel in channels:
-        one.session.heard[CHANNELS.index(channel)] = at
+        one.session.last_message_at[CHANNELS.index(channel)] = at
     one.spoke(at)
 
 
@@ -33,7 +34,7 @@ def claim(channel: Channel, since: int, until: int) -> Claim:
 
 
 def test_a_stream_is_vouched_for_from_when_it_was_heard_until_a_little_before_the_last_frame():
-    one = heard()
+    one = last_message_at()
     speak(one, START, "book")
     speak(one, START + SECOND, "trades")
     speak(one, START + 50 * SECOND, "book")
@@ -44,7 +45,7 @@ def test_a_stream_is_vouched_for_from_when_it_was_heard_until_a_little_before_th
 
 
 def test_bars_are_vouched_for_in_whole_minutes_that_were_said():
-    one = heard()
+    one = last_message_at()
     for minute in range(5):
         speak(one, START + minute * MINUTE, "candles")
     begun = START + 40 * SECOND  # the next full minute
@@ -52,7 +53,7 @@ def test_bars_are_vouched_for_in_whole_minutes_that_were_said():
 
 
 def test_late_rows_shorten_the_claim_while_they_are_recent():
-    one = heard()
+    one = last_message_at()
     speak(one, START, "trades")
     one.brought(trade(1, time=START - 60 * SECOND, received_at=START))  # the exchange repeats its last trades at the beginning
     assert one.claims() == []
@@ -64,7 +65,7 @@ def test_late_rows_shorten_the_claim_while_they_are_recent():
 
 
 def test_a_clock_that_is_ahead_begins_the_claim_later():
-    one = heard()
+    one = last_message_at()
     speak(one, START, "trades")
     one.brought(trade(1, time=START + SECOND, received_at=START))
     speak(one, START + MINUTE, "trades")
@@ -72,7 +73,7 @@ def test_a_clock_that_is_ahead_begins_the_claim_later():
 
 
 def test_a_hole_that_nobody_ended_ends_with_the_connection():
-    one = heard()
+    one = last_message_at()
     ended, open_ = Gap(7, "book", "sequence", START), Gap(7, "book", "checksum", START + SECOND)
     for gap in (ended, replace(ended, until=START + SECOND), open_):
         one.missed(gap)

@@ -11,11 +11,11 @@ import pytest
 from turns import micros, past, turn
 
 from ingest import registry
-from ingest.config import Settings
+from ingest.config.settings import Settings
 from ingest.errors import Stop
 from ingest.pollers import blockchain_com, coingecko, coinmetrics, mempool_space
 from ingest.records import SECOND, Asset, Price
-from ingest.sources.chronicle import KINDS, Historic, Sought, chronicles, cut, midnight
+from ingest.sources.provider_backfill import KINDS, Historic, ProviderBackfillRequest, chronicles, cut, midnight
 
 NOW = datetime.now(UTC)
 MONTH_AGO = NOW - timedelta(days=30)
@@ -25,8 +25,8 @@ def settings(**pollers: dict[str, Any]) -> Settings:
     return Settings(database={"dsn": "postgresql://x/y"}, pollers=pollers)  # type: ignore[arg-type]
 
 
-def sought(kind: str = "indices", source: str | None = None, since: datetime = MONTH_AGO) -> Sought:
-    return Sought(kind=kind, source=source, symbols=(), since=since, until=midnight(NOW))
+def sought(kind: str = "indices", source: str | None = None, since: datetime = MONTH_AGO) -> ProviderBackfillRequest:
+    return ProviderBackfillRequest(kind=kind, source=source, symbols=(), since=since, until=midnight(NOW))
 
 
 def test_without_a_source_all_that_are_enabled_are_asked() -> None:
@@ -61,7 +61,7 @@ def test_without_a_source_all_that_are_enabled_are_asked() -> None:
         ),
     ],
 )
-def test_what_cannot_be_had_is_refused_with_the_reason(pollers: dict[str, Any], wanted: Sought, said: str) -> None:
+def test_what_cannot_be_had_is_refused_with_the_reason(pollers: dict[str, Any], wanted: ProviderBackfillRequest, said: str) -> None:
     with pytest.raises(Stop, match=said):
         chronicles(settings(**pollers), wanted)
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from ingest import __version__, config
-from ingest.cli import main
+from ingest import __version__
+from ingest.cli.main import main
+from ingest.config import settings as config
+from ingest.config.sections import PollerSection
 from ingest.errors import Stop
-from ingest.sections import PollerSection
-from ingest.sources.outlook import outlook
+from ingest.sources.poll_plan import outlook
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 

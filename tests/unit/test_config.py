@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ingest.config import PREFIX, Settings, load
+from ingest.config.settings import PREFIX, Settings, load
 from ingest.errors import Stop
 from ingest.indicators.names import KINDS, example
 from ingest.tables import BARS, TABLES

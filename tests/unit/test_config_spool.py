@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ingest.config import Settings, load
+from ingest.config.settings import Settings, load
+from ingest.daemon.write_path import build_detours
 from ingest.errors import Stop
 from ingest.metrics import Metrics
-from ingest.pipeline.detours import Detours
+from ingest.pipeline.spills import Spills
 from ingest.tables import TABLES
-from ingest.writers import build_detours
 
 DATABASE = '[database]\ndsn = "postgresql://writer@localhost/market"\n'
 
@@ -43,7 +43,7 @@ def test_there_is_a_spool_where_a_path_is_set_unless_memory_is_asked_for(toml: P
     first = f'durability = "{durability}"\n' if durability else ""
     last = f'[spool]\npath = "{toml.parent / path}"\n' if path else ""
     made = build_detours(loaded(toml, first + DATABASE + last), Metrics())
-    assert isinstance(made, Detours) == spools
+    assert isinstance(made, Spills) == spools
     assert list(toml.parent.iterdir()) == [toml]  # nothing is opened yet
 
 

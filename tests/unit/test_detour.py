@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from batches import NOW, in_format, trade
 
-from ingest.batch import Batch, Outcome
 from ingest.errors import Retry
-from ingest.flow import Gap
 from ingest.metrics import Metrics
-from ingest.pipeline.detour import Detour, Rules
-from ingest.pipeline.encode import encoder
-from ingest.pipeline.lane import Lane, Limits
-from ingest.pipeline.spans import spans
+from ingest.pipeline.batch import Batch, Outcome
+from ingest.pipeline.copy_encoder import encoder
+from ingest.pipeline.spill import Rules, Spill
 from ingest.pipeline.spool import Spool
+from ingest.pipeline.table_queue import Limits, TableQueue
+from ingest.pipeline.time_ranges import spans
 from ingest.pipeline.writer import Writer
+from ingest.protocol.session import Gap
 from ingest.records import SECOND, Trade
 from ingest.tables import TRADES
 
@@ -61,7 +61,7 @@ class Bench:
             batch = Batch(data, len(rows), rows[-1].time, rows[0].received_at, ())
             assert self.spool.append("trades", COLUMNS, batch, spans(TRADES, data))
         self.spool.close()
-        self.lane = Lane(
+        self.lane = TableQueue(
             TRADES,
             self.metrics,
             Limits(batch_rows=1, max_rows=10, max_wait=3600),
@@ -71,7 +71,7 @@ class Bench:
             clock=clock,
         )
         entries = self.spool.open().get("trades", [])
-        self.detour = Detour(self.lane, self.spool, rules, entries, on_gap=self.gaps.append)
+        self.detour = Spill(self.lane, self.spool, rules, entries, on_gap=self.gaps.append)
         self.writer = Writer(self.lane, self.database.write, self.metrics, workers=1, way=self.detour)
 
     @asynccontextmanager

@@ -6,8 +6,8 @@ from xml.etree.ElementTree import Element, SubElement
 
 import pytest
 
-from ingest.document import as_evidence, parse_xml
 from ingest.errors import Reject
+from ingest.text.safe_xml import as_evidence, parse_xml
 
 LONG = b"<!--" + b"x" * 2000 + b"-->"
 

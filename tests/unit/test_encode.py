@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from ingest.flow import Columns
-from ingest.pipeline.encode import columns_encoder, encoder
+from ingest.pipeline.copy_encoder import columns_encoder, encoder
+from ingest.protocol.history import Columns
 from ingest.records import SECOND, BookSnapshot, Candle, Quote, Record, Trade
 from ingest.store.coverage import to_datetime
 from ingest.tables import BY_RECORD, Column, Table

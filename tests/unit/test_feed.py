@@ -13,15 +13,16 @@ import pytest
 from daemon import until
 from msgspec.structs import replace
 
+from ingest.config.sections import ExchangeSection
 from ingest.errors import Reject, Stop
 from ingest.exchanges import binance
-from ingest.flow import Exchange, Gap
 from ingest.metrics import Metrics
+from ingest.protocol.exchange import Exchange
+from ingest.protocol.session import Gap
 from ingest.records import SECOND, Instrument, Record, Trade
-from ingest.sections import ExchangeSection
 from ingest.simulator.server import Simulator
-from ingest.sources import slot
-from ingest.sources.feed import Feed
+from ingest.sources import connection_slot
+from ingest.sources.exchange_feed import ExchangeFeed
 
 BTC, ETH, SOL = "BTC/USDT", "ETH/USDT", "SOL/USDT"
 IDS = {"BTCUSDT": 1, "ETHUSDT": 2, "SOLUSDT": 3}
@@ -30,7 +31,7 @@ LISTING = "/api/v3/exchangeInfo"
 
 @pytest.fixture(autouse=True)
 def short_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slot, "OVERLAP_SECONDS", 0.1)
+    monkeypatch.setattr(connection_slot, "OVERLAP_SECONDS", 0.1)
 
 
 def now() -> int:
@@ -47,7 +48,7 @@ class Bench:
         self.kinds: list[str | None] = []
         self.refused: Stop | None = None  # what storing the instruments ends with
         self.metrics = Metrics()
-        self.feed = Feed(
+        self.feed = ExchangeFeed(
             "demo",
             exchange,
             self.section(*instruments, **section),
@@ -166,7 +167,7 @@ async def test_a_second_change_before_the_first_was_seen_leaves_the_old_one_open
 async def test_a_successor_that_cannot_connect_leaves_the_old_one_open(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slot, "QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(connection_slot, "QUIET_SECONDS", 0.05)
     bench = Bench(simulator)
     async with running(bench):
         await bench.connected(1)
@@ -211,7 +212,7 @@ async def test_a_lost_connection_is_a_gap_in_each_subscription(simulator: Simula
 
 
 async def test_a_quiet_connection_ends_the_gap_as_well(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slot, "QUIET_SECONDS", 0.1)
+    monkeypatch.setattr(connection_slot, "QUIET_SECONDS", 0.1)
     bench = Bench(simulator)
     async with running(bench):
         await bench.connected(1)
@@ -347,7 +348,7 @@ async def test_a_delisted_instrument_is_said_to_be(simulator: Simulator) -> None
         rows = yield from binance.listing(options)
         return [replace(row, status="delisted") if row.instrument == BTC else row for row in rows]
 
-    names = {name: getattr(binance, name) for name in ("NAME", "TRADE_KINDS", "CHANNELS", "MANNERS", "connections", "session")}
+    names = {name: getattr(binance, name) for name in ("NAME", "TRADE_KINDS", "CHANNELS", "LIMITS", "connections", "session")}
     bench = Bench(simulator, BTC, ETH, exchange=cast(Exchange, SimpleNamespace(**names, listing=listing)))
     async with running(bench):
         await bench.connected(1)

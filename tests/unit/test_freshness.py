@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from ingest.flow import Subscription
+from ingest.protocol.session import Subscription
 from ingest.records import MINUTE, SECOND, Instrument
-from ingest.transports.freshness import Freshness, Verdict, Watch
+from ingest.transports.staleness import Staleness, Verdict, Watch
 
 BTC = Instrument("binance", "BTCUSDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", id=1)
 QUIET = Instrument("binance", "QUIETUSDT", "QUIET/USDT", "QUIET", "USDT", "spot", "trading", id=2)
@@ -10,27 +10,27 @@ SUBSCRIPTIONS = (Subscription(BTC, "trades"), Subscription(QUIET, "trades"))
 FINE = Verdict(0, ())
 
 
-def freshness() -> Freshness:
-    return Freshness(floor=30 * SECOND, factor=4, first=5 * MINUTE, memory=60 * MINUTE)
+def freshness() -> Staleness:
+    return Staleness(floor=30 * SECOND, factor=4, first=5 * MINUTE, memory=60 * MINUTE)
 
 
 def speak(watch: Watch, pauses: list[int], since: int, until: int) -> list[int]:
     """Each subscription speaks after its pause, again and again; looked at every second. What was heard at the end."""
-    heard = [0] * len(pauses)
+    last_message_at = [0] * len(pauses)
     for now in range(since + SECOND, until + 1, SECOND):
         for index, pause in enumerate(pauses):
-            heard[index] = since + (now - since) // pause * pause
-        assert watch.look(heard, now) == FINE
-    return heard
+            last_message_at[index] = since + (now - since) // pause * pause
+        assert watch.look(last_message_at, now) == FINE
+    return last_message_at
 
 
 def test_a_lively_neighbour_does_not_hide_a_dead_subscription() -> None:
     watch = freshness().watch(SUBSCRIPTIONS, now=0)
-    heard = [0, 0]
+    last_message_at = [0, 0]
     verdicts = []
     for now in range(SECOND, 6 * MINUTE, SECOND):
-        heard[0] = now
-        verdicts.append((now, watch.look(heard, now)))
+        last_message_at[0] = now
+        verdicts.append((now, watch.look(last_message_at, now)))
     asked = [(now, verdict.reconnect) for now, verdict in verdicts if verdict.reconnect]
     assert asked == [(5 * MINUTE + SECOND, (1,))]
     assert verdicts[-1][1] == Verdict(1, ())  # asked once, and stale until it speaks
@@ -38,12 +38,12 @@ def test_a_lively_neighbour_does_not_hide_a_dead_subscription() -> None:
 
 def test_each_is_judged_by_its_own_pace() -> None:
     watch = freshness().watch(SUBSCRIPTIONS, now=0)
-    heard = speak(watch, [SECOND, MINUTE], since=0, until=10 * MINUTE)
+    last_message_at = speak(watch, [SECOND, MINUTE], since=0, until=10 * MINUTE)
     end = 10 * MINUTE
-    assert watch.look(heard, end + 30 * SECOND) == FINE
-    assert watch.look(heard, end + 30 * SECOND + 1) == Verdict(1, (0,))  # the floor
-    assert watch.look(heard, end + 4 * MINUTE) == Verdict(1, (0,))  # again, after twice the floor
-    assert watch.look(heard, end + 4 * MINUTE + 1) == Verdict(2, (0, 1))  # four times its longest pause
+    assert watch.look(last_message_at, end + 30 * SECOND) == FINE
+    assert watch.look(last_message_at, end + 30 * SECOND + 1) == Verdict(1, (0,))  # the floor
+    assert watch.look(last_message_at, end + 4 * MINUTE) == Verdict(1, (0,))  # again, after twice the floor
+    assert watch.look(last_message_at, end + 4 * MINUTE + 1) == Verdict(2, (0, 1))  # four times its longest pause
 
 
 def test_a_pause_is_remembered_for_one_to_two_memories() -> None:
@@ -51,9 +51,9 @@ def test_a_pause_is_remembered_for_one_to_two_memories() -> None:
     for end, patience in ((70 * MINUTE, 8 * MINUTE), (130 * MINUTE, 30 * SECOND)):
         watch = freshness().watch(SUBSCRIPTIONS[:1], now=0)
         speak(watch, [2 * MINUTE], since=0, until=10 * MINUTE)
-        heard = speak(watch, [SECOND], since=10 * MINUTE, until=end)
-        assert watch.look(heard, end + patience) == FINE
-        assert watch.look(heard, end + patience + 1) == Verdict(1, (0,))
+        last_message_at = speak(watch, [SECOND], since=10 * MINUTE, until=end)
+        assert watch.look(last_message_at, end + patience) == FINE
+        assert watch.look(last_message_at, end + patience + 1) == Verdict(1, (0,))
 
 
 def test_a_quiet_pair_is_not_reconnected_in_a_loop() -> None:

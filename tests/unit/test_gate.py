@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ingest.flow import Rate
-from ingest.transports.gate import Gate
+from ingest.protocol.exchange import Rate
+from ingest.transports.rate_limiter import RateLimiter
 
 
 class Clock:
@@ -19,9 +19,9 @@ class Clock:
         self.now += seconds
 
 
-def gate(rate: Rate) -> tuple[Gate, Clock]:
+def gate(rate: Rate) -> tuple[RateLimiter, Clock]:
     clock = Clock()
-    return Gate(rate, clock=clock, sleep=clock.sleep), clock
+    return RateLimiter(rate, clock=clock, sleep=clock.sleep), clock
 
 
 async def test_the_window_slides() -> None:

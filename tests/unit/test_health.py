@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ingest import health
-from ingest.batch import Batch, Outcome
+from ingest.daemon import health
 from ingest.metrics import Metrics
-from ingest.pipeline.lane import Lane, Limits
+from ingest.pipeline.batch import Batch, Outcome
+from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.writer import Writer
 from ingest.records import SECOND, Trade
 from ingest.tables import TRADES
@@ -24,7 +24,7 @@ async def nothing(_batch: Batch) -> Outcome:
 
 
 def writer_of(*received_seconds_ago: float) -> Writer:
-    lane = Lane(TRADES, Metrics(), Limits(max_age=3600), on_gap=lambda gap: None)
+    lane = TableQueue(TRADES, Metrics(), Limits(max_age=3600), on_gap=lambda gap: None)
     for ago in received_seconds_ago:
         at = int((time.time() - ago) * SECOND)
         assert lane.put(Trade(1, at, 1, "1", "1", "buy", at)) is None

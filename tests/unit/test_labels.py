@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ingest.errors import Stop
-from ingest.sources.labels import read_labels
+from ingest.sources.address_labels import read_labels
 
 
 def test_a_line_is_an_address_and_whose_it_is(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from ingest.batch import SAMPLES, Batch
-from ingest.flow import Gap
 from ingest.metrics import Metrics
-from ingest.pipeline.encode import encoder
-from ingest.pipeline.lane import FUTURE, Lane, Limits
+from ingest.pipeline.batch import SAMPLES, Batch
+from ingest.pipeline.copy_encoder import encoder
+from ingest.pipeline.table_queue import FUTURE, Limits, TableQueue
+from ingest.protocol.session import Gap
 from ingest.records import MINUTE, SECOND, Trade
 from ingest.tables import TRADES
 
@@ -44,7 +44,7 @@ class Bench:
         self.gaps: list[Gap] = []
         self.metrics = Metrics()
         limits = Limits(**({"batch_rows": 2, "max_age": FOREVER, "max_rows": 4, "max_wait": FOREVER} | changes))
-        self.lane = Lane(TRADES, self.metrics, limits, on_gap=self.gaps.append, clock=lambda: NOW, **lane)
+        self.lane = TableQueue(TRADES, self.metrics, limits, on_gap=self.gaps.append, clock=lambda: NOW, **lane)
         self.tally = self.lane.tally
 
     def put(self, *trades: Trade) -> None:

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 from test_lane import NOW, Bench, lines, trade
 
-from ingest.batch import SAMPLES
-from ingest.flow import Columns
-from ingest.pipeline.lane import FUTURE
+from ingest.pipeline.batch import SAMPLES
+from ingest.pipeline.table_queue import FUTURE
+from ingest.protocol.history import Columns
 from ingest.records import MINUTE, SECOND, Trade
 
 

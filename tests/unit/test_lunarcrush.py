@@ -10,12 +10,12 @@ import pytest
 from msgspec.structs import replace
 from test_social import NOW, OPTIONS, paths, turn
 
+from ingest.config.sections import PollerSection
 from ingest.errors import Reject
-from ingest.flow import Request, Response
 from ingest.pollers import lunarcrush
+from ingest.protocol.http import Request, Response
 from ingest.records import SECOND, SentimentScore
-from ingest.sections import PollerSection
-from ingest.sources.poll import plan_of
+from ingest.sources.poller import plan_of
 
 
 def lunar(real: Path, name: str) -> dict[str, Any]:

@@ -9,9 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.records import Instrument
-from ingest.store.edition import DatabaseInfo
-from ingest.store.memory import NAME, Known, Market, Memory
+from ingest.store.known_instruments import NAME, Known, KnownInstruments, Market
 from ingest.store.pool import open_pool
+from ingest.store.ts_edition import DatabaseInfo
 
 INFO = DatabaseInfo("apache", "2.27.2", "15.20", 20261121001800)
 BTC = Instrument("demo", "BTCUSDT", "BTC/USDT", "BTC", "USDT", "spot", "trading")
@@ -19,9 +19,9 @@ ETH = replace(BTC, symbol="ETHUSDT", instrument="ETH/USDT", base="ETH")
 KNOWN = Known(INFO, (Market("demo", "BTCUSDT", 7, "trade"), Market("other", "ETHUSDT", 9, None)))
 
 
-def remembered(folder: Path) -> Memory:
+def remembered(folder: Path) -> KnownInstruments:
     (folder / NAME).write_bytes(msgspec.json.encode(KNOWN))
-    memory = Memory(folder)
+    memory = KnownInstruments(folder)
     memory.load()
     return memory
 
@@ -34,14 +34,14 @@ def test_it_knows_the_database_and_its_instruments(tmp_path: Path):
 @pytest.mark.parametrize("content", [b"", b"{", b'{"database":{}}', b"\xff\xfe", b"[]"])
 def test_a_file_that_cannot_be_read_is_as_none(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture):
     (tmp_path / NAME).write_bytes(content)
-    memory = Memory(tmp_path)
+    memory = KnownInstruments(tmp_path)
     memory.load()
     assert (memory.database, memory.ids) == (None, set())
     assert f"{tmp_path / NAME} cannot be read" in caplog.text
 
 
 def test_without_a_file_or_a_folder_nothing_is_known(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    for memory in (Memory(tmp_path), Memory(None)):
+    for memory in (KnownInstruments(tmp_path), KnownInstruments(None)):
         memory.load()
         assert (memory.database, memory.ids, caplog.text) == (None, set(), "")
 

@@ -9,9 +9,9 @@ import pytest
 from turns import NOW, micros, turn
 
 from ingest.errors import Reject
-from ingest.flow import Malformed
 from ingest.pollers import news_coindesk, news_cointelegraph
 from ingest.pollers._news_article import clean_link, read_time
+from ingest.protocol.decode import Malformed
 from ingest.records import SECOND, News
 
 

@@ -14,8 +14,8 @@ import pytest
 from turns import NOW, Told, micros, turn
 
 from ingest.errors import Reject
-from ingest.flow import Malformed
 from ingest.pollers import news_binance, news_cryptopanic, news_okx
+from ingest.protocol.decode import Malformed
 from ingest.records import News
 
 

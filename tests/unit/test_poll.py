@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from ingest.config.sections import PollerSection
 from ingest.errors import Reject, Stop
-from ingest.flow import Rate, Request, Response
 from ingest.pollers import alternative_me, coingecko, moralis, whale_ethereum
-from ingest.provider import PollOptions
+from ingest.polling.provider import PollOptions
+from ingest.protocol.exchange import Rate
+from ingest.protocol.http import Request, Response
 from ingest.records import Asset
-from ingest.sections import PollerSection
-from ingest.sources.poll import assets_of, interval_of, plan_of, rate_of
+from ingest.sources.poller import assets_of, interval_of, plan_of, rate_of
 
 MONTH = 31 * 86_400
 

@@ -10,9 +10,9 @@ import pytest
 
 from ingest import registry
 from ingest.errors import Reject
-from ingest.flow import Request, Response
 from ingest.pollers import blockchain_com, cboe, coinmetrics, fred, mempool_space
-from ingest.provider import PollOptions
+from ingest.polling.provider import PollOptions
+from ingest.protocol.http import Request, Response
 from ingest.records import SECOND, Asset, OnchainMetric, StockIndex
 
 NOW = 1_795_176_000 * SECOND

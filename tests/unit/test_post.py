@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from ingest.post import DAY, SWEEP, TEXT_CHARACTERS, TEXTS, Post, Sieve, against
-from ingest.prose import is_english
-from ingest.provider import PollOptions
-from ingest.questions import LeftOut
+from ingest.polling.db_queries import Filtered
+from ingest.polling.provider import PollOptions
+from ingest.polling.social_posts import DAY, SWEEP, TEXT_CHARACTERS, TEXTS, Post, PostFilter, against
 from ingest.records import MINUTE, SECOND, Asset, SentimentPost
-from ingest.sources.scoring import score
+from ingest.sources.sentiment_vader import score
+from ingest.text.plain_text import is_english
 
 NOON = 1_795_176_000 * SECOND
 OPTIONS = PollOptions(base_url="", assets=(Asset("BTC", "bitcoin"), Asset("WEN", "wen")), score=score)
@@ -21,8 +21,8 @@ def post(id: str = "1", **changes: Any) -> Post:
     return Post(**({"id": id, "time": NOON, "text": "Bitcoin is good", "author": "a", "symbols": ("BTC",)} | changes))
 
 
-def sieve(cursor: str = "") -> Sieve:
-    return Sieve("mastodon", OPTIONS, cursor)
+def sieve(cursor: str = "") -> PostFilter:
+    return PostFilter("mastodon", OPTIONS, cursor)
 
 
 def told(*posts: Post, cursor: str = "") -> list[tuple[str, str]]:
@@ -116,7 +116,7 @@ def test_the_same_words_of_one_author_are_one_post() -> None:
     first = sieve()
     made = first.records("t", posts, NOON)
     assert [one.post_id for one in made if isinstance(one, SentimentPost)] == ["1", "4", "3"]
-    assert [one for one in made if isinstance(one, LeftOut)] == [LeftOut("repeated", 1)]
+    assert [one for one in made if isinstance(one, Filtered)] == [Filtered("repeated", 1)]
 
     assert told(posts[1], posts[0], cursor=first.cursor()) == [("1", "BTC")], "read again they come out the same, and count once"
     assert told(post("5", time=NOON + 9, text=again), cursor=first.cursor()) == [("repeated", "1")]
@@ -133,9 +133,9 @@ def test_a_cursor_is_bounded_and_what_was_read_last_is_kept() -> None:
 def test_what_is_left_out_is_counted_when_it_is_new() -> None:
     one = sieve()
     bots = [post(str(n), time=NOON + n, is_bot=True) for n in range(3)]
-    assert one.records("bitcoin", bots, NOON) == [LeftOut("bot", 3)]
+    assert one.records("bitcoin", bots, NOON) == [Filtered("bot", 3)]
     assert one.records("ethereum", bots, NOON) == [], "found under another tag it is no other post"
-    assert sieve(one.cursor()).records("bitcoin", [*bots, post("9", time=NOON + 9, is_bot=True)], NOON) == [LeftOut("bot", 1)]
+    assert sieve(one.cursor()).records("bitcoin", [*bots, post("9", time=NOON + 9, is_bot=True)], NOON) == [Filtered("bot", 1)]
 
 
 def test_a_clock_that_is_ahead_does_not_hide_what_follows() -> None:
@@ -143,7 +143,7 @@ def test_a_clock_that_is_ahead_does_not_hide_what_follows() -> None:
     assert told(post(time=NOON + 60 * MINUTE)) == [("1", "BTC")]
     ahead = post(time=NOON + 60 * MINUTE + 1)
     assert one.since("t", NOON) == NOON - DAY
-    assert one.records("t", [ahead], NOON) == [LeftOut("future", 1)]
+    assert one.records("t", [ahead], NOON) == [Filtered("future", 1)]
     later = sieve(one.cursor())
     assert later.records("t", [ahead], NOON) == []
     assert later.since("t", NOON + 1) == NOON

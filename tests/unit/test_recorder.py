@@ -17,12 +17,15 @@ from msgspec.structs import replace
 
 from ingest.errors import Stop
 from ingest.exchanges import binance, coinbase, kraken, okx
-from ingest.flow import Connection, Exchange, Gap, Malformed, Options, Output, Request, Response, Session, Subscription
 from ingest.metrics import Metrics
+from ingest.protocol.decode import Malformed
+from ingest.protocol.exchange import Exchange, Options
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Connection, Gap, Output, Session, Subscription
 from ingest.records import SECOND, Instrument
 from ingest.sources.replay import Replay
 from ingest.tables import BY_RECORD
-from ingest.transports import capture
+from ingest.transports import capture_format
 from ingest.transports import recorder as recorder_module
 from ingest.transports.recorder import Recorder
 from tests.recordings import kraken_v1
@@ -75,7 +78,7 @@ async def replayed(exchange: Exchange, paths: Sequence[Path], *stored: Instrumen
     return said, replay
 
 
-def heard(outputs: Sequence[Output]) -> list[Output]:
+def last_message_at(outputs: Sequence[Output]) -> list[Output]:
     """What a replay is to say of the live outputs: other ids, and nothing that was done then."""
     return [
         one if isinstance(one, Malformed) else replace(one, instrument_id=one.instrument_id + OTHER_IDS)
@@ -123,7 +126,7 @@ async def test_sessions_say_the_same_again(traffic: Callable[[], Recorded], tmp_
         for session in sessions:
             live += session.tick(lines[-1].time + 3600 * SECOND)
     said, _ = await replayed(exchange, captures(tmp_path), *instruments)
-    expected = heard(live)
+    expected = last_message_at(live)
     assert said[: len(expected)] == expected
     # a hole that lasted to the end of the capture is ended there, once
     begun = [one for one in expected if isinstance(one, Gap) and one.until is None]
@@ -179,21 +182,21 @@ async def test_a_person_can_read_it(tmp_path: Path):
         b'"method":"GET","headers":{},"secret":{}}',
         b'1763688262.123456 1 answer {"lastUpdateId":1,"bids":[],"asks":[]}',
     ]
-    lines = list(capture.read(path))
-    assert lines[4] == capture.Line(NOW + 2, 1, "frame", b"two\nlines")
+    lines = list(capture_format.read(path))
+    assert lines[4] == capture_format.Line(NOW + 2, 1, "frame", b"two\nlines")
     said, _ = await replayed(binance, [path])
     assert (trade_ids(said), [one.payload for one in said if isinstance(one, Malformed)]) == ([1], [b"two\nlines"])
 
 
 async def test_a_torn_file_is_read_up_to_the_tear(tmp_path: Path):
-    opening = msgspec.json.encode(capture.Opening(replace(CONNECTION, url="wss://test"), OPTIONS))
-    part = capture.Part(tmp_path, capture.Header("demo", "binance", NOW, 1), NOW)
+    opening = msgspec.json.encode(capture_format.Opening(replace(CONNECTION, url="wss://test"), OPTIONS))
+    part = capture_format.Part(tmp_path, capture_format.Header("demo", "binance", NOW, 1), NOW)
     part.write([(NOW, 1, "open", opening), (NOW, 1, "start", b"")])
     for number in range(30):
         part.write([(NOW + i, 1, "frame", trade(number * 7919 + i)) for i in range(10)])
     part.close()
     whole, torn = part.path, tmp_path / "torn.capture.gz"
-    packed, lines = whole.read_bytes(), list(capture.read(whole))
+    packed, lines = whole.read_bytes(), list(capture_format.read(whole))
     assert [line.kind for line in lines] == ["file", "open", "start"] + ["frame"] * 300
     read = set()
     for kept in range(0, len(packed), 23):
@@ -202,7 +205,7 @@ async def test_a_torn_file_is_read_up_to_the_tear(tmp_path: Path):
                 continue
             torn.write_bytes(text)
             try:
-                *found, last = capture.read(torn)
+                *found, last = capture_format.read(torn)
             except Stop:  # the header itself is torn by other bytes
                 assert kept < 200
             else:
@@ -225,7 +228,7 @@ async def test_a_file_of_another_kind_is_refused(tmp_path: Path):
     ):
         other.write_bytes(gzip.compress(text))
         with pytest.raises(Stop, match="its format is 2, this version reads 1" if b"format" in text else "capture"):
-            capture.header(other)
+            capture_format.header(other)
 
 
 async def test_a_new_file_repeats_what_stands_open(tmp_path: Path):
@@ -244,7 +247,7 @@ async def test_a_new_file_repeats_what_stands_open(tmp_path: Path):
         await until(lambda: len(captures(tmp_path)) == 2)
         session.feed(trade(3), now)
     first, second = captures(tmp_path)
-    assert [(line.connection, line.kind) for line in capture.read(second)] == [
+    assert [(line.connection, line.kind) for line in capture_format.read(second)] == [
         *((0, "file"), (1, "resume"), (1, "frame"), (1, "frame")),
     ]
     said, replay = await replayed(binance, [second, first])
@@ -272,7 +275,7 @@ async def test_what_the_disk_does_not_take_is_counted_and_no_replay_goes_over_th
         await until(lambda: folder.is_dir() and captures(folder))
     assert lost(metrics) == 3
     (path,) = captures(folder)
-    assert capture.header(path).part > 1
+    assert capture_format.header(path).part > 1
     said, _ = await replayed(binance, [path])
     assert trade_ids(said) == [2]
 
@@ -280,8 +283,8 @@ async def test_what_the_disk_does_not_take_is_counted_and_no_replay_goes_over_th
 async def test_a_session_does_not_live_on_over_a_missing_file(tmp_path: Path):
     """The connection is known in the later file only by its repeated opening: it begins anew there."""
     for part, lines in ((1, ["open", "start"]), (3, [])):
-        opening = msgspec.json.encode(capture.Opening(replace(CONNECTION, url="wss://test"), OPTIONS))
-        one = capture.Part(tmp_path, capture.Header("demo", "binance", NOW, part), NOW)
+        opening = msgspec.json.encode(capture_format.Opening(replace(CONNECTION, url="wss://test"), OPTIONS))
+        one = capture_format.Part(tmp_path, capture_format.Header("demo", "binance", NOW, part), NOW)
         one.write([(NOW, 1, kind, opening if kind == "open" else b"") for kind in lines])
         one.write([(NOW, 1, "frame", trade(part))])
         one.close()
@@ -308,6 +311,6 @@ async def test_a_disk_that_stands_still_costs_the_capture_alone(tmp_path: Path, 
         session.feed(trade(40), NOW)
     assert lost(metrics) == 20
     first, second = captures(tmp_path)
-    assert (capture.header(first).part, capture.header(second).part) == (1, 3)
+    assert (capture_format.header(first).part, capture_format.header(second).part) == (1, 3)
     said, replay = await replayed(binance, [first, second])
     assert (trade_ids(said), replay.counts["resume"]) == ([*range(20), 40], 1)

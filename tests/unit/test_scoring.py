@@ -9,11 +9,11 @@ from xml.etree import ElementTree
 import pytest
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from ingest.mood import label_of
-from ingest.prose import plain_text
-from ingest.provider import PollOptions
-from ingest.sources import scoring
-from ingest.sources.scoring import score
+from ingest.polling.provider import PollOptions
+from ingest.sources import sentiment_vader
+from ingest.sources.sentiment_vader import score
+from ingest.text.plain_text import plain_text
+from ingest.text.sentiment_label import label_of
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_words_of_the_market_count(text: str, plain: float, expected: str) -> No
 
 
 def test_the_overlay_has_lower_case_single_words_and_is_what_was_tried(real: Path) -> None:
-    overlay = json.loads((Path(scoring.__file__).parent / "crypto_overlay.json").read_text())
+    overlay = json.loads((Path(sentiment_vader.__file__).parent / "crypto_overlay.json").read_text())
     assert overlay == json.loads((real / "crypto_vader_overlay.json").read_text())
     assert [word for word, valence in overlay.items() if word != word.lower() or len(word.split()) != 1 or abs(valence) > 4] == []
 
@@ -66,7 +66,7 @@ def test_what_is_no_word_does_not_count(text: str, same: str) -> None:
 
 
 def test_of_a_long_text_the_beginning_counts() -> None:
-    assert score("good " * 8000) == score("good " * (scoring.SCORED_CHARACTERS // 5))
+    assert score("good " * 8000) == score("good " * (sentiment_vader.SCORED_CHARACTERS // 5))
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from batches import NOW, THREE, batch, from_spool, in_format, packed, trade
 
-from ingest.batch import Batch
-from ingest.pipeline import segment
-from ingest.pipeline.encode import encoder
-from ingest.pipeline.segment import MAGIC, Counted, Piece
-from ingest.pipeline.spans import joined, legible, spans
+from ingest.pipeline import spool_segment
+from ingest.pipeline.batch import Batch
+from ingest.pipeline.copy_encoder import encoder
+from ingest.pipeline.spool_segment import MAGIC, Counted, Piece
+from ingest.pipeline.time_ranges import joined, legible, spans
 from ingest.records import Candle
 from ingest.tables import CANDLES, TRADES
 
 
 def unpacked(data: bytes) -> list[Batch]:
-    pieces = [piece for piece in segment.parse(data) if piece.state == "record"]
-    return [segment.unpack(piece.head, data[piece.body : piece.end], "here") for piece in pieces if piece.head]
+    pieces = [piece for piece in spool_segment.parse(data) if piece.state == "record"]
+    return [spool_segment.unpack(piece.head, data[piece.body : piece.end], "here") for piece in pieces if piece.head]
 
 
 def test_a_batch_comes_back_as_it_was():
@@ -23,7 +23,7 @@ def test_a_batch_comes_back_as_it_was():
 
 
 def test_a_head_says_what_its_rows_cover():
-    (piece,) = segment.parse(packed(batch(0)))
+    (piece,) = spool_segment.parse(packed(batch(0)))
     assert piece.head is not None
     assert piece.head.spans == ((1, NOW, NOW + 2), (2, NOW + 1, NOW + 3))
 
@@ -32,7 +32,7 @@ def test_wherever_a_segment_ends_too_early_the_whole_records_are_there():
     data = packed(*THREE)
     ends = [len(packed(*THREE[:count])) for count in range(4)]
     for size in range(len(data)):
-        pieces = list(segment.parse(data[:size]))
+        pieces = list(spool_segment.parse(data[:size]))
         whole = sum(end <= size for end in ends) - 1
         assert [piece.end for piece in pieces if piece.state == "record"] == ends[1 : whole + 1]
         torn = size not in ends
@@ -47,7 +47,7 @@ def test_whichever_byte_is_flipped_only_its_record_is_lost():
     for at in range(len(data)):
         flipped = bytearray(data)
         flipped[at] ^= 0x20
-        pieces = list(segment.parse(bytes(flipped)))
+        pieces = list(spool_segment.parse(bytes(flipped)))
         hit = sum(end <= at for end in ends) - 1
         expected = [("damaged" if index == hit else "record", ends[index], ends[index + 1]) for index in range(3)]
         assert [(piece.state, piece.offset, piece.end) for piece in pieces] == expected
@@ -56,30 +56,30 @@ def test_whichever_byte_is_flipped_only_its_record_is_lost():
 def test_rubbish_between_records_is_passed_over():
     data = packed(batch(0)) + b"\xff\xff\xff" + packed(batch(10)) + MAGIC + b"\0" * 40
     assert unpacked(data) == [from_spool(batch(0), "here"), from_spool(batch(10), "here")]
-    assert [piece.state for piece in segment.parse(data)] == ["record", "damaged", "record", "damaged"]
+    assert [piece.state for piece in spool_segment.parse(data)] == ["record", "damaged", "record", "damaged"]
 
 
 def test_an_empty_segment_has_no_piece():
-    assert list(segment.parse(b"")) == []
+    assert list(spool_segment.parse(b"")) == []
 
 
 def test_a_record_of_another_format_is_passed_over_whole():
     other = in_format(2, packed(batch(0)))
-    pieces = list(segment.parse(packed(batch(10)) + other + packed(batch(20))))
+    pieces = list(spool_segment.parse(packed(batch(10)) + other + packed(batch(20))))
     assert [piece.state for piece in pieces] == ["record", "foreign", "record"]
     assert (pieces[1].end - pieces[1].offset, pieces[1].format, pieces[1].counted) == (len(other), 2, Counted("trades", 4))
 
 
 def test_of_a_head_of_another_format_nothing_need_be_known():
     for head in (b"\x93\xa6trades\x04", b'{"lines":4}', b""):
-        (piece,) = segment.parse(in_format(9, packed(batch(0)), head))
+        (piece,) = spool_segment.parse(in_format(9, packed(batch(0)), head))
         assert (piece.state, piece.format, piece.counted) == ("foreign", 9, None)
 
 
 def test_a_flipped_number_of_the_format_is_damage():
     data = bytearray(packed(batch(0)))
     data[len(MAGIC)] = 2
-    assert list(segment.parse(bytes(data))) == [Piece("damaged", 0, len(data))]
+    assert list(spool_segment.parse(bytes(data))) == [Piece("damaged", 0, len(data))]
 
 
 # --- spans --------------------------------------------------------------------------------------------------------------

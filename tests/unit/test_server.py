@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ingest.daemon.http_server import Server
 from ingest.errors import Stop
 from ingest.metrics import Metrics
-from ingest.server import Server
 
 STATUS: dict[str, Any] = {
     "daemon": {"name": "<b>one</b>", "unready": ["a & b", "<script>alert(1)</script>"]},

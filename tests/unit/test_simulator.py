@@ -13,16 +13,19 @@ import msgspec
 import pytest
 
 from ingest.exchanges import binance
-from ingest.flow import Gap, Malformed, Options, Output, Rate, Request, Subscription
 from ingest.metrics import Metrics
+from ingest.protocol.decode import Malformed
+from ingest.protocol.exchange import Options, Rate
+from ingest.protocol.http import Request
+from ingest.protocol.session import Gap, Output, Subscription
 from ingest.records import BookSnapshot, Candle, Instrument, Quote, Trade
 from ingest.simulator.oracle import Said
 from ingest.simulator.server import Simulator
 from ingest.transports.client import open_client
-from ingest.transports.freshness import Freshness
-from ingest.transports.gate import Gate
 from ingest.transports.http import Http
-from ingest.transports.websocket import Ended, Life
+from ingest.transports.rate_limiter import RateLimiter
+from ingest.transports.staleness import Staleness
+from ingest.transports.websocket import Ended, WebSocketConnection
 
 ALL = ("trades", "candles", "book", "quotes")
 
@@ -55,17 +58,17 @@ class Daemon:
         subscriptions = [Subscription(instrument, channel) for instrument in instruments for channel in channels]
         (connection,) = binance.connections(subscriptions, options)
         self.got: list[Output] = []
-        self.life = Life(
+        self.life = WebSocketConnection(
             connection,
             binance.session(connection, options),
-            manners=binance.MANNERS,
+            manners=binance.LIMITS,
             client=client,
-            http=Http(client, rate=binance.MANNERS.weight, alternative=binance.MANNERS.alternative),
-            gate=Gate(Rate(100, 1.0)),
+            http=Http(client, rate=binance.LIMITS.weight, alternative=binance.LIMITS.alternative),
+            gate=RateLimiter(Rate(100, 1.0)),
             sink=self.got.append,
             metrics=Metrics(),
             source="binance",
-            freshness=Freshness(),
+            freshness=Staleness(),
         )
 
     def of(self, kind: type) -> list[Any]:

@@ -12,16 +12,16 @@ from msgspec.structs import replace
 from pydantic import ValidationError
 from social import EXAMPLE, EXAMPLE_TEXT, RSS, STOCKTWITS, TELEGRAM, TELEGRAM_TEXT, entry, feed, listed, listing, timeline
 
-from ingest.config import Settings
+from ingest.config.sections import PollerSection
+from ingest.config.settings import Settings
 from ingest.errors import Reject
-from ingest.flow import Request, Response
 from ingest.pollers import lunarcrush, mastodon, reddit, stocktwits, telegram
-from ingest.provider import PollOptions
-from ingest.questions import LeftOut
+from ingest.polling.db_queries import Filtered
+from ingest.polling.provider import PollOptions
+from ingest.protocol.http import Request, Response
 from ingest.records import SECOND, Asset, SentimentPost
-from ingest.sections import PollerSection
-from ingest.sources.poll import assets_of, interval_of, plan_of
-from ingest.sources.scoring import score
+from ingest.sources.poller import assets_of, interval_of, plan_of
+from ingest.sources.sentiment_vader import score
 
 NOW = 1_795_176_000 * SECOND
 OPTIONS = PollOptions(base_url="http://x", assets=(Asset("BTC", "bitcoin"),), score=score)
@@ -77,7 +77,7 @@ def test_a_post_of_mastodon_is_what_its_documentation_says() -> None:
 
 def test_a_recorded_timeline_is_left_out_by_its_language_and_else_kept(real: Path) -> None:
     recorded = timeline(real)
-    assert turn(mastodon.poll(OPTIONS, ""), recorded)[1] == [LeftOut("language", 1)]
+    assert turn(mastodon.poll(OPTIONS, ""), recorded)[1] == [Filtered("language", 1)]
     _, (record,), _ = turn(mastodon.poll(OPTIONS, ""), [recorded[0] | {"language": None}])
     assert (record.post_id, record.text, record.author) == ("117020593741189701", "#hoot (hashtag toot)", "mastodonpy_test_2")
     assert (record.time, record.engagement, record.followers) == (micros("2026-08-01T13:55:55.867"), 0, 0)
@@ -144,7 +144,7 @@ def test_posts_of_a_recorded_listing_are_all_there(real: Path) -> None:
     options = replace(OPTIONS, assets=(Asset("BTC", "AskReddit"),))
     _, records, cursor = turn(reddit.poll(options, ""), listed(posts))
     kept = {record.post_id: record for record in records if isinstance(record, SentimentPost)}
-    left_out = sum(record.count for record in records if isinstance(record, LeftOut))
+    left_out = sum(record.count for record in records if isinstance(record, Filtered))
     asked = [post for post in posts if post["subreddit"] == "AskReddit"]
     assert len(kept) + left_out == len(posts)
     assert len(kept) > 10
@@ -167,7 +167,7 @@ def test_a_post_elsewhere_is_about_the_coins_that_it_names() -> None:
     )
     _, records, _ = turn(reddit.poll(replace(OPTIONS, channels=("CryptoCurrency",)), ""), body)
     assert [(one.post_id, one.symbol) for one in records[:2]] == [("t3_a", "BTC"), ("t3_a", "ETH")]
-    assert records[2:] == [LeftOut("symbol", 1), LeftOut("bot", 1)]
+    assert records[2:] == [Filtered("symbol", 1), Filtered("bot", 1)]
 
 
 # --- StockTwits -----------------------------------------------------------------------------------------------------------
@@ -251,8 +251,8 @@ def test_a_message_of_telegram_is_what_the_preview_shows() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("AI Text Editor.", "Nothing.", [LeftOut("symbol", 1)]),
-        ('<div class="tgme_widget_message_bubble">', '<div class="tgme_widget_message_forwarded_from">', [LeftOut("repost", 1)]),
+        ("AI Text Editor.", "Nothing.", [Filtered("symbol", 1)]),
+        ('<div class="tgme_widget_message_bubble">', '<div class="tgme_widget_message_forwarded_from">', [Filtered("repost", 1)]),
         ("tgme_widget_message_text js-message_text", "tgme_widget_message_text js-message_reply_text", []),  # a picture, a reply
     ],
 )

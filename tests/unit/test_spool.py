@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from batches import COLUMNS, NOW, THREE, batch, from_spool, in_format, large, packed
 
-from ingest.batch import Batch
 from ingest.errors import Retry, Stop
 from ingest.metrics import Metrics
-from ingest.pipeline.spans import spans
+from ingest.pipeline.batch import Batch
 from ingest.pipeline.spool import KEPT_BYTES, SEGMENT_BYTES, Damaged, Entry, Spool
+from ingest.pipeline.time_ranges import spans
 from ingest.tables import TRADES
 
 

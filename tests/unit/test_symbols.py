@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.symbols import listed_symbols, symbols_of
+from ingest.text.coin_mentions import listed_symbols, symbols_of
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,21 @@
 from __future__ import annotations
 
 from ingest.exchanges import binance
-from ingest.flow import Subscription
+from ingest.protocol.session import Subscription
 from ingest.records import SECOND, Instrument
-from ingest.transports.freshness import Freshness, Verdict, Watch
-from ingest.transports.vitals import Vitals
+from ingest.transports.connection_health import ConnectionHealth
+from ingest.transports.staleness import Staleness, Verdict, Watch
 
 BTC = Instrument("binance", "BTCUSDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", id=1)
 
 
 def watch() -> Watch:
-    return Freshness(first=5 * SECOND).watch((Subscription(BTC, "trades"),), now=0)
+    return Staleness(first=5 * SECOND).watch((Subscription(BTC, "trades"),), now=0)
 
 
 def test_silence_is_measured_from_the_last_sign_of_life() -> None:
-    vitals = Vitals(binance.MANNERS, watch(), now=100.0, chance=0.0)
-    limit = binance.MANNERS.silence_seconds
+    vitals = ConnectionHealth(binance.LIMITS, watch(), now=100.0, chance=0.0)
+    limit = binance.LIMITS.silence_seconds
     assert not vitals.silent(0, 100.0 + limit)
     assert not vitals.silent(1, 100.0 + limit + 0.25)  # a ping, just in time
     assert not vitals.silent(1, 100.0 + 2 * limit + 0.25)
@@ -23,8 +23,8 @@ def test_silence_is_measured_from_the_last_sign_of_life() -> None:
 
 
 def test_a_time_in_which_nothing_was_read_counts_against_nobody() -> None:
-    vitals = Vitals(binance.MANNERS, watch(), now=100.0, chance=0.0)
-    limit = binance.MANNERS.silence_seconds
+    vitals = ConnectionHealth(binance.LIMITS, watch(), now=100.0, chance=0.0)
+    limit = binance.LIMITS.silence_seconds
     vitals.unread(100.0 + limit)
     assert not vitals.silent(0, 100.0 + limit + 1.0)
     assert vitals.look([0], 100.0 + limit + 0.5, wall=int(limit) * SECOND) is None
@@ -32,15 +32,15 @@ def test_a_time_in_which_nothing_was_read_counts_against_nobody() -> None:
 
 
 def test_connections_that_opened_together_retire_apart() -> None:
-    life = binance.MANNERS.life_seconds
+    life = binance.LIMITS.life_seconds
     assert life is not None
     for chance, age in ((0.0, life), (0.5, life * 0.95)):
-        vitals = Vitals(binance.MANNERS, watch(), now=0.0, chance=chance)
+        vitals = ConnectionHealth(binance.LIMITS, watch(), now=0.0, chance=chance)
         assert not vitals.old(age - 1.0)
         assert vitals.old(age)
 
 
 def test_subscriptions_are_looked_at_once_a_second() -> None:
-    vitals = Vitals(binance.MANNERS, watch(), now=0.0, chance=0.0)
+    vitals = ConnectionHealth(binance.LIMITS, watch(), now=0.0, chance=0.0)
     times = [number / 4 for number in range(9)]
     assert [now for now in times if vitals.look([0], now, wall=0) is not None] == [0.0, 1.0, 2.0]

@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from whales import NOW, Told, turn
 
 from ingest.errors import Reject, Retry
-from ingest.flow import Malformed, Reconnect, Refused, Send
 from ingest.pollers import whale_alert
-from ingest.provider import PollOptions
+from ingest.polling.provider import PollOptions
+from ingest.protocol.decode import Malformed
+from ingest.protocol.session import Reconnect, Refused, Send
 from ingest.records import SECOND, WhaleTransaction
 
 OPTIONS = PollOptions(base_url="https://x", plan="alerts", secret={"api_key": "geheim-4711"})
@@ -55,13 +56,13 @@ ALERT: dict[str, Any] = {
 }
 
 
-def heard(frame: object, options: PollOptions = OPTIONS) -> list[Any]:
+def last_message_at(frame: object, options: PollOptions = OPTIONS) -> list[Any]:
     text = frame if isinstance(frame, bytes) else json.dumps(frame).encode()
     return list(whale_alert.session(options).feed(text, NOW))
 
 
 def test_an_alert_is_a_row_for_each_token_that_is_large_enough() -> None:
-    usdc, weth = heard(ALERT)
+    usdc, weth = last_message_at(ALERT)
     assert usdc == WhaleTransaction(
         blockchain="ethereum",
         hash="0x60b2f4ac1d2a1308aa04c82d70c388404c92c1d3474c13ca29188ada1edad9dc",
@@ -83,7 +84,7 @@ def test_an_alert_is_a_row_for_each_token_that_is_large_enough() -> None:
     assert (weth.token, weth.amount_token, weth.amount_usd, weth.alert_level) == ("WETH", "5122.118861012107", "9702266.33", "low")
     assert (weth.from_address, weth.to_address) == ("", ""), "of a token without a part of its own the addresses are not known"
     own = replace(OPTIONS, labels={"0x2": "cold wallet"})
-    assert heard(ALERT, own)[0].from_label == "cold wallet"
+    assert last_message_at(ALERT, own)[0].from_label == "cold wallet"
 
 
 def test_all_that_is_large_enough_is_subscribed_and_the_key_stands_in_the_address_alone() -> None:
@@ -112,7 +113,7 @@ def test_all_that_is_large_enough_is_subscribed_and_the_key_stands_in_the_addres
     ],
 )
 def test_other_frames_are_answers_to_us(frame: object, said: list[object]) -> None:
-    assert heard(frame) == said
+    assert last_message_at(frame) == said
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_other_frames_are_answers_to_us(frame: object, said: list[object]) -> No
     ],
 )
 def test_a_frame_that_cannot_be_read_is_kept(frame: bytes, reason: str) -> None:
-    (bad,) = heard(frame)
+    (bad,) = last_message_at(frame)
     assert isinstance(bad, Malformed)
     assert (bad.reason, bad.payload) == (reason, frame)
 

@@ -17,8 +17,8 @@ from whales import NOW, Told, past, turn
 from ingest.errors import Reject, Retry
 from ingest.pollers import whale_bitcoin
 from ingest.pollers._whale_chain import Place
-from ingest.provider import PollOptions
-from ingest.questions import Orphaned, PricesAt
+from ingest.polling.db_queries import PricesAt, ReorgedBlock
+from ingest.polling.provider import PollOptions
 from ingest.records import SECOND, WhaleTransaction
 
 OPTIONS = PollOptions(base_url="http://x", min_usd=1, labels={"bc1qcr9xua2wvhfm5kg394atcvl9qrqqana8rrmy8h": "an exchange"})
@@ -104,7 +104,7 @@ def test_a_block_that_is_replaced_is_given_up_and_its_height_told_again(server: 
     server.add(TIP, "dd", moved)
     server.add(TIP + 1, "ee")
     second = turn(whale_bitcoin, OPTIONS, server, rich, cursor=first.cursor)
-    assert second.orphans == [Orphaned("bitcoin", old, 1_719_689_674 * SECOND)]
+    assert second.orphans == [ReorgedBlock("bitcoin", old, 1_719_689_674 * SECOND)]
     assert {one.hash for one in first.records} == {moved, dropped}
     (again,) = second.records
     (before,) = [one for one in first.records if one.hash == moved]

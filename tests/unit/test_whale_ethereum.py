@@ -19,8 +19,8 @@ from whales import NOW, Told, past, turn
 from ingest.errors import Reject, Retry, Stop
 from ingest.pollers import _whale_blockscout as whale_blockscout
 from ingest.pollers import whale_ethereum
-from ingest.provider import PollOptions
-from ingest.questions import Orphaned, PricesAt
+from ingest.polling.db_queries import PricesAt, ReorgedBlock
+from ingest.polling.provider import PollOptions
 from ingest.records import SECOND, Asset, WhaleTransaction
 
 DS_TOKEN = "0x642ae78fafbb8032da552d619ad43f1d81e4dd7c"
@@ -129,7 +129,7 @@ def test_blocks_that_are_replaced_are_given_up(etherscan: Etherscan) -> None:
     etherscan.hashes[FIRST] = new
     etherscan.transfers[0] = etherscan.transfers[0] | {"blockHash": new}
     second = take(etherscan, first.cursor)
-    assert second.orphans == [Orphaned("ethereum", old, 1_511_634_257 * SECOND)]
+    assert second.orphans == [ReorgedBlock("ethereum", old, 1_511_634_257 * SECOND)]
     assert second.records == [replace(one, block_hash=new) for one in first.records]
     etherscan.hashes[FIRST], etherscan.tip = old, FIRST + 2
     with pytest.raises(Retry, match=f"block {FIRST} was replaced while it was read"):

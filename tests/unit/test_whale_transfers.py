@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.pollers._whale_transfers import Transaction, level_of, net, transfers
-from ingest.provider import PollOptions
+from ingest.polling.provider import PollOptions
 
 OPTIONS = PollOptions(base_url="http://x", min_usd=100)
 ONE = Transaction(

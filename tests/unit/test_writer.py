@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from ingest.batch import Batch, Outcome
 from ingest.errors import Hold, IngestError, Retry
 from ingest.metrics import Metrics
-from ingest.pipeline.lane import Lane, Limits
+from ingest.pipeline.batch import Batch, Outcome
+from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.writer import HOLD_SECONDS, RETRY_SECONDS, Writer
 from ingest.records import SECOND, Trade
 from ingest.tables import TRADES
@@ -30,7 +30,7 @@ class Bench:
 
     def __init__(self, workers: int = 1) -> None:
         self.metrics = Metrics()
-        self.lane = Lane(TRADES, self.metrics, Limits(batch_rows=2, max_age=3600), on_gap=lambda gap: None, clock=lambda: NOW)
+        self.lane = TableQueue(TRADES, self.metrics, Limits(batch_rows=2, max_age=3600), on_gap=lambda gap: None, clock=lambda: NOW)
         self.slept: list[float] = []
         self.asked: asyncio.Queue[tuple[Batch, asyncio.Future[Outcome]]] = asyncio.Queue()
         self.writer = Writer(self.lane, self._write, self.metrics, workers=workers, sleep=self._sleep)

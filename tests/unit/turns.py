@@ -7,8 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from ingest.flow import Request, Response
-from ingest.provider import PollOptions
+from ingest.polling.provider import PollOptions
+from ingest.protocol.http import Request, Response
 from ingest.records import SECOND
 
 NOW = 1_795_176_000 * SECOND  # 2026-11-20

@@ -7,9 +7,10 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from ingest.flow import Malformed, Request, Response
-from ingest.provider import Poll, PollOptions
-from ingest.questions import Orphaned, PricesAt
+from ingest.polling.db_queries import PricesAt, ReorgedBlock
+from ingest.polling.provider import Poll, PollOptions
+from ingest.protocol.decode import Malformed
+from ingest.protocol.http import Request, Response
 from ingest.records import SECOND, WhaleTransaction
 
 NOW = 1_795_176_000 * SECOND
@@ -20,7 +21,7 @@ class Told(Struct):
 
     asked: list[str] = field(default_factory=list)
     priced: list[PricesAt] = field(default_factory=list)
-    orphans: list[Orphaned] = field(default_factory=list)
+    orphans: list[ReorgedBlock] = field(default_factory=list)
     records: list[WhaleTransaction] = field(default_factory=list)
     malformed: list[Malformed] = field(default_factory=list)
     cursor: str = ""
@@ -52,7 +53,7 @@ def drive(flow: Poll, options: PollOptions, answer: Callable[[str], bytes], pric
             elif isinstance(step, PricesAt):
                 told.priced.append(step)
                 step = flow.send({one: prices[one] for one in step.symbols if one in prices})
-            elif isinstance(step, Orphaned):
+            elif isinstance(step, ReorgedBlock):
                 told.orphans.append(step)
                 step = next(flow)
             else:

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from ingest.errors import Reject
-from ingest.flow import Request
+from ingest.protocol.http import Request
 from ingest.records import Candle, Trade
 from tests.recordings.recordings import load
 from tests.unit.exchanges.past import LATER, path_and_query

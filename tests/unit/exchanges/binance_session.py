@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from ingest.exchanges import binance
-from ingest.flow import Channel, Options, Output, Request, Response, Subscription
+from ingest.protocol.exchange import Options
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Channel, Output, Subscription
 from ingest.records import Instrument
 from tests.recordings.recordings import Line, received, recording
 

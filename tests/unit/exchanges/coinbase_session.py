@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from ingest.exchanges import coinbase
-from ingest.flow import Channel, Options, Output, Subscription
+from ingest.protocol.exchange import Options
+from ingest.protocol.session import Channel, Output, Subscription
 from ingest.records import SECOND, Instrument, Trade
 from tests.recordings.recordings import Line, received
 

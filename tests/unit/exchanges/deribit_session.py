@@ -10,7 +10,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from ingest.exchanges import deribit
-from ingest.flow import Options, Output, Session, Subscription
+from ingest.protocol.exchange import Options
+from ingest.protocol.session import Output, Session, Subscription
 from ingest.records import SECOND, Instrument
 from tests.recordings.recordings import Line, read, received
 

@@ -8,7 +8,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from ingest.exchanges import gate
-from ingest.flow import Options, Output, Session, Subscription
+from ingest.protocol.exchange import Options
+from ingest.protocol.session import Output, Session, Subscription
 from ingest.records import SECOND, Instrument
 
 OPTIONS = Options(ws_url="wss://test", rest_url="https://test", trade_kind="trade")

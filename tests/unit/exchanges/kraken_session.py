@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ingest.exchanges import kraken
-from ingest.flow import Options, Session, Subscription
+from ingest.protocol.exchange import Options
+from ingest.protocol.session import Session, Subscription
 from ingest.records import SECOND, Instrument
 from tests.recordings import kraken_v1
 from tests.recordings.recordings import read

@@ -9,11 +9,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from ingest.exchanges import kucoin
-from ingest.flow import Options, Output, Session, Subscription
+from ingest.protocol.exchange import Options
+from ingest.protocol.session import Output, Session, Subscription
 from ingest.records import SECOND, Instrument
 from tests.recordings.recordings import Line, read, received
 
-OPTIONS = Options(ws_url=kucoin.MANNERS.ws_url, rest_url="https://test", trade_kind="match", writer="one")
+OPTIONS = Options(ws_url=kucoin.LIMITS.ws_url, rest_url="https://test", trade_kind="match", writer="one")
 BTC = Instrument("kucoin", "BTC-USDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", "0.1", "0.00000001", id=3)
 NOW = 1_700_000_000 * SECOND
 WELCOME = b'{"id":"NSkIrWGB1s","type":"welcome"}'  # as recorded

@@ -5,7 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from ingest.exchanges import okx
-from ingest.flow import Options, Output, Session, Subscription
+from ingest.protocol.exchange import Options
+from ingest.protocol.session import Output, Session, Subscription
 from ingest.records import SECOND, Instrument
 from tests.recordings.recordings import read
 

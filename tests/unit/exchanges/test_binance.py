@@ -12,7 +12,9 @@ import pytest
 
 from ingest.errors import Reject
 from ingest.exchanges import binance
-from ingest.flow import Channel, Connection, Gap, Malformed, Reconnect, Refused, Response, Send, Subscription
+from ingest.protocol.decode import Malformed
+from ingest.protocol.http import Response
+from ingest.protocol.session import Channel, Connection, Gap, Reconnect, Refused, Send, Subscription
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Quote, Trade
 from tests.recordings.recordings import read, recording
 from tests.unit.exchanges.binance_session import (
@@ -115,13 +117,13 @@ def test_frames_that_are_spaced_otherwise_are_read_too(name: str, kind: str) -> 
     side = "sell" if event["m"] else "buy"
     trade = Trade(1, event["T"] * 1000, event["t" if kind == "trade" else "a"], event["p"], event["q"], side, 7)
     assert session.feed(frame, 7) == (trade,)
-    assert session.heard == [7]
+    assert session.last_message_at == [7]
 
 
 def test_a_jump_of_ids_is_a_gap_and_an_old_id_is_not() -> None:
     session = bnb_trades()
     time = 1672515782136000
-    assert session.heard == [0]
+    assert session.last_message_at == [0]
 
     def trade(trade_id: int, later: int = 0) -> Trade:
         return Trade(1, time + later, trade_id, "0.001", "100", "sell", 5)
@@ -133,7 +135,7 @@ def test_a_jump_of_ids_is_a_gap_and_an_old_id_is_not() -> None:
     assert session.feed(trade_frame(13), 5) == (trade(13),)
     assert session.feed(trade_frame(15), 5) == (trade(15),)
     assert session.feed(trade_frame(16), 5) == (trade(16),)
-    assert session.heard == [5]
+    assert session.last_message_at == [5]
 
 
 def test_a_missing_minute_is_a_gap_and_an_empty_one_has_no_ids() -> None:

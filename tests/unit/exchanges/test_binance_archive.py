@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from ingest.errors import Reject
 from ingest.exchanges import _binance_archive, binance
-from ingest.flow import Request, Response
+from ingest.protocol.http import Request, Response
 from ingest.records import MINUTE, SECOND, Candle, Trade
 from tests.recordings.recordings import read
 from tests.unit.exchanges.binance_rest import Rest, as_candle, as_trade, recorded_trades

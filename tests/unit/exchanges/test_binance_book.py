@@ -12,10 +12,13 @@ from decimal import Decimal
 
 import pytest
 
-from ingest.book import Side
 from ingest.exchanges import binance
 from ingest.exchanges._binance_book import snapshot_limit, trimmed
-from ingest.flow import Gap, Malformed, Options, Request, Response
+from ingest.marketdata.order_book import Side
+from ingest.protocol.decode import Malformed
+from ingest.protocol.exchange import Options
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Gap
 from ingest.records import SECOND, BookSnapshot
 from tests.recordings.recordings import Line
 from tests.unit.exchanges.binance_session import (

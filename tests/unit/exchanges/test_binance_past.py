@@ -9,7 +9,7 @@ import pytest
 
 from ingest.errors import Reject
 from ingest.exchanges import _binance_past, binance
-from ingest.flow import Request, Response
+from ingest.protocol.http import Request, Response
 from ingest.records import MINUTE, SECOND, Trade
 from tests.unit.exchanges.binance_rest import (
     Rest,

@@ -12,7 +12,9 @@ import pytest
 
 from ingest.errors import Reject
 from ingest.exchanges import coinbase
-from ingest.flow import Connection, Gap, Malformed, Refused, Request, Response, Subscription
+from ingest.protocol.decode import Malformed
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Connection, Gap, Refused, Subscription
 from ingest.records import SECOND, Instrument, Quote, Trade
 from tests.recordings.recordings import read, recording
 from tests.unit.exchanges.coinbase_session import (
@@ -71,7 +73,7 @@ def test_a_heartbeat_finds_trades_that_never_came() -> None:
     session = a_session("trades", products=["BTC-USD"])
     assert session.feed(match_message(10, "last_match"), 5) == [btc_trade(10)]
     assert session.feed(heartbeat(12, 28), 6) == []  # its trades may be on their way
-    assert session.heard == [6]
+    assert session.last_message_at == [6]
     assert session.feed(match_message(11), 5) == [btc_trade(11)]
     until = micros("2014-11-07T08:19:29.464459Z")
     assert session.feed(heartbeat(12, 29), 7) == [Gap(1, "trades", "sequence", MATCH_TIME, until, 12, 12)]
@@ -184,7 +186,7 @@ def test_a_bad_frame_is_evidence_and_the_next_one_goes_on(bad_frame: bytes, reas
     assert isinstance(bad, Malformed)
     assert (bad.payload, bad.reason) == (bad_frame, reason)
     assert bad.message
-    assert session.heard == [0]
+    assert session.last_message_at == [0]
     assert session.feed(match_message(1), 5) == [btc_trade(1)]
 
 

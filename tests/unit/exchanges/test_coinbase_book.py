@@ -12,7 +12,8 @@ from decimal import Decimal
 
 import pytest
 
-from ingest.flow import Gap, Malformed, Output, Send
+from ingest.protocol.decode import Malformed
+from ingest.protocol.session import Gap, Output, Send
 from ingest.records import SECOND, BookSnapshot
 from tests.unit.exchanges.coinbase_session import IDS, PRODUCTS, a_session, frame, frames, micros, options, play, snapshot
 

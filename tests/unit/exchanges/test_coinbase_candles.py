@@ -9,7 +9,8 @@ import pytest
 
 from ingest.errors import Reject
 from ingest.exchanges import coinbase
-from ingest.flow import Malformed, Request, Response
+from ingest.protocol.decode import Malformed
+from ingest.protocol.http import Request, Response
 from ingest.records import MINUTE, SECOND, Candle
 from tests.recordings.recordings import read
 from tests.unit.exchanges.coinbase_session import REST, a_session, an_instrument
@@ -76,7 +77,7 @@ def test_closed_minutes_are_asked_for_and_yielded_once() -> None:
     assert session.tick(now + SECOND) == []
     # the answer reaches further back than was asked for: what precedes the question is left
     assert session.answer(candles_request(LAST), Response(200, candles_body()), now) == recorded_candles(now)[-5:]
-    assert session.heard == [now]
+    assert session.last_message_at == [now]
     assert session.tick(now + 59 * SECOND) == []
     later = closed_at + MINUTE + 2 * SECOND
     assert session.tick(later) == [candles_request(LAST + MINUTE)]
@@ -131,7 +132,7 @@ def test_the_questions_of_many_products_are_laid_out() -> None:
     asked = [[request.tag for request in session.tick(now)] for now in range(0, 60 * SECOND, SECOND)]
     everyone = [f"P{n}-USD" for n in range(100)]
     assert sorted(tag for tags in asked for tag in tags) == sorted(everyone * 2)  # once more, as no answer came
-    assert max(map(len, asked)) <= coinbase.MANNERS.weight.amount
+    assert max(map(len, asked)) <= coinbase.LIMITS.weight.amount
 
 
 def test_a_candle_that_is_no_number_is_malformed() -> None:

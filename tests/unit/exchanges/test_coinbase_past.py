@@ -11,7 +11,7 @@ import pytest
 
 from ingest.errors import Reject
 from ingest.exchanges import _coinbase_past, coinbase
-from ingest.flow import Request
+from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
 from tests.recordings.recordings import read, received
 from tests.unit.exchanges.coinbase_session import REST, an_instrument, options

@@ -16,7 +16,9 @@ from msgspec.structs import replace
 from ingest.errors import Reject
 from ingest.exchanges import deribit
 from ingest.exchanges._deribit_streams import to_digits
-from ingest.flow import Gap, Malformed, Output, Refused, Response, Subscription
+from ingest.protocol.decode import Malformed
+from ingest.protocol.http import Response
+from ingest.protocol.session import Gap, Output, Refused, Subscription
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Quote, Trade
 from tests.recordings.plain import at_ticks
 from tests.recordings.recordings import read, received, recording
@@ -52,7 +54,7 @@ def test_trades() -> None:
     """The size is USD: 10 are one contract."""
     session = open_session(BTC, channel="trades")
     assert session.feed(nautilus("ws_trades"), NOW) == [FIRST, SECOND_TRADE]
-    assert session.heard == [NOW]
+    assert session.last_message_at == [NOW]
 
 
 def test_recorded_trades_of_2025() -> None:
@@ -197,7 +199,7 @@ def test_a_test_of_the_exchange_is_answered() -> None:
     assert json.loads(send.text) == {"jsonrpc": "2.0", "id": 0, "method": "public/test", "params": {}}
     assert session.feed(nautilus("ws_test_request").replace(b"test_request", b"heartbeat"), NOW) == ()
     assert session.feed(nautilus("http_test").replace(b'"id": 1', b'"id": 0'), NOW) == ()
-    assert session.heard == [0]
+    assert session.last_message_at == [0]
 
 
 def test_what_was_not_accepted_is_refused() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ingest.flow import Gap, Options, Send, Session
+from ingest.protocol.exchange import Options
+from ingest.protocol.session import Gap, Send, Session
 from ingest.records import SECOND, BookSnapshot
 from tests.recordings.plain import PlainBook, at_ticks
 from tests.recordings.recordings import Line

@@ -16,7 +16,7 @@ import pytest
 
 from ingest.errors import Reject
 from ingest.exchanges import _deribit_past, deribit
-from ingest.flow import Request
+from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
 from tests.unit.exchanges import binance_rest
 from tests.unit.exchanges.deribit_session import BTC, OPTIONS, nautilus, plain

@@ -12,7 +12,10 @@ from functools import cache
 import pytest
 from msgspec.structs import replace
 
-from ingest.flow import Gap, Malformed, Options, Output, Request, Response, Session
+from ingest.protocol.decode import Malformed
+from ingest.protocol.exchange import Options
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Gap, Output, Session
 from ingest.records import SECOND, BookSnapshot
 from tests.recordings.plain import PlainBook, at_ticks
 from tests.recordings.recordings import Line, received, recording

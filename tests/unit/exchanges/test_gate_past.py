@@ -14,7 +14,7 @@ import pytest
 
 from ingest.errors import Reject
 from ingest.exchanges import _gate_past, gate
-from ingest.flow import Request
+from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
 from tests.unit.exchanges import binance_rest
 from tests.unit.exchanges.gate_session import BTC, OPTIONS

@@ -13,7 +13,9 @@ from msgspec.structs import replace
 
 from ingest.errors import Reject
 from ingest.exchanges import gate
-from ingest.flow import Gap, Malformed, Output, Refused, Response, Send, Subscription
+from ingest.protocol.decode import Malformed
+from ingest.protocol.http import Response
+from ingest.protocol.session import Gap, Output, Refused, Send, Subscription
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Quote, Trade
 from tests.recordings.recordings import received, recording
 from tests.unit.exchanges.gate_session import BTC, NOW, OPTIONS, named, open_session, reasons, update
@@ -41,7 +43,7 @@ def test_a_trade() -> None:
     session = open_session(BTC, channel="trades")
     expected = Trade(3, 1786539952742000, 214976613, "64028.2", "0.0803", "buy", NOW)
     assert session.feed(trade_frame(), NOW) == (expected,)
-    assert session.heard == [NOW]
+    assert session.last_message_at == [NOW]
 
 
 def test_the_id_of_one_market_is_stored_where_there_is_one() -> None:
@@ -147,7 +149,7 @@ def test_only_a_closed_bar_is_stored() -> None:
     session = open_session(BTC, channel="candles")
     assert session.feed(bar_frame(w=False), NOW) == ()
     assert session.feed(bar_frame(), NOW) == (BAR,)
-    assert session.heard == [NOW]
+    assert session.last_message_at == [NOW]
 
 
 def test_recorded_bars_are_of_before_the_closed_flag_and_none_is_stored() -> None:
@@ -156,7 +158,7 @@ def test_recorded_bars_are_of_before_the_closed_flag_and_none_is_stored() -> Non
     session = open_session(*(named(name, number) for number, name in enumerate(names)), channel="candles")
     assert len(lines) == 14
     assert [session.feed(line.frame, line.time) for line in lines] == [()] * 14
-    assert all(session.heard)
+    assert all(session.last_message_at)
 
 
 def test_a_bar_that_never_closed_is_a_gap() -> None:
@@ -245,7 +247,7 @@ def test_ping_after_silence() -> None:
     pong = b'{"time":1545404023,"channel":"spot.pong","event":"","error":null,"result":null}'
     assert session.feed(pong, NOW + 21 * SECOND) == ()
     assert session.tick(NOW + 40 * SECOND) == []
-    assert session.heard == [0]
+    assert session.last_message_at == [0]
 
 
 def test_recorded_replies_are_quiet() -> None:

@@ -10,7 +10,9 @@ from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry
 from ingest.exchanges import kraken
-from ingest.flow import Gap, Malformed, Output, Refused, Response, Send, Subscription
+from ingest.protocol.decode import Malformed
+from ingest.protocol.http import Response
+from ingest.protocol.session import Gap, Output, Refused, Send, Subscription
 from ingest.records import SECOND, Candle, Instrument, Trade
 from tests.recordings import kraken_v1
 from tests.recordings.recordings import read
@@ -25,7 +27,7 @@ def test_trades_keep_the_digits_of_json_numbers() -> None:
         Trade(7, 1696613755440295, 10218208, "105944.20", "0.00027625", "buy", NOW),
         Trade(7, 1696613756123456, 10218209, "105910.50", "0.00012460", "sell", NOW),
     ]
-    assert session.heard == [NOW]
+    assert session.last_message_at == [NOW]
 
 
 def test_a_jump_of_the_trade_id_is_a_gap_with_its_ids() -> None:
@@ -200,7 +202,7 @@ def test_a_silent_connection_is_pinged_and_a_heartbeat_is_life() -> None:
     assert session.tick(NOW + 14 * SECOND) == []
     assert session.tick(NOW + 15 * SECOND) == [Send('{"method":"ping"}')]
     assert session.tick(NOW + 16 * SECOND) == []
-    assert session.heard == [0]
+    assert session.last_message_at == [0]
 
 
 def kinds(outputs: list[Output]) -> list[str]:

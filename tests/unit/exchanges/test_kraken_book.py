@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.exchanges import kraken
-from ingest.flow import Gap, Send, Subscription
+from ingest.protocol.session import Gap, Send, Subscription
 from ingest.records import SECOND, BookSnapshot, Quote
 from tests.unit.exchanges.kraken_session import BTC, NOW, OPTIONS, nautilus, open_session
 

@@ -11,7 +11,7 @@ import pytest
 
 from ingest.errors import Reject, Retry
 from ingest.exchanges import _kraken_past, kraken
-from ingest.flow import Request
+from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Trade
 from tests.unit.exchanges.kraken_session import OPTIONS, nautilus
 from tests.unit.exchanges.past import LATER, Told, ask, path_and_query, tell

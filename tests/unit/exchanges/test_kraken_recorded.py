@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 from msgspec.structs import replace
 
-from ingest.flow import Gap, Send
+from ingest.protocol.session import Gap, Send
 from ingest.records import SECOND, BookSnapshot, Instrument, Quote, Trade
 from tests.recordings import kraken_v1
 from tests.recordings.recordings import Line, recording

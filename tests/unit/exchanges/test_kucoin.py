@@ -13,7 +13,10 @@ from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry
 from ingest.exchanges import kucoin
-from ingest.flow import Flow, Located, Malformed, Output, Refused, Request, Response, Send, Subscription
+from ingest.protocol.decode import Malformed
+from ingest.protocol.exchange import Located
+from ingest.protocol.http import Flow, Request, Response
+from ingest.protocol.session import Output, Refused, Send, Subscription
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Quote, Trade
 from tests.recordings.plain import at_ticks
 from tests.recordings.recordings import received, recording
@@ -53,7 +56,7 @@ def trade_frame(**fields: Any) -> bytes:
 def test_a_trade() -> None:
     session = open_session(BTC, channel="trades")
     assert session.feed(trade_frame(), NOW) == (TRADE,)
-    assert session.heard == [NOW]
+    assert session.last_message_at == [NOW]
 
 
 def test_recorded_trades_come_out_value_by_value_and_their_sequence_is_not_dense() -> None:

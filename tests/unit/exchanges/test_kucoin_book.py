@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ingest.flow import Gap, Malformed, Output, Request, Response, Session
+from ingest.protocol.decode import Malformed
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Gap, Output, Session
 from ingest.records import SECOND, BookSnapshot
 from tests.recordings.plain import PlainBook, at_ticks
 from tests.recordings.recordings import Line, recording

@@ -12,7 +12,9 @@ from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry
 from ingest.exchanges import okx
-from ingest.flow import Gap, Malformed, Output, Reconnect, Refused, Response, Send, Subscription
+from ingest.protocol.decode import Malformed
+from ingest.protocol.http import Response
+from ingest.protocol.session import Gap, Output, Reconnect, Refused, Send, Subscription
 from ingest.records import SECOND, Candle, Instrument, Quote, Trade
 from tests.recordings.recordings import read, received
 from tests.unit.exchanges.okx_session import BTC, MERGED, NOW, OPTIONS, nautilus, open_session, reasons
@@ -39,7 +41,7 @@ def test_a_trade() -> None:
     assert session.feed(trade_frame(130639474), NOW) == (
         Trade(3, 1630048897897000, 130639474, "42219.9", "0.12060306", "buy", NOW),
     )
-    assert session.heard == [NOW]
+    assert session.last_message_at == [NOW]
 
 
 def test_recorded_trades_of_2025_of_the_merging_channel() -> None:
@@ -149,10 +151,10 @@ def test_each_channel_goes_to_its_endpoint(kind: str, endpoint: str) -> None:
 
 def test_every_websocket_address_uses_the_port_of_tls() -> None:
     """OKX closes port 8443 after 2026-10-31: https://www.okx.com/en-us/help/okx-websocket-port-8443-discontinuation-announcement"""
-    options = replace(OPTIONS, ws_url=okx.MANNERS.ws_url)
+    options = replace(OPTIONS, ws_url=okx.LIMITS.ws_url)
     spread = okx.connections([Subscription(BTC, "trades"), Subscription(BTC, "book")], options)
     assert [connection.url for connection in spread] == ["wss://ws.okx.com/ws/v5/public", "wss://ws.okx.com/ws/v5/business"]
-    advised = re.findall(r"wss://[^ ,]+", okx.MANNERS.alternative)
+    advised = re.findall(r"wss://[^ ,]+", okx.LIMITS.alternative)
     assert advised == ["wss://wseea.okx.com/ws/v5", "wss://wsus.okx.com/ws/v5"]
 
 
@@ -170,7 +172,7 @@ def test_ping_after_silence_and_pong_is_plain_text() -> None:
     assert session.tick(NOW + 25 * SECOND) == [Send("ping")]
     assert session.feed(b"pong", NOW + 26 * SECOND) == ()
     assert session.tick(NOW + 50 * SECOND) == []
-    assert session.heard == [0]
+    assert session.last_message_at == [0]
 
 
 @pytest.mark.parametrize(

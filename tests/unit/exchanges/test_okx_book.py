@@ -7,7 +7,7 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from ingest.flow import Gap, Send
+from ingest.protocol.session import Gap, Send
 from ingest.records import SECOND, BookSnapshot
 from tests.unit.exchanges.okx_session import BTC, NOW, OPTIONS, nautilus, open_session, reasons
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry
 from ingest.exchanges import _okx_past, okx
-from ingest.flow import Request
+from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
 from tests.recordings.recordings import received
 from tests.unit.exchanges.binance_rest import recorded_minutes

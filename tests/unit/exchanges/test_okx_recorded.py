@@ -9,7 +9,8 @@ from itertools import pairwise
 
 from msgspec.structs import replace
 
-from ingest.flow import Gap, Options, Output, Send
+from ingest.protocol.exchange import Options
+from ingest.protocol.session import Gap, Output, Send
 from ingest.records import SECOND, BookSnapshot, Instrument, Quote, Trade
 from tests.recordings.recordings import Line, received
 from tests.unit.exchanges.okx_session import BTC, MERGED, OPTIONS, open_session

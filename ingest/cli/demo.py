@@ -1,0 +1,77 @@
+"""`ingest demo`: a simulated exchange on loopback and the daemon that writes what it says, in one process.
+
+The exchange is stored under the name `demo`, so that simulated rows never stand among real ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ingest.config import settings as config
+from ingest.config.settings import Settings
+from ingest.daemon.supervisor import Supervisor
+from ingest.pipeline.time_ranges import CHANNELS
+from ingest.simulator.market import SPECS
+from ingest.simulator.server import Simulator
+
+STATUS_SECONDS = 2.0
+TRADES_PER_SECOND = 200.0
+HISTORY_SECONDS = 300
+
+
+async def run(path: Path | None, seconds: float | None) -> int:
+    """Until SIGTERM, SIGINT or the end of `seconds`; the exit code of the daemon."""
+    simulator = Simulator(trades_per_second=TRADES_PER_SECOND, history_seconds=HISTORY_SECONDS, seed=time.time_ns() % 2**31)
+    await simulator.start()
+    try:
+        load = partial(_load, path, simulator)
+        supervisor = Supervisor(load(), load)
+        if seconds is not None:
+            asyncio.get_running_loop().call_later(seconds, supervisor.stop)
+        telling = asyncio.create_task(_tell(supervisor))
+        try:
+            code = await supervisor.run()
+        finally:
+            telling.cancel()
+        print(_line(supervisor), flush=True)
+        return code
+    finally:
+        await simulator.stop()
+
+
+def _load(path: Path | None, simulator: Simulator) -> Settings:
+    """The settings with the simulated exchange alone: one in the environment would be fed for real beside it."""
+    overrides = _overrides(simulator)
+    settings = config.load(path, overrides)
+    return settings.model_copy(update={"exchanges": {"demo": settings.exchanges["demo"]}})
+
+
+def _overrides(simulator: Simulator) -> dict[str, Any]:
+    section = {
+        "protocol": "binance",
+        "instruments": [f"{spec.base}/{spec.quote}" for spec in SPECS],
+        "ws_url": simulator.ws_url,
+        "rest_url": simulator.rest_url,
+    }
+    return {"exchanges": {"demo": section}, "migrate_on_start": True}
+
+
+async def _tell(supervisor: Supervisor) -> None:
+    while True:
+        await asyncio.sleep(STATUS_SECONDS)
+        print(_line(supervisor), flush=True)
+
+
+def _line(supervisor: Supervisor) -> str:
+    """Rows stored by table, how far behind the newest stored trade is, and where the metrics are."""
+    rows = "  ".join(f"{name} {writer.lane.tally.written:,}" for name, writer in supervisor.writers.items() if name in CHANNELS)
+    trades = supervisor.writers.get("trades")
+    lag = f"{time.time() - trades.committed_time / 1e6:.2f} s" if trades and trades.committed_time else "-"
+    unready = "; ".join(supervisor.unready())
+    return f"rows stored: {rows or 'none yet'}  |  lag {lag}  |  {supervisor.server.url}/metrics" + (
+        f"  |  {unready}" if unready else ""
+    )

@@ -1,0 +1,1 @@
+"""The settings: what the configuration file and the environment say, checked. Nothing is opened here."""

@@ -1,0 +1,249 @@
+"""The configuration: a TOML file and the environment, made into frozen settings. Opens nothing but that file and secret files.
+
+Every key is also an environment variable, `INGEST__SECTION__KEY`, which wins over the file; a value there may be JSON. A secret may
+be given by file: `INGEST__DATABASE__DSN_FILE`. Unknown keys are refused.
+https://docs.pydantic.dev/latest/concepts/pydantic_settings/
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tomllib
+import typing
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from ingest import registry
+from ingest.config.sections import (
+    Database,
+    ExchangeSection,
+    Heal,
+    Indicators,
+    Length,
+    Log,
+    OptionalLength,
+    PlatformSection,
+    PollerSection,
+    Queue,
+    Record,
+    Server,
+    Spool,
+)
+from ingest.errors import Stop
+from ingest.protocol.exchange import Exchange
+from ingest.tables import BARS, TABLES
+
+PREFIX = "INGEST__"
+READING_EXCHANGES = ("ai_trading", "mastertrade")  # the platforms for which it matters which exchange answers
+
+
+def _lengths(default: dict[str, timedelta | None]) -> Any:
+    return Field(default_factory=lambda: dict(default))
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix=PREFIX, env_nested_delimiter="__", nested_model_default_partial_update=True
+    )
+
+    name: str = Field(
+        default_factory=socket.gethostname, description="this daemon among others: leases, and keys without event time"
+    )
+    database: Database
+    exchanges: dict[str, ExchangeSection] = {}
+    pollers: dict[str, PollerSection] = {}
+    platforms: dict[str, PlatformSection] = {}
+    retention: dict[str, OptionalLength] = _lengths({table.name: table.retention for table in TABLES})
+    compress_after: dict[str, OptionalLength] = _lengths({table.name: table.compress_after for table in TABLES})
+    queue: Queue = Queue()
+    record: Record = Record()
+    durability: Literal["memory", "spool", "always"] | None = Field(
+        default=None, description="where rows wait for the database; spool where spool.path is set, else memory"
+    )
+    spool: Spool = Spool()
+    heal: Heal = Heal()
+    indicators: Indicators = Indicators()
+    server: Server = Server()
+    log: Log = Log()
+    shutdown_timeout: Length = Field(default=timedelta(seconds=30), description="from SIGTERM until what is left is given up")
+    migrate_on_start: bool = Field(default=False, description="apply pending migrations in `ingest run`; else it only checks")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        assert isinstance(env_settings, EnvSettingsSource)
+        # a variable that names a secret's file is no key: `load` has read the file
+        env_settings.env_vars = {name: value for name, value in env_settings.env_vars.items() if not name.endswith("_file")}
+        return env_settings, init_settings  # the environment wins over the file, which arrives as keywords
+
+    @field_validator("retention", "compress_after")
+    @classmethod
+    def _known_tables(cls, value: dict[str, timedelta | None], info: Any) -> dict[str, timedelta | None]:
+        known = {table.name: getattr(table, info.field_name) for table in TABLES}
+        if info.field_name == "retention":
+            known |= dict.fromkeys(BARS)
+        for name, length in value.items():
+            if name not in known:
+                raise ValueError(f"unknown table '{name}'; known: {', '.join(known)}")
+            if length is not None and length <= timedelta(0):
+                raise ValueError(f'{name} is {length}; right would be "90 days", or "none" for never')
+        return known | value
+
+    @model_validator(mode="after")
+    def _has_a_spool(self) -> Self:
+        if self.durability in ("spool", "always") and self.spool.path is None:
+            raise ValueError(f'durability: "{self.durability}" needs spool.path; right would be "/var/lib/ingest/spool"')
+        return self
+
+    @model_validator(mode="after")
+    def _known_exchanges(self) -> Self:
+        known = registry.exchanges()
+        for name, section in self.exchanges.items():
+            protocol = section.protocol or name
+            if protocol in known:
+                _check_exchange(name, section, known[protocol])
+            elif not registry.is_of_ccxt(protocol):
+                raise ValueError(f"exchanges: unknown exchange '{protocol}'; known: {', '.join(sorted(known))}")
+            _check_instruments(name, section)
+        _check_indicators(self.indicators, self.exchanges)
+        return self
+
+    @model_validator(mode="after")
+    def _known_pollers(self) -> Self:
+        known = registry.pollers()
+        for name, section in self.pollers.items():
+            if name not in known:
+                raise ValueError(f"pollers: unknown poller '{name}'; known: {', '.join(sorted(known))}")
+            if section.plan not in (None, *known[name].PLANS):
+                raise ValueError(f"{name}: unknown plan '{section.plan}'; known: {', '.join(known[name].PLANS)}")
+            if section.channels and not hasattr(known[name], "CHANNELS"):
+                having = ", ".join(sorted(one for one, module in known.items() if hasattr(module, "CHANNELS")))
+                raise ValueError(f"{name}: it has no channels; these have: {having}")
+        return self
+
+    @model_validator(mode="after")
+    def _known_platforms(self) -> Self:
+        for name, section in self.platforms.items():
+            if name not in READING_EXCHANGES:
+                known = ", ".join(READING_EXCHANGES)
+                raise ValueError(f"platforms: '{name}' is no platform that reads what exchanges say; those are: {known}")
+            for exchange in section.exchanges:
+                if exchange not in (*self.exchanges, *registry.exchanges()) and not registry.is_of_ccxt(exchange):
+                    raise ValueError(
+                        f"platforms.{name}: unknown exchange '{exchange}'; known: {', '.join(sorted(registry.exchanges()))}"
+                    )
+            if twice := [one for one in section.exchanges if section.exchanges.count(one) > 1]:
+                raise ValueError(f"platforms.{name}: exchanges has '{twice[0]}' more than once")
+        return self
+
+
+def _check_indicators(section: Indicators, exchanges: dict[str, ExchangeSection]) -> None:
+    for name in section.exchanges:
+        if name not in exchanges:
+            raise ValueError(f"indicators.exchanges: no section [exchanges.{name}]; known: {', '.join(exchanges) or 'none'}")
+    known = {one for name in section.exchanges or exchanges for one in exchanges[name].instruments}
+    for one in section.instruments:
+        if one not in known:
+            raise ValueError(f"indicators.instruments: no exchange has '{one}'; known: {', '.join(sorted(known)) or 'none'}")
+
+
+def _check_exchange(name: str, section: ExchangeSection, module: Exchange) -> None:
+    for channel in section.channels:
+        if channel not in module.CHANNELS:
+            raise ValueError(f"{name}: unknown channel '{channel}'; known: {', '.join(module.CHANNELS)}")
+    if section.trade_kind not in (None, *module.TRADE_KINDS):
+        raise ValueError(f"{name}: unknown trade_kind '{section.trade_kind}'; known: {', '.join(module.TRADE_KINDS)}")
+
+
+def _check_instruments(name: str, section: ExchangeSection) -> None:
+    if not section.instruments:
+        raise ValueError(f'{name}: instruments is empty; right would be ["BTC/USDT"]')
+    for key, values in (("instruments", section.instruments), ("channels", section.channels)):
+        if twice := [one for one in values if values.count(one) > 1]:
+            raise ValueError(f"{name}: {key} has '{twice[0]}' more than once")
+
+
+def load(path: Path | None, overrides: dict[str, Any] | None = None) -> Settings:
+    """Settings from a file (if any, `overrides` replace its sections) and the environment. Raises Stop, a line per wrong key."""
+    try:
+        values = tomllib.loads(path.read_text()) if path else {}
+    except OSError as error:
+        raise Stop(f"configuration {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Stop(f"configuration {path}: not TOML: {error}") from error
+    _refuse_unknown_variables()
+    for variable, keys in _secret_files():
+        _put(values, keys, _read_secret(variable))
+    try:
+        return Settings(**(values | (overrides or {})))
+    except ValidationError as error:
+        raise Stop("\n".join(_explain(problem) for problem in error.errors(include_url=False))) from error
+    except SettingsError as error:
+        raise Stop(f"environment {PREFIX}...: {error}: {error.__cause__}; a value of several parts is JSON there") from error
+
+
+def _refuse_unknown_variables() -> None:
+    """pydantic-settings looks only for variables that it knows: a misspelt section would go unnoticed."""
+    for variable in os.environ:
+        if variable.startswith(PREFIX):
+            section = variable.removeprefix(PREFIX).split("__")[0].lower()
+            if section not in Settings.model_fields:
+                raise Stop(f"environment {variable}: unknown section '{section}'; known: {', '.join(Settings.model_fields)}")
+
+
+def _secret_files() -> Iterator[tuple[str, list[str]]]:
+    for variable in os.environ:
+        if variable.startswith(PREFIX) and variable.endswith("_FILE"):
+            yield variable, variable.removeprefix(PREFIX).removesuffix("_FILE").lower().split("__")
+
+
+def _read_secret(variable: str) -> str:
+    try:
+        return Path(os.environ[variable]).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise Stop(f"environment {variable}: {os.environ[variable]}: {reason}") from error
+
+
+def _put(values: dict[str, Any], keys: list[str], value: str) -> None:
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):  # not a section: the validation will say so
+            return
+    values[keys[-1]] = value
+
+
+def _explain(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"]) or "configuration"
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"{where}: unknown key; known: {', '.join(_known(problem['loc'][:-1]))}"
+        case "missing":
+            return f"{where}: is missing"
+        case "value_error":
+            return f"{where}: {problem['ctx']['error']}" if problem["loc"] else str(problem["ctx"]["error"])
+    shown = "" if any(secret in where for secret in ("database", "key", "proxy")) else f" (got {problem['input']!r})"
+    return f"{where}: {problem['msg']}{shown}"
+
+
+def _known(path: tuple[int | str, ...]) -> list[str]:
+    """The keys of the section that stands at `path`."""
+    model: Any = Settings
+    for part in path:
+        is_dict = typing.get_origin(model) is dict
+        model = typing.get_args(model)[1] if is_dict else model.model_fields[str(part)].annotation
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

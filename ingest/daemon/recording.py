@@ -1,0 +1,27 @@
+"""Which recorder keeps a source's frames, where the settings ask for one. See `ingest.transports.recorder`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from ingest.config.sections import ExchangeSection
+from ingest.config.settings import Settings
+from ingest.metrics import Metrics
+from ingest.transports.recorder import Recorder
+
+
+def recorder_of(settings: Settings, name: str, section: ExchangeSection, metrics: Metrics) -> Callable[[], Recorder] | None:
+    """What makes a recorder for one connection of the source; None where none is asked for."""
+    if not section.record:
+        return None
+    record = settings.record
+    return partial(
+        Recorder,
+        record.path / name,
+        name,
+        section.protocol or name,
+        max_bytes=record.max_bytes,
+        rotate_seconds=record.rotate.total_seconds(),
+        metrics=metrics,
+    )

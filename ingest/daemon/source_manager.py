@@ -1,0 +1,215 @@
+"""The sources of one daemon: a feed and a healer for each exchange, a poller for each provider. Each runs, and fails, alone.
+
+A source that ends is started again, with a growing wait; one that says Stop waits for a person. A reload starts what is new, ends
+what is gone, and leaves the others as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Mapping
+from typing import Protocol
+
+from ingest import registry
+from ingest.config.sections import ExchangeSection, PollerSection
+from ingest.config.settings import Settings
+from ingest.daemon.recording import recorder_of
+from ingest.daemon.task_cancel import is_cancelled
+from ingest.errors import IngestError, Retry, Stop, first
+from ingest.metrics import Metrics
+from ingest.pipeline.table_queue import TableQueue
+from ingest.polling.streaming import Streaming
+from ingest.sources.coverage_claims import Settled
+from ingest.sources.exchange_feed import ExchangeFeed, StoreInstruments
+from ingest.sources.gap_filler import GapFiller
+from ingest.sources.poller import Poller, plan_name
+from ingest.sources.provider_stream import ProviderStream
+from ingest.store.coverage import Claim
+from ingest.store.coverage_buffer import CoverageBuffer
+from ingest.store.pool import Pool
+from ingest.store.ts_edition import Edition
+from ingest.transports.backoff import Backoff
+
+LONG_SECONDS = 300.0  # a source that ran for so long has recovered: its next failure is a new one
+
+log = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """Runs until cancelled. `last_error` is what a person is told of it."""
+
+    last_error: str
+
+    def run(self) -> Awaitable[None]: ...
+
+
+class SourceManager:
+    """Everything that runs under `group`, by name. `holder` is who has the leases of what is polled."""
+
+    def __init__(self, settings: Settings, holder: str, metrics: Metrics) -> None:
+        self.feeds: dict[str, ExchangeFeed] = {}
+        self.healers: dict[str, GapFiller] = {}
+        self.pollers: dict[str, Poller | ProviderStream] = {}
+        self._settings = settings
+        self._holder = holder
+        self._metrics = metrics
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._lanes: Mapping[str, TableQueue] = {}
+        self._database: tuple[Pool, Edition] | None = None
+        self._group: asyncio.TaskGroup
+        self._notes: CoverageBuffer
+        self._store_instruments: StoreInstruments
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        return list(self._tasks.values())
+
+    def open(
+        self, group: asyncio.TaskGroup, lanes: Mapping[str, TableQueue], notes: CoverageBuffer, store_instruments: StoreInstruments
+    ) -> None:
+        """Start the feeds; a database need not be there yet. `lanes` are by table."""
+        self._group, self._lanes, self._notes, self._store_instruments = group, lanes, notes, store_instruments
+        for name, section in self._settings.exchanges.items():
+            self._add_feed(name, section)
+
+    def meet(self, pool: Pool, edition: Edition) -> None:
+        """The database answers: now what reads it can run, too."""
+        self._database = pool, edition
+        for name, section in self._settings.exchanges.items():
+            self.feeds[name].reload(section)  # for the instruments of which the id was not known
+            self._add_healer(name, section)
+        for name, poller in self._settings.pollers.items():
+            self._add_poller(name, poller)
+
+    def reload(self, settings: Settings) -> None:
+        """Follow other settings. Before `open` and `meet` there is nothing to do yet but to remember them."""
+        before, self._settings = self._settings, settings
+        for name in self.feeds.keys() - settings.exchanges.keys():
+            self.feeds.pop(name), self.healers.pop(name, None)
+            self._end(name), self._end(f"heal {name}")
+        for name, section in settings.exchanges.items():
+            if name in self._tasks and not self._tasks[name].done():
+                self.feeds[name].reload(section)
+                if name in self.healers:
+                    self.healers[name].reload(section)
+            elif self._lanes:
+                self._add_feed(name, section)
+                self._add_healer(name, section)
+        for name in self.pollers.keys() - settings.pollers.keys():
+            self.pollers.pop(name)
+            self._end(f"poll {name}")
+        for name, poller in settings.pollers.items():
+            if name not in self.pollers or poller != before.pollers.get(name) or self._tasks[f"poll {name}"].done():
+                self._add_poller(name, poller)
+
+    def claims(self, settled: Settled) -> list[Claim]:
+        return [claim for feed in self.feeds.values() for claim in feed.claims(settled)]
+
+    def unready(self) -> list[str]:
+        """That no exchange is connected, if there is one."""
+        value = self._metrics.registry.get_sample_value
+        if not self.feeds or any(value("ingest_source_connected", {"source": name}) for name in self.feeds):
+            return []
+        errors = [f"{name}: {feed.last_error}" for name, feed in self.feeds.items() if feed.last_error]
+        return [f"no source is connected: {'; '.join(errors) or 'not yet'}"]
+
+    def status(self) -> dict[str, object]:
+        """What `ingest status` and the page show."""
+        return {
+            "sources": {name: feed.status() for name, feed in self.feeds.items()},
+            "pollers": {name: poller.status() for name, poller in self.pollers.items()},
+            "gaps": {name: healer.state for name, healer in self.healers.items()},
+        }
+
+    # --- what runs --------------------------------------------------------------------------------------------------------
+
+    def _add_feed(self, name: str, section: ExchangeSection) -> None:
+        feed = self.feeds[name] = ExchangeFeed(
+            name,
+            registry.exchanges()[section.protocol or name],
+            section,
+            writer=self._settings.name,
+            puts={lane.table.record: lane.put for lane in self._lanes.values()},
+            store_instruments=self._store_instruments,
+            on_gap=self._notes.gap,
+            on_malformed=self._notes.malformed,
+            metrics=self._metrics,
+            make_recorder=recorder_of(self._settings, name, section, self._metrics),
+        )
+        self._start(name, feed)
+
+    def _add_healer(self, name: str, section: ExchangeSection) -> None:
+        if self._database is None:
+            return
+        pool, edition = self._database
+        healer = self.healers[name] = GapFiller(
+            name,
+            registry.exchanges()[section.protocol or name],
+            section,
+            self._settings,
+            pool=pool,
+            edition=edition,
+            metrics=self._metrics,
+            busy=lambda: any(lane.half_full for lane in self._lanes.values()),
+        )
+        if self._settings.heal.enabled:
+            self._start(f"heal {name}", healer)
+
+    def _add_poller(self, name: str, section: PollerSection) -> None:
+        """Also instead of one with other settings: what it has spent, and where it is, stands in the database."""
+        if self._database is None:
+            return
+        module = registry.pollers()[name]
+        is_streamed = isinstance(module, Streaming) and plan_name(module, section) in module.STREAMED
+        poller = self.pollers[name] = (ProviderStream if is_streamed else Poller)(
+            name,
+            module,
+            section,
+            self._holder,
+            pool=self._database[0],
+            lanes=self._lanes,
+            on_malformed=self._notes.malformed,
+            metrics=self._metrics,
+        )
+        self._start(f"poll {name}", poller)
+
+    def _start(self, name: str, source: Source) -> None:
+        self._tasks[name] = self._group.create_task(self._keep(name, source, self._end(name)))
+
+    def _end(self, name: str) -> asyncio.Task[None] | None:
+        task = self._tasks.pop(name, None)
+        if task is not None:
+            task.cancel()
+        return task
+
+    async def _keep(self, name: str, source: Source, former: asyncio.Task[None] | None) -> None:
+        """Run one source for ever, once the former one of its name has ended; what fails in it is its own affair."""
+        if former is not None:
+            await asyncio.wait({former})
+        backoff = Backoff(random.random)
+        while True:
+            started = time.monotonic()
+            fault: BaseException = RuntimeError("it ended by itself")
+            try:
+                await source.run()
+            except Exception as error:
+                fault = first(error)
+            if is_cancelled():
+                return
+            if isinstance(fault, Stop):
+                source.last_error = f"stopped: {fault}"
+                log.error("%s: %s", name, source.last_error)
+                self._metrics.errors.labels("source", "Stop").inc()
+                return
+            if not isinstance(fault, IngestError):
+                log.error("%s: a defect, the source is restarted", name, exc_info=fault)
+            else:
+                log.warning("%s: %s", name, fault)
+            self._metrics.errors.labels("source", type(fault).__name__).inc()
+            source.last_error = str(fault)
+            if time.monotonic() - started > LONG_SECONDS:
+                backoff.reset()
+            await asyncio.sleep(max(backoff.next(), (fault.after or 0.0) if isinstance(fault, Retry) else 0.0))

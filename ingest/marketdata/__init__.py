@@ -1,0 +1,1 @@
+"""Pure: the parts that every exchange is made of."""

@@ -1,0 +1,48 @@
+"""A bar that is sent while it changes, by an exchange that never says that it is closed; shared by the exchanges that have such.
+
+Pure. The next bar closes it, or the clock some time after its end; should it change after that, it is said again, and the row is
+revised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ingest.records import MINUTE, Candle
+
+
+class FormingCandle:
+    """One instrument's latest bar of one minute. `grace` is how long after its end its last state may still be on its way."""
+
+    def __init__(self, grace: int) -> None:
+        self._grace = grace
+        self._bar: Candle | None = None
+        self._closed = False
+
+    def seen(self, bar: Candle) -> Sequence[Candle]:
+        """The state of a bar, with what is closed by it."""
+        latest = self._bar
+        if latest is not None and bar.time < latest.time:
+            return (bar,)
+        if latest is not None and bar.time == latest.time:
+            self._bar = bar
+            return (bar,) if self._closed else ()
+        out = self._close()
+        self._bar, self._closed = bar, False
+        return out
+
+    def idle(self, now: int) -> Sequence[Candle]:
+        """On a clock tick: the bar whose minute is over."""
+        if self._bar is None or now < self._bar.time + MINUTE + self._grace:
+            return ()
+        return self._close()
+
+    def lost(self) -> None:
+        """A state could not be read: what we hold may not be the last one."""
+        self._bar = None
+
+    def _close(self) -> Sequence[Candle]:
+        if self._bar is None or self._closed:
+            return ()
+        self._closed = True
+        return (self._bar,)

@@ -1,0 +1,1 @@
+"""Pure: what a polled provider is, and the parts that providers share."""

@@ -1,0 +1,189 @@
+"""One connection's worth of subscriptions, kept alive while lives come and go.
+
+Where it is possible a connection is replaced before it ends (make-before-break): the successor delivers before the old one is
+closed, and the unique keys remove what both said. Where it is not, the hole is a gap in each of the subscriptions: from the last
+time that it spoke until the next life delivers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import suppress
+
+from msgspec import Struct
+
+from ingest.errors import Retry
+from ingest.protocol.session import Channel, Connection, Gap, Session
+from ingest.sources.coverage_claims import Watch
+from ingest.transports.backoff import Backoff
+from ingest.transports.websocket import Ended, WebSocketConnection, wall_clock
+
+OVERLAP_SECONDS = 3.0  # how long both speak when one replaces the other
+QUIET_SECONDS = 60.0  # a connection that stood for so long is taken as good though nothing was said on it
+
+log = logging.getLogger(__name__)
+
+
+Stream = tuple[int, Channel]  # instrument id and channel
+
+
+class OpenConnection(Struct):
+    """A life with its session and the task that runs it."""
+
+    life: WebSocketConnection
+    session: Session
+    connection: Connection
+    since: int
+    task: asyncio.Task[Ended | Retry]
+
+
+class ReconnectingConnection:
+    """`begin` makes a life for a connection; it is asked again for each new one.
+
+    `lost` says since when each stream is missing that no life delivers, in microseconds. It is the feed's, so that a hole is known
+    even where a defect ended the slot.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        begin: Callable[[Connection], tuple[WebSocketConnection, Session]],
+        lost: dict[Stream, int],
+        on_gap: Callable[[Gap], None],
+        on_error: Callable[[str], None],
+        watch: Callable[[Watch], None],
+    ) -> None:
+        self.connection = connection
+        self._begin = begin
+        self._lost = lost
+        self._on_gap = on_gap
+        self._on_error = on_error
+        self._watch = watch
+        self._changed = asyncio.Event()
+        self._closing = False
+        self._opened: OpenConnection
+
+    def replace(self, connection: Connection) -> None:
+        """Go over to a new connection (other subscriptions or options), without a hole in the subscriptions that stay."""
+        self.connection = connection
+        self._changed.set()
+
+    def close(self) -> None:
+        """End the slot; what the exchange sent until then is still delivered."""
+        self._closing = True
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Until closed or cancelled."""
+        backoff = Backoff(random.random)
+        async with asyncio.TaskGroup() as group:
+            while not self._closing:
+                self._opened = self._open(group)
+                try:
+                    if await self._is_good(self._opened):
+                        backoff.reset()
+                    await self._succeed(group)
+                finally:
+                    if not self._closing:
+                        self._lose(self._opened)
+                if not self._closing:
+                    await self._pause(self._opened.task.result(), backoff)
+
+    def _open(self, group: asyncio.TaskGroup) -> OpenConnection:
+        self._changed.clear()
+        connection = self.connection
+        life, session = self._begin(connection)
+        return OpenConnection(life, session, connection, wall_clock(), group.create_task(_live(life)))
+
+    async def _is_good(self, opened: OpenConnection) -> bool:
+        """Wait for its first record, or until it stood for `QUIET_SECONDS`. False when it ended, or all was changed, before."""
+        stood = done = False
+        while not (stood or done or opened.life.delivering.is_set()):
+            connected = opened.life.connected.is_set()  # it may have to wait for its turn to connect
+            done = await _any(opened.task, opened.life.delivering, self._changed, seconds=QUIET_SECONDS)
+            stood = connected and not done
+        if stood or opened.life.delivering.is_set():
+            self._find(opened)
+            self._watch(Watch(opened.connection, opened.session, opened.life, opened.task))
+            return True
+        return False
+
+    async def _succeed(self, group: asyncio.TaskGroup) -> None:
+        """Replace lives by successors as they fall due, until one has ended before its successor was there."""
+        backoff = Backoff(random.random)
+        while True:
+            opened = self._opened
+            if opened.connection is self.connection:  # else a change waits that its successor did not live to see
+                await _any(opened.task, opened.life.retiring, self._changed)
+            if opened.task.done():
+                return
+            if self._closing:
+                await _close(opened)
+                return
+            successor = self._open(group)
+            good = await self._is_good(successor)
+            if successor.task.done():  # the old one may well live on
+                await self._pause(successor.task.result(), backoff)
+            elif not good:  # the configuration changed once more
+                await _close(successor)
+            else:
+                backoff.reset()
+                await self._hand_over(successor)
+
+    async def _hand_over(self, successor: OpenConnection) -> None:
+        # the first record is of one stream; the others' books may still wait for their snapshots
+        await asyncio.wait({self._opened.task, successor.task}, timeout=OVERLAP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if self._opened.task.done():  # it did not live to see its successor deliver
+            self._lose(self._opened)
+            self._find(successor)
+        await _close(self._opened)
+        self._opened = successor
+
+    async def _pause(self, ended: Ended | Retry, backoff: Backoff) -> None:
+        wait = backoff.next()
+        if isinstance(ended, Retry):
+            self._on_error(str(ended))
+            wait = max(wait, ended.after or 0.0)
+        with suppress(TimeoutError):  # a changed configuration is tried at once: it may be what mends it
+            async with asyncio.timeout(wait):
+                await self._changed.wait()
+
+    def _lose(self, opened: OpenConnection) -> None:
+        if not opened.life.connected.is_set():
+            return
+        for subscription, last_message_at in zip(opened.connection.subscriptions, opened.session.last_message_at, strict=True):
+            self._lost.setdefault((subscription.instrument.id, subscription.channel), last_message_at or opened.since)
+
+    def _find(self, opened: OpenConnection) -> None:
+        until = wall_clock()
+        for subscription in opened.connection.subscriptions:
+            since = self._lost.pop((subscription.instrument.id, subscription.channel), None)
+            if since is not None:
+                self._on_gap(Gap(subscription.instrument.id, subscription.channel, "disconnect", since, until))
+
+
+async def _any(task: asyncio.Task[Ended | Retry], *events: asyncio.Event, seconds: float | None = None) -> bool:
+    """Wait until the task has ended or one of the events is set; False when `seconds` have passed before."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        done, _ = await asyncio.wait({task, *waits}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    return bool(done)
+
+
+async def _close(opened: OpenConnection) -> None:
+    opened.life.close()
+    await opened.task
+
+
+async def _live(life: WebSocketConnection) -> Ended | Retry:
+    try:
+        return await life.run()
+    except Retry as error:
+        return error

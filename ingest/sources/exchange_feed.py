@@ -1,0 +1,245 @@
+"""One exchange, live: its listing is read, its connections are held open, and what its sessions say is handed on."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext, suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import cast
+
+import aiohttp
+from msgspec.structs import replace
+
+from ingest.config.sections import ExchangeSection
+from ingest.errors import IngestError
+from ingest.metrics import Metrics
+from ingest.protocol.decode import Malformed
+from ingest.protocol.exchange import Exchange, Located, Options
+from ingest.protocol.session import Channel, Connection, Gap, Output, Refused, Session, Subscription
+from ingest.records import SECOND, Candle, Instrument, Record
+from ingest.sources.connection_slot import ReconnectingConnection, Stream
+from ingest.sources.coverage_claims import CoverageClaims, Settled
+from ingest.store.coverage import Claim
+from ingest.transports.client import open_client
+from ingest.transports.http import Http
+from ingest.transports.rate_limiter import RateLimiter
+from ingest.transports.recorder import Recorder
+from ingest.transports.staleness import Staleness
+from ingest.transports.websocket import WebSocketConnection, wall_clock
+
+LISTING_SECONDS = 3600.0  # how often the listing is read again: status and precision change
+LISTING_RETRY_SECONDS = 60.0
+LAG_EVERY = 64  # one row in so many is measured
+
+log = logging.getLogger(__name__)
+
+Put = Callable[[Record], Awaitable[None] | None]
+StoreInstruments = Callable[[Sequence[Instrument], str | None], Awaitable[list[Instrument]]]
+
+
+class ExchangeFeed:
+    """The live feed of one exchange. Everything it needs from below is given: lanes by record type, and where notes go."""
+
+    def __init__(
+        self,
+        name: str,
+        exchange: Exchange,
+        section: ExchangeSection,
+        *,
+        writer: str,
+        puts: dict[type, Put],
+        store_instruments: StoreInstruments,
+        on_gap: Callable[[str, Gap, str], None],
+        on_malformed: Callable[[str, Malformed], None],
+        metrics: Metrics,
+        make_recorder: Callable[[], Recorder] | None = None,
+    ) -> None:
+        self.name = name
+        self.last_error = ""
+        self._last_error_at: datetime | None = None
+        self._exchange = exchange
+        self._section = section
+        self._writer = writer
+        self._puts = puts
+        self._store_instruments = store_instruments
+        self._on_gap = on_gap
+        self._on_malformed = on_malformed
+        self._metrics = metrics
+        self._make_recorder = make_recorder
+        self._lag = metrics.lag.labels(self.name)
+        self._rows = 0
+        self._options = self._make_options()
+        self._freshness = Staleness(floor=int(exchange.LIMITS.stale_seconds * SECOND))
+        self._gate = RateLimiter(exchange.LIMITS.connects)
+        self._slots: dict[ReconnectingConnection, asyncio.Task[None]] = {}
+        self._lost: dict[Stream, int] = {}
+        self._claims = CoverageClaims(name, writer)
+        self._reload = asyncio.Event()
+
+    def reload(self, section: ExchangeSection) -> None:
+        """Go over to another configuration; what did not change is not touched. Addresses, proxy and `record` need a restart."""
+        self._section = section
+        self._reload.set()
+
+    def status(self) -> dict[str, object]:
+        """What a person wants to know of this source."""
+        return {
+            "connections": len(self._slots),
+            "subscriptions": sum(len(slot.connection.subscriptions) for slot in self._slots),
+            "last_error": self.last_error,
+            "last_error_at": self._last_error_at.isoformat(timespec="seconds") if self._last_error_at else None,
+        }
+
+    def claims(self, settled: Settled) -> Sequence[Claim]:
+        """What this feed vouches for by now."""
+        return self._claims.take(wall_clock(), settled, self._options.trade_kind)
+
+    async def run(self) -> None:
+        """Until cancelled. Where the listing cannot be read or stored for the first time, or a setting is wrong, raises that."""
+        manners = self._exchange.LIMITS
+        self._slots.clear()
+        recorder = self._make_recorder() if self._make_recorder else None
+        recording = recorder.running() if recorder else nullcontext()
+        async with (
+            open_client(self._section.proxy_url) as client,
+            recording,
+            asyncio.TaskGroup() as group,
+        ):
+            http = Http(client, rate=manners.weight, alternative=manners.alternative)
+            self._begin = partial(self._make_life, client, http, recorder)
+            while True:
+                self._reload.clear()
+                wait = LISTING_SECONDS
+                section, options = self._section, self._make_options()
+                try:
+                    self._follow(group, await self._wanted(http, section, options), options)
+                except IngestError as error:  # what is being fed is fed on
+                    if not self._slots:
+                        raise
+                    self._note_error(str(error))
+                    wait = LISTING_RETRY_SECONDS
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._reload.wait()
+
+    async def _wanted(self, http: Http, section: ExchangeSection, options: Options) -> list[Subscription]:
+        """The configured subscriptions, each with what the listing says of its instrument."""
+        listing = {row.instrument: row for row in await http.run(self._exchange.listing(options))}
+        chosen = []
+        for name in section.instruments:
+            row = listing.get(name)
+            if row is None:
+                near = ", ".join(difflib.get_close_matches(name, listing, 3)) or "none"
+                self._note_error(f"unknown instrument '{name}'; near: {near} ({len(listing)} are listed)")
+            elif row.status == "delisted":
+                self._note_error(f"instrument '{name}' is delisted: nothing will come")
+            else:
+                chosen.append(replace(row, exchange=self.name))
+        kind = options.trade_kind if "trades" in section.channels else None
+        stored = await self._store_instruments(chosen, kind)
+        return [Subscription(row, cast(Channel, channel)) for row in stored for channel in section.channels]
+
+    def _follow(self, group: asyncio.TaskGroup, wanted: list[Subscription], options: Options) -> None:
+        """Make the slots be what is wanted: the untouched stay, the changed are replaced, the new are opened."""
+        before, self._options = self._options, options
+        missing = dict.fromkeys(wanted)
+        for slot in [slot for slot, task in self._slots.items() if not task.done()]:
+            kept = [one for one in slot.connection.subscriptions if one in missing]
+            for one in kept:
+                del missing[one]
+            if not kept:
+                slot.close()
+                del self._slots[slot]
+            elif len(kept) < len(slot.connection.subscriptions) or self._options != before:
+                slot.replace(Connection(slot.connection.url, tuple(kept)))
+        for connection in self._exchange.connections(list(missing), self._options) if missing else []:
+            slot = ReconnectingConnection(
+                connection,
+                begin=self._begin,
+                lost=self._lost,
+                on_gap=self._gap,
+                on_error=self._note_error,
+                watch=self._claims.watch,
+            )
+            self._slots[slot] = group.create_task(slot.run())
+
+    def _make_life(
+        self, client: aiohttp.ClientSession, http: Http, recorder: Recorder | None, connection: Connection
+    ) -> tuple[WebSocketConnection, Session]:
+        session = self._exchange.session(connection, self._options)
+        if recorder is not None:
+            session = recorder.session(session, connection, self._options)
+        exchange = self._exchange
+        life = WebSocketConnection(
+            connection,
+            session,
+            manners=self._exchange.LIMITS,
+            client=client,
+            http=http,
+            gate=self._gate,
+            sink=self._sink,
+            metrics=self._metrics,
+            source=self.name,
+            freshness=self._freshness,
+            locate=partial(exchange.locate, connection, self._options) if isinstance(exchange, Located) else None,
+        )
+        return life, session
+
+    def _sink(self, output: Output) -> Awaitable[None] | None:
+        put = self._puts.get(type(output))
+        if put is None:
+            self._note(output)
+            return None
+        self._rows += 1
+        if not self._rows % LAG_EVERY:
+            self._observe_lag(cast(Record, output))
+        wait = put(output)  # type: ignore[arg-type] # it has a lane: a Record
+        if wait is not None:
+            self._claims.blocked(wall_clock())
+        return wait
+
+    def _observe_lag(self, record: Record) -> None:
+        if not isinstance(record, Candle):  # its time is when it began
+            self._lag.observe((record.received_at - record.time) / SECOND)
+            self._claims.late(record.received_at - record.time)
+
+    def _note(self, output: Output) -> None:
+        match output:
+            case Gap():
+                self._gap(output)
+            case Malformed():
+                self._on_malformed(self.name, output)
+            case Refused():
+                self._note_error(output.message)
+            case _:
+                raise TypeError(f"{self.name}: no lane for a {type(output).__name__}")
+
+    def _gap(self, gap: Gap) -> None:
+        self._on_gap(self.name, gap, self._options.trade_kind)
+
+    def _note_error(self, message: str) -> None:
+        self.last_error, self._last_error_at = message, datetime.now(UTC)
+        self._metrics.errors.labels("source", "refused").inc()
+        log.error("%s: %s", self.name, message)
+
+    def _make_options(self) -> Options:
+        return options_of(self._exchange, self._section, self._writer)
+
+
+def options_of(exchange: Exchange, section: ExchangeSection, writer: str) -> Options:
+    """What the configuration says to the exchange's module; `writer` is this daemon's name."""
+    manners = exchange.LIMITS
+    return Options(
+        ws_url=(section.ws_url or manners.ws_url).rstrip("/"),
+        rest_url=(section.rest_url or manners.rest_url).rstrip("/"),
+        archive_url=(section.archive_url or "").rstrip("/"),
+        trade_kind=section.trade_kind or exchange.TRADE_KINDS[0],
+        book_depth=section.book.depth,
+        book_every=int(section.book.every.total_seconds() * SECOND),
+        quotes_every=int(section.quotes.every.total_seconds() * SECOND),
+        writer=writer,
+    )

@@ -1,0 +1,153 @@
+"""What a daemon knew of its database last: enough to receive rows and spool them while the database is away at the start.
+
+A JSON file in the spool's directory, replaced whole (https://man7.org/linux/man-pages/man2/rename.2.html) when instruments were
+stored. It is no cache: while the database answers, the database is asked.
+The rule one would get wrong: the ids are those of one database, and so are those of the rows in the spool. Before any row goes from
+there into a database, `meet` asks whether it is the same one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ingest.errors import Hold, Retry
+from ingest.protocol.decode import UNREADABLE
+from ingest.records import Instrument
+from ingest.store import sqlstate
+from ingest.store.instruments import store_instruments
+from ingest.store.pool import Pool
+from ingest.store.ts_edition import DatabaseInfo
+
+NAME = "known.json"
+
+_IDS = "SELECT exchange, symbol, id FROM instruments WHERE id = ANY($1::int[])"
+
+log = logging.getLogger(__name__)
+
+
+class Market(Struct, frozen=True):
+    """One instrument's id, and the trade feed that fills its trades, where one does."""
+
+    exchange: str
+    symbol: str
+    id: int
+    trade_kind: str | None
+
+
+class Known(Struct, frozen=True):
+    """The content of the file."""
+
+    database: DatabaseInfo
+    markets: tuple[Market, ...]
+
+
+class KnownInstruments:
+    """The file in `folder`; without a folder nothing is remembered. `load` blocks."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.database: DatabaseInfo | None = None  # as it was when instruments were last stored
+        self._met: DatabaseInfo | None = None  # as it is, since it has answered
+        self._path = None if folder is None else folder / NAME
+        self._markets: dict[tuple[str, str], Market] = {}
+        self._guard = Lock()
+
+    @property
+    def ids(self) -> set[int]:
+        """Of every instrument that is known."""
+        return {market.id for market in self._markets.values()}
+
+    def load(self) -> None:
+        """Read what an earlier run left. A file that cannot be read is as none."""
+        if self._path is None:
+            return
+        try:
+            known = msgspec.json.decode(self._path.read_bytes(), type=Known)
+        except FileNotFoundError:
+            return
+        except (OSError, *UNREADABLE) as error:
+            log.error("%s cannot be read, so nothing is known until the database answers: %s", self._path, error)
+            return
+        self.database = known.database
+        self._markets = {(market.exchange, market.symbol): market for market in known.markets}
+
+    async def meet(self, pool: Pool, info: DatabaseInfo, *, needed: bool) -> None:
+        """The database answers, and is as `info` says. What is `needed` of the memory must be true of it; else it is forgotten.
+
+        Raises Hold where it is another database than the one that we know, Retry where it does not answer.
+        """
+        if needed:
+            await self._verify(pool)
+        else:
+            self.database, self._markets = None, {}
+        self._met = info
+
+    async def store(self, pool: Pool, instruments: Sequence[Instrument], trade_kind: str | None) -> list[Instrument]:
+        """As `store_instruments`; while the database is away, those of which the ids are known."""
+        known = self._find(instruments, trade_kind)
+        if self._met is None:
+            return known
+        try:
+            stored = await store_instruments(pool, instruments, trade_kind)
+        except Retry:
+            if len(known) < len(instruments):
+                raise
+            return known
+        if self._path is not None:
+            await asyncio.to_thread(self._remember, self._met, stored, trade_kind)
+        return stored
+
+    def _find(self, instruments: Sequence[Instrument], trade_kind: str | None) -> list[Instrument]:
+        """Those that are known, with their ids. An instrument that another trade feed fills is not."""
+        found = [(row, self._markets.get((row.exchange, row.symbol))) for row in instruments]
+        return [
+            replace(row, id=market.id) for row, market in found if market is not None and trade_kind in (None, market.trade_kind)
+        ]
+
+    async def _verify(self, pool: Pool) -> None:
+        try:
+            rows = await pool.fetch(_IDS, sorted(self.ids))
+        except sqlstate.FOREIGN as error:
+            raise sqlstate.translate(error, "asking for the instruments of the spool") from error
+        there = {row["id"]: (row["exchange"], row["symbol"]) for row in rows}
+        for market in self._markets.values():
+            found = " ".join(there.get(market.id, ("nothing",)))
+            if found != f"{market.exchange} {market.symbol}":
+                self.database = None  # nothing must begin with these ids
+                raise Hold(
+                    f"the spool has rows of another database: instrument {market.id} is {market.exchange} {market.symbol} in "
+                    f"{self._path}, {found} in this database; right would be that database, or another spool.path"
+                )
+
+    # --- in a thread --------------------------------------------------------------------------------------------------------
+
+    def _remember(self, database: DatabaseInfo, stored: Sequence[Instrument], trade_kind: str | None) -> None:
+        with self._guard:
+            markets = dict(self._markets)
+            for row in stored:
+                before = markets.get((row.exchange, row.symbol))
+                kind = trade_kind or (before.trade_kind if before is not None else None)
+                markets[row.exchange, row.symbol] = Market(row.exchange, row.symbol, row.id, kind)
+            if (database, markets) != (self.database, self._markets):
+                self.database, self._markets = database, markets
+                self._save(Known(database, tuple(markets.values())))
+
+    def _save(self, known: Known) -> None:
+        assert self._path is not None
+        new = self._path.with_suffix(".new")
+        try:
+            with new.open("wb") as file:
+                file.write(msgspec.json.encode(known))
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._path)
+        except OSError as error:
+            log.error("%s: %s: a start without the database will not know the newest instruments", self._path, error.strerror)

@@ -1,0 +1,105 @@
+"""The ledger `schema_migrations`: which files of schema/ this database has, and with which text.
+
+The rule one would get wrong: `skipped` is not `applied`. A file that was skipped on the Apache edition is still due once the
+database has the Community one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Literal
+
+from msgspec import Struct
+
+from ingest import __version__
+from ingest.errors import Stop
+from ingest.store.pool import Connection, undo
+from ingest.store.schema_files import File, Schema
+from ingest.store.ts_edition import Edition
+
+LOCK = 0x696E67657374  # "ingest": the key of the advisory lock of everything that changes the schema
+Status = Literal["applied", "skipped", "rolled_back"]
+
+TABLE = """
+CREATE TABLE IF NOT EXISTS public.schema_migrations (
+    name        text        PRIMARY KEY,
+    version     bigint      UNIQUE,      -- NULL for a repeatable file
+    sha256      text        NOT NULL,
+    edition     text        NOT NULL CHECK (edition IN ('apache', 'community')),
+    status      text        NOT NULL CHECK (status IN ('applied', 'skipped', 'rolled_back')),
+    applied_at  timestamptz NOT NULL DEFAULT now(),
+    app_version text        NOT NULL
+)
+"""
+
+
+class Entry(Struct, frozen=True):
+    """One line of the ledger."""
+
+    name: str
+    version: int | None
+    sha256: str
+    status: Status
+
+
+@asynccontextmanager
+async def alone(connection: Connection) -> AsyncIterator[None]:
+    """Wait until no other session is in here; may be nested. The connection must be direct: the lock is the server session's."""
+    await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+    try:
+        yield
+    finally:
+        if not connection.is_closed():
+            await undo(connection, lambda: connection.execute("SELECT pg_advisory_unlock($1)", LOCK))
+
+
+async def read(connection: Connection) -> dict[str, Entry]:
+    """The ledger by file name; empty where there is none yet."""
+    if not await connection.fetchval("SELECT to_regclass('public.schema_migrations') IS NOT NULL"):
+        return {}
+    rows = await connection.fetch("SELECT name, version, sha256, status FROM public.schema_migrations ORDER BY version, name")
+    return {row["name"]: Entry(*row) for row in rows}
+
+
+async def write(connection: Connection, file: File, status: Status, edition: Edition) -> None:
+    """Note what has been done with `file`, in the caller's transaction."""
+    await connection.execute(
+        "INSERT INTO public.schema_migrations (name, version, sha256, status, edition, app_version) VALUES ($1, $2, $3, $4, $5, $6)"
+        " ON CONFLICT (name) DO UPDATE SET sha256 = EXCLUDED.sha256, status = EXCLUDED.status, edition = EXCLUDED.edition,"
+        " applied_at = now(), app_version = EXCLUDED.app_version",
+        file.name,
+        file.version,
+        file.sha256,
+        status,
+        edition,
+        __version__,
+    )
+
+
+def verify(schema: Schema, ledger: Mapping[str, Entry]) -> None:
+    """Raises Stop where the files and the ledger contradict each other: a file edited, unknown, or too late."""
+    files = {file.name: file for file in schema.versioned}
+    present = [entry for entry in ledger.values() if entry.version is not None and entry.status != "rolled_back"]
+    for entry in present:
+        _verify_entry(entry, files.get(entry.name))
+    _verify_order(schema.versioned, {entry.name: entry.version or 0 for entry in present})
+
+
+def _verify_entry(entry: Entry, file: File | None) -> None:
+    if file is None:
+        raise Stop(
+            f"the database has {entry.name}, which this version of ingest ({__version__}) does not know: install a newer one"
+        )
+    if file.sha256 != entry.sha256:
+        raise Stop(
+            f"{file.name} was edited after it had been {entry.status}: its sha256 is {file.sha256}, the ledger says {entry.sha256}."
+            " Restore its text and put the change into a new file"
+        )
+
+
+def _verify_order(files: Sequence[File], present: Mapping[str, int]) -> None:
+    newest = max(present, key=lambda name: present[name], default=None)
+    for file in files:
+        if newest is not None and file.name not in present and (file.version or 0) < present[newest]:
+            raise Stop(f"{file.name} is older than {newest}, which the database already has: rename it to a later time")

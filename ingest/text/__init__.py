@@ -1,0 +1,1 @@
+"""Pure: text of other people: plain text, coin mentions, sentiment, XML."""
