@@ -22,7 +22,7 @@ from ingest.protocol.exchange import Rate
 from ingest.protocol.history import History, Page
 from ingest.protocol.http import Flow, Request, Response
 from ingest.transports.backoff import Backoff
-from ingest.transports.client import LOST, blocked, lost, made_at, retry_after, shown
+from ingest.transports.client import HOUR, LOST, blocked, lost, made_at, retry_after, shown
 from ingest.transports.rate_limiter import RateLimiter
 
 T = TypeVar("T")
@@ -34,7 +34,6 @@ FILE = aiohttp.ClientTimeout(sock_connect=10, sock_read=60)  # as long as it tak
 ATTEMPTS = 5
 PATIENCE_SECONDS = 120.0  # a longer wait is not slept here: it goes to the caller, who can tell others and be stopped
 PENALTY_SECONDS = {429: 5.0, 418: 120.0}  # the first wait where the header is missing; 418 is Binance's ban
-LONGEST_PENALTY_SECONDS = 3600.0
 
 
 class Http:
@@ -168,7 +167,7 @@ class Http:
         status = answer.status
         if status == 451:
             return blocked(what, status, self._alternative)
-        after = retry_after(answer.headers)
+        after = retry_after(answer.headers, status)
         if status in PENALTY_SECONDS:
             after = self._penalty(host, status) if after is None else after
         text = f"{what}: HTTP {status}: {body[:300].decode(errors='replace')}"
@@ -183,4 +182,4 @@ class Http:
     def _penalty(self, host: str, status: int) -> float:
         strikes = self._strikes.get(host, 0)
         self._strikes[host] = strikes + 1
-        return min(PENALTY_SECONDS[status] * float(2**strikes), LONGEST_PENALTY_SECONDS)
+        return min(PENALTY_SECONDS[status] * 2.0 ** min(strikes, 10), HOUR)
