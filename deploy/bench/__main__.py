@@ -41,7 +41,7 @@ GROUPS = {
 
 
 def main() -> int:
-    options = _options()
+    options = parser().parse_args()
     Path(".local").mkdir(exist_ok=True)
     if options.what == PLATFORMS:
         return _platforms(options)
@@ -85,15 +85,15 @@ def _benchmark(name: str, place: Place, options: argparse.Namespace) -> Awaitabl
     return BY_SECONDS[name](place, options.seconds) if name in BY_SECONDS else BY_ROWS[name](place, options.rows)
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="deploy/bench.sh", description="Ours against a reference; one JSON object a line.")
-    parser.add_argument("what", choices=list(dict.fromkeys([*GROUPS, *BY_ROWS, *BY_SECONDS, PLATFORMS])))
-    parser.add_argument("--small", action="store_true", help="platforms with a handful of rows, which says nothing about speed")
-    parser.add_argument("--runs", type=int, default=RUNS, metavar="N", help="of each query of platforms")
-    parser.add_argument("--alone", action="store_true", help="write or live by itself, without what goes with it")
-    parser.add_argument("--rows", type=int, metavar="N", help="of a round of write and live; at least 100")
-    parser.add_argument("--seconds", type=float, metavar="N", help="of memory and commit_lag")
-    return parser.parse_args()
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="deploy/bench.sh", description="Ours against a reference; one JSON object a line.")
+    made.add_argument("what", choices=list(dict.fromkeys([*GROUPS, *BY_ROWS, *BY_SECONDS, PLATFORMS])))
+    made.add_argument("--small", action="store_true", help="platforms with a handful of rows, which says nothing about speed")
+    made.add_argument("--runs", type=int, default=RUNS, metavar="N", help="of each query of platforms")
+    made.add_argument("--alone", action="store_true", help="write or live by itself, without what goes with it")
+    made.add_argument("--rows", type=int, metavar="N", help="of a round of write and live; at least 100")
+    made.add_argument("--seconds", type=float, metavar="N", help="of memory and commit_lag")
+    return made
 
 
 if __name__ == "__main__":
