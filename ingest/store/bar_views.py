@@ -14,7 +14,7 @@ from typing import Literal
 
 from ingest.store.migration_log import alone
 from ingest.store.pool import Connection, transaction
-from ingest.store.schema_files import Schema, find, read
+from ingest.store.schema_files import GRANTS, Schema, find, read
 from ingest.store.ts_edition import detect
 
 Behind = Literal["rollup", "cagg"]
@@ -40,7 +40,7 @@ async def point(connection: Connection, *, schema: Schema | None = None) -> Behi
             return None
         if behind == "cagg" and not (present or "").startswith("bars/cagg.sql"):
             await fill(connection)
-        await _switch(connection, text, mark)
+        await _switch(connection, text + schema.text(GRANTS), mark)
         return behind
 
 
