@@ -19,22 +19,27 @@ from ingest.records import INTERVALS
 from ingest.tables import TABLES
 
 _UNITS = {"ms": 0.001, "s": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86400, "day": 86400}
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
-def parse_duration(value: object) -> object:
-    """`"90 days"`, `"1s"`, `"500 ms"` as a timedelta. Raises ValueError for another text."""
-    if not isinstance(value, str):
+def parse_duration(value: object) -> timedelta:
+    """`"90 days"`, `"1s"`, `"500 ms"` as a timedelta. Raises ValueError for anything else, a number without a unit included."""
+    if isinstance(value, timedelta):  # a default
         return value
-    match = _DURATION.fullmatch(value)
+    match = _DURATION.fullmatch(str(value))
+    if match is not None and not match[2]:
+        raise ValueError(f'{value} has no unit; right would be "{match[1]} ms", "{match[1]} s" or "{match[1]} days"')
     unit = match[2].lower() if match else ""
     seconds = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))  # in this order: "ms" is not a plural of "m"
     if match is None or seconds is None:
         raise ValueError(f'{value!r} is not a duration; right would be "90 days", "12 hours", "1s" or "500 ms"')
-    return timedelta(seconds=float(match[1]) * seconds)
+    try:
+        return timedelta(seconds=float(match[1]) * seconds)
+    except OverflowError as error:
+        raise ValueError(f"{value!r} is too long; the longest duration is {timedelta.max.days} days") from error
 
 
-def _parse_optional(value: object) -> object:
+def _parse_optional(value: object) -> timedelta | None:
     return None if value == "none" else parse_duration(value)
 
 

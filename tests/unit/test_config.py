@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import pytest
+from pydantic import BaseModel
 
 from ingest.config.settings import PREFIX, Settings, load
 from ingest.errors import Stop
@@ -75,6 +77,71 @@ def test_durations(configured: Load, text: str, duration: timedelta) -> None:
     assert configured(DATABASE + f'[queue]\nmax_age = "{text}"\n').queue.max_age == duration
 
 
+def durations(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every setting that is a duration, with a name of each kind where a section has names."""
+    names = {"exchanges": "binance", "pollers": "cboe", "platforms": "mastertrade"}
+    for key, field in model.model_fields.items():
+        kinds = {field.annotation, *get_args(field.annotation)}
+        sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if sections:
+            yield from durations(sections[0], (*path, key, *([names[key]] if key in names else [])))
+        elif "timedelta" in repr(field.annotation):
+            yield (*path, key, "trades") if get_origin(field.annotation) is dict else (*path, key)
+
+
+DURATION_PATHS = list(durations(Settings))
+
+
+def test_these_settings_are_durations() -> None:
+    assert {".".join(path) for path in DURATION_PATHS} == {
+        "compress_after.trades",
+        "exchanges.binance.book.interval",
+        "exchanges.binance.history",
+        "exchanges.binance.quotes.interval",
+        "heal.after",
+        "heal.interval",
+        "pollers.cboe.interval",
+        "pollers.cboe.timeout",
+        "queue.max_age",
+        "queue.max_wait",
+        "capture.rotate",
+        "retention.trades",
+        "shutdown_timeout",
+        "spool.fsync",
+        "spool.start_after",
+    }
+
+
+@pytest.mark.parametrize("path", DURATION_PATHS, ids=".".join)
+@pytest.mark.parametrize("value", ["250", "0", "1.5", '"250"'])
+def test_a_number_without_a_unit_is_no_duration(configured: Load, path: tuple[str, ...], value: str) -> None:
+    number = value.strip('"')
+    said = f'{".".join(path)}: {number} has no unit; right would be "{number} ms", "{number} s" or "{number} days"'
+    binance = "" if path[0] == "exchanges" else '[exchanges.binance]\ninstruments = ["BTC/USDT"]\n'
+    *section, key = path
+    setting = f"[{'.'.join(section)}]\n{key} = {value}\n" if section else ""
+    top = "" if section else f"{key} = {value}\n"
+    with pytest.raises(Stop) as stop:
+        configured(top + DATABASE + binance + setting, EXCHANGES__BINANCE__INSTRUMENTS='["BTC/USDT"]')
+    assert str(stop.value).startswith(said)
+
+
+@pytest.mark.parametrize("path", DURATION_PATHS, ids=".".join)
+def test_nor_is_one_in_the_environment(configured: Load, path: tuple[str, ...]) -> None:
+    said = f'{".".join(path)}: 250 has no unit; right would be "250 ms", "250 s" or "250 days"'
+    with pytest.raises(Stop) as stop:
+        configured(BINANCE, **{"__".join(path).upper(): "250"})
+    assert str(stop.value).startswith(said)
+    *section, key = path
+    if section:  # a whole section as JSON
+        whole: object = {key: 250}
+        for name in reversed(section[1:]):
+            whole = {name: whole}
+        with pytest.raises(Stop) as stop:
+            configured(BINANCE, **{section[0].upper(): json.dumps(whole)})
+        assert said in str(stop.value)
+
+
 def test_the_environment_wins_key_by_key(configured: Load) -> None:
     toml = BINANCE + "book = { depth = 5 }\n[queue]\nbatch_rows = 10\nworkers = 3\n"
     settings = configured(toml, QUEUE__BATCH_ROWS="20", EXCHANGES__BINANCE__BOOK__DEPTH="7", LOG='{"level": "debug"}')
@@ -131,6 +198,11 @@ DURATIONS = 'right would be "90 days", "12 hours", "1s" or "500 ms"'
         (DATABASE + '[log]\nlevel = "loud"', "log.level: Input should be 'debug', 'info', 'warning' or 'error' (got 'loud')"),
         (DATABASE + '[queue]\nmax_age = "soon"', f"queue.max_age: 'soon' is not a duration; {DURATIONS}"),
         (DATABASE + '[queue]\nmax_age = "none"', f"queue.max_age: 'none' is not a duration; {DURATIONS}"),
+        (
+            DATABASE + '[queue]\nmax_age = "999999999999 days"',
+            "queue.max_age: '999999999999 days' is too long; the longest duration is 999999999 days",
+        ),
+        (DATABASE + "[queue]\nmax_age = true", f"queue.max_age: True is not a duration; {DURATIONS}"),
         (DATABASE + '[queue]\nmax_age = "3 parsecs"', f"queue.max_age: '3 parsecs' is not a duration; {DURATIONS}"),
         (
             DATABASE + '[retention]\ncandle = "1 day"',
