@@ -73,8 +73,12 @@ def build_detours(settings: Settings, metrics: Metrics) -> Spills | None:
         max_bytes=section.max_bytes,
         sync_seconds=fsync[section.fsync] if isinstance(section.fsync, str) else section.fsync.total_seconds(),
     )
-    after, write_ahead = section.after.total_seconds(), settings.durability == "always"
-    return Spills(spool, {name: Rules(after=after, full=full, write_ahead=write_ahead) for name, full in section.full.items()})
+    start_after, write_ahead = section.start_after.total_seconds(), settings.durability == "always"
+    rules = {
+        table: Rules(start_after=start_after, when_full=when_full, write_ahead=write_ahead)
+        for table, when_full in section.when_full.items()
+    }
+    return Spills(spool, rules)
 
 
 def build_writers(

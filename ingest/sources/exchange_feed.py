@@ -81,7 +81,7 @@ class ExchangeFeed:
         self._reload = asyncio.Event()
 
     def reload(self, section: ExchangeSection) -> None:
-        """Go over to another configuration; what did not change is not touched. Addresses, proxy and `record` need a restart."""
+        """Go over to another configuration; what did not change is not touched. Addresses, proxy and `capture` need a restart."""
         self._section = section
         self._reload.set()
 
@@ -239,7 +239,7 @@ def options_of(exchange: Exchange, section: ExchangeSection, writer: str) -> Opt
         archive_url=(section.archive_url or "").rstrip("/"),
         trade_kind=section.trade_kind or exchange.TRADE_KINDS[0],
         book_depth=section.book.depth,
-        book_every=int(section.book.every.total_seconds() * SECOND),
-        quotes_every=int(section.quotes.every.total_seconds() * SECOND),
+        book_interval=int(section.book.interval.total_seconds() * SECOND),
+        quotes_interval=int(section.quotes.interval.total_seconds() * SECOND),
         writer=writer,
     )

@@ -96,12 +96,12 @@ class GapFiller:
 
     async def run(self) -> None:
         """Until cancelled."""
-        every = self._settings.heal.every.total_seconds()
+        interval = self._settings.heal.interval.total_seconds()
         try:
             async with self._http() as http:
                 while True:
                     if not await self.round(http):
-                        await asyncio.sleep(every)
+                        await asyncio.sleep(interval)
         finally:
             with suppress(TimeoutError, *sqlstate.FOREIGN):
                 async with asyncio.timeout(1), self._pool.acquire() as connection:

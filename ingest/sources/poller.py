@@ -240,7 +240,7 @@ class Poller:
             case Missed():
                 self._miss(record, turn)
             case Filtered():
-                self._metrics.poll_left_out.labels(self.name, record.reason).inc(record.count)
+                self._metrics.poll_filtered.labels(self.name, record.reason).inc(record.count)
             case _:
                 return self._puts[type(record)](record)
         return None
@@ -259,7 +259,7 @@ class Poller:
         await self._settled()  # what is on its way may be of that block
         async with self._pool.acquire() as connection:
             removed = await remove_block(connection, orphan)
-        self._metrics.poll_orphaned_rows.labels(self.name).inc(removed)
+        self._metrics.reorg_rows_removed.labels(self.name).inc(removed)
         log.warning("%s: block %s of %s is orphaned: %d rows removed", self.name, orphan.block_hash, orphan.blockchain, removed)
 
     def _note(self, malformed: Malformed, turn: Turn) -> None:
@@ -369,11 +369,11 @@ def plan_of(module: Provider, section: PollerSection) -> tuple[Plan, str]:
 
 def interval_of(plan: Plan, module: Provider, section: PollerSection) -> float:
     """Seconds between turns, as both budgets allow."""
-    every = section.every.total_seconds() if section.every else plan.every
+    interval = section.interval.total_seconds() if section.interval else plan.interval
     counts = {"turn": 1, "coin": len(symbols_of(module, section)), "channel": len(section.channels) or 1}
     requests = plan.requests * -(-counts[plan.each] // plan.of)
     per_month = requests * MONTH_SECONDS / plan.per_month if plan.per_month else 0.0
-    return max(every, requests * 60 / plan.per_minute, per_month)
+    return max(interval, requests * 60 / plan.per_minute, per_month)
 
 
 def symbols_of(module: Provider, section: PollerSection) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ class Policy(Struct, frozen=True):
     relation: str
     after: timedelta | None
     end: timedelta | None = None
-    every: timedelta | None = None
+    interval: timedelta | None = None
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.relation}: {'everything' if self.after is None else self.after}"
@@ -58,7 +58,7 @@ class Refresh(Struct, frozen=True):
 
     sources: tuple[str, ...]
     bucket: timedelta
-    every: timedelta
+    interval: timedelta
 
 
 REFRESHES = {
@@ -93,7 +93,7 @@ def _kept(desired: Desired, behind: Iterable[str]) -> list[tuple[str, timedelta]
 
 def _refresh(name: str, refresh: Refresh, desired: Desired) -> Policy:
     starts = [start for source in refresh.sources if (start := _oldest(source, name, refresh, desired)) is not None]
-    return Policy("refresh", f"{name}_cagg", min(starts, default=None), refresh.bucket, refresh.every)
+    return Policy("refresh", f"{name}_cagg", min(starts, default=None), refresh.bucket, refresh.interval)
 
 
 def _oldest(source: str, name: str, refresh: Refresh, desired: Desired) -> timedelta | None:
@@ -151,15 +151,15 @@ _ADD: dict[Kind, str] = {
 
 def _arguments(policy: Policy) -> list[object]:
     arguments: list[object] = [f"public.{policy.relation}", policy.after]
-    return [*arguments, policy.end, policy.every] if policy.kind == "refresh" else arguments
+    return [*arguments, policy.end, policy.interval] if policy.kind == "refresh" else arguments
 
 
 async def _present(connection: Connection, desired: Desired) -> dict[Policy, int]:
     """The jobs on our relations, with their ids. Some versions name a continuous aggregate by the table that it is stored in."""
     rows = await connection.fetch(_PRESENT, list(_relations(desired)))
     return {
-        Policy(kind, relation, after, end, every if kind == "refresh" else None): job
-        for job, kind, relation, after, end, every in rows
+        Policy(kind, relation, after, end, interval if kind == "refresh" else None): job
+        for job, kind, relation, after, end, interval in rows
     }
 
 

@@ -58,7 +58,7 @@ async def test_a_hole_that_opens_and_ends_is_one(pool: Pool, flush_between: bool
     await notes.flush()
     expected = ("kraken", "one", 7, "book", "unrecoverable", "checksum", to_datetime(NOW), to_datetime(NOW + 9), None, None, None)
     assert await holes(pool) == [expected]
-    counted = {"source": "kraken", "stream": "book", "reason": "checksum"}
+    counted = {"source": "kraken", "channel": "book", "reason": "checksum"}
     assert metrics.registry.get_sample_value("ingest_gaps_total", counted) == 1
 
 
