@@ -124,10 +124,10 @@ async def _write(closed: Callable[[], str], ladder: BatchWriter, batch: Batch) -
     return await ladder.write(batch)
 
 
-def settled(writers: Mapping[str, Writer], channel: Channel) -> int:
-    """Up to when every row that was received of a channel has an outcome (microseconds); 0 while some wait on disk."""
-    lane = next(writer.lane for name, writer in writers.items() if CHANNELS.get(name) == channel)
-    return 0 if lane.tally.spooled else lane.oldest
+def watermarks(writers: Mapping[str, Writer]) -> dict[Channel, int]:
+    """By channel: the time, in microseconds, up to which every row received has an outcome; 0 while some wait on disk."""
+    lanes = {CHANNELS[name]: writer.lane for name, writer in writers.items() if name in CHANNELS}
+    return {channel: 0 if lane.tally.spooled else lane.oldest for channel, lane in lanes.items()}
 
 
 @asynccontextmanager
@@ -141,8 +141,7 @@ async def writing(settings: Settings, metrics: Metrics, writer: str) -> AsyncIte
     except (Retry, Hold) as error:
         raise Stop(str(error)) from error
     pool = await open_pool(settings.database.dsn.get_secret_value(), settings.database.pool_size)
-    committed: list[Claim] = []
-    notes = CoverageBuffer(pool, metrics, writer, lambda: committed)
+    notes = CoverageBuffer(pool, metrics, writer)
     limits = replace(limits_of(settings.queue), max_wait=FOR_EVER)
     writers = build_writers(settings, limits, info=info, pool=pool, metrics=metrics, on_gap=lambda gap: notes.gap("lane", gap))
     try:
@@ -152,7 +151,7 @@ async def writing(settings: Settings, metrics: Metrics, writer: str) -> AsyncIte
             yield way
             for one in writers.values():
                 await one.drain()
-            committed += way.claims
+            notes.claim(way.claims)
             for task in tasks:
                 task.cancel()
         await notes.flush()

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
 import aiohttp
 from msgspec import Struct, field
@@ -25,11 +26,11 @@ from ingest.errors import Reject, Retry, Stop, first
 from ingest.metrics import Metrics
 from ingest.pipeline.table_queue import TableQueue
 from ingest.polling.db_queries import Filtered, Prices, PricesAt, ReorgedBlock
-from ingest.polling.provider import REFUSED, Missed, Plan, Poll, PollOptions, Provider
+from ingest.polling.provider import REFUSED, Emitted, Missed, Plan, Poll, PollOptions, Provider, Step
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Rate
 from ingest.protocol.http import Request, Response
-from ingest.records import Asset, Record
+from ingest.records import Asset
 from ingest.sources.address_labels import read_labels
 from ingest.sources.sentiment_vader import score
 from ingest.store import sqlstate
@@ -40,6 +41,7 @@ from ingest.store.pool import Pool
 from ingest.store.spot_prices import usd_prices
 from ingest.transports.backoff import Backoff
 from ingest.transports.client import open_client
+from ingest.transports.flow_driver import FlowDriver
 from ingest.transports.http import Http
 
 LEASE_SECONDS = 60.0  # so long a daemon that died keeps others waiting
@@ -203,36 +205,22 @@ class Poller:
     async def _take(self, http: Http, flow: Poll, turn: Turn) -> str:
         """Drive the flow until its rows have their outcome: only then its cursor counts."""
         try:
-            step = next(flow)
-            while True:
-                if isinstance(step, Request):
-                    try:
-                        answer = await self._ask(http, step, turn)
-                    except Reject as error:
-                        step = flow.throw(error)  # of one part, perhaps: the flow knows
+            with FlowDriver[Step, str](flow, partial(self._ask, http, turn)) as steps:
+                async for step in steps:
+                    if isinstance(step, PricesAt):
+                        steps.reply(await self._price(step))
+                    elif isinstance(step, ReorgedBlock):
+                        await self._remove(step)
                     else:
-                        step = flow.send(answer)
-                    continue
-                if isinstance(step, PricesAt):
-                    step = flow.send(await self._price(step))
-                    continue
-                if isinstance(step, ReorgedBlock):
-                    await self._remove(step)
-                    step = next(flow)
-                    continue
-                for record in step:
-                    if (room := self._tell(record, turn)) is not None:
-                        await room
-                step = next(flow)
-        except StopIteration as done:
-            cursor: str = done.value
+                        for record in step:
+                            if (room := self._tell(record, turn)) is not None:
+                                await room
         finally:
-            flow.close()
             self._malformed, self._missed = turn.malformed, set(turn.missed)
         await self._settled()
-        return cursor
+        return steps.result
 
-    def _tell(self, record: Record | Malformed | Filtered | Missed, turn: Turn) -> Awaitable[None] | None:
+    def _tell(self, record: Emitted, turn: Turn) -> Awaitable[None] | None:
         """A row goes to its lane, whose room may have to be waited for; what is none is counted."""
         match record:
             case Malformed():
@@ -278,7 +266,7 @@ class Poller:
         if part.error.reason != "http":
             self._keep(Malformed(turn.body, part.error.reason, f"{part.name}: {part.error}"))
 
-    async def _ask(self, http: Http, request: Request, turn: Turn) -> Response:
+    async def _ask(self, http: Http, turn: Turn, request: Request) -> Response:
         self._spent = await spend_one(self.name, self.plan, self._pool)
         turn.requests += 1
         self._metrics.poll_requests.labels(self.name).inc()

@@ -23,10 +23,9 @@ from ingest.config.settings import Settings
 from ingest.errors import Reject, Retry, Stop
 from ingest.metrics import Metrics
 from ingest.pipeline.table_queue import TableQueue
-from ingest.polling.db_queries import Filtered, Prices, PricesAt
-from ingest.polling.provider import Missed, Poll, PollOptions, Provider
+from ingest.polling.db_queries import Filtered, PricesAt
+from ingest.polling.provider import Emitted, Missed, Poll, PollOptions, Provider, Step
 from ingest.protocol.decode import Malformed
-from ingest.protocol.http import Request, Response
 from ingest.records import Asset
 from ingest.sources.chunk_runner import NOTHING, Filled, Work, refuse_expired, shown
 from ingest.sources.history_loader import LIMITS, outcome_of, stored
@@ -41,6 +40,7 @@ from ingest.store.spot_prices import usd_prices
 from ingest.store.ts_edition import detect
 from ingest.tables import ONCHAIN_METRICS, PRICES, SENTIMENT_SCORES, STOCK_INDICES, WHALE_TRANSACTIONS, Table
 from ingest.transports.client import open_client
+from ingest.transports.flow_driver import FlowDriver
 from ingest.transports.http import Http
 
 KINDS = {
@@ -227,34 +227,28 @@ class _Reader:
             await self._drive(flow, lane)
         except (Reject, Retry) as error:
             return str(error)
-        finally:
-            flow.close()
         return None
 
     async def _drive(self, flow: Poll, lane: TableQueue) -> None:
-        answer: Response | Prices | None = None
-        while True:
-            try:
-                step = flow.send(answer)
-            except StopIteration:
-                return
-            answer = None
-            if isinstance(step, Request):
-                answer = await self._http.insist(step, self._spend)
-            elif isinstance(step, PricesAt):
-                async with self._pool.acquire() as connection:
-                    answer = await usd_prices(connection, step.symbols, step.time)
-            elif isinstance(step, Sequence):
-                for record in step:
-                    if isinstance(record, Malformed):
-                        raise Reject(record.message, reason=record.reason)
-                    if isinstance(record, Filtered | Missed):
-                        raise TypeError("a history leaves nothing out")
-                    if (room := lane.put(record)) is not None:
-                        await room
-                self._on_rows(len(step))
-            else:
-                raise TypeError(f"a history asks by requests and for prices, not by {step}")
+        with FlowDriver[Step, str](flow, partial(self._http.insist, before=self._spend)) as steps:
+            async for step in steps:
+                if isinstance(step, PricesAt):
+                    async with self._pool.acquire() as connection:
+                        steps.reply(await usd_prices(connection, step.symbols, step.time))
+                elif isinstance(step, Sequence):
+                    await self._put(step, lane)
+                else:
+                    raise TypeError(f"a history asks by requests and for prices, not by {step}")
+
+    async def _put(self, records: Sequence[Emitted], lane: TableQueue) -> None:
+        for record in records:
+            if isinstance(record, Malformed):
+                raise Reject(record.message, reason=record.reason)
+            if isinstance(record, Filtered | Missed):
+                raise TypeError("a history leaves nothing out")
+            if (room := lane.put(record)) is not None:
+                await room
+        self._on_rows(len(records))
 
 
 def _never(_gap: object) -> None:

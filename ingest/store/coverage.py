@@ -74,6 +74,11 @@ class Claim(Struct, frozen=True):
     until: int
     reason: str = "live"  # or how else it came: replay
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What the ledger tells claims apart by; a later claim of the same key prolongs the earlier one."""
+        return self.source, self.instrument_id, self.channel, self.writer, self.since
+
 
 class Hole(Struct, frozen=True):
     """A gap, and who saw it where."""

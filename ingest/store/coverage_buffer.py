@@ -1,13 +1,14 @@
-"""What is noted beside the rows: claims and gaps into `coverage`, unreadable frames into `rejects`. Bounded, written once a second.
+"""A buffer of what is written beside the rows: claims and gaps into `coverage`, unreadable frames into `rejects`.
 
-A note that finds no room is counted: an exchange that sends nothing but garbage must cost neither the memory nor the database.
+It is written once a second, and it is bounded: what finds no room is counted, so that an exchange that sends nothing but garbage
+exhausts neither the memory nor the database.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 from ingest.errors import Hold, Retry
 from ingest.metrics import Metrics
@@ -22,18 +23,19 @@ from ingest.store.rejects import Rejected, insert_rejects
 FLUSH_SECONDS = 1.0
 REJECTS_A_FLUSH = 200
 HOLES = 100_000
+CLAIMS = 100_000
 
 log = logging.getLogger(__name__)
 
 
 class CoverageBuffer:
-    """The notes of one daemon; `writer` is its name, `claims` says what it vouches for by now."""
+    """The buffer of one daemon or command; `writer` is its name in the ledger."""
 
-    def __init__(self, pool: Pool, metrics: Metrics, writer: str, claims: Callable[[], Sequence[Claim]] = tuple) -> None:
+    def __init__(self, pool: Pool, metrics: Metrics, writer: str) -> None:
         self._pool = pool
         self._metrics = metrics
         self._writer = writer
-        self._claims = claims
+        self._claims: dict[tuple[object, ...], Claim] = {}  # by `Claim.key`
         self._holes: list[Hole] = []
         self._open: set[tuple[object, ...]] = set()
         self._rejects: list[Rejected] = []
@@ -53,6 +55,15 @@ class CoverageBuffer:
             self._holes.append(hole)
         else:
             self._metrics.errors.labels("notes", "gap_dropped").inc()
+
+    def claim(self, claims: Iterable[Claim]) -> None:
+        """Write these claims at the next flush. Every row that they cover must have its outcome by now."""
+        for claim in claims:
+            held = self._claims.get(claim.key)
+            if held is None and len(self._claims) >= CLAIMS:
+                self._metrics.errors.labels("notes", "claim_dropped").inc()
+            elif held is None or held.until < claim.until:
+                self._claims[claim.key] = claim
 
     def malformed(self, source: str, malformed: Malformed) -> None:
         """A frame, or part of one, that is not what the exchange documents."""
@@ -75,7 +86,7 @@ class CoverageBuffer:
 
     async def flush(self) -> None:
         """Write what was noted so far; on Retry or Hold it is kept for the next time."""
-        holes, rejects, claims = self._holes, self._rejects, self._claims()
+        holes, rejects, claims = self._holes, self._rejects, list(self._claims.values())
         if not holes and not rejects and not claims:
             return
         try:
@@ -92,6 +103,9 @@ class CoverageBuffer:
         self._count(doubtful)
         self._holes = self._holes[len(holes) :]
         self._rejects = self._rejects[len(rejects) :]
+        for claim in claims:
+            if self._claims[claim.key] is claim:  # else it was prolonged meanwhile
+                del self._claims[claim.key]
 
     def _count(self, holes: Sequence[Hole]) -> None:
         for hole in holes:
