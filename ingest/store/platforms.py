@@ -45,7 +45,7 @@ _INSERT = """
     SELECT $1, exchange, rank FROM unnest($2::text[]) WITH ORDINALITY AS listed (exchange, rank)"""
 
 
-async def forget(connection: Connection, retention: Mapping[str, timedelta | None]) -> None:
+async def delete_expired(connection: Connection, retention: Mapping[str, timedelta | None]) -> None:
     """Drop what retention (by table) has dropped of that which is kept for the platforms beside a hypertable: no trigger is told of
     a chunk that goes. Needs the owner's rights.
     """
