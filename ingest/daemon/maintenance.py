@@ -26,8 +26,8 @@ from ingest.protocol.exchange import CompletenessRules
 from ingest.store import bar_views, indicator_dirty_ranges, platforms, sqlstate
 from ingest.store.audit import audit
 from ingest.store.coverage import delete_expired
-from ingest.store.hourly_sentiment import sum_up
-from ingest.store.indicators import Computed, Selection, compute
+from ingest.store.hourly_sentiment import roll_up_sentiment
+from ingest.store.indicators import ComputeResult, Selection, compute
 from ingest.store.leases import acquire, release
 from ingest.store.policies import Desired, apply_retention, plan, reconcile
 from ingest.store.poll_state import delete_expired_native_ids
@@ -184,11 +184,11 @@ class Maintenance:
 
     async def _sum_up(self, connection: Connection) -> None:
         for _ in range(SENTIMENT_ROUNDS):
-            if not (await sum_up(connection)).taken:
+            if not (await roll_up_sentiment(connection)).taken:
                 break
 
     async def _compute(self, connection: Connection) -> None:
-        end, done = time.monotonic() + INDICATORS_BUDGET, Computed(taken=1)
+        end, done = time.monotonic() + INDICATORS_BUDGET, ComputeResult(taken=1)
         while done.taken:
             done = await compute(connection, self._wanted.indicators)
             tally = self._metrics.tally(INDICATORS.name)

@@ -20,7 +20,7 @@ BLOCK = 1_440  # candles that share a mark
 LENGTHS = {interval: length // MINUTE for interval, length in INTERVALS.items()}  # in minutes, as all times here
 
 
-class Stretch(Struct, frozen=True, order=True):
+class DirtyRange(Struct, frozen=True, order=True):
     """Candles of one series from `since` to `until`, both of them included, in minutes since the epoch."""
 
     instrument_id: int
@@ -29,7 +29,7 @@ class Stretch(Struct, frozen=True, order=True):
     until: int
 
 
-def of_candles(interval: str, candles: Collection[tuple[int, int]]) -> list[Stretch]:
+def ranges_of_candles(interval: str, candles: Collection[tuple[int, int]]) -> list[DirtyRange]:
     """The stretches of (instrument_id, minute) in which these candles are, each within one block."""
     width = BLOCK * LENGTHS[interval]
     found: dict[tuple[int, int], tuple[int, int]] = {}
@@ -37,21 +37,21 @@ def of_candles(interval: str, candles: Collection[tuple[int, int]]) -> list[Stre
         block = instrument_id, minute // width
         since, until = found.get(block, (minute, minute))
         found[block] = min(since, minute), max(until, minute)
-    return [Stretch(instrument_id, interval, *bounds) for (instrument_id, _), bounds in found.items()]
+    return [DirtyRange(instrument_id, interval, *bounds) for (instrument_id, _), bounds in found.items()]
 
 
-async def mark(connection: Connection, stretches: Iterable[Stretch]) -> None:
+async def mark(connection: Connection, ranges: Iterable[DirtyRange]) -> None:
     """Mark them, in the caller's transaction: the one that writes the candles, after them. Each must be within one block.
 
     Two writers of one block wait for each other. Sorted: in different orders they would deadlock.
     """
-    if rows := sorted(stretches):
+    if rows := sorted(ranges):
         columns = zip(*((one.instrument_id, one.interval, _block(one), one.since, one.until) for one in rows), strict=True)
         await connection.execute(_MARK, *columns, CHANNEL)
 
 
-def _block(stretch: Stretch) -> int:
-    return stretch.since - stretch.since % (BLOCK * LENGTHS[stretch.interval])
+def _block(dirty_range: DirtyRange) -> int:
+    return dirty_range.since - dirty_range.since % (BLOCK * LENGTHS[dirty_range.interval])
 
 
 _MARK = """
@@ -79,7 +79,7 @@ async def mark_stored(
     count = 0
     for interval in intervals:
         rows = await connection.fetch(_STORED, exchange, list(instruments), interval, since, until, BLOCK * LENGTHS[interval])
-        await mark(connection, [Stretch(row["instrument_id"], interval, row["since"], row["until"]) for row in rows])
+        await mark(connection, [DirtyRange(row["instrument_id"], interval, row["since"], row["until"]) for row in rows])
         count += sum(row["candles"] for row in rows)
     return count
 
@@ -98,7 +98,7 @@ _STORED = """
 
 async def take(
     connection: Connection, *, budget: int, reach: dict[str, int], exchanges: Sequence[str], instruments: Sequence[str]
-) -> tuple[int, list[Stretch]]:
+) -> tuple[int, list[DirtyRange]]:
     """Take marks in the caller's transaction, the newest first: (how many, the stretches of wanted series).
 
     `budget` is how many candles they make to be computed, about, and `reach` by interval on how many later ones a candle bears.
@@ -106,13 +106,13 @@ async def take(
     """
     lengths = [LENGTHS[interval] for interval in reach]
     rows = await connection.fetch(
-        _TAKE, list(reach), lengths, list(reach.values()), MARKS, budget, list(exchanges), list(instruments)
+        _TAKE, list(reach), lengths, list(reach.values()), MARKS_LIMIT, budget, list(exchanges), list(instruments)
     )
     wanted = [row for row in rows if row["wanted"]]
-    return len(rows), [Stretch(row["instrument_id"], row["interval"], row["since"], row["until"]) for row in wanted]
+    return len(rows), [DirtyRange(row["instrument_id"], row["interval"], row["since"], row["until"]) for row in wanted]
 
 
-MARKS = 500  # in one transaction
+MARKS_LIMIT = 500  # in one transaction
 _TAKE = """
     WITH due AS MATERIALIZED (
         SELECT d.* FROM indicators_dirty d ORDER BY d.until DESC, d.instrument_id, d.interval LIMIT $4 FOR UPDATE SKIP LOCKED

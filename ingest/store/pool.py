@@ -30,7 +30,7 @@ else:
     Pool = asyncpg.Pool
 
 
-def shown(dsn: str) -> str:
+def without_credentials(dsn: str) -> str:
     """Where a DSN leads, without the user and the password."""
     parts = urlsplit(dsn)
     return parts.netloc.rpartition("@")[2] + parts.path
@@ -93,7 +93,7 @@ async def transaction(connection: Connection, isolation: Literal["read_committed
 
 
 @asynccontextmanager
-async def undone(connection: Connection) -> AsyncIterator[None]:
+async def rolled_back(connection: Connection) -> AsyncIterator[None]:
     """One transaction that is always rolled back: for trying."""
     try:
         await connection.execute("BEGIN")

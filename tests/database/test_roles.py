@@ -14,7 +14,6 @@ import pytest
 from cluster import Cluster, find_binaries
 
 from ingest.indicators.names import parse
-from ingest.pipeline.batch import Batch
 from ingest.polling.db_queries import ReorgedBlock
 from ingest.records import MINUTE
 from ingest.store import bar_views, gap_backlog, indicator_dirty_ranges
@@ -22,7 +21,7 @@ from ingest.store.chain_reorgs import remove_block
 from ingest.store.copy import Statements, copy_in, stage_in
 from ingest.store.coverage import Claim, write_claims
 from ingest.store.failover import ServerHistory, gaps_after_failover
-from ingest.store.hourly_sentiment import mark_posts, sum_up
+from ingest.store.hourly_sentiment import mark_posts, roll_up_sentiment
 from ingest.store.indicators import Selection, compute
 from ingest.store.jobs import to_micros
 from ingest.store.leases import acquire, release
@@ -114,7 +113,7 @@ async def writer_writes(writer: asyncpg.Connection[Any], edition: Any) -> None:
             await indicator_dirty_ranges.mark(writer, indicator_dirty_ranges.of_candles("1m", [(1, int(NOW.timestamp()) // 60)]))
     async with writer.transaction():
         assert await stage_in(writer, SENTIMENT_POSTS, Statements.of(SENTIMENT_POSTS), POST) == (1, 0)
-        await mark_posts(writer, Batch(POST, 1, 0, 0, ()))
+        await mark_posts(writer)
     assert await acquire(writer, "polling", "one", 30)
     await release(writer, "polling", "one")
     await writer.execute(
@@ -161,7 +160,7 @@ async def migrator_maintains(migrator: asyncpg.Connection[Any], edition: str) ->
     await apply_retention(migrator, DESIRED)
     await roll_up(migrator)
     assert (await compute(migrator, Selection((parse("VWAP"),), ("1m",)))).taken == 1
-    assert (await sum_up(migrator, NOW + timedelta(hours=2))).written == 2
+    assert (await roll_up_sentiment(migrator, NOW + timedelta(hours=2))).written == 2
     await bar_views.point(migrator)
     version = (await check(migrator)).database.schema_version
     await migrate(migrator, rollback=0)
