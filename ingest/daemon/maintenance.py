@@ -212,7 +212,7 @@ class Maintenance:
         await platforms.move_newest(connection, self._wanted.policies.retention.get(CANDLES.name))
         for change in await platforms.reconcile(connection, self._wanted.platforms):
             log.info("platform %s", change)
-        await bar_views.point(connection)
+        await bar_views.switch(connection)
 
     async def _audit(self, connection: Connection) -> None:
         wanted, whole = self._wanted, time.monotonic() >= self._audit_all_at

@@ -1,8 +1,8 @@
-"""Stretches of candles that came or changed, so that their indicators must be computed: marked, and taken.
+"""Ranges of new or changed candles whose indicators have to be computed: marking them and taking the marks.
 
-A writer of candles marks them in the transaction that writes them, and says so by NOTIFY: the duty need not look every moment.
-https://www.postgresql.org/docs/current/sql-notify.html - it is heard when the transaction is committed, through a pooler as well.
-The rule one would get wrong: a mark that is there already must still be locked by the next writer, as in `ingest/store/rollup.py`.
+A writer of candles marks their ranges in the transaction that writes them and sends a NOTIFY, so that the maintenance task need not
+poll. The notification arrives after the commit, through a pooler as well (https://www.postgresql.org/docs/current/sql-notify.html).
+A writer locks a mark that exists already, for the reason in `ingest/store/rollup.py`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ingest.records import INTERVALS, MINUTE
 from ingest.store.pool import Connection
 
 CHANNEL = "indicators_dirty"  # of NOTIFY
-BLOCK = 1_440  # candles that share a mark
-LENGTHS = {interval: length // MINUTE for interval, length in INTERVALS.items()}  # in minutes, as all times here
+BLOCK = 1_440  # candles that share one mark
+LENGTHS = {interval: length // MINUTE for interval, length in INTERVALS.items()}  # in minutes, as all times of this module
 
 
 class DirtyRange(Struct, frozen=True, order=True):
-    """Candles of one series from `since` to `until`, both of them included, in minutes since the epoch."""
+    """Candles of one series from `since` to `until` inclusive, in minutes since the epoch."""
 
     instrument_id: int
     interval: str
@@ -30,7 +30,7 @@ class DirtyRange(Struct, frozen=True, order=True):
 
 
 def ranges_of_candles(interval: str, candles: Collection[tuple[int, int]]) -> list[DirtyRange]:
-    """The stretches of (instrument_id, minute) in which these candles are, each within one block."""
+    """The ranges that contain these candles (instrument_id, minute), each within one block."""
     width = BLOCK * LENGTHS[interval]
     found: dict[tuple[int, int], tuple[int, int]] = {}
     for instrument_id, minute in candles:
@@ -41,9 +41,9 @@ def ranges_of_candles(interval: str, candles: Collection[tuple[int, int]]) -> li
 
 
 async def mark(connection: Connection, ranges: Iterable[DirtyRange]) -> None:
-    """Mark them, in the caller's transaction: the one that writes the candles, after them. Each must be within one block.
+    """Mark the ranges in the caller's transaction, which writes the candles before. Each range must be within one block.
 
-    Two writers of one block wait for each other. Sorted: in different orders they would deadlock.
+    Two writers of one block wait for each other. The marks are sorted: in different orders the writers would deadlock.
     """
     if rows := sorted(ranges):
         columns = zip(*((one.instrument_id, one.interval, _block(one), one.since, one.until) for one in rows), strict=True)
@@ -75,7 +75,7 @@ async def mark_stored(
     since: datetime,
     until: datetime,
 ) -> int:
-    """Mark the stored candles of [since, until) of an exchange, of all its instruments where none is named. Returns how many."""
+    """Mark the stored candles of [since, until) of an exchange; without `instruments`, of all. Returns the number of candles."""
     count = 0
     for interval in intervals:
         rows = await connection.fetch(_STORED, exchange, list(instruments), interval, since, until, BLOCK * LENGTHS[interval])
@@ -99,10 +99,10 @@ _STORED = """
 async def take(
     connection: Connection, *, budget: int, reach: dict[str, int], exchanges: Sequence[str], instruments: Sequence[str]
 ) -> tuple[int, list[DirtyRange]]:
-    """Take marks in the caller's transaction, the newest first: (how many, the stretches of wanted series).
+    """Take marks in the caller's transaction, the newest first: (number of marks, the ranges of wanted series).
 
-    `budget` is how many candles they make to be computed, about, and `reach` by interval on how many later ones a candle bears.
-    A mark that a writer holds is passed over: it is taken when that writer has committed.
+    `budget` bounds about how many candles have to be computed for them. `reach`, by interval, is the number of later candles whose
+    values depend on a candle. A mark that a writer has locked is skipped; it is taken after that writer commits.
     """
     lengths = [LENGTHS[interval] for interval in reach]
     rows = await connection.fetch(

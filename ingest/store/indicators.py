@@ -1,10 +1,9 @@
-"""Indicators: computed of the candles that came or changed, and stored, in the transaction that takes their marks.
+"""Computes the indicators of new and changed candles and stores them, in the transaction that takes the marks of the candles.
 
-What stands in `indicators` follows from what stands in `candles`, whichever way that came: a candle that is revised or comes late
-makes the later ones anew as far as it bears on them. Nothing is remembered between two rounds, so a restart, a kill or another
-daemon changes nothing. https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
-The rule one would get wrong: two that compute at once could overwrite the newer value with the older, where one's candles bear on
-the other's. The lease says who does it, but a lease may run out meanwhile: a lock of the transaction keeps them apart.
+The table `indicators` is a function of the table `candles`: a revised or late candle recomputes the later values that depend on it.
+No state is kept between two rounds, so a restart, a kill or another daemon changes no value. Two daemons that compute at once could
+overwrite a newer value by an older one. The lease selects one daemon, but it may expire during the work, so a transaction-level
+advisory lock excludes the other. https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
 """
 
 from __future__ import annotations
@@ -30,15 +29,18 @@ if TYPE_CHECKING:
 
     from ingest.indicators.values import Value
 
-LOCK_KEY = 0x696E64696361  # "indica": the key of the advisory lock of whoever computes
-CANDLE_BUDGET = 3_000  # candles of one transaction, about: a writer that marks one of its stretches waits as long
-READ_RANGES = 25  # stretches that are read at once: bounds the memory
+LOCK_KEY = 0x696E64696361  # "indica": the advisory lock of the transaction that computes
+CANDLE_BUDGET = 3_000  # about how many candles one transaction computes: a writer that marks one of its ranges waits for it
+READ_RANGES = 25  # ranges that are read at once: bounds the memory
 NO_RETENTION = timedelta(days=36_500)
 RowKey = tuple[int, str, str, datetime]  # of a row
 
 
 class Selection(Struct, frozen=True):
-    """What is computed of which candles; of all exchanges and instruments where none is named. Older values are not `kept`."""
+    """The indicators and the candles that they are computed for; empty `exchanges` or `instruments` mean all.
+
+    Values of candles older than `kept` are not computed.
+    """
 
     named: tuple[IndicatorSpec, ...]
     intervals: tuple[str, ...]
@@ -48,7 +50,7 @@ class Selection(Struct, frozen=True):
 
 
 class ComputeResult(Struct, frozen=True):
-    """How many marks were taken, values computed, written, and stored in place of another value."""
+    """The number of marks taken, values computed, values inserted, and values that replaced another one."""
 
     taken: int = 0
     values: int = 0
@@ -62,13 +64,13 @@ class ComputeResult(Struct, frozen=True):
 
 
 async def compute(connection: Connection, selection: Selection, now: datetime | None = None) -> ComputeResult:
-    """Compute the indicators of marked candles, the newest first, and store them: one transaction.
+    """Compute and store the indicators of marked candles, the newest first, in one transaction.
 
-    Returns what was done; more may be due while `taken` is not 0. `now` is the database's clock, if None. Needs the owner's rights.
-    Raises asyncpg's errors as they are; nothing is then taken.
+    More may be due while `taken` is not 0. `now` defaults to the database's clock. Needs the owner's rights. Raises asyncpg's
+    errors unchanged; no mark is taken then.
     """
     reach = {interval: candles_after(selection.named, LENGTHS[interval], 0) for interval in selection.intervals}
-    # Statements of their own: what is read must be what the last writer of a mark committed before the first could lock it.
+    # Separate statements: a later one must see what the last writer of a mark committed before the first could lock the mark.
     async with transaction(connection, isolation="read_committed"):
         await connection.execute(_SETTINGS)
         taken, ranges = await take(
@@ -88,7 +90,7 @@ async def compute(connection: Connection, selection: Selection, now: datetime | 
         return ComputeResult(taken) + await _store(connection, lines, empty_keys)
 
 
-# The settings are those of `ingest/store/rollup.py`, for the same reasons.
+# as in `ingest/store/rollup.py`, for the same reasons
 _SETTINGS = f"""
     SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0; SET LOCAL jit = off;
     SELECT pg_advisory_xact_lock({LOCK_KEY})
@@ -96,7 +98,7 @@ _SETTINGS = f"""
 
 
 def _within_retention(ranges: Sequence[DirtyRange], named: Sequence[IndicatorSpec], oldest: int) -> Iterator[DirtyRange]:
-    """What of the stretches bears on values that are not older than `oldest`, in minutes: as candles from there on."""
+    """The parts of the ranges from `oldest` (minutes) on; a range before it is moved there if later values depend on it."""
     for one in ranges:
         length = LENGTHS[one.interval]
         if (
@@ -106,7 +108,7 @@ def _within_retention(ranges: Sequence[DirtyRange], named: Sequence[IndicatorSpe
 
 
 def _merged(ranges: Iterable[DirtyRange], named: Sequence[IndicatorSpec]) -> Iterator[tuple[str, list[DirtyRange]]]:
-    """The stretches of each interval; those of one series that bear on each other are one."""
+    """The ranges by interval; ranges of one series are merged if the values of one depend on the candles of the other."""
     for interval, of_interval in groupby(sorted(ranges, key=_order), key=attrgetter("interval")):
         runs: list[DirtyRange] = []
         length = LENGTHS[interval]
@@ -133,7 +135,7 @@ def _order(dirty_range: DirtyRange) -> tuple[str, int, int]:
 async def _rows(
     connection: Connection, named: Sequence[IndicatorSpec], interval: str, run: Sequence[DirtyRange]
 ) -> tuple[list[str], list[RowKey]]:
-    """Of the stretches and what they bear on: rows as COPY text, and keys without a value."""
+    """For the ranges and the later candles that depend on them: rows as COPY text, and the keys that have no value."""
     length = LENGTHS[interval]
     since, until = [one.since for one in run], [one.until for one in run]
     needed = [candles_before(named, length, start) for start in since]
@@ -150,8 +152,8 @@ async def _rows(
     return await asyncio.to_thread(_computed, named, interval, since, rows)
 
 
-# The candles of each stretch, with those before and after it, as arrays: a row for each stretch. `$7` is a bound that the planner
-# knows: it leaves out the chunks that are older. Else a series that is young would be looked for in every chunk there is.
+# One row for each range: its candles and those before and after it, as arrays. `$7` is a constant bound that excludes older chunks;
+# without it a new series would be searched in every chunk.
 _READ = """
     SELECT s.instrument_id, s.n, c.*
       FROM unnest($2::int[], $3::int[], $4::int[], $5::int[], $6::int[]) WITH ORDINALITY
@@ -183,7 +185,7 @@ _READ = """
 def _computed(
     named: Sequence[IndicatorSpec], interval: str, since: Sequence[int], rows: Sequence[asyncpg.Record]
 ) -> tuple[list[str], list[RowKey]]:
-    # 20 MB and 0.2 s, which only a daemon that computes has to spend
+    # imported here, because they cost 20 MB and 0.2 s that only a daemon that computes indicators needs
     import numpy as np  # noqa: PLC0415
 
     from ingest.indicators.values import Bars, values  # noqa: PLC0415
@@ -193,7 +195,7 @@ def _computed(
     for row in rows:
         if row["time"] is None:
             continue
-        order = np.argsort(row["time"])  # the server would sort whole rows
+        order = np.argsort(row["time"])  # cheaper than on the server, which would sort whole rows
         columns = (np.array(row[name])[order] for name in ("time", "open", "high", "low", "close", "volume"))
         bars = Bars(LENGTHS[interval], *columns)
         series = f"{row['instrument_id']}\t{interval}\t"
@@ -206,7 +208,7 @@ def _computed(
 
 
 def _line(series: str, value: Value) -> str:
-    """One row for COPY. Twelve digits: what is behind them is rounding."""
+    """One row for COPY. Twelve significant digits: further digits are rounding errors."""
     start = f"{series}{value.named.name}\t{_time(value.time)}\t{value.values[0]:.12g}\t"
     more = [f'"{name}": {one:.12g}' for name, one in zip(value.named.kind.outputs[1:], value.values[1:], strict=True)]
     if value.candles is not None:
@@ -228,8 +230,8 @@ def _minute(time: datetime) -> int:
 _STAGED = tuple(column.name for column in INDICATORS.columns if column.name != "received_at")
 _KEY = ", ".join(INDICATORS.key)
 _STAGE = "CREATE TEMP TABLE stage (instrument_id int, interval text, name text, time timestamptz, value numeric, metadata jsonb)"
-# Not by `received_at`, as what is polled: here the newer transaction knows better, whatever the clock says. A key may be there
-# twice, with one value: where few candles lie between two stretches, the first bears on the second as well.
+# Unlike polled rows, `received_at` does not decide: the newer transaction has the newer candles, whatever the clock says. A key
+# may be staged twice with the same value, if few candles lie between two ranges and the second depends on the first as well.
 _MERGE = f"""
     WITH merged AS (
         INSERT INTO indicators AS t ({", ".join(_STAGED)}, received_at)
@@ -245,11 +247,11 @@ _DELETE = "DELETE FROM indicators WHERE instrument_id = $1 AND interval = $2 AND
 
 
 async def _store(connection: Connection, lines: Sequence[str], empty_keys: Sequence[RowKey]) -> ComputeResult:
-    """Write the rows; what had a value and has none any more is deleted."""
+    """Write the rows, and delete the keys that have no value any more."""
     await connection.execute(f"{_STAGE} ON COMMIT DROP")
     await copy_in(connection, "stage", _STAGED, "".join(lines).encode())
     row = await connection.fetchrow(_MERGE)
-    assert row is not None  # an aggregate always gives its one row
-    # one by one, there are few: a join's plan may read a whole chunk that is new and of which the planner knows nothing
+    assert row is not None  # an aggregate returns one row
+    # one by one, since they are few: a join may read the whole of a new chunk, of which the planner has no statistics
     await connection.executemany(_DELETE, empty_keys)
     return ComputeResult(values=len(lines), written=row[0], revised=row[1])

@@ -389,7 +389,7 @@ async def test_a_database_that_becomes_community_catches_up_and_its_bars_stay_re
     await put_trades(connection, "community", 10, 11)
     await reconcile(connection, Desired({}, {}))
     assert await seen(connection) == bars_of(*range(12))
-    assert await bar_views.point(connection) is None, "nothing is left to do"
+    assert await bar_views.switch(connection) is None, "nothing is left to do"
     await connection.close()
 
 

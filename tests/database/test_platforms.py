@@ -17,7 +17,7 @@ from platform_facts import DAY, HUGE, MINUTE, Facts, levels, rows
 
 from ingest.config.settings import READING_EXCHANGES
 from ingest.store import bar_views
-from ingest.store.platforms import DEFAULT, delete_expired, hidden, reconcile
+from ingest.store.platforms import DEFAULT, delete_expired, overflows, reconcile
 
 DECLARED = Path(__file__).parents[3] / "shared" / "platforms"
 PLATFORMS = ("ai_trading", "catalyst", "cryptomax", "cryptosense", "mastertrade")
@@ -157,7 +157,7 @@ async def test_a_number_that_is_too_large_is_null_and_kills_no_query(stored: Fac
     assert (row["volume"], str(row["quote_volume"]), row["taker_buy_volume"]) == (None, "999999999999.99999999", None)
     (row,) = await rows(stored, "SELECT * FROM mastertrade.market_data WHERE symbol = 'PEPEUSDT'")
     assert (row["volume"], row["trades_count"]) == (None, 4)
-    assert await hidden(stored.connection) == [
+    assert await overflows(stored.connection) == [
         "candles.volume: 1 of the last hour are NULL for the platforms, up to 1000000000000000",
         "candles.taker_buy_volume: 1 of the last hour are NULL for the platforms, up to 999999999999.999999995",
     ]

@@ -161,7 +161,7 @@ async def migrator_maintains(migrator: asyncpg.Connection[Any], edition: str) ->
     await roll_up(migrator)
     assert (await compute(migrator, Selection((parse("VWAP"),), ("1m",)))).taken == 1
     assert (await roll_up_sentiment(migrator, NOW + timedelta(hours=2))).written == 2
-    await bar_views.point(migrator)
+    await bar_views.switch(migrator)
     version = (await check(migrator)).database.schema_version
     await migrate(migrator, rollback=0)
     assert (await migrate(migrator)).database.schema_version == version
