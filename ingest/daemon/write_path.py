@@ -32,11 +32,10 @@ from ingest.protocol.session import Channel, Gap
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.coverage import Claim
 from ingest.store.coverage_buffer import CoverageBuffer
-from ingest.store.hourly_sentiment import mark_posts
 from ingest.store.pool import Pool, open_pool
-from ingest.store.rollup import marker
+from ingest.store.rollup import is_rolled_up
 from ingest.store.ts_edition import DatabaseInfo
-from ingest.tables import SENTIMENT_POSTS, TABLES
+from ingest.tables import TABLES
 
 FOR_EVER = 86_400.0 * 365  # seconds
 
@@ -100,28 +99,28 @@ def build_writers(
     writers = {}
     for table in TABLES:
         retention = settings.retention[table.name]
-        after = marker(table.name, info.edition)
+
         lane = TableQueue(
             table,
             metrics,
             limits if table.name in CHANNELS else replace(limits, max_wait=None),  # what is polled can wait, as long as it takes
             on_gap=on_gap,
             retention_seconds=None if retention is None else retention.total_seconds(),
-            mark_minutes=after is not None,
+            mark_minutes=is_rolled_up(table.name, info.edition),
             count_late=detours is not None and settings.durability == "always",
         )
-        ladder = BatchWriter(table, pool, after=mark_posts if table is SENTIMENT_POSTS else after)
+        batch_writer = BatchWriter(table, pool, info.edition)
         # rows that may be revised are written in order: a newer value must not be overtaken by an older one
         workers = 1 if table.revise else settings.queue.workers
         way = None if detours is None else detours.add(lane, on_gap, known)
-        writers[table.name] = Writer(lane, partial(_write, closed, ladder), metrics, workers=workers, way=way)
+        writers[table.name] = Writer(lane, partial(_write, closed, batch_writer), metrics, workers=workers, way=way)
     return writers
 
 
-async def _write(closed: Callable[[], str], ladder: BatchWriter, batch: Batch) -> Outcome:
+async def _write(closed: Callable[[], str], batch_writer: BatchWriter, batch: Batch) -> Outcome:
     if why := closed():
         raise Retry(why)
-    return await ladder.write(batch)
+    return await batch_writer.write(batch)
 
 
 def watermarks(writers: Mapping[str, Writer]) -> dict[Channel, int]:

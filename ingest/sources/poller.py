@@ -36,7 +36,7 @@ from ingest.sources.sentiment_vader import score
 from ingest.store import sqlstate
 from ingest.store.chain_reorgs import remove_block
 from ingest.store.leases import acquire, release
-from ingest.store.poll_state import Place, load_place, save_place, spend, store_assets
+from ingest.store.poll_state import PollState, load_state, reserve_request, save_state, store_assets
 from ingest.store.pool import Pool
 from ingest.store.spot_prices import usd_prices
 from ingest.transports.backoff import Backoff
@@ -142,7 +142,7 @@ class Poller:
             if not await acquire(connection, f"poll {self.name}", self._holder, LEASE_SECONDS):
                 self._state = "done by another daemon"
                 return LOOK_SECONDS
-            place = await load_place(connection, self.name)
+            place = await load_state(connection, self.name)
         self._spent = place.requests
         if (wait := max(place.wait, self._refused_until - time.monotonic())) > 0:
             return wait
@@ -154,7 +154,7 @@ class Poller:
         except ExceptionGroup as errors:
             raise first(errors) from errors
         async with self._pool.acquire() as connection:
-            await save_place(connection, self.name, cursor, wait)
+            await save_state(connection, self.name, cursor, wait)
         return max(wait, self._refused_until - time.monotonic())
 
     async def _keep_lease(self) -> None:
@@ -165,7 +165,7 @@ class Poller:
                 if not await acquire(connection, f"poll {self.name}", self._holder, LEASE_SECONDS):
                     raise Retry(f"{self.name}: the lease was lost in the middle of a turn")
 
-    async def _attempt(self, http: Http, options: PollOptions, place: Place) -> tuple[str, float]:
+    async def _attempt(self, http: Http, options: PollOptions, place: PollState) -> tuple[str, float]:
         """One turn; the cursor and the seconds until the next. What fails is counted and tried again by rule."""
         turn = Turn()
         try:
@@ -293,7 +293,7 @@ def struck(text: str, section: PollerSection) -> str:
 async def spend_one(name: str, plan: Plan, pool: Pool) -> int:
     """Count one request that is about to be made; the month's number. Raises Retry where the month's budget is spent."""
     async with pool.acquire() as connection:
-        number = await spend(connection, name, plan.per_month)
+        number = await reserve_request(connection, name, plan.per_month)
     if number is None:
         raise Retry(f"{plan.per_month} requests of this month are spent (pollers.{name}.budget)", after=3600.0)
     return number

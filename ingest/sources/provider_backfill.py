@@ -35,7 +35,7 @@ from ingest.store import bar_views
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.jobs import Chunk, Job, open_job, pending, to_micros
 from ingest.store.pool import Connection, Pool
-from ingest.store.rollup import marker, roll_up
+from ingest.store.rollup import is_rolled_up, roll_up
 from ingest.store.spot_prices import usd_prices
 from ingest.store.ts_edition import detect
 from ingest.tables import ONCHAIN_METRICS, PRICES, SENTIMENT_SCORES, STOCK_INDICES, WHALE_TRANSACTIONS, Table
@@ -139,11 +139,12 @@ class ProviderBackfill:
         async with open_client(self._section.proxy.get_secret_value() if self._section.proxy else None) as client:
             http = http_of(self.name, plan, self._section, client)
             reader = _Reader(http, partial(spend_one, self.name, self._plan, pool), progress.add_rows, pool)
-            after = marker(self._table.name, edition)
-            ladder = BatchWriter(self._table, pool, after=after)
+            ladder = BatchWriter(self._table, pool, edition)
 
             async def fill(one: PollOptions, chunk: Chunk) -> Filled:
-                lane = TableQueue(self._table, Metrics(), LIMITS, on_gap=_never, mark_minutes=after is not None)
+                lane = TableQueue(
+                    self._table, Metrics(), LIMITS, on_gap=_never, mark_minutes=is_rolled_up(self._table.name, edition)
+                )
                 flow = self._module.history(one, chunk.since, chunk.until)
                 verdict = await stored(lane, ladder, reader.read(flow, lane))
                 return Filled(outcome_of(lane), verdict and struck(verdict, self._section))
