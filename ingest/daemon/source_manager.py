@@ -22,7 +22,7 @@ from ingest.errors import IngestError, Retry, Stop, first
 from ingest.metrics import Metrics
 from ingest.pipeline.table_queue import TableQueue
 from ingest.polling.streaming import Streaming
-from ingest.sources.coverage_claims import Settled
+from ingest.sources.coverage_claims import Watermarks
 from ingest.sources.exchange_feed import ExchangeFeed, StoreInstruments
 from ingest.sources.gap_filler import GapFiller
 from ingest.sources.poller import Poller, plan_name
@@ -105,8 +105,9 @@ class SourceManager:
             if name not in self.pollers or poller != before.pollers.get(name) or self._tasks[f"poll {name}"].done():
                 self._add_poller(name, poller)
 
-    def claims(self, settled: Settled) -> list[Claim]:
-        return [claim for feed in self.feeds.values() for claim in feed.claims(settled)]
+    def claims(self, watermarks: Watermarks) -> list[Claim]:
+        """What the feeds cover by now. Called once a second."""
+        return [claim for feed in self.feeds.values() for claim in feed.claims(watermarks)]
 
     def unready(self) -> list[str]:
         """That no exchange is connected, if there is one."""

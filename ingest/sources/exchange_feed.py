@@ -22,7 +22,7 @@ from ingest.protocol.exchange import Exchange, Located, Options
 from ingest.protocol.session import Channel, Connection, Gap, Output, Refused, Session, Subscription
 from ingest.records import SECOND, Candle, Instrument, Record
 from ingest.sources.connection_slot import ReconnectingConnection, Stream
-from ingest.sources.coverage_claims import CoverageClaims, Settled
+from ingest.sources.coverage_claims import CoverageClaims, Watermarks
 from ingest.store.coverage import Claim
 from ingest.transports.client import open_client
 from ingest.transports.http import Http
@@ -81,7 +81,7 @@ class ExchangeFeed:
         self._reload = asyncio.Event()
 
     def reload(self, section: ExchangeSection) -> None:
-        """Go over to another configuration; what did not change is not touched. Addresses, proxy and `record` need a restart."""
+        """Go over to another configuration; what did not change is not touched. Addresses, proxy and `capture` need a restart."""
         self._section = section
         self._reload.set()
 
@@ -94,9 +94,9 @@ class ExchangeFeed:
             "last_error_at": self._last_error_at.isoformat(timespec="seconds") if self._last_error_at else None,
         }
 
-    def claims(self, settled: Settled) -> Sequence[Claim]:
-        """What this feed vouches for by now."""
-        return self._claims.take(wall_clock(), settled, self._options.trade_kind)
+    def claims(self, watermarks: Watermarks) -> Sequence[Claim]:
+        """What this feed covers by now. Called once a second."""
+        return self._claims.take(wall_clock(), watermarks, self._options.trade_kind)
 
     async def run(self) -> None:
         """Until cancelled. Where the listing cannot be read or stored for the first time, or a setting is wrong, raises that."""
@@ -239,7 +239,7 @@ def options_of(exchange: Exchange, section: ExchangeSection, writer: str) -> Opt
         archive_url=(section.archive_url or "").rstrip("/"),
         trade_kind=section.trade_kind or exchange.TRADE_KINDS[0],
         book_depth=section.book.depth,
-        book_every=int(section.book.every.total_seconds() * SECOND),
-        quotes_every=int(section.quotes.every.total_seconds() * SECOND),
+        book_interval=int(section.book.interval.total_seconds() * SECOND),
+        quotes_interval=int(section.quotes.interval.total_seconds() * SECOND),
         writer=writer,
     )

@@ -30,7 +30,7 @@ from ingest.sources.exchange_feed import options_of
 from ingest.sources.history_loader import TABLES, LoadResult, Module, Past
 from ingest.store import gap_backlog, sqlstate
 from ingest.store.coverage import to_datetime
-from ingest.store.gap_backlog import Open, Stream
+from ingest.store.gap_backlog import OpenGap, TrackedChannel
 from ingest.store.leases import acquire, release
 from ingest.store.pool import Connection, Pool
 from ingest.store.ts_edition import Edition
@@ -96,12 +96,12 @@ class GapFiller:
 
     async def run(self) -> None:
         """Until cancelled."""
-        every = self._settings.heal.every.total_seconds()
+        interval = self._settings.heal.interval.total_seconds()
         try:
             async with self._http() as http:
                 while True:
                     if not await self.round(http):
-                        await asyncio.sleep(every)
+                        await asyncio.sleep(interval)
         finally:
             with suppress(TimeoutError, *sqlstate.FOREIGN):
                 async with asyncio.timeout(1), self._pool.acquire() as connection:
@@ -110,7 +110,7 @@ class GapFiller:
     async def until_done(self) -> None:
         """Rounds until nothing is due: for a person who asks for it. Raises Retry while another daemon has the lease."""
         async with self._pool.acquire() as connection:
-            await gap_backlog.try_again(connection, self.name)
+            await gap_backlog.retry_all(connection, self.name)
         async with self._http() as http:
             while await self.round(http):
                 pass
@@ -131,7 +131,7 @@ class GapFiller:
                 await self._show(connection)
                 if self._busy():
                     return False
-                due = await gap_backlog.next_holes(connection, self.name, list(instruments), self._settings.heal.after)
+                due = await gap_backlog.next_gaps(connection, self.name, list(instruments), self._settings.heal.after)
                 holes = [hole for hole in due if not await self._is_settled(connection, hole)]
         except sqlstate.FOREIGN as error:
             raise sqlstate.translate(error, f"healing {self.name}") from error
@@ -158,7 +158,7 @@ class GapFiller:
             return
         new = [one for one in streams if one.channel in TABLES and (one.instrument_id, one.channel) not in self._followed]
         if new:
-            await gap_backlog.follow(connection, self.name, new)
+            await gap_backlog.track(connection, self.name, new)
             self._followed.update((one.instrument_id, one.channel) for one in new)
         looked_from = datetime.now(UTC) - RECENT
         if time.monotonic() >= self._thorough_due:
@@ -166,12 +166,12 @@ class GapFiller:
             looked_from = to_datetime(0)
         await gap_backlog.detect(connection, self.name, streams, self._settings.heal.after, looked_from)
 
-    def _stream(self, instrument_id: int, channel: Channel) -> Stream:
+    def _stream(self, instrument_id: int, channel: Channel) -> TrackedChannel:
         kind = self._section.trade_kind or self._exchange.TRADE_KINDS[0]
         back = self._section.history if channel in TABLES else None
         kept = self._kept(channel)
         since = datetime.now(UTC) - min(back or timedelta(0), kept or timedelta.max)
-        return Stream(instrument_id, channel, kind if channel == "trades" else None, int(since.timestamp() * SECOND))
+        return TrackedChannel(instrument_id, channel, kind if channel == "trades" else None, int(since.timestamp() * SECOND))
 
     def _kept(self, channel: Channel) -> timedelta | None:
         return self._settings.retention[TABLES[channel].name] if channel in TABLES else None
@@ -184,23 +184,23 @@ class GapFiller:
         count, seconds = (sum(one) for one in zip(*open_holes.values(), strict=True)) if open_holes else (0, 0.0)
         self.state = {"healing": "ours", "open_gaps": count, "open_seconds": round(seconds, 1), "last_error": self.last_error}
 
-    async def _is_settled(self, connection: Connection, hole: Open) -> bool:
+    async def _is_settled(self, connection: Connection, hole: OpenGap) -> bool:
         """Whether there is nothing to ask: it is stored by now, or older than what is kept."""
         kept = self._kept(hole.channel)
         oldest = 0 if kept is None else _now() - int(kept.total_seconds() * SECOND)
         if hole.since < oldest:
             until = min(oldest, hole.until)
             verdict = "older than what retention keeps"
-            return await gap_backlog.settle(connection, hole, hole.since, until, state="unrecoverable", verdict=verdict, stored=0)
-        if hole.since < hole.until and not await gap_backlog.left_of(connection, self.name, hole):
+            return await gap_backlog.resolve(connection, hole, hole.since, until, state="unrecoverable", verdict=verdict, stored=0)
+        if hole.since < hole.until and not await gap_backlog.uncovered_parts(connection, self.name, hole):
             self._count_healed(hole)
             verdict = "was stored meanwhile"
-            return await gap_backlog.settle(connection, hole, hole.since, hole.until, state="healed", verdict=verdict, stored=0)
+            return await gap_backlog.resolve(connection, hole, hole.since, hole.until, state="healed", verdict=verdict, stored=0)
         return False
 
     # --- closing ----------------------------------------------------------------------------------------------------------
 
-    async def _close(self, http: Http, instrument: Instrument, holes: Sequence[Open]) -> None:
+    async def _close(self, http: Http, instrument: Instrument, holes: Sequence[OpenGap]) -> None:
         newest = holes[0]
         piece = self._piece(min(hole.since for hole in holes), newest)
         past = Past(
@@ -232,7 +232,7 @@ class GapFiller:
                 async with self._pool.acquire() as connection:
                     await acquire(connection, self._lease, self._holder, LEASE_SECONDS)
 
-    def _piece(self, since: int, newest: Open) -> Piece:
+    def _piece(self, since: int, newest: OpenGap) -> Piece:
         """The newest piece: of a whole day or more from the archive, where it is published; ids are never cut."""
         if newest.first_id is not None:
             return Piece(newest.since, newest.until, "rest")
@@ -247,7 +247,7 @@ class GapFiller:
         day = (newest.until - 1) // DAY * DAY
         return Piece(max(since, day) if newest.channel == "trades" else start, newest.until, "archive")
 
-    async def _settle(self, connection: Connection, hole: Open, piece: Piece, told: LoadResult) -> None:
+    async def _settle(self, connection: Connection, hole: OpenGap, piece: Piece, told: LoadResult) -> None:
         until = min(told.until, piece.until)
         # a part of a hole must be one end of it, and ids are all there or none
         if until >= min(hole.until, piece.until) or (hole.since >= piece.since and hole.first_id is None):
@@ -257,19 +257,19 @@ class GapFiller:
             return  # what is left of the hole, if anything, is the next piece
         if error is None:
             vouched = f"the exchange vouches only for what was before {to_datetime(told.until):%Y-%m-%d %H:%M:%S}"
-            await gap_backlog.try_later(connection, hole, SOON, vouched)
+            await gap_backlog.postpone(connection, hole, SOON, vouched)
         elif isinstance(error, Reject):
             await self._refused(connection, hole, error)
         else:
             await self._later(connection, hole, error)
 
-    async def _heal(self, connection: Connection, hole: Open, since: int, until: int, told: LoadResult) -> None:
+    async def _heal(self, connection: Connection, hole: OpenGap, since: int, until: int, told: LoadResult) -> None:
         stored = told.outcome.written + told.outcome.revised + told.outcome.duplicate
-        if await gap_backlog.settle(connection, hole, since, until, state="healed", verdict=None, stored=stored):
+        if await gap_backlog.resolve(connection, hole, since, until, state="healed", verdict=None, stored=stored):
             self._count_healed(hole)
             log.info("%s: gap in %s of instrument %d is healed: %s", self.name, hole.channel, hole.instrument_id, hole.reason)
 
-    async def _refused(self, connection: Connection, hole: Open, error: Reject) -> None:
+    async def _refused(self, connection: Connection, hole: OpenGap, error: Reject) -> None:
         earliest = int(error.code) if error.reason == "history" else hole.since
         if earliest > hole.since:
             verdict = f"the exchange keeps only what is younger than {to_datetime(earliest):%Y-%m-%d %H:%M:%S}"
@@ -279,16 +279,16 @@ class GapFiller:
         else:
             await self._later(connection, hole, error)
 
-    async def _give_up(self, connection: Connection, hole: Open, until: int, verdict: str) -> None:
+    async def _give_up(self, connection: Connection, hole: OpenGap, until: int, verdict: str) -> None:
         log.warning("%s: gap in %s of instrument %d cannot be healed: %s", self.name, hole.channel, hole.instrument_id, verdict)
-        await gap_backlog.settle(connection, hole, hole.since, until, state="unrecoverable", verdict=verdict, stored=0)
+        await gap_backlog.resolve(connection, hole, hole.since, until, state="unrecoverable", verdict=verdict, stored=0)
 
-    async def _later(self, connection: Connection, hole: Open, error: Reject | Retry) -> None:
+    async def _later(self, connection: Connection, hole: OpenGap, error: Reject | Retry) -> None:
         self.last_error = str(error)
         wait = max((error.after or 0.0) if isinstance(error, Retry) else 0.0, min(5.0 * 2**hole.tries, LONGEST_WAIT))
-        await gap_backlog.try_later(connection, hole, wait, str(error))
+        await gap_backlog.postpone(connection, hole, wait, str(error))
 
-    def _count_healed(self, hole: Open) -> None:
+    def _count_healed(self, hole: OpenGap) -> None:
         self._metrics.gaps_healed.labels(self.name, hole.channel, hole.reason).inc()
 
     def _count(self, channel: Channel, told: LoadResult) -> None:
@@ -301,7 +301,7 @@ class GapFiller:
         tally.rejected.update(outcome.rejected)
 
 
-def _ask(instrument: Instrument, hole: Open, piece: Piece) -> HistoryRequest:
+def _ask(instrument: Instrument, hole: OpenGap, piece: Piece) -> HistoryRequest:
     since, until = piece.since - PAD, piece.until + PAD
     if hole.channel == "candles":
         since, until = piece.since - piece.since % MINUTE, piece.until + -piece.until % MINUTE

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
 import aiohttp
 from msgspec import Struct, field
@@ -25,21 +26,22 @@ from ingest.errors import Reject, Retry, Stop, first
 from ingest.metrics import Metrics
 from ingest.pipeline.table_queue import TableQueue
 from ingest.polling.db_queries import Filtered, Prices, PricesAt, ReorgedBlock
-from ingest.polling.provider import REFUSED, Missed, Plan, Poll, PollOptions, Provider
+from ingest.polling.provider import REFUSED, Emitted, Missed, Plan, Poll, PollOptions, Provider, Step
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Rate
 from ingest.protocol.http import Request, Response
-from ingest.records import Asset, Record
+from ingest.records import Asset
 from ingest.sources.address_labels import read_labels
 from ingest.sources.sentiment_vader import score
 from ingest.store import sqlstate
 from ingest.store.chain_reorgs import remove_block
 from ingest.store.leases import acquire, release
-from ingest.store.poll_state import Place, load_place, save_place, spend, store_assets
+from ingest.store.poll_state import PollState, load_state, reserve_request, save_state, store_assets
 from ingest.store.pool import Pool
 from ingest.store.spot_prices import usd_prices
 from ingest.transports.backoff import Backoff
 from ingest.transports.client import open_client
+from ingest.transports.flow_driver import FlowDriver
 from ingest.transports.http import Http
 
 LEASE_SECONDS = 60.0  # so long a daemon that died keeps others waiting
@@ -140,7 +142,7 @@ class Poller:
             if not await acquire(connection, f"poll {self.name}", self._holder, LEASE_SECONDS):
                 self._state = "done by another daemon"
                 return LOOK_SECONDS
-            place = await load_place(connection, self.name)
+            place = await load_state(connection, self.name)
         self._spent = place.requests
         if (wait := max(place.wait, self._refused_until - time.monotonic())) > 0:
             return wait
@@ -152,7 +154,7 @@ class Poller:
         except ExceptionGroup as errors:
             raise first(errors) from errors
         async with self._pool.acquire() as connection:
-            await save_place(connection, self.name, cursor, wait)
+            await save_state(connection, self.name, cursor, wait)
         return max(wait, self._refused_until - time.monotonic())
 
     async def _keep_lease(self) -> None:
@@ -163,7 +165,7 @@ class Poller:
                 if not await acquire(connection, f"poll {self.name}", self._holder, LEASE_SECONDS):
                     raise Retry(f"{self.name}: the lease was lost in the middle of a turn")
 
-    async def _attempt(self, http: Http, options: PollOptions, place: Place) -> tuple[str, float]:
+    async def _attempt(self, http: Http, options: PollOptions, place: PollState) -> tuple[str, float]:
         """One turn; the cursor and the seconds until the next. What fails is counted and tried again by rule."""
         turn = Turn()
         try:
@@ -203,36 +205,22 @@ class Poller:
     async def _take(self, http: Http, flow: Poll, turn: Turn) -> str:
         """Drive the flow until its rows have their outcome: only then its cursor counts."""
         try:
-            step = next(flow)
-            while True:
-                if isinstance(step, Request):
-                    try:
-                        answer = await self._ask(http, step, turn)
-                    except Reject as error:
-                        step = flow.throw(error)  # of one part, perhaps: the flow knows
+            with FlowDriver[Step, str](flow, partial(self._ask, http, turn)) as steps:
+                async for step in steps:
+                    if isinstance(step, PricesAt):
+                        steps.reply(await self._price(step))
+                    elif isinstance(step, ReorgedBlock):
+                        await self._remove(step)
                     else:
-                        step = flow.send(answer)
-                    continue
-                if isinstance(step, PricesAt):
-                    step = flow.send(await self._price(step))
-                    continue
-                if isinstance(step, ReorgedBlock):
-                    await self._remove(step)
-                    step = next(flow)
-                    continue
-                for record in step:
-                    if (room := self._tell(record, turn)) is not None:
-                        await room
-                step = next(flow)
-        except StopIteration as done:
-            cursor: str = done.value
+                        for record in step:
+                            if (room := self._tell(record, turn)) is not None:
+                                await room
         finally:
-            flow.close()
             self._malformed, self._missed = turn.malformed, set(turn.missed)
         await self._settled()
-        return cursor
+        return steps.result
 
-    def _tell(self, record: Record | Malformed | Filtered | Missed, turn: Turn) -> Awaitable[None] | None:
+    def _tell(self, record: Emitted, turn: Turn) -> Awaitable[None] | None:
         """A row goes to its lane, whose room may have to be waited for; what is none is counted."""
         match record:
             case Malformed():
@@ -240,7 +228,7 @@ class Poller:
             case Missed():
                 self._miss(record, turn)
             case Filtered():
-                self._metrics.poll_left_out.labels(self.name, record.reason).inc(record.count)
+                self._metrics.poll_filtered.labels(self.name, record.reason).inc(record.count)
             case _:
                 return self._puts[type(record)](record)
         return None
@@ -259,7 +247,7 @@ class Poller:
         await self._settled()  # what is on its way may be of that block
         async with self._pool.acquire() as connection:
             removed = await remove_block(connection, orphan)
-        self._metrics.poll_orphaned_rows.labels(self.name).inc(removed)
+        self._metrics.reorg_rows_removed.labels(self.name).inc(removed)
         log.warning("%s: block %s of %s is orphaned: %d rows removed", self.name, orphan.block_hash, orphan.blockchain, removed)
 
     def _note(self, malformed: Malformed, turn: Turn) -> None:
@@ -278,7 +266,7 @@ class Poller:
         if part.error.reason != "http":
             self._keep(Malformed(turn.body, part.error.reason, f"{part.name}: {part.error}"))
 
-    async def _ask(self, http: Http, request: Request, turn: Turn) -> Response:
+    async def _ask(self, http: Http, turn: Turn, request: Request) -> Response:
         self._spent = await spend_one(self.name, self.plan, self._pool)
         turn.requests += 1
         self._metrics.poll_requests.labels(self.name).inc()
@@ -305,7 +293,7 @@ def struck(text: str, section: PollerSection) -> str:
 async def spend_one(name: str, plan: Plan, pool: Pool) -> int:
     """Count one request that is about to be made; the month's number. Raises Retry where the month's budget is spent."""
     async with pool.acquire() as connection:
-        number = await spend(connection, name, plan.per_month)
+        number = await reserve_request(connection, name, plan.per_month)
     if number is None:
         raise Retry(f"{plan.per_month} requests of this month are spent (pollers.{name}.budget)", after=3600.0)
     return number
@@ -369,11 +357,11 @@ def plan_of(module: Provider, section: PollerSection) -> tuple[Plan, str]:
 
 def interval_of(plan: Plan, module: Provider, section: PollerSection) -> float:
     """Seconds between turns, as both budgets allow."""
-    every = section.every.total_seconds() if section.every else plan.every
+    interval = section.interval.total_seconds() if section.interval else plan.interval
     counts = {"turn": 1, "coin": len(symbols_of(module, section)), "channel": len(section.channels) or 1}
     requests = plan.requests * -(-counts[plan.each] // plan.of)
     per_month = requests * MONTH_SECONDS / plan.per_month if plan.per_month else 0.0
-    return max(every, requests * 60 / plan.per_minute, per_month)
+    return max(interval, requests * 60 / plan.per_minute, per_month)
 
 
 def symbols_of(module: Provider, section: PollerSection) -> tuple[str, ...]:

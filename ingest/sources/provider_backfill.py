@@ -23,10 +23,9 @@ from ingest.config.settings import Settings
 from ingest.errors import Reject, Retry, Stop
 from ingest.metrics import Metrics
 from ingest.pipeline.table_queue import TableQueue
-from ingest.polling.db_queries import Filtered, Prices, PricesAt
-from ingest.polling.provider import Missed, Poll, PollOptions, Provider
+from ingest.polling.db_queries import Filtered, PricesAt
+from ingest.polling.provider import Emitted, Missed, Poll, PollOptions, Provider, Step
 from ingest.protocol.decode import Malformed
-from ingest.protocol.http import Request, Response
 from ingest.records import Asset
 from ingest.sources.chunk_runner import NOTHING, Filled, Work, refuse_expired, shown
 from ingest.sources.history_loader import LIMITS, outcome_of, stored
@@ -36,11 +35,12 @@ from ingest.store import bar_views
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.jobs import Chunk, Job, open_job, pending, to_micros
 from ingest.store.pool import Connection, Pool
-from ingest.store.rollup import marker, roll_up
+from ingest.store.rollup import is_rolled_up, roll_up
 from ingest.store.spot_prices import usd_prices
 from ingest.store.ts_edition import detect
 from ingest.tables import ONCHAIN_METRICS, PRICES, SENTIMENT_SCORES, STOCK_INDICES, WHALE_TRANSACTIONS, Table
 from ingest.transports.client import open_client
+from ingest.transports.flow_driver import FlowDriver
 from ingest.transports.http import Http
 
 KINDS = {
@@ -139,11 +139,12 @@ class ProviderBackfill:
         async with open_client(self._section.proxy.get_secret_value() if self._section.proxy else None) as client:
             http = http_of(self.name, plan, self._section, client)
             reader = _Reader(http, partial(spend_one, self.name, self._plan, pool), progress.add_rows, pool)
-            after = marker(self._table.name, edition)
-            ladder = BatchWriter(self._table, pool, after=after)
+            ladder = BatchWriter(self._table, pool, edition)
 
             async def fill(one: PollOptions, chunk: Chunk) -> Filled:
-                lane = TableQueue(self._table, Metrics(), LIMITS, on_gap=_never, mark_minutes=after is not None)
+                lane = TableQueue(
+                    self._table, Metrics(), LIMITS, on_gap=_never, mark_minutes=is_rolled_up(self._table.name, edition)
+                )
                 flow = self._module.history(one, chunk.since, chunk.until)
                 verdict = await stored(lane, ladder, reader.read(flow, lane))
                 return Filled(outcome_of(lane), verdict and struck(verdict, self._section))
@@ -227,34 +228,28 @@ class _Reader:
             await self._drive(flow, lane)
         except (Reject, Retry) as error:
             return str(error)
-        finally:
-            flow.close()
         return None
 
     async def _drive(self, flow: Poll, lane: TableQueue) -> None:
-        answer: Response | Prices | None = None
-        while True:
-            try:
-                step = flow.send(answer)
-            except StopIteration:
-                return
-            answer = None
-            if isinstance(step, Request):
-                answer = await self._http.insist(step, self._spend)
-            elif isinstance(step, PricesAt):
-                async with self._pool.acquire() as connection:
-                    answer = await usd_prices(connection, step.symbols, step.time)
-            elif isinstance(step, Sequence):
-                for record in step:
-                    if isinstance(record, Malformed):
-                        raise Reject(record.message, reason=record.reason)
-                    if isinstance(record, Filtered | Missed):
-                        raise TypeError("a history leaves nothing out")
-                    if (room := lane.put(record)) is not None:
-                        await room
-                self._on_rows(len(step))
-            else:
-                raise TypeError(f"a history asks by requests and for prices, not by {step}")
+        with FlowDriver[Step, str](flow, partial(self._http.insist, before=self._spend)) as steps:
+            async for step in steps:
+                if isinstance(step, PricesAt):
+                    async with self._pool.acquire() as connection:
+                        steps.reply(await usd_prices(connection, step.symbols, step.time))
+                elif isinstance(step, Sequence):
+                    await self._put(step, lane)
+                else:
+                    raise TypeError(f"a history asks by requests and for prices, not by {step}")
+
+    async def _put(self, records: Sequence[Emitted], lane: TableQueue) -> None:
+        for record in records:
+            if isinstance(record, Malformed):
+                raise Reject(record.message, reason=record.reason)
+            if isinstance(record, Filtered | Missed):
+                raise TypeError("a history leaves nothing out")
+            if (room := lane.put(record)) is not None:
+                await room
+        self._on_rows(len(records))
 
 
 def _never(_gap: object) -> None:
