@@ -33,7 +33,7 @@ from ingest.sources.replay_coverage import WRITER, missing
 from ingest.store.gap_report import gaps
 from ingest.store.instruments import store_instruments
 from ingest.store.migrate import check, migrate
-from ingest.store.platforms import hidden
+from ingest.store.platforms import overflows
 from ingest.store.pool import open_pool
 from ingest.store.schema_check import verify
 from ingest.store.ts_edition import DatabaseInfo, Edition, detect
@@ -238,7 +238,7 @@ async def run_check(options: argparse.Namespace) -> int:
         if not report.steps:
             for table in TABLES:
                 await verify(connection, table)
-            for line in await hidden(connection):
+            for line in await overflows(connection):
                 print(f"platforms: {line}")
     info = report.database
     print(f"database: {_shown(info)}, schema {info.schema_version}")

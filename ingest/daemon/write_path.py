@@ -32,11 +32,10 @@ from ingest.protocol.session import Channel, Gap
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.coverage import Claim
 from ingest.store.coverage_buffer import CoverageBuffer
-from ingest.store.hourly_sentiment import mark_posts
 from ingest.store.pool import Pool, open_pool
-from ingest.store.rollup import marker
+from ingest.store.rollup import is_rolled_up
 from ingest.store.ts_edition import DatabaseInfo
-from ingest.tables import SENTIMENT_POSTS, TABLES
+from ingest.tables import TABLES
 
 FOR_EVER = 86_400.0 * 365  # seconds
 
@@ -100,34 +99,34 @@ def build_writers(
     writers = {}
     for table in TABLES:
         retention = settings.retention[table.name]
-        after = marker(table.name, info.edition)
+
         lane = TableQueue(
             table,
             metrics,
             limits if table.name in CHANNELS else replace(limits, max_wait=None),  # what is polled can wait, as long as it takes
             on_gap=on_gap,
             retention_seconds=None if retention is None else retention.total_seconds(),
-            mark_minutes=after is not None,
+            mark_minutes=is_rolled_up(table.name, info.edition),
             count_late=detours is not None and settings.durability == "always",
         )
-        ladder = BatchWriter(table, pool, after=mark_posts if table is SENTIMENT_POSTS else after)
+        batch_writer = BatchWriter(table, pool, info.edition)
         # rows that may be revised are written in order: a newer value must not be overtaken by an older one
         workers = 1 if table.revise else settings.queue.workers
         way = None if detours is None else detours.add(lane, on_gap, known)
-        writers[table.name] = Writer(lane, partial(_write, closed, ladder), metrics, workers=workers, way=way)
+        writers[table.name] = Writer(lane, partial(_write, closed, batch_writer), metrics, workers=workers, way=way)
     return writers
 
 
-async def _write(closed: Callable[[], str], ladder: BatchWriter, batch: Batch) -> Outcome:
+async def _write(closed: Callable[[], str], batch_writer: BatchWriter, batch: Batch) -> Outcome:
     if why := closed():
         raise Retry(why)
-    return await ladder.write(batch)
+    return await batch_writer.write(batch)
 
 
-def settled(writers: Mapping[str, Writer], channel: Channel) -> int:
-    """Up to when every row that was received of a channel has an outcome (microseconds); 0 while some wait on disk."""
-    lane = next(writer.lane for name, writer in writers.items() if CHANNELS.get(name) == channel)
-    return 0 if lane.tally.spooled else lane.oldest
+def watermarks(writers: Mapping[str, Writer]) -> dict[Channel, int]:
+    """By channel: the time, in microseconds, up to which every row received has an outcome; 0 while some wait on disk."""
+    lanes = {CHANNELS[name]: writer.lane for name, writer in writers.items() if name in CHANNELS}
+    return {channel: 0 if lane.tally.spooled else lane.oldest for channel, lane in lanes.items()}
 
 
 @asynccontextmanager
@@ -141,8 +140,7 @@ async def writing(settings: Settings, metrics: Metrics, writer: str) -> AsyncIte
     except (Retry, Hold) as error:
         raise Stop(str(error)) from error
     pool = await open_pool(settings.database.dsn.get_secret_value(), settings.database.pool_size)
-    committed: list[Claim] = []
-    notes = CoverageBuffer(pool, metrics, writer, lambda: committed)
+    notes = CoverageBuffer(pool, metrics, writer)
     limits = replace(limits_of(settings.queue), max_wait=FOR_EVER)
     writers = build_writers(settings, limits, info=info, pool=pool, metrics=metrics, on_gap=lambda gap: notes.gap("lane", gap))
     try:
@@ -152,7 +150,7 @@ async def writing(settings: Settings, metrics: Metrics, writer: str) -> AsyncIte
             yield way
             for one in writers.values():
                 await one.drain()
-            committed += way.claims
+            notes.claim(way.claims)
             for task in tasks:
                 task.cancel()
         await notes.flush()

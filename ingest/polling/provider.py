@@ -64,9 +64,9 @@ class Missed(Struct, frozen=True):
 # One turn: the answer to a question is sent in, None after records; it ends with the cursor for the next turn. A part of an answer
 # that cannot be read is a `Malformed` among the records: it is counted and kept, and the others go on; what must not be stored
 # is counted by a `Filtered`.
-Poll = Generator[
-    Request | PricesAt | ReorgedBlock | Sequence[Record | Malformed | Filtered | Missed], Response | Prices | None, str
-]
+Emitted = Record | Malformed | Filtered | Missed
+Step = PricesAt | ReorgedBlock | Sequence[Emitted]
+Poll = Generator[Request | Step, Response | Prices | None, str]
 
 
 class Provider(Protocol):

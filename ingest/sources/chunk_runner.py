@@ -18,7 +18,7 @@ from ingest.errors import Retry, Stop, first
 from ingest.pipeline.batch import Outcome
 from ingest.sources.progress import Progress
 from ingest.store.coverage import to_datetime
-from ingest.store.jobs import Chunk, claim, settle
+from ingest.store.jobs import Chunk, claim, finish
 from ingest.store.pool import Connection
 
 NOTHING = "nothing is pending"
@@ -56,7 +56,7 @@ class Work:
                 if ours:
                     filled = await fill(subject, chunk)
                     async with turn:
-                        await settle(self._connection, chunk, filled.outcome, filled.verdict)
+                        await finish(self._connection, chunk, filled.outcome, filled.verdict)
                     self._add(name, chunk, filled)
                 self._others += not ours
                 self._progress.add_step()

@@ -27,17 +27,17 @@ from ingest.protocol.history import HistoryRequest
 from ingest.protocol.session import Channel
 from ingest.records import MINUTE, SECOND, Instrument
 from ingest.sources.exchange_feed import options_of
+from ingest.sources.held_lease import RENEW_SECONDS, HeldLease
 from ingest.sources.history_loader import TABLES, LoadResult, Module, Past
+from ingest.sources.run_state import RunState, State
 from ingest.store import gap_backlog, sqlstate
 from ingest.store.coverage import to_datetime
-from ingest.store.gap_backlog import Open, Stream
-from ingest.store.leases import acquire, release
+from ingest.store.gap_backlog import OpenGap, TrackedChannel
 from ingest.store.pool import Connection, Pool
 from ingest.store.ts_edition import Edition
 from ingest.transports.client import open_client
 from ingest.transports.http import Http
 
-LEASE_SECONDS = 60.0
 PAD = 5 * SECOND
 HOUR, DAY = 60 * MINUTE, 24 * 60 * MINUTE
 PIECE: dict[Channel, int] = {"trades": HOUR, "candles": 31 * DAY}  # asked for at once: what a kill makes us ask for again
@@ -76,7 +76,9 @@ class GapFiller:
     ) -> None:
         self.name = name
         self.last_error = ""
-        self.state: dict[str, object] = {"healing": "waiting"}
+        self.state = RunState(State.WAITING) if settings.heal.enabled else RunState(State.DISABLED, "heal.enabled = false")
+        self._open_gaps: int | None = None
+        self._open_seconds: float | None = None
         self._exchange = exchange
         self._section = section
         self._settings = settings
@@ -85,7 +87,7 @@ class GapFiller:
         self._metrics = metrics
         self._busy = busy
         # no more than the name: killed and started again, it goes on at once, and two of one name that both heal do no harm
-        self._holder = settings.name
+        self._lease = HeldLease(pool, f"heal {name}", settings.name)
         self._followed: set[tuple[int, Channel]] = set()
         self._thorough_due = 0.0
 
@@ -93,6 +95,18 @@ class GapFiller:
         """Follow what another configuration names. Addresses and proxy need a restart."""
         self._section = section
         self._followed.clear()  # their history may be another
+
+    def status(self) -> dict[str, object]:
+        """The status of this gap filler for `ingest status` and the page."""
+        return self.state.status() | {
+            "open_gaps": self._open_gaps,
+            "open_seconds": self._open_seconds,
+            "last_error": self.last_error,
+        }
+
+    def report(self, state: RunState) -> None:
+        """Show why `run` ended."""
+        self.state, self.last_error = state, state.detail
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -103,26 +117,24 @@ class GapFiller:
                     if not await self.round(http):
                         await asyncio.sleep(interval)
         finally:
-            with suppress(TimeoutError, *sqlstate.FOREIGN):
-                async with asyncio.timeout(1), self._pool.acquire() as connection:
-                    await release(connection, self._lease, self._holder)
+            await self._lease.release()
 
     async def until_done(self) -> None:
         """Rounds until nothing is due: for a person who asks for it. Raises Retry while another daemon has the lease."""
         async with self._pool.acquire() as connection:
-            await gap_backlog.try_again(connection, self.name)
+            await gap_backlog.retry_all(connection, self.name)
         async with self._http() as http:
             while await self.round(http):
                 pass
-        if self.state["healing"] != "ours":
+        if self.state.state is not State.OK:
             raise Retry(f"{self.name}: another daemon heals it, and was told to try every hole again now")
 
     async def round(self, http: Http) -> bool:
         """One piece of one hole, if one is due. Raises Retry or Hold where the database does not let us."""
         try:
             async with self._pool.acquire() as connection:
-                if not await acquire(connection, self._lease, self._holder, LEASE_SECONDS):
-                    self.state = {"healing": "done by another daemon"}
+                if not await self._lease.acquire(connection):
+                    self.state = RunState(State.STANDBY)
                     return False
                 instruments = {
                     row.id: row for row in await gap_backlog.instruments_of(connection, self.name, self._section.instruments)
@@ -131,17 +143,13 @@ class GapFiller:
                 await self._show(connection)
                 if self._busy():
                     return False
-                due = await gap_backlog.next_holes(connection, self.name, list(instruments), self._settings.heal.after)
+                due = await gap_backlog.next_gaps(connection, self.name, list(instruments), self._settings.heal.after)
                 holes = [hole for hole in due if not await self._is_settled(connection, hole)]
         except sqlstate.FOREIGN as error:
             raise sqlstate.translate(error, f"healing {self.name}") from error
         if holes:
             await self._close(http, instruments[holes[0].instrument_id], holes)
         return bool(due)
-
-    @property
-    def _lease(self) -> str:
-        return f"heal {self.name}"
 
     @asynccontextmanager
     async def _http(self) -> AsyncIterator[Http]:
@@ -158,7 +166,7 @@ class GapFiller:
             return
         new = [one for one in streams if one.channel in TABLES and (one.instrument_id, one.channel) not in self._followed]
         if new:
-            await gap_backlog.follow(connection, self.name, new)
+            await gap_backlog.track(connection, self.name, new)
             self._followed.update((one.instrument_id, one.channel) for one in new)
         looked_from = datetime.now(UTC) - RECENT
         if time.monotonic() >= self._thorough_due:
@@ -166,12 +174,12 @@ class GapFiller:
             looked_from = to_datetime(0)
         await gap_backlog.detect(connection, self.name, streams, self._settings.heal.after, looked_from)
 
-    def _stream(self, instrument_id: int, channel: Channel) -> Stream:
+    def _stream(self, instrument_id: int, channel: Channel) -> TrackedChannel:
         kind = self._section.trade_kind or self._exchange.TRADE_KINDS[0]
         back = self._section.history if channel in TABLES else None
         kept = self._kept(channel)
         since = datetime.now(UTC) - min(back or timedelta(0), kept or timedelta.max)
-        return Stream(instrument_id, channel, kind if channel == "trades" else None, int(since.timestamp() * SECOND))
+        return TrackedChannel(instrument_id, channel, kind if channel == "trades" else None, int(since.timestamp() * SECOND))
 
     def _kept(self, channel: Channel) -> timedelta | None:
         return self._settings.retention[TABLES[channel].name] if channel in TABLES else None
@@ -181,26 +189,27 @@ class GapFiller:
         open_holes = await gap_backlog.summary(connection, self.name)
         for channel in get_args(Channel):
             self._metrics.gap_open_seconds.labels(self.name, channel).set(open_holes.get(channel, (0, 0.0))[1])
-        count, seconds = (sum(one) for one in zip(*open_holes.values(), strict=True)) if open_holes else (0, 0.0)
-        self.state = {"healing": "ours", "open_gaps": count, "open_seconds": round(seconds, 1), "last_error": self.last_error}
+        self._open_gaps = sum(count for count, _ in open_holes.values())
+        self._open_seconds = round(sum(seconds for _, seconds in open_holes.values()), 1)
+        self.state = RunState(State.OK)
 
-    async def _is_settled(self, connection: Connection, hole: Open) -> bool:
+    async def _is_settled(self, connection: Connection, hole: OpenGap) -> bool:
         """Whether there is nothing to ask: it is stored by now, or older than what is kept."""
         kept = self._kept(hole.channel)
         oldest = 0 if kept is None else _now() - int(kept.total_seconds() * SECOND)
         if hole.since < oldest:
             until = min(oldest, hole.until)
             verdict = "older than what retention keeps"
-            return await gap_backlog.settle(connection, hole, hole.since, until, state="unrecoverable", verdict=verdict, stored=0)
-        if hole.since < hole.until and not await gap_backlog.left_of(connection, self.name, hole):
+            return await gap_backlog.resolve(connection, hole, hole.since, until, state="unrecoverable", verdict=verdict, stored=0)
+        if hole.since < hole.until and not await gap_backlog.uncovered_parts(connection, self.name, hole):
             self._count_healed(hole)
             verdict = "was stored meanwhile"
-            return await gap_backlog.settle(connection, hole, hole.since, hole.until, state="healed", verdict=verdict, stored=0)
+            return await gap_backlog.resolve(connection, hole, hole.since, hole.until, state="healed", verdict=verdict, stored=0)
         return False
 
     # --- closing ----------------------------------------------------------------------------------------------------------
 
-    async def _close(self, http: Http, instrument: Instrument, holes: Sequence[Open]) -> None:
+    async def _close(self, http: Http, instrument: Instrument, holes: Sequence[OpenGap]) -> None:
         newest = holes[0]
         piece = self._piece(min(hole.since for hole in holes), newest)
         past = Past(
@@ -227,12 +236,11 @@ class GapFiller:
     async def _keep_lease(self) -> None:
         """A busy market's hour takes longer than a lease."""
         while True:
-            await asyncio.sleep(LEASE_SECONDS / 3)
-            with suppress(*sqlstate.FOREIGN):  # whoever fills now will hear of it himself
-                async with self._pool.acquire() as connection:
-                    await acquire(connection, self._lease, self._holder, LEASE_SECONDS)
+            await asyncio.sleep(RENEW_SECONDS)
+            with suppress(*sqlstate.FOREIGN):  # the piece that is being stored fails by itself
+                await self._lease.acquire()
 
-    def _piece(self, since: int, newest: Open) -> Piece:
+    def _piece(self, since: int, newest: OpenGap) -> Piece:
         """The newest piece: of a whole day or more from the archive, where it is published; ids are never cut."""
         if newest.first_id is not None:
             return Piece(newest.since, newest.until, "rest")
@@ -247,7 +255,7 @@ class GapFiller:
         day = (newest.until - 1) // DAY * DAY
         return Piece(max(since, day) if newest.channel == "trades" else start, newest.until, "archive")
 
-    async def _settle(self, connection: Connection, hole: Open, piece: Piece, told: LoadResult) -> None:
+    async def _settle(self, connection: Connection, hole: OpenGap, piece: Piece, told: LoadResult) -> None:
         until = min(told.until, piece.until)
         # a part of a hole must be one end of it, and ids are all there or none
         if until >= min(hole.until, piece.until) or (hole.since >= piece.since and hole.first_id is None):
@@ -257,19 +265,19 @@ class GapFiller:
             return  # what is left of the hole, if anything, is the next piece
         if error is None:
             vouched = f"the exchange vouches only for what was before {to_datetime(told.until):%Y-%m-%d %H:%M:%S}"
-            await gap_backlog.try_later(connection, hole, SOON, vouched)
+            await gap_backlog.postpone(connection, hole, SOON, vouched)
         elif isinstance(error, Reject):
             await self._refused(connection, hole, error)
         else:
             await self._later(connection, hole, error)
 
-    async def _heal(self, connection: Connection, hole: Open, since: int, until: int, told: LoadResult) -> None:
+    async def _heal(self, connection: Connection, hole: OpenGap, since: int, until: int, told: LoadResult) -> None:
         stored = told.outcome.written + told.outcome.revised + told.outcome.duplicate
-        if await gap_backlog.settle(connection, hole, since, until, state="healed", verdict=None, stored=stored):
+        if await gap_backlog.resolve(connection, hole, since, until, state="healed", verdict=None, stored=stored):
             self._count_healed(hole)
             log.info("%s: gap in %s of instrument %d is healed: %s", self.name, hole.channel, hole.instrument_id, hole.reason)
 
-    async def _refused(self, connection: Connection, hole: Open, error: Reject) -> None:
+    async def _refused(self, connection: Connection, hole: OpenGap, error: Reject) -> None:
         earliest = int(error.code) if error.reason == "history" else hole.since
         if earliest > hole.since:
             verdict = f"the exchange keeps only what is younger than {to_datetime(earliest):%Y-%m-%d %H:%M:%S}"
@@ -279,16 +287,16 @@ class GapFiller:
         else:
             await self._later(connection, hole, error)
 
-    async def _give_up(self, connection: Connection, hole: Open, until: int, verdict: str) -> None:
+    async def _give_up(self, connection: Connection, hole: OpenGap, until: int, verdict: str) -> None:
         log.warning("%s: gap in %s of instrument %d cannot be healed: %s", self.name, hole.channel, hole.instrument_id, verdict)
-        await gap_backlog.settle(connection, hole, hole.since, until, state="unrecoverable", verdict=verdict, stored=0)
+        await gap_backlog.resolve(connection, hole, hole.since, until, state="unrecoverable", verdict=verdict, stored=0)
 
-    async def _later(self, connection: Connection, hole: Open, error: Reject | Retry) -> None:
+    async def _later(self, connection: Connection, hole: OpenGap, error: Reject | Retry) -> None:
         self.last_error = str(error)
         wait = max((error.after or 0.0) if isinstance(error, Retry) else 0.0, min(5.0 * 2**hole.tries, LONGEST_WAIT))
-        await gap_backlog.try_later(connection, hole, wait, str(error))
+        await gap_backlog.postpone(connection, hole, wait, str(error))
 
-    def _count_healed(self, hole: Open) -> None:
+    def _count_healed(self, hole: OpenGap) -> None:
         self._metrics.gaps_healed.labels(self.name, hole.channel, hole.reason).inc()
 
     def _count(self, channel: Channel, told: LoadResult) -> None:
@@ -301,7 +309,7 @@ class GapFiller:
         tally.rejected.update(outcome.rejected)
 
 
-def _ask(instrument: Instrument, hole: Open, piece: Piece) -> HistoryRequest:
+def _ask(instrument: Instrument, hole: OpenGap, piece: Piece) -> HistoryRequest:
     since, until = piece.since - PAD, piece.until + PAD
     if hole.channel == "candles":
         since, until = piece.since - piece.since % MINUTE, piece.until + -piece.until % MINUTE

@@ -19,7 +19,7 @@ from ingest.protocol.session import Channel
 from ingest.records import Instrument, Record
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.pool import Pool
-from ingest.store.rollup import marker
+from ingest.store.rollup import is_rolled_up
 from ingest.store.ts_edition import Edition
 from ingest.tables import CANDLES, TRADES, Table
 from ingest.transports.http import Http
@@ -79,12 +79,12 @@ class Past:
         self._via = via
         self._http = http
         self._table = TABLES[channel]
-        self._after = marker(self._table.name, edition)
-        self._ladder = BatchWriter(self._table, pool, after=self._after)
+        self._mark_minutes = is_rolled_up(self._table.name, edition)
+        self._ladder = BatchWriter(self._table, pool, edition)
 
     async def fill(self, ask: HistoryRequest, on_rows: Callable[[int], None] = lambda rows: None) -> LoadResult:
         """Everything that is asked for, as far as the exchange has it, committed when this returns."""
-        lane = TableQueue(self._table, Metrics(), LIMITS, on_gap=_never, mark_minutes=self._after is not None)
+        lane = TableQueue(self._table, Metrics(), LIMITS, on_gap=_never, mark_minutes=self._mark_minutes)
         until, error = await stored(lane, self._ladder, self._read(ask, lane, on_rows))
         return LoadResult(outcome_of(lane), until, error)
 

@@ -165,7 +165,7 @@ async def _forward(connection: Connection, planned: Report, schema: Schema, *, c
         if step.file.version is not None:
             await _run(connection, step, edition)
     if complete:
-        await bar_views.point(connection, schema=schema)
+        await bar_views.switch(connection, schema=schema)
     for step in planned.steps:
         if step.file.version is None:
             await _run(connection, step, edition)

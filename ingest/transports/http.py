@@ -23,6 +23,7 @@ from ingest.protocol.history import History, Page
 from ingest.protocol.http import Flow, Request, Response
 from ingest.transports.backoff import Backoff
 from ingest.transports.client import HOUR, LOST, blocked, lost, made_at, retry_after, shown
+from ingest.transports.flow_driver import FlowDriver
 from ingest.transports.rate_limiter import RateLimiter
 
 T = TypeVar("T")
@@ -93,44 +94,24 @@ class Http:
 
     async def run(self, flow: Flow[T]) -> T:
         """Drive `flow` to its result. A request that fails for good is thrown into it; what it does not catch is raised."""
-        try:
-            request = next(flow)
-            while True:
-                try:
-                    response = await self.insist(request)
-                except (Retry, Reject) as error:
-                    request = flow.throw(error)
-                else:
-                    request = flow.send(response)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        finally:
-            flow.close()
+        with FlowDriver[object, T](flow, self.insist) as steps:
+            async for step in steps:
+                raise TypeError(f"a flow yields requests only, not {step!r}")
+            return steps.result
 
     async def pages(self, history: History) -> AsyncGenerator[Page, None]:
         """Drive `history`, page by page. A request that fails for good is thrown into it; what it does not catch is raised."""
-        files: list[BinaryIO] = []
-        try:
-            step = next(history)
-            while True:
-                if isinstance(step, Page):
-                    yield step
-                    step = next(history)
-                    continue
-                try:
-                    response = await self.insist(step)
-                except (Retry, Reject) as error:
-                    step = history.throw(error)
-                else:
-                    files += [response.file] if response.file else []
-                    step = history.send(response)
-        except StopIteration:
-            return
-        finally:
-            history.close()
-            for file in files:
-                file.close()
+        with ExitStack() as files:
+
+            async def request(one: Request) -> Response:
+                response = await self.insist(one)
+                if response.file is not None:
+                    files.enter_context(response.file)
+                return response
+
+            with FlowDriver[Page, None](history, request) as pages:
+                async for page in pages:
+                    yield page
 
     async def insist(self, request: Request, before: Callable[[], Awaitable[object]] | None = None) -> Response:
         """As `get`, a few times where it raises Retry; `before` is awaited before each."""

@@ -19,7 +19,7 @@ from ingest.errors import Retry, Stop
 from ingest.store import bar_views, migration_log
 from ingest.store.migrate import check, migrate
 from ingest.store.policies import Desired, reconcile
-from ingest.store.rollup import mark, marks, roll_up
+from ingest.store.rollup import buckets_of, mark, roll_up
 from ingest.store.schema_files import Schema, find, read
 from ingest.store.ts_edition import detect, require
 
@@ -323,7 +323,7 @@ async def put_trades(connection: asyncpg.Connection[Any], edition: str, *days: i
             )
         if edition == "apache":
             minutes = [(1, int((START + timedelta(days=day)).timestamp()) // 60) for day in days]
-            await mark(connection, marks(["bars_1m", "daily_ohlcv"], minutes))
+            await mark(connection, buckets_of(["bars_1m", "daily_ohlcv"], minutes))
 
 
 async def put_instrument(connection: asyncpg.Connection[Any]) -> None:
@@ -388,7 +388,7 @@ async def test_a_database_that_becomes_community_catches_up_and_its_bars_stay_re
     await put_trades(connection, "community", 10, 11)
     await reconcile(connection, Desired({}, {}))
     assert await seen(connection) == bars_of(*range(12))
-    assert await bar_views.point(connection) is None, "nothing is left to do"
+    assert await bar_views.switch(connection) is None, "nothing is left to do"
     await connection.close()
 
 

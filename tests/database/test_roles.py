@@ -14,15 +14,14 @@ import pytest
 from cluster import Cluster, find_binaries
 
 from ingest.indicators.names import parse
-from ingest.pipeline.batch import Batch
 from ingest.polling.db_queries import ReorgedBlock
 from ingest.records import MINUTE
 from ingest.store import bar_views, gap_backlog, indicator_dirty_ranges
 from ingest.store.chain_reorgs import remove_block
 from ingest.store.copy import Statements, copy_in, stage_in
 from ingest.store.coverage import Claim, write_claims
-from ingest.store.failover import Seen, lost
-from ingest.store.hourly_sentiment import mark_posts, sum_up
+from ingest.store.failover import ServerHistory, gaps_after_failover
+from ingest.store.hourly_sentiment import mark_posts, roll_up_sentiment
 from ingest.store.indicators import Selection, compute
 from ingest.store.jobs import to_micros
 from ingest.store.leases import acquire, release
@@ -114,7 +113,7 @@ async def writer_writes(writer: asyncpg.Connection[Any], edition: Any) -> None:
             await indicator_dirty_ranges.mark(writer, indicator_dirty_ranges.of_candles("1m", [(1, int(NOW.timestamp()) // 60)]))
     async with writer.transaction():
         assert await stage_in(writer, SENTIMENT_POSTS, Statements.of(SENTIMENT_POSTS), POST) == (1, 0)
-        await mark_posts(writer, Batch(POST, 1, 0, 0, ()))
+        await mark_posts(writer)
     assert await acquire(writer, "polling", "one", 30)
     await release(writer, "polling", "one")
     await writer.execute(
@@ -161,8 +160,8 @@ async def migrator_maintains(migrator: asyncpg.Connection[Any], edition: str) ->
     await apply_retention(migrator, DESIRED)
     await roll_up(migrator)
     assert (await compute(migrator, Selection((parse("VWAP"),), ("1m",)))).taken == 1
-    assert (await sum_up(migrator, NOW + timedelta(hours=2))).written == 2
-    await bar_views.point(migrator)
+    assert (await roll_up_sentiment(migrator, NOW + timedelta(hours=2))).written == 2
+    await bar_views.switch(migrator)
     version = (await check(migrator)).database.schema_version
     await migrate(migrator, rollback=0)
     assert (await migrate(migrator)).database.schema_version == version
@@ -201,17 +200,17 @@ async def claim_and_heal(writer: Connection) -> None:
     """What a daemon does with the ledger, all of it by the writers' connection."""
     now = to_micros(datetime.now(UTC))
     claims = [Claim("binance", "one", 1, "trades", "trade", now - back * MINUTE, now - (back - 2) * MINUTE) for back in (20, 10)]
-    await lost(writer, Seen(), claims)
-    await lost(writer, Seen("another"), claims)
+    await gaps_after_failover(writer, ServerHistory(), claims)
+    await gaps_after_failover(writer, ServerHistory("another"), claims)
     await write_claims(writer, claims)
-    streams = [gap_backlog.Stream(1, "trades", "trade", now - 60 * MINUTE)]
-    await gap_backlog.follow(writer, "binance", streams)
+    streams = [gap_backlog.TrackedChannel(1, "trades", "trade", now - 60 * MINUTE)]
+    await gap_backlog.track(writer, "binance", streams)
     assert await gap_backlog.detect(writer, "binance", streams, timedelta(seconds=30), datetime.fromtimestamp(0, UTC)) == 2
-    holes = await gap_backlog.next_holes(writer, "binance", [1], timedelta(seconds=30))
-    assert await gap_backlog.left_of(writer, "binance", holes[0])
-    await gap_backlog.try_later(writer, holes[0], 10, "a reason")
-    await gap_backlog.try_again(writer, "binance")
-    assert await gap_backlog.settle(writer, holes[0], 0, now, state="healed", verdict=None, stored=1)
+    holes = await gap_backlog.next_gaps(writer, "binance", [1], timedelta(seconds=30))
+    assert await gap_backlog.uncovered_parts(writer, "binance", holes[0])
+    await gap_backlog.postpone(writer, holes[0], 10, "a reason")
+    await gap_backlog.retry_all(writer, "binance")
+    assert await gap_backlog.resolve(writer, holes[0], 0, now, state="healed", verdict=None, stored=1)
     assert (await gap_backlog.summary(writer, "binance"))["trades"][0] == 1
 
 
