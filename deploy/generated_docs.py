@@ -29,8 +29,10 @@ from ingest.indicators.names import DEFAULT, KINDS, example
 from ingest.metrics import Metrics
 from ingest.pollers._news_rules import TOPICS
 from ingest.polling.provider import Plan, Provider
+from ingest.protocol.exchange import Exchange
 from ingest.sources.poller import interval_of
 from ingest.sources.provider_backfill import Historic
+from ingest.sources.run_state import State
 from ingest.tables import TABLES, Table
 
 ROOT = Path(__file__).parent.parent
@@ -241,13 +243,19 @@ def indicators() -> str:
     return f"{table(head, rows)}\nComputed by default: {code(DEFAULT)}.\n"
 
 
+def states() -> str:
+    """Every state with the comment at it."""
+    found = re.findall(r'= "(\w+)"(?:  # (.+))?$', inspect.getsource(State), re.MULTILINE)
+    return table(("state", "meaning"), ((f"`{state}`", about) for state, about in found))
+
+
 # --- sources --------------------------------------------------------------------------------------------------------------
 
 
 def audit() -> str:
     """What the audit can compare at each exchange, by trade kind."""
     rows = []
-    for name, module in sorted(registry.exchanges().items()):
+    for name, module in sorted(_exchanges().items()):
         rules = module.COMPLETENESS
         rows.append(
             (f"`{name}`", code(rules.dense), "yes" if rules.empty_candles else "", code(rules.counted), code(rules.charted))
@@ -293,8 +301,21 @@ def news_topics() -> str:
 
 
 def exchange_names() -> str:
-    names = sorted(name for name, module in registry.exchanges().items() if "ingest.exchanges" in module.__name__)
-    return code(names) + ".\n"
+    return code(sorted(_exchanges())) + ".\n"
+
+
+def _exchanges() -> dict[str, Exchange]:
+    """Those of this package: others may be installed."""
+    return {name: module for name, module in registry.exchanges().items() if "ingest.exchanges." in getattr(module, "__name__", "")}
+
+
+def exchanges() -> str:
+    """Every exchange with what a configuration may name."""
+    rows = []
+    for name, module in sorted(_exchanges().items()):
+        markets = (module.__doc__ or "").partition("\n")[0].partition(":")[0].rstrip(".")
+        rows.append((f"`{name}`", markets, code(module.CHANNELS), code(module.TRADE_KINDS), code(module.VIA)))
+    return table(("exchange", "markets", "`channels`", "`trade_kind`", "`--via`"), rows)
 
 
 def provider_names() -> str:
@@ -317,6 +338,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "columns": columns,
     "commands": commands,
     "exchange-names": exchange_names,
+    "exchanges": exchanges,
     "faults": faults,
     "indicators": indicators,
     "metrics": metrics,
@@ -324,6 +346,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "provider-names": provider_names,
     "providers": providers,
     "settings": settings,
+    "states": states,
     "tables": tables,
 }
 

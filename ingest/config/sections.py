@@ -176,7 +176,7 @@ class PollerSection(Section):
         default=None, description="Which of the provider's plans. By default the first that fits: with a key or without."
     )
     api_key: SecretStr | None = Field(
-        default=None, description="The key, by environment or file. Without it a provider that needs one is `disabled: no key`."
+        default=None, description="The key, by environment or file. Without it a provider that needs one is `disabled`."
     )
     budget: Budget = Budget()
     interval: PositiveDuration | None = Field(
