@@ -23,7 +23,7 @@ from ingest.exchanges._binance_streams import Books, Candles, Quotes, Stream, Tr
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
 from ingest.protocol.http import Flow, Request, Response
-from ingest.protocol.session import Channel, Connection, Output, Reconnect, Refused, Send, Subscription
+from ingest.protocol.session import ChannelName, Connection, Output, Reconnect, Refused, Send, Subscription
 from ingest.records import Instrument
 
 __all__ = [
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 NAME = "binance"
-CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book", "quotes")
+CHANNELS: tuple[ChannelName, ...] = ("trades", "candles", "book", "quotes")
 TRADE_KINDS: tuple[str, ...] = ("trade", "aggTrade")
 LIMITS = ExchangeLimits(
     ws_url="wss://stream.binance.com:9443",

@@ -20,13 +20,13 @@ from ingest.exchanges._deribit_streams import Books, Candles, Quotes, Stream, Tr
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
 from ingest.protocol.http import Request, Response
-from ingest.protocol.session import Channel, Connection, Output, Refused, Send, Subscription
+from ingest.protocol.session import ChannelName, Connection, Output, Refused, Send, Subscription
 
 __all__ = ["CHANNELS", "COMPLETENESS", "LIMITS", "NAME", "TRADE_KINDS", "VIA", "connections", "history", "listing", "session"]
 __all__ += ["candles_from_rest", "trades_from_rest"]
 
 NAME = "deribit"
-CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book", "quotes")
+CHANNELS: tuple[ChannelName, ...] = ("trades", "candles", "book", "quotes")
 TRADE_KINDS: tuple[str, ...] = ("trade",)
 # "Rate Limits": a subscription costs 3000 of 30,000 credits, another request 500 of 50,000; 10,000 come back in a second, of which
 # half is taken. 32 connections per address, each HTTP request among them.
@@ -43,7 +43,7 @@ LIMITS = ExchangeLimits(
 )
 COMPLETENESS = CompletenessRules(dense=("trade",))
 
-_FORMS: dict[Channel, str] = {  # 100ms: `raw` needs a key
+_FORMS: dict[ChannelName, str] = {  # 100ms: `raw` needs a key
     "trades": "trades.{}.100ms",
     "candles": "chart.trades.{}.1",
     "book": "book.{}.100ms",

@@ -20,14 +20,14 @@ from ingest.exchanges._gate_streams import Books, Candles, Quotes, Stream, Trade
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
 from ingest.protocol.http import Request, Response
-from ingest.protocol.session import Channel, Connection, Output, Refused, Send, Subscription
+from ingest.protocol.session import ChannelName, Connection, Output, Refused, Send, Subscription
 from ingest.records import SECOND
 
 __all__ = ["CHANNELS", "COMPLETENESS", "LIMITS", "NAME", "TRADE_KINDS", "VIA", "connections", "history", "listing", "session"]
 __all__ += ["candles_from_rest", "trades_from_rest"]
 
 NAME = "gate"
-CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book", "quotes")
+CHANNELS: tuple[ChannelName, ...] = ("trades", "candles", "book", "quotes")
 TRADE_KINDS: tuple[str, ...] = ("trade",)
 # "Frequency limit rule": 200 calls in 10 s to each public endpoint, half of it taken. There is no figure for websockets; the staff
 # asks for at most 100 connections (gateio/gatews, issue 25). Who reads too slowly is cut off, hence few subscriptions on each.
@@ -44,13 +44,13 @@ LIMITS = ExchangeLimits(
 # ids are dense, but one message may stand for several fills (`range`): the session knows, what is stored does not
 COMPLETENESS = CompletenessRules(empty_candles=True)
 
-_WORDS: dict[Channel, str] = {
+_WORDS: dict[ChannelName, str] = {
     "trades": "spot.trades",
     "candles": "spot.candlesticks",
     "book": "spot.order_book_update",
     "quotes": "spot.book_ticker",
 }
-_LISTED: tuple[Channel, ...] = ("trades", "quotes")  # one message subscribes to many; the others take one each
+_LISTED: tuple[ChannelName, ...] = ("trades", "quotes")  # one message subscribes to many; the others take one each
 _PING_AFTER = 20 * SECOND
 
 
@@ -165,7 +165,7 @@ class Session:
         return self._books[instrument.symbol]
 
 
-def _payloads(channel: Channel, symbols: list[str]) -> list[list[str]]:
+def _payloads(channel: ChannelName, symbols: list[str]) -> list[list[str]]:
     if channel in _LISTED:
         return [symbols] if symbols else []
     return [["1m", symbol] if channel == "candles" else [symbol, "100ms"] for symbol in symbols]

@@ -19,7 +19,7 @@ from ingest.exchanges._kucoin_streams import Books, Candles, Quotes, Stream, Tra
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
 from ingest.protocol.http import Flow, Request, Response
-from ingest.protocol.session import Channel, Connection, Output, Refused, Send, Subscription
+from ingest.protocol.session import ChannelName, Connection, Output, Refused, Send, Subscription
 from ingest.records import SECOND
 
 __all__ = [
@@ -38,7 +38,7 @@ __all__ = [
 __all__ += ["candles_from_rest", "trades_from_rest"]
 
 NAME = "kucoin"
-CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book", "quotes")
+CHANNELS: tuple[ChannelName, ...] = ("trades", "candles", "book", "quotes")
 TRADE_KINDS: tuple[str, ...] = ("match",)
 # "Limitation": 100 messages in 10 s, 100 topics in one of them, 300 on a connection, 30 connections a minute. "Rate Limit": 2000 of
 # weight in 30 s for what is public, half of it taken. A token is good for 24 hours.
@@ -55,7 +55,7 @@ LIMITS = ExchangeLimits(
 )
 COMPLETENESS = CompletenessRules()
 
-_TOPICS: dict[Channel, str] = {
+_TOPICS: dict[ChannelName, str] = {
     "trades": "/market/match:",
     "candles": "/market/candles:",
     "book": "/market/level2:",

@@ -20,14 +20,14 @@ from ingest.exchanges._okx_streams import Books, Candles, Quotes, Stream, Trades
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
 from ingest.protocol.http import Request, Response
-from ingest.protocol.session import Channel, Connection, Output, Reconnect, Refused, Send, Subscription
+from ingest.protocol.session import ChannelName, Connection, Output, Reconnect, Refused, Send, Subscription
 from ingest.records import SECOND
 
 __all__ = ["CHANNELS", "COMPLETENESS", "LIMITS", "NAME", "TRADE_KINDS", "VIA", "connections", "history", "listing", "session"]
 __all__ += ["candle_from_rest", "candles_from_rest", "trade_from_rest", "trades_from_rest"]
 
 NAME = "okx"
-CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book", "quotes")
+CHANNELS: tuple[ChannelName, ...] = ("trades", "candles", "book", "quotes")
 TRADE_KINDS: tuple[str, ...] = ("trades-all", "trades")
 # "Connect": 3 a second per address; 480 subscribe and unsubscribe requests an hour per connection; closed after 30 s without a
 # message from the server, hence our ping. REST: 20 calls in 2 s for the slowest of the endpoints used, half of it taken.
@@ -46,7 +46,7 @@ LIMITS = ExchangeLimits(
 # Nothing says whether a minute without trades has a candle, so none is expected.
 COMPLETENESS = CompletenessRules(dense=("trades-all",), charted=("trades-all",))
 
-_WORDS: dict[Channel, str] = {"candles": "candle1m", "book": "books", "quotes": "tickers"}  # trades: the configured kind
+_WORDS: dict[ChannelName, str] = {"candles": "candle1m", "book": "books", "quotes": "tickers"}  # trades: the configured kind
 _BUSINESS = {"candle1m", "trades-all"}
 _ARGS_PER_MESSAGE = 100  # of about 60 bytes; 64 KB are allowed
 _PING_AFTER = 25 * SECOND

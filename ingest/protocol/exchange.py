@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from ingest.protocol.history import History, HistoryRequest
 from ingest.protocol.http import Flow
-from ingest.protocol.session import Channel, Connection, Session, Subscription
+from ingest.protocol.session import ChannelName, Connection, Session, Subscription
 from ingest.records import Instrument
 
 
@@ -62,7 +62,7 @@ class Exchange(Protocol):
     """One exchange protocol: a module under ingest/exchanges (or an entry point of the group `ingest.exchanges`)."""
 
     NAME: str
-    CHANNELS: tuple[Channel, ...]
+    CHANNELS: tuple[ChannelName, ...]
     TRADE_KINDS: tuple[str, ...]  # the first is the default
     VIA: tuple[str, ...]  # the ways to its past, of trades and of candles: rest, archive
     LIMITS: ExchangeLimits

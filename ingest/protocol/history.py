@@ -8,7 +8,7 @@ from itertools import repeat
 from msgspec import Struct, convert
 
 from ingest.protocol.http import Request, Response
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.records import MINUTE, SECOND, Instrument, Record, Trade
 
 
@@ -50,7 +50,7 @@ class HistoryRequest(Struct, frozen=True, kw_only=True):
     """
 
     instrument: Instrument
-    channel: Channel
+    channel: ChannelName
     since: int
     until: int
     first_id: int | None = None

@@ -11,14 +11,14 @@ from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response
 from ingest.records import Instrument, Record
 
-Channel = Literal["trades", "candles", "book", "quotes"]
+ChannelName = Literal["trades", "candles", "book", "quotes"]
 
 
 class Subscription(Struct, frozen=True):
     """One channel of one instrument."""
 
     instrument: Instrument
-    channel: Channel
+    channel: ChannelName
 
 
 class Connection(Struct, frozen=True):
@@ -41,7 +41,7 @@ class Gap(Struct, frozen=True):
     """
 
     instrument_id: int
-    channel: Channel
+    channel: ChannelName
     reason: str
     since: int
     until: int | None = None

@@ -16,7 +16,7 @@ from contextlib import suppress
 from msgspec import Struct
 
 from ingest.errors import Retry
-from ingest.protocol.session import Channel, Connection, Gap, Session
+from ingest.protocol.session import ChannelName, Connection, Gap, Session
 from ingest.sources.coverage_claims import Watch
 from ingest.sources.run_state import RunState, State
 from ingest.transports.backoff import Backoff
@@ -28,7 +28,7 @@ QUIET_SECONDS = 60.0  # a connection that stood for so long is taken as good tho
 log = logging.getLogger(__name__)
 
 
-Stream = tuple[int, Channel]  # instrument id and channel
+Stream = tuple[int, ChannelName]  # instrument id and channel
 
 
 class OpenConnection(Struct):

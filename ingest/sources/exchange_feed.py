@@ -19,7 +19,7 @@ from ingest.errors import IngestError
 from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Exchange, Located, Options
-from ingest.protocol.session import Channel, Connection, Gap, Output, Refused, Session, Subscription
+from ingest.protocol.session import ChannelName, Connection, Gap, Output, Refused, Session, Subscription
 from ingest.records import SECOND, Candle, Instrument, Record
 from ingest.sources.connection_slot import ReconnectingConnection, Stream
 from ingest.sources.coverage_claims import CoverageClaims, Watermarks
@@ -165,7 +165,7 @@ class ExchangeFeed:
                 chosen.append(replace(row, exchange=self.name))
         kind = options.trade_kind if "trades" in section.channels else None
         stored = await self._store_instruments(chosen, kind)
-        return [Subscription(row, cast(Channel, channel)) for row in stored for channel in section.channels]
+        return [Subscription(row, cast(ChannelName, channel)) for row in stored for channel in section.channels]
 
     def _follow(self, group: asyncio.TaskGroup, wanted: list[Subscription], options: Options) -> None:
         """Make the slots be what is wanted: the untouched stay, the changed are replaced, the new are opened."""

@@ -15,7 +15,7 @@ from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.writer import Writer
 from ingest.protocol.exchange import Exchange, Options, Rate
 from ingest.protocol.history import Columns, HistoryRequest, Page
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.records import Instrument, Record
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.pool import Pool
@@ -25,7 +25,7 @@ from ingest.tables import CANDLES, TRADES, Table
 from ingest.transports.http import Http
 
 T = TypeVar("T")
-TABLES: dict[Channel, Table] = {"trades": TRADES, "candles": CANDLES}
+TABLES: dict[ChannelName, Table] = {"trades": TRADES, "candles": CANDLES}
 # a reader of history waits for room as long as it takes: the exchange keeps what is not fetched yet
 LIMITS = Limits(max_rows=50_000, max_wait=None)
 
@@ -74,7 +74,7 @@ class Module:
 class Past:
     """The way of one channel's history into the database, `via` rest or archive."""
 
-    def __init__(self, origin: Origin, channel: Channel, via: str, *, http: Http, pool: Pool, edition: Edition) -> None:
+    def __init__(self, origin: Origin, channel: ChannelName, via: str, *, http: Http, pool: Pool, edition: Edition) -> None:
         self._origin = origin
         self._via = via
         self._http = http

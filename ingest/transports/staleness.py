@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from ingest.protocol.session import Channel, Subscription
+from ingest.protocol.session import ChannelName, Subscription
 from ingest.records import MINUTE
 
 
@@ -34,7 +34,7 @@ class Staleness:
         self.factor = factor
         self.first = first
         self.memory = memory
-        self._paces: dict[tuple[str, Channel], Pace] = {}
+        self._paces: dict[tuple[str, ChannelName], Pace] = {}
 
     def watch(self, subscriptions: Sequence[Subscription], now: int) -> Watch:
         """The watch of one connection that opened at `now`; what it learns is kept for the next one."""
