@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from ingest.marketdata.forming_candle import FormingCandle
-from ingest.marketdata.order_book import Book, Hole, Level, Resync, SampledBook, SampledQuote
+from ingest.marketdata.order_book import Book, Level, Resync, SampledBook, SampledQuote
 from ingest.protocol.decode import is_number
 from ingest.protocol.exchange import Options
 from ingest.protocol.session import Gap, Output, Send
@@ -170,8 +170,8 @@ class Books:
         # a state that was due is not written: what was missed may have come before its tick
         return [*self._gap(self._sampled.broken("sequence", event_time)), *self._ask(self._resync.want(now))]
 
-    def _gap(self, hole: Hole | None) -> list[Gap]:
-        return [] if hole is None else [Gap(self._instrument_id, "book", *hole)]
+    def _gap(self, gaps: Sequence[Gap]) -> list[Gap]:
+        return [*gaps]
 
     def _ask(self, now: bool) -> Iterable[Send]:
         return self._resubscribe if now else ()

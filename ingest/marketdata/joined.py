@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from ingest.marketdata.order_book import Book, Hole, Level, SampledBook, Side
+from ingest.marketdata.order_book import Book, Level, SampledBook, Side
 from ingest.protocol.exchange import Options
 from ingest.protocol.session import Gap
 from ingest.records import SECOND, BookSnapshot
@@ -130,8 +130,8 @@ class JoinedBook:
             self._want()
         return self._gap(hole)
 
-    def _gap(self, hole: Hole | None) -> Said:
-        return [] if hole is None else [Gap(self._instrument_id, "book", *hole)]
+    def _gap(self, gaps: Sequence[Gap]) -> Said:
+        return [*gaps]
 
     def _want(self) -> None:
         if self._waiting is None:
