@@ -96,6 +96,10 @@ class Depth:
         self._snapshot = snapshot
         return self._join(now)
 
+    def failed(self, now: int) -> None:
+        """The question has no answer: ask again."""
+        self._ask_at = now + RETRY
+
     def tick(self, now: int) -> list[Output]:
         """The clock: states after which nothing came, and questions that are due."""
         return [*self._sampled.idle(now), *self._ask(now)]

@@ -129,6 +129,7 @@ class Session:
     def __init__(self, connection: Connection, options: Options) -> None:
         subscriptions = connection.subscriptions
         self.last_message_at = [0] * len(subscriptions)
+        self.refused: dict[int, str] = {}
         self._names = [stream_name(subscription, options) for subscription in subscriptions]
         self._books = {s.instrument.symbol: Books(s.instrument, options) for s in subscriptions if s.channel == "book"}
         self._streams = [self._open(subscription, options) for subscription in subscriptions]
@@ -150,6 +151,10 @@ class Session:
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
         return self._books[request.tag].answer(response, now)
+
+    def failed(self, request: Request, now: int) -> Sequence[Output]:
+        self._books[request.tag].failed(now)
+        return ()
 
     def tick(self, now: int) -> Sequence[Output]:
         return [output for stream in self._streams for output in stream.tick(now)]

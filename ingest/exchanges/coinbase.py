@@ -83,6 +83,7 @@ class Session:
     """One connection to the feed."""
 
     def __init__(self, connection: Connection, options: Options) -> None:
+        self.refused: dict[int, str] = {}
         self.last_message_at = [0] * len(connection.subscriptions)
         self._index = {(s.channel, s.instrument.symbol): i for i, s in enumerate(connection.subscriptions)}
         by_channel: dict[ChannelName, list[Instrument]] = {channel: [] for channel in CHANNELS}
@@ -137,6 +138,9 @@ class Session:
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
         self.last_message_at[self._index["candles", request.tag]] = now
         return self._candles[request.tag].answer(response, now)
+
+    def failed(self, request: Request, now: int) -> Sequence[Output]:
+        return ()  # the candles ask again by themselves
 
     def tick(self, now: int) -> Sequence[Output]:
         paced: list[Books | Quotes | Candles] = [*self._books.values(), *self._quotes.values(), *self._candles.values()]

@@ -76,6 +76,7 @@ class Session:
     """One connection: routes each row to its stream, and keeps the connection awake."""
 
     def __init__(self, connection: Connection, options: Options) -> None:
+        self.refused: dict[int, str] = {}
         self.last_message_at = [0] * len(connection.subscriptions)
         self._subscriptions = connection.subscriptions
         self._options = options
@@ -183,6 +184,9 @@ class Session:
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
         return ()  # nothing is asked by HTTP
+
+    def failed(self, request: Request, now: int) -> Sequence[Output]:
+        return ()
 
     def tick(self, now: int) -> Sequence[Output]:
         out: list[Output] = []

@@ -167,7 +167,7 @@ class Quotes(Struct, frozen=True):
     parse: Callable[[Any, int, int], Quote | None]  # row, instrument_id, received_at
 
     def open(self, market: Market) -> ChannelState:
-        parse, instrument_id, sampled = self.parse, market.instrument.id, SampledQuote(market.options.quotes_every)
+        parse, instrument_id, sampled = self.parse, market.instrument.id, SampledQuote(market.options.quotes_interval)
         seen = sampled.seen
 
         def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:

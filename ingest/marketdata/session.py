@@ -10,14 +10,13 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from ingest import flow
 from ingest.marketdata.channels import Channel, Channels, ChannelState, Market, Topic
 from ingest.marketdata.rest import evidence
 from ingest.marketdata.subscriptions import Accepted, Batch, Member, Rejected, Resubscriber, Subscriptions
 from ingest.protocol.decode import UNREADABLE, Malformed
 from ingest.protocol.exchange import Options
 from ingest.protocol.http import Request, Response
-from ingest.protocol.session import Connection, Output, Send, Subscription
+from ingest.protocol.session import Connection, Gap, Output, Reconnect, Send, Subscription
 
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
 
@@ -40,7 +39,7 @@ class Part(Struct, frozen=True):
     snapshot: bool = False
 
 
-Control = Ready | Accepted | Rejected | Unknown | Part | flow.Send | flow.Reconnect | flow.Gap
+Control = Ready | Accepted | Rejected | Unknown | Part | Send | Reconnect | Gap
 Route = tuple[Topic, Any, bool]  # (topic, payload, whether it is a snapshot), or (None, sequence of Control, False)
 Frames = Callable[[bytes, int], Sequence[Output]]  # a text frame, when it was received
 
@@ -72,7 +71,7 @@ def one_url(path: str, size: int, subscriptions: Sequence[Subscription], options
 
 
 class RoutedSession:
-    """The state of one connection (`flow.Session`). The way of each topic's messages is made in the constructor."""
+    """The state of one connection (`protocol.session.Session`). The way of each topic's messages is made in the constructor."""
 
     def __init__(self, protocol: Protocol, channels: Channels, connection: Connection, options: Options) -> None:
         self.last_message_at = [0] * len(connection.subscriptions)

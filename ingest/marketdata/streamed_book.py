@@ -57,7 +57,7 @@ class StreamedBookState:
         self._spec = spec
         self._level = spec.level or good_level
         self._resubscribe, self._resubscribed = market.resubscribe, market.resubscribed
-        self._sampled = SampledBook(market.instrument.id, options.book_depth, options.book_every)
+        self._sampled = SampledBook(market.instrument.id, options.book_depth, options.book_interval)
         self._sequence: int | None = None
         self._mismatches = 0
 

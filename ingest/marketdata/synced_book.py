@@ -95,7 +95,7 @@ class SyncedBookState:
         self._depth = options.book_depth
         self._keep = keep
         self._trim_at = keep if keep == snapshot.levels else 2 * keep  # cutting each time would cost more than the levels
-        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_every)
+        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_interval)
         self._bounds: list[Decimal | None] = [None, None]
         self._last = -1
         self._waiting: deque[tuple[Diff, int]] | None = deque(maxlen=MAX_WAITING)  # None: no snapshot is wanted

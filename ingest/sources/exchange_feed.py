@@ -113,6 +113,9 @@ class ExchangeFeed:
         return self.state.status() | {
             "connections": len(self._slots),
             "subscriptions": sum(len(slot.connection.subscriptions) for slot in self._slots),
+            "refused": {
+                f"{one.channel} {one.instrument.symbol}": reason for slot in self._slots for one, reason in slot.refused.items()
+            },
             "last_error": self.last_error,
             "last_error_at": self._last_error_at.isoformat(timespec="seconds") if self._last_error_at else None,
         }
@@ -152,7 +155,10 @@ class ExchangeFeed:
 
     async def _wanted(self, http: Http, section: ExchangeSection, options: Options) -> list[Subscription]:
         """The configured subscriptions, each with what the listing says of its instrument."""
-        listing = {row.instrument: row for row in await http.run(self._exchange.listing(options))}
+        rows = await http.run(self._exchange.listing(options))
+        for bad in getattr(rows, "rejected", ()):
+            self._on_malformed(self.name, bad)
+        listing = {row.instrument: row for row in rows}
         chosen = []
         for name in section.instruments:
             row = listing.get(name)

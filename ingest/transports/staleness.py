@@ -7,7 +7,7 @@ if that does not make it speak, its patience doubles, and that outlives the conn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
@@ -77,11 +77,17 @@ class Watch:
         self._paces = paces
         self._heard = [now] * len(paces)
 
-    def look(self, last_message_at: Sequence[int], now: int) -> Verdict:
-        """Judge `Session.heard` (0 for never on this connection) at `now`. To be called about once a second."""
+    def look(self, last_message_at: Sequence[int], now: int, refused: Collection[int] = ()) -> Verdict:
+        """Judge `Session.heard` (0 for never on this connection) at `now`. To be called about once a second.
+
+        A refused subscription is silent for a reason that no other connection mends: its patience begins when it is accepted.
+        """
         stale = 0
         reconnect = []
         for index, pace in enumerate(self._paces):
+            if index in refused:
+                self._heard[index] = now
+                continue
             last = self._heard[index]
             if last_message_at[index] > last:
                 pace.last_message_at(last_message_at[index] - last, now)
