@@ -24,7 +24,7 @@ from ingest.metrics import Metrics
 from ingest.pipeline.table_queue import TableQueue
 from ingest.protocol.session import Gap
 from ingest.records import Candle
-from ingest.store.indicator_dirty_ranges import mark, of_candles
+from ingest.store.indicator_dirty_ranges import mark, ranges_of_candles
 from ingest.store.indicators import compute
 from ingest.store.pool import open_pool
 from ingest.store.ts_edition import detect
@@ -125,7 +125,7 @@ async def _past(connection: Connection, settings: Settings, first: datetime, ins
     rates = []
     for _ in range(2):
         async with connection.transaction():
-            await mark(connection, of_candles("1m", ends))
+            await mark(connection, ranges_of_candles("1m", ends))
         started, done = time.perf_counter(), await compute(connection, selection)
         step = done
         while step.taken:

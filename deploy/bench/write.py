@@ -22,7 +22,7 @@ from ingest.pipeline.writer import Writer
 from ingest.records import Trade
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.pool import open_pool
-from ingest.store.rollup import marker
+from ingest.store.rollup import is_rolled_up
 from ingest.store.ts_edition import detect
 from ingest.tables import TRADES
 
@@ -123,11 +123,16 @@ async def by_ingest(place: Place, rows: Sequence[Trade]) -> float:
     """Seconds, opening the connections included. The parts are joined as the supervisor joins them, with its default settings."""
     metrics, queue = Metrics(), Queue()
     pool = await open_pool(place.dsn, 8)
-    after = marker(TRADES.name, (await detect(place.connection)).edition)
+    edition = (await detect(place.connection)).edition
     lane = TableQueue(
-        TRADES, metrics, _limits(queue), on_gap=_no_gap, retention_seconds=_retention(), mark_minutes=after is not None
+        TRADES,
+        metrics,
+        _limits(queue),
+        on_gap=_no_gap,
+        retention_seconds=_retention(),
+        mark_minutes=is_rolled_up(TRADES.name, edition),
     )
-    writer = Writer(lane, BatchWriter(TRADES, pool, after=after).write, metrics, workers=queue.workers)
+    writer = Writer(lane, BatchWriter(TRADES, pool, edition).write, metrics, workers=queue.workers)
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         work = group.create_task(writer.run())

@@ -17,7 +17,7 @@ from ingest.sources import provider_backfill
 from ingest.sources.exchange_backfill import Backfill, BackfillRequest, ended, origin_of
 from ingest.store.indicator_dirty_ranges import mark_stored
 from ingest.store.indicators import compute
-from ingest.store.pool import committed, open_pool, undone
+from ingest.store.pool import committed, open_pool, rolled_back
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +96,7 @@ async def _of_providers(settings: Settings, options: argparse.Namespace) -> int:
 async def _of_indicators(settings: Settings, options: argparse.Namespace) -> int:
     selection = selected(settings)
     async with admin(settings.database) as connection:
-        async with undone(connection) if options.dry_run else committed(connection):
+        async with rolled_back(connection) if options.dry_run else committed(connection):
             candles = await mark_stored(
                 connection,
                 selection.intervals,

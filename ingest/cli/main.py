@@ -33,7 +33,7 @@ from ingest.sources.replay_coverage import WRITER, missing
 from ingest.store.gap_report import gaps
 from ingest.store.instruments import store_instruments
 from ingest.store.migrate import check, migrate
-from ingest.store.platforms import hidden
+from ingest.store.platforms import overflows
 from ingest.store.pool import open_pool
 from ingest.store.schema_check import verify
 from ingest.store.ts_edition import DatabaseInfo, Edition, detect
@@ -64,7 +64,7 @@ symbols = ["BTC", "ETH"]
 
 def main(arguments: list[str] | None = None) -> int:
     """The entry point of `ingest` and `python -m ingest`."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         code: int = uvloop.run(options.command(options))
     except (Stop, Hold) as error:
@@ -78,10 +78,10 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ingest", description="Keeps a TimescaleDB full of market data, exactly once.")
-    parser.add_argument("--version", action="version", version=f"ingest {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="ingest", description="Keeps a TimescaleDB full of market data, exactly once.")
+    made.add_argument("--version", action="version", version=f"ingest {__version__}")
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
@@ -105,11 +105,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--heal", action="store_true", help="close now what can be closed, also what was given up")
     sub.add_argument("--all", action="store_true", help="also what was healed")
     sub.add_argument("--json", action="store_true")
-    sub = add("replay", run_replay, "send captures (of `record = true`) through the same parsers into the database")
+    sub = add("replay", run_replay, "send captures (of `capture = true`) through the same parsers into the database")
     sub.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a capture, or a folder of captures")
     sub = add("demo", run_demo, "a simulated exchange on loopback, with the daemon writing what it says")
     sub.add_argument("--seconds", type=float, metavar="N", help="end by itself")
-    return parser
+    return made
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -238,7 +238,7 @@ async def run_check(options: argparse.Namespace) -> int:
         if not report.steps:
             for table in TABLES:
                 await verify(connection, table)
-            for line in await hidden(connection):
+            for line in await overflows(connection):
                 print(f"platforms: {line}")
     info = report.database
     print(f"database: {_shown(info)}, schema {info.schema_version}")

@@ -11,7 +11,7 @@ from ingest.config.sections import Database
 from ingest.errors import Hold, Stop
 from ingest.store import sqlstate
 from ingest.store.migrate import check, migrate
-from ingest.store.pool import Connection, connect, shown
+from ingest.store.pool import Connection, connect, without_credentials
 from ingest.store.ts_edition import DatabaseInfo
 
 
@@ -59,4 +59,6 @@ async def _connected(dsn: SecretStr, setting: str) -> AsyncIterator[Connection]:
         finally:
             connection.terminate()
     except sqlstate.FOREIGN as error:
-        raise sqlstate.translate(error, f"connecting to the database at {shown(address)} (database.{setting})") from error
+        raise sqlstate.translate(
+            error, f"connecting to the database at {without_credentials(address)} (database.{setting})"
+        ) from error

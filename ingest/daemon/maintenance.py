@@ -25,12 +25,12 @@ from ingest.metrics import Metrics
 from ingest.protocol.exchange import CompletenessRules
 from ingest.store import bar_views, indicator_dirty_ranges, platforms, sqlstate
 from ingest.store.audit import audit
-from ingest.store.coverage import forget
-from ingest.store.hourly_sentiment import sum_up
-from ingest.store.indicators import Computed, Selection, compute
+from ingest.store.coverage import delete_expired
+from ingest.store.hourly_sentiment import roll_up_sentiment
+from ingest.store.indicators import ComputeResult, Selection, compute
 from ingest.store.leases import acquire, release
 from ingest.store.policies import Desired, apply_retention, plan, reconcile
-from ingest.store.poll_state import forget_native
+from ingest.store.poll_state import delete_expired_native_ids
 from ingest.store.pool import Connection, connect
 from ingest.store.rollup import roll_up
 from ingest.store.ts_edition import detect
@@ -184,11 +184,11 @@ class Maintenance:
 
     async def _sum_up(self, connection: Connection) -> None:
         for _ in range(SENTIMENT_ROUNDS):
-            if not (await sum_up(connection)).taken:
+            if not (await roll_up_sentiment(connection)).taken:
                 break
 
     async def _compute(self, connection: Connection) -> None:
-        end, done = time.monotonic() + INDICATORS_BUDGET, Computed(taken=1)
+        end, done = time.monotonic() + INDICATORS_BUDGET, ComputeResult(taken=1)
         while done.taken:
             done = await compute(connection, self._wanted.indicators)
             tally = self._metrics.tally(INDICATORS.name)
@@ -206,29 +206,29 @@ class Maintenance:
         if (await detect(connection)).edition == "apache":
             for chunk in await apply_retention(connection, self._wanted.policies):
                 log.info("retention: dropped %s", chunk)
-        await forget(connection, self._wanted.policies.retention)
-        await forget_native(connection, self._wanted.policies.retention)
-        await platforms.forget(connection, self._wanted.policies.retention)
+        await delete_expired(connection, self._wanted.policies.retention)
+        await delete_expired_native_ids(connection, self._wanted.policies.retention)
+        await platforms.delete_expired(connection, self._wanted.policies.retention)
         await platforms.move_newest(connection, self._wanted.policies.retention.get(CANDLES.name))
         for change in await platforms.reconcile(connection, self._wanted.platforms):
             log.info("platform %s", change)
-        await bar_views.point(connection)
+        await bar_views.switch(connection)
 
     async def _audit(self, connection: Connection) -> None:
         wanted, whole = self._wanted, time.monotonic() >= self._audit_all_at
-        back = timedelta.max if whole else AUDIT_BACK
-        done = await audit(connection, wanted.evidence, wanted.policies.retention, seconds=AUDIT_BUDGET, back=back)
-        if whole and not done.more:
+        lookback = timedelta.max if whole else AUDIT_BACK
+        done = await audit(connection, wanted.evidence, wanted.policies.retention, seconds=AUDIT_BUDGET, lookback=lookback)
+        if whole and not done.more_due:
             self._audit_all_at = time.monotonic() + AUDIT_ALL_SECONDS
-        for noted in done.noted:
-            found = noted.finding
-            counter = self._metrics.audit_settled if noted.settled else self._metrics.audit_findings
-            counter.labels(found.stream.source, found.channel, found.reason).inc()
+        for recorded in done.recorded:
+            found = recorded.finding
+            counter = self._metrics.audit_unresolved if recorded.unresolved else self._metrics.audit_findings
+            counter.labels(found.target.source, found.channel, found.reason).inc()
             log.warning(
                 "%s: audit of instrument %d at %s: %s%s",
-                found.stream.source,
-                found.stream.instrument_id,
+                found.target.source,
+                found.target.instrument_id,
                 found.since.isoformat(),
-                found.said,
-                ", after healing as well: it stays so" if noted.settled else "",
+                found.detail,
+                ", after healing as well: it stays so" if recorded.unresolved else "",
             )

@@ -186,7 +186,7 @@ class Supervisor:
         """Its edition and versions, once it answers, its schema is current, and what is in the spool is its own."""
         try:
             info = await look(self.settings.database, bring_up=self.settings.migrate_on_start)
-            await self._memory.meet(pool, info, needed=self._detours is not None and self._detours.has_rows)
+            await self._memory.confirm(pool, info, needed=self._detours is not None and self._detours.has_rows)
         except (Retry, Hold) as error:
             self.metrics.errors.labels("database", type(error).__name__).inc()
             if str(error) != self._unready:

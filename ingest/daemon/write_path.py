@@ -28,15 +28,14 @@ from ingest.pipeline.spool import Spool
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.time_ranges import CHANNELS
 from ingest.pipeline.writer import Writer
-from ingest.protocol.session import Channel, Gap
+from ingest.protocol.session import ChannelName, Gap
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.coverage import Claim
 from ingest.store.coverage_buffer import CoverageBuffer
-from ingest.store.hourly_sentiment import mark_posts
 from ingest.store.pool import Pool, open_pool
-from ingest.store.rollup import marker
+from ingest.store.rollup import is_rolled_up
 from ingest.store.ts_edition import DatabaseInfo
-from ingest.tables import SENTIMENT_POSTS, TABLES
+from ingest.tables import TABLES
 
 FOR_EVER = 86_400.0 * 365  # seconds
 
@@ -73,8 +72,12 @@ def build_detours(settings: Settings, metrics: Metrics) -> Spills | None:
         max_bytes=section.max_bytes,
         sync_seconds=fsync[section.fsync] if isinstance(section.fsync, str) else section.fsync.total_seconds(),
     )
-    after, write_ahead = section.after.total_seconds(), settings.durability == "always"
-    return Spills(spool, {name: Rules(after=after, full=full, write_ahead=write_ahead) for name, full in section.full.items()})
+    start_after, write_ahead = section.start_after.total_seconds(), settings.durability == "always"
+    rules = {
+        table: Rules(start_after=start_after, when_full=when_full, write_ahead=write_ahead)
+        for table, when_full in section.when_full.items()
+    }
+    return Spills(spool, rules)
 
 
 def build_writers(
@@ -96,31 +99,31 @@ def build_writers(
     writers = {}
     for table in TABLES:
         retention = settings.retention[table.name]
-        after = marker(table.name, info.edition)
+
         lane = TableQueue(
             table,
             metrics,
             limits if table.name in CHANNELS else replace(limits, max_wait=None),  # what is polled can wait, as long as it takes
             on_gap=on_gap,
             retention_seconds=None if retention is None else retention.total_seconds(),
-            mark_minutes=after is not None,
+            mark_minutes=is_rolled_up(table.name, info.edition),
             count_late=detours is not None and settings.durability == "always",
         )
-        ladder = BatchWriter(table, pool, after=mark_posts if table is SENTIMENT_POSTS else after)
+        batch_writer = BatchWriter(table, pool, info.edition)
         # rows that may be revised are written in order: a newer value must not be overtaken by an older one
         workers = 1 if table.revise else settings.queue.workers
         way = None if detours is None else detours.add(lane, on_gap, known)
-        writers[table.name] = Writer(lane, partial(_write, closed, ladder), metrics, workers=workers, way=way)
+        writers[table.name] = Writer(lane, partial(_write, closed, batch_writer), metrics, workers=workers, way=way)
     return writers
 
 
-async def _write(closed: Callable[[], str], ladder: BatchWriter, batch: Batch) -> Outcome:
+async def _write(closed: Callable[[], str], batch_writer: BatchWriter, batch: Batch) -> Outcome:
     if why := closed():
         raise Retry(why)
-    return await ladder.write(batch)
+    return await batch_writer.write(batch)
 
 
-def watermarks(writers: Mapping[str, Writer]) -> dict[Channel, int]:
+def watermarks(writers: Mapping[str, Writer]) -> dict[ChannelName, int]:
     """By channel: the time, in microseconds, up to which every row received has an outcome; 0 while some wait on disk."""
     lanes = {CHANNELS[name]: writer.lane for name, writer in writers.items() if name in CHANNELS}
     return {channel: 0 if lane.tally.spooled else lane.oldest for channel, lane in lanes.items()}

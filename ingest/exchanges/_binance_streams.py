@@ -197,6 +197,9 @@ class Books:
     def answer(self, response: Response, now: int) -> Sequence[Output]:
         return self._depth.answer(response, now)
 
+    def failed(self, now: int) -> None:
+        self._depth.failed(now)
+
     def tick(self, now: int) -> Sequence[Output]:
         return self._depth.tick(now)
 
@@ -207,7 +210,7 @@ class Quotes:
     def __init__(self, instrument: Instrument, options: Options) -> None:
         self._instrument_id = instrument.id
         self._writer = options.writer
-        self._sampled = SampledQuote(options.quotes_every)
+        self._sampled = SampledQuote(options.quotes_interval)
 
     def feed(self, frame: bytes, received_at: int) -> Sequence[Output]:
         try:

@@ -27,7 +27,7 @@ from ingest.exchanges._coinbase_frames import (
     to_micros,
     to_taker,
 )
-from ingest.marketdata.order_book import Book, Hole, Resync, SampledBook, SampledQuote
+from ingest.marketdata.order_book import Book, Resync, SampledBook, SampledQuote
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.exchange import Options
 from ingest.protocol.http import Request, Response
@@ -81,7 +81,7 @@ class Books:
     def __init__(self, instrument: Instrument, options: Options) -> None:
         self._instrument_id = instrument.id
         self._product = instrument.symbol
-        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_every)
+        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_interval)
         self._resync = Resync(RESUBSCRIBE_PAUSE)
         self._time: int | None = None  # of the latest update since the snapshot; the snapshot has none
 
@@ -122,8 +122,8 @@ class Books:
     def tick(self, now: int) -> Sequence[Output]:
         return [*self._sampled.idle(now), *self._subscribe_anew(self._resync.due(now))]
 
-    def _gap(self, hole: Hole | None) -> list[Gap]:
-        return [] if hole is None else [Gap(self._instrument_id, "book", *hole)]
+    def _gap(self, gaps: Sequence[Gap]) -> list[Gap]:
+        return [*gaps]
 
     def _subscribe_anew(self, allowed: bool) -> Sequence[Output]:
         channels = {"level2_batch": [self._product]}
@@ -139,7 +139,7 @@ class Quotes:
 
     def __init__(self, instrument: Instrument, options: Options) -> None:
         self._instrument_id = instrument.id
-        self._sampled = SampledQuote(options.quotes_every)
+        self._sampled = SampledQuote(options.quotes_interval)
         self._answered = False
 
     def feed(self, ticker: Ticker, received_at: int) -> Sequence[Output]:

@@ -18,9 +18,9 @@ from ingest.records import INTERVALS, MINUTE
 
 REMAINDER = 1e-9
 DAY = INTERVALS["1d"] // MINUTE
-HOLE = 30  # candles that may be missing in a row: after more, the series begins anew
-LONGEST = 5_000  # candles of a window: more is too much to read at each candle
-MOST = 1_000  # of any parameter
+MAX_GAP_CANDLES = 30  # candles that may be missing in a row: after more, the series begins anew
+MAX_WINDOW = 5_000  # candles of a window: more is too much to read at each candle
+MAX_PARAMETER = 1_000  # of any parameter
 
 _NAME = re.compile(r"([A-Z][A-Z_]*?)((?:_\d+(?:\.\d+)?)*)")
 
@@ -48,7 +48,7 @@ class Kind(Struct, frozen=True):
     price: bool = False
 
 
-class Named(Struct, frozen=True):
+class IndicatorSpec(Struct, frozen=True):
     """One indicator that is asked for. `window` is as in its kind."""
 
     name: str
@@ -165,7 +165,7 @@ DEFAULT = (
 )
 
 
-def parse(name: str) -> Named:
+def parse(name: str) -> IndicatorSpec:
     """The indicator of that name. Raises ValueError that says what would be right."""
     match = _NAME.fullmatch(name)
     kind = KINDS.get(match[1]) if match else None
@@ -178,24 +178,24 @@ def parse(name: str) -> Named:
         raise ValueError(f"'{name}' has {len(given)} parameters; right would be {example(kind)}: {_explained(kind)}")
     numbers = [*map(float, given), *(one.default for one in kind.parameters[len(given) :])]
     for number, parameter in zip(numbers, kind.parameters, strict=True):
-        if not parameter.least <= number <= MOST or (parameter.whole and number % 1):
-            what = f"a {'whole ' * parameter.whole}number from {parameter.least:g} to {MOST}"
+        if not parameter.least <= number <= MAX_PARAMETER or (parameter.whole and number % 1):
+            what = f"a {'whole ' * parameter.whole}number from {parameter.least:g} to {MAX_PARAMETER}"
             raise ValueError(f"'{name}': {parameter.name} is {number:g}; right would be {what}, as in {example(kind)}")
     if any(f"{float(text):g}" != text for text in given):
         raise ValueError(f"'{name}': a number is not in its shortest form; right would be as in {example(kind)}")
     parameters = tuple(int(one) if of.whole else one for one, of in zip(numbers, kind.parameters, strict=True))
     window = kind.window(*parameters)
-    if window is not None and window > LONGEST:
-        raise ValueError(f"'{name}' would need {window:,} candles for each value; at most {LONGEST:,} are read")
-    return Named(name, kind, parameters, window)
+    if window is not None and window > MAX_WINDOW:
+        raise ValueError(f"'{name}' would need {window:,} candles for each value; at most {MAX_WINDOW:,} are read")
+    return IndicatorSpec(name, kind, parameters, window)
 
 
-def before(wanted: Sequence[Named], length: int, minute: int) -> int:
+def candles_before(wanted: Sequence[IndicatorSpec], length: int, minute: int) -> int:
     """On how many candles of that length (minutes) before the one of `minute` (since the epoch) its values depend."""
     return max((minute % DAY // length if one.window is None else one.window - 1 for one in wanted), default=0)
 
 
-def after(wanted: Sequence[Named], length: int, minute: int) -> int:
+def candles_after(wanted: Sequence[IndicatorSpec], length: int, minute: int) -> int:
     """How many candles after the one of `minute` have values that depend on it."""
     return max(((DAY - 1 - minute % DAY) // length if one.window is None else one.window - 1 for one in wanted), default=0)
 

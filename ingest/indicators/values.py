@@ -17,7 +17,7 @@ import talib
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from ingest.indicators.names import DAY, HOLE, Named
+from ingest.indicators.names import DAY, MAX_GAP_CANDLES, IndicatorSpec
 
 Floats = NDArray[np.float64]
 Function = Callable[..., object]
@@ -47,7 +47,7 @@ class Value(Struct, frozen=True, gc=False):
     """
 
     time: int  # minutes since the epoch
-    named: Named
+    named: IndicatorSpec
     values: tuple[float, ...]
     candles: int | None = None
 
@@ -116,7 +116,7 @@ FUNCTIONS: dict[str, tuple[tuple[str, ...], Function]] = {  # of each kind: what
 # --- values -------------------------------------------------------------------------------------------------------------
 
 
-def values(bars: Bars, wanted: Sequence[Named], since: int) -> Iterator[Value]:
+def values(bars: Bars, wanted: Sequence[IndicatorSpec], since: int) -> Iterator[Value]:
     """Every indicator at every candle from `since` on for which there are enough, in the order of the candles.
 
     The bars begin as far before `since` as `before` says, or with the series.
@@ -144,12 +144,12 @@ def values(bars: Bars, wanted: Sequence[Named], since: int) -> Iterator[Value]:
 
 def _begins(bars: Bars) -> NDArray[np.int64]:
     """For each candle the index of the first that a window may hold: there is no hole between the two."""
-    after_hole = np.diff(bars.time, prepend=bars.time[:1]) > (HOLE + 1) * bars.length
+    after_hole = np.diff(bars.time, prepend=bars.time[:1]) > (MAX_GAP_CANDLES + 1) * bars.length
     begins: NDArray[np.int64] = np.maximum.accumulate(np.where(after_hole, np.arange(len(bars.time)), 0))
     return begins
 
 
-def _prepared(named: Named, columns: dict[str, Floats]) -> tuple[Function, list[Floats]]:
+def _prepared(named: IndicatorSpec, columns: dict[str, Floats]) -> tuple[Function, list[Floats]]:
     names, function = FUNCTIONS[named.kind.name]
     return function, [columns[name] for name in names]
 

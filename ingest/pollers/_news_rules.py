@@ -1,6 +1,6 @@
 """What an article is about, how much may follow from it, and how much it is about coins: rules that a reader can check.
 
-`TOPICS` says which words make which topic and level; `ingest/pollers/docs/README.md` has the same table. A word in the title has
+`TOPICS` says which words make which topic and level; `ingest/pollers/docs/news.md` shows them. A word in the title has
 the topic's level, one that stands only in the summary or a label has the next lower, and an aggregator's, which nobody has checked,
 is high at most. Words count in any case; what means something else without its capitals (SEC, ETF, Fed) is written in them.
 """

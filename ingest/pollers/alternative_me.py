@@ -20,7 +20,7 @@ PLANS = {
     "keyless": Plan(
         base_url="https://api.alternative.me",
         per_minute=60,
-        every=3600,
+        interval=3600,
         requests=1,
         terms="https://alternative.me/crypto/fear-and-greed-index/#api: commercial use is allowed with attribution beside the data",
     )

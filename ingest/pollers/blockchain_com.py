@@ -28,7 +28,7 @@ PLANS = {
         base_url="https://api.blockchain.info",
         per_minute=6,
         spread=True,
-        every=6 * 3600,
+        interval=6 * 3600,
         requests=len(CHARTS),
         terms="https://www.blockchain.com/legal/terms: about a request in ten seconds",
     )

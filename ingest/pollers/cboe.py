@@ -21,7 +21,7 @@ PLANS = {
     "keyless": Plan(
         base_url="https://cdn.cboe.com",
         per_minute=6,
-        every=3600,
+        interval=3600,
         requests=1,
         terms="https://www.cboe.com/us_disclaimers/: published for information",
     )

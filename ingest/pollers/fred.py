@@ -22,7 +22,7 @@ PLANS = {
     "keyless": Plan(
         base_url="https://fred.stlouisfed.org",
         per_minute=12,
-        every=6 * 3600,
+        interval=6 * 3600,
         requests=len(SERIES),
         terms="https://fred.stlouisfed.org/legal/: series of others (S&P, Nasdaq, Cboe) are for personal, non-commercial use",
         default_on=False,

@@ -23,7 +23,7 @@ PLANS = {
     "keyless": Plan(
         base_url="https://mastodon.social",
         per_minute=60,
-        every=300,
+        interval=300,
         requests=1,
         each="coin",
         terms="https://mastodon.social/terms-of-service: no collection of posts by programs; other servers have other terms",

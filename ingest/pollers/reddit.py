@@ -25,7 +25,7 @@ PLANS = {
     "keyless": Plan(
         base_url="https://www.reddit.com",
         per_minute=1,
-        every=300,
+        interval=300,
         pause=900,
         requests=1,
         terms="https://support.reddithelp.com/hc/en-us/articles/42728983564564-Responsible-Builder-Policy: commercial use, and use "

@@ -24,7 +24,7 @@ PLANS = {
     "keyless": Plan(
         base_url="https://api.stocktwits.com",
         per_minute=3,
-        every=900,
+        interval=900,
         requests=1,
         each="coin",
         terms="https://stocktwits.com/about/legal/terms: no redistribution, no copies of archived data",

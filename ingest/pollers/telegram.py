@@ -25,7 +25,7 @@ PLANS = {
     "keyless": Plan(
         base_url="https://t.me",
         per_minute=10,
-        every=300,
+        interval=300,
         requests=1,
         each="channel",
         terms="https://telegram.org/tos/content-licensing: no collection of content by programs",

@@ -28,7 +28,7 @@ PLANS = {
     "keyless": Plan(
         base_url="https://query1.finance.yahoo.com",
         per_minute=6,
-        every=3600,
+        interval=3600,
         requests=len(INDEXES),
         pause=6 * 3600,
         terms="https://legal.yahoo.com/us/en/yahoo/terms/product-atos/apiforydn/index.html: personal use; unofficial, undocumented",

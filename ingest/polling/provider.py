@@ -29,7 +29,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     key_in: Literal["header", "query"] = "header"
     per_minute: int
     per_month: int | None = None
-    every: float  # seconds; more often there is nothing new
+    interval: float  # seconds; more often there is nothing new
     pause: float = 0.0  # seconds to stay away after a 429, where the provider is known to punish who comes back soon
     history: int | None = None  # days of its past that the plan gives; None for all that there is
     spread: bool = False  # a minute's requests come evenly, not at once: where a second has a limit of its own

@@ -11,7 +11,7 @@ class Malformed(Struct, frozen=True):
     """A frame, or a part of one, that differs from the exchange's documentation. It is counted and kept in `rejects`."""
 
     payload: bytes
-    reason: str  # json, shape, value, unknown
+    reason: str  # json, shape, value, unknown, checksum
     message: str
 
 

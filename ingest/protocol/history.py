@@ -7,8 +7,9 @@ from itertools import repeat
 
 from msgspec import Struct, convert
 
+from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.records import MINUTE, SECOND, Instrument, Record, Trade
 
 
@@ -34,10 +35,14 @@ class Columns(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True):
-    """One step of a history, in time order: with it everything that was requested before `until` has been sent."""
+    """One step of a history, in time order: with it everything that was requested before `until` has been sent.
+
+    `rejected` are the rows that could not be read; the reader of the page counts and stores them.
+    """
 
     records: Sequence[Record] | Columns
     until: int
+    rejected: Sequence[Malformed] = ()
 
 
 # the age from which an answer is complete: younger rows may not have reached the REST servers, and a younger bar may not be closed
@@ -51,7 +56,7 @@ class HistoryRequest(Struct, frozen=True, kw_only=True):
     """
 
     instrument: Instrument
-    channel: Channel
+    channel: ChannelName
     since: int
     until: int
     first_id: int | None = None
@@ -75,11 +80,13 @@ class HistoryRequest(Struct, frozen=True, kw_only=True):
             time -= time % MINUTE
         return max(self.since, min(self.until, time))
 
-    def page(self, records: Iterable[Record], response: Response, until: int | None = None) -> Page:
+    def page(
+        self, records: Iterable[Record], response: Response, until: int | None = None, rejected: Sequence[Malformed] = ()
+    ) -> Page:
         """The wanted ones of `records`: everything before `until`, or everything that was requested where that is None."""
         complete = self.complete_until(response)
         wanted = [r for r in records if self.wants(r) and (self.channel != "candles" or r.time < complete)]
-        return Page(wanted, complete if until is None else max(self.since, min(until, complete)))
+        return Page(wanted, complete if until is None else max(self.since, min(until, complete)), rejected)
 
 
 # Requests and pages. A request's response is sent in, None after a page. It ends when all that the exchange has was sent.

@@ -18,7 +18,7 @@ from ingest.errors import Retry, Stop, first
 from ingest.pipeline.batch import Outcome
 from ingest.sources.progress import Progress
 from ingest.store.coverage import to_datetime
-from ingest.store.jobs import Chunk, claim, settle
+from ingest.store.jobs import Chunk, claim, finish
 from ingest.store.pool import Connection
 
 NOTHING = "nothing is pending"
@@ -56,7 +56,7 @@ class ChunkRunner:
                 if is_mine:
                     result = await fill(subject, chunk)
                     async with lock:
-                        await settle(self._connection, chunk, result.outcome, result.verdict)
+                        await finish(self._connection, chunk, result.outcome, result.verdict)
                     self._add(name, chunk, result)
                 self._others += not is_mine
                 self._progress.add_step()

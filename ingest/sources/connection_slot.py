@@ -14,9 +14,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ingest.errors import Retry
-from ingest.protocol.session import Channel, Connection, Gap, Session
+from ingest.protocol.session import ChannelName, Connection, Gap, Session, Subscription
 from ingest.sources.coverage_claims import Watch
 from ingest.sources.run_state import RunState, State
 from ingest.transports.backoff import Backoff
@@ -28,7 +29,7 @@ QUIET_SECONDS = 60.0  # a websocket that was open for so long is established, ev
 log = logging.getLogger(__name__)
 
 
-Stream = tuple[int, Channel]  # instrument id and channel
+Stream = tuple[int, ChannelName]  # instrument id and channel
 
 
 class OpenConnection(Struct):
@@ -82,6 +83,14 @@ class ReconnectingConnection:
         self.connection = connection
         self._changed.set()
 
+    @property
+    def refused(self) -> dict[Subscription, str]:
+        """The reasons of the subscriptions that the exchange refuses at present."""
+        if self._opened is None:
+            return {}
+        subscriptions = self._opened.connection.subscriptions
+        return {subscriptions[index]: reason for index, reason in self._opened.session.refused.items()}
+
     def close(self) -> None:
         """End it; frames that the exchange sent until then are still delivered."""
         self._closing = True
@@ -106,7 +115,9 @@ class ReconnectingConnection:
     def _open(self, group: asyncio.TaskGroup) -> OpenConnection:
         self._changed.clear()
         connection = self.connection
-        websocket, session = self._begin(connection)
+        refused = self.refused
+        known = {index: refused[one] for index, one in enumerate(connection.subscriptions) if one in refused}
+        websocket, session = self._begin(replace(connection, refused=known))
         return OpenConnection(websocket, session, connection, wall_clock(), group.create_task(_run(websocket)))
 
     async def _is_established(self, opened: OpenConnection) -> bool:

@@ -22,7 +22,7 @@ from ingest.config.settings import Settings
 from ingest.errors import Stop
 from ingest.protocol.exchange import Rate
 from ingest.protocol.history import HistoryRequest
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.records import Instrument
 from ingest.sources.ccxt_history import Ccxt
 from ingest.sources.chunk_runner import NOTHING, ChunkResult, ChunkRunner, range_text, refuse_expired
@@ -48,7 +48,7 @@ class BackfillRequest(Struct, frozen=True, kw_only=True):
     are done.
     """
 
-    channel: Channel
+    channel: ChannelName
     exchange: str
     instruments: tuple[str, ...]
     since: datetime
@@ -171,7 +171,7 @@ class Backfill:
         await bar_views.refresh(connection, self._table.name, since, self._request.until + timedelta(days=1))
 
 
-def chunk_edges(channel: Channel, since: int, until: int) -> list[int]:
+def chunk_edges(channel: ChannelName, since: int, until: int) -> list[int]:
     """The edges of the chunks of [since, until), in microseconds: days of trades, calendar months of candles, in UTC."""
     edges = [since]
     at = to_datetime(since)

@@ -19,7 +19,7 @@ from ingest.errors import IngestError
 from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Exchange, Located, Options
-from ingest.protocol.session import Channel, Connection, Gap, Output, Refused, Session, Subscription
+from ingest.protocol.session import ChannelName, Connection, Gap, Output, Refused, Session, Subscription
 from ingest.records import SECOND, Candle, Instrument, Record
 from ingest.sources.connection_slot import ReconnectingConnection, Stream
 from ingest.sources.coverage_claims import CoverageClaims, Watermarks
@@ -83,7 +83,7 @@ class ExchangeFeed:
         self._reload = asyncio.Event()
 
     def reload(self, section: ExchangeSection) -> None:
-        """Follow another configuration; unchanged subscriptions are not touched. Addresses, proxy and `record` need a restart."""
+        """Follow another configuration; unchanged subscriptions are not touched. Addresses, proxy and `capture` need a restart."""
         self._section = section
         self._reload.set()
 
@@ -113,6 +113,11 @@ class ExchangeFeed:
         return self.state.status() | {
             "connections": len(self._connections),
             "subscriptions": sum(len(one.connection.subscriptions) for one in self._connections),
+            "refused": {
+                f"{one.channel} {one.instrument.symbol}": reason
+                for current in self._connections
+                for one, reason in current.refused.items()
+            },
             "last_error": self.last_error,
             "last_error_at": self._last_error_at.isoformat(timespec="seconds") if self._last_error_at else None,
         }
@@ -152,7 +157,10 @@ class ExchangeFeed:
 
     async def _wanted(self, http: Http, section: ExchangeSection, options: Options) -> list[Subscription]:
         """The configured subscriptions, with their instruments from the listing."""
-        listing = {row.instrument: row for row in await http.run(self._exchange.listing(options))}
+        rows = await http.run(self._exchange.listing(options))
+        for bad in getattr(rows, "rejected", ()):
+            self._on_malformed(self.name, bad)
+        listing = {row.instrument: row for row in rows}
         chosen = []
         for name in section.instruments:
             row = listing.get(name)
@@ -165,7 +173,7 @@ class ExchangeFeed:
                 chosen.append(replace(row, exchange=self.name))
         kind = options.trade_kind if "trades" in section.channels else None
         stored = await self._store_instruments(chosen, kind)
-        return [Subscription(row, cast(Channel, channel)) for row in stored for channel in section.channels]
+        return [Subscription(row, cast(ChannelName, channel)) for row in stored for channel in section.channels]
 
     def _follow(self, group: asyncio.TaskGroup, wanted: list[Subscription], options: Options) -> None:
         """Have connections for the wanted subscriptions: unchanged ones stay, changed ones are replaced, new ones opened."""
@@ -263,7 +271,7 @@ def options_of(exchange: Exchange, section: ExchangeSection, writer: str) -> Opt
         archive_url=(section.archive_url or "").rstrip("/"),
         trade_kind=section.trade_kind or exchange.TRADE_KINDS[0],
         book_depth=section.book.depth,
-        book_every=int(section.book.every.total_seconds() * SECOND),
-        quotes_every=int(section.quotes.every.total_seconds() * SECOND),
+        book_interval=int(section.book.interval.total_seconds() * SECOND),
+        quotes_interval=int(section.quotes.interval.total_seconds() * SECOND),
         writer=writer,
     )

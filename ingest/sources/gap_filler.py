@@ -24,7 +24,7 @@ from ingest.errors import Reject, Retry
 from ingest.metrics import Metrics
 from ingest.protocol.exchange import Exchange, Rate
 from ingest.protocol.history import HistoryRequest
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.records import MINUTE, SECOND, Instrument
 from ingest.sources.exchange_feed import options_of
 from ingest.sources.held_lease import RENEW_SECONDS, HeldLease
@@ -32,7 +32,7 @@ from ingest.sources.history_loader import TABLES, ExchangeOrigin, HistoryLoader,
 from ingest.sources.run_state import RunState, State
 from ingest.store import gap_backlog, sqlstate
 from ingest.store.coverage import to_datetime
-from ingest.store.gap_backlog import Open, Stream
+from ingest.store.gap_backlog import OpenGap, TrackedChannel
 from ingest.store.pool import Connection, Pool
 from ingest.store.ts_edition import Edition
 from ingest.transports.client import open_client
@@ -40,7 +40,10 @@ from ingest.transports.http import Http
 
 PAD = 5 * SECOND
 HOUR, DAY = 60 * MINUTE, 24 * 60 * MINUTE
-PIECE: dict[Channel, int] = {"trades": HOUR, "candles": 31 * DAY}  # requested at once; a daemon that is killed requests it again
+PIECE: dict[ChannelName, int] = {
+    "trades": HOUR,
+    "candles": 31 * DAY,
+}  # requested at once; requested again after a kill
 PUBLISHED = 2 * DAY  # the age from which the archive has a day
 RECENT = timedelta(days=2)  # how far back each round looks for ranges without a claim
 THOROUGH_SECONDS = 3600.0  # how often it looks all the way back
@@ -88,7 +91,7 @@ class GapFiller:
         self._busy = busy
         # the name alone: a daemon that is killed and started again goes on at once, and two of one name do no harm
         self._lease = HeldLease(pool, f"heal {name}", settings.name)
-        self._followed: set[tuple[int, Channel]] = set()
+        self._followed: set[tuple[int, ChannelName]] = set()
         self._thorough_due = 0.0
 
     def reload(self, section: ExchangeSection) -> None:
@@ -110,19 +113,19 @@ class GapFiller:
 
     async def run(self) -> None:
         """Until cancelled."""
-        every = self._settings.heal.every.total_seconds()
+        interval = self._settings.heal.interval.total_seconds()
         try:
             async with self._http() as http:
                 while True:
                     if not await self.round(http):
-                        await asyncio.sleep(every)
+                        await asyncio.sleep(interval)
         finally:
             await self._lease.release()
 
     async def until_done(self) -> None:
         """Rounds until nothing is due, for `ingest gaps --heal`. Raises Retry while another daemon has the lease."""
         async with self._pool.acquire() as connection:
-            await gap_backlog.try_again(connection, self.name)
+            await gap_backlog.retry_all(connection, self.name)
         async with self._http() as http:
             while await self.round(http):
                 pass
@@ -143,7 +146,7 @@ class GapFiller:
                 await self._update_status(connection)
                 if self._busy():
                     return False
-                due = await gap_backlog.next_holes(connection, self.name, list(instruments), self._settings.heal.after)
+                due = await gap_backlog.next_gaps(connection, self.name, list(instruments), self._settings.heal.after)
                 gaps = [gap for gap in due if not await self._needs_nothing(connection, gap)]
         except sqlstate.FOREIGN as error:
             raise sqlstate.translate(error, f"filling the gaps of {self.name}") from error
@@ -161,12 +164,12 @@ class GapFiller:
     # --- what is missing --------------------------------------------------------------------------------------------------
 
     async def _detect(self, connection: Connection, instruments: dict[int, Instrument]) -> None:
-        streams = [self._stream(one, cast(Channel, channel)) for one in instruments for channel in self._section.channels]
+        streams = [self._stream(one, cast(ChannelName, channel)) for one in instruments for channel in self._section.channels]
         if not streams:
             return
         new = [one for one in streams if one.channel in TABLES and (one.instrument_id, one.channel) not in self._followed]
         if new:
-            await gap_backlog.follow(connection, self.name, new)
+            await gap_backlog.track(connection, self.name, new)
             self._followed.update((one.instrument_id, one.channel) for one in new)
         looked_from = datetime.now(UTC) - RECENT
         if time.monotonic() >= self._thorough_due:
@@ -174,42 +177,42 @@ class GapFiller:
             looked_from = to_datetime(0)
         await gap_backlog.detect(connection, self.name, streams, self._settings.heal.after, looked_from)
 
-    def _stream(self, instrument_id: int, channel: Channel) -> Stream:
+    def _stream(self, instrument_id: int, channel: ChannelName) -> TrackedChannel:
         kind = self._section.trade_kind or self._exchange.TRADE_KINDS[0]
         back = self._section.history if channel in TABLES else None
         kept = self._kept(channel)
         since = datetime.now(UTC) - min(back or timedelta(0), kept or timedelta.max)
-        return Stream(instrument_id, channel, kind if channel == "trades" else None, int(since.timestamp() * SECOND))
+        return TrackedChannel(instrument_id, channel, kind if channel == "trades" else None, int(since.timestamp() * SECOND))
 
-    def _kept(self, channel: Channel) -> timedelta | None:
+    def _kept(self, channel: ChannelName) -> timedelta | None:
         return self._settings.retention[TABLES[channel].name] if channel in TABLES else None
 
     async def _update_status(self, connection: Connection) -> None:
         """The gauges and the status."""
         open_gaps = await gap_backlog.summary(connection, self.name)
-        for channel in get_args(Channel):
+        for channel in get_args(ChannelName):
             self._metrics.gap_open_seconds.labels(self.name, channel).set(open_gaps.get(channel, (0, 0.0))[1])
         self._open_gaps = sum(count for count, _ in open_gaps.values())
         self._open_seconds = round(sum(seconds for _, seconds in open_gaps.values()), 1)
         self.state = RunState(State.OK)
 
-    async def _needs_nothing(self, connection: Connection, gap: Open) -> bool:
+    async def _needs_nothing(self, connection: Connection, gap: OpenGap) -> bool:
         """Whether nothing need be requested, because the rows are stored by now or are older than retention."""
         kept = self._kept(gap.channel)
         oldest = 0 if kept is None else _now() - int(kept.total_seconds() * SECOND)
         if gap.since < oldest:
             until = min(oldest, gap.until)
             verdict = "older than retention"
-            return await gap_backlog.settle(connection, gap, gap.since, until, state="unrecoverable", verdict=verdict, stored=0)
-        if gap.since < gap.until and not await gap_backlog.left_of(connection, self.name, gap):
+            return await gap_backlog.resolve(connection, gap, gap.since, until, state="unrecoverable", verdict=verdict, stored=0)
+        if gap.since < gap.until and not await gap_backlog.uncovered_parts(connection, self.name, gap):
             self._count_healed(gap)
             verdict = "was stored meanwhile"
-            return await gap_backlog.settle(connection, gap, gap.since, gap.until, state="healed", verdict=verdict, stored=0)
+            return await gap_backlog.resolve(connection, gap, gap.since, gap.until, state="healed", verdict=verdict, stored=0)
         return False
 
     # --- filling ----------------------------------------------------------------------------------------------------------
 
-    async def _fill(self, http: Http, instrument: Instrument, gaps: Sequence[Open]) -> None:
+    async def _fill(self, http: Http, instrument: Instrument, gaps: Sequence[OpenGap]) -> None:
         newest = gaps[0]
         piece = self._piece(min(gap.since for gap in gaps), newest)
         loader = HistoryLoader(
@@ -240,7 +243,7 @@ class GapFiller:
             with suppress(*sqlstate.FOREIGN):  # the piece that is being stored fails by itself
                 await self._lease.acquire()
 
-    def _piece(self, since: int, newest: Open) -> Piece:
+    def _piece(self, since: int, newest: OpenGap) -> Piece:
         """The newest piece. A day or more is read from the archive where that has it; a range of ids is never cut."""
         if newest.first_id is not None:
             return Piece(newest.since, newest.until, "rest")
@@ -255,7 +258,7 @@ class GapFiller:
         day = (newest.until - 1) // DAY * DAY
         return Piece(max(since, day) if newest.channel == "trades" else start, newest.until, "archive")
 
-    async def _settle(self, connection: Connection, gap: Open, piece: Piece, result: LoadResult) -> None:
+    async def _settle(self, connection: Connection, gap: OpenGap, piece: Piece, result: LoadResult) -> None:
         until = min(result.until, piece.until)
         # a filled part must be one end of the gap, and a range of ids is filled as a whole
         if until >= min(gap.until, piece.until) or (gap.since >= piece.since and gap.first_id is None):
@@ -265,19 +268,19 @@ class GapFiller:
             return  # the rest of the gap is the next piece
         if error is None:
             verdict = f"the exchange's history is complete only before {to_datetime(result.until):%Y-%m-%d %H:%M:%S}"
-            await gap_backlog.try_later(connection, gap, SOON, verdict)
+            await gap_backlog.postpone(connection, gap, SOON, verdict)
         elif isinstance(error, Reject):
             await self._after_refusal(connection, gap, error)
         else:
             await self._try_later(connection, gap, error)
 
-    async def _heal(self, connection: Connection, gap: Open, since: int, until: int, result: LoadResult) -> None:
+    async def _heal(self, connection: Connection, gap: OpenGap, since: int, until: int, result: LoadResult) -> None:
         stored = result.outcome.written + result.outcome.revised + result.outcome.duplicate
-        if await gap_backlog.settle(connection, gap, since, until, state="healed", verdict=None, stored=stored):
+        if await gap_backlog.resolve(connection, gap, since, until, state="healed", verdict=None, stored=stored):
             self._count_healed(gap)
             log.info("%s: gap in %s of instrument %d is healed: %s", self.name, gap.channel, gap.instrument_id, gap.reason)
 
-    async def _after_refusal(self, connection: Connection, gap: Open, error: Reject) -> None:
+    async def _after_refusal(self, connection: Connection, gap: OpenGap, error: Reject) -> None:
         earliest = int(error.code) if error.reason == "history" else gap.since
         if earliest > gap.since:
             verdict = f"the exchange keeps only what is younger than {to_datetime(earliest):%Y-%m-%d %H:%M:%S}"
@@ -287,19 +290,19 @@ class GapFiller:
         else:
             await self._try_later(connection, gap, error)
 
-    async def _mark_unrecoverable(self, connection: Connection, gap: Open, until: int, verdict: str) -> None:
+    async def _mark_unrecoverable(self, connection: Connection, gap: OpenGap, until: int, verdict: str) -> None:
         log.warning("%s: gap in %s of instrument %d cannot be filled: %s", self.name, gap.channel, gap.instrument_id, verdict)
-        await gap_backlog.settle(connection, gap, gap.since, until, state="unrecoverable", verdict=verdict, stored=0)
+        await gap_backlog.resolve(connection, gap, gap.since, until, state="unrecoverable", verdict=verdict, stored=0)
 
-    async def _try_later(self, connection: Connection, gap: Open, error: Reject | Retry) -> None:
+    async def _try_later(self, connection: Connection, gap: OpenGap, error: Reject | Retry) -> None:
         self.last_error = str(error)
         wait = max((error.after or 0.0) if isinstance(error, Retry) else 0.0, min(5.0 * 2**gap.tries, LONGEST_WAIT))
-        await gap_backlog.try_later(connection, gap, wait, str(error))
+        await gap_backlog.postpone(connection, gap, wait, str(error))
 
-    def _count_healed(self, gap: Open) -> None:
+    def _count_healed(self, gap: OpenGap) -> None:
         self._metrics.gaps_healed.labels(self.name, gap.channel, gap.reason).inc()
 
-    def _count(self, channel: Channel, result: LoadResult) -> None:
+    def _count(self, channel: ChannelName, result: LoadResult) -> None:
         """Rows from history are part of the row totals, too."""
         tally, outcome = self._metrics.tally(TABLES[channel].name), result.outcome
         tally.decoded += outcome.written + outcome.revised + outcome.duplicate + sum(outcome.rejected.values())
@@ -309,7 +312,7 @@ class GapFiller:
         tally.rejected.update(outcome.rejected)
 
 
-def _request_for(instrument: Instrument, gap: Open, piece: Piece) -> HistoryRequest:
+def _request_for(instrument: Instrument, gap: OpenGap, piece: Piece) -> HistoryRequest:
     since, until = piece.since - PAD, piece.until + PAD
     if gap.channel == "candles":
         since, until = piece.since - piece.since % MINUTE, piece.until + -piece.until % MINUTE

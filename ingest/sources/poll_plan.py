@@ -39,11 +39,11 @@ def plan_of(module: Provider, section: PollerSection) -> tuple[Plan, str]:
 
 def interval_of(plan: Plan, module: Provider, section: PollerSection) -> float:
     """Seconds between two turns, within the budget of a minute and that of a month."""
-    every = section.every.total_seconds() if section.every else plan.every
+    interval = section.interval.total_seconds() if section.interval else plan.interval
     counts = {"turn": 1, "coin": len(symbols_of(module, section)), "channel": len(section.channels) or 1}
     requests = plan.requests * -(-counts[plan.each] // plan.of)
     per_month = requests * MONTH_SECONDS / plan.per_month if plan.per_month else 0.0
-    return max(every, requests * 60 / plan.per_minute, per_month)
+    return max(interval, requests * 60 / plan.per_minute, per_month)
 
 
 def rate_of(plan: Plan) -> Rate:

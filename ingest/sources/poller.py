@@ -27,7 +27,7 @@ from ingest.sources.poll_plan import MONTH_SECONDS, interval_of
 from ingest.sources.provider_task import ProviderTask
 from ingest.sources.run_state import RunState, State
 from ingest.store.chain_reorgs import remove_block
-from ingest.store.poll_state import Place, load_place, save_place
+from ingest.store.poll_state import PollState, load_state, save_state
 from ingest.store.spot_prices import usd_prices
 from ingest.transports.backoff import Backoff
 from ingest.transports.flow_driver import FlowDriver
@@ -101,7 +101,7 @@ class Poller:
             if not await task.lease.acquire(connection):
                 task.state = RunState(State.STANDBY)
                 return RENEW_SECONDS
-            place = await load_place(connection, self.name)
+            place = await load_state(connection, self.name)
         self._spent = place.requests
         if (wait := max(place.wait, self._refused_until - time.monotonic())) > 0:
             return wait
@@ -113,7 +113,7 @@ class Poller:
         except ExceptionGroup as errors:
             raise first(errors) from errors
         async with task.pool.acquire() as connection:
-            await save_place(connection, self.name, cursor, wait)
+            await save_state(connection, self.name, cursor, wait)
         return max(wait, self._refused_until - time.monotonic())
 
     async def _renew_lease(self) -> None:
@@ -123,7 +123,7 @@ class Poller:
             if not await self._task.lease.acquire():
                 raise Retry(f"{self.name}: the lease was lost in the middle of a turn")
 
-    async def _take_turn(self, http: Http, options: PollOptions, place: Place) -> tuple[str, float]:
+    async def _take_turn(self, http: Http, options: PollOptions, place: PollState) -> tuple[str, float]:
         """One turn; the cursor and the seconds until the next turn. A failure is counted, and sets when it is tried again."""
         turn, task, plan = Turn(), self._task, self._plan
         try:
@@ -173,7 +173,7 @@ class Poller:
             case Missed():
                 self._miss(emitted, turn)
             case Filtered():
-                self._task.metrics.poll_left_out.labels(self.name, emitted.reason).inc(emitted.count)
+                self._task.metrics.poll_filtered.labels(self.name, emitted.reason).inc(emitted.count)
             case _:
                 return self._task.put(emitted)
         return None
@@ -192,7 +192,7 @@ class Poller:
         await self._rows_settled()  # queued rows may be of that block
         async with self._task.pool.acquire() as connection:
             removed = await remove_block(connection, block)
-        self._task.metrics.poll_orphaned_rows.labels(self.name).inc(removed)
+        self._task.metrics.reorg_rows_removed.labels(self.name).inc(removed)
         log.warning("%s: block %s of %s was reorganized: %d rows removed", self.name, block.block_hash, block.blockchain, removed)
 
     def _reject(self, malformed: Malformed, turn: Turn) -> None:

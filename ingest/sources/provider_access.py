@@ -16,7 +16,7 @@ from ingest.polling.provider import Plan, PollOptions, Provider
 from ingest.sources.address_labels import read_labels
 from ingest.sources.poll_plan import assets_of, plan_name, plan_of, rate_of
 from ingest.sources.sentiment_vader import score
-from ingest.store.poll_state import spend, store_assets
+from ingest.store.poll_state import reserve_request, store_assets
 from ingest.store.pool import Pool
 from ingest.transports.client import open_client
 from ingest.transports.http import Http
@@ -73,7 +73,7 @@ class ProviderAccess:
     async def spend(self, pool: Pool) -> int:
         """Count one request before it is made; the month's count with it. Raises Retry where the month's budget is spent."""
         async with pool.acquire() as connection:
-            number = await spend(connection, self.name, self.plan.per_month)
+            number = await reserve_request(connection, self.name, self.plan.per_month)
         if number is None:
             raise Retry(f"{self.plan.per_month} requests of this month are spent (pollers.{self.name}.budget)", after=3600.0)
         return number

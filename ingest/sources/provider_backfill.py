@@ -36,7 +36,7 @@ from ingest.store import bar_views
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.jobs import Chunk, Job, open_job, pending, to_micros
 from ingest.store.pool import Connection, Pool
-from ingest.store.rollup import marker, roll_up
+from ingest.store.rollup import is_rolled_up, roll_up
 from ingest.store.spot_prices import usd_prices
 from ingest.store.ts_edition import detect
 from ingest.tables import ONCHAIN_METRICS, PRICES, SENTIMENT_SCORES, STOCK_INDICES, WHALE_TRANSACTIONS, Table
@@ -139,11 +139,12 @@ class ProviderBackfill:
         plan = replace(access.plan, per_minute=max(1, access.plan.per_minute // 2))
         async with access.open_client() as client:
             reader = _Reader(access.http(client, plan), partial(access.spend, pool), progress.add_rows, pool)
-            after = marker(self._table.name, edition)
-            batch_writer = BatchWriter(self._table, pool, after=after)
+            batch_writer = BatchWriter(self._table, pool, edition)
 
             async def fill(one: PollOptions, chunk: Chunk) -> ChunkResult:
-                queue = TableQueue(self._table, Metrics(), LIMITS, on_gap=_never, mark_minutes=after is not None)
+                queue = TableQueue(
+                    self._table, Metrics(), LIMITS, on_gap=_never, mark_minutes=is_rolled_up(self._table.name, edition)
+                )
                 flow = self._module.history(one, chunk.since, chunk.until)
                 verdict = await stored(queue, batch_writer, reader.read(flow, queue))
                 return ChunkResult(outcome_of(queue), verdict and access.redacted(verdict))

@@ -150,6 +150,8 @@ class Replay:
                 replayed.request = msgspec.json.decode(line.payload, type=Request)
             case "answer" if replayed.request is not None:
                 return replayed.session.answer(replayed.request, Response(200, line.payload), line.at)
+            case "failed" if replayed.request is not None:
+                return replayed.session.failed(replayed.request, line.at)
         return ()
 
     async def _deliver(self, replayed: ReplayedConnection, outputs: Iterable[Output]) -> None:

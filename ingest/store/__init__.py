@@ -1,1 +1,1 @@
-"""Everything that speaks SQL. The way of a batch: pool.py, ladder.py, copy.py; the rest are the database's keepers."""
+"""Database access: batch_writer.py, copy.py and pool.py write batches; the other modules keep the ledger, jobs and derived data."""

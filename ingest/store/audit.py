@@ -1,11 +1,10 @@
-"""The audit: what the ledger calls covered is compared with the evidence, newest first; what does not agree becomes a hole.
+"""The audit compares covered minutes with the exchange's own evidence, newest first; a mismatch becomes a gap.
 
-A minute is due when the ledger covers all of it, it ended SETTLING ago and the table `audits` does not have it yet. So what was
-healed or filled later comes up by itself. An `ids` or `bucket` hole for which the exchange has nothing is lawful and never said
-again. A `count` or `bars` hole that was healed and still does not agree is settled: unrecoverable, both values being its verdict.
-https://www.postgresql.org/docs/current/functions-range.html#MULTIRANGE-FUNCTIONS-TABLE
-The rule one would get wrong: one lost trade shows in three comparisons. They are made in the order of REASONS, and a minute with an
-open hole is not covered, so it is one hole and not three.
+A minute is due when the ledger covers all of it, it ended SETTLE_DELAY ago and the table `audits` does not list it yet. So minutes
+that are healed or backfilled later become due by themselves. An `ids` or `bucket` gap for which the exchange has no data is valid
+and is not reported again. A `count` or `bars` gap that still differs after healing becomes unrecoverable, with both values as
+verdict. One lost trade shows in three comparisons. They run in the order of REASONS, and a minute with an open gap is not covered,
+so it is one gap and not three. https://www.postgresql.org/docs/current/functions-range.html#MULTIRANGE-FUNCTIONS-TABLE
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from ingest.protocol.exchange import CompletenessRules
-from ingest.store.audit_checks import Finding, Reason, Stream, Window, find
+from ingest.store.audit_checks import AuditTarget, Finding, Reason, Window, compare
 from ingest.store.pool import Connection, transaction
 
-SETTLING = timedelta(seconds=90)  # what a batch, a late candle and a claim need after the end of a minute
-STEP = timedelta(hours=1)  # the longest window: of a busy market some 100,000 trades
-PASS = timedelta(hours=4)  # of all windows of one statement and transaction
-MONTH = timedelta(days=31)  # both for candles, of which there is one a minute: a long hole in them is one hole
-WINDOWS = 500  # of one pass
+SETTLE_DELAY = timedelta(seconds=90)  # after the end of a minute, for batches, late candles and claims to be committed
+MAX_WINDOW = timedelta(hours=1)  # about 100,000 trades of a busy market
+MAX_PASS = timedelta(hours=4)  # all windows of one statement and transaction
+MAX_CANDLE_WINDOW = timedelta(days=31)  # both limits for candles, of which a minute has one: a long gap in them stays one gap
+MAX_WINDOWS = 500  # of one pass
 CHANNELS: dict[Reason, list[str]] = {
     "ids": ["trades"],
     "bucket": ["candles"],
@@ -34,61 +33,61 @@ CHANNELS: dict[Reason, list[str]] = {
 REASONS: tuple[Reason, ...] = ("ids", "bucket", "count", "bars")
 
 
-class Round(Struct, frozen=True):
-    """What one round found, and whether more is due than it had the time for."""
+class AuditResult(Struct, frozen=True):
+    """The findings of one round, and whether more minutes are due than it had time for."""
 
-    noted: list[Noted]
-    more: bool
+    recorded: list[RecordedFinding]
+    more_due: bool
 
 
-class Noted(Struct, frozen=True):
-    """A finding that is in the ledger now; `settled`: healing could not remove it."""
+class RecordedFinding(Struct, frozen=True):
+    """A finding that the ledger has now; `unresolved`: healing did not remove the difference."""
 
     finding: Finding
-    settled: bool
+    unresolved: bool
 
 
 async def audit(
     connection: Connection,
-    evidence: Mapping[str, CompletenessRules],
+    completeness: Mapping[str, CompletenessRules],
     retention: Mapping[str, timedelta | None],
     *,
     seconds: float,
-    back: timedelta = timedelta.max,
+    lookback: timedelta = timedelta.max,
     now: datetime | None = None,
-) -> Round:
-    """One round, of about `seconds`: judge what is due, newest first, as far `back` as that and `retention` (by table) allow.
+) -> AuditResult:
+    """Audit due minutes for about `seconds`, newest first, no further back than `lookback` and `retention` (by table).
 
-    `evidence` is by source; `now` is the database's clock, if None. Needs the owner's rights. Raises asyncpg's errors as they are;
-    what was judged before that stays.
+    `completeness` is by source; `now` defaults to the database's clock. Needs the owner's rights. Raises asyncpg's errors
+    unchanged; the passes before the error are committed.
     """
     now = now or await connection.fetchval("SELECT clock_timestamp()")
     deadline = time.monotonic() + seconds
-    noted: list[Noted] = []
-    more = False
+    recorded: list[RecordedFinding] = []
+    more_due = False
     for reason in REASONS:
         kept = [length for channel in CHANNELS[reason] if (length := retention[channel]) is not None]
-        length = min([back, *kept])
+        length = min([lookback, *kept])
         floor = None if length == timedelta.max else now - length
-        kinds = list(_kinds(reason, evidence))
-        while kinds and (found := await _judge(connection, reason, kinds, floor, now - SETTLING)) is not None:
-            noted += found
+        keys = list(_comparable(reason, completeness))
+        while keys and (found := await _audit_pass(connection, reason, keys, floor, now - SETTLE_DELAY)) is not None:
+            recorded += found
             if time.monotonic() > deadline:
-                more = True
+                more_due = True
                 break
-    return Round(noted, more)
+    return AuditResult(recorded, more_due)
 
 
-def _kinds(reason: Reason, evidence: Mapping[str, CompletenessRules]) -> Iterator[tuple[str, str]]:
-    """(source, trade kind) of what can be compared so."""
-    for source, said in evidence.items():
-        kinds = {"ids": said.dense, "bucket": ("",) if said.empty_candles else (), "count": said.counted, "bars": said.charted}
+def _comparable(reason: Reason, completeness: Mapping[str, CompletenessRules]) -> Iterator[tuple[str, str]]:
+    """(source, trade kind) of the data that this comparison applies to."""
+    for source, rules in completeness.items():
+        kinds = {"ids": rules.dense, "bucket": ("",) if rules.empty_candles else (), "count": rules.counted, "bars": rules.charted}
         yield from ((source, kind) for kind in kinds[reason])
 
 
 # --- what is due --------------------------------------------------------------------------------------------------------
 
-# What is covered is cut to whole minutes, so a minute that a hole touches is not due. A comparison of two channels needs both.
+# Covered ranges are cut to whole minutes, so a minute that overlaps a gap is not due. A comparison of two channels needs both.
 _DUE = """
     WITH covered AS (
         SELECT s.source, s.instrument_id, s.channel, coalesce(s.trade_kind, '') AS trade_kind,
@@ -121,16 +120,18 @@ _DUE = """
 
 
 async def _due(
-    connection: Connection, reason: Reason, kinds: Sequence[tuple[str, str]], floor: datetime | None, settled: datetime
+    connection: Connection, reason: Reason, keys: Sequence[tuple[str, str]], floor: datetime | None, settled_before: datetime
 ) -> list[Window]:
-    """The newest windows that are to be judged, as many as one pass takes."""
-    sources, trade_kinds = zip(*kinds, strict=True)
-    step, most = (MONTH, MONTH) if reason == "bucket" else (STEP, PASS)
-    rows = await connection.fetch(_DUE, sources, trade_kinds, CHANNELS[reason], reason, floor, settled, step, most, WINDOWS)
+    """The newest windows that are due, as many as one pass takes."""
+    sources, trade_kinds = zip(*keys, strict=True)
+    step, most = (MAX_CANDLE_WINDOW, MAX_CANDLE_WINDOW) if reason == "bucket" else (MAX_WINDOW, MAX_PASS)
+    rows = await connection.fetch(
+        _DUE, sources, trade_kinds, CHANNELS[reason], reason, floor, settled_before, step, most, MAX_WINDOWS
+    )
     windows: list[Window] = []
     length = timedelta(0)
     for source, instrument_id, trade_kind, *times in rows:
-        window = Window(Stream(source, instrument_id, trade_kind), *times)
+        window = Window(AuditTarget(source, instrument_id, trade_kind), *times)
         length += window.until - window.since
         if windows and length > most:
             break
@@ -138,10 +139,10 @@ async def _due(
     return windows
 
 
-# --- what becomes of it -------------------------------------------------------------------------------------------------
+# --- recording ----------------------------------------------------------------------------------------------------------
 
-# A finding in the place of a hole that was healed has outlived the healing.
-_NOTE = """
+# A finding inside a healed gap of the audit is one that healing did not remove.
+_RECORD_FINDINGS = """
     WITH found AS (
         SELECT f.*, f.reason IN ('count', 'bars') AND EXISTS (
                    SELECT FROM coverage c
@@ -151,10 +152,10 @@ _NOTE = """
           FROM unnest($1::text[], $2::int[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::text[], $7::text[],
                       $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[])
                WITH ORDINALITY AS f (source, instrument_id, trade_kind, since, until, channel, reason, first_id, last_id,
-                                     expected, stored, said, n)
+                                     expected, stored, detail, n)
     ), settled AS (
         UPDATE coverage c
-           SET state = 'unrecoverable', expected = f.expected, stored = f.stored, verdict = 'healed, and still ' || f.said
+           SET state = 'unrecoverable', expected = f.expected, stored = f.stored, verdict = 'healed, and still ' || f.detail
           FROM found f
          WHERE f.outlived AND c.writer = 'audit' AND c.state = 'healed'
            AND (c.source, c.instrument_id, c.channel, c.reason, c.since, c.until)
@@ -166,12 +167,12 @@ _NOTE = """
                 expected, stored, verdict)
         SELECT source, 'audit', instrument_id, channel, CASE channel WHEN 'candles' THEN '1m' END, nullif(trade_kind, ''),
                CASE WHEN outlived THEN 'unrecoverable' ELSE 'open' END, reason, since, until, first_id, last_id, expected, stored,
-               CASE WHEN outlived THEN 'healed, and still ' ELSE '' END || said
+               CASE WHEN outlived THEN 'healed, and still ' ELSE '' END || detail
           FROM found WHERE n NOT IN (SELECT n FROM settled)
     )
     SELECT n FROM found WHERE outlived"""
 
-_JUDGED = """
+_MARK_AUDITED = """
     INSERT INTO audits AS a (source, instrument_id, trade_kind, reason, judged)
     SELECT source, instrument_id, trade_kind, $1, range_agg(tstzrange(since, until))
       FROM unnest($2::text[], $3::int[], $4::text[], $5::timestamptz[], $6::timestamptz[])
@@ -179,8 +180,8 @@ _JUDGED = """
      GROUP BY 1, 2, 3
     ON CONFLICT (source, instrument_id, trade_kind, reason) DO UPDATE SET judged = a.judged + EXCLUDED.judged"""
 
-# These minutes come up again when they have been healed.
-_FORGET = """
+# These minutes are due again after healing.
+_UNMARK = """
     UPDATE audits a SET judged = a.judged - f.minutes
       FROM (SELECT source, instrument_id, trade_kind, range_agg(tstzrange(since, until)) AS minutes
               FROM unnest($2::text[], $3::int[], $4::text[], $5::timestamptz[], $6::timestamptz[])
@@ -189,43 +190,44 @@ _FORGET = """
      WHERE (a.source, a.instrument_id, a.trade_kind, a.reason) = (f.source, f.instrument_id, f.trade_kind, $1)"""
 
 
-# Compiling these plans takes ten seconds where running them takes none. And there is no hurry: other cores are for others.
+# JIT compilation of these plans takes ten seconds and their execution far less than one. The audit is not urgent, so no parallel
+# workers.
 _SETTINGS = "SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0"
 
 
-async def _judge(
-    connection: Connection, reason: Reason, kinds: Sequence[tuple[str, str]], floor: datetime | None, settled_at: datetime
-) -> list[Noted] | None:
-    """One pass: compare what is due, and note what was found together with what was judged. None where nothing is due."""
+async def _audit_pass(
+    connection: Connection, reason: Reason, keys: Sequence[tuple[str, str]], floor: datetime | None, settled_before: datetime
+) -> list[RecordedFinding] | None:
+    """Compare the due windows, and record the findings and the audited minutes in one transaction. None if nothing is due."""
     async with transaction(connection):
         await connection.execute(_SETTINGS)
-        windows = await _due(connection, reason, kinds, floor, settled_at)
+        windows = await _due(connection, reason, keys, floor, settled_before)
         if not windows:
             return None
-        findings = await find(connection, reason, windows)
-        settled = await _note(connection, findings)
-        await connection.execute(_JUDGED, reason, *_columns(windows))
+        findings = await compare(connection, reason, windows)
+        unresolved = await _record(connection, findings)
+        await connection.execute(_MARK_AUDITED, reason, *_columns(windows))
         if findings and reason in ("count", "bars"):
-            await connection.execute(_FORGET, reason, *_columns(findings))
-    return [Noted(finding, n in settled) for n, finding in enumerate(findings, 1)]
+            await connection.execute(_UNMARK, reason, *_columns(findings))
+    return [RecordedFinding(finding, n in unresolved) for n, finding in enumerate(findings, 1)]
 
 
 def _columns(rows: Sequence[Window | Finding]) -> list[list[object]]:
     return [
-        [row.stream.source for row in rows],
-        [row.stream.instrument_id for row in rows],
-        [row.stream.trade_kind for row in rows],
+        [row.target.source for row in rows],
+        [row.target.instrument_id for row in rows],
+        [row.target.trade_kind for row in rows],
         [row.since for row in rows],
         [row.until for row in rows],
     ]
 
 
-async def _note(connection: Connection, findings: Sequence[Finding]) -> set[int]:
-    """Open their holes; returns the numbers (from 1) of those that were settled instead."""
+async def _record(connection: Connection, findings: Sequence[Finding]) -> set[int]:
+    """Open a gap for each finding; returns the numbers (from 1) of the findings that become unrecoverable instead."""
     if not findings:
         return set()
     rows = await connection.fetch(
-        _NOTE,
+        _RECORD_FINDINGS,
         *_columns(findings),
         [one.channel for one in findings],
         [one.reason for one in findings],
@@ -233,6 +235,6 @@ async def _note(connection: Connection, findings: Sequence[Finding]) -> set[int]
         [one.last_id for one in findings],
         [one.expected for one in findings],
         [one.stored for one in findings],
-        [one.said for one in findings],
+        [one.detail for one in findings],
     )
     return {row["n"] for row in rows}

@@ -1,14 +1,14 @@
-"""Four comparisons of what is stored with the evidence for it; what does not agree is a finding.
+"""Four comparisons of the stored rows with the exchange's own evidence; a mismatch is a finding.
 
     ids     the trade ids of an exchange whose ids are consecutive
     bucket  a candle for every minute, of an exchange that sends empty ones too
     count   a candle's number of trades, first and last id, against the stored trades of its minute
-    bars    the minute's bar made of trades, against the exchange's own candle
+    bars    the minute's bar made from trades, against the exchange's own candle
 
-Each reads the windows that it is given and a little around them, by the primary keys, and excludes all other chunks by constants.
+Each comparison reads its windows and a margin around them by primary key; constant time bounds exclude all other chunks.
 https://docs.timescale.com/use-timescale/latest/query-data/
-The rule one would get wrong: trades of one moment may happen in another order than that of their ids, so a missing id is looked
-for in the minute around the place where it should be before it is called missing.
+Trades of one moment may have times in another order than their ids. So an id counts as missing only if no trade within a minute of
+its place has it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.store.pool import Connection
 
 Reason = Literal["ids", "bucket", "count", "bars"]
 
-REACH = timedelta(days=1)  # how far around a window the neighbours of its first and last trade are looked for
+NEIGHBOUR_RANGE = timedelta(days=1)  # how far from a window the neighbours of its first and last trade are searched
 
 
-class Stream(Struct, frozen=True):
-    """Whose rows are compared. `trade_kind` is '' where only candles are looked at."""
+class AuditTarget(Struct, frozen=True):
+    """The rows to compare. `trade_kind` is '' for a comparison of candles alone."""
 
     source: str
     instrument_id: int
@@ -36,9 +36,9 @@ class Stream(Struct, frozen=True):
 
 
 class Window(Struct, frozen=True):
-    """The whole minutes [since, until) of a stream, within a stretch [low, high) that is covered without a break."""
+    """The whole minutes [since, until) of a target, inside a range [low, high) that is covered without a break."""
 
-    stream: Stream
+    target: AuditTarget
     low: datetime
     high: datetime
     since: datetime
@@ -46,9 +46,9 @@ class Window(Struct, frozen=True):
 
 
 class Finding(Struct, frozen=True):
-    """What is missing or does not agree in [since, until); `said` are both values in words."""
+    """Rows that are missing or differ in [since, until); `detail` has both values in words."""
 
-    stream: Stream
+    target: AuditTarget
     reason: Reason
     since: datetime
     until: datetime
@@ -56,30 +56,30 @@ class Finding(Struct, frozen=True):
     last_id: int | None
     expected: int | None
     stored: int | None
-    said: str
+    detail: str
 
     @property
-    def channel(self) -> Channel:
-        """Where the rows are missing."""
+    def channel(self) -> ChannelName:
+        """The channel whose rows are missing."""
         return "candles" if self.reason == "bucket" else "trades"
 
 
-async def find(connection: Connection, reason: Reason, windows: Sequence[Window]) -> list[Finding]:
-    """Compare in these windows; ids and minutes that were asked for before are no finding. Raises asyncpg's errors as they are."""
+async def compare(connection: Connection, reason: Reason, windows: Sequence[Window]) -> list[Finding]:
+    """Compare the windows. Ids and minutes that the ledger already has are not reported. Raises asyncpg's errors unchanged."""
     if not windows:
         return []
-    reach = REACH if reason == "ids" else timedelta(0)
+    margin = NEIGHBOUR_RANGE if reason == "ids" else timedelta(0)
     rows = await connection.fetch(
         _QUERIES[reason],
-        [window.stream.instrument_id for window in windows],
+        [window.target.instrument_id for window in windows],
         [window.low for window in windows],
         [window.high for window in windows],
         [window.since for window in windows],
         [window.until for window in windows],
-        min(window.since for window in windows) - reach,
-        max(window.until for window in windows) + reach,
+        min(window.since for window in windows) - margin,
+        max(window.until for window in windows) + margin,
     )
-    return [Finding(windows[row["n"] - 1].stream, reason, *list(row)[1:]) for row in rows]
+    return [Finding(windows[row["n"] - 1].target, reason, *list(row)[1:]) for row in rows]
 
 
 _WINDOWS = """
@@ -91,10 +91,10 @@ _CANDLES = """
      WHERE c.instrument_id = w.instrument_id AND c.interval = '1m' AND c.time >= w.since AND c.time < w.until
        AND c.time >= $6 AND c.time < $7"""
 
-# The window's trades with one neighbour on each side, by id. Where an exchange began to count anew, the larger id is the earlier
-# one: no hole.
+# The window's trades with one neighbour on each side, by id. After an exchange restarts its ids, the larger id is the earlier
+# trade, which is no gap.
 _IDS = f"""
-    SELECT w.n, hole.since, hole.until, lower(missing), upper(missing) - 1, upper(missing) - lower(missing), 0::bigint,
+    SELECT w.n, gap.since, gap.until, lower(missing), upper(missing) - 1, upper(missing) - lower(missing), 0::bigint,
            format('ids %s to %s are not stored', lower(missing), upper(missing) - 1)
       FROM {_WINDOWS}
      CROSS JOIN LATERAL (
@@ -112,21 +112,21 @@ _IDS = f"""
      CROSS JOIN LATERAL (
         SELECT least(pair.time, pair.next_time) AS since, greatest(pair.time, pair.next_time) AS until,
                int8range(pair.trade_id + 1, pair.next_id) AS ids
-     ) AS hole
+     ) AS gap
      CROSS JOIN LATERAL unnest(
-        int8multirange(hole.ids)
+        int8multirange(gap.ids)
         - coalesce((SELECT range_agg(int8range(trade_id, trade_id, '[]'))
-                      FROM ({_TRADES} AND t.time >= hole.since - interval '1 minute' AND t.time < hole.until + interval '1 minute'
-                            AND t.trade_id <@ hole.ids) AS stored), '{{}}')
+                      FROM ({_TRADES} AND t.time >= gap.since - interval '1 minute' AND t.time < gap.until + interval '1 minute'
+                            AND t.trade_id <@ gap.ids) AS stored), '{{}}')
         - coalesce((SELECT range_agg(int8range(c.first_id, c.last_id, '[]'))
                       FROM coverage c
                      WHERE c.instrument_id = w.instrument_id AND c.channel = 'trades' AND c.state <> 'covered'
-                       AND c.first_id <= c.last_id AND int8range(c.first_id, c.last_id, '[]') && hole.ids), '{{}}')
+                       AND c.first_id <= c.last_id AND int8range(c.first_id, c.last_id, '[]') && gap.ids), '{{}}')
      ) AS missing
      WHERE pair.next_id > pair.trade_id + 1 AND pair.next_time >= pair.time - interval '1 second'
      ORDER BY w.n, lower(missing)"""
 
-# Minutes that follow each other are one finding: a minute less its number among them is the same for all.
+# Consecutive minutes are one finding: each minute minus its row number is the same value for all of them.
 _BUCKET = f"""
     SELECT n, min(time), max(time) + interval '1 minute', NULL::bigint, NULL::bigint, count(*), 0::bigint,
            format('no candle of %s minutes', count(*))
@@ -146,12 +146,12 @@ _BUCKET = f"""
       ) AS missing
      GROUP BY n, run ORDER BY n, min(time)"""
 
-# A candle may count its trades without saying their ids.
+# A candle may have a number of trades without their ids.
 _COUNT = f"""
     SELECT w.n, candle.time, candle.time + interval '1 minute', candle.first_trade_id, candle.last_trade_id,
            candle.trades_count::bigint, stored.count,
            format('the candle counts %s trades, ids %s to %s; stored are %s, ids %s to %s', candle.trades_count,
-                  coalesce(candle.first_trade_id::text, 'unsaid'), coalesce(candle.last_trade_id::text, 'unsaid'), stored.count,
+                  coalesce(candle.first_trade_id::text, 'missing'), coalesce(candle.last_trade_id::text, 'missing'), stored.count,
                   coalesce(stored.first::text, 'none'), coalesce(stored.last::text, 'none'))
       FROM {_WINDOWS}
      CROSS JOIN LATERAL ({_CANDLES} AND c.trades_count IS NOT NULL) AS candle
@@ -164,8 +164,8 @@ _COUNT = f"""
            (coalesce(candle.first_trade_id, stored.first), coalesce(candle.last_trade_id, stored.last))
      ORDER BY w.n, candle.time"""
 
-# OFFSET 0 keeps the minute inside bars_1m, where it reaches an index; as a join it would be met by all bars that there are.
-# A continuous aggregate may be behind its trades, so these have the last word. `bars` reads only the minutes that differ.
+# OFFSET 0 keeps the condition on the minute inside bars_1m, where it uses an index; as a join it would read all bars. A continuous
+# aggregate may lag behind its trades, so the trades decide; they are read only for the minutes whose bar differs.
 _BARS = f"""
     SELECT w.n, candle.time, candle.time + interval '1 minute', candle.first_trade_id, candle.last_trade_id,
            candle.trades_count::bigint, made.count,

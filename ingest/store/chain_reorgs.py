@@ -1,7 +1,6 @@
-"""Blocks that a chain has no more: their transfers leave the table, and come back with the block that has them now.
+"""Removes the transfers of a block that a chain reorganisation has dropped; they are stored again with the block that has them now.
 
-The rule one would get wrong: the time with which a transfer was first stored goes as well (`native_ids`), because it was that of
-a block that does not exist.
+The time with which a transfer was first stored (`native_ids`) is removed as well, because it is the time of the dropped block.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from ingest.polling.db_queries import ReorgedBlock
 from ingest.records import SECOND
 from ingest.store.pool import Connection
 
-AROUND = timedelta(days=2)  # another source may have stored the transfer first, with its own time
+TIME_MARGIN = timedelta(days=2)  # another source may have stored the transfer first, with its own time
 
 _REMOVE = """
     WITH gone AS (
@@ -25,8 +24,8 @@ _REMOVE = """
     SELECT count(*) FROM gone"""
 
 
-async def remove_block(connection: Connection, orphan: ReorgedBlock) -> int:
-    """Delete what was stored from the block; how many rows. A second time it is none."""
-    moment = datetime.fromtimestamp(orphan.time // SECOND, UTC)
-    removed: int = await connection.fetchval(_REMOVE, orphan.blockchain, orphan.block_hash, moment, AROUND)
+async def remove_block(connection: Connection, block: ReorgedBlock) -> int:
+    """Delete the transfers of the block. Returns how many rows; a second call returns 0."""
+    moment = datetime.fromtimestamp(block.time // SECOND, UTC)
+    removed: int = await connection.fetchval(_REMOVE, block.blockchain, block.block_hash, moment, TIME_MARGIN)
     return removed

@@ -1,7 +1,7 @@
-"""The table `coverage`: what this daemon vouches for (claims), and the holes that it knows of, each with its reason and evidence.
+"""The table `coverage`: the ranges that a daemon claims as complete, and the known gaps, each with its reason and evidence.
 
-The rule one would get wrong: a claim is only as good as the holes beside it, so both are written in one transaction, and a claim
-never reaches beyond the database's own clock: a daemon whose clock ran ahead would vouch for what has not happened.
+A claim is valid only together with the gaps inside it, so one transaction writes both. A claim never extends beyond the database's
+clock: a daemon whose clock is fast would otherwise claim a time that has not happened yet.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from typing import get_args
 
 from msgspec import Struct
 
-from ingest.protocol.session import Channel, Gap
+from ingest.protocol.session import ChannelName, Gap
 from ingest.store.pool import Connection
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# A hole is said when it opens and again, with the same start, when it ends: the second time closes the row of the first.
-# A book that was missed cannot be had again from anybody; the rest may be healed.
-_WRITE = """
-    WITH holes (source, writer, instrument_id, channel, trade_kind, reason, since, until, first_id, last_id, expected) AS (
+# A gap arrives when it opens and again, with the same start, when it ends; the second write closes the row of the first.
+# No exchange provides past order books or quotes, so their gaps are unrecoverable. Gaps in trades and candles may be healed.
+_WRITE_GAPS = """
+    WITH gaps (source, writer, instrument_id, channel, trade_kind, reason, since, until, first_id, last_id, expected) AS (
         SELECT coalesce(i.exchange, h.source), h.writer, h.instrument_id, h.channel,
                CASE WHEN h.channel = 'trades' THEN coalesce(h.trade_kind, i.trade_kind) END,
                h.reason, h.since, h.until, h.first_id, h.last_id, h.expected
           FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
                       $8::timestamptz[], $9::bigint[], $10::bigint[], $11::bigint[])
                AS h (source, writer, instrument_id, channel, trade_kind, reason, since, until, first_id, last_id, expected)
-          LEFT JOIN instruments i ON i.id = h.instrument_id  -- a lane does not know whose rows it had no room for
+          LEFT JOIN instruments i ON i.id = h.instrument_id  -- a queue that sheds rows does not know their exchange
     ), closed AS (
         UPDATE coverage c SET until = h.until
-          FROM holes h
+          FROM gaps h
          WHERE h.until IS NOT NULL AND c.until IS NULL
            AND (c.source, c.writer, c.instrument_id, c.channel, c.reason, c.since)
              = (h.source, h.writer, h.instrument_id, h.channel, h.reason, h.since)
@@ -40,18 +40,18 @@ _WRITE = """
            (source, writer, instrument_id, channel, trade_kind, reason, since, until, first_id, last_id, expected, interval, state)
     SELECT h.*, CASE WHEN h.channel = 'candles' THEN '1m' END,
            CASE WHEN h.channel IN ('book', 'quotes') THEN 'unrecoverable' ELSE 'open' END
-      FROM holes h
+      FROM gaps h
      WHERE NOT EXISTS (
         SELECT FROM closed c
          WHERE (c.source, c.writer, c.instrument_id, c.channel, c.reason, c.since)
              = (h.source, h.writer, h.instrument_id, h.channel, h.reason, h.since))
        AND NOT EXISTS (
-        SELECT FROM coverage c  -- said before, by a transaction of which we did not hear that it was committed
+        SELECT FROM coverage c  -- written before, by a transaction whose commit was not confirmed
          WHERE (c.source, c.writer, c.instrument_id, c.channel, c.reason, c.since)
              = (h.source, h.writer, h.instrument_id, h.channel, h.reason, h.since)
            AND (c.until, c.first_id) IS NOT DISTINCT FROM (h.until, h.first_id))"""
 
-_CLAIM = """
+_WRITE_CLAIMS = """
     INSERT INTO coverage AS c (source, writer, instrument_id, channel, interval, trade_kind, state, reason, since, until)
     SELECT source, writer, instrument_id, channel, CASE WHEN channel = 'candles' THEN '1m' END, trade_kind, 'covered', reason,
            since, least(until, clock_timestamp())
@@ -63,16 +63,16 @@ _CLAIM = """
 
 
 class Claim(Struct, frozen=True):
-    """Everything of one stream in [since, until), microseconds, that its source said has an outcome. `since` tells claims apart."""
+    """Every row of one instrument's channel in [since, until), microseconds, has an outcome. `since` identifies the claim."""
 
     source: str
     writer: str
     instrument_id: int
-    channel: Channel
+    channel: ChannelName
     trade_kind: str | None
     since: int
     until: int
-    reason: str = "live"  # or how else it came: replay
+    reason: str = "live"  # live or replay
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -80,8 +80,8 @@ class Claim(Struct, frozen=True):
         return self.source, self.instrument_id, self.channel, self.writer, self.since
 
 
-class Hole(Struct, frozen=True):
-    """A gap, and who saw it where."""
+class LedgerGap(Struct, frozen=True):
+    """A gap with its source and the daemon (`writer`) that reports it."""
 
     source: str
     writer: str
@@ -90,24 +90,24 @@ class Hole(Struct, frozen=True):
 
     @property
     def key(self) -> tuple[object, ...]:
-        """The same when the hole is said again, with its end; holes of one moment differ by their ids."""
+        """Identifies the gap: the same for its opening and its end. Gaps with the same start differ by their first id."""
         gap = self.gap
         return self.source, self.writer, gap.instrument_id, gap.channel, gap.reason, gap.since, gap.first_id
 
 
-async def write_holes(connection: Connection, holes: Sequence[Hole]) -> None:
-    """Insert or close them, inside the caller's transaction."""
-    holes = list({hole.key: hole for hole in holes}.values())  # opened and ended since the last time: said once
-    if not holes:
+async def write_gaps(connection: Connection, ledger_gaps: Sequence[LedgerGap]) -> None:
+    """Insert or close the gaps, inside the caller's transaction."""
+    ledger_gaps = list({one.key: one for one in ledger_gaps}.values())  # one that opened and ended since the last write is one row
+    if not ledger_gaps:
         return
-    gaps = [hole.gap for hole in holes]
+    gaps = [one.gap for one in ledger_gaps]
     await connection.execute(
-        _WRITE,
-        [hole.source for hole in holes],
-        [hole.writer for hole in holes],
+        _WRITE_GAPS,
+        [one.source for one in ledger_gaps],
+        [one.writer for one in ledger_gaps],
         [gap.instrument_id for gap in gaps],
         [gap.channel for gap in gaps],
-        [hole.trade_kind if hole.gap.channel == "trades" else None for hole in holes],
+        [one.trade_kind if one.gap.channel == "trades" else None for one in ledger_gaps],
         [gap.reason for gap in gaps],
         [to_datetime(gap.since) for gap in gaps],
         [None if gap.until is None else to_datetime(max(gap.until, gap.since)) for gap in gaps],
@@ -118,11 +118,11 @@ async def write_holes(connection: Connection, holes: Sequence[Hole]) -> None:
 
 
 async def write_claims(connection: Connection, claims: Sequence[Claim]) -> None:
-    """Make or prolong them, inside the caller's transaction; one that says less than the ledger does changes nothing."""
+    """Insert or extend the claims, inside the caller's transaction. A claim that ends before the stored one changes nothing."""
     if not claims:
         return
     await connection.execute(
-        _CLAIM,
+        _WRITE_CLAIMS,
         [claim.source for claim in claims],
         [claim.writer for claim in claims],
         [claim.instrument_id for claim in claims],
@@ -134,9 +134,9 @@ async def write_claims(connection: Connection, claims: Sequence[Claim]) -> None:
     )
 
 
-async def forget(connection: Connection, retention: Mapping[str, timedelta | None]) -> None:
-    """Drop what concerns only rows that retention (by table) has dropped. Needs the owner's rights."""
-    kept = {channel: retention["order_books" if channel == "book" else channel] for channel in get_args(Channel)}
+async def delete_expired(connection: Connection, retention: Mapping[str, timedelta | None]) -> None:
+    """Delete claims and gaps that end before the retention of their table. Needs the owner's rights."""
+    kept = {channel: retention["order_books" if channel == "book" else channel] for channel in get_args(ChannelName)}
     bounded = {channel: length for channel, length in kept.items() if length is not None}
     await connection.execute(
         "DELETE FROM coverage c USING unnest($1::text[], $2::interval[]) AS kept (channel, length)"
@@ -151,5 +151,5 @@ def _expected(gap: Gap) -> int | None:
 
 
 def to_datetime(micros: int) -> datetime:
-    """Microseconds since the epoch as asyncpg wants them, exactly (a float would round)."""
+    """Microseconds since the epoch as a datetime, exactly: a float would round."""
     return EPOCH + timedelta(microseconds=micros)

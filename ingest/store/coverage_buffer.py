@@ -1,7 +1,6 @@
-"""A buffer of what is written beside the rows: claims and gaps into `coverage`, unreadable frames into `rejects`.
+"""Buffers claims and gaps for the table `coverage`, and unreadable frames for `rejects`. It is bounded and written once a second.
 
-It is written once a second, and it is bounded: what finds no room is counted, so that an exchange that sends nothing but garbage
-exhausts neither the memory nor the database.
+What exceeds the bounds is counted and dropped: an exchange that sends only garbage must fill neither the memory nor the database.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
 from ingest.protocol.session import Gap
 from ingest.store import sqlstate
-from ingest.store.coverage import Claim, Hole, write_claims, write_holes
-from ingest.store.failover import Seen, lost
+from ingest.store.coverage import Claim, LedgerGap, write_claims, write_gaps
+from ingest.store.failover import ServerHistory, gaps_after_failover
 from ingest.store.pool import Pool, transaction
-from ingest.store.rejects import Rejected, insert_rejects
+from ingest.store.rejects import Rejected, insert_rejects, undecoded
 
 FLUSH_SECONDS = 1.0
-REJECTS_A_FLUSH = 200
-HOLES = 100_000
-CLAIMS = 100_000
+MAX_REJECTS = 200  # of one flush
+MAX_GAPS = 100_000
+MAX_CLAIMS = 100_000
 
 log = logging.getLogger(__name__)
 
@@ -36,79 +35,76 @@ class CoverageBuffer:
         self._metrics = metrics
         self._writer = writer
         self._claims: dict[tuple[object, ...], Claim] = {}  # by `Claim.key`
-        self._holes: list[Hole] = []
+        self._gaps: list[LedgerGap] = []
         self._open: set[tuple[object, ...]] = set()
         self._rejects: list[Rejected] = []
-        self._seen = Seen()
+        self._history = ServerHistory()
 
     def gap(self, source: str, gap: Gap, trade_kind: str | None = None) -> None:
-        """A hole in a stream: once when it is known, or when it opens and again when it ends."""
-        hole = Hole(source, self._writer, gap, trade_kind)
-        if hole.key in self._open:
-            self._open.remove(hole.key)
+        """Record a gap: once if its end is known, else when it opens and again when it ends."""
+        ledger_gap = LedgerGap(source, self._writer, gap, trade_kind)
+        if ledger_gap.key in self._open:
+            self._open.remove(ledger_gap.key)
         else:
             self._metrics.gaps.labels(source, gap.channel, gap.reason).inc()
             log.warning("%s: gap in %s of instrument %d: %s", source, gap.channel, gap.instrument_id, gap.reason)
         if gap.until is None:
-            self._open.add(hole.key)
-        if len(self._holes) < HOLES:
-            self._holes.append(hole)
+            self._open.add(ledger_gap.key)
+        if len(self._gaps) < MAX_GAPS:
+            self._gaps.append(ledger_gap)
         else:
-            self._metrics.errors.labels("notes", "gap_dropped").inc()
+            self._metrics.errors.labels("coverage_buffer", "gap_dropped").inc()
 
     def claim(self, claims: Iterable[Claim]) -> None:
         """Write these claims at the next flush. Every row that they cover must have its outcome by now."""
         for claim in claims:
             held = self._claims.get(claim.key)
-            if held is None and len(self._claims) >= CLAIMS:
-                self._metrics.errors.labels("notes", "claim_dropped").inc()
+            if held is None and len(self._claims) >= MAX_CLAIMS:
+                self._metrics.errors.labels("coverage_buffer", "claim_dropped").inc()
             elif held is None or held.until < claim.until:
                 self._claims[claim.key] = claim
 
     def malformed(self, source: str, malformed: Malformed) -> None:
-        """A frame, or part of one, that is not what the exchange documents."""
+        """Record a frame, or a part of one, that differs from what the source documents."""
         self._metrics.errors.labels("decode", malformed.reason).inc()
-        if len(self._rejects) < REJECTS_A_FLUSH:
-            payload = malformed.payload.decode("utf-8", "backslashreplace")
-            self._rejects.append(Rejected(source, None, "decode", malformed.reason, None, malformed.message, payload))
+        if len(self._rejects) < MAX_REJECTS:
+            self._rejects.append(undecoded(source, malformed))
         else:
-            self._metrics.errors.labels("notes", "reject_dropped").inc()
+            self._metrics.errors.labels("coverage_buffer", "reject_dropped").inc()
 
     async def run(self) -> None:
-        """Write what was noted, every second, until cancelled."""
+        """Flush every second, until cancelled."""
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             try:
                 await self.flush()
             except (Retry, Hold) as error:
                 log.warning("%s", error)
-                self._metrics.errors.labels("notes", type(error).__name__).inc()
+                self._metrics.errors.labels("coverage_buffer", type(error).__name__).inc()
 
     async def flush(self) -> None:
-        """Write what was noted so far; on Retry or Hold it is kept for the next time."""
-        holes, rejects, claims = self._holes, self._rejects, list(self._claims.values())
-        if not holes and not rejects and not claims:
+        """Write the buffer in one transaction. On Retry or Hold it is kept for the next flush."""
+        gaps, rejects, claims = self._gaps, self._rejects, list(self._claims.values())
+        if not gaps and not rejects and not claims:
             return
         try:
             async with self._pool.acquire() as connection, transaction(connection):
-                seen, doubtful = await lost(connection, self._seen, claims)
-                await write_holes(connection, [*holes, *doubtful])
+                history, failover_gaps = await gaps_after_failover(connection, self._history, claims)
+                await write_gaps(connection, [*gaps, *failover_gaps])
                 await write_claims(connection, claims)
                 await insert_rejects(connection, rejects)
         except sqlstate.FOREIGN as error:
-            raise sqlstate.translate(
-                error, f"writing {len(claims)} claims, {len(holes)} gaps and {len(rejects)} rejects"
-            ) from error
-        self._seen = seen
-        self._count(doubtful)
-        self._holes = self._holes[len(holes) :]
+            raise sqlstate.translate(error, f"writing {len(claims)} claims, {len(gaps)} gaps and {len(rejects)} rejects") from error
+        self._history = history
+        self._count_failover(failover_gaps)
+        self._gaps = self._gaps[len(gaps) :]
         self._rejects = self._rejects[len(rejects) :]
         for claim in claims:
             if self._claims[claim.key] is claim:  # else it was prolonged meanwhile
                 del self._claims[claim.key]
 
-    def _count(self, holes: Sequence[Hole]) -> None:
-        for hole in holes:
-            self._metrics.gaps.labels(hole.source, hole.gap.channel, hole.gap.reason).inc()
-        if holes:
-            log.warning("the database failed over: what %d claims said of the last moments is a gap", len(holes))
+    def _count_failover(self, gaps: Sequence[LedgerGap]) -> None:
+        for one in gaps:
+            self._metrics.gaps.labels(one.source, one.gap.channel, one.gap.reason).inc()
+        if gaps:
+            log.warning("the database failed over: the last moments of %d claims are recorded as gaps", len(gaps))

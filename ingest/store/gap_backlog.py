@@ -1,8 +1,8 @@
-"""The open holes of the ledger, for whoever closes them: which there are, which is next, and what became of it.
+"""The open gaps of the ledger as a work list: which gaps exist, which is next, and the result of each attempt.
 
-`detect` makes holes of what nobody claims and nobody explained, so that a restart, a crash or a stream that never spoke is a hole
-like any other. A hole is closed piece by piece, newest first; what is left stays open, so a healer that is killed goes on there.
-https://www.postgresql.org/docs/current/rangetypes.html
+`detect` opens gaps for ranges that are neither claimed nor explained, so a restart, a crash and a channel that never sent anything
+are gaps like any other. A gap is closed piece by piece, newest first. The rest stays open, so a gap filler that is killed continues
+there. https://www.postgresql.org/docs/current/rangetypes.html
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from datetime import datetime, timedelta
 import asyncpg
 from msgspec import Struct
 
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.records import Instrument
 from ingest.store.coverage import to_datetime
 from ingest.store.jobs import to_micros
 from ingest.store.pool import Connection
 
-CLAIMED = timedelta(seconds=15)  # so long after it was said a row is claimed at the latest, unless something is wrong
-BARS_CLAIMED = timedelta(minutes=4)  # so long after it began a bar is claimed at the latest, where it is asked for by REST
-NEAR = timedelta(minutes=1)  # holes of one stream that are so near to each other are asked for together
+CLAIM_DELAY = timedelta(seconds=15)  # from the arrival of a row to its claim, at most, unless something is wrong
+CANDLE_CLAIM_DELAY = timedelta(minutes=4)  # from the open of a candle to its claim, at most, where candles come by REST
+NEAR = timedelta(minutes=1)  # gaps of one channel that are at most so far apart are filled together
 
 
-class Stream(Struct, frozen=True):
-    """What is followed: since when (microseconds), if nothing is known of it yet."""
+class TrackedChannel(Struct, frozen=True):
+    """A channel of one instrument that the ledger tracks: from `since` (microseconds), if the ledger has nothing of it yet."""
 
     instrument_id: int
-    channel: Channel
+    channel: ChannelName
     trade_kind: str | None
     since: int
 
 
-class Open(Struct, frozen=True):
-    """An open hole: [since, until) in microseconds, or, where ids are dense, first_id..last_id."""
+class OpenGap(Struct, frozen=True):
+    """An open gap: [since, until) in microseconds or, where ids are dense, first_id..last_id."""
 
     id: int
     instrument_id: int
-    channel: Channel
+    channel: ChannelName
     reason: str
     since: int
     until: int
@@ -53,11 +53,11 @@ _INSTRUMENTS = """
 
 
 async def instruments_of(connection: Connection, exchange: str, names: Sequence[str]) -> list[Instrument]:
-    """Those of the names that were stored by now."""
+    """The instruments of these names that are stored."""
     return [Instrument(*row.values()) for row in await connection.fetch(_INSTRUMENTS, exchange, list(names))]
 
 
-_FOLLOW = """
+_TRACK = """
     WITH streams AS (
         SELECT s.*, (SELECT min(c.since) FROM coverage c
                       WHERE c.source = $1 AND (c.instrument_id, c.channel) = (s.instrument_id, s.channel)) AS known
@@ -75,7 +75,7 @@ _DETECT = """
           FROM coverage_streams($2) s, (SELECT clock_timestamp() - $3::interval) AS now (bound),
                unnest(tstzmultirange(tstzrange(greatest(s.since, $2), greatest(s.since, $2, bound))) - s.covered - s.known) gap
          WHERE s.source = $1 AND (s.instrument_id, s.channel) IN (SELECT * FROM unnest($4::int[], $5::text[]))
-           -- the youngest part may just not be claimed yet: a bar is claimed some minutes after it began
+           -- the newest part may not be claimed yet: a candle is claimed some minutes after its open
            AND (upper(gap) < bound
                 OR upper(gap) - lower(gap) > CASE s.channel WHEN 'candles' THEN $7::interval ELSE $6::interval END)
            AND upper(gap) > lower(gap)
@@ -93,19 +93,21 @@ _DETECT = """
     RETURNING 1"""
 
 
-async def follow(connection: Connection, source: str, streams: Sequence[Stream]) -> None:
-    """From now on these streams are in the ledger; where one begins before what is known of it, that is a hole: 'history'."""
+async def track(connection: Connection, source: str, streams: Sequence[TrackedChannel]) -> None:
+    """Add the channels to the ledger. A channel that begins before its known ranges gets a gap with the reason 'history'."""
     await connection.execute(
-        _FOLLOW, source, *_columns(streams), [one.trade_kind for one in streams], [to_datetime(one.since) for one in streams]
+        _TRACK, source, *_columns(streams), [one.trade_kind for one in streams], [to_datetime(one.since) for one in streams]
     )
 
 
-async def detect(connection: Connection, source: str, streams: Sequence[Stream], after: timedelta, looked_from: datetime) -> int:
-    """Make holes of what is older than `after` and neither covered nor known, as far back as `looked_from`; how many."""
-    return len(await connection.fetch(_DETECT, source, looked_from, after, *_columns(streams), CLAIMED, BARS_CLAIMED))
+async def detect(
+    connection: Connection, source: str, streams: Sequence[TrackedChannel], after: timedelta, looked_from: datetime
+) -> int:
+    """Open gaps for ranges from `looked_from` on that are older than `after` and neither covered nor known; returns how many."""
+    return len(await connection.fetch(_DETECT, source, looked_from, after, *_columns(streams), CLAIM_DELAY, CANDLE_CLAIM_DELAY))
 
 
-def _columns(streams: Sequence[Stream]) -> tuple[list[int], list[str]]:
+def _columns(streams: Sequence[TrackedChannel]) -> tuple[list[int], list[str]]:
     return [one.instrument_id for one in streams], [one.channel for one in streams]
 
 
@@ -120,83 +122,86 @@ _NEAR = """
      WHERE state = 'open' AND source = $1 AND (instrument_id, channel) = ($2, $3) AND first_id IS NULL
        AND until <= $5 AND until >= $4::timestamptz - $6::interval AND since >= $4::timestamptz - 10 * $6::interval"""
 
-_LEFT = """
+_UNCOVERED = """
     SELECT lower(span) AS since, upper(span) AS until
       FROM coverage_streams($4) s, unnest(tstzmultirange(tstzrange($4, $5, '[]')) - s.covered) span
      WHERE s.source = $1 AND (s.instrument_id, s.channel) = ($2, $3)"""
 
 
-async def next_holes(connection: Connection, source: str, instruments: Sequence[int], after: timedelta) -> list[Open]:
-    """The newest open hole that is due, first, and those that are asked for together with it; none where nothing is due."""
+async def next_gaps(connection: Connection, source: str, instruments: Sequence[int], after: timedelta) -> list[OpenGap]:
+    """The newest open gap that is due, then the gaps that are filled together with it; empty if no gap is due."""
     newest = await connection.fetchrow(_NEWEST, source, after, list(instruments))
     if newest is None:
         return []
-    hole = _open(newest)
-    if hole.first_id is not None:
-        return [hole]
-    near = await connection.fetch(_NEAR, source, hole.instrument_id, hole.channel, newest["since"], newest["until"], NEAR)
-    return [hole, *(one for row in near if (one := _open(row)).id != hole.id)]
+    gap = _open_gap(newest)
+    if gap.first_id is not None:
+        return [gap]
+    near = await connection.fetch(_NEAR, source, gap.instrument_id, gap.channel, newest["since"], newest["until"], NEAR)
+    return [gap, *(one for row in near if (one := _open_gap(row)).id != gap.id)]
 
 
-async def left_of(connection: Connection, source: str, hole: Open) -> list[tuple[int, int]]:
-    """What of it nobody covers by now: another daemon may have seen what this one missed."""
-    times = to_datetime(hole.since), to_datetime(hole.until)
+async def uncovered_parts(connection: Connection, source: str, gap: OpenGap) -> list[tuple[int, int]]:
+    """The parts of the gap that no claim covers now: another daemon may have stored them."""
+    times = to_datetime(gap.since), to_datetime(gap.until)
     return [
-        (to_micros(a), to_micros(b)) for a, b in await connection.fetch(_LEFT, source, hole.instrument_id, hole.channel, *times)
+        (to_micros(a), to_micros(b)) for a, b in await connection.fetch(_UNCOVERED, source, gap.instrument_id, gap.channel, *times)
     ]
 
 
-def _open(row: asyncpg.Record) -> Open:
-    return Open(**{**row, "since": to_micros(row["since"]), "until": to_micros(row["until"])})
+def _open_gap(row: asyncpg.Record) -> OpenGap:
+    return OpenGap(**{**row, "since": to_micros(row["since"]), "until": to_micros(row["until"])})
 
 
-# A piece of a hole is told apart: the hole keeps what is left of it, and the piece lengthens the one that was healed before it.
-_PIECE = """
-    WITH hole AS (SELECT * FROM coverage WHERE id = $1), shorter AS (
+# A resolved piece leaves its gap: the gap keeps the rest, and the piece extends the healed row that it touches.
+_RESOLVE_PART = """
+    WITH gap AS (SELECT * FROM coverage WHERE id = $1), shorter AS (
         UPDATE coverage c SET since = CASE WHEN c.since < $2 THEN c.since ELSE $3 END,
                until = CASE WHEN c.since < $2 THEN $2 ELSE c.until END, tries = 0, next_try_at = '-infinity', noted_at = now()
          WHERE c.id = $1
     ), longer AS (
         UPDATE coverage c SET since = least(c.since, $2), until = greatest(c.until, $3), stored = coalesce(c.stored, 0) + $6,
                verdict = $5, noted_at = now()
-          FROM hole
+          FROM gap
          WHERE c.id = (SELECT o.id FROM coverage o
                         WHERE (o.source, o.instrument_id, o.channel, o.writer, o.reason, o.state)
-                            = (hole.source, hole.instrument_id, hole.channel, hole.writer, hole.reason, $4)
+                            = (gap.source, gap.instrument_id, gap.channel, gap.writer, gap.reason, $4)
                           AND o.first_id IS NULL AND (o.until = $2 OR o.since = $3) LIMIT 1)
         RETURNING c.id
     )
     INSERT INTO coverage
            (source, writer, instrument_id, channel, interval, trade_kind, state, reason, since, until, verdict, stored)
-    SELECT source, writer, instrument_id, channel, interval, trade_kind, $4, reason, $2, $3, $5, $6 FROM hole
+    SELECT source, writer, instrument_id, channel, interval, trade_kind, $4, reason, $2, $3, $5, $6 FROM gap
      WHERE NOT EXISTS (SELECT FROM longer)"""
 
-_WHOLE = "UPDATE coverage SET state = $2, verdict = $3, stored = $4, noted_at = now() WHERE id = $1"
+_RESOLVE_ALL = "UPDATE coverage SET state = $2, verdict = $3, stored = $4, noted_at = now() WHERE id = $1"
 
-_LATER = """
+_POSTPONE = """
     UPDATE coverage SET tries = tries + 1, next_try_at = clock_timestamp() + $2::interval, verdict = $3, noted_at = now()
      WHERE id = $1"""
 
 
-async def settle(
-    connection: Connection, hole: Open, since: int, until: int, *, state: str, verdict: str | None, stored: int
+async def resolve(
+    connection: Connection, gap: OpenGap, since: int, until: int, *, state: str, verdict: str | None, stored: int
 ) -> bool:
-    """[since, until) of the hole is healed or unrecoverable. True where that was all of it; else it must be one end of the hole."""
-    if since <= hole.since and until >= hole.until:
-        await connection.execute(_WHOLE, hole.id, state, verdict, stored)
+    """Mark [since, until) of the gap as healed or unrecoverable. Returns whether that was all of it.
+
+    A part must be the beginning or the end of the gap.
+    """
+    if since <= gap.since and until >= gap.until:
+        await connection.execute(_RESOLVE_ALL, gap.id, state, verdict, stored)
         return True
-    since, until = max(since, hole.since), min(until, hole.until)
+    since, until = max(since, gap.since), min(until, gap.until)
     if since < until:
-        await connection.execute(_PIECE, hole.id, to_datetime(since), to_datetime(until), state, verdict, stored)
+        await connection.execute(_RESOLVE_PART, gap.id, to_datetime(since), to_datetime(until), state, verdict, stored)
     return False
 
 
-async def try_later(connection: Connection, hole: Open, seconds: float, verdict: str) -> None:
-    """It could not be closed now."""
-    await connection.execute(_LATER, hole.id, timedelta(seconds=seconds), verdict)
+async def postpone(connection: Connection, gap: OpenGap, seconds: float, verdict: str) -> None:
+    """Note a failed attempt: the gap is due again in `seconds`."""
+    await connection.execute(_POSTPONE, gap.id, timedelta(seconds=seconds), verdict)
 
 
-_AGAIN = """
+_RETRY_ALL = """
     UPDATE coverage SET tries = 0, next_try_at = '-infinity', state = 'open'
      WHERE source = $1 AND channel IN ('trades', 'candles') AND state IN ('open', 'unrecoverable') AND until IS NOT NULL"""
 
@@ -205,11 +210,11 @@ _SUMMARY = """
       FROM coverage WHERE state = 'open' AND source = $1 GROUP BY channel ORDER BY channel"""
 
 
-async def try_again(connection: Connection, source: str) -> None:
-    """A person wants every hole tried once more, now, also those that were given up."""
-    await connection.execute(_AGAIN, source)
+async def retry_all(connection: Connection, source: str) -> None:
+    """Make every gap in trades and candles due now, the unrecoverable ones too: for a person who asks for it."""
+    await connection.execute(_RETRY_ALL, source)
 
 
 async def summary(connection: Connection, source: str) -> dict[str, tuple[int, float]]:
-    """By channel, how many holes are open and how many seconds they are long in all."""
+    """By channel: the number of open gaps and their total length in seconds."""
     return {row["channel"]: (row["count"], row["seconds"]) for row in await connection.fetch(_SUMMARY, source)}

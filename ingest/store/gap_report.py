@@ -1,4 +1,4 @@
-"""What is missing, for a person: the ledger's gaps, and the streams that nobody watches any more."""
+"""The report of `ingest gaps`: the gaps of the ledger, and the channels that no daemon watches any more."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from msgspec import Struct
 
 from ingest.store.pool import Connection
 
-QUIET = timedelta(minutes=5)  # a claim that is so old is not being prolonged; of bars it is the oldest
+UNWATCHED_AFTER = timedelta(minutes=5)  # nobody extends a claim that ended longer ago; claims on candles lag by almost as much
 
-_MISSING = """
+_GAPS = """
     SELECT source, instrument, channel, state, reasons AS reason, since, until, extract(epoch FROM length)::float8 AS seconds
       FROM coverage_gaps
      WHERE state = ANY($1::text[])
      UNION ALL
-    SELECT s.source, i.instrument, s.channel, 'unwatched', 'nobody claims it since', s.watched_until, NULL,
+    SELECT s.source, i.instrument, s.channel, 'unwatched', 'no daemon claims it since', s.watched_until, NULL,
            extract(epoch FROM now() - s.watched_until)::float8
       FROM coverage_streams('-infinity') s JOIN instruments i ON i.id = s.instrument_id
      WHERE s.watched_until < now() - $2::interval AND NOT s.known @> now() - $2::interval AND NOT s.covered @> now() - $2::interval
@@ -29,8 +29,8 @@ _HEALED = """
      ORDER BY source, instrument, channel, since"""
 
 
-class Missing(Struct, frozen=True):
-    """One gap. `state`: open, unrecoverable, unwatched (open at its end: nobody follows the stream now), or healed."""
+class ReportedGap(Struct, frozen=True):
+    """One gap. `state` is open, unrecoverable, healed, or unwatched: no daemon watches the channel now, and `until` is None."""
 
     source: str
     instrument: str | None
@@ -42,9 +42,9 @@ class Missing(Struct, frozen=True):
     seconds: float
 
 
-async def gaps(connection: Connection, *, all_states: bool) -> list[Missing]:
-    """What is open, unrecoverable or unwatched, by stream and time; with `all_states` also what was healed."""
-    rows = await connection.fetch(_MISSING, ["open", "unrecoverable"], QUIET)
+async def gaps(connection: Connection, *, all_states: bool) -> list[ReportedGap]:
+    """The open, unrecoverable and unwatched gaps, sorted by source, instrument, channel and time; `all_states` adds healed gaps."""
+    rows = await connection.fetch(_GAPS, ["open", "unrecoverable"], UNWATCHED_AFTER)
     if all_states:
         rows += await connection.fetch(_HEALED)
-    return [Missing(**row) for row in rows]
+    return [ReportedGap(**row) for row in rows]

@@ -1,45 +1,35 @@
-"""The mood of each hour, made of the posts: a row of `sentiment_scores` for each platform, and one, `all`, of them together.
+"""The sentiment of each hour, computed from the posts: one row of `sentiment_scores` for each platform, and one (`all`) for all.
 
-A writer of posts marks the hours that its batch changed, in the transaction that writes them; `sum_up` takes the marks of hours
-that are over. So an hour that a late post reaches, or a post whose text was corrected, is made again, and nothing else is.
+A writer of posts marks the hours that its batch changed, in the transaction that writes them. `roll_up_sentiment` takes the marks
+of hours that are over. So a late or corrected post recomputes its hour and nothing else. A writer locks a mark that exists
+already, for the reason in `ingest/store/rollup.py`.
 https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
-The rule one would get wrong: a mark that is there already must still be locked by the next writer, as in `ingest/store/rollup.py`.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from msgspec import Struct
-
-from ingest.pipeline.batch import Batch
 from ingest.store.pool import Connection, transaction
-from ingest.text.sentiment_label import MOOD
+from ingest.store.rollup import RollupResult
+from ingest.text.sentiment_label import NEUTRAL_BELOW
 
-ALL = "all"  # the platform of a row that sums up every platform
-INFLUENCER = 10_000  # followers that make a post a mention by an influencer
-LIMIT = 1000  # hours in one transaction
-GRACE_SECONDS = 60  # how long after its end an hour waits for posts that are on their way
-
-
-class Summed(Struct, frozen=True):
-    """How many marks were taken, rows written, and rows given other values."""
-
-    taken: int = 0
-    written: int = 0
-    revised: int = 0
+ALL_PLATFORMS = "all"  # `platform` of the rows over all platforms
+INFLUENCER_FOLLOWERS = 10_000  # a post whose author has so many followers counts as a mention by an influencer
+HOURS_LIMIT = 1000  # in one transaction
+GRACE_SECONDS = 60  # from the end of an hour, for posts that are still on their way
 
 
-async def mark_posts(connection: Connection, _batch: Batch) -> None:
-    """Mark the hours of the posts that were just stored, or stored with another value, in the transaction that did it.
+async def mark_posts(connection: Connection) -> None:
+    """Mark the hours of the posts that this transaction has just inserted or changed.
 
-    Posts always come through the temporary table `stage`, where their times are those that stand; a row that was there already has
-    another `received_at`. Sorted: two writers that mark in different orders would deadlock.
+    Posts always come through the temporary table `stage`, which has their stored times. A row that did not change has another
+    `received_at`. The marks are sorted: two writers that mark in different orders would deadlock.
     """
     await connection.execute(_MARK)
 
 
-# The first and last time are said apart from the keys, so that other chunks are not read: of compressed ones all of it would be.
+# The bounds on the time exclude the other chunks; without them compressed chunks would be read as a whole.
 _MARK = """
     INSERT INTO sentiment_dirty (symbol, time)
     SELECT DISTINCT t.symbol, date_trunc('hour', t.time, 'UTC')
@@ -50,28 +40,28 @@ _MARK = """
 """
 
 
-async def sum_up(connection: Connection, now: datetime | None = None) -> Summed:
-    """Make the rows of marked hours that are over at `now` (the database's clock, if None), at most LIMIT of them, oldest first.
+async def roll_up_sentiment(connection: Connection, now: datetime | None = None) -> RollupResult:
+    """Compute the marked hours that are over at `now` (default: the database's clock), at most HOURS_LIMIT of them, oldest first.
 
-    More may be due while `taken` is not 0. Needs the owner's rights. Raises asyncpg's errors as they are; nothing is then taken.
+    More may be due while `taken` is not 0. Needs the owner's rights. Raises asyncpg's errors unchanged; no mark is taken then.
     """
-    # Two statements: the second must see what the last writer of a mark committed before the first could lock it.
+    # Two statements: the second must see what the last writer of a mark committed before the first could lock the mark.
     async with transaction(connection, isolation="read_committed"):
         await connection.execute("SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0; SET LOCAL jit = off")
         taken = await connection.fetch(_TAKE, now)
         if not taken:
-            return Summed()
+            return RollupResult()
         symbols, times = zip(*taken, strict=True)
         made = await connection.fetch(_MAKE, symbols, times, min(times), max(times))
     written = sum(row["written"] for row in made)
-    return Summed(len(taken), written, len(made) - written)
+    return RollupResult(len(taken), written, len(made) - written)
 
 
 _TAKE = f"""
     WITH due AS MATERIALIZED (
         SELECT symbol, time FROM sentiment_dirty
          WHERE time + interval '1 hour {GRACE_SECONDS} seconds' <= coalesce($1, clock_timestamp())
-         ORDER BY time, symbol LIMIT {LIMIT} FOR UPDATE SKIP LOCKED
+         ORDER BY time, symbol LIMIT {HOURS_LIMIT} FOR UPDATE SKIP LOCKED
     )
     DELETE FROM sentiment_dirty d USING due WHERE (d.symbol, d.time) = (due.symbol, due.time) RETURNING d.symbol, d.time
 """
@@ -81,7 +71,7 @@ def _share(label: str) -> str:
     return f"round(100.0 * count(*) FILTER (WHERE label = '{label}') / count(*), 2) AS {label}"
 
 
-# The first and last hour are said apart from the list of hours, so that chunks without any of them are not read.
+# The bounds on the time exclude the chunks that have none of the hours.
 _VALUES = ("social_score", "label", "mentions", "positive", "neutral", "negative", "influencer_mentions")
 _MAKE = f"""
     WITH posts AS (
@@ -91,15 +81,14 @@ _MAKE = f"""
             ON h.symbol = p.symbol AND h.time = date_trunc('hour', p.time, 'UTC')
          WHERE p.time >= $3 AND p.time < $4::timestamptz + interval '1 hour'
     ), hours AS (
-        SELECT symbol, coalesce(platform, '{ALL}') AS platform, time, count(*) AS mentions, avg(score) AS score,
-               {_share("positive")}, {_share("neutral")}, {_share("negative")},
-               CASE WHEN count(followers) > 0 THEN count(*) FILTER (WHERE followers >= {INFLUENCER}) END AS influencer_mentions,
-               max(received_at) AS received_at
+        SELECT symbol, coalesce(platform, '{ALL_PLATFORMS}') AS platform, time, count(*) AS mentions, avg(score) AS score,
+               {_share("positive")}, {_share("neutral")}, {_share("negative")}, CASE WHEN count(followers) > 0 THEN count(*) FILTER
+               (WHERE followers >= {INFLUENCER_FOLLOWERS}) END AS influencer_mentions, max(received_at) AS received_at
           FROM posts GROUP BY GROUPING SETS ((symbol, time, platform), (symbol, time))
     )
     INSERT INTO sentiment_scores AS t (symbol, platform, interval, time, {", ".join(_VALUES)}, received_at)
     SELECT symbol, platform, '1h', time, round(50 * (1 + score), 2),
-           CASE WHEN score >= {MOOD} THEN 'positive' WHEN score <= -{MOOD} THEN 'negative' ELSE 'neutral' END,
+           CASE WHEN score >= {NEUTRAL_BELOW} THEN 'positive' WHEN score <= -{NEUTRAL_BELOW} THEN 'negative' ELSE 'neutral' END,
            mentions, positive, neutral, negative, influencer_mentions, received_at
       FROM hours ORDER BY symbol, platform, time
     ON CONFLICT (symbol, platform, interval, time) DO UPDATE

@@ -1,8 +1,8 @@
-"""Stretches of candles that came or changed, so that their indicators must be computed: marked, and taken.
+"""Ranges of new or changed candles whose indicators have to be computed: marking them and taking the marks.
 
-A writer of candles marks them in the transaction that writes them, and says so by NOTIFY: the duty need not look every moment.
-https://www.postgresql.org/docs/current/sql-notify.html - it is heard when the transaction is committed, through a pooler as well.
-The rule one would get wrong: a mark that is there already must still be locked by the next writer, as in `ingest/store/rollup.py`.
+A writer of candles marks their ranges in the transaction that writes them and sends a NOTIFY, so that the maintenance task need not
+poll. The notification arrives after the commit, through a pooler as well (https://www.postgresql.org/docs/current/sql-notify.html).
+A writer locks a mark that exists already, for the reason in `ingest/store/rollup.py`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ingest.records import INTERVALS, MINUTE
 from ingest.store.pool import Connection
 
 CHANNEL = "indicators_dirty"  # of NOTIFY
-BLOCK = 1_440  # candles that share a mark
-LENGTHS = {interval: length // MINUTE for interval, length in INTERVALS.items()}  # in minutes, as all times here
+BLOCK = 1_440  # candles that share one mark
+LENGTHS = {interval: length // MINUTE for interval, length in INTERVALS.items()}  # in minutes, as all times of this module
 
 
-class Stretch(Struct, frozen=True, order=True):
-    """Candles of one series from `since` to `until`, both of them included, in minutes since the epoch."""
+class DirtyRange(Struct, frozen=True, order=True):
+    """Candles of one series from `since` to `until` inclusive, in minutes since the epoch."""
 
     instrument_id: int
     interval: str
@@ -29,29 +29,29 @@ class Stretch(Struct, frozen=True, order=True):
     until: int
 
 
-def of_candles(interval: str, candles: Collection[tuple[int, int]]) -> list[Stretch]:
-    """The stretches of (instrument_id, minute) in which these candles are, each within one block."""
+def ranges_of_candles(interval: str, candles: Collection[tuple[int, int]]) -> list[DirtyRange]:
+    """The ranges that contain these candles (instrument_id, minute), each within one block."""
     width = BLOCK * LENGTHS[interval]
     found: dict[tuple[int, int], tuple[int, int]] = {}
     for instrument_id, minute in candles:
         block = instrument_id, minute // width
         since, until = found.get(block, (minute, minute))
         found[block] = min(since, minute), max(until, minute)
-    return [Stretch(instrument_id, interval, *bounds) for (instrument_id, _), bounds in found.items()]
+    return [DirtyRange(instrument_id, interval, *bounds) for (instrument_id, _), bounds in found.items()]
 
 
-async def mark(connection: Connection, stretches: Iterable[Stretch]) -> None:
-    """Mark them, in the caller's transaction: the one that writes the candles, after them. Each must be within one block.
+async def mark(connection: Connection, ranges: Iterable[DirtyRange]) -> None:
+    """Mark the ranges in the caller's transaction, which writes the candles before. Each range must be within one block.
 
-    Two writers of one block wait for each other. Sorted: in different orders they would deadlock.
+    Two writers of one block wait for each other. The marks are sorted: in different orders the writers would deadlock.
     """
-    if rows := sorted(stretches):
+    if rows := sorted(ranges):
         columns = zip(*((one.instrument_id, one.interval, _block(one), one.since, one.until) for one in rows), strict=True)
         await connection.execute(_MARK, *columns, CHANNEL)
 
 
-def _block(stretch: Stretch) -> int:
-    return stretch.since - stretch.since % (BLOCK * LENGTHS[stretch.interval])
+def _block(dirty_range: DirtyRange) -> int:
+    return dirty_range.since - dirty_range.since % (BLOCK * LENGTHS[dirty_range.interval])
 
 
 _MARK = """
@@ -75,11 +75,11 @@ async def mark_stored(
     since: datetime,
     until: datetime,
 ) -> int:
-    """Mark the stored candles of [since, until) of an exchange, of all its instruments where none is named. Returns how many."""
+    """Mark the stored candles of [since, until) of an exchange; without `instruments`, of all. Returns the number of candles."""
     count = 0
     for interval in intervals:
         rows = await connection.fetch(_STORED, exchange, list(instruments), interval, since, until, BLOCK * LENGTHS[interval])
-        await mark(connection, [Stretch(row["instrument_id"], interval, row["since"], row["until"]) for row in rows])
+        await mark(connection, [DirtyRange(row["instrument_id"], interval, row["since"], row["until"]) for row in rows])
         count += sum(row["candles"] for row in rows)
     return count
 
@@ -98,21 +98,21 @@ _STORED = """
 
 async def take(
     connection: Connection, *, budget: int, reach: dict[str, int], exchanges: Sequence[str], instruments: Sequence[str]
-) -> tuple[int, list[Stretch]]:
-    """Take marks in the caller's transaction, the newest first: (how many, the stretches of wanted series).
+) -> tuple[int, list[DirtyRange]]:
+    """Take marks in the caller's transaction, the newest first: (number of marks, the ranges of wanted series).
 
-    `budget` is how many candles they make to be computed, about, and `reach` by interval on how many later ones a candle bears.
-    A mark that a writer holds is passed over: it is taken when that writer has committed.
+    `budget` bounds about how many candles have to be computed for them. `reach`, by interval, is the number of later candles whose
+    values depend on a candle. A mark that a writer has locked is skipped; it is taken after that writer commits.
     """
     lengths = [LENGTHS[interval] for interval in reach]
     rows = await connection.fetch(
-        _TAKE, list(reach), lengths, list(reach.values()), MARKS, budget, list(exchanges), list(instruments)
+        _TAKE, list(reach), lengths, list(reach.values()), MARKS_LIMIT, budget, list(exchanges), list(instruments)
     )
     wanted = [row for row in rows if row["wanted"]]
-    return len(rows), [Stretch(row["instrument_id"], row["interval"], row["since"], row["until"]) for row in wanted]
+    return len(rows), [DirtyRange(row["instrument_id"], row["interval"], row["since"], row["until"]) for row in wanted]
 
 
-MARKS = 500  # in one transaction
+MARKS_LIMIT = 500  # in one transaction
 _TAKE = """
     WITH due AS MATERIALIZED (
         SELECT d.* FROM indicators_dirty d ORDER BY d.until DESC, d.instrument_id, d.interval LIMIT $4 FOR UPDATE SKIP LOCKED

@@ -1,10 +1,9 @@
-"""Indicators: computed of the candles that came or changed, and stored, in the transaction that takes their marks.
+"""Computes the indicators of new and changed candles and stores them, in the transaction that takes the marks of the candles.
 
-What stands in `indicators` follows from what stands in `candles`, whichever way that came: a candle that is revised or comes late
-makes the later ones anew as far as it bears on them. Nothing is remembered between two rounds, so a restart, a kill or another
-daemon changes nothing. https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
-The rule one would get wrong: two that compute at once could overwrite the newer value with the older, where one's candles bear on
-the other's. The lease says who does it, but a lease may run out meanwhile: a lock of the transaction keeps them apart.
+The table `indicators` is a function of the table `candles`: a revised or late candle recomputes the later values that depend on it.
+No state is kept between two rounds, so a restart, a kill or another daemon changes no value. Two daemons that compute at once could
+overwrite a newer value by an older one. The lease selects one daemon, but it may expire during the work, so a transaction-level
+advisory lock excludes the other. https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ingest.indicators.names import HOLE, Named, after, before
+from ingest.indicators.names import MAX_GAP_CANDLES, IndicatorSpec, candles_after, candles_before
 from ingest.store.copy import copy_in
-from ingest.store.indicator_dirty_ranges import LENGTHS, Stretch, take
+from ingest.store.indicator_dirty_ranges import LENGTHS, DirtyRange, take
 from ingest.store.pool import Connection, transaction
 from ingest.tables import INDICATORS
 
@@ -30,111 +29,116 @@ if TYPE_CHECKING:
 
     from ingest.indicators.values import Value
 
-LOCK = 0x696E64696361  # "indica": the key of the advisory lock of whoever computes
-BUDGET = 3_000  # candles of one transaction, about: a writer that marks one of its stretches waits as long
-PORTION = 25  # stretches that are read at once: bounds the memory
-FOR_EVER = timedelta(days=36_500)
-Key = tuple[int, str, str, datetime]  # of a row
+LOCK_KEY = 0x696E64696361  # "indica": the advisory lock of the transaction that computes
+CANDLE_BUDGET = 3_000  # about how many candles one transaction computes: a writer that marks one of its ranges waits for it
+READ_RANGES = 25  # ranges that are read at once: bounds the memory
+NO_RETENTION = timedelta(days=36_500)
+RowKey = tuple[int, str, str, datetime]  # of a row
 
 
 class Selection(Struct, frozen=True):
-    """What is computed of which candles; of all exchanges and instruments where none is named. Older values are not `kept`."""
+    """The indicators and the candles that they are computed for; empty `exchanges` or `instruments` mean all.
 
-    named: tuple[Named, ...]
+    Values of candles older than `kept` are not computed.
+    """
+
+    named: tuple[IndicatorSpec, ...]
     intervals: tuple[str, ...]
     exchanges: tuple[str, ...] = ()
     instruments: tuple[str, ...] = ()
     kept: timedelta | None = None
 
 
-class Computed(Struct, frozen=True):
-    """How many marks were taken, values computed, written, and stored in place of another value."""
+class ComputeResult(Struct, frozen=True):
+    """The number of marks taken, values computed, values inserted, and values that replaced another one."""
 
     taken: int = 0
     values: int = 0
     written: int = 0
     revised: int = 0
 
-    def __add__(self, other: Computed) -> Computed:
-        return Computed(
+    def __add__(self, other: ComputeResult) -> ComputeResult:
+        return ComputeResult(
             self.taken + other.taken, self.values + other.values, self.written + other.written, self.revised + other.revised
         )
 
 
-async def compute(connection: Connection, selection: Selection, now: datetime | None = None) -> Computed:
-    """Compute the indicators of marked candles, the newest first, and store them: one transaction.
+async def compute(connection: Connection, selection: Selection, now: datetime | None = None) -> ComputeResult:
+    """Compute and store the indicators of marked candles, the newest first, in one transaction.
 
-    Returns what was done; more may be due while `taken` is not 0. `now` is the database's clock, if None. Needs the owner's rights.
-    Raises asyncpg's errors as they are; nothing is then taken.
+    More may be due while `taken` is not 0. `now` defaults to the database's clock. Needs the owner's rights. Raises asyncpg's
+    errors unchanged; no mark is taken then.
     """
-    worst = {interval: after(selection.named, LENGTHS[interval], 0) for interval in selection.intervals}
-    # Statements of their own: what is read must be what the last writer of a mark committed before the first could lock it.
+    reach = {interval: candles_after(selection.named, LENGTHS[interval], 0) for interval in selection.intervals}
+    # Separate statements: a later one must see what the last writer of a mark committed before the first could lock the mark.
     async with transaction(connection, isolation="read_committed"):
         await connection.execute(_SETTINGS)
-        taken, stretches = await take(
-            connection, budget=BUDGET, reach=worst, exchanges=selection.exchanges, instruments=selection.instruments
+        taken, ranges = await take(
+            connection, budget=CANDLE_BUDGET, reach=reach, exchanges=selection.exchanges, instruments=selection.instruments
         )
-        if not stretches or not selection.named:
-            return Computed(taken)
+        if not ranges or not selection.named:
+            return ComputeResult(taken)
         now = now or await connection.fetchval("SELECT clock_timestamp()")
-        kept = _kept(stretches, selection.named, _minute(now - (selection.kept or FOR_EVER)))
+        kept = _within_retention(ranges, selection.named, _minute(now - (selection.kept or NO_RETENTION)))
         lines: list[str] = []
-        without: list[Key] = []
-        for interval, run in _runs(kept, selection.named):
-            for start in range(0, len(run), PORTION):
-                rows = await _rows(connection, selection.named, interval, run[start : start + PORTION])
+        empty_keys: list[RowKey] = []
+        for interval, run in _merged(kept, selection.named):
+            for start in range(0, len(run), READ_RANGES):
+                rows = await _rows(connection, selection.named, interval, run[start : start + READ_RANGES])
                 lines += rows[0]
-                without += rows[1]
-        return Computed(taken) + await _store(connection, lines, without)
+                empty_keys += rows[1]
+        return ComputeResult(taken) + await _store(connection, lines, empty_keys)
 
 
-# The settings are those of `ingest/store/rollup.py`, for the same reasons.
+# as in `ingest/store/rollup.py`, for the same reasons
 _SETTINGS = f"""
     SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0; SET LOCAL jit = off;
-    SELECT pg_advisory_xact_lock({LOCK})
+    SELECT pg_advisory_xact_lock({LOCK_KEY})
 """
 
 
-def _kept(stretches: Sequence[Stretch], named: Sequence[Named], oldest: int) -> Iterator[Stretch]:
-    """What of the stretches bears on values that are not older than `oldest`, in minutes: as candles from there on."""
-    for one in stretches:
+def _within_retention(ranges: Sequence[DirtyRange], named: Sequence[IndicatorSpec], oldest: int) -> Iterator[DirtyRange]:
+    """The parts of the ranges from `oldest` (minutes) on; a range before it is moved there if later values depend on it."""
+    for one in ranges:
         length = LENGTHS[one.interval]
-        if one.until + after(named, length, one.until) * (HOLE + 1) * length >= oldest:  # with holes no window is longer
-            yield Stretch(one.instrument_id, one.interval, max(one.since, oldest), max(one.until, oldest))
+        if (
+            one.until + candles_after(named, length, one.until) * (MAX_GAP_CANDLES + 1) * length >= oldest
+        ):  # with holes no window is longer
+            yield DirtyRange(one.instrument_id, one.interval, max(one.since, oldest), max(one.until, oldest))
 
 
-def _runs(stretches: Iterable[Stretch], named: Sequence[Named]) -> Iterator[tuple[str, list[Stretch]]]:
-    """The stretches of each interval; those of one series that bear on each other are one."""
-    for interval, of_interval in groupby(sorted(stretches, key=_order), key=attrgetter("interval")):
-        runs: list[Stretch] = []
+def _merged(ranges: Iterable[DirtyRange], named: Sequence[IndicatorSpec]) -> Iterator[tuple[str, list[DirtyRange]]]:
+    """The ranges by interval; ranges of one series are merged if the values of one depend on the candles of the other."""
+    for interval, of_interval in groupby(sorted(ranges, key=_order), key=attrgetter("interval")):
+        runs: list[DirtyRange] = []
         length = LENGTHS[interval]
         for one in of_interval:
             last = runs[-1] if runs else None
             if (
                 last
                 and last.instrument_id == one.instrument_id
-                and one.since <= last.until + length * after(named, length, last.until)
+                and one.since <= last.until + length * candles_after(named, length, last.until)
             ):
-                runs[-1] = Stretch(one.instrument_id, interval, last.since, max(last.until, one.until))
+                runs[-1] = DirtyRange(one.instrument_id, interval, last.since, max(last.until, one.until))
             else:
                 runs.append(one)
         yield interval, runs
 
 
-def _order(stretch: Stretch) -> tuple[str, int, int]:
-    return stretch.interval, stretch.instrument_id, stretch.since
+def _order(dirty_range: DirtyRange) -> tuple[str, int, int]:
+    return dirty_range.interval, dirty_range.instrument_id, dirty_range.since
 
 
 # --- from candles to values ---------------------------------------------------------------------------------------------
 
 
 async def _rows(
-    connection: Connection, named: Sequence[Named], interval: str, run: Sequence[Stretch]
-) -> tuple[list[str], list[Key]]:
-    """Of the stretches and what they bear on: rows as COPY text, and keys without a value."""
+    connection: Connection, named: Sequence[IndicatorSpec], interval: str, run: Sequence[DirtyRange]
+) -> tuple[list[str], list[RowKey]]:
+    """For the ranges and the later candles that depend on them: rows as COPY text, and the keys that have no value."""
     length = LENGTHS[interval]
     since, until = [one.since for one in run], [one.until for one in run]
-    needed = [before(named, length, start) for start in since]
+    needed = [candles_before(named, length, start) for start in since]
     rows = await connection.fetch(
         _READ,
         interval,
@@ -142,14 +146,14 @@ async def _rows(
         since,
         until,
         needed,
-        [after(named, length, end) for end in until],
-        min(since) - max(needed) * (HOLE + 1) * length,  # no window reaches further: it would have a hole
+        [candles_after(named, length, end) for end in until],
+        min(since) - max(needed) * (MAX_GAP_CANDLES + 1) * length,  # no window reaches further: it would have a hole
     )
     return await asyncio.to_thread(_computed, named, interval, since, rows)
 
 
-# The candles of each stretch, with those before and after it, as arrays: a row for each stretch. `$7` is a bound that the planner
-# knows: it leaves out the chunks that are older. Else a series that is young would be looked for in every chunk there is.
+# One row for each range: its candles and those before and after it, as arrays. `$7` is a constant bound that excludes older chunks;
+# without it a new series would be searched in every chunk.
 _READ = """
     SELECT s.instrument_id, s.n, c.*
       FROM unnest($2::int[], $3::int[], $4::int[], $5::int[], $6::int[]) WITH ORDINALITY
@@ -179,19 +183,19 @@ _READ = """
 
 
 def _computed(
-    named: Sequence[Named], interval: str, since: Sequence[int], rows: Sequence[asyncpg.Record]
-) -> tuple[list[str], list[Key]]:
-    # 20 MB and 0.2 s, which only a daemon that computes has to spend
+    named: Sequence[IndicatorSpec], interval: str, since: Sequence[int], rows: Sequence[asyncpg.Record]
+) -> tuple[list[str], list[RowKey]]:
+    # imported here, because they cost 20 MB and 0.2 s that only a daemon that computes indicators needs
     import numpy as np  # noqa: PLC0415
 
     from ingest.indicators.values import Bars, values  # noqa: PLC0415
 
     lines: list[str] = []
-    without: list[Key] = []
+    empty_keys: list[RowKey] = []
     for row in rows:
         if row["time"] is None:
             continue
-        order = np.argsort(row["time"])  # the server would sort whole rows
+        order = np.argsort(row["time"])  # cheaper than on the server, which would sort whole rows
         columns = (np.array(row[name])[order] for name in ("time", "open", "high", "low", "close", "volume"))
         bars = Bars(LENGTHS[interval], *columns)
         series = f"{row['instrument_id']}\t{interval}\t"
@@ -199,12 +203,12 @@ def _computed(
             if value.values:
                 lines.append(_line(series, value))
             else:
-                without.append((row["instrument_id"], interval, value.named.name, datetime.fromtimestamp(value.time * 60, UTC)))
-    return lines, without
+                empty_keys.append((row["instrument_id"], interval, value.named.name, datetime.fromtimestamp(value.time * 60, UTC)))
+    return lines, empty_keys
 
 
 def _line(series: str, value: Value) -> str:
-    """One row for COPY. Twelve digits: what is behind them is rounding."""
+    """One row for COPY. Twelve significant digits: further digits are rounding errors."""
     start = f"{series}{value.named.name}\t{_time(value.time)}\t{value.values[0]:.12g}\t"
     more = [f'"{name}": {one:.12g}' for name, one in zip(value.named.kind.outputs[1:], value.values[1:], strict=True)]
     if value.candles is not None:
@@ -212,7 +216,7 @@ def _line(series: str, value: Value) -> str:
     return f"{start}{{{', '.join(more)}}}\n" if more else f"{start}\\N\n"
 
 
-@lru_cache(maxsize=BUDGET)
+@lru_cache(maxsize=CANDLE_BUDGET)
 def _time(minute: int) -> str:
     return f"{datetime.fromtimestamp(minute * 60, UTC):%Y-%m-%d %H:%M:%S+00}"
 
@@ -226,8 +230,8 @@ def _minute(time: datetime) -> int:
 _STAGED = tuple(column.name for column in INDICATORS.columns if column.name != "received_at")
 _KEY = ", ".join(INDICATORS.key)
 _STAGE = "CREATE TEMP TABLE stage (instrument_id int, interval text, name text, time timestamptz, value numeric, metadata jsonb)"
-# Not by `received_at`, as what is polled: here the newer transaction knows better, whatever the clock says. A key may be there
-# twice, with one value: where few candles lie between two stretches, the first bears on the second as well.
+# Unlike polled rows, `received_at` does not decide: the newer transaction has the newer candles, whatever the clock says. A key
+# may be staged twice with the same value, if few candles lie between two ranges and the second depends on the first as well.
 _MERGE = f"""
     WITH merged AS (
         INSERT INTO indicators AS t ({", ".join(_STAGED)}, received_at)
@@ -242,12 +246,12 @@ _MERGE = f"""
 _DELETE = "DELETE FROM indicators WHERE instrument_id = $1 AND interval = $2 AND name = $3 AND time = $4"
 
 
-async def _store(connection: Connection, lines: Sequence[str], without: Sequence[Key]) -> Computed:
-    """Write the rows; what had a value and has none any more is deleted."""
+async def _store(connection: Connection, lines: Sequence[str], empty_keys: Sequence[RowKey]) -> ComputeResult:
+    """Write the rows, and delete the keys that have no value any more."""
     await connection.execute(f"{_STAGE} ON COMMIT DROP")
     await copy_in(connection, "stage", _STAGED, "".join(lines).encode())
     row = await connection.fetchrow(_MERGE)
-    assert row is not None  # an aggregate always gives its one row
-    # one by one, there are few: a join's plan may read a whole chunk that is new and of which the planner knows nothing
-    await connection.executemany(_DELETE, without)
-    return Computed(values=len(lines), written=row[0], revised=row[1])
+    assert row is not None  # an aggregate returns one row
+    # one by one, since they are few: a join may read the whole of a new chunk, of which the planner has no statistics
+    await connection.executemany(_DELETE, empty_keys)
+    return ComputeResult(values=len(lines), written=row[0], revised=row[1])

@@ -1,4 +1,4 @@
-"""The table `instruments`: what each hot row's `instrument_id` stands for."""
+"""The table `instruments`: the market of each `instrument_id`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INSERT = """
                          $8::text[]::numeric[], $9::text[]::numeric[])
     ON CONFLICT (exchange, symbol) DO """
 
-# changed rows only: a listing that is read every hour must not write a new version of each row
+# changed rows only: a listing that is read every hour must not rewrite every row
 _UPDATE = """UPDATE
        SET instrument = EXCLUDED.instrument, base = EXCLUDED.base, quote = EXCLUDED.quote, kind = EXCLUDED.kind,
            status = EXCLUDED.status, price_step = EXCLUDED.price_step, size_step = EXCLUDED.size_step, updated_at = now()
@@ -27,22 +27,22 @@ _UPDATE = """UPDATE
 
 _IDS = "SELECT symbol, id, trade_kind FROM instruments WHERE exchange = $1 AND symbol = ANY($2::text[])"
 
-_KIND = """
+_SET_TRADE_KIND = """
     UPDATE instruments SET trade_kind = $3 WHERE exchange = $1 AND symbol = ANY($2::text[]) AND trade_kind IS NULL"""
 
 
 async def store_instruments(
     pool: Pool, instruments: Sequence[Instrument], trade_kind: str | None, *, old: bool = False
 ) -> list[Instrument]:
-    """Store what the listing says and return the same instruments with their ids. An `old` listing changes none that is stored.
+    """Store the instruments of a listing and return them with their ids. An `old` listing changes no stored instrument.
 
-    `trade_kind` is the trade feed that will fill their trades (None: none will). Two feeds number their trades differently, so one
-    instrument never holds both: Stop, where another one has filled it. Raises Retry while the database is away.
+    `trade_kind` is the trade feed that fills their trades (None: no feed does). Two feeds number their trades differently, so one
+    instrument never has trades of both. Raises Stop if another feed has filled an instrument, Retry while the database is down.
     """
     if not instruments:
         return []
     exchange = instruments[0].exchange
-    rows = sorted(instruments, key=lambda row: row.symbol)  # one order for every daemon, else two of them may deadlock
+    rows = sorted(instruments, key=lambda row: row.symbol)  # in different orders two daemons may deadlock
     fields = [name for name in Instrument.__struct_fields__ if name != "id"]
     try:
         async with pool.acquire() as connection, transaction(connection):
@@ -50,7 +50,7 @@ async def store_instruments(
             await connection.execute(upsert, *([getattr(row, name) for row in rows] for name in fields))
             symbols = [row.symbol for row in rows]
             if trade_kind is not None:
-                await connection.execute(_KIND, exchange, symbols, trade_kind)
+                await connection.execute(_SET_TRADE_KIND, exchange, symbols, trade_kind)
             found = {row["symbol"]: row for row in await connection.fetch(_IDS, exchange, symbols)}
             _refuse_mixture(exchange, trade_kind, {symbol: row["trade_kind"] for symbol, row in found.items()})
     except sqlstate.FOREIGN as error:
@@ -59,10 +59,10 @@ async def store_instruments(
 
 
 def _refuse_mixture(exchange: str, trade_kind: str | None, stored: Mapping[str, str | None]) -> None:
-    """Within the transaction: what is refused claims no instrument either."""
+    """Runs inside the transaction, so that a refused trade kind is not stored for any instrument."""
     for symbol, kind in stored.items():
         if trade_kind not in (None, kind):
             raise Stop(
                 f"{exchange}: trade_kind is '{trade_kind}', but the stored trades of {symbol} are '{kind}'; "
-                "ids of both must not mix: set it back, or use another database"
+                "one instrument cannot have ids of both: set it back, or use another database"
             )

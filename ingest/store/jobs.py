@@ -1,9 +1,9 @@
-"""Jobs: a historical range of one stream, in chunks, with the state and verdict of each. Needs the owner's rights (`admin_dsn`).
+"""Backfill jobs: a past range of one channel, in chunks, each with a state and a verdict. Needs the owner's rights (`admin_dsn`).
 
-A chunk is done when its rows are committed; a job that is asked for again, or another of the same stream that overlaps it, goes on
-with what is not done. Several processes share a job: each chunk has one that claimed it. Keys are unique, so a chunk that is filled
-twice (killed between commit and mark) adds nothing.
-https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS: a claim is one of these; it ends with its session.
+A chunk is done when its rows are committed. The same job, or another one of the same channel that overlaps it, continues with the
+chunks that are not done. Several processes can share a job: one process claims a chunk by an advisory lock, which ends with its
+session (https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS). Keys are unique, so a chunk that is filled
+twice, after a kill between commit and mark, adds no rows.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """What is asked for: [since, until) in microseconds. `trade_kind` is '' where the channel has none.
+    """The range [since, until) in microseconds of one channel. `trade_kind` is '' if the channel has none.
 
-    Of a provider, `channel` is a table, `instrument_id` 0, and `symbol` the coin: '' where it is not asked for coins.
+    For a polled provider `channel` is a table, `instrument_id` is 0, and `symbol` is the coin: '' if the provider has no coins.
     """
 
     source: str
@@ -61,37 +61,40 @@ _DONE = """
 
 _IS_DONE = "SELECT state = 'done' FROM job_chunks WHERE job_id = $1 AND since = $2"
 
-_SETTLE = """
+_FINISH = """
     UPDATE job_chunks
        SET state = $3, written = $4, revised = $5, duplicate = $6, rejected = $7, verdict = $8, finished_at = now()
      WHERE job_id = $1 AND since = $2"""
 
 
 async def pending(connection: Connection, job: Job, cuts: Sequence[int]) -> list[tuple[int, int]]:
-    """What of the job, cut at `cuts` (microseconds, ascending, with its ends), no job of this stream has done; newest first."""
-    rows = await connection.fetch(_DONE, *_stream(job))
+    """The parts of the job that no job of the same channel has done, newest first.
+
+    `cuts` are the edges of the parts: microseconds, ascending, with both ends of the job.
+    """
+    rows = await connection.fetch(_DONE, *_key(job))
     done = [(to_micros(row["since"]), to_micros(row["until"])) for row in rows]
     parts = list(pairwise(cuts))
     return [(a, b) for a, b in reversed(parts) if not any(since <= a and b <= until for since, until in done)]
 
 
 async def open_job(connection: Connection, job: Job, parts: Sequence[tuple[int, int]]) -> list[Chunk]:
-    """Note the job and these parts of it as chunks that are to be filled, whatever became of them before."""
+    """Store the job, and these parts of it as chunks to fill, whatever their earlier result was."""
     async with transaction(connection):
-        job_id = await connection.fetchval(_OPEN, *_stream(job), to_datetime(job.since), to_datetime(job.until))
+        job_id = await connection.fetchval(_OPEN, *_key(job), to_datetime(job.since), to_datetime(job.until))
         edges = [to_datetime(since) for since, _ in parts], [to_datetime(until) for _, until in parts]
         await connection.execute(_CUT, job_id, *edges)
     return [Chunk(job_id, since, until) for since, until in parts]
 
 
-def _stream(job: Job) -> tuple[object, ...]:
+def _key(job: Job) -> tuple[object, ...]:
     return job.source, job.instrument_id, job.channel, job.trade_kind, job.via, job.symbol
 
 
 async def claim(connection: Connection, chunk: Chunk) -> bool:
-    """Take the chunk for this connection, until `settle` or until the connection ends, however that is.
+    """Claim the chunk for this connection, until `finish` or the end of the connection.
 
-    False where another has it, or has done it meanwhile.
+    False if another process has claimed it, or has finished it meanwhile.
     """
     if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", _name(chunk)):
         return False
@@ -110,13 +113,14 @@ def _name(chunk: Chunk) -> str:
 
 
 def to_micros(time: datetime) -> int:
+    """Microseconds since the epoch."""
     return (time - EPOCH) // MICROSECOND
 
 
-async def settle(connection: Connection, chunk: Chunk, outcome: Outcome, verdict: str | None) -> None:
-    """The chunk's rows are committed, and all of it was there; or it failed, and `verdict` says why. It is nobody's then."""
+async def finish(connection: Connection, chunk: Chunk, outcome: Outcome, verdict: str | None) -> None:
+    """Mark the chunk as done, or as failed if there is a `verdict`, and release the claim. Its rows are committed before."""
     await connection.execute(
-        _SETTLE,
+        _FINISH,
         chunk.job_id,
         to_datetime(chunk.since),
         "failed" if verdict else "done",

@@ -1,9 +1,10 @@
-"""What a daemon knew of its database last: enough to receive rows and spool them while the database is away at the start.
+"""The instrument ids and the database version of the last run: enough to receive and spool rows when the daemon starts without its
+database.
 
-A JSON file in the spool's directory, replaced whole (https://man7.org/linux/man-pages/man2/rename.2.html) when instruments were
-stored. It is no cache: while the database answers, the database is asked.
-The rule one would get wrong: the ids are those of one database, and so are those of the rows in the spool. Before any row goes from
-there into a database, `meet` asks whether it is the same one.
+They are in a JSON file in the spool's directory, which is replaced as a whole
+(https://man7.org/linux/man-pages/man2/rename.2.html) when instruments are stored. The file is not a cache: while the database
+answers, the ids come from there. The ids in the file and in the spooled rows belong to one database, so `confirm` checks for the
+same database before a spooled row is written.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class Market(Struct, frozen=True):
-    """One instrument's id, and the trade feed that fills its trades, where one does."""
+    """The id of one instrument, and the feed that fills its trades, if any."""
 
     exchange: str
     symbol: str
@@ -51,22 +52,22 @@ class Known(Struct, frozen=True):
 
 
 class KnownInstruments:
-    """The file in `folder`; without a folder nothing is remembered. `load` blocks."""
+    """The file in `folder`; without a folder nothing is kept. `load` blocks."""
 
     def __init__(self, folder: Path | None) -> None:
-        self.database: DatabaseInfo | None = None  # as it was when instruments were last stored
-        self._met: DatabaseInfo | None = None  # as it is, since it has answered
+        self.database: DatabaseInfo | None = None  # when instruments were last stored
+        self._confirmed: DatabaseInfo | None = None  # since the database has answered in this run
         self._path = None if folder is None else folder / NAME
         self._markets: dict[tuple[str, str], Market] = {}
-        self._guard = Lock()
+        self._lock = Lock()
 
     @property
     def ids(self) -> set[int]:
-        """Of every instrument that is known."""
+        """The ids of all known instruments."""
         return {market.id for market in self._markets.values()}
 
     def load(self) -> None:
-        """Read what an earlier run left. A file that cannot be read is as none."""
+        """Read the file of an earlier run. A file that cannot be read counts as missing."""
         if self._path is None:
             return
         try:
@@ -74,26 +75,26 @@ class KnownInstruments:
         except FileNotFoundError:
             return
         except (OSError, *UNREADABLE) as error:
-            log.error("%s cannot be read, so nothing is known until the database answers: %s", self._path, error)
+            log.error("%s cannot be read, so no instrument is known until the database answers: %s", self._path, error)
             return
         self.database = known.database
         self._markets = {(market.exchange, market.symbol): market for market in known.markets}
 
-    async def meet(self, pool: Pool, info: DatabaseInfo, *, needed: bool) -> None:
-        """The database answers, and is as `info` says. What is `needed` of the memory must be true of it; else it is forgotten.
+    async def confirm(self, pool: Pool, info: DatabaseInfo, *, needed: bool) -> None:
+        """The database answers with `info`. If the ids are `needed`, check them against it; else forget them.
 
-        Raises Hold where it is another database than the one that we know, Retry where it does not answer.
+        Raises Hold if it is another database than that of the file, Retry if it does not answer.
         """
         if needed:
             await self._verify(pool)
         else:
             self.database, self._markets = None, {}
-        self._met = info
+        self._confirmed = info
 
     async def store(self, pool: Pool, instruments: Sequence[Instrument], trade_kind: str | None) -> list[Instrument]:
-        """As `store_instruments`; while the database is away, those of which the ids are known."""
+        """As `store_instruments`; while the database is down, the instruments whose ids are known."""
         known = self._find(instruments, trade_kind)
-        if self._met is None:
+        if self._confirmed is None:
             return known
         try:
             stored = await store_instruments(pool, instruments, trade_kind)
@@ -102,7 +103,7 @@ class KnownInstruments:
                 raise
             return known
         if self._path is not None:
-            await asyncio.to_thread(self._remember, self._met, stored, trade_kind)
+            await asyncio.to_thread(self._update, self._confirmed, stored, trade_kind)
         return stored
 
     def _find(self, instruments: Sequence[Instrument], trade_kind: str | None) -> list[Instrument]:
@@ -116,12 +117,12 @@ class KnownInstruments:
         try:
             rows = await pool.fetch(_IDS, sorted(self.ids))
         except sqlstate.FOREIGN as error:
-            raise sqlstate.translate(error, "asking for the instruments of the spool") from error
+            raise sqlstate.translate(error, "reading the instruments of the spool") from error
         there = {row["id"]: (row["exchange"], row["symbol"]) for row in rows}
         for market in self._markets.values():
             found = " ".join(there.get(market.id, ("nothing",)))
             if found != f"{market.exchange} {market.symbol}":
-                self.database = None  # nothing must begin with these ids
+                self.database = None  # so that no source starts with these ids
                 raise Hold(
                     f"the spool has rows of another database: instrument {market.id} is {market.exchange} {market.symbol} in "
                     f"{self._path}, {found} in this database; right would be that database, or another spool.path"
@@ -129,8 +130,8 @@ class KnownInstruments:
 
     # --- in a thread --------------------------------------------------------------------------------------------------------
 
-    def _remember(self, database: DatabaseInfo, stored: Sequence[Instrument], trade_kind: str | None) -> None:
-        with self._guard:
+    def _update(self, database: DatabaseInfo, stored: Sequence[Instrument], trade_kind: str | None) -> None:
+        with self._lock:
             markets = dict(self._markets)
             for row in stored:
                 before = markets.get((row.exchange, row.symbol))

@@ -1,6 +1,6 @@
-"""Leases: of several daemons on one database, the holder does the work that must happen once.
+"""Leases: of several daemons on one database, the holder of a lease does the work that must happen once.
 
-The rule one would get wrong: whether a lease is over is decided by the database's clock, never by a daemon's own.
+The database's clock decides when a lease expires, never the clock of a daemon.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _ACQUIRE = """
 
 
 async def acquire(connection: Connection, name: str, holder: str, seconds: float) -> bool:
-    """Take or prolong the lease for `seconds` from now. False while it is another holder's."""
+    """Take or extend the lease for `seconds` from now. False while another holder has it."""
     return await connection.fetchval(_ACQUIRE, name, holder, timedelta(seconds=seconds)) is True
 
 
 async def release(connection: Connection, name: str, holder: str) -> None:
-    """Give the lease back, if it is ours, so that another need not wait for its end."""
+    """Release the lease if `holder` has it, so that the next holder need not wait for its end."""
     await connection.execute("DELETE FROM leases WHERE name = $1 AND holder = $2", name, holder)

@@ -1,10 +1,10 @@
-"""Which stored fact a staged row is. In `native_ids` every name that a fact goes by leads to the id under which it was first
-stored, and to the time that it had then.
+"""Finds the stored fact that a staged row repeats. The table `native_ids` maps each native id of a fact to the id and the time with
+which the fact was first stored.
 
-An article has three names: its link, its publisher's id, its publisher's headline of a day. The strongest that is known says which
-article it is, and the others are noted for it. What another source told first stays that source's: the row is a duplicate.
-The rule one would get wrong: a second writer of the same facts waits in the INSERT, whose names are sorted so that two never wait
-for each other, and asks again after it, when it sees what the first one committed.
+An article has three native ids: its link, its publisher's id, and its publisher's headline of the day. The strongest one that is
+stored identifies the article, and the others are added for it. An article that another source stored first stays that source's, and
+the row is a duplicate. A second writer of the same facts waits in the INSERT, and its next statement sees what the first writer
+committed. The ids are sorted, so two writers cannot deadlock.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 from ingest.tables import Table
 
 
-def settle(table: Table) -> tuple[str, ...]:
-    """The statements that give each row of `stage` the key of its fact, to be run in order; none where the key is all there is."""
+def resolve_native_ids(table: Table) -> tuple[str, ...]:
+    """The statements, in order, that give each row of `stage` the key of its fact; none for a table without native ids."""
     if not table.native:
         return ()
     key = [name for name in table.key if name != "time"]
@@ -38,17 +38,18 @@ def _taken(key: list[str]) -> str:
     return ", ".join([*(f'"{name}" = k.fact[{number}]' for number, name in enumerate(key, 1)), "time = k.time"])
 
 
-# LIMIT makes it a look-up in the index for each name: of a join the planner, which knows nothing of `stage`, makes a hash of the
-# whole table (measured: 3.6 ms an article where there are 230,000 names)
+# LIMIT makes this an index look-up for each native id. For a join, the planner has no statistics of `stage` and hashes the whole
+# table (measured: 3.6 ms per article with 230,000 native ids).
 _LOOKUP = """
     SELECT coalesce(i.same_as, i.native_id) AS fact, i.time FROM native_ids i
     WHERE i.table_name = '{table}' AND i.native_id = c.name LIMIT 1"""
 
-# The fact of each row, by the strongest of its names that is known.
+# The fact of each row, by the strongest of its native ids that is stored.
 _FACTS = """
         SELECT DISTINCT ON (c.row) c.row, n.fact, n.time FROM {called} c CROSS JOIN LATERAL ({lookup}) n ORDER BY c.row, c.rank"""
 
-# Where none is known, a row is what the first of the batch is with which it shares a name, one that is known before others.
+# A row without a stored native id is the same fact as the first row of the batch that shares a native id with it; a row whose fact
+# is stored comes first.
 _NOTE = """
     WITH called AS MATERIALIZED ({called}),
     known AS ({known}),

@@ -1,7 +1,8 @@
-"""Which exchange answers for a symbol of a platform: the lists of the settings, brought into the table `platform_exchanges`.
+"""Keeps the tables behind the views of the platforms: the preferred exchanges of each, and the index of the newest candles.
 
-The views of schema/repeatable/platform_*.sql read what a trigger makes of it (`platform_instruments`), and follow at once.
-https://www.postgresql.org/docs/current/sql-insert.html#SQL-ON-CONFLICT
+The settings' lists of exchanges are stored in `platform_exchanges`. A trigger derives `platform_instruments` from it, which the
+views in schema/repeatable/platform_*.sql read, so a change applies at once.
+https://www.postgresql.org/docs/current/sql-createtrigger.html
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import asyncpg
 from ingest.store.pool import Connection, transaction
 from ingest.tables import NEWS, WHALE_TRANSACTIONS
 
-# So far back a query of seven days may look while it is planned: TimescaleDB takes four hours more, for a change of the clocks
+# how far back a query of seven days may look while it is planned: TimescaleDB adds four hours for clock changes
 WEEK = timedelta(days=7, hours=4)
 REBUILD_LOCK_TIMEOUT = "10s"
 DEFAULT = "binance, then every other exchange"
@@ -24,12 +25,12 @@ log = logging.getLogger(__name__)
 
 
 async def reconcile(connection: Connection, wanted: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """Bring the lists to what is wanted, by platform, the preferred exchange first; what was changed, in words.
+    """Store the wanted lists, by platform, the preferred exchange first. Returns the changes in words.
 
-    A platform without a list is answered by every exchange. Needs the owner's rights.
+    A platform without a list gets the data of every exchange. Needs the owner's rights.
     """
     changes = []
-    for platform in ("ai_trading", "mastertrade"):  # the others' prices are CoinGecko's
+    for platform in ("ai_trading", "mastertrade"):  # the other platforms take their prices from CoinGecko
         rows = await connection.fetch("SELECT exchange FROM platform_exchanges WHERE platform = $1 ORDER BY rank", platform)
         exchanges = wanted.get(platform, ())
         if tuple(row["exchange"] for row in rows) != exchanges:
@@ -45,9 +46,10 @@ _INSERT = """
     SELECT $1, exchange, rank FROM unnest($2::text[]) WITH ORDINALITY AS listed (exchange, rank)"""
 
 
-async def forget(connection: Connection, retention: Mapping[str, timedelta | None]) -> None:
-    """Drop what retention (by table) has dropped of that which is kept for the platforms beside a hypertable: no trigger is told of
-    a chunk that goes. Needs the owner's rights.
+async def delete_expired(connection: Connection, retention: Mapping[str, timedelta | None]) -> None:
+    """Delete rows older than retention (by table) from the platforms' copies of hypertables: dropping a chunk fires no trigger.
+
+    Needs the owner's rights.
     """
     for table, time, source in (("whale_totals", "time", WHALE_TRANSACTIONS), ("catalysts", "published_at", NEWS)):
         if (kept := retention.get(source.name)) is not None:
@@ -55,25 +57,26 @@ async def forget(connection: Connection, retention: Mapping[str, timedelta | Non
 
 
 async def move_newest(connection: Connection, retention: timedelta | None) -> None:
-    """Let the newest candles begin a day later where it is time, and drop those that the last move has left behind.
+    """Delete the rows of `newest_candles` before its start, then move the start on by a day if that is due.
 
-    In this order, so that a query that was planned before a move still finds them. Needs the owner's rights.
+    In this order a query that was planned before the move still finds its rows. Needs the owner's rights.
     """
     kept = WEEK if retention is None else min(WEEK, retention)
-    if await connection.fetchval(_LEFT_BEHIND):
+    if await connection.fetchval(_DELETE_BEFORE_START):
         await rebuild_newest(connection)
     if (since := await connection.fetchval(_SINCE, kept)) is not None:
         await connection.execute("SELECT set_newest_since($1)", since)
 
 
 async def rebuild_newest(connection: Connection) -> None:
-    """Write the index of the newest candles anew, while it is read and written: it gets half as large, and a week a fifth faster.
+    """Rebuild the index of `newest_candles` concurrently: it gets half as large, and reading a week a fifth faster.
 
-    A market's rows come one by one, in the middle of an index that others' stand in, and so leave its pages half full. Where others
-    keep it waiting it is left for the next day.
+    The rows of each market arrive one by one between those of other markets, which leaves the pages of the index half full. If the
+    lock is not granted in time, the rebuild waits for the next day.
     https://www.postgresql.org/docs/current/sql-reindex.html#SQL-REINDEX-CONCURRENTLY
     """
-    await connection.execute("DROP INDEX IF EXISTS newest_candles_pkey_ccnew, newest_candles_pkey_ccold")  # of one that was cut off
+    # an interrupted rebuild leaves these
+    await connection.execute("DROP INDEX IF EXISTS newest_candles_pkey_ccnew, newest_candles_pkey_ccold")
     await connection.execute(f"SET lock_timeout = '{REBUILD_LOCK_TIMEOUT}'")
     try:
         await connection.execute("REINDEX INDEX CONCURRENTLY newest_candles_pkey")
@@ -83,28 +86,28 @@ async def rebuild_newest(connection: Connection) -> None:
         await connection.execute("RESET lock_timeout")
 
 
-_LEFT_BEHIND = """
+_DELETE_BEFORE_START = """
     WITH gone AS (DELETE FROM newest_candles WHERE time < newest_since() RETURNING 1) SELECT count(*) FROM gone"""
 _SINCE = """
     SELECT since FROM date_trunc('day', now() - $1::interval, 'UTC') AS since WHERE since > newest_since()"""
 
 
-async def hidden(connection: Connection) -> list[str]:
-    """Which numbers of late the platforms show as NULL because their types are too small for them, how many, and how large."""
+async def overflows(connection: Connection) -> list[str]:
+    """The recent values that the platforms' views show as NULL because their types are too small: columns, counts and maxima."""
     rows = await connection.fetch(
         " UNION ALL ".join(
-            _HIDDEN.format(table=one, column=column, limit=limit, of_late=of_late)
-            for one, of_late, limit, columns in _LIMITS
+            _OVERFLOWS.format(table=one, column=column, limit=limit, period=period)
+            for one, period, limit, columns in _LIMITS
             for column in columns
         )
     )
     return [
-        f"{row['name']}: {row['count']} of the last {row['of_late']} are NULL for the platforms, up to {row['largest']:f}"
+        f"{row['name']}: {row['count']} of the last {row['period']} are NULL for the platforms, up to {row['largest']:f}"
         for row in rows
     ]
 
 
-# (table, how far back is looked, the first number that does not fit, columns or what is made of them)
+# (table, period to check, the smallest number that does not fit, columns or expressions over them)
 _LIMITS = (
     (
         "candles",
@@ -123,6 +126,6 @@ _LIMITS = (
     ("stock_indices", "month", "9999999999.995", ("open", "high", "low", "close")),
     ("stock_indices", "month", "9223372036854775807", ("volume",)),
 )
-_HIDDEN = """
-    SELECT '{table}.{column}' AS name, '{of_late}' AS of_late, count(*), max(abs({column})) AS largest FROM {table}
-    WHERE time > now() - interval '1 {of_late}' AND abs({column}) >= {limit} HAVING count(*) > 0"""
+_OVERFLOWS = """
+    SELECT '{table}.{column}' AS name, '{period}' AS period, count(*), max(abs({column})) AS largest FROM {table}
+    WHERE time > now() - interval '1 {period}' AND abs({column}) >= {limit} HAVING count(*) > 0"""

@@ -1,10 +1,9 @@
-"""What happens to old chunks: the settings say what is desired, and the database is brought to it.
+"""Reconciles retention, compression and refreshes in the database with the settings.
 
-On Community that is a set of TimescaleDB's jobs, on Apache the daemon drops chunks itself.
-https://docs.timescale.com/api/latest/informational-views/jobs/
-The two rules one would get wrong: `if_not_exists => true` keeps the old arguments of a policy without an error, so the jobs are
-compared and replaced; and a continuous aggregate that is refreshed further back than its source is kept loses what it had there
-(measured: 1440 hourly rows became 573), so the refresh begins one chunk after the oldest that may be dropped.
+On Community these are jobs of TimescaleDB; on Apache the daemon drops chunks itself. `if_not_exists => true` silently keeps the
+old arguments of a policy, so the jobs are compared and replaced. A refresh that reaches further back than the retention of its
+source erases the aggregate there (measured: 1440 hourly rows became 573), so it begins one chunk after the oldest data that may be
+dropped. https://docs.timescale.com/api/latest/informational-views/jobs/
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from ingest.store.rollup import roll_up
 from ingest.store.ts_edition import detect
 from ingest.tables import TABLES
 
-ATTEMPTS = 5  # a writer and drop_chunks on the same chunks deadlock now and then, and the server ends either
+ATTEMPTS = 5  # a writer and drop_chunks on the same chunks sometimes deadlock, and the server aborts one of them
 
 Kind = Literal["retention", "columnstore", "refresh"]
 
 
 class Desired(Struct, frozen=True):
-    """How long a relation is kept and when its chunks are compressed, by name; None (or absent) for never.
+    """By relation: the retention, the age at which chunks are compressed, and the chunk length; None or absent: never.
 
-    `retention` also knows the bars: bars_1m, bars_1h, daily_ohlcv, prices_daily.
+    `retention` also has the bars: bars_1m, bars_1h, daily_ohlcv, prices_daily.
     """
 
     retention: Mapping[str, timedelta | None]
@@ -47,18 +46,18 @@ class Policy(Struct, frozen=True):
     relation: str
     after: timedelta | None
     end: timedelta | None = None
-    every: timedelta | None = None
+    interval: timedelta | None = None
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.relation}: {'everything' if self.after is None else self.after}"
 
 
 class Refresh(Struct, frozen=True):
-    """How a continuous aggregate is kept filled. `sources` are the settings whose retention bounds it; lengths of one bucket."""
+    """The refresh of a continuous aggregate. The retention of its `sources` bounds how far back it reaches."""
 
     sources: tuple[str, ...]
     bucket: timedelta
-    every: timedelta
+    interval: timedelta
 
 
 REFRESHES = {
@@ -73,16 +72,16 @@ REFRESHES = {
 
 
 def plan(desired: Desired) -> set[Policy]:
-    """Every job that there should be on Community. Raises Stop for a retention that is too short for its bars."""
+    """Every job that Community should have. Raises Stop for a retention that is too short for the bars made from its data."""
     policies = {Policy("retention", name, after) for name, after in _kept(desired, ("cagg", "rollup"))}
     policies |= {Policy("columnstore", name, after) for name, after in desired.compress_after.items() if after is not None}
-    # the longest bucket needs most: it is the one to name in an error
+    # the longest bucket needs the longest retention, so an error names it first
     longest_first = sorted(REFRESHES.items(), key=lambda item: item[1].bucket, reverse=True)
     return policies | {_refresh(name, refresh, desired) for name, refresh in longest_first}
 
 
 def _kept(desired: Desired, behind: Iterable[str]) -> list[tuple[str, timedelta]]:
-    """(relation, retention), where the bars are the relations behind their views."""
+    """(relation, retention); for the bars, the relations behind their views."""
     kept = [(name, after) for name, after in desired.retention.items() if after is not None]
     return [
         (relation, after)
@@ -93,43 +92,43 @@ def _kept(desired: Desired, behind: Iterable[str]) -> list[tuple[str, timedelta]
 
 def _refresh(name: str, refresh: Refresh, desired: Desired) -> Policy:
     starts = [start for source in refresh.sources if (start := _oldest(source, name, refresh, desired)) is not None]
-    return Policy("refresh", f"{name}_cagg", min(starts, default=None), refresh.bucket, refresh.every)
+    return Policy("refresh", f"{name}_cagg", min(starts, default=None), refresh.bucket, refresh.interval)
 
 
 def _oldest(source: str, name: str, refresh: Refresh, desired: Desired) -> timedelta | None:
-    """How far back `source` is sure to be whole: TimescaleDB drops a chunk when the youngest of its rows is old enough."""
+    """How far back `source` is certainly complete: TimescaleDB drops a chunk when its newest row is older than the retention."""
     kept = desired.retention.get(source)
     if kept is None:
         return None
     chunk = _chunk(source, desired)
-    needed = chunk + 3 * refresh.bucket  # TimescaleDB wants a window of two buckets, and the last one is not closed
+    needed = chunk + 3 * refresh.bucket  # TimescaleDB requires a window of two buckets, and the last bucket is not closed
     if kept < needed:
-        raise Stop(f"retention.{source} is {kept}: {name}, which is made from it, needs at least {needed}")
+        raise Stop(f"retention.{source} is {kept}; {name} is computed from it and needs at least {needed}")
     return kept - chunk
 
 
 def _chunk(source: str, desired: Desired) -> timedelta:
-    """A continuous aggregate's chunks are ten times as long as its source's."""
+    """The chunks of a continuous aggregate are ten times as long as those of its source."""
     return 10 * desired.chunk["trades"] if source in REFRESHES else desired.chunk[source]
 
 
-# --- bringing the database to it ----------------------------------------------------------------------------------------
+# --- reconciliation -----------------------------------------------------------------------------------------------------
 
 
 async def reconcile(connection: Connection, desired: Desired) -> list[str]:
-    """Bring chunk lengths and, on Community, jobs to what is desired; what was changed, in words.
+    """Set the desired chunk lengths and, on Community, jobs. Returns the changes in words.
 
-    Needs the owner's rights and a direct connection: the bars are filled before a job refreshes them. Jobs on other relations and
-    TimescaleDB's own are left alone. Raises Stop as `plan` does.
+    Needs the owner's rights and a direct connection, because the bars are filled before a job refreshes them. Jobs on other
+    relations and TimescaleDB's own jobs are not changed. Raises Stop as `plan` does.
     """
     wanted = plan(desired)
     changes = await _reconcile_chunks(connection, desired)
     if (await detect(connection)).edition == "apache":
         return changes
-    await bar_views.point(connection)  # a refresh of recent bars alone would hide the older ones, which were made live until then
+    await bar_views.switch(connection)  # a refresh of recent bars alone would hide older ones, which were computed live until then
     present = await _present(connection, desired)
     if wanted - present.keys():
-        await bar_views.fill(connection)  # what a shorter retention is about to drop, and the new refresh will not reach
+        await bar_views.fill(connection)  # bars that a shorter retention is about to drop and the new refresh does not reach
     async with transaction(connection):
         for policy, job in present.items():
             if policy not in wanted:
@@ -151,15 +150,15 @@ _ADD: dict[Kind, str] = {
 
 def _arguments(policy: Policy) -> list[object]:
     arguments: list[object] = [f"public.{policy.relation}", policy.after]
-    return [*arguments, policy.end, policy.every] if policy.kind == "refresh" else arguments
+    return [*arguments, policy.end, policy.interval] if policy.kind == "refresh" else arguments
 
 
 async def _present(connection: Connection, desired: Desired) -> dict[Policy, int]:
-    """The jobs on our relations, with their ids. Some versions name a continuous aggregate by the table that it is stored in."""
+    """The jobs on these relations, with their ids. Some versions name a continuous aggregate by its materialization table."""
     rows = await connection.fetch(_PRESENT, list(_relations(desired)))
     return {
-        Policy(kind, relation, after, end, every if kind == "refresh" else None): job
-        for job, kind, relation, after, end, every in rows
+        Policy(kind, relation, after, end, interval if kind == "refresh" else None): job
+        for job, kind, relation, after, end, interval in rows
     }
 
 
@@ -186,7 +185,7 @@ _PRESENT = """
 
 
 async def _reconcile_chunks(connection: Connection, desired: Desired) -> list[str]:
-    """Chunks that exist keep their length."""
+    """Set the length of new chunks; existing chunks keep theirs."""
     rows = await connection.fetch(
         "SELECT hypertable_name::text, time_interval FROM timescaledb_information.dimensions WHERE hypertable_schema = 'public'"
     )
@@ -200,9 +199,9 @@ async def _reconcile_chunks(connection: Connection, desired: Desired) -> list[st
 
 
 async def apply_retention(connection: Connection, desired: Desired) -> list[str]:
-    """Drop the chunks that are past retention, as TimescaleDB's job would where there are jobs; the names of the chunks dropped.
+    """Drop the chunks that are past retention, as TimescaleDB's job does on Community. Returns the names of the chunks.
 
-    What is dirty is rolled up first, so that bars do not lose rows that came in just before they were too old.
+    Dirty buckets are rolled up first, so that bars do not lose rows that arrived just before they were too old.
     """
     while (await roll_up(connection)).taken:
         pass
@@ -214,7 +213,7 @@ async def apply_retention(connection: Connection, desired: Desired) -> list[str]
 
 
 async def _drop(connection: Connection, relation: str, after: timedelta) -> list[str]:
-    """Raises asyncpg.DeadlockDetectedError only when it came several times in a row."""
+    """Raises asyncpg.DeadlockDetectedError after ATTEMPTS deadlocks in a row."""
     for attempt in range(ATTEMPTS):
         try:
             rows = await connection.fetch(_DROP, f"public.{relation}", after)

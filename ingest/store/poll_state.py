@@ -1,6 +1,6 @@
-"""What pollers remember in the database: where they are, what of the month is spent, and which coin a symbol means.
+"""What pollers keep in the database: their cursors, the requests of the month, and the coin that each symbol means.
 
-The rule one would get wrong: when a poller is due is decided by the database's clock, so that two daemons agree.
+The database's clock decides when a poller is due, so that two daemons agree.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LOAD = f"""
 _SAVE = f"""
     INSERT INTO poll_cursors (source, cursor, month, due_at) VALUES ($1, $2, {_MONTH}, clock_timestamp() + $3)
     ON CONFLICT (source) DO UPDATE SET cursor = EXCLUDED.cursor, due_at = EXCLUDED.due_at"""
-_SPEND = f"""
+_RESERVE = f"""
     INSERT INTO poll_cursors AS p (source, month, requests, due_at) VALUES ($1, {_MONTH}, 1, clock_timestamp())
     ON CONFLICT (source) DO UPDATE SET month = EXCLUDED.month,
         requests = 1 + CASE WHEN p.month = EXCLUDED.month THEN p.requests ELSE 0 END
@@ -35,36 +35,36 @@ _ASSETS = """
      WHERE assets.coingecko_id <> EXCLUDED.coingecko_id AND NOT EXISTS (SELECT FROM prices p WHERE p.asset_id = assets.id)"""
 
 
-class Place(Struct, frozen=True):
-    """Where a poller is; `requests` of this month, `wait` the seconds until it is due (0 or less: now)."""
+class PollState(Struct, frozen=True):
+    """The cursor of a poller, its `requests` of this month, and `wait`, the seconds until it is due (0 or less: now)."""
 
     cursor: str = ""
     requests: int = 0
     wait: float = 0.0
 
 
-async def load_place(connection: Connection, source: str) -> Place:
-    """Where the poller is, by the last `save_place`; its beginning where there was none."""
+async def load_state(connection: Connection, source: str) -> PollState:
+    """The state that `save_state` stored last; the default if there is none."""
     row = await connection.fetchrow(_LOAD, source)
-    return Place() if row is None else Place(row["cursor"], row["requests"], row["wait"])
+    return PollState() if row is None else PollState(row["cursor"], row["requests"], row["wait"])
 
 
-async def save_place(connection: Connection, source: str, cursor: str, wait: float) -> None:
-    """Remember the cursor, and be due again in `wait` seconds."""
+async def save_state(connection: Connection, source: str, cursor: str, wait: float) -> None:
+    """Store the cursor; the poller is due again in `wait` seconds."""
     await connection.execute(_SAVE, source, cursor, timedelta(seconds=wait))
 
 
-async def spend(connection: Connection, source: str, per_month: int | None) -> int | None:
-    """Count one request before it is made, whoever makes it: the month's number with it; None where `per_month` is spent."""
-    number: int | None = await connection.fetchval(_SPEND, source, per_month)
+async def reserve_request(connection: Connection, source: str, per_month: int | None) -> int | None:
+    """Count one request before it is made. Returns the number of requests of this month, or None if `per_month` is used up."""
+    number: int | None = await connection.fetchval(_RESERVE, source, per_month)
     return number
 
 
 async def store_assets(connection: Connection, assets: Sequence[Asset]) -> tuple[Asset, ...]:
-    """Store which coin each symbol means; the same assets with their ids.
+    """Store the coin that each symbol means, and return the assets with their ids.
 
-    Raises Stop where a symbol means another coin by now: what is stored of it is the first one's, and cannot be both. As long as
-    nothing is stored of it, as of an id that was mistyped, the other coin takes its place.
+    Raises Stop if prices of another coin are stored under a symbol. While no price is stored, as after a mistyped id, the new coin
+    replaces the old one.
     """
     async with transaction(connection):
         await connection.execute(_ASSETS, *([getattr(one, name) for one in assets] for name in ("symbol", "coingecko_id", "name")))
@@ -75,16 +75,16 @@ async def store_assets(connection: Connection, assets: Sequence[Asset]) -> tuple
     for one in assets:
         if (coin := stored[one.symbol]["coingecko_id"]) != one.coingecko_id:
             raise Stop(
-                f"symbol '{one.symbol}' is the coin '{coin}' here (assets.id {stored[one.symbol]['id']}), "
+                f"symbol '{one.symbol}' is the coin '{coin}' in this database (assets.id {stored[one.symbol]['id']}), "
                 f"not '{one.coingecko_id}'; "
-                f'right would be ids = {{ {one.symbol} = "{coin}" }} and another symbol for the other coin, or to delete the first '
-                "one's prices and its row in assets"
+                f'right would be ids = {{ {one.symbol} = "{coin}" }} and another symbol for the other coin, or to delete the '
+                "prices of the first coin and its row in assets"
             )
     return tuple(replace(one, id=stored[one.symbol]["id"]) for one in assets)
 
 
-async def forget_native(connection: Connection, retention: Mapping[str, timedelta | None]) -> None:
-    """Drop the native ids of facts that retention (by table) has dropped. Needs the owner's rights."""
+async def delete_expired_native_ids(connection: Connection, retention: Mapping[str, timedelta | None]) -> None:
+    """Delete the native ids of rows that are older than the retention of their table. Needs the owner's rights."""
     kept = {table: length for table, length in retention.items() if length is not None}
     await connection.execute(
         "DELETE FROM native_ids n USING unnest($1::text[], $2::interval[]) AS kept (table_name, length)"

@@ -1,7 +1,7 @@
-"""Connections for the writers.
+"""Connections and transactions.
 
-They may pass through PgBouncer in transaction mode: no prepared statement is kept (`statement_cache_size=0`), nothing is SET for a
-session, and a temporary table lives in one transaction. https://www.pgbouncer.org/features.html
+The writers' connections may pass through PgBouncer in transaction mode: no prepared statement is kept (`statement_cache_size=0`),
+no setting applies to a session, and a temporary table lasts one transaction. https://www.pgbouncer.org/features.html
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import asyncpg
 from ingest.store.sqlstate import CONNECTION_ERRORS
 
 CONNECT_SECONDS = 10.0
-UNDO_SECONDS = 5.0  # a server that does not even roll back has lost this line
-STATEMENT_SECONDS = 60.0  # longer than any lock or slow commit we wish to sit through; a black-holed line ends here
+UNDO_SECONDS = 5.0  # a connection whose server does not even roll back is terminated
+STATEMENT_SECONDS = 60.0  # longer than any lock or slow commit that is worth waiting for; ends a statement on a dead connection
 
 if TYPE_CHECKING:  # generic for the type checker only
     from asyncpg.pool import PoolConnectionProxy
@@ -30,21 +30,21 @@ else:
     Pool = asyncpg.Pool
 
 
-def shown(dsn: str) -> str:
-    """Where a DSN leads, without the user and the password."""
+def without_credentials(dsn: str) -> str:
+    """The host, port and database of a DSN, without user and password."""
     parts = urlsplit(dsn)
     return parts.netloc.rpartition("@")[2] + parts.path
 
 
 async def connect(dsn: str, application: str = "ingest") -> asyncpg.Connection[asyncpg.Record]:
-    """One direct connection, for maintenance and the command line. Raises asyncpg's errors as they are."""
+    """One direct connection, for maintenance and the command line. Raises asyncpg's errors unchanged."""
     return await asyncpg.connect(
         dsn, timeout=CONNECT_SECONDS, statement_cache_size=0, server_settings={"application_name": application}
     )
 
 
 async def open_pool(dsn: str, size: int) -> Pool:
-    """A pool that opens its connections when they are first needed, so that the daemon starts while the database is away."""
+    """A pool that opens a connection when it is first needed, so that the daemon can start while the database is down."""
     pool = await asyncpg.create_pool(
         dsn,
         min_size=0,
@@ -55,19 +55,19 @@ async def open_pool(dsn: str, size: int) -> Pool:
         server_settings={"application_name": "ingest"},
         reset=_no_reset,
     )
-    assert pool is not None  # create_pool is typed as optional, awaited it never is
+    assert pool is not None  # create_pool is typed as optional; awaited, it never returns None
     return pool
 
 
 async def _no_reset(_connection: object) -> None:
-    """Nothing outlives our transactions, so there is nothing to reset: saves a round trip a batch."""
+    """No state outlives a transaction, so nothing has to be reset: saves a round trip per batch."""
 
 
 @asynccontextmanager
 async def committed(connection: Connection) -> AsyncIterator[None]:
-    """One transaction that is on disk when it ends, whatever the role's default of synchronous_commit is."""
+    """One transaction that is on disk when it ends, whatever the role's synchronous_commit is."""
     try:
-        # one round trip; SET LOCAL, because a plain SET would leak to other clients of a pooler
+        # one round trip; SET LOCAL, because SET would leak to other clients of a pooler
         await connection.execute("BEGIN; SET LOCAL synchronous_commit = on")
         yield
     except BaseException:
@@ -78,9 +78,9 @@ async def committed(connection: Connection) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def transaction(connection: Connection, isolation: Literal["read_committed"] | None = None) -> AsyncIterator[None]:
-    """One transaction, or a savepoint within one: asyncpg's own, but that its rollback has an end.
+    """asyncpg's transaction, or a savepoint inside one, with a time limit on its rollback.
 
-    asyncpg waits for a rollback as long as the server likes, so a cancelled task would stay with a server that answers no more.
+    asyncpg waits for a rollback without limit, so a cancelled task would hang on a server that does not answer.
     """
     begun = connection.transaction(isolation=isolation)
     await begun.start()
@@ -93,8 +93,8 @@ async def transaction(connection: Connection, isolation: Literal["read_committed
 
 
 @asynccontextmanager
-async def undone(connection: Connection) -> AsyncIterator[None]:
-    """One transaction that is always rolled back: for trying."""
+async def rolled_back(connection: Connection) -> AsyncIterator[None]:
+    """One transaction that is always rolled back, for trying statements."""
     try:
         await connection.execute("BEGIN")
         yield
@@ -102,12 +102,12 @@ async def undone(connection: Connection) -> AsyncIterator[None]:
         await undo(connection, lambda: connection.execute("ROLLBACK"))
 
 
-async def undo(connection: Connection, ask: Callable[[], Awaitable[object]]) -> None:
-    """Wait for what gives something back to the server; one that does not answer has lost this connection and it."""
+async def undo(connection: Connection, action: Callable[[], Awaitable[object]]) -> None:
+    """Run a rollback or unlock; if it fails or takes longer than UNDO_SECONDS, terminate the connection instead."""
     try:
         async with asyncio.timeout(UNDO_SECONDS):
-            await ask()
+            await action()
     except (asyncpg.PostgresError, *CONNECTION_ERRORS):
-        # the first error is the one to hear about; the line is of no use any more, and the pool may have taken it back already
+        # not raised: the error that led here is the one to report. The pool may have taken the connection back already.
         with suppress(asyncpg.InterfaceError):
             connection.terminate()

@@ -1,4 +1,4 @@
-"""The table `rejects`: frames and rows that could not be stored, kept where a person can read them."""
+"""The table `rejects`: frames that could not be read and rows that could not be stored, kept for a person to inspect."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from ingest.protocol.decode import Malformed
 from ingest.store.pool import Connection
 
-PAYLOAD = 10_000  # characters kept of a payload
+MAX_PAYLOAD = 10_000  # characters of a payload that are kept
 
 _INSERT = """
     INSERT INTO rejects (source, table_name, stage, reason, sqlstate, message, payload)
@@ -16,7 +17,7 @@ _INSERT = """
 
 
 class Rejected(Struct, frozen=True):
-    """One bad frame (stage decode) or row (stage write; its payload is the row as COPY text)."""
+    """One bad frame (`stage` decode) or row (`stage` write; `payload` is the row as COPY text)."""
 
     source: str
     table_name: str | None
@@ -27,8 +28,14 @@ class Rejected(Struct, frozen=True):
     payload: str
 
 
+def undecoded(source: str, malformed: Malformed) -> Rejected:
+    """What a source sent and nobody can read."""
+    payload = malformed.payload.decode("utf-8", "backslashreplace")
+    return Rejected(source, None, "decode", malformed.reason, None, malformed.message, payload)
+
+
 async def insert_rejects(connection: Connection, rejected: Iterable[Rejected]) -> None:
-    """Insert them, inside the caller's transaction if there is one."""
+    """Insert the rejects, inside the caller's transaction if there is one."""
     rows = [_storable(row) for row in rejected]
     if rows:
         columns = [[getattr(row, name) for row in rows] for name in Rejected.__struct_fields__]
@@ -43,10 +50,10 @@ def _storable(row: Rejected) -> Rejected:
         row.reason,
         row.sqlstate,
         _clean(row.message),
-        _clean(row.payload[:PAYLOAD]),
+        _clean(row.payload[:MAX_PAYLOAD]),
     )
 
 
 def _clean(text: str) -> str:
-    """Text that PostgreSQL takes: no NUL, no lone surrogate."""
+    """Text that PostgreSQL accepts: no NUL, no lone surrogate."""
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

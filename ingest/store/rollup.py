@@ -1,50 +1,50 @@
-"""Roll-ups: candles of 5m and more from the 1m candles, and the bars behind bars_1m and its kin where nothing else makes them.
+"""Roll-ups: candles of 5m and longer from the 1m candles and, without continuous aggregates, the bars behind bars_1m, bars_1h and
+daily_ohlcv.
 
 A writer marks the bucket of each row dirty, in the transaction that writes the row. `roll_up` takes the marks of closed buckets,
-makes the bars from their parts, and marks the buckets above those that changed. History comes in days: one that is over, and of
-which a batch has many buckets, is marked as a whole, and its candles are made together (of 200,000 bars in 2 s, not 17). Whoever
-writes candles also marks their stretch (`ingest/store/indicator_dirty_ranges.py`), for the indicators.
-https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
-The rule one would get wrong: a mark that is there already must still be locked by the next writer. Otherwise `roll_up` could
-take it and read the parts just before that writer commits, and nobody would look again.
+computes their bars from the parts, and marks the longer buckets that depend on the changed ones. History arrives in days: a past
+day of which a batch has many buckets is marked as a whole, and its candles are computed together (200,000 bars in 2 s instead of
+17). Who writes candles also marks their range for the indicators (`ingest/store/indicator_dirty_ranges.py`).
+
+A writer locks a mark even if it exists already. Otherwise `roll_up` could take the mark and read the parts just before that writer
+commits, and its rows would never be rolled up. https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ingest.records import INTERVALS, MINUTE, Micros
-from ingest.store.indicator_dirty_ranges import mark as mark_stretches
-from ingest.store.indicator_dirty_ranges import of_candles
+from ingest.store.indicator_dirty_ranges import mark as mark_ranges
+from ingest.store.indicator_dirty_ranges import ranges_of_candles
 from ingest.store.pool import Connection, transaction
 from ingest.store.ts_edition import Edition
 from ingest.tables import CANDLES
 
 HOUR, DAY = INTERVALS["1h"], INTERVALS["1d"]
-Mark = tuple[str, int, Micros]  # (target, instrument_id, start of the bucket)
+DirtyBucket = tuple[str, int, Micros]  # (target, instrument_id, start of the bucket)
 
-GRACE = timedelta(seconds=10)  # how long after its end a bucket waits for parts that have not come
-LIMIT = 500  # buckets of one target in one transaction: a writer that marks one of them waits as long
+GRACE = timedelta(seconds=10)  # from the end of a bucket, for parts that are still missing
+BUCKETS_LIMIT = 500  # buckets of one target in one transaction: a writer that marks one of them waits for it
 DAYS_LIMIT = 14  # whole days in one transaction, 415 bars each
-MANY = 24  # buckets of 5m in a day that are marked as that day: fewer are less work one by one
+DAY_MIN_BUCKETS = 24  # 5m buckets of a day from which on the day is marked as a whole: fewer are cheaper one by one
 WHOLE_DAY = "day"  # the target of such a mark
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-DAY_BAR = ("open", "high", "low", "close", "volume", "quote_volume", "trades_count")
-BAR = (*DAY_BAR, "buy_volume", "first_trade_id", "last_trade_id")
+DAILY_COLUMNS = ("open", "high", "low", "close", "volume", "quote_volume", "trades_count")
+BAR_COLUMNS = (*DAILY_COLUMNS, "buy_volume", "first_trade_id", "last_trade_id")
 
 
 class Target(Struct, frozen=True):
-    """One kind of bar. `made` is the SQL function that makes the bar of bucket `d`; `length` is in microseconds.
+    """One kind of bar. `bar_function` is SQL for the bar of bucket `d`, `day_function` for all bars of day `d`.
 
-    `last_part` is the SQL test whether the bucket's last part is there, `above` the target that is made of this one, `made_of_day`
-    the SQL function that makes all bars of day `d`.
+    `length` is in microseconds. `last_part_exists` is an SQL test whether the bucket's last part is stored; `feeds` is the target
+    that is computed from this one.
     """
 
     name: str
@@ -52,73 +52,69 @@ class Target(Struct, frozen=True):
     table: str
     key: tuple[str, ...]
     values: tuple[str, ...]
-    made: str
-    last_part: str = "false"
-    above: str | None = None
-    made_of_day: str = ""
+    bar_function: str
+    last_part_exists: str = "false"
+    feeds: str | None = None
+    day_function: str = ""
 
 
-class Rolled(Struct, frozen=True):
-    """How many marks were taken, bars written, and bars given other values."""
+class RollupResult(Struct, frozen=True):
+    """The number of marks taken, rows inserted, and rows whose values changed."""
 
     taken: int = 0
     written: int = 0
     revised: int = 0
 
-    def __add__(self, other: Rolled) -> Rolled:
-        return Rolled(self.taken + other.taken, self.written + other.written, self.revised + other.revised)
+    def __add__(self, other: RollupResult) -> RollupResult:
+        return RollupResult(self.taken + other.taken, self.written + other.written, self.revised + other.revised)
 
 
 # --- marks --------------------------------------------------------------------------------------------------------------
 
 
-class Batch(Protocol):
-    """What the marker reads of a batch: (instrument_id, minutes since the epoch) of its rows."""
-
-    @property
-    def minutes(self) -> Collection[tuple[int, int]]: ...
+def is_rolled_up(table: str, edition: Edition) -> bool:
+    """Whether `mark_batch` needs the minutes of this table's rows."""
+    return table in TARGETS_BY_TABLE[edition]
 
 
-def marker(table: str, edition: Edition) -> Callable[[Connection, Batch], Awaitable[None]] | None:
-    """What the writer of `table` must do after its rows, in their transaction; None where nothing is rolled up from it."""
-    targets = WATCHED[edition].get(table)
-    if targets is None:
-        return None
+async def mark_batch(connection: Connection, table: str, edition: Edition, minutes: Collection[tuple[int, int]]) -> None:
+    """Mark what depends on rows of `table`, in the transaction that writes them, after the rows.
 
-    async def mark_batch(connection: Connection, batch: Batch) -> None:
-        await mark(connection, by_day(marks(targets, batch.minutes), time.time_ns() // 1000))
-        if table == CANDLES.name:
-            await mark_stretches(connection, of_candles("1m", batch.minutes))
-
-    return mark_batch
+    `minutes` are (instrument_id, minutes since the epoch) of the rows.
+    """
+    if not is_rolled_up(table, edition):
+        return
+    await mark(connection, merge_days(buckets_of(TARGETS_BY_TABLE[edition][table], minutes), time.time_ns() // 1000))
+    if table == CANDLES.name:
+        await mark_ranges(connection, ranges_of_candles("1m", minutes))
 
 
-def by_day(marks: set[Mark], now: Micros) -> set[Mark]:
-    """The same, but one mark for each day before that of `now` of which there are many buckets of 5m."""
-    counts = Counter([(one, start // DAY) for target, one, start in marks if target == "5m"])
-    days = {(one, day) for (one, day), count in counts.items() if count >= MANY and day < now // DAY}
+def merge_days(buckets: set[DirtyBucket], now: Micros) -> set[DirtyBucket]:
+    """Replace the 5m buckets of a day before that of `now` by one mark of the day, if they are many."""
+    counts = Counter([(one, start // DAY) for target, one, start in buckets if target == "5m"])
+    days = {(one, day) for (one, day), count in counts.items() if count >= DAY_MIN_BUCKETS and day < now // DAY}
     if not days:
-        return marks
-    kept = {one for one in marks if one[0] != "5m" or (one[1], one[2] // DAY) not in days}
+        return buckets
+    kept = {one for one in buckets if one[0] != "5m" or (one[1], one[2] // DAY) not in days}
     return kept | {(WHOLE_DAY, one, day * DAY) for one, day in days}
 
 
-def marks(targets: Iterable[str], minutes: Collection[tuple[int, int]]) -> set[Mark]:
-    """The buckets of `targets` that the minutes are in."""
-    made: set[Mark] = set()
+def buckets_of(targets: Iterable[str], minutes: Collection[tuple[int, int]]) -> set[DirtyBucket]:
+    """The buckets of `targets` that contain the minutes."""
+    buckets: set[DirtyBucket] = set()
     for target in targets:
         length = LENGTHS[target] // MINUTE
-        buckets = {(instrument_id, minute - minute % length) for instrument_id, minute in minutes}
-        made |= {(target, instrument_id, minute * MINUTE) for instrument_id, minute in buckets}
-    return made
+        starts = {(instrument_id, minute - minute % length) for instrument_id, minute in minutes}
+        buckets |= {(target, instrument_id, minute * MINUTE) for instrument_id, minute in starts}
+    return buckets
 
 
-async def mark(connection: Connection, marks: Iterable[Mark]) -> None:
-    """Mark buckets dirty, in the caller's transaction: the one that writes their rows, after the rows.
+async def mark(connection: Connection, buckets: Iterable[DirtyBucket]) -> None:
+    """Mark buckets dirty in the caller's transaction, which writes their rows before.
 
-    Two writers of one bucket wait for each other. Sorted: in different orders they would deadlock.
+    Two writers of one bucket wait for each other. The marks are sorted: in different orders the writers would deadlock.
     """
-    if rows := sorted(set(marks)):
+    if rows := sorted(set(buckets)):
         targets, instruments, times = zip(*rows, strict=True)
         await connection.execute(_MARK, targets, instruments, [time // MINUTE for time in times])
 
@@ -131,10 +127,10 @@ _MARK = """
 """
 
 
-# --- what is made of what -----------------------------------------------------------------------------------------------
+# --- targets ------------------------------------------------------------------------------------------------------------
 
 
-def _candle(name: str, part: str, above: str | None) -> Target:
+def _candle(name: str, part: str, feeds: str | None) -> Target:
     length = INTERVALS[name]
     return Target(
         name,
@@ -144,7 +140,7 @@ def _candle(name: str, part: str, above: str | None) -> Target:
         tuple(column.name for column in CANDLES.columns if column.name not in CANDLES.key),
         f"candle_of_parts(d.instrument_id, '{name}', d.time, '{part}', {_interval(length)})",
         _candle_exists(part, length - INTERVALS[part]),
-        above,
+        feeds,
         f"candles_of_parts(d.instrument_id, '{name}', d.time, d.time + {_interval(DAY)}, '{part}', {_interval(length)})",
     )
 
@@ -163,19 +159,19 @@ def _interval(length: Micros) -> str:
 _KEY = ("instrument_id", "time")
 _LAST_MINUTE = _candle_exists("1m", DAY - MINUTE)
 
-TARGETS: tuple[Target, ...] = (  # parts before what is made of them, so that one call carries a change all the way up
+TARGETS: tuple[Target, ...] = (  # shorter before longer, so that one call of `roll_up` carries a change to all of them
     _candle("5m", "1m", "15m"),
     _candle("15m", "5m", "1h"),
     _candle("1h", "15m", "4h"),
     _candle("4h", "1h", "1d"),
     _candle("1d", "4h", None),
-    Target("bars_1m", MINUTE, "bars_1m_rollup", _KEY, BAR, "bar_1m_of_trades(d.instrument_id, d.time)", above="bars_1h"),
-    Target("bars_1h", HOUR, "bars_1h_rollup", _KEY, BAR, "bar_1h_of_minutes(d.instrument_id, d.time)"),
-    Target("daily_ohlcv", DAY, "daily_ohlcv_rollup", _KEY, DAY_BAR, "day_of_candles(d.instrument_id, d.time)", _LAST_MINUTE),
+    Target("bars_1m", MINUTE, "bars_1m_rollup", _KEY, BAR_COLUMNS, "bar_1m_of_trades(d.instrument_id, d.time)", feeds="bars_1h"),
+    Target("bars_1h", HOUR, "bars_1h_rollup", _KEY, BAR_COLUMNS, "bar_1h_of_minutes(d.instrument_id, d.time)"),
+    Target("daily_ohlcv", DAY, "daily_ohlcv_rollup", _KEY, DAILY_COLUMNS, "day_of_candles(d.instrument_id, d.time)", _LAST_MINUTE),
 )
 WHOLE = Target(WHOLE_DAY, DAY, CANDLES.name, CANDLES.key, (), "")
 LENGTHS = {target.name: target.length for target in TARGETS}
-WATCHED: dict[Edition, dict[str, tuple[str, ...]]] = {  # what a row of a table makes dirty; `roll_up` marks what is above
+TARGETS_BY_TABLE: dict[Edition, dict[str, tuple[str, ...]]] = {  # that a row of the table marks; `roll_up` marks what they feed
     "community": {"candles": ("5m",)},
     "apache": {"candles": ("5m", "daily_ohlcv"), "trades": ("bars_1m",)},
 }
@@ -184,76 +180,76 @@ WATCHED: dict[Edition, dict[str, tuple[str, ...]]] = {  # what a row of a table 
 # --- rolling up ---------------------------------------------------------------------------------------------------------
 
 
-async def roll_up(connection: Connection, now: datetime | None = None) -> Rolled:
-    """Make the bars of the dirty buckets that are closed at `now` (the database's clock, if None), some hundreds of each target.
+async def roll_up(connection: Connection, now: datetime | None = None) -> RollupResult:
+    """Compute the bars of dirty buckets that are closed at `now` (default: the database's clock), some hundreds of each target.
 
-    Returns what was done; more may be due while `taken` is not 0. A bucket is closed when its last part is there or GRACE has
-    passed since its end. Needs the owner's rights. Raises asyncpg's errors as they are; nothing is then taken.
+    More may be due while `taken` is not 0. A bucket is closed when its last part is stored or GRACE has passed since its end.
+    Needs the owner's rights. Raises asyncpg's errors unchanged; no mark is taken then.
     """
-    rolled = await _roll_days(connection, now)
+    result = await _roll_up_days(connection, now)
     for target in TARGETS:
-        rolled += await _roll(connection, target, now)
-    return rolled
+        result += await _roll_up_target(connection, target, now)
+    return result
 
 
-async def _roll(connection: Connection, target: Target, now: datetime | None) -> Rolled:
-    # Two statements: the second must see what the last writer of a mark committed before the first could lock it.
+async def _roll_up_target(connection: Connection, target: Target, now: datetime | None) -> RollupResult:
+    # Two statements: the second must see what the last writer of a mark committed before the first could lock the mark.
     async with transaction(connection, isolation="read_committed"):
         await connection.execute(_SETTINGS)
         taken = await connection.fetch(_take(target), target.name, now)
         if not taken:
-            return Rolled()
+            return RollupResult()
         instruments, times = zip(*taken, strict=True)
         bars = await connection.fetch(_make(target), instruments, times)
-        if target.above:
-            await mark(connection, {(target.above, bar["instrument_id"], _bucket(bar["time"], target.above)) for bar in bars})
+        if target.feeds:
+            await mark(connection, {(target.feeds, bar["instrument_id"], _bucket(bar["time"], target.feeds)) for bar in bars})
         if target.table == CANDLES.name:
             made = [(bar["instrument_id"], _micros(bar["time"]) // MINUTE) for bar in bars]
-            await mark_stretches(connection, of_candles(target.name, made))
+            await mark_ranges(connection, ranges_of_candles(target.name, made))
     written = sum(bar["written"] for bar in bars)
-    return Rolled(len(taken), written, len(bars) - written)
+    return RollupResult(len(taken), written, len(bars) - written)
 
 
-async def _roll_days(connection: Connection, now: datetime | None) -> Rolled:
-    """All candles of the days that are marked as a whole."""
-    rolled = Rolled()
+async def _roll_up_days(connection: Connection, now: datetime | None) -> RollupResult:
+    """Compute all candles of the days that are marked as a whole."""
+    result = RollupResult()
     async with transaction(connection, isolation="read_committed"):
         await connection.execute(_SETTINGS)
         taken = await connection.fetch(_take(WHOLE, DAYS_LIMIT), WHOLE.name, now)
         if not taken:
-            return rolled
+            return result
         instruments, times = zip(*taken, strict=True)
         for target in (target for target in TARGETS if target.table == CANDLES.name):
             row = await connection.fetchrow(_make_days(target), instruments, times)
             assert row is not None  # an aggregate always gives its one row
-            rolled += Rolled(0, row["written"], row["revised"])
+            result += RollupResult(0, row["written"], row["revised"])
             if row["written"] or row["revised"]:
                 days = [(one, _micros(day)) for one, day in zip(instruments, times, strict=True)]
                 edges = [(one, edge // MINUTE) for one, day in days for edge in (day, day + DAY - target.length)]
-                await mark_stretches(connection, of_candles(target.name, edges))
-    return rolled + Rolled(len(taken))
+                await mark_ranges(connection, ranges_of_candles(target.name, edges))
+    return result + RollupResult(len(taken))
 
 
 def _make_days(target: Target) -> str:
     return f"""
-        WITH made AS ({_make(replace(target, made=target.made_of_day))})
+        WITH made AS ({_make(replace(target, bar_function=target.day_function))})
         SELECT count(*) FILTER (WHERE written) AS written, count(*) FILTER (WHERE NOT written) AS revised FROM made
     """
 
 
-# A late bar may be in a compressed chunk: 500 of them open 500 batches of up to 1,000 rows, and 100,000 rows are the limit.
-# A plan names every chunk there is, of which one is read: compiling it for 20 chunks took 4.5 s, running it 0.1 s.
+# Late bars may be in compressed chunks: 500 bars decompress up to 500 batches of 1,000 rows, over the default limit of 100,000
+# rows. The plan names every chunk and reads one: JIT compilation for 20 chunks took 4.5 s, execution 0.1 s.
 _SETTINGS = "SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0; SET LOCAL jit = off"
 
 
-def _take(target: Target, limit: int = LIMIT) -> str:
-    """A mark that a writer holds is passed over: it is taken when that writer has committed."""
+def _take(target: Target, limit: int = BUCKETS_LIMIT) -> str:
+    """A mark that a writer has locked is skipped; it is taken after that writer commits."""
     return f"""
         WITH due AS MATERIALIZED (
             SELECT d.target, d.instrument_id, d.time FROM rollup_dirty d
             WHERE d.target = $1
               AND (d.time + {_interval(target.length)} + interval '{GRACE.seconds} seconds' <= coalesce($2, clock_timestamp())
-                   OR {target.last_part})
+                   OR {target.last_part_exists})
             ORDER BY d.time, d.instrument_id
             LIMIT {limit}
             FOR UPDATE SKIP LOCKED
@@ -265,15 +261,14 @@ def _take(target: Target, limit: int = LIMIT) -> str:
 
 
 def _make(target: Target) -> str:
-    """Returns the bars that are new or have other values; a bar that is what it was is not touched."""
+    """SQL that returns the bars that are new or changed; an unchanged bar is not written."""
     replaced = ", ".join(f"{name} = EXCLUDED.{name}" for name in target.values)
     compared = [name for name in target.values if name != "received_at"]
     stored, new = (", ".join(f"{row}.{name}" for name in compared) for row in ("t", "EXCLUDED"))
     return f"""
-        INSERT INTO {target.table} AS t
-        SELECT made.* FROM unnest($1::int[], $2::timestamptz[]) AS d (instrument_id, time) CROSS JOIN LATERAL {target.made} AS made
-        ON CONFLICT ({", ".join(target.key)}) DO UPDATE SET {replaced} WHERE ({stored}) IS DISTINCT FROM ({new})
-        RETURNING t.instrument_id, t.time, t.xmax = 0 AS written
+        INSERT INTO {target.table} AS t SELECT made.* FROM unnest($1::int[], $2::timestamptz[]) AS d (instrument_id, time) CROSS
+        JOIN LATERAL {target.bar_function} AS made ON CONFLICT ({", ".join(target.key)}) DO UPDATE SET {replaced} WHERE ({stored})
+        IS DISTINCT FROM ({new}) RETURNING t.instrument_id, t.time, t.xmax = 0 AS written
     """
 
 

@@ -1,8 +1,7 @@
-"""What a coin cost in USD at a moment, by what we have stored ourselves.
+"""The USD price of a coin at a past moment, from the stored candles and prices.
 
-The newest bar of a minute that was closed by then, of a spot market quoted in USD or in a coin that is held at one USD; where there
-is none, what `prices` has of the coin. The rule one would get wrong: a stale price is worse than none, so that what is older than
-`FRESH` is no answer.
+It is the close of the newest 1m candle that was closed by then, of a spot market quoted in USD or in a stablecoin pegged to it; if
+there is no candle, the price of the coin in `prices`. A price older than MAX_AGE is not used: a stale price is worse than none.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from ingest.polling.db_queries import Prices
 from ingest.records import SECOND
 from ingest.store.pool import Connection
 
-FRESH = timedelta(hours=6)
-QUOTES = ("USD", "USDC", "USDT")  # of bars of one minute the one of the first is taken
+MAX_AGE = timedelta(hours=6)
+QUOTES = ("USD", "USDC", "USDT")  # in order of preference among candles of the same minute
 
 _PRICES = """
     SELECT DISTINCT ON (s.symbol) s.symbol, p.price::text AS price
@@ -43,7 +42,7 @@ _PRICES = """
 
 
 async def usd_prices(connection: Connection, symbols: Sequence[str], time: int) -> Prices:
-    """Digits by symbol, as of `time` (microseconds); what had no price within `FRESH` before is not there."""
+    """The price of each symbol at `time` (microseconds), as digits. Symbols without a price within MAX_AGE before are left out."""
     moment = datetime.fromtimestamp(time // SECOND, UTC)
-    rows = await connection.fetch(_PRICES, list(symbols), moment, FRESH, list(QUOTES))
+    rows = await connection.fetch(_PRICES, list(symbols), moment, MAX_AGE, list(QUOTES))
     return {row["symbol"]: row["price"] for row in rows}

@@ -1,7 +1,7 @@
-"""What an error of the database means for the rows in hand: the one place where asyncpg's exceptions are translated.
+"""Translates asyncpg's exceptions into Retry, Hold and Stop; the only place that does.
 
-https://www.postgresql.org/docs/current/errcodes-appendix.html. What is not listed is a Hold: rows are never given up for an error
-that nobody has thought about.
+A code that is not listed here is a Hold, so that no row is lost to an unexpected error.
+https://www.postgresql.org/docs/current/errcodes-appendix.html
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.Inte
 FOREIGN = (asyncpg.PostgresError, *CONNECTION_ERRORS)
 
 CONFLICT = "23505"
-SPLIT = "53400"  # TimescaleDB's tuple decompression limit: class 53, but the same batch never passes; a smaller one does
+SPLIT = "53400"  # TimescaleDB's tuple decompression limit: the same batch fails again, a smaller one passes
 _RETRY = ("08", "53")
 _RETRY_CODES = {"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "57P05", "57014", "25006"}
 _DATA = ("22",)
@@ -22,18 +22,18 @@ _DATA_CODES = {"23502", "23503", "23514"}
 
 
 def sqlstate(error: BaseException) -> str:
-    """The SQLSTATE of an error, '' where the server did not say one (a lost line)."""
+    """The SQLSTATE of an error; '' if it has none (a lost connection)."""
     return getattr(error, "sqlstate", None) or ""
 
 
 def is_data(error: BaseException) -> bool:
-    """Whether a row of the batch is bad, and the others may pass without it."""
+    """Whether the error is about one row, so that the rest of the batch may pass without it."""
     code = sqlstate(error)
     return code.startswith(_DATA) or code in _DATA_CODES
 
 
 def translate(error: BaseException, doing: str) -> IngestError:
-    """Retry or Hold for a foreign error, Stop for a DSN that is none; `doing` says what was tried, in words."""
+    """Retry or Hold for an error of asyncpg or the network, Stop for an invalid DSN; `doing` names the action in the message."""
     code = sqlstate(error)
     text = f"{doing}: {code or type(error).__name__}: {str(error) or 'no answer'}"
     if isinstance(error, asyncpg.ClientConfigurationError):

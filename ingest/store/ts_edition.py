@@ -1,8 +1,8 @@
-"""What the database is: TimescaleDB's edition and version, PostgreSQL's version, and how far our schema is.
+"""Detects TimescaleDB's edition and version, PostgreSQL's version, and the version of the schema.
 
+The setting `timescaledb.license` does not prove the Community edition: a server without the Community library may have any value,
+and the extension's comment in `\\dx` says "Community" on an Apache server too. So a Community function is called.
 https://docs.timescale.com/about/latest/timescaledb-editions/
-The rule one would get wrong: the setting `timescaledb.license` alone is not enough (a server without the Community library may
-say anything), and the extension's comment in `\\dx` says "Community" on an Apache server as well; so a Community function is tried.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ingest.errors import Stop
 from ingest.store.pool import Connection, transaction
 
 Edition = Literal["apache", "community"]
-OLDEST = (2, 19)  # 2.18.1 mended an ON CONFLICT that lost rows on compressed chunks; Debian 13 ships 2.19.3
+OLDEST = (2, 19)  # 2.18.1 fixed an ON CONFLICT that lost rows on compressed chunks; Debian 13 ships 2.19.3
 
 
 class DatabaseInfo(Struct, frozen=True):
-    """`schema_version` is the newest migration that was applied or skipped, 0 for none."""
+    """The versions of one database. `schema_version` is the newest migration that was applied or skipped, 0 for none."""
 
     edition: Edition
     timescaledb: str
@@ -33,7 +33,7 @@ VERSION = "SELECT max(version) FROM public.schema_migrations WHERE status <> 'ro
 
 
 async def detect(connection: Connection) -> DatabaseInfo:
-    """Ask the database. Raises Stop where TimescaleDB is missing or older than 2.19."""
+    """Query the database. Raises Stop if TimescaleDB is missing or older than 2.19."""
     row = await connection.fetchrow(
         "SELECT current_database(), current_setting('server_version'),"
         " (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'), to_regclass('public.schema_migrations') IS NOT NULL"
@@ -48,7 +48,7 @@ async def detect(connection: Connection) -> DatabaseInfo:
 
 
 def require(timescaledb: str) -> None:
-    """Raises Stop for a version of TimescaleDB that is too old."""
+    """Raises Stop if this version of TimescaleDB is too old."""
     found = tuple(int(part) for part in re.findall(r"\d+", timescaledb)[:2])
     if found < OLDEST:
         raise Stop(f"TimescaleDB {timescaledb} is too old: at least {OLDEST[0]}.{OLDEST[1]} is needed, 2.29.1 or later is advised")
@@ -58,7 +58,7 @@ async def _edition(connection: Connection) -> Edition:
     if await connection.fetchval("SELECT current_setting('timescaledb.license', true)") == "apache":
         return "apache"
     try:
-        async with transaction(connection):  # a savepoint, where the caller is in a transaction
+        async with transaction(connection):  # a savepoint if the caller is in a transaction
             await connection.execute("SELECT alter_job(-1, if_exists => true)")
     except asyncpg.FeatureNotSupportedError:
         return "apache"

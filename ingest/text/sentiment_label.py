@@ -9,13 +9,13 @@ from collections.abc import Callable
 from decimal import Decimal
 
 Score = Callable[[str], str]  # digits; pure, and quick enough to be called in between
-MOOD = Decimal("0.05")  # nearer to zero than this is neutral
+NEUTRAL_BELOW = Decimal("0.05")  # nearer to zero than this is neutral
 
 
 def label_of(score: str) -> str:
     """positive, neutral or negative."""
     value = Decimal(score)
-    return "positive" if value >= MOOD else "negative" if value <= -MOOD else "neutral"
+    return "positive" if value >= NEUTRAL_BELOW else "negative" if value <= -NEUTRAL_BELOW else "neutral"
 
 
 def no_score(text: str) -> str:

@@ -3,10 +3,10 @@
     1763688260.123456 3 frame {"stream":"btcusdt@trade","data":{...}}
 
 Time (seconds, by our clock), connection, kind, payload. The payload of a frame is the exchange's bytes. Kinds: `file` (the header,
-first line of each file), `open` (a connection and its subscriptions), `start`, `frame`, `tick`, `request` and its `answer`: every
-input of a session, in that order. A payload with a line break is base64, and its kind ends in 64. `resume` repeats the open
-connections at the head of a file, because older files may have been deleted. `check` is the CRC-32 of the text since the last
-check; lines without a check behind them are not read.
+first line of each file), `open` (a connection and its subscriptions), `start`, `frame`, `tick`, `request` and its `answer`, or
+`failed`: every input of a session, in that order. A payload with a line break is base64, and its kind ends in 64. `resume` repeats
+the open connections at the head of a file, because older files may have been deleted. `check` is the CRC-32 of the text since the
+last check; lines without a check behind them are not read.
 
 https://www.rfc-editor.org/rfc/rfc1952. gzip at level 6 packs the recorded traffic of four exchanges to a sixth, at 36-52 MB per CPU
 second. zstandard packs as small at nine times the speed, but 10,000 frames a second cost 6 % of a CPU, in a thread: no reason for a

@@ -22,7 +22,7 @@ from ingest.protocol.exchange import Rate
 from ingest.protocol.history import History, Page
 from ingest.protocol.http import Flow, Request, Response
 from ingest.transports.backoff import Backoff
-from ingest.transports.client import CONNECTION_ERRORS, connection_error, made_at, redacted_url, region_refused, retry_after
+from ingest.transports.client import CONNECTION_ERRORS, HOUR, connection_error, made_at, redacted_url, region_refused, retry_after
 from ingest.transports.flow_driver import FlowDriver
 from ingest.transports.rate_limiter import RateLimiter
 
@@ -35,7 +35,6 @@ FILE = aiohttp.ClientTimeout(sock_connect=10, sock_read=60)  # no limit in all, 
 ATTEMPTS = 5
 PATIENCE_SECONDS = 120.0  # a longer wait is raised to the caller, who can show it and be stopped
 PENALTY_SECONDS = {429: 5.0, 418: 120.0}  # the first wait without a Retry-After; 418 is Binance's ban
-MAX_PENALTY_SECONDS = 3600.0
 
 
 class Http:
@@ -149,7 +148,7 @@ class Http:
         status = answer.status
         if status == 451:
             return region_refused(what, status, self._alternative)
-        after = retry_after(answer.headers)
+        after = retry_after(answer.headers, status)
         if status in PENALTY_SECONDS:
             after = self._penalty(host, status) if after is None else after
         text = f"{what}: HTTP {status}: {body[:300].decode(errors='replace')}"
@@ -164,4 +163,4 @@ class Http:
     def _penalty(self, host: str, status: int) -> float:
         before = self._penalties.get(host, 0)
         self._penalties[host] = before + 1
-        return min(PENALTY_SECONDS[status] * float(2**before), MAX_PENALTY_SECONDS)
+        return min(PENALTY_SECONDS[status] * 2.0 ** min(before, 10), HOUR)

@@ -7,11 +7,11 @@ pause that it is allowed doubles, and it stays doubled on the next connection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
-from ingest.protocol.session import Channel, Subscription
+from ingest.protocol.session import ChannelName, Subscription
 from ingest.records import MINUTE
 
 
@@ -34,7 +34,7 @@ class Staleness:
         self.factor = factor
         self.first = first
         self.memory = memory
-        self._paces: dict[tuple[str, Channel], Pace] = {}
+        self._paces: dict[tuple[str, ChannelName], Pace] = {}
 
     def watch(self, subscriptions: Sequence[Subscription], now: int) -> Watch:
         """The watch of a connection that opened at `now`; the pauses that it measures are kept for the next connection."""
@@ -78,11 +78,17 @@ class Watch:
         self._paces = paces
         self._last = [now] * len(paces)
 
-    def look(self, last_message_at: Sequence[int], now: int) -> Verdict:
-        """Judge `Session.last_message_at` (0 for never on this connection) at `now`. Called about once a second."""
+    def look(self, last_message_at: Sequence[int], now: int, refused: Collection[int] = ()) -> Verdict:
+        """Judge `Session.last_message_at` (0 for never on this connection) at `now`. Called about once a second.
+
+        Another connection does not help a refused subscription, so its silence counts from when it is accepted.
+        """
         stale = 0
         reconnect = []
         for index, pace in enumerate(self._paces):
+            if index in refused:
+                self._last[index] = now
+                continue
             last = self._last[index]
             if last_message_at[index] > last:
                 pace.add_message(last_message_at[index] - last, now)

@@ -26,7 +26,6 @@ from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Connection, Output, Reconnect, Refused, Send, Session
 from ingest.records import SECOND
 from ingest.tables import BY_RECORD
-from ingest.transports.backoff import Backoff
 from ingest.transports.client import CONNECTION_ERRORS, REGION_REFUSED, Socket, connection_error, open_socket, redacted_url
 from ingest.transports.connection_health import ConnectionHealth
 from ingest.transports.http import Http
@@ -282,21 +281,16 @@ class WebSocketConnection:
         return True
 
     async def _ask(self, request: Request) -> None:
-        """One HTTP request of the session, repeated until it is answered or refused, or the connection ends."""
-        backoff = Backoff(self._rand)
-        while True:
-            try:
-                response = await self._http.get(request)
-                break
-            except Retry as error:
-                log.warning("%s: %s", self._source, error)
-                self._metrics.errors.labels("http", "Retry").inc()
-                await asyncio.sleep(max(error.after or 0.0, backoff.next()))
-            except Reject as error:
-                self._metrics.errors.labels("http", "Reject").inc()
-                async with self._lock:
-                    await self._deliver(iter([Refused(str(error))]))
-                return
+        """One HTTP request of the session. It is not repeated here: only the session knows when to request again."""
+        try:
+            response = await self._http.get(request)
+        except (Retry, Reject) as error:
+            log.warning("%s: %s", self._source, error)
+            self._metrics.errors.labels("http", type(error).__name__).inc()
+            refused = [Refused(str(error))] if isinstance(error, Reject) else []
+            async with self._lock:
+                await self._deliver(iter([*refused, *self._session.failed(request, self._clock())]))
+            return
         async with self._lock:
             await self._deliver(iter(self._session.answer(request, response, self._clock())))
 
@@ -326,7 +320,7 @@ class WebSocketConnection:
                 self._end("silence")
             if health.old(now):
                 self.retiring.set()
-            verdict = health.look(self._session.last_message_at, now, self._clock())
+            verdict = health.look(self._session.last_message_at, now, self._clock(), self._session.refused)
             if verdict is not None and not self.retiring.is_set():
                 self._judge(verdict)
 

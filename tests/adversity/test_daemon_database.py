@@ -159,7 +159,7 @@ async def test_a_hole_that_cannot_be_noted_yet_is_noted_later(market: str, simul
         noting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'relation'"
         for row in await until(lambda: stored.fetch(market, noting)):
             await stored.execute(market, f"SELECT pg_terminate_backend({row['pid']})")
-        await one.until(lambda now: now.value("errors_total", stage="notes", error_type="Retry"))
+        await one.until(lambda now: now.value("errors_total", stage="coverage_buffer", error_type="Retry"))
     (gap,) = await until(lambda: stored.gaps(market))
     assert (gap["symbol"], gap["channel"], gap["reason"], gap["state"]) == ("BTCUSDT", "trades", "disconnect", "open")
     await stored.assert_all_trades(market, simulator)

@@ -15,7 +15,7 @@ from ingest.simulator.server import Simulator
 
 Daemons = Callable[..., Daemon]
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
-FAST = {"depth": 10, "every": "100 ms"}
+FAST = {"depth": 10, "interval": "100 ms"}
 
 HASTY = """
 from msgspec.structs import replace
@@ -99,7 +99,7 @@ async def test_a_hole_in_the_depth_stream_makes_a_gap_and_no_wrong_book(market: 
     one = await daemon(configuration(market, simulator, exchanges={"demo": section})).start()
     await one.until(lambda now: now.rows("order_books")["written"] >= 3)
     simulator.faults.lose(DEPTH)
-    await one.until(lambda now: now.value("gaps_total", stream="book", reason="sequence"))
+    await one.until(lambda now: now.value("gaps_total", channel="book", reason="sequence"))
     written = await one.value("rows_written_total", table="order_books")
     await one.until(lambda now: now.value("rows_written_total", table="order_books") >= written + 3)
     await assert_right_books(market, simulator.oracle)

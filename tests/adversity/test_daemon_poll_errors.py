@@ -69,7 +69,8 @@ def break_once(providers: Providers) -> None:
 async def test_every_trouble_is_counted_and_nobody_elses(market: str, real: Path, daemon: Daemons) -> None:
     async with serving(**good(real), **SHUT) as providers:
         break_once(providers)
-        slow, soon = {"enabled": True, "every": "1 hour"}, {"enabled": True, "every": "1s"}  # what is no answer waits for its turn
+        # a source whose answer cannot be read waits for its next turn
+        slow, soon = {"enabled": True, "interval": "1 hour"}, {"enabled": True, "interval": "1s"}
         sections: dict[str, dict[str, Any]] = dict.fromkeys((*KEYED, "blockchain_com", "coinmetrics", "mempool_space"), slow)
         sections |= {"alternative_me": slow, "cboe": slow | {"timeout": "1500ms"}}
         sections |= {"yahoo": soon, "news_coindesk": soon, "coingecko": soon | {"symbols": ["BTC"]}}
@@ -119,7 +120,7 @@ async def check_what_is_kept(market: str, one: Daemon, providers: Providers) -> 
 async def test_a_coin_that_is_not_known_there_keeps_no_other_from_its_price(market: str, real: Path, daemon: Daemons) -> None:
     """Recorded: CoinGecko answers for those that it knows, without a word. It is said in the status, and kept once."""
     async with serving(**good(real)) as providers:
-        asked = {"symbols": ["BTC", "ONE"], "ids": {"ONE": "no-such-coin"}, "every": "1s"}
+        asked = {"symbols": ["BTC", "ONE"], "ids": {"ONE": "no-such-coin"}, "interval": "1s"}
         one = await daemon(
             polling(market, providers, coingecko=asked | {"budget": {"per_minute": 600, "per_month": 10**8}})
         ).start()
@@ -140,7 +141,7 @@ async def test_a_kill_in_the_middle_of_a_turn_has_spent_what_it_asked(market: st
     """And its lease is no longer than a minute; here it is over at once, so that the test need not wait for it."""
     async with serving(**good(real)) as providers:
         providers.once["/simple/price"] = [None]
-        settings = polling(market, providers, coingecko={"symbols": ["BTC"], "every": "1 hour"})
+        settings = polling(market, providers, coingecko={"symbols": ["BTC"], "interval": "1 hour"})
         one = await daemon(settings).start()
         await until(lambda: providers.asked["/simple/price"] == 1)
         await one.kill()

@@ -181,7 +181,7 @@ async def test_a_column_that_is_gone_holds_its_segment_and_not_what_is_live(
     path = tmp_path / "spool" / name
     path.write_bytes(rewritten(path, with_a_column_that_is_gone))
     two = await daemon(settings).start()
-    await two.unready(f"trades: held: segment {name} of the spool has rows with the column trades.venue, which is no more")
+    await two.unready(f"trades: held: segment {name} of the spool has rows with the column trades.venue, which does not exist")
     await last_message_at(simulator)
     simulator.trade("BTCUSDT", 200)
     scrape = await two.until(lambda now: now.rows("trades")["written"] == 200)

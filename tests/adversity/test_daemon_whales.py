@@ -23,7 +23,7 @@ from daemon import CHECKOUT, Daemon, on_apache, to_toml, until
 
 Daemons = Callable[..., Daemon]
 
-FAST = {"every": "100ms", "budget": {"per_minute": 100_000}}
+FAST = {"interval": "100ms", "budget": {"per_minute": 100_000}}
 KEY = "geheim-4711"
 
 
@@ -245,7 +245,7 @@ async def test_transfers_are_stored_and_follow_their_chain(
     settings["pollers"]["whale_ethereum"]["every"] = "200ms"
     one.configure(settings)
     one.signal(signal.SIGHUP)  # it waits a minute for a price
-    await one.until(lambda now: now.value("poll_orphaned_rows_total", source="whale_bitcoin") == 5)
+    await one.until(lambda now: now.value("reorg_rows_removed_total", source="whale_bitcoin") == 5)
     await one.until(lambda now: now.rows("whale_transactions")["written"] == 5 + 2 + 5 + 1)
     moved, *others = await stored(connection, "blockchain = 'bitcoin'")
     assert moved == of_change(change, "new")

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from ingest.protocol.exchange import CompletenessRules
-from ingest.store.audit import Noted, audit
+from ingest.store.audit import RecordedFinding, audit
 
 START = datetime(2026, 11, 19, 10, tzinfo=UTC)
 NOW = START + timedelta(hours=2)
@@ -73,9 +73,9 @@ async def put_candle(connection: Connection, minute: int, ids: Iterable[int], **
     await connection.execute(f"INSERT INTO candles ({', '.join(row)}) VALUES ({places})", *row.values())
 
 
-async def look(connection: Connection, evidence: CompletenessRules = ALL, now: datetime = NOW) -> list[Noted]:
+async def look(connection: Connection, completeness: CompletenessRules = ALL, now: datetime = NOW) -> list[RecordedFinding]:
     """A round that ends when nothing is due any more."""
-    return (await audit(connection, {"demo": evidence}, KEPT, seconds=60, now=now)).noted
+    return (await audit(connection, {"demo": completeness}, KEPT, seconds=60, now=now)).recorded
 
 
 async def holes(connection: Connection) -> list[tuple[Any, ...]]:

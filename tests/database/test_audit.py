@@ -54,10 +54,10 @@ async def test_missing_ids_are_a_hole_between_their_neighbours(connection: Any) 
     await claim(connection, "trades", 0, 10)
     await put_trades(connection, (0.5, 1), (1.25, 2), (3.5, 6), (3.75, 7), (9.5, 9))
 
-    noted = await look(connection, IDS)
+    recorded = await look(connection, IDS)
 
     assert await holes(connection) == [ids_hole(1.25, 3.5, 3, 5), ids_hole(3.75, 9.5, 8, 8)]
-    assert [(one.finding.reason, one.finding.said, one.settled) for one in noted] == [
+    assert [(one.finding.reason, one.finding.detail, one.unresolved) for one in recorded] == [
         ("ids", "ids 3 to 5 are not stored", False),
         ("ids", "ids 8 to 8 are not stored", False),
     ]
@@ -136,7 +136,7 @@ async def test_an_open_hole_is_waited_for(connection: Any) -> None:
     await put_trades(connection, (2.25, 1), (4.75, 3))
     assert await look(connection, IDS) == []
     await heal(connection)
-    assert [one.finding.said for one in await look(connection, IDS)] == ["ids 2 to 2 are not stored"]
+    assert [one.finding.detail for one in await look(connection, IDS)] == ["ids 2 to 2 are not stored"]
 
 
 async def test_other_trade_kinds_sources_and_young_minutes_are_left_alone(connection: Any) -> None:
@@ -147,7 +147,7 @@ async def test_other_trade_kinds_sources_and_young_minutes_are_left_alone(connec
     await put_trades(connection, (1, 1), (2, 3), instrument_id=2)
     await put_trades(connection, (7.9, 1), (8.1, 3), instrument_id=3)
     assert await look(connection, IDS, now=at(9) + timedelta(seconds=29)) == []
-    assert [one.finding.stream.instrument_id for one in await look(connection, IDS, now=at(10.5))] == [3]
+    assert [one.finding.target.instrument_id for one in await look(connection, IDS, now=at(10.5))] == [3]
 
 
 async def test_what_is_older_than_retention_is_not_judged(connection: Any) -> None:
@@ -215,7 +215,7 @@ async def test_a_candle_counts_its_trades(connection: Any) -> None:
     await put_candle(connection, 5, [9], first_trade_id=None, last_trade_id=None)
     await put_candle(connection, 6, [1, 2], trades_count=None)
 
-    noted = await look(connection, COUNTS)
+    recorded = await look(connection, COUNTS)
 
     assert await holes(connection) == [
         minute_hole("count", 1, 2, 3, 2, 1),
@@ -223,7 +223,7 @@ async def test_a_candle_counts_its_trades(connection: Any) -> None:
         minute_hole("count", 3, 6, 7, 2, 0),
         minute_hole("count", 4, 9, 9, 1, 1),
     ]
-    assert [one.finding.said for one in noted] == [
+    assert [one.finding.detail for one in recorded] == [
         "the candle counts 2 trades, ids 2 to 3; stored are 1, ids 3 to 3",
         "the candle counts 1 trades, ids 4 to 4; stored are 2, ids 4 to 5",
         "the candle counts 2 trades, ids 6 to 7; stored are 0, ids none to none",
@@ -243,11 +243,11 @@ async def test_bars_of_trades_are_the_exchanges_candles(connection: Any) -> None
     await put_candle(connection, 7, [99])
     await put_candle(connection, 8, [])
 
-    noted = await look(connection, BARS)
+    recorded = await look(connection, BARS)
 
     assert [hole[6] for hole in await holes(connection)] == [at(minute) for minute in (2, 3, 4, 5, 6, 7)]
     assert (await holes(connection))[0] == minute_hole("bars", 2, 6, 8, 3, 3)
-    assert [one.finding.said for one in noted][::5] == [
+    assert [one.finding.detail for one in recorded][::5] == [
         "the candle is open 1 high 108 low 106 close 108 volume 3, its trades make open 106 high 108 low 106 close 108 volume 3",
         "the candle is open 199 high 199 low 199 close 199 volume 1, its trades make open  high  low  close  volume 0",
     ]
@@ -288,8 +288,8 @@ async def test_a_difference_that_outlives_healing_is_settled(connection: Any, ev
 
     (second,) = await look(connection, evidence)
 
-    assert (first.settled, second.settled) == (False, True)
-    assert await verdicts(connection) == [("unrecoverable", f"healed, and still {first.finding.said}")]
+    assert (first.unresolved, second.unresolved) == (False, True)
+    assert await verdicts(connection) == [("unrecoverable", f"healed, and still {first.finding.detail}")]
     assert await look(connection, evidence) == []
 
 
@@ -338,17 +338,17 @@ async def test_a_round_ends_in_time_and_the_next_goes_on(connection: Any) -> Non
     await claim(connection, "trades", -60 * 48, 100)
     await put_trades(connection, (-60 * 20, 1), (-60 * 20 + 0.5, 3))
     rounds = [await audit(connection, {"demo": IDS}, kept, seconds=0, now=NOW) for _ in range(6)]
-    assert [([one.finding.said for one in done.noted], done.more) for done in rounds] == [
+    assert [([one.finding.detail for one in done.recorded], done.more_due) for done in rounds] == [
         *[([], True)] * 5,
         (["ids 2 to 2 are not stored"], True),
     ]
     rest = await audit(connection, {"demo": IDS}, kept, seconds=60, now=NOW)
-    assert (rest.noted, rest.more) == ([], False)
+    assert (rest.recorded, rest.more_due) == ([], False)
 
 
 async def test_it_looks_no_further_back_than_told(connection: Any) -> None:
     await claim(connection, "trades", 0, 10)
     await put_trades(connection, (1, 1), (2, 3))
-    near = await audit(connection, {"demo": IDS}, KEPT, seconds=60, back=timedelta(minutes=115), now=NOW)
-    far = await audit(connection, {"demo": IDS}, KEPT, seconds=60, back=timedelta(hours=3), now=NOW)
-    assert [len(near.noted), len(far.noted)] == [0, 1]
+    near = await audit(connection, {"demo": IDS}, KEPT, seconds=60, lookback=timedelta(minutes=115), now=NOW)
+    far = await audit(connection, {"demo": IDS}, KEPT, seconds=60, lookback=timedelta(hours=3), now=NOW)
+    assert [len(near.recorded), len(far.recorded)] == [0, 1]

@@ -9,9 +9,9 @@ from typing import Any
 import asyncpg
 import pytest_asyncio
 
-from ingest.protocol.session import Channel, Gap
+from ingest.protocol.session import ChannelName, Gap
 from ingest.records import MINUTE, SECOND
-from ingest.store.coverage import Claim, Hole, forget, to_datetime, write_claims, write_holes
+from ingest.store.coverage import Claim, LedgerGap, delete_expired, to_datetime, write_claims, write_gaps
 from ingest.store.gap_report import gaps
 from ingest.store.jobs import to_micros
 from ingest.store.pool import Connection, connect
@@ -30,14 +30,16 @@ async def connection(market: str) -> AsyncIterator[asyncpg.Connection[Any]]:
     await one.close()
 
 
-def claim(since: float, until: float, writer: str = "a", channel: Channel = "trades") -> Claim:
+def claim(since: float, until: float, writer: str = "a", channel: ChannelName = "trades") -> Claim:
     """Minutes of the day before yesterday."""
     return Claim("binance", writer, 1, channel, "trade", DAY + int(since * MINUTE), DAY + int(until * MINUTE))
 
 
-def hole(since: float, until: float | None, writer: str = "a", reason: str = "disconnect", channel: Channel = "trades") -> Hole:
+def hole(
+    since: float, until: float | None, writer: str = "a", reason: str = "disconnect", channel: ChannelName = "trades"
+) -> LedgerGap:
     end = None if until is None else DAY + int(until * MINUTE)
-    return Hole("binance", writer, Gap(1, channel, reason, DAY + int(since * MINUTE), end), "trade")
+    return LedgerGap("binance", writer, Gap(1, channel, reason, DAY + int(since * MINUTE), end), "trade")
 
 
 async def missing(connection: Connection) -> list[tuple[str, str, float, float]]:
@@ -69,15 +71,15 @@ async def test_no_claim_reaches_beyond_the_clock_of_the_database(connection: Con
 
 async def test_a_hole_counts_against_its_own_writer_only(connection: Connection) -> None:
     await write_claims(connection, [claim(0, 20), claim(5, 30, "b")])
-    await write_holes(connection, [hole(3, 8)])
+    await write_gaps(connection, [hole(3, 8)])
     assert await missing(connection) == [("open", "disconnect", 3, 5)]
-    await write_holes(connection, [hole(4, 6, "b")])
+    await write_gaps(connection, [hole(4, 6, "b")])
     assert await missing(connection) == [("open", "disconnect", 3, 6)]
 
 
 async def test_what_an_audit_misses_is_missing_whoever_claims_it(connection: Connection) -> None:
     await write_claims(connection, [claim(0, 20), claim(0, 20, "b")])
-    await write_holes(connection, [hole(3, 4, "audit", "ids")])
+    await write_gaps(connection, [hole(3, 4, "audit", "ids")])
     assert await missing(connection) == [("open", "ids", 3, 4)]
     await connection.execute("UPDATE coverage SET state = 'healed' WHERE state = 'open'")
     assert await missing(connection) == []
@@ -86,7 +88,7 @@ async def test_what_an_audit_misses_is_missing_whoever_claims_it(connection: Con
 async def test_a_hole_of_no_length_is_one(connection: Connection) -> None:
     """Ids between two trades of one moment."""
     await write_claims(connection, [claim(0, 20)])
-    await write_holes(connection, [hole(3, 3, reason="sequence")])
+    await write_gaps(connection, [hole(3, 3, reason="sequence")])
     assert await missing(connection) == [("open", "sequence", 3, 3)]
     await connection.execute("UPDATE coverage SET state = 'healed' WHERE state = 'open'")
     assert await missing(connection) == []
@@ -108,13 +110,13 @@ async def test_a_backfilled_range_is_covered(connection: Connection) -> None:
 
 async def test_a_book_that_was_missed_will_never_come(connection: Connection) -> None:
     await write_claims(connection, [claim(0, 20, channel="book")])
-    await write_holes(connection, [hole(3, 8, channel="book", reason="checksum")])
+    await write_gaps(connection, [hole(3, 8, channel="book", reason="checksum")])
     assert await missing(connection) == [("unrecoverable", "checksum", 3, 8)]
 
 
 async def test_a_lane_names_no_exchange_and_the_ledger_knows_it(connection: Connection) -> None:
-    shed = Hole("lane", "a", Gap(1, "trades", "shed", DAY, DAY + MINUTE), None)
-    await write_holes(connection, [shed])
+    shed = LedgerGap("lane", "a", Gap(1, "trades", "shed", DAY, DAY + MINUTE), None)
+    await write_gaps(connection, [shed])
     assert tuple(await connection.fetchrow("SELECT source, trade_kind, reason FROM coverage")) == ("binance", "trade", "shed")  # type: ignore[arg-type]
 
 
@@ -152,10 +154,10 @@ async def test_a_sliver_is_not_rounded_away(connection: Connection) -> None:
 
 async def test_what_retention_dropped_is_forgotten(connection: Connection) -> None:
     await write_claims(connection, [claim(0, 10), claim(20, 30), claim(0, 10, channel="book"), claim(0, 10, channel="candles")])
-    await write_holes(connection, [hole(10, 20), hole(40, None)])
+    await write_gaps(connection, [hole(10, 20), hole(40, None)])
     age = datetime.now(UTC) - to_datetime(DAY)
     retention = {"trades": age - timedelta(minutes=15), "candles": None, "quotes": None, "order_books": timedelta(days=30)}
-    await forget(connection, retention)
+    await delete_expired(connection, retention)
     rows = await connection.fetch("SELECT channel, since FROM coverage ORDER BY channel, since")
     left = [(row["channel"], (to_micros(row["since"]) - DAY) / MINUTE) for row in rows]
     assert left == [("book", 0), ("candles", 0), ("trades", 10), ("trades", 20), ("trades", 40)]
@@ -167,6 +169,6 @@ async def test_the_list_for_a_person(connection: Connection) -> None:
     until = to_datetime(DAY + 20 * MINUTE)
     assert found == {
         ("trades", "open", "unwatched", to_datetime(DAY + 10 * MINUTE), to_datetime(DAY + 12 * MINUTE)),
-        ("trades", "unwatched", "nobody claims it since", until, None),
-        ("candles", "unwatched", "nobody claims it since", until, None),
+        ("trades", "unwatched", "no daemon claims it since", until, None),
+        ("candles", "unwatched", "no daemon claims it since", until, None),
     }

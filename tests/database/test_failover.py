@@ -86,5 +86,5 @@ async def test_what_a_promoted_standby_never_had_is_a_hole(private_cluster: Call
         (3, "covered", "live", since, until_),
         (3, "open", "failover", since, noticed),
     ]
-    counted = {"source": "binance", "stream": "trades", "reason": "failover"}
+    counted = {"source": "binance", "channel": "trades", "reason": "failover"}
     assert metrics.registry.get_sample_value("ingest_gaps_total", counted) == 3

@@ -12,11 +12,11 @@ import pytest
 import pytest_asyncio
 from daemon import on_apache
 
-from ingest.protocol.session import Channel, Gap
+from ingest.protocol.session import ChannelName, Gap
 from ingest.records import MINUTE, SECOND
 from ingest.store import gap_backlog
-from ingest.store.coverage import Claim, Hole, to_datetime, write_claims, write_holes
-from ingest.store.gap_backlog import Open, Stream
+from ingest.store.coverage import Claim, LedgerGap, to_datetime, write_claims, write_gaps
+from ingest.store.gap_backlog import OpenGap, TrackedChannel
 from ingest.store.jobs import to_micros
 from ingest.store.pool import Connection, connect
 
@@ -53,16 +53,16 @@ async def hole(connection: Connection, since: float, until: float | None, *ids: 
     """A hole from and to so many minutes ago."""
     end = None if until is None else ago(until)
     gap = Gap(instrument_id, "trades", "sequence" if ids else "disconnect", ago(since), end, *ids)
-    await write_holes(connection, [Hole("binance", "a", gap, "trade")])
+    await write_gaps(connection, [LedgerGap("binance", "a", gap, "trade")])
 
 
-async def claim(connection: Connection, since: float, until: float, writer: str = "a", channel: Channel = "trades") -> None:
+async def claim(connection: Connection, since: float, until: float, writer: str = "a", channel: ChannelName = "trades") -> None:
     await write_claims(connection, [Claim("binance", writer, 1, channel, "trade", ago(since), ago(until))])
 
 
 async def following(connection: Connection) -> list[tuple[float, float]]:
     """The holes that are asked for next, in minutes ago."""
-    holes = await gap_backlog.next_holes(connection, "binance", [1, 2], AFTER)
+    holes = await gap_backlog.next_gaps(connection, "binance", [1, 2], AFTER)
     return [((NOW - one.since) / MINUTE, (NOW - one.until) / MINUTE) for one in holes]
 
 
@@ -74,8 +74,8 @@ async def ledger(connection: Connection) -> list[tuple[str, str, float, float, i
     return [(row[0], row[1], (NOW - to_micros(row[2])) / MINUTE, (NOW - to_micros(row[3])) / MINUTE, row[4]) for row in rows]
 
 
-async def newest(connection: Connection) -> Open:
-    return (await gap_backlog.next_holes(connection, "binance", [1, 2], AFTER))[0]
+async def newest(connection: Connection) -> OpenGap:
+    return (await gap_backlog.next_gaps(connection, "binance", [1, 2], AFTER))[0]
 
 
 # --- which is next ---------------------------------------------------------------------------------------------------------
@@ -95,12 +95,12 @@ async def test_a_hole_that_is_young_or_still_open_or_was_just_tried_waits(connec
     await hole(connection, 90, None)
     assert await following(connection) == []
     await hole(connection, 20, 15)
-    await gap_backlog.try_later(connection, await newest(connection), 60, "a reason")
+    await gap_backlog.postpone(connection, await newest(connection), 60, "a reason")
     assert await following(connection) == []
     row = await connection.fetchrow("SELECT tries, verdict, next_try_at > now() + interval '50 s' FROM coverage WHERE tries > 0")
     assert row is not None
     assert tuple(row) == (1, "a reason", True)
-    await gap_backlog.try_again(connection, "binance")
+    await gap_backlog.retry_all(connection, "binance")
     assert await following(connection) == [(20, 15)]
 
 
@@ -109,53 +109,53 @@ async def test_what_another_writer_has_is_not_left(connection: Connection) -> No
     await claim(connection, 40, 10, "b")
     await hole(connection, 45, 20)
     one = await newest(connection)
-    assert [(((NOW - a) / MINUTE), ((NOW - b) / MINUTE)) for a, b in await gap_backlog.left_of(connection, "binance", one)] == [
-        (45, 40)
-    ]
+    assert [
+        (((NOW - a) / MINUTE), ((NOW - b) / MINUTE)) for a, b in await gap_backlog.uncovered_parts(connection, "binance", one)
+    ] == [(45, 40)]
     await claim(connection, 50, 10, "c")
-    assert await gap_backlog.left_of(connection, "binance", one) == []
+    assert await gap_backlog.uncovered_parts(connection, "binance", one) == []
 
 
 # --- piece by piece ---------------------------------------------------------------------------------------------------------
 
 
-async def settle(connection: Connection, since: float, until: float, state: str = "healed", stored: int = 5) -> bool:
+async def resolve(connection: Connection, since: float, until: float, state: str = "healed", stored: int = 5) -> bool:
     one = await newest(connection)
-    return await gap_backlog.settle(connection, one, ago(since), ago(until), state=state, verdict=None, stored=stored)
+    return await gap_backlog.resolve(connection, one, ago(since), ago(until), state=state, verdict=None, stored=stored)
 
 
 async def test_a_hole_is_closed_from_its_end_and_the_pieces_are_one(connection: Connection) -> None:
     await hole(connection, 60, 10)
-    assert not await settle(connection, 30, 10)
+    assert not await resolve(connection, 30, 10)
     assert await ledger(connection) == [("open", "disconnect", 60, 30, None), ("healed", "disconnect", 30, 10, 5)]
-    assert not await settle(connection, 40, 30)
+    assert not await resolve(connection, 40, 30)
     assert await ledger(connection) == [("open", "disconnect", 60, 40, None), ("healed", "disconnect", 40, 10, 10)]
-    assert await settle(connection, 60, 40)
+    assert await resolve(connection, 60, 40)
     assert [row[:4] for row in await ledger(connection)] == [("healed", "disconnect", 60, 40), ("healed", "disconnect", 40, 10)]
 
 
 async def test_what_the_exchange_keeps_no_longer_is_cut_off_at_the_beginning(connection: Connection) -> None:
     await hole(connection, 60, 10)
-    assert not await settle(connection, 60, 45, "unrecoverable", 0)
+    assert not await resolve(connection, 60, 45, "unrecoverable", 0)
     assert await ledger(connection) == [("unrecoverable", "disconnect", 60, 45, 0), ("open", "disconnect", 45, 10, None)]
 
 
 async def test_more_than_the_hole_closes_it_and_nothing_changes_nothing(connection: Connection) -> None:
     await hole(connection, 60, 10)
-    assert not await settle(connection, 10, 10)
+    assert not await resolve(connection, 10, 10)
     assert await ledger(connection) == [("open", "disconnect", 60, 10, None)]
-    assert await settle(connection, 61, 9)
+    assert await resolve(connection, 61, 9)
     assert await ledger(connection) == [("healed", "disconnect", 60, 10, 5)]
 
 
 # --- what is detected ---------------------------------------------------------------------------------------------------------
 
 
-def stream(channel: Channel = "trades", since: float = 0.0) -> Stream:
-    return Stream(1, channel, "trade" if channel == "trades" else None, ago(since))
+def stream(channel: ChannelName = "trades", since: float = 0.0) -> TrackedChannel:
+    return TrackedChannel(1, channel, "trade" if channel == "trades" else None, ago(since))
 
 
-async def detect(connection: Connection, *channels: Channel) -> int:
+async def detect(connection: Connection, *channels: ChannelName) -> int:
     return await gap_backlog.detect(connection, "binance", [stream(one) for one in channels or ("trades",)], AFTER, LONG_AGO)
 
 
@@ -200,8 +200,8 @@ async def test_a_stream_that_is_not_configured_any_more_is_left_alone(connection
 
 
 async def test_a_new_stream_begins_where_its_history_begins(connection: Connection) -> None:
-    await gap_backlog.follow(connection, "binance", [stream(since=600)])
-    await gap_backlog.follow(connection, "binance", [stream(since=600)])
+    await gap_backlog.track(connection, "binance", [stream(since=600)])
+    await gap_backlog.track(connection, "binance", [stream(since=600)])
     ((state, reason, since, until, _),) = await ledger(connection)
     assert (state, reason, since) == ("open", "history", 600)
     assert until <= 0.01  # until now
@@ -209,9 +209,9 @@ async def test_a_new_stream_begins_where_its_history_begins(connection: Connecti
 
 async def test_a_longer_history_is_a_hole_before_what_is_known(connection: Connection) -> None:
     await claim(connection, 60, 0)
-    await gap_backlog.follow(connection, "binance", [stream(since=59)])
+    await gap_backlog.track(connection, "binance", [stream(since=59)])
     assert await ledger(connection) == []
-    await gap_backlog.follow(connection, "binance", [stream(since=3000)])
+    await gap_backlog.track(connection, "binance", [stream(since=3000)])
     assert [row[:4] for row in await ledger(connection)] == [("open", "history", 3000, 60)]
 
 
@@ -219,5 +219,5 @@ async def test_the_summary_counts_what_is_open(connection: Connection) -> None:
     await hole(connection, 60, 50)
     await hole(connection, 30, 29)
     await hole(connection, 20, 19)
-    assert await settle(connection, 20, 19)
+    assert await resolve(connection, 20, 19)
     assert await gap_backlog.summary(connection, "binance") == {"trades": (2, 660.0)}

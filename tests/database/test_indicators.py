@@ -19,11 +19,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 from unit.indicators.real_hours import hours, part
 
-from ingest.indicators.names import DEFAULT, HOLE, parse
+from ingest.indicators.names import DEFAULT, MAX_GAP_CANDLES, parse
 from ingest.indicators.values import Bars, values
-from ingest.store.indicator_dirty_ranges import BLOCK, CHANNEL, Stretch, mark, mark_stored, of_candles
-from ingest.store.indicators import LOCK, Computed, Selection, compute
-from ingest.store.rollup import marker, roll_up
+from ingest.store.indicator_dirty_ranges import BLOCK, CHANNEL, DirtyRange, mark, mark_stored, ranges_of_candles
+from ingest.store.indicators import LOCK_KEY, ComputeResult, Selection, compute
+from ingest.store.rollup import mark_batch, roll_up
 
 NAMED = tuple(parse(name) for name in DEFAULT)
 SELECTION = Selection(NAMED, ("1h",))
@@ -55,12 +55,12 @@ async def put(connection: Any, bars: Bars, instrument_id: int = 1) -> None:
             " SET close = EXCLUDED.close, volume = EXCLUDED.volume",
             rows,
         )
-        await mark(connection, of_candles("1h", [(instrument_id, int(time)) for time in bars.time]))
+        await mark(connection, ranges_of_candles("1h", [(instrument_id, int(time)) for time in bars.time]))
 
 
-async def settle(connection: Any, selection: Selection = SELECTION) -> Computed:
+async def settle(connection: Any, selection: Selection = SELECTION) -> ComputeResult:
     """Until nothing is marked."""
-    done = Computed()
+    done = ComputeResult()
     while (step := await compute(connection, selection)).taken:
         done += step
     return done
@@ -119,7 +119,7 @@ async def test_a_candle_that_is_revised_or_late_makes_the_later_ones_anew(connec
     assert 0 < done.written < done.values
     assert 0 < done.revised < done.values
     assert await mark_all(connection) == 800
-    assert await settle(connection) == Computed(taken=2, values=len(expected(revised)))
+    assert await settle(connection) == ComputeResult(taken=2, values=len(expected(revised)))
 
 
 async def mark_all(connection: Any) -> int:
@@ -152,7 +152,7 @@ async def test_only_what_is_wanted_is_computed(connection: Any, bars: Bars) -> N
         " (1, 'binance', 'BTCUSDT', 'BTC/USDT', 'BTC', 'USDT', 'spot', 'trading'),"
         " (2, 'okx', 'BTC-USDT', 'BTC/USDT', 'BTC', 'USDT', 'spot', 'trading')"
     )
-    await mark(connection, [Stretch(3, "4h", 0, 0)])
+    await mark(connection, [DirtyRange(3, "4h", 0, 0)])
     only = replace(FEW, exchanges=("okx",), instruments=("BTC/USDT", "ETH/USDT"))
     assert (await settle(connection, only)).taken == 3
     assert (await stored(connection, 1), len(await stored(connection, 2))) == ([], 17)
@@ -179,14 +179,14 @@ async def test_what_retention_would_drop_is_not_computed(connection: Any, bars: 
     assert parsed(await stored(connection)) == expected(few, 5, FEW)
     await put(connection, part(few, slice(4, 5)))  # too old by itself, but the next ones depend on it
     done = await compute(connection, replace(FEW, kept=timedelta(days=1)), now=sixth + timedelta(days=1))
-    assert done == Computed(taken=1, values=6)
+    assert done == ComputeResult(taken=1, values=6)
 
 
 async def test_a_mark_of_long_ago_costs_nothing(connection: Any, bars: Bars) -> None:
     few = part(bars, slice(0, 10))
     await put(connection, few)
     long_after = datetime.fromtimestamp(int(few.time[9]) * 60, UTC) + timedelta(days=300)
-    assert await compute(connection, replace(FEW, kept=timedelta(days=1)), now=long_after) == Computed(taken=1)
+    assert await compute(connection, replace(FEW, kept=timedelta(days=1)), now=long_after) == ComputeResult(taken=1)
 
 
 async def test_stretches_with_few_candles_between_them_are_computed_at_once(connection: Any, bars: Bars) -> None:
@@ -218,7 +218,7 @@ async def test_two_never_compute_at_once(connection: Any, market: str, bars: Bar
     await put(connection, part(bars, slice(0, 10)))
     other = await asyncpg.connect(market)
     async with other.transaction():
-        await other.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
+        await other.execute(f"SELECT pg_advisory_xact_lock({LOCK_KEY})")
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(compute(connection, FEW), 0.2)
     await other.close()
@@ -234,8 +234,7 @@ async def test_whoever_writes_candles_marks_them_and_says_so(connection: Any, ma
     last_message_at = asyncio.Event()
     listener = await asyncpg.connect(market)
     await listener.add_listener(CHANNEL, lambda *_: last_message_at.set())
-    after = marker("candles", edition)
-    assert after is not None
+
     day = datetime(2026, 11, 1, tzinfo=UTC)
     start = int(day.timestamp() // 60)
     await connection.execute(
@@ -244,7 +243,7 @@ async def test_whoever_writes_candles_marks_them_and_says_so(connection: Any, ma
         " FROM generate_series($1::timestamptz, $1 + interval '1439 min', '1 min') t",
         day,
     )
-    await after(connection, Batch(frozenset((1, start + minute) for minute in range(1440))))
+    await mark_batch(connection, "candles", edition, frozenset((1, start + minute) for minute in range(1440)))
     async with asyncio.timeout(10):
         await last_message_at.wait()
     await listener.close()
@@ -256,7 +255,7 @@ async def test_whoever_writes_candles_marks_them_and_says_so(connection: Any, ma
 
     await connection.execute("DELETE FROM indicators_dirty")
     await connection.execute("UPDATE candles SET high = 5 WHERE interval = '1m' AND time = $1", day)
-    await after(connection, Batch(frozenset({(1, start)})))
+    await mark_batch(connection, "candles", edition, frozenset({(1, start)}))
     await roll_up(connection)
     assert await marked(connection) == {(interval, day, day) for interval in lasts}
 
@@ -267,10 +266,10 @@ async def marked(connection: Any) -> set[tuple[str, datetime, datetime]]:
 
 
 def test_a_stretch_is_within_one_block():
-    found = of_candles("1h", [(1, 0), (1, 60 * (BLOCK - 1)), (1, 60 * BLOCK), (2, 60)])
+    found = ranges_of_candles("1h", [(1, 0), (1, 60 * (BLOCK - 1)), (1, 60 * BLOCK), (2, 60)])
     assert sorted(found) == [
-        Stretch(1, "1h", 0, 60 * (BLOCK - 1)),
-        Stretch(1, "1h", 60 * BLOCK, 60 * BLOCK),
-        Stretch(2, "1h", 60, 60),
+        DirtyRange(1, "1h", 0, 60 * (BLOCK - 1)),
+        DirtyRange(1, "1h", 60 * BLOCK, 60 * BLOCK),
+        DirtyRange(2, "1h", 60, 60),
     ]
-    assert HOLE < BLOCK
+    assert MAX_GAP_CANDLES < BLOCK

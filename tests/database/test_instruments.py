@@ -79,7 +79,7 @@ async def test_another_trade_kind_is_refused(pool: Pool) -> None:
     with pytest.raises(Stop) as stop:
         await store_instruments(pool, [ETH, BTC], "aggTrade")
     assert str(stop.value) == (
-        "kraken: trade_kind is 'aggTrade', but the stored trades of BTC/USD are 'trade'; ids of both must not mix: "
+        "kraken: trade_kind is 'aggTrade', but the stored trades of BTC/USD are 'trade'; one instrument cannot have ids of both: "
         "set it back, or use another database"
     )
     assert (await stored(pool))["BTC/USD"]["trade_kind"] == "trade"

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ingest.pipeline.batch import Outcome
 from ingest.sources.exchange_backfill import chunk_edges
-from ingest.store.jobs import Chunk, Job, claim, open_job, pending, settle, to_micros
+from ingest.store.jobs import Chunk, Job, claim, finish, open_job, pending, to_micros
 from ingest.store.pool import Connection, connect
 
 
@@ -53,8 +53,8 @@ async def test_what_is_done_is_not_pending_and_what_failed_is(connection: Connec
     opened = await open_job(connection, JOB, parts)
     assert {chunk.job_id for chunk in opened} == {opened[0].job_id}
     assert [(chunk.since, chunk.until) for chunk in opened] == parts
-    await settle(connection, opened[1], DONE, None)
-    await settle(connection, opened[2], Outcome(duplicate=4), "HTTP 500")
+    await finish(connection, opened[1], DONE, None)
+    await finish(connection, opened[2], Outcome(duplicate=4), "HTTP 500")
     assert await chunks(connection) == [
         (NOON, FIRST, "pending", 0, 0, 0, 0, None),
         (FIRST, SECOND, "failed", 0, 0, 4, 0, "HTTP 500"),
@@ -65,13 +65,13 @@ async def test_what_is_done_is_not_pending_and_what_failed_is(connection: Connec
     assert left == [(THIRD, LATE), (FIRST, SECOND), (NOON, FIRST)]
     assert (await open_job(connection, JOB, left))[1] == opened[2]
     assert (await chunks(connection))[1] == (FIRST, SECOND, "failed", 0, 0, 4, 0, "HTTP 500")  # until it is done
-    await settle(connection, opened[2], DONE, None)
+    await finish(connection, opened[2], DONE, None)
     assert (await chunks(connection))[1] == (FIRST, SECOND, "done", 5, 1, 2, 3, None)
 
 
 async def test_another_job_of_the_stream_goes_on_with_what_is_left(connection: Connection):
     for chunk in await open_job(connection, JOB, list(pairwise(CUTS))):
-        await settle(connection, chunk, DONE, None)
+        await finish(connection, chunk, DONE, None)
     later = replace(JOB, until=at(2026, 2, 4))
     assert await pending(connection, later, chunk_edges("trades", later.since, later.until)) == [(THIRD, later.until)]
     others = ({"instrument_id": 8}, {"via": "rest"}, {"trade_kind": "aggTrade"}, {"symbol": "BTC"})
@@ -82,7 +82,7 @@ async def test_another_job_of_the_stream_goes_on_with_what_is_left(connection: C
 async def test_a_chunk_that_is_opened_again_is_pending(connection: Connection):
     parts = [(FIRST, SECOND)]
     (chunk,) = await open_job(connection, JOB, parts)
-    await settle(connection, chunk, DONE, None)
+    await finish(connection, chunk, DONE, None)
     assert not await claim(connection, chunk)
     assert await open_job(connection, JOB, parts) == [chunk]
     assert (await chunks(connection))[0][2] == "pending"
@@ -95,7 +95,7 @@ async def test_a_chunk_is_claimed_by_one_connection_until_it_ends(connection: Co
     assert await claim(other, first)
     assert not await claim(connection, first)
     assert await claim(connection, second)
-    await settle(connection, second, DONE, None)
+    await finish(connection, second, DONE, None)
     assert not await claim(other, second)  # it is done
     await other.close()
     assert await _claimed(connection, first)

@@ -194,8 +194,8 @@ async def alter_trades(pool: Pool, alter: str) -> None:
     [
         ("ALTER COLUMN price TYPE integer", "column trades.price is integer; expected numeric"),
         ("ALTER COLUMN price TYPE double precision", "column trades.price is double precision; expected numeric"),
-        ("RENAME COLUMN size TO amount", "column trades.size is not there"),
-        ("ADD COLUMN venue text NOT NULL", "column trades.venue is not ours"),
+        ("RENAME COLUMN size TO amount", "column trades.size does not exist"),
+        ("ADD COLUMN venue text NOT NULL", "column trades.venue is unknown"),
     ],
 )
 async def test_a_table_altered_by_hand_is_held_and_nothing_rejected(pool: Pool, alter: str, says: str) -> None:
@@ -222,7 +222,7 @@ async def test_a_table_altered_under_a_live_writer(pool: Pool) -> None:
 
 async def test_a_table_that_is_not_there_is_held(pool: Pool) -> None:
     await pool.execute("ALTER TABLE trades RENAME TO elsewhere")
-    with pytest.raises(Hold, match="table trades is not there: run `ingest migrate`"):
+    with pytest.raises(Hold, match="table trades does not exist: run `ingest migrate`"):
         await BatchWriter(TRADES, pool).write(await batch_of([trade(1)]))
 
 

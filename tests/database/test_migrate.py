@@ -19,7 +19,7 @@ from ingest.errors import Retry, Stop
 from ingest.store import bar_views, migration_log
 from ingest.store.migrate import check, migrate
 from ingest.store.policies import Desired, reconcile
-from ingest.store.rollup import mark, marks, roll_up
+from ingest.store.rollup import buckets_of, mark, roll_up
 from ingest.store.schema_files import Schema, find, read
 from ingest.store.ts_edition import detect, require
 
@@ -229,11 +229,9 @@ async def test_a_changed_repeatable_file_runs_again(connection: Any, copy: Schem
     market = next(file for file in copy.repeatable if file.name == "repeatable/market.sql")
     changed = rewrite(copy, market.name, market.text.replace("i.exchange, i.instrument,", "i.exchange, i.symbol, i.instrument,"))
     report = await migrate(connection, schema=changed)
-    assert [str(step) for step in report.steps] == ["apply repeatable/market.sql"]
-    columns = await connection.fetch(
-        "SELECT attname FROM pg_attribute WHERE attrelid = 'market.trades'::regclass ORDER BY attnum LIMIT 3"
-    )
-    assert [row[0] for row in columns] == ["exchange", "symbol", "instrument"]
+    assert [str(step) for step in report.steps] == ["apply repeatable/market.sql", "apply repeatable/grants.sql"]
+    columns = "SELECT attname FROM pg_attribute WHERE attrelid = 'market.trades'::regclass ORDER BY attnum LIMIT 3"
+    assert [row[0] for row in await connection.fetch(columns)] == ["exchange", "symbol", "instrument"]
 
 
 def test_old_versions_of_timescaledb_are_refused() -> None:
@@ -325,7 +323,7 @@ async def put_trades(connection: asyncpg.Connection[Any], edition: str, *days: i
             )
         if edition == "apache":
             minutes = [(1, int((START + timedelta(days=day)).timestamp()) // 60) for day in days]
-            await mark(connection, marks(["bars_1m", "daily_ohlcv"], minutes))
+            await mark(connection, buckets_of(["bars_1m", "daily_ohlcv"], minutes))
 
 
 async def put_instrument(connection: asyncpg.Connection[Any]) -> None:
@@ -381,6 +379,7 @@ async def test_a_database_that_becomes_community_catches_up_and_its_bars_stay_re
         "apply community/20261121001400_daily_ohlcv.sql",
         "apply community/20261121001911_polled_columnstore.sql",
         "apply community/20261121002033_prices_daily.sql",
+        "apply repeatable/grants.sql",
     ]
     await migrate(connection)
 
@@ -389,7 +388,7 @@ async def test_a_database_that_becomes_community_catches_up_and_its_bars_stay_re
     await put_trades(connection, "community", 10, 11)
     await reconcile(connection, Desired({}, {}))
     assert await seen(connection) == bars_of(*range(12))
-    assert await bar_views.point(connection) is None, "nothing is left to do"
+    assert await bar_views.switch(connection) is None, "nothing is left to do"
     await connection.close()
 
 

@@ -15,7 +15,7 @@ from ingest.protocol.session import Gap
 from ingest.records import SECOND
 from ingest.store import coverage_buffer
 from ingest.store.coverage import Claim, to_datetime
-from ingest.store.coverage_buffer import REJECTS_A_FLUSH, CoverageBuffer
+from ingest.store.coverage_buffer import MAX_REJECTS, CoverageBuffer
 from ingest.store.pool import Pool, open_pool
 
 pytestmark = on_apache  # notes are rows of plain tables
@@ -59,7 +59,7 @@ async def test_a_hole_that_opens_and_ends_is_one(pool: Pool, flush_between: bool
     await notes.flush()
     expected = ("kraken", "one", 7, "book", "unrecoverable", "checksum", to_datetime(NOW), to_datetime(NOW + 9), None, None, None)
     assert await holes(pool) == [expected]
-    counted = {"source": "kraken", "stream": "book", "reason": "checksum"}
+    counted = {"source": "kraken", "channel": "book", "reason": "checksum"}
     assert metrics.registry.get_sample_value("ingest_gaps_total", counted) == 1
 
 
@@ -105,13 +105,13 @@ async def test_garbage_is_kept_where_a_person_can_read_it(pool: Pool) -> None:
 async def test_a_flood_of_garbage_is_counted_and_bounded(pool: Pool) -> None:
     metrics = Metrics()
     notes = CoverageBuffer(pool, metrics, "one")
-    for _ in range(REJECTS_A_FLUSH + 50):
+    for _ in range(MAX_REJECTS + 50):
         notes.malformed("okx", Malformed(b"x", "json", "no JSON"))
     await notes.flush()
-    assert await pool.fetchval("SELECT count(*) FROM rejects") == REJECTS_A_FLUSH
+    assert await pool.fetchval("SELECT count(*) FROM rejects") == MAX_REJECTS
     count = metrics.registry.get_sample_value
-    assert count("ingest_errors_total", {"stage": "decode", "error_type": "json"}) == REJECTS_A_FLUSH + 50
-    assert count("ingest_errors_total", {"stage": "notes", "error_type": "reject_dropped"}) == 50
+    assert count("ingest_errors_total", {"stage": "decode", "error_type": "json"}) == MAX_REJECTS + 50
+    assert count("ingest_errors_total", {"stage": "coverage_buffer", "error_type": "reject_dropped"}) == 50
 
 
 async def test_notes_outlive_a_database_that_is_away(pool: Pool) -> None:
@@ -167,7 +167,7 @@ async def test_of_two_claims_with_one_beginning_the_longer_is_written(pool: Pool
 
 
 async def test_claims_are_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coverage_buffer, "CLAIMS", 2)
+    monkeypatch.setattr(coverage_buffer, "MAX_CLAIMS", 2)
     metrics = Metrics()
     notes = CoverageBuffer(pool, metrics, "one")
     notes.claim([claim(10), claim(30, since=20), claim(50, since=40), claim(15)])

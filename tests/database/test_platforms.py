@@ -17,7 +17,7 @@ from platform_facts import DAY, HUGE, MINUTE, Facts, levels, rows
 
 from ingest.config.settings import READING_EXCHANGES
 from ingest.store import bar_views
-from ingest.store.platforms import DEFAULT, forget, hidden, reconcile
+from ingest.store.platforms import DEFAULT, delete_expired, overflows, reconcile
 
 DECLARED = Path(__file__).parents[3] / "shared" / "platforms"
 PLATFORMS = ("ai_trading", "catalyst", "cryptomax", "cryptosense", "mastertrade")
@@ -157,7 +157,7 @@ async def test_a_number_that_is_too_large_is_null_and_kills_no_query(stored: Fac
     assert (row["volume"], str(row["quote_volume"]), row["taker_buy_volume"]) == (None, "999999999999.99999999", None)
     (row,) = await rows(stored, "SELECT * FROM mastertrade.market_data WHERE symbol = 'PEPEUSDT'")
     assert (row["volume"], row["trades_count"]) == (None, 4)
-    assert await hidden(stored.connection) == [
+    assert await overflows(stored.connection) == [
         "candles.volume: 1 of the last hour are NULL for the platforms, up to 1000000000000000",
         "candles.taker_buy_volume: 1 of the last hour are NULL for the platforms, up to 999999999999.999999995",
     ]
@@ -223,9 +223,9 @@ async def test_a_hash_is_one_whale(stored: Facts) -> None:
     (revised,) = await rows(stored, query)
     assert (revised["amount_usd"], revised["from_address"], revised["alert_level"]) == (69_000_000, "a", "high")
     assert revised["id"] == largest["id"]
-    await forget(stored.connection, {"whale_transactions": None})
+    await delete_expired(stored.connection, {"whale_transactions": None})
     assert len(await rows(stored, query)) == 1
-    await forget(stored.connection, {"whale_transactions": timedelta(0)})
+    await delete_expired(stored.connection, {"whale_transactions": timedelta(0)})
     assert await rows(stored, query) == []
 
 
@@ -260,7 +260,7 @@ async def test_a_catalyst_is_an_article_of_one_symbol(stored: Facts) -> None:
     assert (revised["headline"], revised["catalyst_id"]) == ("other", ether["catalyst_id"])
     await stored.article("b", stored.minute - 2 * DAY, ["SOL"])
     await stored.article("c", stored.minute, [])
-    await forget(stored.connection, {"news": DAY})
+    await delete_expired(stored.connection, {"news": DAY})
     assert [row["symbol"] for row in await rows(stored, query)] == ["ETH"]
     await stored.connection.execute("DELETE FROM news")
     assert await rows(stored, query) == []

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ingest.errors import Stop
 from ingest.store.policies import Desired, apply_retention, plan, reconcile
-from ingest.store.rollup import mark, marks
+from ingest.store.rollup import buckets_of, mark
 from ingest.tables import BARS, TABLES
 
 DAY = timedelta(days=1)
@@ -177,7 +177,7 @@ async def test_the_daemon_drops_chunks_itself_where_there_are_no_jobs(connection
     await put_trades(connection, 1, 5, 20, 50)
     assert await apply_retention(connection, DESIRED) == []
     if edition == "apache":  # these are not rolled up yet when their trades are dropped
-        await mark(connection, marks(["bars_1m"], await connection.fetch(MINUTES)))
+        await mark(connection, buckets_of(["bars_1m"], await connection.fetch(MINUTES)))
     dropped = await apply_retention(connection, replace(DESIRED, retention={**DESIRED.retention, "trades": 10 * DAY}))
     assert len(dropped) == 2
     assert await ages(connection) == [1, 5]

@@ -12,7 +12,7 @@ from daemon import on_apache
 
 from ingest.errors import Stop
 from ingest.records import Asset
-from ingest.store.poll_state import Place, forget_native, load_place, save_place, spend, store_assets
+from ingest.store.poll_state import PollState, delete_expired_native_ids, load_state, reserve_request, save_state, store_assets
 
 pytestmark = on_apache
 
@@ -25,28 +25,28 @@ async def connection(market: str) -> Any:
 
 
 async def test_a_place_is_kept_and_the_requests_of_a_month_add_up(connection: Any) -> None:
-    assert await load_place(connection, "coingecko") == Place("", 0, 0.0)
-    await save_place(connection, "coingecko", "a", 100.0)
-    assert [await spend(connection, "coingecko", 10_000) for _ in range(3)] == [1, 2, 3]
-    await save_place(connection, "coingecko", "b", 500.0)
-    place = await load_place(connection, "coingecko")
+    assert await load_state(connection, "coingecko") == PollState("", 0, 0.0)
+    await save_state(connection, "coingecko", "a", 100.0)
+    assert [await reserve_request(connection, "coingecko", 10_000) for _ in range(3)] == [1, 2, 3]
+    await save_state(connection, "coingecko", "b", 500.0)
+    place = await load_state(connection, "coingecko")
     assert (place.cursor, place.requests) == ("b", 3)
     assert 490 < place.wait <= 500
-    assert await load_place(connection, "cboe") == Place()
+    assert await load_state(connection, "cboe") == PollState()
 
 
 async def test_a_month_that_is_spent_gives_no_more_and_another_begins_anew(connection: Any) -> None:
-    assert [await spend(connection, "coingecko", 2) for _ in range(3)] == [1, 2, None]
-    assert await spend(connection, "coingecko", None) == 3
-    await save_place(connection, "coingecko", "a", 0.0)
+    assert [await reserve_request(connection, "coingecko", 2) for _ in range(3)] == [1, 2, None]
+    assert await reserve_request(connection, "coingecko", None) == 3
+    await save_state(connection, "coingecko", "a", 0.0)
     await connection.execute("UPDATE poll_cursors SET month = month - interval '1 month'")
-    place = await load_place(connection, "coingecko")
+    place = await load_state(connection, "coingecko")
     assert (place.cursor, place.requests) == ("a", 0)
     assert place.wait <= 0
-    await save_place(connection, "coingecko", "b", 0.0)
-    assert (await load_place(connection, "coingecko")).requests == 0
-    assert await spend(connection, "coingecko", 2) == 1
-    assert await load_place(connection, "coingecko") == Place("b", 1, pytest.approx(0.0, abs=60.0))
+    await save_state(connection, "coingecko", "b", 0.0)
+    assert (await load_state(connection, "coingecko")).requests == 0
+    assert await reserve_request(connection, "coingecko", 2) == 1
+    assert await load_state(connection, "coingecko") == PollState("b", 1, pytest.approx(0.0, abs=60.0))
 
 
 async def test_a_symbol_means_one_coin_and_keeps_to_it(connection: Any) -> None:
@@ -59,7 +59,9 @@ async def test_a_symbol_means_one_coin_and_keeps_to_it(connection: Any) -> None:
     await connection.execute(
         "INSERT INTO prices (asset_id, source, time, price_usd, received_at) VALUES ($1, 'coingecko', now(), 1, now())", one.id
     )
-    said = f"symbol 'ONE' is the coin 'harmony' here (assets.id {one.id}), not 'one-coin'; right would be ids = {{ ONE = "
+    said = (
+        f"symbol 'ONE' is the coin 'harmony' in this database (assets.id {one.id}), not 'one-coin'; right would be ids = {{ ONE = "
+    )
     with pytest.raises(Stop, match=re.escape(said)):
         await store_assets(connection, [Asset("BTC", "bitcoin"), Asset("ONE", "one-coin")])
     found = await connection.fetch("SELECT symbol, coingecko_id, id FROM assets ORDER BY symbol")
@@ -74,6 +76,6 @@ async def test_ids_are_forgotten_with_their_facts(connection: Any) -> None:
             str(days),
         )
     retention = {"news": timedelta(days=20), "whale_transactions": timedelta(days=40), "sentiment_posts": None}
-    await forget_native(connection, retention)
+    await delete_expired_native_ids(connection, retention)
     left = await connection.fetch("SELECT table_name, native_id[2] FROM native_ids ORDER BY 1")
     assert [tuple(row) for row in left] == [("news", "10"), ("sentiment_posts", "30"), ("whale_transactions", "30")]

@@ -14,15 +14,14 @@ import pytest
 from cluster import Cluster, find_binaries
 
 from ingest.indicators.names import parse
-from ingest.pipeline.batch import Batch
 from ingest.polling.db_queries import ReorgedBlock
 from ingest.records import MINUTE
 from ingest.store import bar_views, gap_backlog, indicator_dirty_ranges
 from ingest.store.chain_reorgs import remove_block
 from ingest.store.copy import Statements, copy_in, stage_in
 from ingest.store.coverage import Claim, write_claims
-from ingest.store.failover import Seen, lost
-from ingest.store.hourly_sentiment import mark_posts, sum_up
+from ingest.store.failover import ServerHistory, gaps_after_failover
+from ingest.store.hourly_sentiment import mark_posts, roll_up_sentiment
 from ingest.store.indicators import Selection, compute
 from ingest.store.jobs import to_micros
 from ingest.store.leases import acquire, release
@@ -114,7 +113,7 @@ async def writer_writes(writer: asyncpg.Connection[Any], edition: Any) -> None:
             await indicator_dirty_ranges.mark(writer, indicator_dirty_ranges.of_candles("1m", [(1, int(NOW.timestamp()) // 60)]))
     async with writer.transaction():
         assert await stage_in(writer, SENTIMENT_POSTS, Statements.of(SENTIMENT_POSTS), POST) == (1, 0)
-        await mark_posts(writer, Batch(POST, 1, 0, 0, ()))
+        await mark_posts(writer)
     assert await acquire(writer, "polling", "one", 30)
     await release(writer, "polling", "one")
     await writer.execute(
@@ -161,8 +160,8 @@ async def migrator_maintains(migrator: asyncpg.Connection[Any], edition: str) ->
     await apply_retention(migrator, DESIRED)
     await roll_up(migrator)
     assert (await compute(migrator, Selection((parse("VWAP"),), ("1m",)))).taken == 1
-    assert (await sum_up(migrator, NOW + timedelta(hours=2))).written == 2
-    await bar_views.point(migrator)
+    assert (await roll_up_sentiment(migrator, NOW + timedelta(hours=2))).written == 2
+    await bar_views.switch(migrator)
     version = (await check(migrator)).database.schema_version
     await migrate(migrator, rollback=0)
     assert (await migrate(migrator)).database.schema_version == version
@@ -184,6 +183,7 @@ async def reader_reads(reader: asyncpg.Connection[Any]) -> None:
     ):
         assert await reader.fetch(f"SELECT * FROM {view} WHERE false") == []
     forbidden = ("INSERT INTO leases VALUES ('a', 'b', now())", "DELETE FROM trades", "CREATE TABLE theirs ()")
+    forbidden += ("CREATE TEMP TABLE theirs ()",)
     forbidden += ("DELETE FROM catalyst.news_catalysts", "INSERT INTO cryptomax.crypto_news_feed (title) VALUES ('')")
     assert await refused(reader, *forbidden) == list(forbidden)
 
@@ -192,7 +192,7 @@ async def metrics_looks(metrics: asyncpg.Connection[Any]) -> None:
     await metrics.fetch("SELECT * FROM timescaledb_information.job_stats")
     assert await metrics.fetchval("SELECT count(*) FROM hypertable_detailed_size('trades')") == 1
     assert (await detect(metrics)).schema_version > 0
-    forbidden = ("SELECT * FROM trades", "INSERT INTO leases VALUES ('a', 'b', now())")
+    forbidden = ("SELECT * FROM trades", "INSERT INTO leases VALUES ('a', 'b', now())", "CREATE TEMP TABLE theirs ()")
     assert await refused(metrics, *forbidden) == list(forbidden)
 
 
@@ -200,15 +200,75 @@ async def claim_and_heal(writer: Connection) -> None:
     """What a daemon does with the ledger, all of it by the writers' connection."""
     now = to_micros(datetime.now(UTC))
     claims = [Claim("binance", "one", 1, "trades", "trade", now - back * MINUTE, now - (back - 2) * MINUTE) for back in (20, 10)]
-    await lost(writer, Seen(), claims)
-    await lost(writer, Seen("another"), claims)
+    await gaps_after_failover(writer, ServerHistory(), claims)
+    await gaps_after_failover(writer, ServerHistory("another"), claims)
     await write_claims(writer, claims)
-    streams = [gap_backlog.Stream(1, "trades", "trade", now - 60 * MINUTE)]
-    await gap_backlog.follow(writer, "binance", streams)
+    streams = [gap_backlog.TrackedChannel(1, "trades", "trade", now - 60 * MINUTE)]
+    await gap_backlog.track(writer, "binance", streams)
     assert await gap_backlog.detect(writer, "binance", streams, timedelta(seconds=30), datetime.fromtimestamp(0, UTC)) == 2
-    holes = await gap_backlog.next_holes(writer, "binance", [1], timedelta(seconds=30))
-    assert await gap_backlog.left_of(writer, "binance", holes[0])
-    await gap_backlog.try_later(writer, holes[0], 10, "a reason")
-    await gap_backlog.try_again(writer, "binance")
-    assert await gap_backlog.settle(writer, holes[0], 0, now, state="healed", verdict=None, stored=1)
+    holes = await gap_backlog.next_gaps(writer, "binance", [1], timedelta(seconds=30))
+    assert await gap_backlog.uncovered_parts(writer, "binance", holes[0])
+    await gap_backlog.postpone(writer, holes[0], 10, "a reason")
+    await gap_backlog.retry_all(writer, "binance")
+    assert await gap_backlog.resolve(writer, holes[0], 0, now, state="healed", verdict=None, stored=1)
     assert (await gap_backlog.summary(writer, "binance"))["trades"][0] == 1
+
+
+# --- nobody runs code as the owner --------------------------------------------------------------------------------------
+
+BAIT = "CREATE TEMP TABLE bait (source text, id text)"
+ATTACK = (
+    "CREATE FUNCTION pg_temp.as_news(bait) RETURNS news LANGUAGE plpgsql AS"
+    " $$ BEGIN INSERT INTO leases VALUES ('stolen', current_user, now()); RETURN NULL; END $$",
+    "CREATE CAST (bait AS news) WITH FUNCTION pg_temp.as_news(bait) AS IMPLICIT",
+    "CREATE TRIGGER attack AFTER INSERT ON bait FOR EACH ROW EXECUTE FUNCTION keep_catalysts()",  # it casts the row to `news`
+    "INSERT INTO bait VALUES ('', '')",
+)
+DEFINERS = "SELECT oid::regproc::text FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace ORDER BY 1"
+OPEN = """
+    SELECT oid::regprocedure::text FROM pg_proc p
+     WHERE pronamespace = 'public'::regnamespace AND has_function_privilege('public', oid, 'EXECUTE')
+       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+"""
+
+
+async def test_nobody_runs_code_as_the_owner(market: str) -> None:
+    """Even where everyone may create temporary tables. That the attack is real is seen where EXECUTE is granted."""
+    superuser = await asyncpg.connect(market)
+    database = await superuser.fetchval("SELECT current_database()")
+    await superuser.execute(f'GRANT TEMPORARY ON DATABASE "{database}" TO PUBLIC')
+    definers = [row[0] for row in await superuser.fetch(DEFINERS)]
+    assert "keep_catalysts" in definers
+    attach = [f"CREATE TRIGGER attack AFTER INSERT ON bait FOR EACH ROW EXECUTE FUNCTION {name}()" for name in definers]
+
+    for role in ("ingest_metrics", "ingest_reader", "ingest_writer"):
+        async with login(market, role) as attacker:
+            await attacker.execute(BAIT)
+            assert await refused(attacker, *ATTACK) == [ATTACK[2]]
+            assert await refused(attacker, *attach) == attach
+    assert await superuser.fetch("SELECT * FROM leases") == []
+
+    await superuser.execute("GRANT EXECUTE ON FUNCTION keep_catalysts TO ingest_metrics")
+    async with login(market, "ingest_metrics") as attacker:
+        await attacker.execute(BAIT)
+        assert await refused(attacker, *ATTACK) == []
+    assert await superuser.fetchval("SELECT holder FROM leases") == "ingest_owner"
+    await superuser.close()
+
+
+async def test_no_function_is_open_to_everyone(market: str) -> None:
+    """Neither a migration, nor a function that comes later, nor a switch of the bars' views leaves one open."""
+    async with login(market, "ingest_migrate") as migrator:
+        await migrator.execute("CREATE FUNCTION later() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'")
+        assert await migrator.fetch(OPEN) == []
+        await migrator.execute(
+            "GRANT EXECUTE ON FUNCTION newest_since TO PUBLIC; REVOKE ALL ON FUNCTION newest_since FROM ingest_reader"
+        )
+        await migrator.execute("COMMENT ON VIEW bars_1m IS 'of another text'")
+        assert await bar_views.point(migrator)
+        assert await migrator.fetch(OPEN) == []
+        await migrate(migrator, rollback=0)
+        await migrate(migrator)
+        assert await migrator.fetch(OPEN) == []
+    async with login(market, "ingest_reader") as reader:
+        await reader_reads(reader)

@@ -12,9 +12,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from msgspec import Struct
 
-from ingest.store.rollup import Rolled, mark, marker, roll_up
+from ingest.store.rollup import RollupResult, mark, mark_batch, roll_up
 from ingest.tables import CANDLES
 
 DAY = datetime(2026, 11, 19, tzinfo=UTC)
@@ -67,13 +66,9 @@ async def put_trades(connection: asyncpg.Connection[Any], edition: Any, *trades:
         await mark_rows(connection, "trades", edition, *((1, row[1]) for row in rows))
 
 
-class Batch(Struct, frozen=True):
-    minutes: frozenset[tuple[int, int]]
-
-
 async def mark_rows(connection: asyncpg.Connection[Any], table: str, edition: Any, *rows: tuple[int, datetime]) -> None:
-    if after := marker(table, edition):
-        await after(connection, Batch(frozenset((instrument_id, int(time.timestamp()) // 60) for instrument_id, time in rows)))
+    minutes = frozenset((instrument_id, int(time.timestamp()) // 60) for instrument_id, time in rows)
+    await mark_batch(connection, table, edition, minutes)
 
 
 async def candles(connection: asyncpg.Connection[Any], interval: str) -> list[dict[str, Any]]:
@@ -102,7 +97,7 @@ async def test_a_full_bucket_is_rolled_up_at_once_and_marks_the_one_above(connec
 
     rolled = await roll_up(connection, now=DAY + timedelta(minutes=5))
 
-    assert rolled == Rolled(taken=1, written=1)
+    assert rolled == RollupResult(taken=1, written=1)
     assert await candles(connection, "5m") == [
         minute(0, interval="5m", high=Decimal(106), close=Decimal(105), volume=Decimal("7.50"), quote_volume=Decimal(750))
         | {"trades_count": 15, "taker_buy_volume": Decimal("2.5"), "taker_buy_quote_volume": Decimal(250)}
@@ -162,9 +157,9 @@ async def test_a_late_minute_revises_all_the_way_up_and_an_equal_one_nothing(con
     third = await roll_up(connection, now=LATER)
 
     days = 1 if edition == "apache" else 0  # daily_ohlcv, which is a continuous aggregate elsewhere
-    assert first == Rolled(taken=5 + days, written=5 + days)
-    assert second == Rolled(taken=5 + days, revised=5 + days)
-    assert third == Rolled(taken=1 + days)
+    assert first == RollupResult(taken=5 + days, written=5 + days)
+    assert second == RollupResult(taken=5 + days, revised=5 + days)
+    assert third == RollupResult(taken=1 + days)
     for interval in ("5m", "15m", "1h", "4h", "1d"):
         assert [(bar["high"], bar["parts"]) for bar in await candles(connection, interval)] == [(Decimal(999), 5)]
 
@@ -205,7 +200,7 @@ async def test_a_row_committed_after_its_mark_was_taken_is_not_forgotten(market:
     await writer.close()
     afterwards = await roll_up(connection, now=LATER)
 
-    assert meanwhile == Rolled()
+    assert meanwhile == RollupResult()
     assert afterwards.written == 5 + (edition == "apache")
     assert [bar["high"] for bar in await candles(connection, "1d")] == [Decimal(500)]
 

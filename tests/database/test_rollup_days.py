@@ -8,10 +8,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from test_rollup import Batch, candles, marks, minute, put_candles
+from test_rollup import candles, marks, minute, put_candles
 
 from ingest.records import INTERVALS
-from ingest.store.rollup import MANY, Mark, by_day, marker, roll_up
+from ingest.store.rollup import DAY_MIN_BUCKETS, DirtyBucket, mark_batch, merge_days, roll_up
 
 DAY, FIVE = INTERVALS["1d"], INTERVALS["5m"]
 PAST = datetime(2024, 3, 1, tzinfo=UTC)
@@ -67,30 +67,29 @@ async def test_a_day_that_comes_again_with_other_values_is_revised(connection: A
     assert await rolled(connection, 1) == [bar | {"high": Decimal(5000), "origin": "archive"} for bar in before]
 
 
-def buckets(count: int, day: int = 100, instrument_id: int = 1) -> set[Mark]:
+def buckets(count: int, day: int = 100, instrument_id: int = 1) -> set[DirtyBucket]:
     return {("5m", instrument_id, day * DAY + n * FIVE) for n in range(count)}
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (buckets(MANY), {("day", 1, 100 * DAY)}),
-        (buckets(MANY - 1), buckets(MANY - 1)),
+        (buckets(DAY_MIN_BUCKETS), {("day", 1, 100 * DAY)}),
+        (buckets(DAY_MIN_BUCKETS - 1), buckets(DAY_MIN_BUCKETS - 1)),
         (buckets(288, day=101), buckets(288, day=101)),  # the day that goes on
-        (buckets(MANY) | buckets(3, day=99), {("day", 1, 100 * DAY)} | buckets(3, day=99)),
-        (buckets(MANY) | buckets(3, instrument_id=2), {("day", 1, 100 * DAY)} | buckets(3, instrument_id=2)),
-        (buckets(MANY) | {("daily_ohlcv", 1, 100 * DAY)}, {("day", 1, 100 * DAY), ("daily_ohlcv", 1, 100 * DAY)}),
+        (buckets(DAY_MIN_BUCKETS) | buckets(3, day=99), {("day", 1, 100 * DAY)} | buckets(3, day=99)),
+        (buckets(DAY_MIN_BUCKETS) | buckets(3, instrument_id=2), {("day", 1, 100 * DAY)} | buckets(3, instrument_id=2)),
+        (buckets(DAY_MIN_BUCKETS) | {("daily_ohlcv", 1, 100 * DAY)}, {("day", 1, 100 * DAY), ("daily_ohlcv", 1, 100 * DAY)}),
         ({("bars_1m", 1, 100 * DAY)}, {("bars_1m", 1, 100 * DAY)}),
     ],
 )
-def test_a_past_day_of_which_there_is_much_is_one_mark(given: set[Mark], expected: set[Mark]) -> None:
-    assert by_day(given, 101 * DAY + 5 * FIVE) == expected
+def test_a_past_day_of_which_there_is_much_is_one_mark(given: set[DirtyBucket], expected: set[DirtyBucket]) -> None:
+    assert merge_days(given, 101 * DAY + 5 * FIVE) == expected
 
 
 async def test_the_writer_marks_a_day_in_the_transaction_of_its_rows(connection: Any, edition: Any) -> None:
-    mark = marker("candles", edition)
-    assert mark is not None
+
     first = int(PAST.timestamp()) // 60
     async with connection.transaction():
-        await mark(connection, Batch(frozenset((1, first + number) for number in range(1440))))
+        await mark_batch(connection, "candles", edition, frozenset((1, first + number) for number in range(1440)))
         assert ("day", PAST) in await marks(connection)

@@ -83,13 +83,13 @@ async def bench() -> AsyncIterator[Bench]:
 
 async def test_an_outcome_settles_the_batch(bench: Bench) -> None:
     bench.put(1, 2)
-    outcome = Outcome(written=0, revised=1, duplicate=0, rejected={"check": 1}, method="sift")
+    outcome = Outcome(written=0, revised=1, duplicate=0, rejected={"check": 1}, method="reject")
     await bench.answer(outcome)
     tally = bench.lane.tally
     assert (tally.written, tally.revised, tally.duplicate, tally.rejected) == (0, 1, 0, {"check": 1})
     assert (bench.lane.rows, bench.lane.waiting_bytes) == (0, 0)
     assert bench.writer.committed_time == NOW + 2
-    assert bench.value("write_duration_seconds_count", table="trades", method="sift") == 1
+    assert bench.value("write_duration_seconds_count", table="trades", method="reject") == 1
     assert (bench.value("write_batch_rows_sum"), bench.value("commit_lag_seconds_count")) == (2, 2)
 
 

@@ -45,7 +45,7 @@ def place(book: BookSnapshot) -> tuple[int, int]:
 @pytest.mark.parametrize("every", [SECOND // 10, SECOND, 5 * SECOND])
 @pytest.mark.parametrize("depth", [1, 500])
 def test_recorded_books_are_right_at_every_tick(every: int, depth: int) -> None:
-    options = replace(OPTIONS, book_depth=depth, book_every=every)
+    options = replace(OPTIONS, book_depth=depth, book_interval=every)
     session = open_session(*(named(symbol, number) for symbol, number in ids().items()), channel="book", options=options)
     told = [output for line, _ in messages() for output in session.feed(line.frame, line.time)]
     told += session.tick(messages()[-1][0].time + 3600 * SECOND)
@@ -102,10 +102,10 @@ def test_a_break_of_the_chain_drops_the_book_and_subscribes_anew(previous: int |
 def test_subscribing_anew_is_paced() -> None:
     session = standing()
     sends = []
-    for second in range(0, 61, 5):
+    for second in range(0, 301, 5):
         outputs = [*session.feed(change(1, 2), NOW + second * SECOND), *session.tick(NOW + second * SECOND)]
         sends += [second for output in outputs if isinstance(output, Send)]
-    assert sends == [0, 0, 30, 30, 60, 60]
+    assert sends == [0, 0, 30, 30, 90, 90, 210, 210]
 
 
 def test_a_crossed_book_is_never_written() -> None:

@@ -11,7 +11,18 @@ import pytest
 from msgspec.structs import replace
 from real_hours import hours, part
 
-from ingest.indicators.names import DAY, DEFAULT, HOLE, KINDS, Kind, Named, after, before, example, parse
+from ingest.indicators.names import (
+    DAY,
+    DEFAULT,
+    KINDS,
+    MAX_GAP_CANDLES,
+    IndicatorSpec,
+    Kind,
+    candles_after,
+    candles_before,
+    example,
+    parse,
+)
 from ingest.indicators.values import FUNCTIONS, Bars, Value, values
 
 WINDOWED = [named for kind in KINDS.values() if (named := parse(example(kind))).window is not None]
@@ -74,7 +85,7 @@ def test_each_default_is_what_the_book_says(bars: Bars, index: int):
 
 
 @pytest.mark.parametrize("named", WINDOWED, ids=lambda named: named.name)
-def test_a_window_is_as_long_as_it_must_be(bars: Bars, named: Named):
+def test_a_window_is_as_long_as_it_must_be(bars: Bars, named: IndicatorSpec):
     """Without one of its candles what forgets has no value, or says so; with all before it nothing changes."""
     assert named.window is not None
     end = LATE + 1
@@ -106,7 +117,7 @@ def test_every_way_to_a_candle_gives_the_same_bits(bars: Bars):
     def told(first: int, end: int) -> list[Value]:
         """Of the candles from `first` to `end`, read as the store reads them."""
         minute = int(bars.time[first])
-        return list(values(part(bars, slice(first - before(wanted, bars.length, minute), end)), wanted, minute))
+        return list(values(part(bars, slice(first - candles_before(wanted, bars.length, minute), end)), wanted, minute))
 
     live = [value for index in range(since, len(bars.time)) for value in told(index, index + 1)]
     some = told(since, since + 100)
@@ -122,7 +133,7 @@ def test_a_candle_bears_on_no_more_later_ones_than_is_said(bars: Bars):
     changed.close[LATE] *= 1.01
     changed.high[LATE] *= 1.02
     changed.volume[LATE] *= 2
-    borne = after(wanted, bars.length, int(bars.time[LATE]))
+    borne = candles_after(wanted, bars.length, int(bars.time[LATE]))
     old, new = (list(values(one, wanted, int(bars.time[LATE + borne]))) for one in (bars, changed))
     assert old[len(wanted) :] == new[len(wanted) :]
     assert old[: len(wanted)] != new[: len(wanted)]
@@ -149,8 +160,8 @@ def test_with_a_period_it_is_of_the_last_candles(bars: Bars):
 
 
 def test_a_hole_of_a_few_candles_is_stepped_over_and_after_a_longer_one_the_series_begins_anew(bars: Bars):
-    before = list(range(LATE))
-    short, long = (part(bars, [*before, *range(LATE + HOLE + more, 1_464)]) for more in (0, 1))
+    earlier = list(range(LATE))
+    short, long = (part(bars, [*earlier, *range(LATE + MAX_GAP_CANDLES + more, 1_464)]) for more in (0, 1))
     sma, rsi = at(short, LATE, "SMA_20", "RSI_14")
     close = [float(one) for one in short.close[LATE - 19 : LATE + 1]]
     assert (sma.values, sma.candles) == ((pytest.approx(fmean(close)),), None)
