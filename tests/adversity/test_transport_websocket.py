@@ -175,7 +175,7 @@ async def test_retry_after_is_bounded(bench: Bench, status: int, value: str, aft
     with pytest.raises(Retry) as caught:
         await bench.life().run()
     assert (caught.value.code, caught.value.after) == (str(status), after)
-    assert after - 5 < bench.gate.paused() <= after
+    assert after - 5 < bench.limiter.paused() <= after
 
 
 @pytest.mark.parametrize("value", UNREADABLE_WAITS)
@@ -184,7 +184,7 @@ async def test_a_retry_after_that_cannot_be_read_is_ignored(bench: Bench, value:
     with pytest.raises(Retry) as caught:
         await bench.life().run()
     assert (caught.value.code, caught.value.after) == ("429", None)
-    assert bench.gate.paused() == 0
+    assert bench.limiter.paused() == 0
 
 
 async def test_nobody_there(bench: Bench) -> None:
