@@ -20,7 +20,7 @@ PLANS = {
     "keyless": Plan(
         base_url="https://api.alternative.me",
         per_minute=60,
-        every=3600,
+        interval=3600,
         requests=1,
         terms="https://alternative.me/crypto/fear-and-greed-index/#api: commercial use is allowed with attribution beside the data",
     )
@@ -46,21 +46,21 @@ _Decoder = Decoder(_Answer)
 
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The days; the cursor is the newest of them that was said, in seconds."""
-    scores = yield from _ask(options, RECENT if cursor else ALL)
+    scores = yield from _fetch(options, RECENT if cursor else ALL)
     if cursor and scores and min(score.time for score in scores) > int(cursor) * SECOND + DAY:  # after a pause
-        scores = yield from _ask(options, ALL)
+        scores = yield from _fetch(options, ALL)
     yield scores
     return str(max(score.time for score in scores) // SECOND) if scores else cursor
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds, out of all days."""
-    scores = yield from _ask(options, ALL)
+    scores = yield from _fetch(options, ALL)
     yield [score for score in scores if since <= score.time < until]
     return ""
 
 
-def _ask(options: PollOptions, limit: int) -> Part[list[SentimentScore]]:
+def _fetch(options: PollOptions, limit: int) -> Part[list[SentimentScore]]:
     answer = yield from answer_to(Request(f"{options.base_url}/fng/?limit={limit}&format=json"))
     return [_score(day, answer.received_at) for day in decoded(answer, _Decoder).data]
 

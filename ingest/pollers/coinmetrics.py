@@ -34,7 +34,7 @@ PLANS = {
     "keyless": Plan(
         base_url="https://community-api.coinmetrics.io",
         per_minute=60,
-        every=6 * 3600,
+        interval=6 * 3600,
         requests=1,
         terms="https://coinmetrics.io/community-network-data/: CC BY-NC 4.0, not for commercial use",
         default_on=False,

@@ -32,7 +32,7 @@ PLANS = {
         key_in="query",
         per_minute=60,
         per_month=3_000_000,
-        every=300,
+        interval=300,
         requests=3,
         terms=_TERMS,
     ),
@@ -42,7 +42,7 @@ PLANS = {
         key_in="query",
         per_minute=300,
         per_month=6_000_000,
-        every=300,
+        interval=300,
         requests=5,
         terms=_TERMS,
     ),
@@ -88,15 +88,15 @@ _TextDecoder = Decoder(str)
 
 def poll(options: PollOptions, cursor: str) -> Poll:
     """Gas, supply and nodes as they are; the days since the cursor, which is the newest day that was asked for."""
-    gas, answer = yield from _ask(options, "gastracker", "gasoracle", _GasDecoder)
+    gas, answer = yield from _fetch(options, "gastracker", "gasoracle", _GasDecoder)
     minute = answer.received_at - answer.received_at % MINUTE
     prices = {f"gas_price_{name}": value for name, value in asdict(gas).items() if value is not None}
     yield [_metric(name, minute, value, answer) for name, value in prices.items()]
-    supply, answer = yield from _ask(options, "stats", "ethsupply2", _SupplyDecoder)
+    supply, answer = yield from _fetch(options, "stats", "ethsupply2", _SupplyDecoder)
     wei = Decimal(supply.eth_supply) + Decimal(supply.eth2_staking) - Decimal(supply.burnt_fees)
     burnt = Decimal(supply.burnt_fees)
     yield [_metric("supply", minute, f"{wei / WEI:f}", answer), _metric("burnt_fees", minute, f"{burnt / WEI:f}", answer)]
-    nodes, answer = yield from _ask(options, "stats", "nodecount", _NodesDecoder)
+    nodes, answer = yield from _fetch(options, "stats", "nodecount", _NodesDecoder)
     yield [_metric("node_count", to_time(nodes.date), nodes.count, answer)]
     if options.plan != "pro":
         return ""
@@ -116,7 +116,7 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
 def _days(options: PollOptions, since: int, until: int) -> Poll:
     span = {"startdate": to_date(since), "enddate": to_date(until), "sort": "asc"}
     for action, (metric, name) in DAILY.items():
-        rows, answer = yield from _ask(options, "stats", action, _DaysDecoder, span)
+        rows, answer = yield from _fetch(options, "stats", action, _DaysDecoder, span)
         yield [one for one in _told(rows, metric, name, answer) if since <= one.time < until]
     return ""
 
@@ -129,7 +129,7 @@ def _told(rows: list[dict[str, str | int]], metric: str, name: str, answer: Resp
         yield _metric(metric, to_time(str(row.get("UTCDate"))), value, answer)
 
 
-def _ask(
+def _fetch(
     options: PollOptions, module: str, action: str, decoder: Decoder[T], span: dict[str, str] | None = None
 ) -> Part[tuple[T, Response]]:
     query = urlencode({"chainid": "1", "module": module, "action": action, **(span or {})})

@@ -21,7 +21,7 @@ PLANS = {
     "keyless": Plan(
         base_url="https://mempool.space",
         per_minute=10,
-        every=300,
+        interval=300,
         requests=2,
         terms="https://mempool.space/terms-of-service: no limit is published; who needs more runs a server of his own",
     )

@@ -26,7 +26,7 @@ PLANS = {
     "keyless": Plan(
         base_url="https://www.binance.com",
         per_minute=6,
-        every=300,
+        interval=300,
         requests=3,
         terms="https://www.binance.com/en/terms: titles and links of public announcements; the text is Binance's",
     )

@@ -14,7 +14,7 @@ PLANS = {
     "keyless": Plan(
         base_url="https://bitcoinmagazine.com",
         per_minute=6,
-        every=300,
+        interval=300,
         requests=1,
         terms="https://bitcoinmagazine.com: title, summary and link of a public feed; the text is the publisher's",
     )

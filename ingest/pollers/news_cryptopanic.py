@@ -28,7 +28,7 @@ PLANS = {
         key_in="query",
         per_minute=2,
         per_month=3_000,
-        every=60,
+        interval=60,
         requests=1,
         terms="https://cryptopanic.com/terms/: titles, summaries and links, by a paid plan; the texts are their publishers'",
     )

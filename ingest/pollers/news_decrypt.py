@@ -14,7 +14,7 @@ PLANS = {
     "keyless": Plan(
         base_url="https://decrypt.co",
         per_minute=6,
-        every=300,
+        interval=300,
         requests=1,
         terms="https://decrypt.co: title, summary and link of a public feed; the text is the publisher's",
     )

@@ -27,7 +27,7 @@ PLANS = {
     "keyless": Plan(
         base_url="https://www.okx.com",
         per_minute=60,
-        every=300,
+        interval=300,
         requests=1,
         terms="https://www.okx.com/help/terms-of-service: titles and links of public announcements; the text is OKX's",
     )

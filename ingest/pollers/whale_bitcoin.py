@@ -31,7 +31,7 @@ PLANS = {
     "keyless": Plan(
         base_url="https://mempool.space",
         per_minute=20,
-        every=60,
+        interval=60,
         requests=20,
         terms="https://mempool.space/terms-of-service: no limit is published; who needs more runs a server of his own",
     )

@@ -369,9 +369,9 @@ def plan_of(module: Provider, section: PollerSection) -> tuple[Plan, str]:
 
 def interval_of(plan: Plan, module: Provider, section: PollerSection) -> float:
     """Seconds between turns, as both budgets allow."""
-    every = section.every.total_seconds() if section.every else plan.every
+    every = section.every.total_seconds() if section.every else plan.interval
     counts = {"turn": 1, "coin": len(symbols_of(module, section)), "channel": len(section.channels) or 1}
-    requests = plan.requests * -(-counts[plan.each] // plan.of)
+    requests = plan.requests * -(-counts[plan.per] // plan.batch)
     per_month = requests * MONTH_SECONDS / plan.per_month if plan.per_month else 0.0
     return max(every, requests * 60 / plan.per_minute, per_month)
 

@@ -18,8 +18,7 @@ from ingest.config.sections import PollerSection
 from ingest.errors import Retry, first
 from ingest.metrics import Metrics
 from ingest.pipeline.table_queue import TableQueue
-from ingest.polling.provider import PollOptions, Provider
-from ingest.polling.streaming import Streaming
+from ingest.polling.provider import PollOptions, Provider, Streaming
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Rate
 from ingest.protocol.session import Connection, Gap, Output, Refused, Session

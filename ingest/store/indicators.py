@@ -103,7 +103,7 @@ def _within_retention(ranges: Sequence[DirtyRange], named: Sequence[IndicatorSpe
         length = LENGTHS[one.interval]
         if (
             one.until + candles_after(named, length, one.until) * (MAX_GAP_CANDLES + 1) * length >= oldest
-        ):  # with holes no window is longer
+        ):  # with gaps no window is longer
             yield DirtyRange(one.instrument_id, one.interval, max(one.since, oldest), max(one.until, oldest))
 
 
@@ -147,7 +147,7 @@ async def _rows(
         until,
         needed,
         [candles_after(named, length, end) for end in until],
-        min(since) - max(needed) * (MAX_GAP_CANDLES + 1) * length,  # no window reaches further: it would have a hole
+        min(since) - max(needed) * (MAX_GAP_CANDLES + 1) * length,  # no window reaches further back: it would have a gap
     )
     return await asyncio.to_thread(_computed, named, interval, since, rows)
 

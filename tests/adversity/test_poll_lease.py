@@ -28,7 +28,7 @@ def turn(options: PollOptions, _cursor: str) -> Poll:
     return "told"
 
 
-PLAN = Plan(base_url="", per_minute=600, every=3600, pause=7200, requests=1, terms="none")
+PLAN = Plan(base_url="", per_minute=600, interval=3600, pause=7200, requests=1, terms="none")
 SLOW = SimpleNamespace(NAME="slow", TABLES=(), PLANS={"keyless": PLAN}, ASSETS={}, poll=turn)
 
 
