@@ -69,14 +69,14 @@ class Metrics:
         self.source_stale_subscriptions = self._gauge("source_stale_subscriptions", "Subscriptions silent for too long.", "source")
         self.source_last_message = self._gauge("source_last_message_timestamp_seconds", "When a frame last came.", "source")
         self.poll_requests = self._counter("poll_requests", "Requests that count against a poller's budget.", "source")
-        self.poll_left_out = self._counter("poll_left_out", "Posts that are not stored, by rule.", "source", "reason")
-        self.poll_orphaned_rows = self._counter("poll_orphaned_rows", "Rows of blocks that a chain has no more, removed.", "source")
-        self.gaps = self._counter("gaps", "Holes found.", "source", "stream", "reason")
-        self.gaps_healed = self._counter("gaps_healed", "Holes closed again.", "source", "stream", "reason")
-        self.gap_open_seconds = self._gauge("gap_open_seconds", "Length of all open holes.", "source", "stream")
-        self.audit_findings = self._counter("audit_findings", "Holes that the audit found.", "source", "stream", "reason")
-        self.audit_settled = self._counter(
-            "audit_settled", "Differences that healing could not remove.", "source", "stream", "reason"
+        self.poll_filtered = self._counter("poll_filtered", "Posts that are not stored, by rule.", "source", "reason")
+        self.reorg_rows_removed = self._counter("reorg_rows_removed", "Rows of blocks that a chain has no more, removed.", "source")
+        self.gaps = self._counter("gaps", "Holes found.", "source", "channel", "reason")
+        self.gaps_healed = self._counter("gaps_healed", "Holes closed again.", "source", "channel", "reason")
+        self.gap_open_seconds = self._gauge("gap_open_seconds", "Length of all open holes.", "source", "channel")
+        self.audit_findings = self._counter("audit_findings", "Holes that the audit found.", "source", "channel", "reason")
+        self.audit_unresolved = self._counter(
+            "audit_unresolved", "Differences that healing could not remove.", "source", "channel", "reason"
         )
         self.lag = self._histogram("lag_seconds", "Event to received; sampled.", "source")
         self.commit_lag = self._histogram("commit_lag_seconds", "Received to committed; at most 64 rows a batch.", "table")
@@ -93,9 +93,9 @@ class Metrics:
         self.write_retries = self._counter("write_retries", "Batches tried again.", "sqlstate")
         self.write_held = self._gauge("write_held", "1 while a table is held.", "table")
         self.write_last_success = self._gauge("write_last_success_timestamp_seconds", "When a batch was last committed.", "table")
-        self.record_bytes = self._counter("record_bytes", "Packed bytes of captures written.", "source")
-        self.record_files_deleted = self._counter("record_files_deleted", "Captures deleted to stay within the bound.", "source")
-        self.record_lines_lost = self._counter("record_lines_lost", "Lines that the disk did not take.", "source")
+        self.capture_bytes = self._counter("capture_bytes", "Packed bytes of captures written.", "source")
+        self.capture_files_deleted = self._counter("capture_files_deleted", "Captures deleted to stay within the bound.", "source")
+        self.capture_lines_lost = self._counter("capture_lines_lost", "Lines that the disk did not take.", "source")
         self.event_loop_lag = self._histogram("event_loop_lag_seconds", "How late the event loop woke.")
         self.build_info = self._gauge("build_info", "1, with the version.", "version")
         self.database_info = self._gauge(

@@ -155,8 +155,8 @@ def _environment(one: Scene) -> dict[str, str]:
         "trade_kind": TRADE_KIND,
         "ws_url": one.simulator.ws_url,
         "rest_url": one.simulator.rest_url,
-        "book": {"depth": 20, "every": f"{GRID_MS} ms"},
-        "quotes": {"every": f"{GRID_MS} ms"},
+        "book": {"depth": 20, "interval": f"{GRID_MS} ms"},
+        "quotes": {"interval": f"{GRID_MS} ms"},
     }
     direct = _dsn(one)
     settings: dict[str, object] = {
@@ -165,11 +165,11 @@ def _environment(one: Scene) -> dict[str, str]:
         "exchanges": {EXCHANGE: exchange},
         "queue": {"batch_rows": 500, "max_age": "100 ms"},
         "durability": one.plan.durability,
-        "heal": {"after": "10s", "every": "1s"},  # younger rows no history vouches for
+        "heal": {"after": "10s", "interval": "1s"},  # younger rows no history vouches for
         "shutdown_timeout": "5s",
     }
     if one.plan.durability != "memory":
-        settings["spool"] = {"path": str(one.spool), "after": "300 ms"}
+        settings["spool"] = {"path": str(one.spool), "start_after": "300 ms"}
     return {f"INGEST__{name.upper()}": value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
 
 

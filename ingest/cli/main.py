@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--heal", action="store_true", help="close now what can be closed, also what was given up")
     sub.add_argument("--all", action="store_true", help="also what was healed")
     sub.add_argument("--json", action="store_true")
-    sub = add("replay", run_replay, "send captures (of `record = true`) through the same parsers into the database")
+    sub = add("replay", run_replay, "send captures (of `capture = true`) through the same parsers into the database")
     sub.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a capture, or a folder of captures")
     sub = add("demo", run_demo, "a simulated exchange on loopback, with the daemon writing what it says")
     sub.add_argument("--seconds", type=float, metavar="N", help="end by itself")

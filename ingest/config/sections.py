@@ -19,30 +19,35 @@ from ingest.records import INTERVALS
 from ingest.tables import TABLES
 
 _UNITS = {"ms": 0.001, "s": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86400, "day": 86400}
-_LENGTH = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
-def parse_length(value: object) -> object:
-    """`"90 days"`, `"1s"`, `"500 ms"` as a timedelta."""
-    if not isinstance(value, str):
+def parse_duration(value: object) -> timedelta:
+    """`"90 days"`, `"1s"`, `"500 ms"` as a timedelta. Raises ValueError for anything else, a number without a unit included."""
+    if isinstance(value, timedelta):  # a default
         return value
-    match = _LENGTH.fullmatch(value)
+    match = _DURATION.fullmatch(str(value))
+    if match is not None and not match[2]:
+        raise ValueError(f'{value} has no unit; right would be "{match[1]} ms", "{match[1]} s" or "{match[1]} days"')
     unit = match[2].lower() if match else ""
-    seconds = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))  # in this order: "ms" is no plural of "m"
+    seconds = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))  # in this order: "ms" is not a plural of "m"
     if match is None or seconds is None:
-        raise ValueError(f'\'{value}\' is no length; right would be "90 days", "12 hours", "1s" or "500 ms"')
-    return timedelta(seconds=float(match[1]) * seconds)
+        raise ValueError(f'{value!r} is not a duration; right would be "90 days", "12 hours", "1s" or "500 ms"')
+    try:
+        return timedelta(seconds=float(match[1]) * seconds)
+    except OverflowError as error:
+        raise ValueError(f"{value!r} is too long; the longest duration is {timedelta.max.days} days") from error
 
 
-def _parse_optional(value: object) -> object:
-    return None if value == "none" else parse_length(value)
+def _parse_optional(value: object) -> timedelta | None:
+    return None if value == "none" else parse_duration(value)
 
 
 def _parse_fsync(value: object) -> object:
     try:
-        return value if value in ("always", "never") else parse_length(value)
+        return value if value in ("always", "never") else parse_duration(value)
     except ValueError as error:
-        raise ValueError(f'\'{value}\' is wrong; right would be "always", "never" or a length, "1s"') from error
+        raise ValueError(f'{error}; or "always" or "never"') from error
 
 
 def _positive(value: timedelta) -> timedelta:
@@ -51,9 +56,9 @@ def _positive(value: timedelta) -> timedelta:
     return value
 
 
-Length = Annotated[timedelta, BeforeValidator(parse_length)]
-OptionalLength = Annotated[timedelta | None, BeforeValidator(_parse_optional)]
-Step = Annotated[Length, AfterValidator(_positive)]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+OptionalDuration = Annotated[timedelta | None, BeforeValidator(_parse_optional)]
+PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 
 
 class Section(BaseModel):
@@ -87,11 +92,11 @@ def _is_postgresql(dsn: str) -> bool:
 
 class Book(Section):
     depth: int = Field(default=20, ge=1, le=1000, description="levels a side")
-    every: Step = Field(default=timedelta(seconds=1), description="the grid of event time")
+    interval: PositiveDuration = Field(default=timedelta(seconds=1), description="the grid of event time")
 
 
 class Quotes(Section):
-    every: Step = Field(default=timedelta(seconds=1), description="the grid of event time")
+    interval: PositiveDuration = Field(default=timedelta(seconds=1), description="the grid of event time")
 
 
 class ExchangeSection(Section):
@@ -109,8 +114,8 @@ class ExchangeSection(Section):
     rest_url: str | None = Field(default=None, description="as ws_url, for HTTP")
     archive_url: str | None = Field(default=None, description="as ws_url, for bulk files")
     proxy: SecretStr | None = Field(default=None, description='"http://..." or "socks5://..."')
-    record: bool = Field(default=False, description="keep every frame, for `ingest replay`")
-    history: OptionalLength = Field(
+    capture: bool = Field(default=False, description="keep every frame, for `ingest replay`")
+    history: OptionalDuration = Field(
         default=None, description="how far back a new instrument's trades and candles are fetched; retention bounds it"
     )
 
@@ -130,14 +135,14 @@ class PollerSection(Section):
     plan: str | None = Field(default=None, description="which of the provider's plans; by default the one for the key, or for none")
     api_key: SecretStr | None = Field(default=None, description="by environment or file; without it what needs a key is disabled")
     budget: Budget = Budget()
-    every: Step | None = Field(default=None, description="how often it is asked, as far as the budget allows")
+    interval: PositiveDuration | None = Field(default=None, description="how often it is asked, as far as the budget allows")
     symbols: tuple[str, ...] = Field(default=("BTC", "ETH"), description="the coins to ask for")
     ids: dict[str, str] = Field(default={}, description="the provider's id of a symbol that it does not know by itself")
     channels: tuple[str, ...] = Field(default=(), description="what else to read where a provider has channels; its own otherwise")
     min_usd: int = Field(default=1_000_000, ge=1, description="the smallest transfer to tell, in USD")
     labels: Path | None = Field(default=None, description="a file that says whose an address is, a line each: address,label")
     base_url: str | None = Field(default=None, description="instead of the provider's own")
-    timeout: Step = Field(default=timedelta(seconds=30), description="how long one answer may take")
+    timeout: PositiveDuration = Field(default=timedelta(seconds=30), description="how long one answer may take")
     proxy: SecretStr | None = Field(default=None, description='"http://..." or "socks5://..."')
 
 
@@ -150,23 +155,23 @@ class PlatformSection(Section):
 
 class Queue(Section):
     batch_rows: int = Field(default=5_000, ge=1, le=100_000, description="rows of a batch at most")
-    max_age: Length = Field(default=timedelta(milliseconds=250), description="how long a row waits for others at most")
+    max_age: Duration = Field(default=timedelta(milliseconds=250), description="how long a row waits for others at most")
     max_rows: int = Field(default=200_000, ge=1, description="bound of a lane in rows")
     max_bytes: int = Field(default=64 << 20, ge=1 << 16, description="bound of a lane in bytes")
-    max_wait: Length = Field(default=timedelta(seconds=10), description="how long a reader waits for room before its table sheds")
+    max_wait: Duration = Field(default=timedelta(seconds=10), description="how long a reader waits for room before its table sheds")
     workers: int = Field(default=2, ge=1, le=16, description="batches of one table in flight at once")
 
 
-class Record(Section):
+class Capture(Section):
     path: Path = Field(default=Path("captures"), description="a folder of this daemon's own; each source has one below it")
     max_bytes: int = Field(default=10 << 30, ge=1 << 20, description="bound of one source's captures; the oldest are deleted")
-    rotate: Step = Field(default=timedelta(hours=1), description="how long one file is written, at most")
+    rotate: PositiveDuration = Field(default=timedelta(hours=1), description="how long one file is written, at most")
 
 
 class Heal(Section):
     enabled: bool = Field(default=True, description="whether this daemon closes gaps")
-    after: Step = Field(default=timedelta(seconds=30), description="how old a gap must be; histories are a little behind")
-    every: Step = Field(default=timedelta(seconds=5), description="how often it is looked for gaps")
+    after: PositiveDuration = Field(default=timedelta(seconds=30), description="the age from which a gap is filled; histories lag")
+    interval: PositiveDuration = Field(default=timedelta(seconds=5), description="time between two searches for gaps")
 
 
 AtBound = Literal["wait", "shed"]
@@ -179,12 +184,14 @@ class Spool(Section):
     fsync: Annotated[timedelta | Literal["always", "never"], BeforeValidator(_parse_fsync)] = Field(
         default=timedelta(seconds=1), description='"always", "never", or how often'
     )
-    after: Length = Field(default=timedelta(seconds=5), description="how long the database may be away before its rows go there")
-    full: dict[str, AtBound] = Field(
-        default_factory=lambda: dict(_WAIT), description="by table, at the bound: wait in the lane, or shed at once"
+    start_after: Duration = Field(
+        default=timedelta(seconds=5), description="how long the database may be away before rows go to the spool"
+    )
+    when_full: dict[str, AtBound] = Field(
+        default_factory=lambda: dict(_WAIT), description="by table, at the bound: wait in the queue, or shed at once"
     )
 
-    @field_validator("full")
+    @field_validator("when_full")
     @classmethod
     def _known_tables(cls, value: dict[str, AtBound]) -> dict[str, AtBound]:
         for name in value:

@@ -21,17 +21,17 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from ingest import registry
 from ingest.config.sections import (
+    Capture,
     Database,
+    Duration,
     ExchangeSection,
     Heal,
     Indicators,
-    Length,
     Log,
-    OptionalLength,
+    OptionalDuration,
     PlatformSection,
     PollerSection,
     Queue,
-    Record,
     Server,
     Spool,
 )
@@ -43,7 +43,7 @@ PREFIX = "INGEST__"
 READING_EXCHANGES = ("ai_trading", "mastertrade")  # the platforms for which it matters which exchange answers
 
 
-def _lengths(default: dict[str, timedelta | None]) -> Any:
+def _durations(default: dict[str, timedelta | None]) -> Any:
     return Field(default_factory=lambda: dict(default))
 
 
@@ -61,10 +61,10 @@ class Settings(BaseSettings):
     exchanges: dict[str, ExchangeSection] = {}
     pollers: dict[str, PollerSection] = {}
     platforms: dict[str, PlatformSection] = {}
-    retention: dict[str, OptionalLength] = _lengths({table.name: table.retention for table in TABLES})
-    compress_after: dict[str, OptionalLength] = _lengths({table.name: table.compress_after for table in TABLES})
+    retention: dict[str, OptionalDuration] = _durations({table.name: table.retention for table in TABLES})
+    compress_after: dict[str, OptionalDuration] = _durations({table.name: table.compress_after for table in TABLES})
     queue: Queue = Queue()
-    record: Record = Record()
+    capture: Capture = Capture()
     durability: Literal["memory", "spool", "always"] | None = Field(
         default=None, description="where rows wait for the database; spool where spool.path is set, else memory"
     )
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     indicators: Indicators = Indicators()
     server: Server = Server()
     log: Log = Log()
-    shutdown_timeout: Length = Field(default=timedelta(seconds=30), description="from SIGTERM until what is left is given up")
+    shutdown_timeout: Duration = Field(default=timedelta(seconds=30), description="from SIGTERM until what is left is given up")
     migrate_on_start: bool = Field(default=False, description="apply pending migrations in `ingest run`; else it only checks")
 
     @classmethod
@@ -96,11 +96,11 @@ class Settings(BaseSettings):
         known = {table.name: getattr(table, info.field_name) for table in TABLES}
         if info.field_name == "retention":
             known |= dict.fromkeys(BARS)
-        for name, length in value.items():
+        for name, duration in value.items():
             if name not in known:
                 raise ValueError(f"unknown table '{name}'; known: {', '.join(known)}")
-            if length is not None and length <= timedelta(0):
-                raise ValueError(f'{name} is {length}; right would be "90 days", or "none" for never')
+            if duration is not None and duration <= timedelta(0):
+                raise ValueError(f'{name} is {duration}; right would be "90 days", or "none" for never')
         return known | value
 
     @model_validator(mode="after")

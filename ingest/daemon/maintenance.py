@@ -222,7 +222,7 @@ class Maintenance:
             self._audit_all_at = time.monotonic() + AUDIT_ALL_SECONDS
         for recorded in done.recorded:
             found = recorded.finding
-            counter = self._metrics.audit_settled if recorded.unresolved else self._metrics.audit_findings
+            counter = self._metrics.audit_unresolved if recorded.unresolved else self._metrics.audit_findings
             counter.labels(found.target.source, found.channel, found.reason).inc()
             log.warning(
                 "%s: audit of instrument %d at %s: %s%s",

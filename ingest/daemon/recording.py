@@ -13,15 +13,15 @@ from ingest.transports.recorder import Recorder
 
 def recorder_of(settings: Settings, name: str, section: ExchangeSection, metrics: Metrics) -> Callable[[], Recorder] | None:
     """What makes a recorder for one connection of the source; None where none is asked for."""
-    if not section.record:
+    if not section.capture:
         return None
-    record = settings.record
+    capture = settings.capture
     return partial(
         Recorder,
-        record.path / name,
+        capture.path / name,
         name,
         section.protocol or name,
-        max_bytes=record.max_bytes,
-        rotate_seconds=record.rotate.total_seconds(),
+        max_bytes=capture.max_bytes,
+        rotate_seconds=capture.rotate.total_seconds(),
         metrics=metrics,
     )

@@ -22,11 +22,15 @@ from ingest.errors import IngestError, Retry, Stop, first
 from ingest.metrics import Metrics
 from ingest.pipeline.table_queue import TableQueue
 from ingest.polling.provider import Streaming
-from ingest.sources.coverage_claims import Settled
+from ingest.sources.coverage_claims import Watermarks
 from ingest.sources.exchange_feed import ExchangeFeed, StoreInstruments
 from ingest.sources.gap_filler import GapFiller
-from ingest.sources.poller import Poller, plan_name
+from ingest.sources.poll_plan import plan_name
+from ingest.sources.poller import Poller
+from ingest.sources.provider_access import ProviderAccess
 from ingest.sources.provider_stream import ProviderStream
+from ingest.sources.provider_task import ProviderTask
+from ingest.sources.run_state import RunState, State
 from ingest.store.coverage import Claim
 from ingest.store.coverage_buffer import CoverageBuffer
 from ingest.store.pool import Pool
@@ -39,11 +43,11 @@ log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """Runs until cancelled. `last_error` is what a person is told of it."""
-
-    last_error: str
+    """Runs until cancelled. `report` is told why `run` raised, for the status."""
 
     def run(self) -> Awaitable[None]: ...
+
+    def report(self, state: RunState) -> None: ...
 
 
 class SourceManager:
@@ -105,8 +109,9 @@ class SourceManager:
             if name not in self.pollers or poller != before.pollers.get(name) or self._tasks[f"poll {name}"].done():
                 self._add_poller(name, poller)
 
-    def claims(self, settled: Settled) -> list[Claim]:
-        return [claim for feed in self.feeds.values() for claim in feed.claims(settled)]
+    def claims(self, watermarks: Watermarks) -> list[Claim]:
+        """What the feeds cover by now. Called once a second."""
+        return [claim for feed in self.feeds.values() for claim in feed.claims(watermarks)]
 
     def unready(self) -> list[str]:
         """That no exchange is connected, if there is one."""
@@ -121,7 +126,7 @@ class SourceManager:
         return {
             "sources": {name: feed.status() for name, feed in self.feeds.items()},
             "pollers": {name: poller.status() for name, poller in self.pollers.items()},
-            "gaps": {name: healer.state for name, healer in self.healers.items()},
+            "gaps": {name: healer.status() for name, healer in self.healers.items()},
         }
 
     # --- what runs --------------------------------------------------------------------------------------------------------
@@ -163,17 +168,16 @@ class SourceManager:
         if self._database is None:
             return
         module = registry.pollers()[name]
-        is_streamed = isinstance(module, Streaming) and plan_name(module, section) in module.STREAMED
-        poller = self.pollers[name] = (ProviderStream if is_streamed else Poller)(
-            name,
-            module,
-            section,
+        task = ProviderTask(
+            ProviderAccess(name, module, section),
             self._holder,
             pool=self._database[0],
-            lanes=self._lanes,
+            queues=self._lanes,
             on_malformed=self._notes.malformed,
             metrics=self._metrics,
         )
+        is_streamed = isinstance(module, Streaming) and plan_name(module, section) in module.STREAMED
+        poller = self.pollers[name] = ProviderStream(task) if is_streamed else Poller(task)
         self._start(f"poll {name}", poller)
 
     def _start(self, name: str, source: Source) -> None:
@@ -200,8 +204,9 @@ class SourceManager:
             if is_cancelled():
                 return
             if isinstance(fault, Stop):
-                source.last_error = f"stopped: {fault}"
-                log.error("%s: %s", name, source.last_error)
+                state = RunState(State.STOPPED, str(fault))
+                source.report(state)
+                log.error("%s: %s", name, state)
                 self._metrics.errors.labels("source", "Stop").inc()
                 return
             if not isinstance(fault, IngestError):
@@ -209,7 +214,7 @@ class SourceManager:
             else:
                 log.warning("%s: %s", name, fault)
             self._metrics.errors.labels("source", type(fault).__name__).inc()
-            source.last_error = str(fault)
+            source.report(RunState(State.FAILING, str(fault)))
             if time.monotonic() - started > LONG_SECONDS:
                 backoff.reset()
             await asyncio.sleep(max(backoff.next(), (fault.after or 0.0) if isinstance(fault, Retry) else 0.0))

@@ -25,12 +25,11 @@ from ingest.daemon.http_server import Server
 from ingest.daemon.maintenance import Maintenance, desired_policies
 from ingest.daemon.source_manager import SourceManager
 from ingest.daemon.task_cancel import cancelled
-from ingest.daemon.write_path import build_detours, build_writers, limits_of, settled
+from ingest.daemon.write_path import build_detours, build_writers, limits_of, watermarks
 from ingest.errors import Hold, IngestError, Retry, Stop, first
 from ingest.metrics import Metrics
 from ingest.pipeline.writer import Writer
 from ingest.store import sqlstate
-from ingest.store.coverage import Claim
 from ingest.store.coverage_buffer import CoverageBuffer
 from ingest.store.known_instruments import KnownInstruments
 from ingest.store.pool import Pool, open_pool
@@ -40,6 +39,7 @@ BEAT_SECONDS = 0.25
 DATABASE_SECONDS = 2.0  # how often a database that is not ready is looked at again
 PING_SECONDS = 5.0  # without an answer for so long, the database is away
 PING_EVERY_SECONDS = 1.0
+CLAIM_SECONDS = 1.0  # between two computations of what the feeds cover
 CANCEL_SECONDS = 2.0  # for what is in hand to end by itself; then its line is cut
 NOTES_SECONDS = 5.0  # for the last notes, after the deadline
 
@@ -143,7 +143,7 @@ class Supervisor:
             await self._detours.open()
             await asyncio.to_thread(self._memory.load)
         pool = self._pool = await open_pool(self.settings.database.dsn.get_secret_value(), self.settings.database.pool_size)
-        self._notes = CoverageBuffer(pool, self.metrics, self.settings.name, self._claims)
+        self._notes = CoverageBuffer(pool, self.metrics, self.settings.name)
         self._group = group
         while (info := await self._look(pool)) is None:
             if not self.writers and self._memory.database is not None:
@@ -155,7 +155,9 @@ class Supervisor:
         self.database = info
         if not self.writers:
             self._open(pool, info)
-        self._others += [group.create_task(one) for one in (self._notes.run(), self.duties.run(), self._ping(pool))]
+        self._others += [
+            group.create_task(one) for one in (self._claim_forever(), self._notes.run(), self.duties.run(), self._ping(pool))
+        ]
         self.roster.meet(pool, info.edition)
         self._unready = ""
         health.notify("READY=1")
@@ -193,8 +195,14 @@ class Supervisor:
             return None
         return info
 
-    def _claims(self) -> list[Claim]:
-        return self.roster.claims(partial(settled, self.writers))
+    async def _claim_forever(self) -> None:
+        while True:
+            self._claim()
+            await asyncio.sleep(CLAIM_SECONDS)
+
+    def _claim(self) -> None:
+        """Hand to the coverage buffer what the feeds cover, as far as the rows in the queues have their outcome."""
+        self._notes.claim(self.roster.claims(watermarks(self.writers)))
 
     # --- the end ----------------------------------------------------------------------------------------------------------
 
@@ -210,6 +218,7 @@ class Supervisor:
                 for gap in writer.lane.abandon("shutdown"):
                     self._notes.gap("lane", gap)
                 log.info("%s: the account: %s", writer.lane.table.name, writer.lane.tally)
+            self._claim()
             await self._write_last_notes()
         if self._pool is not None:
             self._pool.terminate()

@@ -72,8 +72,12 @@ def build_detours(settings: Settings, metrics: Metrics) -> Spills | None:
         max_bytes=section.max_bytes,
         sync_seconds=fsync[section.fsync] if isinstance(section.fsync, str) else section.fsync.total_seconds(),
     )
-    after, write_ahead = section.after.total_seconds(), settings.durability == "always"
-    return Spills(spool, {name: Rules(after=after, full=full, write_ahead=write_ahead) for name, full in section.full.items()})
+    start_after, write_ahead = section.start_after.total_seconds(), settings.durability == "always"
+    rules = {
+        table: Rules(start_after=start_after, when_full=when_full, write_ahead=write_ahead)
+        for table, when_full in section.when_full.items()
+    }
+    return Spills(spool, rules)
 
 
 def build_writers(
@@ -119,10 +123,10 @@ async def _write(closed: Callable[[], str], batch_writer: BatchWriter, batch: Ba
     return await batch_writer.write(batch)
 
 
-def settled(writers: Mapping[str, Writer], channel: Channel) -> int:
-    """Up to when every row that was received of a channel has an outcome (microseconds); 0 while some wait on disk."""
-    lane = next(writer.lane for name, writer in writers.items() if CHANNELS.get(name) == channel)
-    return 0 if lane.tally.spooled else lane.oldest
+def watermarks(writers: Mapping[str, Writer]) -> dict[Channel, int]:
+    """By channel: the time, in microseconds, up to which every row received has an outcome; 0 while some wait on disk."""
+    lanes = {CHANNELS[name]: writer.lane for name, writer in writers.items() if name in CHANNELS}
+    return {channel: 0 if lane.tally.spooled else lane.oldest for channel, lane in lanes.items()}
 
 
 @asynccontextmanager
@@ -136,8 +140,7 @@ async def writing(settings: Settings, metrics: Metrics, writer: str) -> AsyncIte
     except (Retry, Hold) as error:
         raise Stop(str(error)) from error
     pool = await open_pool(settings.database.dsn.get_secret_value(), settings.database.pool_size)
-    committed: list[Claim] = []
-    notes = CoverageBuffer(pool, metrics, writer, lambda: committed)
+    notes = CoverageBuffer(pool, metrics, writer)
     limits = replace(limits_of(settings.queue), max_wait=FOR_EVER)
     writers = build_writers(settings, limits, info=info, pool=pool, metrics=metrics, on_gap=lambda gap: notes.gap("lane", gap))
     try:
@@ -147,7 +150,7 @@ async def writing(settings: Settings, metrics: Metrics, writer: str) -> AsyncIte
             yield way
             for one in writers.values():
                 await one.drain()
-            committed += way.claims
+            notes.claim(way.claims)
             for task in tasks:
                 task.cancel()
         await notes.flush()

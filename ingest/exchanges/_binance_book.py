@@ -66,7 +66,7 @@ class Depth:
         self._depth = options.book_depth
         self._limit, self._weight = snapshot_limit(options.book_depth)
         self._url = f"{options.rest_url}/api/v3/depth?symbol={instrument.symbol}&limit={self._limit}"
-        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_every)
+        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_interval)
         self._bounds: list[Decimal | None] = [None, None]
         self._last = 0
         self._waiting: deque[tuple[Diff, int]] | None = deque(maxlen=MAX_WAITING)  # None: no snapshot is wanted

@@ -207,7 +207,7 @@ class Quotes:
     def __init__(self, instrument: Instrument, options: Options) -> None:
         self._instrument_id = instrument.id
         self._writer = options.writer
-        self._sampled = SampledQuote(options.quotes_every)
+        self._sampled = SampledQuote(options.quotes_interval)
 
     def feed(self, frame: bytes, received_at: int) -> Sequence[Output]:
         try:

@@ -81,7 +81,7 @@ class Books:
     def __init__(self, instrument: Instrument, options: Options) -> None:
         self._instrument_id = instrument.id
         self._product = instrument.symbol
-        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_every)
+        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_interval)
         self._resync = Resync(RESUBSCRIBE_PAUSE)
         self._time: int | None = None  # of the latest update since the snapshot; the snapshot has none
 
@@ -139,7 +139,7 @@ class Quotes:
 
     def __init__(self, instrument: Instrument, options: Options) -> None:
         self._instrument_id = instrument.id
-        self._sampled = SampledQuote(options.quotes_every)
+        self._sampled = SampledQuote(options.quotes_interval)
         self._answered = False
 
     def feed(self, ticker: Ticker, received_at: int) -> Sequence[Output]:

@@ -137,7 +137,7 @@ class Books:
 
     def __init__(self, instrument: Instrument, options: Options, resubscribe: tuple[Send, Send]) -> None:
         self._instrument_id = instrument.id
-        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_every)
+        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_interval)
         self._change_id: int | None = None
         self._resync = Resync(RESUBSCRIBE_PAUSE)
         self._resubscribe = resubscribe
@@ -182,7 +182,7 @@ class Quotes:
 
     def __init__(self, instrument: Instrument, options: Options) -> None:
         self._instrument_id = instrument.id
-        self._sampled = SampledQuote(options.quotes_every)
+        self._sampled = SampledQuote(options.quotes_interval)
 
     def feed(self, data: bytes, received_at: int) -> Sequence[Output]:
         row = _decode_quote(data)

@@ -123,7 +123,7 @@ class Books:
         self._instrument_id = instrument.id
         self._depth = subscribed_depth(options)
         self._decimals = decimals(instrument.price_step), decimals(instrument.size_step)
-        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_every)
+        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_interval)
         self._resync = Resync(RESUBSCRIBE_PAUSE)
         self._resubscribe = resubscribe
 
@@ -172,7 +172,7 @@ class Quotes:
     def __init__(self, instrument: Instrument, options: Options) -> None:
         self._instrument_id = instrument.id
         self._writer = options.writer
-        self._sampled = SampledQuote(options.quotes_every)
+        self._sampled = SampledQuote(options.quotes_interval)
 
     def feed(self, row: QuoteRow, received_at: int, *, snapshot: bool) -> Sequence[Output]:
         time = received_at if row.timestamp is None else to_micros(row.timestamp)

@@ -182,7 +182,7 @@ class Quotes:
 
     def __init__(self, instrument: Instrument, options: Options) -> None:
         self._instrument_id = instrument.id
-        self._sampled = SampledQuote(options.quotes_every)
+        self._sampled = SampledQuote(options.quotes_interval)
 
     def feed(self, data: bytes, received_at: int) -> Sequence[Output]:
         row = _decode_quote(data)

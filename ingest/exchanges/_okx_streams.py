@@ -132,7 +132,7 @@ class Books:
 
     def __init__(self, instrument: Instrument, options: Options, resubscribe: tuple[Send, Send]) -> None:
         self._instrument_id = instrument.id
-        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_every)
+        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_interval)
         self._sequence: int | None = None
         self._resync = Resync(RESUBSCRIBE_PAUSE)
         self._resubscribe = resubscribe
@@ -186,7 +186,7 @@ class Quotes:
 
     def __init__(self, instrument: Instrument, options: Options) -> None:
         self._instrument_id = instrument.id
-        self._sampled = SampledQuote(options.quotes_every)
+        self._sampled = SampledQuote(options.quotes_interval)
 
     def feed(self, row: QuoteRow, received_at: int, *, snapshot: bool) -> Sequence[Output]:
         time = to_micros(row.ts)

@@ -32,9 +32,11 @@ TRADE_KINDS: tuple[str, ...] = ("trades-all", "trades")
 # "Connect": 3 a second per address; 480 subscribe and unsubscribe requests an hour per connection; closed after 30 s without a
 # message from the server, hence our ping. REST: 20 calls in 2 s for the slowest of the endpoints used, half of it taken.
 LIMITS = ExchangeLimits(
-    ws_url="wss://ws.okx.com:8443/ws/v5",
+    # No port: 8443 accepts no connection after 2026-10-31, on any host; 443 serves the same paths (announced 2026-09-30).
+    # https://www.okx.com/en-us/help/okx-websocket-port-8443-discontinuation-announcement
+    ws_url="wss://ws.okx.com/ws/v5",
     rest_url="https://www.okx.com",
-    alternative="in the EEA use wss://wseea.okx.com:8443/ws/v5 and https://eea.okx.com, in the US wss://wsus.okx.com:8443/ws/v5",
+    alternative="in the EEA use wss://wseea.okx.com/ws/v5 and https://eea.okx.com, in the US wss://wsus.okx.com/ws/v5",
     sends=Rate(480, 3600.0),
     connects=Rate(3, 1.0),
     weight=Rate(5, 1.0),

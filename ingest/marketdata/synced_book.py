@@ -56,7 +56,7 @@ class JoinedBook:
         self._depth = options.book_depth
         self._levels = levels
         self._keep = keep
-        self._sampled = SampledBook(instrument_id, options.book_depth, options.book_every)
+        self._sampled = SampledBook(instrument_id, options.book_depth, options.book_interval)
         self._bounds: list[Decimal | None] = [None, None]
         self._last = 0
         self._waiting: deque[tuple[Diff, int]] | None = deque(maxlen=MAX_WAITING)  # None: no snapshot is wanted

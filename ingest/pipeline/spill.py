@@ -39,10 +39,10 @@ log = logging.getLogger(__name__)
 
 
 class Rules(Struct, frozen=True, kw_only=True):
-    """When the disk is used. `after` is how long the database may be away first, in seconds."""
+    """When the disk is used. `start_after` is how long the database may be away first, in seconds."""
 
-    after: float = 5.0
-    full: Literal["wait", "shed"] = "wait"  # what becomes of rows for which the spool has no room
+    start_after: float = 5.0
+    when_full: Literal["wait", "shed"] = "wait"  # what becomes of rows for which the spool has no room
     write_ahead: bool = False
 
 
@@ -141,7 +141,7 @@ class Spill:
     def _is_away(self, writer: Writer) -> bool:
         if self._lane.half_full and (writer.retrying or writer.held):
             return True
-        return writer.stalled_seconds > self._rules.after and not writer.held
+        return writer.stalled_seconds > self._rules.start_after and not writer.held
 
     def _take_nowait(self) -> Batch | None:
         if not self._rules.write_ahead:
@@ -170,7 +170,7 @@ class Spill:
             self._lane.tally.spooled += entry.rows
             self._due.append(entry)
             return True
-        if self._rules.full == "shed" and time.monotonic() >= self._rest_until:
+        if self._rules.when_full == "shed" and time.monotonic() >= self._rest_until:
             self._lost = joined((*self._lost, *self._lane.shed(batch, "spool")))
             return True
         return False

@@ -28,13 +28,13 @@ PLANS = {
         terms="https://moralis.com/terms/: commercial use is allowed, selling the data on is not",
     )
 }
-ASSETS = {  # contracts on Ethereum
-    "AAVE": "0x7fc66500c84a76ad7e9c93437bfc5ac33e2ddae9",
-    "LINK": "0x514910771af9ca656af840dff83e8364ecf986ca",
-    "SHIB": "0x95ad61b0a150d79219dcf64e1e6cc01f0b64c4ce",
-    "UNI": "0x1f9840a85d5af5bf1d1762f925bdaddc4201f984",
-    "USDC": "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48",
-    "USDT": "0xdac17f958d2ee523a2206206994597c13d831ec7",
+ASSETS = {  # contracts on Ethereum, with the checksum of EIP-55
+    "AAVE": "0x7Fc66500c84A76Ad7e9c93437bFc5Ac33E2DDaE9",
+    "LINK": "0x514910771AF9Ca656af840dff83E8264EcF986CA",
+    "SHIB": "0x95aD61b0a150d79219dCF64E1E6Cc01f0B64C4cE",
+    "UNI": "0x1f9840a85d5aF5bf1D1762F925BDADdC4201F984",
+    "USDC": "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48",
+    "USDT": "0xdAC17F958D2ee523a2206206994597C13D831ec7",
 }
 SYMBOLS = tuple(ASSETS)  # the default of the settings: BTC and ETH are no tokens
 
@@ -53,7 +53,7 @@ _Decoder = Decoder(_Holders)
 
 def poll(options: PollOptions, _cursor: str) -> Poll:
     """The holders of each token now. There is no cursor."""
-    yield from run_parts((asset.symbol, _fetch(options, asset.symbol, asset.coingecko_id)) for asset in options.assets)
+    yield from run_parts((asset.symbol, _fetch(options, asset.symbol, asset.coingecko_id.lower())) for asset in options.assets)
     return ""
 
 

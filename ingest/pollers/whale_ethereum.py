@@ -50,18 +50,18 @@ PLANS = {
 }
 EXPLORERS: dict[str, Explorer] = {"blockscout": _whale_blockscout, "etherscan": _whale_etherscan}
 ETHER = "ether/18"
-ASSETS = {  # contract/decimals
-    "AAVE": "0x7fc66500c84a76ad7e9c93437bfc5ac33e2ddae9/18",
-    "DAI": "0x6b175474e89094c44da98b954eedeac495271d0f/18",
+ASSETS = {  # contract/decimals; the contract with the checksum of EIP-55
+    "AAVE": "0x7Fc66500c84A76Ad7e9c93437bFc5Ac33E2DDaE9/18",
+    "DAI": "0x6B175474E89094C44Da98b954EedeAC495271d0F/18",
     "ETH": ETHER,
-    "LINK": "0x514910771af9ca656af840dff83e8264ecf986ca/18",
-    "PEPE": "0x6982508145454ce325ddbe47a25d4ec3d2311933/18",
-    "SHIB": "0x95ad61b0a150d79219dcf64e1e6cc01f0b64c4ce/18",
-    "UNI": "0x1f9840a85d5af5bf1d1762f925bdaddc4201f984/18",
-    "USDC": "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48/6",
-    "USDT": "0xdac17f958d2ee523a2206206994597c13d831ec7/6",
-    "WBTC": "0x2260fac5e5542a773aa44fbcfedf7c193bc2c599/8",
-    "WETH": "0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2/18",
+    "LINK": "0x514910771AF9Ca656af840dff83E8264EcF986CA/18",
+    "PEPE": "0x6982508145454Ce325dDbE47a25d4ec3d2311933/18",
+    "SHIB": "0x95aD61b0a150d79219dCF64E1E6Cc01f0B64C4cE/18",
+    "UNI": "0x1f9840a85d5aF5bf1D1762F925BDADdC4201F984/18",
+    "USDC": "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48/6",
+    "USDT": "0xdAC17F958D2ee523a2206206994597C13D831ec7/6",
+    "WBTC": "0x2260FAC5E5542a773Aa44fBCfeDf7C193bc2C599/8",
+    "WETH": "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2/18",
 }
 SYMBOLS = ("ETH", "WETH", "USDT", "USDC", "DAI", "WBTC")  # unless the settings say others
 PRICED_AS = {"WETH": "ETH", "WBTC": "BTC"}

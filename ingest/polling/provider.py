@@ -66,9 +66,10 @@ class Missed(Struct, frozen=True):
 
 # An element of an answer that cannot be read is a `Malformed` among the records: it is counted and kept, and its neighbours are
 # stored. Elements that a rule excludes are counted by a `Filtered`.
-Reported: TypeAlias = Record | Malformed | Filtered | Missed
+Emitted: TypeAlias = Record | Malformed | Filtered | Missed
+Step: TypeAlias = PricesAt | ReorgedBlock | Sequence[Emitted]
 # One turn. The answer to a request or query is sent in, None after records. It returns the cursor for the next turn.
-Poll: TypeAlias = Generator[Request | PricesAt | ReorgedBlock | Sequence[Reported], Response | Prices | None, str]
+Poll: TypeAlias = Generator[Request | Step, Response | Prices | None, str]
 Part: TypeAlias = Generator[Request | PricesAt, Any, T]  # some requests of a turn, and what their answers contain
 
 
@@ -101,7 +102,7 @@ class Streaming(Protocol):
         """The state of one connection that is about to open."""
 
 
-def run_parts(parts: Iterable[tuple[str, Part[Sequence[Reported]]]]) -> Generator[Any, Any, bool]:
+def run_parts(parts: Iterable[tuple[str, Part[Sequence[Emitted]]]]) -> Generator[Any, Any, bool]:
     """Run the named parts of a turn one after the other and report their records. Returns whether all of them succeeded.
 
     A part that raises Reject is reported as `Missed`. If every part fails, the first error is raised; an error that refuses the key

@@ -20,8 +20,8 @@ class Options(Struct, frozen=True, kw_only=True):
     rest_url: str
     trade_kind: str
     book_depth: int = 20
-    book_every: int = 1_000_000
-    quotes_every: int = 1_000_000
+    book_interval: int = 1_000_000
+    quotes_interval: int = 1_000_000
     writer: str = ""  # this daemon's name; part of the key where the exchange gives no event time
     archive_url: str = ""  # where the exchange's bulk files are; empty for its own host
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 from ingest.errors import Retry
 from ingest.protocol.session import Channel, Connection, Gap, Session
 from ingest.sources.coverage_claims import Watch
+from ingest.sources.run_state import RunState, State
 from ingest.transports.backoff import Backoff
 from ingest.transports.websocket import Ended, WebSocketConnection, wall_clock
 
@@ -65,7 +66,16 @@ class ReconnectingConnection:
         self._watch = watch
         self._changed = asyncio.Event()
         self._closing = False
+        self._error = ""  # of the last attempt to connect
         self._opened: OpenConnection
+
+    @property
+    def state(self) -> RunState:
+        """Whether the websocket is open now, or what its last attempt failed with."""
+        opened: OpenConnection | None = getattr(self, "_opened", None)  # `run` may not have begun
+        if opened is not None and opened.life.connected.is_set() and not opened.task.done():
+            return RunState(State.OK)
+        return RunState(State.FAILING, self._error) if self._error else RunState(State.CONNECTING)
 
     def replace(self, connection: Connection) -> None:
         """Go over to a new connection (other subscriptions or options), without a hole in the subscriptions that stay."""
@@ -145,6 +155,7 @@ class ReconnectingConnection:
 
     async def _pause(self, ended: Ended | Retry, backoff: Backoff) -> None:
         wait = backoff.next()
+        self._error = str(ended) if isinstance(ended, Retry) else ""
         if isinstance(ended, Retry):
             self._on_error(str(ended))
             wait = max(wait, ended.after or 0.0)

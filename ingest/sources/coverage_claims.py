@@ -1,17 +1,17 @@
-"""What a feed vouches for: for each stream of each connection, up to when everything that was said has an outcome.
+"""What a feed covers: for each subscription of each connection, the time up to which every row has an outcome. Does no I/O.
 
-Rows carry no marks for this. A lane knows when its oldest row was received, and everything that came earlier has an outcome; so a
-claim ends at that moment, or at the last sign of life of its connection where the lane is empty, less a margin: what happened is
-received later than it happened. A silent stream on a live connection advances all the same.
-The rule one would get wrong: while a reader waits for room the socket fills up, and what is received next happened long ago. Until
-that is surely over, and as far back as rows are seen to be late, nothing is claimed.
+Rows carry no marks for this. The watermark of a channel is the time up to which everything received has an outcome. A claim ends at
+the watermark or at the connection's last sign of life, whichever is earlier, less a margin, because an event is received after it
+happened. A subscription that sends nothing on a live connection still counts as covered.
+While a reader waits for room in its queue the socket's buffer fills, and the frames that are read next are old. So nothing is
+claimed until the reader has caught up, and the margin grows with the lateness of the rows.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct, field
@@ -21,18 +21,17 @@ from ingest.records import MINUTE, SECOND
 from ingest.store.coverage import Claim
 from ingest.transports.websocket import WebSocketConnection
 
-MARGIN = 2 * SECOND  # between an event and its frame, at least
-LATE = 1.5  # times the latest row that was seen of late
-ROUNDS = 5  # how many rounds, of a second, "of late" is
-BLOCKED = 15 * SECOND  # after a reader waited for room (at most 10 s), so long until it has surely caught up
+MARGIN = 2 * SECOND  # the least time between an event and the receipt of its frame
+LATE = 1.5  # the margin as a multiple of the greatest lateness within the last ROUNDS
+ROUNDS = 5  # calls of `take`, one a second
+BLOCKED = 15 * SECOND  # the time for which a reader that waited for room (at most 10 s) may still deliver old frames
 
-Settled = Callable[
-    [Channel], int
-]  # up to when what was received of a channel has an outcome, in microseconds; 0 while that is unknown
+# by channel: the time, in microseconds, up to which everything received has an outcome; 0 where that is unknown
+Watermarks = Mapping[Channel, int]
 
 
 class Watch(Struct):
-    """A life that delivers, and since when each of its streams does (0: not yet), in microseconds."""
+    """A connection that delivers, and the time from which each of its subscriptions is covered (0: not yet), in microseconds."""
 
     connection: Connection
     session: Session
@@ -53,40 +52,40 @@ class CoverageClaims:
         self._blocked = 0
 
     def watch(self, watch: Watch) -> None:
-        """From now on this life delivers. Until it has ended, and what it said has an outcome, it is heard of in `take`."""
+        """The connection delivers from now on. `take` covers it until it has ended and everything it sent has an outcome."""
         watch.since = [0] * len(watch.connection.subscriptions)
         self._watches.append(watch)
 
     def late(self, micros: int) -> None:
-        """A row was received so long after it happened; before it happened, where a clock is wrong."""
+        """A row was received `micros` after its event; negative where the exchange's clock is ahead of ours."""
         self._late[-1] = max(self._late[-1], micros)
         self._ahead = max(self._ahead, -micros)
 
     def blocked(self, now: int) -> None:
-        """A reader has to wait for room."""
+        """A reader waits for room in its queue."""
         self._blocked = now
 
-    def take(self, now: int, settled: Settled, trade_kind: str) -> Sequence[Claim]:
-        """What can be claimed by `now`. Called once a second."""
+    def take(self, now: int, watermarks: Watermarks, trade_kind: str) -> Sequence[Claim]:
+        """The claims at `now`, in microseconds. Called once a second."""
         margin = max(MARGIN, int(LATE * max(self._late)))
         self._late.append(0)
         if now - self._blocked < BLOCKED:
             return ()
         claims: list[Claim] = []
         for watch in list(self._watches):
-            claims += self._claims(watch, margin, settled, trade_kind)
-            if watch.task.done() and all(settled(one.channel) > watch.life.sign for one in watch.connection.subscriptions):
+            claims += self._claims(watch, margin, watermarks, trade_kind)
+            if watch.task.done() and all(watermarks[one.channel] > watch.life.sign for one in watch.connection.subscriptions):
                 self._watches.remove(watch)
         return claims
 
-    def _claims(self, watch: Watch, margin: int, settled: Settled, trade_kind: str) -> list[Claim]:
+    def _claims(self, watch: Watch, margin: int, watermarks: Watermarks, trade_kind: str) -> list[Claim]:
         claims = []
         for index, (subscription, last_message_at) in enumerate(
             zip(watch.connection.subscriptions, watch.session.last_message_at, strict=True)
         ):
             channel = subscription.channel
-            until = min(watch.life.sign, settled(channel)) - margin
-            if channel == "candles":  # a bar is said after it closed, and where nobody streams bars it is asked for
+            until = min(watch.life.sign, watermarks[channel]) - margin
+            if channel == "candles":  # a bar is sent after it closed; where no bars are streamed they are requested
                 until = min(until, last_message_at - margin) - MINUTE
                 until -= until % MINUTE
             since = watch.since[index]
@@ -98,7 +97,7 @@ class CoverageClaims:
 
 
 def _begin(channel: Channel, last_message_at: int, ahead: int) -> int:
-    """Since when a stream is vouched for that was heard first at `heard`, of an exchange whose clock is ahead of ours."""
+    """The beginning of a claim whose first message came at `last_message_at`; `ahead` is how far the exchange's clock is ahead."""
     if not last_message_at:
         return 0
     since = last_message_at + ahead

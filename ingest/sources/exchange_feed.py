@@ -22,7 +22,8 @@ from ingest.protocol.exchange import Exchange, Located, Options
 from ingest.protocol.session import Channel, Connection, Gap, Output, Refused, Session, Subscription
 from ingest.records import SECOND, Candle, Instrument, Record
 from ingest.sources.connection_slot import ReconnectingConnection, Stream
-from ingest.sources.coverage_claims import CoverageClaims, Settled
+from ingest.sources.coverage_claims import CoverageClaims, Watermarks
+from ingest.sources.run_state import RunState, State
 from ingest.store.coverage import Claim
 from ingest.transports.client import open_client
 from ingest.transports.http import Http
@@ -61,6 +62,7 @@ class ExchangeFeed:
         self.name = name
         self.last_error = ""
         self._last_error_at: datetime | None = None
+        self._ended: RunState | None = RunState(State.WAITING)
         self._exchange = exchange
         self._section = section
         self._writer = writer
@@ -81,27 +83,49 @@ class ExchangeFeed:
         self._reload = asyncio.Event()
 
     def reload(self, section: ExchangeSection) -> None:
-        """Go over to another configuration; what did not change is not touched. Addresses, proxy and `record` need a restart."""
+        """Go over to another configuration; what did not change is not touched. Addresses, proxy and `capture` need a restart."""
         self._section = section
         self._reload.set()
 
+    @property
+    def state(self) -> RunState:
+        """Whether the connections are open, or why `run` ended."""
+        if self._ended is not None:
+            return self._ended
+        if not self._slots:  # the listing is being read, or names none of the configured instruments
+            return RunState(State.FAILING, self.last_error) if self.last_error else RunState(State.CONNECTING)
+        states = [slot.state for slot in self._slots]
+        bad = [one for one in states if one.state is not State.OK]
+        if not bad:
+            return RunState(State.OK)
+        worst = max(bad, key=lambda one: one.state is State.FAILING)
+        if len(bad) == len(states):
+            return worst
+        return RunState(State.PARTIAL, f"{len(bad)} of {len(states)} connections are not open: {worst}")
+
+    def report(self, state: RunState) -> None:
+        """Show why `run` ended."""
+        self._ended = state
+        self.last_error, self._last_error_at = state.detail, datetime.now(UTC)
+
     def status(self) -> dict[str, object]:
-        """What a person wants to know of this source."""
-        return {
+        """The status of this feed for `ingest status` and the page."""
+        return self.state.status() | {
             "connections": len(self._slots),
             "subscriptions": sum(len(slot.connection.subscriptions) for slot in self._slots),
             "last_error": self.last_error,
             "last_error_at": self._last_error_at.isoformat(timespec="seconds") if self._last_error_at else None,
         }
 
-    def claims(self, settled: Settled) -> Sequence[Claim]:
-        """What this feed vouches for by now."""
-        return self._claims.take(wall_clock(), settled, self._options.trade_kind)
+    def claims(self, watermarks: Watermarks) -> Sequence[Claim]:
+        """What this feed covers by now. Called once a second."""
+        return self._claims.take(wall_clock(), watermarks, self._options.trade_kind)
 
     async def run(self) -> None:
         """Until cancelled. Where the listing cannot be read or stored for the first time, or a setting is wrong, raises that."""
         manners = self._exchange.LIMITS
         self._slots.clear()
+        self._ended = None
         recorder = self._make_recorder() if self._make_recorder else None
         recording = recorder.running() if recorder else nullcontext()
         async with (
@@ -239,7 +263,7 @@ def options_of(exchange: Exchange, section: ExchangeSection, writer: str) -> Opt
         archive_url=(section.archive_url or "").rstrip("/"),
         trade_kind=section.trade_kind or exchange.TRADE_KINDS[0],
         book_depth=section.book.depth,
-        book_every=int(section.book.every.total_seconds() * SECOND),
-        quotes_every=int(section.quotes.every.total_seconds() * SECOND),
+        book_interval=int(section.book.interval.total_seconds() * SECOND),
+        quotes_interval=int(section.quotes.interval.total_seconds() * SECOND),
         writer=writer,
     )

@@ -27,17 +27,17 @@ from ingest.protocol.history import HistoryRequest
 from ingest.protocol.session import Channel
 from ingest.records import MINUTE, SECOND, Instrument
 from ingest.sources.exchange_feed import options_of
+from ingest.sources.held_lease import RENEW_SECONDS, HeldLease
 from ingest.sources.history_loader import TABLES, LoadResult, Module, Past
+from ingest.sources.run_state import RunState, State
 from ingest.store import gap_backlog, sqlstate
 from ingest.store.coverage import to_datetime
 from ingest.store.gap_backlog import OpenGap, TrackedChannel
-from ingest.store.leases import acquire, release
 from ingest.store.pool import Connection, Pool
 from ingest.store.ts_edition import Edition
 from ingest.transports.client import open_client
 from ingest.transports.http import Http
 
-LEASE_SECONDS = 60.0
 PAD = 5 * SECOND
 HOUR, DAY = 60 * MINUTE, 24 * 60 * MINUTE
 PIECE: dict[Channel, int] = {"trades": HOUR, "candles": 31 * DAY}  # asked for at once: what a kill makes us ask for again
@@ -76,7 +76,9 @@ class GapFiller:
     ) -> None:
         self.name = name
         self.last_error = ""
-        self.state: dict[str, object] = {"healing": "waiting"}
+        self.state = RunState(State.WAITING) if settings.heal.enabled else RunState(State.DISABLED, "heal.enabled = false")
+        self._open_gaps: int | None = None
+        self._open_seconds: float | None = None
         self._exchange = exchange
         self._section = section
         self._settings = settings
@@ -85,7 +87,7 @@ class GapFiller:
         self._metrics = metrics
         self._busy = busy
         # no more than the name: killed and started again, it goes on at once, and two of one name that both heal do no harm
-        self._holder = settings.name
+        self._lease = HeldLease(pool, f"heal {name}", settings.name)
         self._followed: set[tuple[int, Channel]] = set()
         self._thorough_due = 0.0
 
@@ -94,18 +96,28 @@ class GapFiller:
         self._section = section
         self._followed.clear()  # their history may be another
 
+    def status(self) -> dict[str, object]:
+        """The status of this gap filler for `ingest status` and the page."""
+        return self.state.status() | {
+            "open_gaps": self._open_gaps,
+            "open_seconds": self._open_seconds,
+            "last_error": self.last_error,
+        }
+
+    def report(self, state: RunState) -> None:
+        """Show why `run` ended."""
+        self.state, self.last_error = state, state.detail
+
     async def run(self) -> None:
         """Until cancelled."""
-        every = self._settings.heal.every.total_seconds()
+        interval = self._settings.heal.interval.total_seconds()
         try:
             async with self._http() as http:
                 while True:
                     if not await self.round(http):
-                        await asyncio.sleep(every)
+                        await asyncio.sleep(interval)
         finally:
-            with suppress(TimeoutError, *sqlstate.FOREIGN):
-                async with asyncio.timeout(1), self._pool.acquire() as connection:
-                    await release(connection, self._lease, self._holder)
+            await self._lease.release()
 
     async def until_done(self) -> None:
         """Rounds until nothing is due: for a person who asks for it. Raises Retry while another daemon has the lease."""
@@ -114,15 +126,15 @@ class GapFiller:
         async with self._http() as http:
             while await self.round(http):
                 pass
-        if self.state["healing"] != "ours":
+        if self.state.state is not State.OK:
             raise Retry(f"{self.name}: another daemon heals it, and was told to try every hole again now")
 
     async def round(self, http: Http) -> bool:
         """One piece of one hole, if one is due. Raises Retry or Hold where the database does not let us."""
         try:
             async with self._pool.acquire() as connection:
-                if not await acquire(connection, self._lease, self._holder, LEASE_SECONDS):
-                    self.state = {"healing": "done by another daemon"}
+                if not await self._lease.acquire(connection):
+                    self.state = RunState(State.STANDBY)
                     return False
                 instruments = {
                     row.id: row for row in await gap_backlog.instruments_of(connection, self.name, self._section.instruments)
@@ -138,10 +150,6 @@ class GapFiller:
         if holes:
             await self._close(http, instruments[holes[0].instrument_id], holes)
         return bool(due)
-
-    @property
-    def _lease(self) -> str:
-        return f"heal {self.name}"
 
     @asynccontextmanager
     async def _http(self) -> AsyncIterator[Http]:
@@ -181,8 +189,9 @@ class GapFiller:
         open_holes = await gap_backlog.summary(connection, self.name)
         for channel in get_args(Channel):
             self._metrics.gap_open_seconds.labels(self.name, channel).set(open_holes.get(channel, (0, 0.0))[1])
-        count, seconds = (sum(one) for one in zip(*open_holes.values(), strict=True)) if open_holes else (0, 0.0)
-        self.state = {"healing": "ours", "open_gaps": count, "open_seconds": round(seconds, 1), "last_error": self.last_error}
+        self._open_gaps = sum(count for count, _ in open_holes.values())
+        self._open_seconds = round(sum(seconds for _, seconds in open_holes.values()), 1)
+        self.state = RunState(State.OK)
 
     async def _is_settled(self, connection: Connection, hole: OpenGap) -> bool:
         """Whether there is nothing to ask: it is stored by now, or older than what is kept."""
@@ -227,10 +236,9 @@ class GapFiller:
     async def _keep_lease(self) -> None:
         """A busy market's hour takes longer than a lease."""
         while True:
-            await asyncio.sleep(LEASE_SECONDS / 3)
-            with suppress(*sqlstate.FOREIGN):  # whoever fills now will hear of it himself
-                async with self._pool.acquire() as connection:
-                    await acquire(connection, self._lease, self._holder, LEASE_SECONDS)
+            await asyncio.sleep(RENEW_SECONDS)
+            with suppress(*sqlstate.FOREIGN):  # the piece that is being stored fails by itself
+                await self._lease.acquire()
 
     def _piece(self, since: int, newest: OpenGap) -> Piece:
         """The newest piece: of a whole day or more from the archive, where it is published; ids are never cut."""

@@ -23,15 +23,15 @@ from ingest.config.settings import Settings
 from ingest.errors import Reject, Retry, Stop
 from ingest.metrics import Metrics
 from ingest.pipeline.table_queue import TableQueue
-from ingest.polling.db_queries import Filtered, Prices, PricesAt
-from ingest.polling.provider import Missed, Poll, PollOptions, Provider
+from ingest.polling.db_queries import Filtered, PricesAt
+from ingest.polling.provider import Emitted, Missed, Poll, PollOptions, Provider, Step
 from ingest.protocol.decode import Malformed
-from ingest.protocol.http import Request, Response
 from ingest.records import Asset
 from ingest.sources.chunk_runner import NOTHING, Filled, Work, refuse_expired, shown
 from ingest.sources.history_loader import LIMITS, outcome_of, stored
-from ingest.sources.poller import http_of, options_of, plan_of, spend_one, struck, symbols_of
+from ingest.sources.poll_plan import plan_of, symbols_of
 from ingest.sources.progress import Progress
+from ingest.sources.provider_access import ProviderAccess
 from ingest.store import bar_views
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.jobs import Chunk, Job, open_job, pending, to_micros
@@ -40,7 +40,7 @@ from ingest.store.rollup import is_rolled_up, roll_up
 from ingest.store.spot_prices import usd_prices
 from ingest.store.ts_edition import detect
 from ingest.tables import ONCHAIN_METRICS, PRICES, SENTIMENT_SCORES, STOCK_INDICES, WHALE_TRANSACTIONS, Table
-from ingest.transports.client import open_client
+from ingest.transports.flow_driver import FlowDriver
 from ingest.transports.http import Http
 
 KINDS = {
@@ -110,18 +110,18 @@ class ProviderBackfill:
     def __init__(self, section: PollerSection, name: str, module: Provider, sought: ProviderBackfillRequest) -> None:
         assert isinstance(module, Historic)
         self.name = name
-        self._module = module
-        self._provider: Provider = module
-        self._section = section.model_copy(update={"symbols": sought.symbols}) if sought.symbols else section
+        self._module: Historic = module
+        self._access = ProviderAccess(
+            name, module, section.model_copy(update={"symbols": sought.symbols}) if sought.symbols else section
+        )
         self._sought = sought
         self._table: Table = KINDS[sought.kind]
-        self._plan, self._disabled = plan_of(module, section)
 
     def check(self) -> None:
         """Raises Stop where it may not be asked, or has nothing so far back."""
-        if self._disabled:
-            raise Stop(f"{self.name}: disabled: {self._disabled}")
-        since, days = self._sought.since, self._plan.history_days
+        if self._access.disabled:
+            raise Stop(f"{self.name}: disabled: {self._access.disabled}")
+        since, days = self._sought.since, self._access.plan.history_days
         if days is not None and since < (oldest := datetime.now(UTC) - timedelta(days=days)):
             raise Stop(
                 f"--from {since:%Y-%m-%d}: {self.name} gives {days} days with this plan; begin at "
@@ -130,15 +130,15 @@ class ProviderBackfill:
 
     async def run(self, connection: Connection, pool: Pool) -> str:
         """Fill what is pending; the account, in words. Raises Retry where a chunk failed: the same command tries it again."""
-        options = await options_of(self.name, self._provider, self._plan, self._section, pool)
+        access = self._access
+        options = await access.options(pool)
         parts = [(one, part) for one in _subjects(options) for part in await self._pending(connection, one)]
         jobs = [(one, chunk) for one, part in parts for chunk in await open_job(connection, self._job(one), [part])]
         work = Work(connection, progress := Progress(len(jobs)))
         edition = (await detect(connection)).edition
-        plan = replace(self._plan, per_minute=max(1, self._plan.per_minute // 2))
-        async with open_client(self._section.proxy.get_secret_value() if self._section.proxy else None) as client:
-            http = http_of(self.name, plan, self._section, client)
-            reader = _Reader(http, partial(spend_one, self.name, self._plan, pool), progress.add_rows, pool)
+        plan = replace(access.plan, per_minute=max(1, access.plan.per_minute // 2))
+        async with access.open_client() as client:
+            reader = _Reader(access.http(client, plan), partial(access.spend, pool), progress.add_rows, pool)
             ladder = BatchWriter(self._table, pool, edition)
 
             async def fill(one: PollOptions, chunk: Chunk) -> Filled:
@@ -147,7 +147,7 @@ class ProviderBackfill:
                 )
                 flow = self._module.history(one, chunk.since, chunk.until)
                 verdict = await stored(lane, ladder, reader.read(flow, lane))
-                return Filled(outcome_of(lane), verdict and struck(verdict, self._section))
+                return Filled(outcome_of(lane), verdict and access.redacted(verdict))
 
             await work.fill_all([(one, self._shown(one), chunk) for one, chunk in jobs], fill)
         await self._refresh(connection)
@@ -155,7 +155,8 @@ class ProviderBackfill:
 
     async def dry_run(self, connection: Connection) -> str:
         """What `run` would fill; asks nobody and changes nothing."""
-        symbols = symbols_of(self._provider, self._section) if self._provider.ASSETS else ()
+        access = self._access
+        symbols = symbols_of(access.module, access.section) if access.module.ASSETS else ()
         assets = tuple(Asset(symbol, "") for symbol in symbols)
         subjects = _subjects(PollOptions(base_url="", assets=assets))
         parts = [(one, part) for one in subjects for part in await self._pending(connection, one)]
@@ -228,34 +229,28 @@ class _Reader:
             await self._drive(flow, lane)
         except (Reject, Retry) as error:
             return str(error)
-        finally:
-            flow.close()
         return None
 
     async def _drive(self, flow: Poll, lane: TableQueue) -> None:
-        answer: Response | Prices | None = None
-        while True:
-            try:
-                step = flow.send(answer)
-            except StopIteration:
-                return
-            answer = None
-            if isinstance(step, Request):
-                answer = await self._http.insist(step, self._spend)
-            elif isinstance(step, PricesAt):
-                async with self._pool.acquire() as connection:
-                    answer = await usd_prices(connection, step.symbols, step.time)
-            elif isinstance(step, Sequence):
-                for record in step:
-                    if isinstance(record, Malformed):
-                        raise Reject(record.message, reason=record.reason)
-                    if isinstance(record, Filtered | Missed):
-                        raise TypeError("a history leaves nothing out")
-                    if (room := lane.put(record)) is not None:
-                        await room
-                self._on_rows(len(step))
-            else:
-                raise TypeError(f"a history asks by requests and for prices, not by {step}")
+        with FlowDriver[Step, str](flow, partial(self._http.insist, before=self._spend)) as steps:
+            async for step in steps:
+                if isinstance(step, PricesAt):
+                    async with self._pool.acquire() as connection:
+                        steps.reply(await usd_prices(connection, step.symbols, step.time))
+                elif isinstance(step, Sequence):
+                    await self._put(step, lane)
+                else:
+                    raise TypeError(f"a history asks by requests and for prices, not by {step}")
+
+    async def _put(self, records: Sequence[Emitted], lane: TableQueue) -> None:
+        for record in records:
+            if isinstance(record, Malformed):
+                raise Reject(record.message, reason=record.reason)
+            if isinstance(record, Filtered | Missed):
+                raise TypeError("a history leaves nothing out")
+            if (room := lane.put(record)) is not None:
+                await room
+        self._on_rows(len(records))
 
 
 def _never(_gap: object) -> None:

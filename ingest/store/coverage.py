@@ -74,6 +74,11 @@ class Claim(Struct, frozen=True):
     until: int
     reason: str = "live"  # live or replay
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What the ledger tells claims apart by; a later claim of the same key prolongs the earlier one."""
+        return self.source, self.instrument_id, self.channel, self.writer, self.since
+
 
 class LedgerGap(Struct, frozen=True):
     """A gap with its source and the daemon (`writer`) that reports it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 from ingest.errors import Hold, Retry
 from ingest.metrics import Metrics
@@ -22,18 +22,19 @@ from ingest.store.rejects import Rejected, insert_rejects
 FLUSH_SECONDS = 1.0
 MAX_REJECTS = 200  # of one flush
 MAX_GAPS = 100_000
+MAX_CLAIMS = 100_000
 
 log = logging.getLogger(__name__)
 
 
 class CoverageBuffer:
-    """The buffer of one daemon. `writer` is its name; `claims` returns the ranges that it claims as complete now."""
+    """The buffer of one daemon or command; `writer` is its name in the ledger."""
 
-    def __init__(self, pool: Pool, metrics: Metrics, writer: str, claims: Callable[[], Sequence[Claim]] = tuple) -> None:
+    def __init__(self, pool: Pool, metrics: Metrics, writer: str) -> None:
         self._pool = pool
         self._metrics = metrics
         self._writer = writer
-        self._claims = claims
+        self._claims: dict[tuple[object, ...], Claim] = {}  # by `Claim.key`
         self._gaps: list[LedgerGap] = []
         self._open: set[tuple[object, ...]] = set()
         self._rejects: list[Rejected] = []
@@ -53,6 +54,15 @@ class CoverageBuffer:
             self._gaps.append(ledger_gap)
         else:
             self._metrics.errors.labels("coverage_buffer", "gap_dropped").inc()
+
+    def claim(self, claims: Iterable[Claim]) -> None:
+        """Write these claims at the next flush. Every row that they cover must have its outcome by now."""
+        for claim in claims:
+            held = self._claims.get(claim.key)
+            if held is None and len(self._claims) >= MAX_CLAIMS:
+                self._metrics.errors.labels("coverage_buffer", "claim_dropped").inc()
+            elif held is None or held.until < claim.until:
+                self._claims[claim.key] = claim
 
     def malformed(self, source: str, malformed: Malformed) -> None:
         """Record a frame, or a part of one, that differs from what the source documents."""
@@ -74,8 +84,8 @@ class CoverageBuffer:
                 self._metrics.errors.labels("coverage_buffer", type(error).__name__).inc()
 
     async def flush(self) -> None:
-        """Write the buffer and the claims in one transaction. On Retry or Hold the buffer is kept for the next flush."""
-        gaps, rejects, claims = self._gaps, self._rejects, self._claims()
+        """Write the buffer in one transaction. On Retry or Hold it is kept for the next flush."""
+        gaps, rejects, claims = self._gaps, self._rejects, list(self._claims.values())
         if not gaps and not rejects and not claims:
             return
         try:
@@ -90,6 +100,9 @@ class CoverageBuffer:
         self._count_failover(failover_gaps)
         self._gaps = self._gaps[len(gaps) :]
         self._rejects = self._rejects[len(rejects) :]
+        for claim in claims:
+            if self._claims[claim.key] is claim:  # else it was prolonged meanwhile
+                del self._claims[claim.key]
 
     def _count_failover(self, gaps: Sequence[LedgerGap]) -> None:
         for one in gaps:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
@@ -27,6 +28,8 @@ LOST = (aiohttp.ClientError, *PROXY_LOST, TimeoutError, OSError)
 REFUSED_HERE = ("403", "451")  # a websocket handshake says either where the exchange does not serve the region
 OPEN_SECONDS = 20.0
 CLOSE_SECONDS = 2.0
+HOUR = 3600.0
+LONGEST_WAIT_SECONDS = {418: 24 * HOUR}  # by status, else an hour; 418 is Binance's ban, of two minutes to three days
 BLOCKED_SECONDS = 600.0  # a refusal by region is not lifted within minutes, but a person may mend the configuration any time
 
 
@@ -54,7 +57,7 @@ async def open_socket(client: aiohttp.ClientSession, url: str, manners: Exchange
         code = str(error.status)
         if code in REFUSED_HERE:
             raise blocked(what, error.status, manners.alternative) from error
-        raise Retry(f"{what}: HTTP {code}", after=retry_after(error.headers or {}), code=code) from error
+        raise Retry(f"{what}: HTTP {code}", after=retry_after(error.headers or {}, error.status), code=code) from error
     except LOST as error:
         raise lost(what, error) from error
 
@@ -76,22 +79,31 @@ def blocked(what: str, status: int, alternative: str) -> Retry:
     return Retry(f"{what}: HTTP {status}, this address is refused; use {alternative}", after=BLOCKED_SECONDS, code=str(status))
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a Retry-After header asks for, given as seconds or as an HTTP date (RFC 9110, 10.2.3)."""
+def retry_after(headers: Mapping[str, str], status: int) -> float | None:
+    """Seconds to wait by the header Retry-After, which has seconds or an HTTP date (RFC 9110, 10.2.3). None without a readable one.
+
+    The wait is at most `LONGEST_WAIT_SECONDS`, so that one answer cannot stop a source for longer.
+    """
     value = headers.get("Retry-After", "").strip()
-    if not value:
+    if value.isascii() and value.isdigit():
+        seconds = float(value)
+    elif (date := _date(value)) is not None:
+        seconds = max(0.0, date.timestamp() - time.time())
+    else:
         return None
-    if value.isdigit():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
+    return min(seconds, LONGEST_WAIT_SECONDS.get(status, HOUR))
 
 
 def made_at(headers: Mapping[str, str]) -> int | None:
     """When the server says that its answer was made (RFC 9110, 6.6.1: whole seconds), in microseconds; None without a `Date`."""
+    date = _date(headers.get("Date", ""))
+    return None if date is None else int(date.timestamp()) * SECOND
+
+
+def _date(text: str) -> datetime | None:
+    """An HTTP date; None where it is none. The zone -0000 means UTC too."""
     try:
-        return int(parsedate_to_datetime(headers["Date"]).timestamp()) * SECOND
-    except (KeyError, ValueError):
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):  # the latter: a year of twenty digits
         return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -22,7 +22,8 @@ from ingest.protocol.exchange import Rate
 from ingest.protocol.history import History, Page
 from ingest.protocol.http import Flow, Request, Response
 from ingest.transports.backoff import Backoff
-from ingest.transports.client import LOST, blocked, lost, made_at, retry_after, shown
+from ingest.transports.client import HOUR, LOST, blocked, lost, made_at, retry_after, shown
+from ingest.transports.flow_driver import FlowDriver
 from ingest.transports.rate_limiter import RateLimiter
 
 T = TypeVar("T")
@@ -34,7 +35,6 @@ FILE = aiohttp.ClientTimeout(sock_connect=10, sock_read=60)  # as long as it tak
 ATTEMPTS = 5
 PATIENCE_SECONDS = 120.0  # a longer wait is not slept here: it goes to the caller, who can tell others and be stopped
 PENALTY_SECONDS = {429: 5.0, 418: 120.0}  # the first wait where the header is missing; 418 is Binance's ban
-LONGEST_PENALTY_SECONDS = 3600.0
 
 
 class Http:
@@ -94,44 +94,24 @@ class Http:
 
     async def run(self, flow: Flow[T]) -> T:
         """Drive `flow` to its result. A request that fails for good is thrown into it; what it does not catch is raised."""
-        try:
-            request = next(flow)
-            while True:
-                try:
-                    response = await self.insist(request)
-                except (Retry, Reject) as error:
-                    request = flow.throw(error)
-                else:
-                    request = flow.send(response)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        finally:
-            flow.close()
+        with FlowDriver[object, T](flow, self.insist) as steps:
+            async for step in steps:
+                raise TypeError(f"a flow yields requests only, not {step!r}")
+            return steps.result
 
     async def pages(self, history: History) -> AsyncGenerator[Page, None]:
         """Drive `history`, page by page. A request that fails for good is thrown into it; what it does not catch is raised."""
-        files: list[BinaryIO] = []
-        try:
-            step = next(history)
-            while True:
-                if isinstance(step, Page):
-                    yield step
-                    step = next(history)
-                    continue
-                try:
-                    response = await self.insist(step)
-                except (Retry, Reject) as error:
-                    step = history.throw(error)
-                else:
-                    files += [response.file] if response.file else []
-                    step = history.send(response)
-        except StopIteration:
-            return
-        finally:
-            history.close()
-            for file in files:
-                file.close()
+        with ExitStack() as files:
+
+            async def request(one: Request) -> Response:
+                response = await self.insist(one)
+                if response.file is not None:
+                    files.enter_context(response.file)
+                return response
+
+            with FlowDriver[Page, None](history, request) as pages:
+                async for page in pages:
+                    yield page
 
     async def insist(self, request: Request, before: Callable[[], Awaitable[object]] | None = None) -> Response:
         """As `get`, a few times where it raises Retry; `before` is awaited before each."""
@@ -168,7 +148,7 @@ class Http:
         status = answer.status
         if status == 451:
             return blocked(what, status, self._alternative)
-        after = retry_after(answer.headers)
+        after = retry_after(answer.headers, status)
         if status in PENALTY_SECONDS:
             after = self._penalty(host, status) if after is None else after
         text = f"{what}: HTTP {status}: {body[:300].decode(errors='replace')}"
@@ -183,4 +163,4 @@ class Http:
     def _penalty(self, host: str, status: int) -> float:
         strikes = self._strikes.get(host, 0)
         self._strikes[host] = strikes + 1
-        return min(PENALTY_SECONDS[status] * float(2**strikes), LONGEST_PENALTY_SECONDS)
+        return min(PENALTY_SECONDS[status] * 2.0 ** min(strikes, 10), HOUR)

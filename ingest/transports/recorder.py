@@ -108,9 +108,9 @@ class Recorder:
         self._missed = False  # in the thread: lines were lost since the last write
         self._failing = False
         self._thread = ThreadPoolExecutor(1, "recorder")  # one: what is written keeps its order, whoever is cancelled while waiting
-        self._written = metrics.record_bytes.labels(source)
-        self._deleted = metrics.record_files_deleted.labels(source)
-        self._lost = metrics.record_lines_lost.labels(source)
+        self._written = metrics.capture_bytes.labels(source)
+        self._deleted = metrics.capture_files_deleted.labels(source)
+        self._lost = metrics.capture_lines_lost.labels(source)
 
     def session(self, session: Session, connection: Connection, options: Options) -> Session:
         """The same session, recorded."""

@@ -21,7 +21,7 @@ def spooling(
 ) -> Settings:
     """A daemon with small lanes, and a spool in `folder`."""
     queue = {"batch_rows": 100, "max_age": "50 ms", "max_rows": 1000, "max_wait": max_wait}
-    section = {"path": str(folder / "spool"), "after": "200 ms"} | spool
+    section = {"path": str(folder / "spool"), "start_after": "200 ms"} | spool
     return configuration(dsn, simulator, queue=queue, spool=section, durability=durability)
 
 

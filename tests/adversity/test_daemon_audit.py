@@ -13,7 +13,7 @@ from daemon import Daemon, Settings, configuration, demo, last_message_at, on_ap
 from ingest.simulator.server import Simulator
 
 Daemons = Callable[..., Daemon]
-HEAL = {"after": "1s", "every": "200 ms"}
+HEAL = {"after": "1s", "interval": "200 ms"}
 SECONDS = 100.0  # the audit looks every 30 s, a healer that found nothing waits as long
 
 _AUDITED = "SELECT reason, state, since, first_id, last_id, stored, verdict FROM coverage WHERE writer = 'audit' ORDER BY reason"
@@ -89,5 +89,5 @@ async def test_what_was_damaged_is_found_and_mended_or_settled(market: str, old:
     scrape = await one.scrape()
     findings = {reason: scrape.value("audit_findings_total", source="demo", reason=reason) for reason in found}
     assert findings == {"bars": 1, "bucket": 1, "ids": 1}
-    assert scrape.value("audit_settled_total", source="demo", stream="trades", reason="bars") == 1
+    assert scrape.value("audit_unresolved_total", source="demo", channel="trades", reason="bars") == 1
     assert (await one.status())["duties"]["audit"] == "ok"

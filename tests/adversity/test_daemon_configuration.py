@@ -49,7 +49,7 @@ WRONG = {
     "no database": ({"database": {}}, "database.dsn: is missing"),
     "bad length": (
         {"shutdown_timeout": "5 fortnights"},
-        "shutdown_timeout: '5 fortnights' is no length; right would be \"90 days\"",
+        "shutdown_timeout: '5 fortnights' is not a duration; right would be \"90 days\"",
     ),
     "unknown table": ({"retention": {"tardes": "1 day"}}, "retention: unknown table 'tardes'; known: trades, candles"),
     "bad number": ({"server": {"port": 123456}}, "server.port: Input should be less than or equal to 65535 (got 123456)"),

@@ -15,7 +15,7 @@ from ingest.simulator.server import Simulator
 
 Daemons = Callable[..., Daemon]
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
-FAST = {"depth": 10, "every": "100 ms"}
+FAST = {"depth": 10, "interval": "100 ms"}
 
 HASTY = """
 from msgspec.structs import replace
@@ -99,7 +99,7 @@ async def test_a_hole_in_the_depth_stream_makes_a_gap_and_no_wrong_book(market: 
     one = await daemon(configuration(market, simulator, exchanges={"demo": section})).start()
     await one.until(lambda now: now.rows("order_books")["written"] >= 3)
     simulator.faults.lose(DEPTH)
-    await one.until(lambda now: now.value("gaps_total", stream="book", reason="sequence"))
+    await one.until(lambda now: now.value("gaps_total", channel="book", reason="sequence"))
     written = await one.value("rows_written_total", table="order_books")
     await one.until(lambda now: now.value("rows_written_total", table="order_books") >= written + 3)
     await assert_right_books(market, simulator.oracle)
@@ -176,7 +176,10 @@ async def test_a_source_that_fails_is_restarted_alone(market: str, simulator: Si
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     await until(lambda: one.said("other: GET"))
-    assert "data-api.binance.vision" in (await one.status())["sources"]["other"]["last_error"]
+    other = (await one.status())["sources"]["other"]
+    assert other["state"] == "failing"
+    assert "data-api.binance.vision" in other["detail"]
+    assert "data-api.binance.vision" in other["last_error"]
     await one.ready()  # one of its sources is connected
     simulator.trade("BTCUSDT", 100)
     scrape = await one.settled("trades", 200)

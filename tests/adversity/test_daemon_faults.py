@@ -79,7 +79,7 @@ async def test_the_roles_of_least_privilege_suffice_and_a_lost_privilege_holds(
     simulator.say(b"garbage")  # notes need rights, too
     simulator.faults.lose("btcusdt@trade")
     simulator.trade("BTCUSDT", 2)
-    await one.until(lambda now: now.value("gaps_total", stream="trades"))
+    await one.until(lambda now: now.value("gaps_total", channel="trades"))
     all_ok = dict.fromkeys(("rollup", "sentiment", "indicators", "policies", "audit"), "ok")
 
     async def do_their_duties() -> bool:

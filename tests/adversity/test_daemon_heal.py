@@ -21,7 +21,7 @@ from ingest.simulator.server import Simulator
 
 Daemons = Callable[..., Daemon]
 TRADES = "btcusdt@trade"
-HEAL = {"after": "12s", "every": "200 ms"}  # the exchange vouches for nothing that is younger than 10 s
+HEAL = {"after": "12s", "interval": "200 ms"}  # the exchange vouches for nothing that is younger than 10 s
 SECONDS = 60.0
 
 _GAPS = "SELECT state, channel, reasons FROM coverage_gaps WHERE state = 'open' OR channel IN ('trades', 'candles')"
@@ -62,7 +62,7 @@ async def test_what_was_said_while_the_daemon_was_dead_comes_back(market: str, s
     await until(lambda: all_there(market, simulator), SECONDS)
     await healed(market)
     await again.identity()
-    assert await again.value("gaps_healed_total", source="demo", stream="trades", reason="unwatched")
+    assert await again.value("gaps_healed_total", source="demo", channel="trades", reason="unwatched")
     assert not await again.value("gap_open_seconds")
     (row,) = await stored.fetch(market, "SELECT percent FROM coverage_report WHERE channel = 'trades'")
     assert row["percent"] == 100

@@ -22,7 +22,7 @@ from test_daemon_polls import polling
 Daemons = Callable[..., Daemon]
 KEY = "geheim-4711"
 KEYED = ("stooq", "alphavantage", "etherscan", "glassnode", "moralis")
-SLOW = {"enabled": True, "every": "1 hour"}
+SLOW = {"enabled": True, "interval": "1 hour"}
 
 
 def say(value: object) -> Answer:

@@ -56,7 +56,7 @@ async def test_a_hole_that_was_noted_while_the_database_was_away_is_not_forgotte
 ):
     cluster = private_cluster(edition)
     market = cluster.dsn("market")
-    settings = spooling(market, simulator, tmp_path) | {"heal": {"enabled": True, "after": "2s", "every": "200 ms"}}
+    settings = spooling(market, simulator, tmp_path) | {"heal": {"enabled": True, "after": "2s", "interval": "200 ms"}}
     one = await daemon(settings).start()
     await last_message_at(simulator)
     simulator.trade("BTCUSDT", 100)

@@ -78,7 +78,7 @@ async def finish_roll_ups(market: str) -> None:
 
 @on_apache
 async def test_two_daemons_on_every_channel_of_which_one_is_killed(market: str, hurried: Simulator, daemon: Daemons):
-    section = demo(hurried, channels=CHANNELS, book={"depth": 10, "every": "10s"}, instruments=["BTC/USDT", "ETH/USDT"])
+    section = demo(hurried, channels=CHANNELS, book={"depth": 10, "interval": "10s"}, instruments=["BTC/USDT", "ETH/USDT"])
     settings = [configuration(market, hurried, name=name, exchanges={"demo": section}) for name in ("one", "two")]
     one, two = await asyncio.gather(*(daemon(one).start() for one in settings))
     for each in (one, two):

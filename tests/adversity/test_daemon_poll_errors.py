@@ -69,7 +69,8 @@ def break_once(providers: Providers) -> None:
 async def test_every_trouble_is_counted_and_nobody_elses(market: str, real: Path, daemon: Daemons) -> None:
     async with serving(**good(real), **SHUT) as providers:
         break_once(providers)
-        slow, soon = {"enabled": True, "every": "1 hour"}, {"enabled": True, "every": "1s"}  # what is no answer waits for its turn
+        # a source whose answer cannot be read waits for its next turn
+        slow, soon = {"enabled": True, "interval": "1 hour"}, {"enabled": True, "interval": "1s"}
         sections: dict[str, dict[str, Any]] = dict.fromkeys((*KEYED, "blockchain_com", "coinmetrics", "mempool_space"), slow)
         sections |= {"alternative_me": slow, "cboe": slow | {"timeout": "1500ms"}}
         sections |= {"yahoo": soon, "news_coindesk": soon, "coingecko": soon | {"symbols": ["BTC"]}}
@@ -82,8 +83,8 @@ async def test_every_trouble_is_counted_and_nobody_elses(market: str, real: Path
 
         async def have_settled() -> dict[str, str]:
             """A turn is over a little after its rows are committed."""
-            said = {name: poller["state"] for name, poller in (await one.status())["pollers"].items()}
-            return said if {name for name, state in said.items() if state != "ok"} == {*KEYED, "blockchain_com"} else {}
+            said = {name: f"{poller['state']}: {poller['detail']}" for name, poller in (await one.status())["pollers"].items()}
+            return said if {name for name, state in said.items() if state != "ok: "} == {*KEYED, "blockchain_com"} else {}
 
         states = await until(have_settled)
         for name in ("glassnode", "moralis", "blockchain_com"):
@@ -119,14 +120,14 @@ async def check_what_is_kept(market: str, one: Daemon, providers: Providers) -> 
 async def test_a_coin_that_is_not_known_there_keeps_no_other_from_its_price(market: str, real: Path, daemon: Daemons) -> None:
     """Recorded: CoinGecko answers for those that it knows, without a word. It is said in the status, and kept once."""
     async with serving(**good(real)) as providers:
-        asked = {"symbols": ["BTC", "ONE"], "ids": {"ONE": "no-such-coin"}, "every": "1s"}
+        asked = {"symbols": ["BTC", "ONE"], "ids": {"ONE": "no-such-coin"}, "interval": "1s"}
         one = await daemon(
             polling(market, providers, coingecko=asked | {"budget": {"per_minute": 600, "per_month": 10**8}})
         ).start()
         await until(lambda: providers.asked["/simple/price"] >= 3)
         said = (await one.status())["pollers"]["coingecko"]
         right = "no coin has the id 'no-such-coin'; right would be one of its /coins/list (pollers.coingecko.ids.ONE)"
-        assert (said["state"], said["last_error"]) == (f"ok, but ONE: {right}", f"ONE: {right}")
+        assert (said["state"], said["detail"]) == ("partial", f"ONE: {right}")
         assert (await one.identity()).value("errors_total", stage="poll", error_type="Reject") >= 2
     kept = await stored.fetch(market, "SELECT source, reason, message FROM rejects")
     assert [tuple(row) for row in kept] == [("coingecko", "unknown", f"ONE: {right}")]
@@ -140,7 +141,7 @@ async def test_a_kill_in_the_middle_of_a_turn_has_spent_what_it_asked(market: st
     """And its lease is no longer than a minute; here it is over at once, so that the test need not wait for it."""
     async with serving(**good(real)) as providers:
         providers.once["/simple/price"] = [None]
-        settings = polling(market, providers, coingecko={"symbols": ["BTC"], "every": "1 hour"})
+        settings = polling(market, providers, coingecko={"symbols": ["BTC"], "interval": "1 hour"})
         one = await daemon(settings).start()
         await until(lambda: providers.asked["/simple/price"] == 1)
         await one.kill()

@@ -23,7 +23,7 @@ from provided import JSON, VIX, Answer, Providers, serving
 Daemons = Callable[..., Daemon]
 
 SIMPLE = b'{"bitcoin":{"aud":105280.51,"aud_market_cap":2072476876774.5,"aud_24h_vol":30231277399.25}}'
-FAST = {"every": "100ms", "budget": {"per_minute": 100_000, "per_month": 1_000_000_000}}
+FAST = {"interval": "100ms", "budget": {"per_minute": 100_000, "per_month": 1_000_000_000}}
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ async def test_news_and_indices_are_what_their_sources_said(market: str, provide
     linked = post | {"id": 1, "title": "Heist", "original_url": LINK + "?utm_source=cryptopanic#top"}
     providers.always["/api/v5/support/announcements"] = announced(OKX)
     providers.always["/posts/"] = (200, collected()[1].replace(b"[]", b"{}"), JSON)
-    settings = polling(market, providers, news_coindesk={}, news_okx={}, news_cryptopanic={}, cboe={"every": "1 hour"})
+    settings = polling(market, providers, news_coindesk={}, news_okx={}, news_cryptopanic={}, cboe={"interval": "1 hour"})
     one = await daemon(settings, {"INGEST__POLLERS__NEWS_CRYPTOPANIC__API_KEY": "geheim-4711"}).start()
     await one.until(lambda now: now.rows("news")["written"] == 4 and now.rows("stock_indices")["written"])
     providers.always["/posts/"] = collected(post, linked, post | {"id": 2, "published_at": "2099-01-01T00:00:00Z"}, {"id": "x"})
@@ -216,7 +216,8 @@ async def test_the_trouble_of_a_provider_is_counted_and_its_own(market: str, pro
     assert scrape.value("errors_total", stage="poll", error_type="Retry") == 2
     status = (await one.status())["pollers"]
     assert status["alternative_me"]["state"] == "ok"
-    assert status["coingecko"]["state"].startswith("disabled: GET http://127.0.0.1")
+    assert status["coingecko"]["state"] == "disabled"
+    assert status["coingecko"]["detail"].startswith("GET http://127.0.0.1")
     assert providers.asked["/coins/markets"] == 1
     assert await rows(market, "SELECT cursor, requests FROM poll_cursors WHERE source = 'coingecko'") == [
         {"cursor": "", "requests": 1}
@@ -232,8 +233,9 @@ async def test_without_a_key_it_is_disabled_and_says_so(market: str, providers: 
     sections: dict[str, Any] = {"coingecko": {"plan": "demo"}, "alternative_me": {"enabled": False}}
     one = await (await daemon(polling(market, providers, **sections)).start()).ready()
     status = await until(lambda: asyncio.ensure_future(polled(one)))
-    assert status["coingecko"]["state"] == "disabled: no key"
-    assert status["alternative_me"]["state"].startswith("disabled: not enabled: https://alternative.me")
+    assert (status["coingecko"]["state"], status["coingecko"]["detail"]) == ("disabled", "no key")
+    assert status["alternative_me"]["state"] == "disabled"
+    assert status["alternative_me"]["detail"].startswith("not enabled: https://alternative.me")
     assert not providers.requests
 
 
@@ -244,7 +246,7 @@ async def polled(one: Daemon) -> dict[str, Any]:
 @on_apache
 async def test_two_daemons_ask_once_and_the_key_is_in_a_header(market: str, providers: Providers, daemon: Daemons) -> None:
     """The second one is to find the lease taken; a restart is to find that nothing is due."""
-    settings = polling(market, providers, coingecko={"symbols": ["BTC"], "every": "1 hour"})
+    settings = polling(market, providers, coingecko={"symbols": ["BTC"], "interval": "1 hour"})
     environment = {"INGEST__POLLERS__COINGECKO__API_KEY": "geheim-4711"}
     one = await daemon(settings, environment).start()
     await one.until(lambda now: now.rows("prices")["written"] == 1)
@@ -260,7 +262,7 @@ async def test_two_daemons_ask_once_and_the_key_is_in_a_header(market: str, prov
 
 
 async def is_elsewhere(one: Daemon) -> bool:
-    return bool((await polled(one)).get("coingecko", {}).get("state") == "done by another daemon")
+    return bool((await polled(one)).get("coingecko", {}).get("state") == "standby")
 
 
 async def knows_its_month(one: Daemon) -> bool:
@@ -271,7 +273,7 @@ async def knows_its_month(one: Daemon) -> bool:
 async def test_a_reload_asks_others_and_leaves_the_rest(market: str, providers: Providers, daemon: Daemons) -> None:
     one = await daemon(polling(market, providers, alternative_me={}, cboe={})).start()
     await one.until(lambda now: now.rows("stock_indices")["written"] > 0 and now.rows("sentiment_scores")["written"] > 0)
-    one.configure(polling(market, providers, alternative_me={"every": "1h"}, coingecko={"symbols": ["BTC"]}))
+    one.configure(polling(market, providers, alternative_me={"interval": "1h"}, coingecko={"symbols": ["BTC"]}))
     one.signal(signal.SIGHUP)
     await one.until(lambda now: now.rows("prices")["written"] == 1)
     state = await one.status()

@@ -26,7 +26,7 @@ Daemons = Callable[..., Daemon]
 MASTODON = "/api/v1/timelines/tag/bitcoin"
 REDDIT = "/r/AskReddit+CryptoCurrency+CryptoMarkets/new/.rss"
 STREAM = "/api/2/streams/symbol/AAPL.json"
-FAST = {"enabled": True, "every": "250ms", "budget": {"per_minute": 100_000}}
+FAST = {"enabled": True, "interval": "250ms", "budget": {"per_minute": 100_000}}
 _POSTS = "SELECT * FROM sentiment_posts WHERE platform = $1 ORDER BY time"
 _HOURS = "SELECT * FROM sentiment_scores WHERE platform = $1 ORDER BY time"
 
@@ -93,7 +93,7 @@ async def test_posts_are_what_was_said_and_their_hours_follow(market: str, real:
 
         await one.until(lambda now: now.rows("sentiment_posts")["duplicate"] > 3 * count, 40)  # and nothing is counted again
         left_out = {
-            (source, reason): await one.value("poll_left_out_total", source=source, reason=reason)
+            (source, reason): await one.value("poll_filtered_total", source=source, reason=reason)
             for source in ("mastodon", "reddit", "stocktwits", "telegram")
             for reason in ("repost", "bot", "empty", "spam", "language", "repeated", "symbol")
         }

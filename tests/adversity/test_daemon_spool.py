@@ -79,7 +79,7 @@ async def test_killed_while_rows_are_spooled_the_next_run_writes_them(
 
 @on_apache
 async def test_past_the_deadline_rows_go_to_the_spool(market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path):
-    settings = spooling(market, simulator, tmp_path, after="1 hour") | {"shutdown_timeout": "500 ms"}
+    settings = spooling(market, simulator, tmp_path, start_after="1 hour") | {"shutdown_timeout": "500 ms"}
     one = await daemon(settings).start()
     await last_message_at(simulator)
     async with stored.locked(market, "trades"):
@@ -99,7 +99,7 @@ async def test_past_the_deadline_rows_go_to_the_spool(market: str, simulator: Si
 async def test_a_torn_tail_and_a_flipped_byte_lose_their_records_alone(
     market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path
 ):
-    settings = spooling(market, simulator, tmp_path, after="1 hour") | {"shutdown_timeout": "100 ms"}
+    settings = spooling(market, simulator, tmp_path, start_after="1 hour") | {"shutdown_timeout": "100 ms"}
     one = await daemon(settings).start()
     await last_message_at(simulator)
     async with stored.locked(market, "trades"):
@@ -139,7 +139,7 @@ async def test_at_the_bound_rows_wait_in_the_lane_and_are_then_shed(
 async def test_at_the_bound_rows_are_shed_at_once_where_the_settings_say_so(
     market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path
 ):
-    one = await daemon(spooling(market, simulator, tmp_path, max_bytes=1 << 16, full={"trades": "shed"})).start()
+    one = await daemon(spooling(market, simulator, tmp_path, max_bytes=1 << 16, when_full={"trades": "shed"})).start()
     await full_spool(one, market, simulator, reason="spool", queued=0)
 
 
@@ -194,7 +194,7 @@ async def test_a_path_that_cannot_be_used_ends_the_daemon_and_it_says_why(
 async def test_with_always_a_kill_loses_nothing_that_was_counted(
     market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path
 ):
-    settings = spooling(market, simulator, tmp_path, durability="always", after="1 hour")
+    settings = spooling(market, simulator, tmp_path, durability="always", start_after="1 hour")
     one = await daemon(settings).start()
     await last_message_at(simulator)
     simulator.trade("BTCUSDT", 200)

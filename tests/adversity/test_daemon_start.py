@@ -62,7 +62,7 @@ async def test_told_to_end_before_the_database_was_there_it_leaves_all_in_the_sp
 ):
     cluster = private_cluster(edition)
     market = cluster.dsn("market")
-    settings = spooling(market, simulator, tmp_path, after="1 hour") | {"shutdown_timeout": "500 ms"}
+    settings = spooling(market, simulator, tmp_path, start_after="1 hour") | {"shutdown_timeout": "500 ms"}
     one = await (await daemon(settings).start()).ready()
     assert await one.terminate() == 0
     async with stopped(cluster):

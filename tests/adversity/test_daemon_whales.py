@@ -23,7 +23,7 @@ from daemon import CHECKOUT, Daemon, on_apache, to_toml, until
 
 Daemons = Callable[..., Daemon]
 
-FAST = {"every": "100ms", "budget": {"per_minute": 100_000}}
+FAST = {"interval": "100ms", "budget": {"per_minute": 100_000}}
 KEY = "geheim-4711"
 
 
@@ -229,7 +229,7 @@ async def test_transfers_are_stored_and_follow_their_chain(
     one = await daemon(settings, keys).start()
 
     async def waits() -> bool:
-        return "no price of MKR" in (await polled(one)).get("whale_ethereum", {}).get("state", "")
+        return "no price of MKR" in (await polled(one)).get("whale_ethereum", {}).get("detail", "")
 
     await until(waits)
     await one.until(lambda now: now.rows("whale_transactions")["written"] == 5 + 2)
@@ -245,7 +245,7 @@ async def test_transfers_are_stored_and_follow_their_chain(
     settings["pollers"]["whale_ethereum"]["every"] = "200ms"
     one.configure(settings)
     one.signal(signal.SIGHUP)  # it waits a minute for a price
-    await one.until(lambda now: now.value("poll_orphaned_rows_total", source="whale_bitcoin") == 5)
+    await one.until(lambda now: now.value("reorg_rows_removed_total", source="whale_bitcoin") == 5)
     await one.until(lambda now: now.rows("whale_transactions")["written"] == 5 + 2 + 5 + 1)
     moved, *others = await stored(connection, "blockchain = 'bitcoin'")
     assert moved == of_change(change, "new")
@@ -263,7 +263,7 @@ async def test_transfers_are_stored_and_follow_their_chain(
     two = await daemon(another, keys).start()
 
     async def is_elsewhere() -> bool:
-        return bool((await polled(two)).get("whale_alert", {}).get("state") == "done by another daemon")
+        return bool((await polled(two)).get("whale_alert", {}).get("state") == "standby")
 
     await until(is_elsewhere)
     assert explorers.sockets == 2
@@ -286,8 +286,13 @@ async def test_a_page_is_stored_and_what_is_not_set_up_says_so(
 
     async def waits() -> bool:
         now = await polled(one)
-        wrong = f"stopped: labels {labels}: line 2: 'binance' is no address and label; right would be"
-        return now.get("whale_alert", {}).get("state") == "disabled: no key" and wrong in now["whale_bitcoin"]["last_error"]
+        alert, bitcoin = now.get("whale_alert", {}), now.get("whale_bitcoin", {})
+        wrong = f"labels {labels}: line 2: 'binance' is no address and label; right would be"
+        return (
+            (alert.get("state"), alert.get("detail")) == ("disabled", "no key")
+            and bitcoin["state"] == "stopped"
+            and wrong in bitcoin["detail"]
+        )
 
     await until(waits)
     assert await one.terminate() == 0

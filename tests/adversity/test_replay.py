@@ -23,7 +23,7 @@ from ingest.tables import CANDLES, ORDER_BOOKS, QUOTES, TRADES
 STREAMED = (TRADES, CANDLES, QUOTES, ORDER_BOOKS)
 Daemons = Callable[..., Daemon]
 Rows = dict[str, list[tuple[Any, ...]]]
-FAST = {"depth": 10, "every": "100 ms"}
+FAST = {"depth": 10, "interval": "100 ms"}
 RECEIVED_AT = -1  # it is the last column of quotes and books
 
 _ROWS = """
@@ -66,11 +66,11 @@ async def replay(folder: Path, dsn: str, *files: Path, **changes: Any) -> tuple[
 _NUMBERS = count()
 
 
-def recorded(dsn: str, simulator: Simulator, folder: Path, record: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+def recorded(dsn: str, simulator: Simulator, folder: Path, capture: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     """The settings of a daemon that holds everything of one instrument and records it."""
-    everything = {"channels": ["trades", "candles", "book", "quotes"], "book": FAST, "quotes": {"every": "100 ms"}}
-    section = demo(simulator, record=True, **(everything | changes))
-    return configuration(dsn, simulator, exchanges={"demo": section}, record={"path": str(folder)} | (record or {}))
+    everything = {"channels": ["trades", "candles", "book", "quotes"], "book": FAST, "quotes": {"interval": "100 ms"}}
+    section = demo(simulator, capture=True, **(everything | changes))
+    return configuration(dsn, simulator, exchanges={"demo": section}, capture={"path": str(folder)} | (capture or {}))
 
 
 async def lived(daemon: Daemons, simulator: Simulator, settings: dict[str, Any]) -> Daemon:
@@ -202,7 +202,7 @@ async def test_captures_stay_within_their_bound(market: str, simulator: Simulato
     async def full() -> bool:
         simulator.trade("BTCUSDT", 5000)
         assert sum(path.stat().st_size for path in captures(tmp_path)) <= bound
-        return await one.value("record_files_deleted_total") >= 2
+        return await one.value("capture_files_deleted_total") >= 2
 
     await until(full, 60)
     assert await one.terminate() == 0

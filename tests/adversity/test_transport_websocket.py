@@ -8,6 +8,7 @@ import time
 import aiohttp
 import pytest
 from aiohttp import web
+from retry_after import BOUNDED_WAITS, UNREADABLE_WAITS
 from websocket_bench import SUBSCRIPTIONS, Bench, count_to, idle, running, until
 
 from ingest.errors import Retry
@@ -166,6 +167,24 @@ async def test_retry_after_holds_all_connections_of_the_exchange(bench: Bench) -
         await bench.life().run()
     assert (caught.value.code, caught.value.after) == ("429", 7.0)
     assert 6.0 < bench.gate.paused() <= 7.0
+
+
+@pytest.mark.parametrize(("status", "value", "after"), BOUNDED_WAITS)
+async def test_retry_after_is_bounded(bench: Bench, status: int, value: str, after: float) -> None:
+    bench.statuses, bench.retry_after = [status], value
+    with pytest.raises(Retry) as caught:
+        await bench.life().run()
+    assert (caught.value.code, caught.value.after) == (str(status), after)
+    assert after - 5 < bench.gate.paused() <= after
+
+
+@pytest.mark.parametrize("value", UNREADABLE_WAITS)
+async def test_a_retry_after_that_cannot_be_read_is_ignored(bench: Bench, value: str) -> None:
+    bench.statuses, bench.retry_after = [429], value
+    with pytest.raises(Retry) as caught:
+        await bench.life().run()
+    assert (caught.value.code, caught.value.after) == ("429", None)
+    assert bench.gate.paused() == 0
 
 
 async def test_nobody_there(bench: Bench) -> None:

@@ -73,6 +73,7 @@ class Bench:
         self.talk: Talk = idle
         self.last_message_at: list[str] = []
         self.statuses: list[int] = []
+        self.retry_after = "7"
         self.got: list[Output] = []
         self.metrics = Metrics()
         self.session = Numbers()
@@ -86,7 +87,7 @@ class Bench:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         if self.statuses:
-            return web.Response(status=self.statuses.pop(0), headers={"Retry-After": "7"})
+            return web.Response(status=self.statuses.pop(0), headers={"Retry-After": self.retry_after})
         socket = web.WebSocketResponse(autoping=False, timeout=1.0)
         await socket.prepare(request)
         self.transport = request.transport

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import pytest
 from cluster import Cluster
@@ -44,19 +44,18 @@ async def followed(primary: Cluster, standby: Cluster) -> None:
 
 async def test_what_a_promoted_standby_never_had_is_a_hole(private_cluster: Callable[..., Cluster], standby: Cluster) -> None:
     primary = private_cluster("apache")
-    claims: Sequence[Claim] = ()
     async with CutLine(primary.dsn("market")) as line:
         pool = await open_pool(line.dsn, 2)
         metrics = Metrics()
-        notes = CoverageBuffer(pool, metrics, "one", lambda: claims)
-        claims = [claim(1, 10), claim(2, 10)]
+        notes = CoverageBuffer(pool, metrics, "one")
+        notes.claim([claim(1, 10), claim(2, 10)])
         await notes.flush()
         await asyncio.to_thread(standby.follow, primary)
         await followed(primary, standby)
         for statement in ("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"):
             standby.sql(statement)
         await until(lambda: not primary.sql("SELECT 1 FROM pg_stat_replication"))
-        claims = [claim(1, 20), claim(2, 20), claim(3, 20)]  # of the third the standby never hears
+        notes.claim([claim(1, 20), claim(2, 20), claim(3, 20)])  # of the third the standby never hears
         await notes.flush()
         await asyncio.to_thread(primary.kill)
         standby.sql("SELECT pg_promote()")
@@ -69,9 +68,9 @@ async def test_what_a_promoted_standby_never_had_is_a_hole(private_cluster: Call
                 return False
             return True
 
-        claims = [claim(1, 30), claim(3, 30)]
+        notes.claim([claim(1, 30), claim(3, 30)])
         await until(flushed)
-        claims = [claim(1, 40), claim(2, 40), claim(3, 40)]  # the second was blocked when it was noticed
+        notes.claim([claim(1, 40), claim(2, 40), claim(3, 40)])  # the second was blocked when it was noticed
         await notes.flush()
         await notes.flush()
         rows = [tuple(row) for row in await pool.fetch(LEDGER)]
@@ -87,5 +86,5 @@ async def test_what_a_promoted_standby_never_had_is_a_hole(private_cluster: Call
         (3, "covered", "live", since, until_),
         (3, "open", "failover", since, noticed),
     ]
-    counted = {"source": "binance", "stream": "trades", "reason": "failover"}
+    counted = {"source": "binance", "channel": "trades", "reason": "failover"}
     assert metrics.registry.get_sample_value("ingest_gaps_total", counted) == 3

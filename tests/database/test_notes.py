@@ -13,7 +13,8 @@ from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
 from ingest.protocol.session import Gap
 from ingest.records import SECOND
-from ingest.store.coverage import to_datetime
+from ingest.store import coverage_buffer
+from ingest.store.coverage import Claim, to_datetime
 from ingest.store.coverage_buffer import MAX_REJECTS, CoverageBuffer
 from ingest.store.pool import Pool, open_pool
 
@@ -58,7 +59,7 @@ async def test_a_hole_that_opens_and_ends_is_one(pool: Pool, flush_between: bool
     await notes.flush()
     expected = ("kraken", "one", 7, "book", "unrecoverable", "checksum", to_datetime(NOW), to_datetime(NOW + 9), None, None, None)
     assert await holes(pool) == [expected]
-    counted = {"source": "kraken", "stream": "book", "reason": "checksum"}
+    counted = {"source": "kraken", "channel": "book", "reason": "checksum"}
     assert metrics.registry.get_sample_value("ingest_gaps_total", counted) == 1
 
 
@@ -122,3 +123,55 @@ async def test_notes_outlive_a_database_that_is_away(pool: Pool) -> None:
     notes._pool = pool
     await notes.flush()
     assert len(await holes(pool)) == 1
+
+
+def claim(seconds: int, since: int = 0) -> Claim:
+    return Claim("okx", "one", 1, "trades", "trades-all", NOW + since * SECOND, NOW + seconds * SECOND)
+
+
+async def claimed(pool: Pool) -> list[tuple[int, int]]:
+    """The covered ranges, in seconds after NOW."""
+    rows = await pool.fetch("SELECT since, until FROM coverage WHERE state = 'covered' ORDER BY since")
+    return [tuple(int((time - to_datetime(NOW)).total_seconds()) for time in row.values()) for row in rows]
+
+
+async def test_a_claim_is_handed_down_and_written_at_the_next_flush(pool: Pool) -> None:
+    notes = CoverageBuffer(pool, Metrics(), "one")
+    notes.claim([claim(10)])
+    assert await claimed(pool) == []
+    await notes.flush()
+    assert await claimed(pool) == [(0, 10)]
+    notes.claim([claim(20), claim(40, since=30)])
+    await notes.flush()
+    assert await claimed(pool) == [(0, 20), (30, 40)]
+
+
+async def test_a_claim_that_could_not_be_written_is_written_later(pool: Pool) -> None:
+    away = await open_pool("postgresql://nobody@127.0.0.1:1/nothing", 1)
+    notes = CoverageBuffer(away, Metrics(), "one")
+    notes.claim([claim(10)])  # the last one of a connection that has ended: nobody computes it again
+    with pytest.raises(Retry, match="writing 1 claims, 0 gaps and 0 rejects"):
+        await notes.flush()
+    notes.claim([claim(40, since=30)])
+    notes._pool = pool
+    await notes.flush()
+    assert await claimed(pool) == [(0, 10), (30, 40)]
+
+
+async def test_of_two_claims_with_one_beginning_the_longer_is_written(pool: Pool) -> None:
+    notes = CoverageBuffer(pool, Metrics(), "one")
+    notes.claim([claim(20)])
+    notes.claim([claim(15)])  # the margin grew, because late rows were seen
+    await notes.flush()
+    assert await claimed(pool) == [(0, 20)]
+
+
+async def test_claims_are_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coverage_buffer, "MAX_CLAIMS", 2)
+    metrics = Metrics()
+    notes = CoverageBuffer(pool, metrics, "one")
+    notes.claim([claim(10), claim(30, since=20), claim(50, since=40), claim(15)])
+    await notes.flush()
+    assert await claimed(pool) == [(0, 15), (20, 30)]
+    dropped = {"stage": "notes", "error_type": "claim_dropped"}
+    assert metrics.registry.get_sample_value("ingest_errors_total", dropped) == 1

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import pytest
+from pydantic import BaseModel
 
 from ingest.config.settings import PREFIX, Settings, load
 from ingest.errors import Stop
@@ -44,13 +46,13 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
 
 def test_a_file_is_read_and_the_rest_is_default(configured: Load) -> None:
     settings = configured(
-        BINANCE + 'channels = ["trades"]\ntrade_kind = "aggTrade"\nbook = { depth = 5, every = "500 ms" }\n'
+        BINANCE + 'channels = ["trades"]\ntrade_kind = "aggTrade"\nbook = { depth = 5, interval = "500 ms" }\n'
         '[retention]\ntrades = "none"\ncandles = "2 days"\n[queue]\nmax_wait = "1s"\n'
     )
     section = settings.exchanges["binance"]
     assert (section.instruments, section.channels, section.trade_kind) == (("BTC/USDT",), ("trades",), "aggTrade")
-    assert (section.book.depth, section.book.every) == (5, timedelta(milliseconds=500))
-    assert section.quotes.every == timedelta(seconds=1)
+    assert (section.book.depth, section.book.interval) == (5, timedelta(milliseconds=500))
+    assert section.quotes.interval == timedelta(seconds=1)
     retention = {table.name: table.retention for table in TABLES} | {"trades": None, "candles": timedelta(days=2)}
     compress_after = {table.name: table.compress_after for table in TABLES}
     assert {name: settings.retention[name] for name in retention} == retention
@@ -59,7 +61,7 @@ def test_a_file_is_read_and_the_rest_is_default(configured: Load) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "length"),
+    ("text", "duration"),
     [
         ("500 ms", timedelta(milliseconds=500)),
         ("1s", timedelta(seconds=1)),
@@ -71,8 +73,73 @@ def test_a_file_is_read_and_the_rest_is_default(configured: Load) -> None:
         ("90 days", timedelta(days=90)),
     ],
 )
-def test_lengths(configured: Load, text: str, length: timedelta) -> None:
-    assert configured(DATABASE + f'[queue]\nmax_age = "{text}"\n').queue.max_age == length
+def test_durations(configured: Load, text: str, duration: timedelta) -> None:
+    assert configured(DATABASE + f'[queue]\nmax_age = "{text}"\n').queue.max_age == duration
+
+
+def durations(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every setting that is a duration, with a name of each kind where a section has names."""
+    names = {"exchanges": "binance", "pollers": "cboe", "platforms": "mastertrade"}
+    for key, field in model.model_fields.items():
+        kinds = {field.annotation, *get_args(field.annotation)}
+        sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if sections:
+            yield from durations(sections[0], (*path, key, *([names[key]] if key in names else [])))
+        elif "timedelta" in repr(field.annotation):
+            yield (*path, key, "trades") if get_origin(field.annotation) is dict else (*path, key)
+
+
+DURATION_PATHS = list(durations(Settings))
+
+
+def test_these_settings_are_durations() -> None:
+    assert {".".join(path) for path in DURATION_PATHS} == {
+        "compress_after.trades",
+        "exchanges.binance.book.interval",
+        "exchanges.binance.history",
+        "exchanges.binance.quotes.interval",
+        "heal.after",
+        "heal.interval",
+        "pollers.cboe.interval",
+        "pollers.cboe.timeout",
+        "queue.max_age",
+        "queue.max_wait",
+        "capture.rotate",
+        "retention.trades",
+        "shutdown_timeout",
+        "spool.fsync",
+        "spool.start_after",
+    }
+
+
+@pytest.mark.parametrize("path", DURATION_PATHS, ids=".".join)
+@pytest.mark.parametrize("value", ["250", "0", "1.5", '"250"'])
+def test_a_number_without_a_unit_is_no_duration(configured: Load, path: tuple[str, ...], value: str) -> None:
+    number = value.strip('"')
+    said = f'{".".join(path)}: {number} has no unit; right would be "{number} ms", "{number} s" or "{number} days"'
+    binance = "" if path[0] == "exchanges" else '[exchanges.binance]\ninstruments = ["BTC/USDT"]\n'
+    *section, key = path
+    setting = f"[{'.'.join(section)}]\n{key} = {value}\n" if section else ""
+    top = "" if section else f"{key} = {value}\n"
+    with pytest.raises(Stop) as stop:
+        configured(top + DATABASE + binance + setting, EXCHANGES__BINANCE__INSTRUMENTS='["BTC/USDT"]')
+    assert str(stop.value).startswith(said)
+
+
+@pytest.mark.parametrize("path", DURATION_PATHS, ids=".".join)
+def test_nor_is_one_in_the_environment(configured: Load, path: tuple[str, ...]) -> None:
+    said = f'{".".join(path)}: 250 has no unit; right would be "250 ms", "250 s" or "250 days"'
+    with pytest.raises(Stop) as stop:
+        configured(BINANCE, **{"__".join(path).upper(): "250"})
+    assert str(stop.value).startswith(said)
+    *section, key = path
+    if section:  # a whole section as JSON
+        whole: object = {key: 250}
+        for name in reversed(section[1:]):
+            whole = {name: whole}
+        with pytest.raises(Stop) as stop:
+            configured(BINANCE, **{section[0].upper(): json.dumps(whole)})
+        assert said in str(stop.value)
 
 
 def test_the_environment_wins_key_by_key(configured: Load) -> None:
@@ -111,7 +178,7 @@ def test_a_secret_is_in_no_text(configured: Load) -> None:
 
 
 DSN_WRONG = 'database.dsn: is no PostgreSQL address; right would be "postgresql://user@host:5432/database"'
-LENGTHS = 'right would be "90 days", "12 hours", "1s" or "500 ms"'
+DURATIONS = 'right would be "90 days", "12 hours", "1s" or "500 ms"'
 
 
 @pytest.mark.parametrize(
@@ -129,9 +196,14 @@ LENGTHS = 'right would be "90 days", "12 hours", "1s" or "500 ms"'
         (DATABASE + "[sevrer]", f"sevrer: unknown key; known: {', '.join(Settings.model_fields)}"),
         (DATABASE + "[server]\nport = 70000", "server.port: Input should be less than or equal to 65535 (got 70000)"),
         (DATABASE + '[log]\nlevel = "loud"', "log.level: Input should be 'debug', 'info', 'warning' or 'error' (got 'loud')"),
-        (DATABASE + '[queue]\nmax_age = "soon"', f"queue.max_age: 'soon' is no length; {LENGTHS}"),
-        (DATABASE + '[queue]\nmax_age = "none"', f"queue.max_age: 'none' is no length; {LENGTHS}"),
-        (DATABASE + '[queue]\nmax_age = "3 parsecs"', f"queue.max_age: '3 parsecs' is no length; {LENGTHS}"),
+        (DATABASE + '[queue]\nmax_age = "soon"', f"queue.max_age: 'soon' is not a duration; {DURATIONS}"),
+        (DATABASE + '[queue]\nmax_age = "none"', f"queue.max_age: 'none' is not a duration; {DURATIONS}"),
+        (
+            DATABASE + '[queue]\nmax_age = "999999999999 days"',
+            "queue.max_age: '999999999999 days' is too long; the longest duration is 999999999 days",
+        ),
+        (DATABASE + "[queue]\nmax_age = true", f"queue.max_age: True is not a duration; {DURATIONS}"),
+        (DATABASE + '[queue]\nmax_age = "3 parsecs"', f"queue.max_age: '3 parsecs' is not a duration; {DURATIONS}"),
         (
             DATABASE + '[retention]\ncandle = "1 day"',
             f"retention: unknown table 'candle'; known: {', '.join([*(table.name for table in TABLES), *BARS])}",
@@ -147,7 +219,7 @@ LENGTHS = 'right would be "90 days", "12 hours", "1s" or "500 ms"'
         (
             DATABASE + '[exchanges.database]\ninstruments = ["BTC/USDT"]\npaths = 1',
             "exchanges.database.paths: unknown key; known: protocol, instruments, channels, trade_kind, book, quotes, "
-            "ws_url, rest_url, archive_url, proxy, record, history",
+            "ws_url, rest_url, archive_url, proxy, capture, history",
         ),
         (DATABASE + "[exchanges.binance]\n", "exchanges.binance.instruments: is missing"),
         (DATABASE + "[exchanges.binance]\ninstruments = []", 'binance: instruments is empty; right would be ["BTC/USDT"]'),
@@ -155,9 +227,9 @@ LENGTHS = 'right would be "90 days", "12 hours", "1s" or "500 ms"'
         (BINANCE + 'channels = ["book", "book"]', "binance: channels has 'book' more than once"),
         (BINANCE + 'channels = ["ohlcv"]', "binance: unknown channel 'ohlcv'; known: trades, candles, book, quotes"),
         (BINANCE + 'trade_kind = "trades"', "binance: unknown trade_kind 'trades'; known: trade, aggTrade"),
-        (BINANCE + "book = { height = 5 }", "exchanges.binance.book.height: unknown key; known: depth, every"),
+        (BINANCE + "book = { height = 5 }", "exchanges.binance.book.height: unknown key; known: depth, interval"),
         (BINANCE + "book = { depth = 0 }", "exchanges.binance.book.depth: Input should be greater than or equal to 1 (got 0)"),
-        (BINANCE + 'book = { every = "0s" }', 'exchanges.binance.book.every: 0:00:00 is too short; right would be "1s"'),
+        (BINANCE + 'book = { interval = "0s" }', 'exchanges.binance.book.interval: 0:00:00 is too short; right would be "1s"'),
         (DATABASE + "[indicators]\nnames = ['SMAA_20']", f"indicators.names: unknown indicator 'SMAA_20'; {KNOWN}"),
         (DATABASE + "[indicators]\nnames = ['SMA_20', 'SMA_20']", "indicators.names: 'SMA_20' stands there more than once"),
         (

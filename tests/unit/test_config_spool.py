@@ -28,10 +28,10 @@ def loaded(toml: Path, text: str) -> Settings:
 
 
 def test_lengths_and_words_are_read(toml: Path):
-    section = f'[spool]\npath = "{toml.parent}"\nfsync = "250 ms"\nafter = "10s"\nfull = {{ trades = "shed" }}\n'
+    section = f'[spool]\npath = "{toml.parent}"\nfsync = "250 ms"\nstart_after = "10s"\nwhen_full = {{ trades = "shed" }}\n'
     spool = loaded(toml, DATABASE + section).spool
-    assert (spool.path, spool.fsync, spool.after) == (toml.parent, timedelta(milliseconds=250), timedelta(seconds=10))
-    assert spool.full == {table.name: "wait" for table in TABLES} | {"trades": "shed"}
+    assert (spool.path, spool.fsync, spool.start_after) == (toml.parent, timedelta(milliseconds=250), timedelta(seconds=10))
+    assert spool.when_full == {table.name: "wait" for table in TABLES} | {"trades": "shed"}
     assert loaded(toml, DATABASE + '[spool]\nfsync = "never"\n').spool.fsync == "never"
 
 
@@ -53,11 +53,15 @@ def test_there_is_a_spool_where_a_path_is_set_unless_memory_is_asked_for(toml: P
         (f'durability = "always"\n{DATABASE}', 'durability: "always" needs spool.path; right would be "/var/lib/ingest/spool"'),
         (
             f'{DATABASE}[spool]\nfsync = "sometimes"\n',
-            'spool.fsync: \'sometimes\' is wrong; right would be "always", "never" or a length',
+            'spool.fsync: \'sometimes\' is not a duration; right would be "90 days", "12 hours", "1s" or "500 ms"; '
+            'or "always" or "never"',
         ),
-        (f'{DATABASE}[spool]\nfull = {{ tardes = "shed" }}\n', "spool.full: unknown table 'tardes'; known: trades, candles"),
+        (
+            f'{DATABASE}[spool]\nwhen_full = {{ tardes = "shed" }}\n',
+            "spool.when_full: unknown table 'tardes'; known: trades, candles",
+        ),
         (f"{DATABASE}[spool]\nmax_bytes = 5\n", "spool.max_bytes: Input should be greater than or equal to 65536 (got 5)"),
-        (f"{DATABASE}[spool]\nsize = 5\n", "spool.size: unknown key; known: path, max_bytes, fsync, after, full"),
+        (f"{DATABASE}[spool]\nsize = 5\n", "spool.size: unknown key; known: path, max_bytes, fsync, start_after, when_full"),
     ],
 )
 def test_a_wrong_setting_says_what_would_be_right(toml: Path, text: str, message: str):

@@ -179,7 +179,7 @@ async def test_rows_that_retention_has_passed_meanwhile_expire(tmp_path: Path) -
 
 @pytest.mark.parametrize("write_ahead", [False, True])
 async def test_what_is_in_flight_stays_and_the_rest_is_spooled(tmp_path: Path, write_ahead: bool) -> None:
-    bench = make(tmp_path, after=0.05, write_ahead=write_ahead)
+    bench = make(tmp_path, start_after=0.05, write_ahead=write_ahead)
     async with bench.running():
         bench.put(*range(5))
         await bench.until(lambda: bench.lane.tally.spooled == 4)
@@ -190,7 +190,7 @@ async def test_what_is_in_flight_stays_and_the_rest_is_spooled(tmp_path: Path, w
 
 
 async def test_a_lane_that_is_half_full_does_not_wait_for_the_time(tmp_path: Path) -> None:
-    bench = make(tmp_path, after=3600.0)
+    bench = make(tmp_path, start_after=3600.0)
     bench.database.away = True
     async with bench.running():
         bench.put(*range(4))
@@ -217,7 +217,7 @@ async def test_with_write_ahead_a_row_counts_when_it_is_on_disk(tmp_path: Path) 
 
 @pytest.mark.parametrize("write_ahead", [False, True])
 async def test_at_the_end_everything_is_on_disk(tmp_path: Path, write_ahead: bool) -> None:
-    bench = make(tmp_path, after=3600.0, write_ahead=write_ahead)
+    bench = make(tmp_path, start_after=3600.0, write_ahead=write_ahead)
     async with bench.running():
         bench.put(*range(4))
         await bench.until(lambda: bench.writer.stalled_seconds > 0)
@@ -232,7 +232,7 @@ async def test_at_the_end_everything_is_on_disk(tmp_path: Path, write_ahead: boo
 
 
 async def test_a_slow_disk_at_the_end_gets_no_batch_twice(tmp_path: Path) -> None:
-    bench = make(tmp_path, after=0.0)
+    bench = make(tmp_path, start_after=0.0)
     bench.put(*range(3))
     with bench.spool._guard:  # a disk that does not answer
         async with asyncio.TaskGroup() as group:

@@ -13,7 +13,7 @@ from ingest.polling.provider import PollOptions
 from ingest.protocol.exchange import Rate
 from ingest.protocol.http import Request, Response
 from ingest.records import Asset
-from ingest.sources.poller import assets_of, interval_of, plan_of, rate_of
+from ingest.sources.poll_plan import assets_of, interval_of, plan_of, rate_of
 
 MONTH = 31 * 86_400
 
@@ -23,8 +23,8 @@ MONTH = 31 * 86_400
     [
         ({}, 2 * MONTH / 10_000),  # nine minutes: at one a minute a month's budget is gone in four days
         ({"budget": {"per_month": 1_000_000}}, 60.0),
-        ({"budget": {"per_month": 10_000_000, "per_minute": 1}, "every": "1s"}, 120.0),
-        ({"every": "1 hour"}, 3600.0),
+        ({"budget": {"per_month": 10_000_000, "per_minute": 1}, "interval": "1s"}, 120.0),
+        ({"interval": "1 hour"}, 3600.0),
     ],
 )
 def test_the_interval_is_what_both_budgets_allow(section: dict[str, Any], seconds: float) -> None:

@@ -257,7 +257,7 @@ async def test_a_new_file_repeats_what_stands_open(tmp_path: Path):
 
 
 def lost(metrics: Metrics) -> float | None:
-    return metrics.registry.get_sample_value("ingest_record_lines_lost_total", {"source": "demo"})
+    return metrics.registry.get_sample_value("ingest_capture_lines_lost_total", {"source": "demo"})
 
 
 async def test_what_the_disk_does_not_take_is_counted_and_no_replay_goes_over_the_hole(tmp_path: Path):

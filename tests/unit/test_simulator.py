@@ -52,8 +52,8 @@ class Daemon:
             rest_url=simulator.rest_url,
             trade_kind="trade",
             book_depth=10,
-            book_every=100_000,
-            quotes_every=100_000,
+            book_interval=100_000,
+            quotes_interval=100_000,
         )
         subscriptions = [Subscription(instrument, channel) for instrument in instruments for channel in channels]
         (connection,) = binance.connections(subscriptions, options)

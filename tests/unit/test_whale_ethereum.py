@@ -204,7 +204,7 @@ def test_the_past_is_what_the_turns_would_have_told(etherscan: Etherscan) -> Non
     assert [(one.block_height, one.amount_usd) for one in ether.records] == [(FIRST + 7, "1175000.00")]
 
 
-MIXED = "0xBF3403210F9802205f426759947a80A9fDA71b1E"
+MIXED = "0xBf3403210f9802205f426759947a80a9Fda71B1E"
 TRADER, POOL = "0x" + "1" * 40, "0x" + "2" * 40
 
 

@@ -23,7 +23,7 @@ def an_instrument(product: str, number: int = 1) -> Instrument:
 
 
 def options(depth: int = 20, every: int = SECOND) -> Options:
-    return Options(ws_url="wss://example", rest_url=REST, trade_kind="match", book_depth=depth, book_every=every, writer="here")
+    return Options(ws_url="wss://example", rest_url=REST, trade_kind="match", book_depth=depth, book_interval=every, writer="here")
 
 
 def a_session(*channels: Channel, products: Sequence[str] = PRODUCTS, given: Options | None = None) -> coinbase.Session:

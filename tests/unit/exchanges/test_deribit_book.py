@@ -45,7 +45,7 @@ def place(book: BookSnapshot) -> tuple[int, int]:
 @pytest.mark.parametrize("every", [SECOND // 10, SECOND, 5 * SECOND])
 @pytest.mark.parametrize("depth", [1, 500])
 def test_recorded_books_are_right_at_every_tick(every: int, depth: int) -> None:
-    options = replace(OPTIONS, book_depth=depth, book_every=every)
+    options = replace(OPTIONS, book_depth=depth, book_interval=every)
     session = open_session(*(named(symbol, number) for symbol, number in ids().items()), channel="book", options=options)
     told = [output for line, _ in messages() for output in session.feed(line.frame, line.time)]
     told += session.tick(messages()[-1][0].time + 3600 * SECOND)

@@ -68,7 +68,7 @@ def expected_books(symbol: str, lines: Sequence[Line], depth: int, every: int) -
 @pytest.mark.parametrize("every", [SECOND // 10, SECOND, 5 * SECOND])
 @pytest.mark.parametrize("depth", [1, 20])
 def test_recorded_books_are_right_at_every_tick(depth: int, every: int) -> None:
-    options = replace(OPTIONS, book_depth=depth, book_every=every)
+    options = replace(OPTIONS, book_depth=depth, book_interval=every)
     session = open_session(*(named(symbol, number) for symbol, number in ids().items()), channel="book", options=options)
     out = [*play(session, recorded()), *session.tick(recorded()[-1].time + 3600 * SECOND)]
     expected = [book for symbol in ids() for book in expected_books(symbol, recorded(), depth, every)]

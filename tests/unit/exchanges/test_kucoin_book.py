@@ -69,7 +69,7 @@ def expected_books(symbol: str, depth: int, every: int) -> list[BookSnapshot]:
 
 @pytest.mark.parametrize("every", [SECOND // 10, SECOND])
 def test_recorded_books_are_right_at_every_tick(every: int) -> None:
-    options = replace(OPTIONS, book_depth=20, book_every=every)
+    options = replace(OPTIONS, book_depth=20, book_interval=every)
     session = open_session(*(named(symbol, number) for symbol, number in ids().items()), channel="book", options=options)
     lines = [line for line, row in messages() if row["symbol"] in ids()]
     out = [*play(session, lines), *session.tick(lines[-1].time + 3600 * SECOND)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -146,6 +147,15 @@ def test_each_channel_goes_to_its_endpoint(kind: str, endpoint: str) -> None:
         f"wss://test/{name}": [{"op": "subscribe", "args": [{"channel": word, "instId": "BTC-USDT"} for word in words]}]
         for name, words in args.items()
     }
+
+
+def test_every_websocket_address_uses_the_port_of_tls() -> None:
+    """OKX closes port 8443 after 2026-10-31: https://www.okx.com/en-us/help/okx-websocket-port-8443-discontinuation-announcement"""
+    options = replace(OPTIONS, ws_url=okx.LIMITS.ws_url)
+    spread = okx.connections([Subscription(BTC, "trades"), Subscription(BTC, "book")], options)
+    assert [connection.url for connection in spread] == ["wss://ws.okx.com/ws/v5/public", "wss://ws.okx.com/ws/v5/business"]
+    advised = re.findall(r"wss://[^ ,]+", okx.LIMITS.alternative)
+    assert advised == ["wss://wseea.okx.com/ws/v5", "wss://wsus.okx.com/ws/v5"]
 
 
 def test_many_subscriptions_are_spread() -> None:
