@@ -1,15 +1,16 @@
-"""The facts that are stored, one frozen struct each. Field order is column order; the annotation is the column's type.
+"""The records that are stored, one frozen struct each. Field order is column order; the annotation is the column's type.
 
 Three rules hold for every record:
 
-- a **time** is an integer, microseconds since the Unix epoch, UTC (`Micros`); `time` is when it happened, `received_at` when we
-  saw it;
-- a price or size is the exchange's **own digits** (`Digits`), never a float on the way;
+- a **time** is an integer, microseconds since the Unix epoch, UTC (`Micros`); `time` is when the event happened, `received_at` when
+  this daemon received it;
+- a price or size has the exchange's **own digits** (`Digits`) and is never converted to a float;
 - **side** is the taker's: `buy` means that the taker bought.
 """
 
 from __future__ import annotations
 
+from decimal import Decimal
 from hashlib import sha256
 from typing import Annotated
 
@@ -23,11 +24,11 @@ Big = Annotated[int, "bigint"]
 Text = Annotated[str, "text"]
 Texts = Annotated[tuple[str, ...], "text[]"]
 Json = Annotated[str, "jsonb"]  # as text
-Word = Annotated[str, "text", "word"]  # one of our own words: never needs escaping
+Word = Annotated[str, "text", "word"]  # a constant of this code, which never needs escaping in COPY text
 
 
 class Instrument(Struct, frozen=True):
-    """What an exchange's own listing says about one market. `id` is the database's key, 0 until it is stored."""
+    """One market as the exchange lists it. `id` is the database's key, 0 until the instrument is stored."""
 
     exchange: str
     symbol: str  # the exchange's spelling: BTCUSDT, BTC-USD, BTC/USD
@@ -42,20 +43,20 @@ class Instrument(Struct, frozen=True):
 
 
 class Trade(Struct, frozen=True, gc=False):
-    """One fill. Key (instrument_id, time, trade_id); `time` at the coarsest resolution that any of the exchange's paths gives."""
+    """One fill. Key (instrument_id, time, trade_id); `time` has the coarsest resolution of all paths of the exchange."""
 
     instrument_id: Int
     time: Micros
-    trade_id: Big  # the exchange's number, else `hashed_id` of its native id
+    trade_id: Big  # the exchange's number, or `hashed_id` of its native id
     price: Digits
     size: Digits
     side: Word
     received_at: Micros
-    native_id: Text | None = None  # only where the exchange's id is not a number
+    native_id: Text | None = None  # only if the exchange's id is not a number
 
 
 class Candle(Struct, frozen=True, gc=False):
-    """One closed bar; `time` is its open. None means that the exchange does not say, never zero."""
+    """One closed candle; `time` is its open. None means that the exchange does not provide the value, never zero."""
 
     instrument_id: Int
     interval: Word  # 1m 5m 15m 1h 4h 1d
@@ -69,19 +70,19 @@ class Candle(Struct, frozen=True, gc=False):
     trades_count: Int | None
     taker_buy_volume: Digits | None
     taker_buy_quote_volume: Digits | None
-    first_trade_id: Big | None  # Binance f: the bar holds trades first..last, a free completeness check
+    first_trade_id: Big | None  # Binance's f: the candle consists of the trades first..last, which allows a completeness check
     last_trade_id: Big | None
-    parts: Int  # how many 1m bars it is made of; 1 for a 1m bar
+    parts: Int  # the number of 1m candles that it is made from; 1 for a 1m candle
     origin: Word  # archive > rest > ws > trades: a higher rank revises a lower one
     received_at: Micros
 
 
 class Quote(Struct, frozen=True, gc=False):
-    """Best bid and ask as they stood at the grid tick `time`. A side that is empty is None."""
+    """Best bid and ask at the grid tick `time`. An empty side is None."""
 
     instrument_id: Int
     time: Micros
-    writer: Text  # '' where the exchange gives event time (two daemons then write the same row), else the daemon's name
+    writer: Text  # '' if the exchange provides event time, so that two daemons write the same row; else the daemon's name
     bid_price: Digits | None
     bid_size: Digits | None
     ask_price: Digits | None
@@ -91,7 +92,7 @@ class Quote(Struct, frozen=True, gc=False):
 
 
 class BookSnapshot(Struct, frozen=True, gc=False):
-    """The book's best levels as they stood at the grid tick `time`; arrays are best first, prices and sizes of equal length."""
+    """The best levels of a book at the grid tick `time`. Arrays are best first; prices and sizes have equal length."""
 
     instrument_id: Int
     time: Micros
@@ -104,11 +105,11 @@ class BookSnapshot(Struct, frozen=True, gc=False):
     received_at: Micros
 
 
-# --- what is polled, not streamed ------------------------------------------------------------------------------------------
+# --- polled records ---------------------------------------------------------------------------------------------------------
 
 
 class Asset(Struct, frozen=True):
-    """One coin. A symbol is not unique among coins, so this says which one is meant. `id` is 0 until it is stored."""
+    """One coin. A symbol is not unique among coins; `coingecko_id` identifies the coin. `id` is 0 until it is stored."""
 
     symbol: str  # BTC
     coingecko_id: str  # bitcoin
@@ -117,7 +118,7 @@ class Asset(Struct, frozen=True):
 
 
 class Price(Struct, frozen=True, gc=False):
-    """What a coin costs across all venues. Changes are percent; high and low are in USD; `time` is a whole minute."""
+    """The price of a coin across all venues. Changes are in percent, high and low in USD; `time` is a whole minute."""
 
     asset_id: Int
     source: Word
@@ -137,12 +138,12 @@ class Price(Struct, frozen=True, gc=False):
 
 
 class WhaleTransaction(Struct, frozen=True, gc=False):
-    """One large transfer. A reorganised block may move it in time; its native id (blockchain, hash, token, index) stays."""
+    """One large transfer. A chain reorganisation may change its time, never its native id (blockchain, hash, token, index)."""
 
     blockchain: Word
     hash: Text
     token: Text
-    index: Int  # of this transfer among the transaction's
+    index: Int  # of this transfer among those of the token in the transaction
     time: Micros
     from_address: Text
     from_label: Text | None
@@ -158,7 +159,7 @@ class WhaleTransaction(Struct, frozen=True, gc=False):
 
 
 class OnchainMetric(Struct, frozen=True, gc=False):
-    """One figure of a chain, in the unit that its source documents for it."""
+    """One metric of a chain, in the unit that its source documents."""
 
     asset: Text  # BTC
     metric: Text
@@ -169,7 +170,7 @@ class OnchainMetric(Struct, frozen=True, gc=False):
 
 
 class SentimentPost(Struct, frozen=True, gc=False):
-    """What a post says of one symbol: a post of several symbols is one record a symbol."""
+    """One post about one symbol; a post about several symbols is one record for each."""
 
     platform: Word
     post_id: Text
@@ -179,13 +180,13 @@ class SentimentPost(Struct, frozen=True, gc=False):
     author: Text | None
     score: Digits  # -1 to 1
     label: Word  # positive neutral negative
-    engagement: Int | None  # likes, shares and comments; None where the platform does not say
+    engagement: Int | None  # likes, shares and comments; None if the platform does not provide them
     received_at: Micros
-    followers: Int | None = None  # of its author, when last asked; None where the platform does not say
+    followers: Int | None = None  # of its author, when the post was last read; None if the platform does not provide them
 
 
 class SentimentScore(Struct, frozen=True, gc=False):
-    """The mood of one interval that begins at `time`. Scores and shares are 0 to 100."""
+    """The sentiment of one interval that begins at `time`. Scores and shares are 0 to 100."""
 
     symbol: Text
     platform: Word
@@ -202,10 +203,10 @@ class SentimentScore(Struct, frozen=True, gc=False):
 
 
 class News(Struct, frozen=True, gc=False):
-    """One article: title, summary and link, never its text."""
+    """One article: title, summary and link, without its text."""
 
     source: Word
-    id: Text  # the publisher's own, a guid
+    id: Text  # the publisher's id, such as a guid
     time: Micros  # published
     title: Text
     summary: Text | None
@@ -221,7 +222,7 @@ class News(Struct, frozen=True, gc=False):
 
 
 class StockIndex(Struct, frozen=True, gc=False):
-    """One trading day of a stock index; `time` is midnight UTC of the date in New York. None where the source has closes only."""
+    """One trading day of a stock index; `time` is midnight UTC of the date in New York. None if the source has closes only."""
 
     index_name: Text  # SPX, NASDAQ, VIX
     source: Word
@@ -235,7 +236,7 @@ class StockIndex(Struct, frozen=True, gc=False):
 
 
 class Indicator(Struct, frozen=True, gc=False):
-    """One indicator of one closed candle; `time` is the candle's open."""
+    """The value of one indicator at one closed candle; `time` is the candle's open."""
 
     instrument_id: Int
     interval: Word
@@ -255,6 +256,11 @@ MINUTE = 60 * SECOND
 INTERVALS = {"1m": MINUTE, "5m": 5 * MINUTE, "15m": 15 * MINUTE, "1h": 60 * MINUTE, "4h": 240 * MINUTE, "1d": 1440 * MINUTE}
 
 
+def to_digits(value: Decimal | None) -> str | None:
+    """The digits of a decimal number without an exponent; None stays None."""
+    return None if value is None else f"{value:f}"
+
+
 def hashed_id(native_id: str) -> int:
-    """The `trade_id` of a trade whose native id is no number: minus the low 63 bits of its SHA-256."""
+    """The `trade_id` of a trade whose native id is not a number: minus the low 63 bits of its SHA-256."""
     return -(int.from_bytes(sha256(native_id.encode()).digest()[-8:], "big") & (1 << 63) - 1)

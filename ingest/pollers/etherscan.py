@@ -1,8 +1,8 @@
-"""Etherscan V2: Ethereum's supply, nodes and gas; with a plan that has PRO endpoints, its days, too.
+"""Etherscan V2: Ethereum's supply, nodes and gas prices and, with a plan that has PRO endpoints, daily metrics.
 
-https://docs.etherscan.io/api-reference/endpoint/ethsupply2 https://docs.etherscan.io/common-error-messages
-All numbers are text; supplies are wei. What goes wrong comes with status 200 and `"status":"0"`: a limit passes, a wrong key does
-not, and five attempts with one within 30 s shut the address out.
+https://docs.etherscan.io/api-reference/endpoint/ethsupply2 https://docs.etherscan.io/common-error-messages All numbers are text;
+supplies are in wei. An error has HTTP status 200 and `"status":"0"`. A limit passes; a wrong key does not, and five attempts with
+a wrong key within 30 s block the IP address.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ _TextDecoder = Decoder(str)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """Gas, supply and nodes as they are; the days since the cursor, which is the newest day that was asked for."""
+    """Gas prices, supply and nodes now, and the days since the cursor, which is the newest day requested, in microseconds."""
     gas, answer = yield from _fetch(options, "gastracker", "gasoracle", _GasDecoder)
     minute = answer.received_at - answer.received_at % MINUTE
     prices = {f"gas_price_{name}": value for name, value in asdict(gas).items() if value is not None}
@@ -106,9 +106,9 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
-    """The days of [since, until), microseconds. Raises Reject (history) where the plan has no PRO endpoints."""
+    """The days of [since, until), microseconds. Raises Reject (history) if the plan has no PRO endpoints."""
     if options.plan != "pro":
-        raise Reject('the past is for plans with PRO endpoints; right would be pollers.etherscan.plan = "pro"', reason="history")
+        raise Reject('past days need a plan with PRO endpoints; right would be pollers.etherscan.plan = "pro"', reason="history")
     yield from _days(options, since, until)
     return ""
 
@@ -117,11 +117,11 @@ def _days(options: PollOptions, since: int, until: int) -> Poll:
     span = {"startdate": to_date(since), "enddate": to_date(until), "sort": "asc"}
     for action, (metric, name) in DAILY.items():
         rows, answer = yield from _fetch(options, "stats", action, _DaysDecoder, span)
-        yield [one for one in _told(rows, metric, name, answer) if since <= one.time < until]
+        yield [one for one in _daily(rows, metric, name, answer) if since <= one.time < until]
     return ""
 
 
-def _told(rows: list[dict[str, str | int]], metric: str, name: str, answer: Response) -> Iterator[OnchainMetric]:
+def _daily(rows: list[dict[str, str | int]], metric: str, name: str, answer: Response) -> Iterator[OnchainMetric]:
     for row in rows:
         value = str(row.get(name, ""))
         if not value.isdecimal():
@@ -141,11 +141,11 @@ def _fetch(
     return decoded(inner, decoder), answer
 
 
-def _refusal(action: str, said: str) -> Retry | Reject:
-    text = f"{action}: {said[:200]}"
-    if "rate limit" in said or "Too many" in said:
+def _refusal(action: str, message: str) -> Retry | Reject:
+    text = f"{action}: {message[:200]}"
+    if "rate limit" in message or "Too many" in message:
         return Retry(text, after=60.0, code="429")
-    if "API Key" in said or "API Pro" in said:
+    if "API Key" in message or "API Pro" in message:
         return Reject(text, reason="http", code="403")
     return Reject(text, reason="unknown")
 

@@ -16,7 +16,7 @@ from msgspec.json import Decoder
 
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
 from ingest.protocol.http import Request, answer_to
-from ingest.records import INTERVALS, SECOND, Asset, SentimentScore
+from ingest.records import INTERVALS, SECOND, Asset, SentimentScore, to_digits
 
 NAME = "lunarcrush"
 TABLES = ("sentiment_scores",)
@@ -131,7 +131,7 @@ def _hour(symbol: str, hour: _Hour, received_at: int) -> SentimentScore:
         platform=NAME,
         interval="1h",
         time=hour.time * SECOND,
-        social_score=None if hour.galaxy_score is None else f"{hour.galaxy_score:f}",
+        social_score=to_digits(hour.galaxy_score),
         label=None,
         mentions=hour.posts_active,
         positive=None,

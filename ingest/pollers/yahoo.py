@@ -19,7 +19,7 @@ from ingest.errors import Reject
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
 from ingest.polling.trading_day import DAY, is_over
 from ingest.protocol.http import Request, Response, answer_to
-from ingest.records import SECOND, StockIndex
+from ingest.records import SECOND, StockIndex, to_digits
 
 NAME = "yahoo"
 TABLES = ("stock_indices",)
@@ -114,14 +114,10 @@ def _days(index_name: str, answer: Response) -> Iterator[StockIndex]:
             index_name,
             NAME,
             time,
-            _digits(opened),
-            _digits(high),
-            _digits(low),
+            to_digits(opened),
+            to_digits(high),
+            to_digits(low),
             f"{close:f}",
             volume=str(volume) if volume else None,  # an index without trades has 0
             received_at=answer.received_at,
         )
-
-
-def _digits(value: Decimal | None) -> str | None:
-    return None if value is None else f"{value:f}"
