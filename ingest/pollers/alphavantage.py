@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from msgspec import Struct, field
 from msgspec.json import Decoder
+from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_day_parts, start_of
@@ -22,32 +23,22 @@ from ingest.records import StockIndex
 NAME = "alphavantage"
 TABLES = ("stock_indices",)
 FUNDS = ("SPY", "QQQ")
-_TERMS = "https://www.alphavantage.co/terms_of_service/: personal, non-commercial use, unless agreed otherwise"
+_FREE = Plan(
+    base_url="https://www.alphavantage.co",
+    key="apikey",
+    key_in="query",
+    per_minute=5,
+    spread=True,  # not two in a second
+    per_month=750,  # 25 a day
+    interval=6 * 3600,
+    requests=len(FUNDS),
+    history_days=140,  # the last 100 bars
+    terms="https://www.alphavantage.co/terms_of_service/: personal, non-commercial use, unless agreed otherwise",
+    default_on=False,
+)
 PLANS = {
-    "free": Plan(
-        base_url="https://www.alphavantage.co",
-        key="apikey",
-        key_in="query",
-        per_minute=5,
-        spread=True,  # not two in a second
-        per_month=750,  # 25 a day
-        interval=6 * 3600,
-        requests=len(FUNDS),
-        history_days=140,  # the last 100 bars
-        terms=_TERMS,
-        default_on=False,
-    ),
-    "premium": Plan(
-        base_url="https://www.alphavantage.co",
-        key="apikey",
-        key_in="query",
-        per_minute=75,
-        spread=True,
-        interval=3600,
-        requests=len(FUNDS),
-        terms=_TERMS,
-        default_on=False,
-    ),
+    "free": _FREE,
+    "premium": replace(_FREE, per_minute=75, per_month=None, interval=3600, history_days=None),
 }
 ASSETS: dict[str, str] = {}
 CHUNK = None

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from msgspec import Raw, Struct, field
 from msgspec.json import Decoder
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from ingest.errors import Reject, Retry
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded
@@ -24,28 +24,19 @@ from ingest.records import MINUTE, OnchainMetric
 
 NAME = "etherscan"
 TABLES = ("onchain_metrics",)
-_TERMS = "https://etherscan.io/terms: attribution beside the data"
+_FREE = Plan(
+    base_url="https://api.etherscan.io",
+    key="apikey",
+    key_in="query",
+    per_minute=60,
+    per_month=3_000_000,
+    interval=300,
+    requests=3,
+    terms="https://etherscan.io/terms: attribution beside the data",
+)
 PLANS = {
-    "free": Plan(
-        base_url="https://api.etherscan.io",
-        key="apikey",
-        key_in="query",
-        per_minute=60,
-        per_month=3_000_000,
-        interval=300,
-        requests=3,
-        terms=_TERMS,
-    ),
-    "pro": Plan(
-        base_url="https://api.etherscan.io",
-        key="apikey",
-        key_in="query",
-        per_minute=300,
-        per_month=6_000_000,
-        interval=300,
-        requests=5,
-        terms=_TERMS,
-    ),
+    "free": _FREE,
+    "pro": replace(_FREE, per_minute=300, per_month=6_000_000, requests=5),
 }
 ASSETS: dict[str, str] = {}
 CHUNK = None

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from msgspec import Struct
 from msgspec.json import Decoder
+from msgspec.structs import replace
 
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_day_parts, start_of
 from ingest.polling.trading_day import DAY
@@ -29,27 +30,19 @@ METRICS = {
     "mining/difficulty_latest": "difficulty",
 }
 MINED = ("BCH", "BTC", "DOGE", "LTC")  # other coins have no mining/... metrics
-_TERMS = "https://glassnode.com/terms-and-conditions: for paying customers; the contract says what may be redistributed"
+_LIGHT = Plan(
+    base_url="https://api.glassnode.com",
+    key="X-Api-Key",
+    per_minute=60,
+    per_month=1500,  # 50 a day
+    interval=24 * 3600,
+    requests=7,
+    per="coin",
+    terms="https://glassnode.com/terms-and-conditions: for paying customers; the contract says what may be redistributed",
+)
 PLANS = {
-    "light": Plan(
-        base_url="https://api.glassnode.com",
-        key="X-Api-Key",
-        per_minute=60,
-        per_month=1500,  # 50 a day
-        interval=24 * 3600,
-        requests=7,
-        per="coin",
-        terms=_TERMS,
-    ),
-    "professional": Plan(
-        base_url="https://api.glassnode.com",
-        key="X-Api-Key",
-        per_minute=600,
-        interval=3600,
-        requests=7,
-        per="coin",
-        terms=_TERMS,
-    ),
+    "light": _LIGHT,
+    "professional": replace(_LIGHT, per_minute=600, per_month=None, interval=3600),
 }
 ASSETS = {symbol: symbol for symbol in ("AAVE", "BCH", "BTC", "DOGE", "ETH", "LINK", "LTC", "UNI", "USDC", "USDT")}
 CHUNK = None

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 
 from msgspec import Struct, field
 from msgspec.json import Decoder, encode
+from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry
 from ingest.pollers._whale_transfers import CENT, EXACT, level_of
@@ -25,28 +26,19 @@ from ingest.records import SECOND, WhaleTransaction
 
 NAME = "whale_alert"
 TABLES = ("whale_transactions",)
-_TERMS = "https://developer.whale-alert.io/: for personal use only"
+_ALERTS = Plan(
+    base_url="https://leviathan.whale-alert.io",
+    key="api_key",
+    key_in="query",
+    per_minute=6,
+    interval=60,
+    requests=1,
+    terms="https://developer.whale-alert.io/: for personal use only",
+    default_on=False,
+)
 PLANS = {
-    "alerts": Plan(
-        base_url="https://leviathan.whale-alert.io",
-        key="api_key",
-        key_in="query",
-        per_minute=6,
-        interval=60,
-        requests=1,
-        terms=_TERMS,
-        default_on=False,
-    ),
-    "v1": Plan(
-        base_url="https://api.whale-alert.io/v1",
-        key="api_key",
-        key_in="query",
-        per_minute=10,
-        interval=60,
-        requests=5,
-        terms=_TERMS,
-        default_on=False,
-    ),
+    "alerts": _ALERTS,
+    "v1": replace(_ALERTS, base_url="https://api.whale-alert.io/v1", per_minute=10, requests=5),
 }
 ASSETS: dict[str, str] = {}
 STREAMED = ("alerts",)

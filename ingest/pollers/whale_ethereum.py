@@ -36,7 +36,7 @@ PLANS = {
         spread=True,
         interval=30,
         requests=75,
-        terms="https://docs.blockscout.com/devs/apis/requests-and-limits: 3 requests a second without a key, for now",
+        terms="https://docs.blockscout.com/devs/apis/requests-and-limits: 3 requests a second without a key, which will end",
     ),
     "etherscan": Plan(
         base_url="https://api.etherscan.io/v2/api",
