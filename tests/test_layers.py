@@ -104,6 +104,8 @@ def may_import(importer: str, imported: str) -> bool:
         return False
     if mine[0] not in {"exchanges", "pollers"}:
         return True
+    if mine[0] == "exchanges" and mine[2].partition(".")[0] == other[2].partition(".")[0]:
+        return True  # the modules of one exchange's package
     family = mine[2].lstrip("_").partition("_")[0]
     return other[2].startswith(f"_{family}_")
 
