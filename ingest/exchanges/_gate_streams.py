@@ -14,8 +14,8 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct, field
 
+from ingest.marketdata.joined import Diff, JoinedBook, Snapshot
 from ingest.marketdata.order_book import SampledQuote
-from ingest.marketdata.synced_book import Diff, JoinedBook, Snapshot
 from ingest.protocol.decode import UNREADABLE, Number, is_number, malformed
 from ingest.protocol.exchange import Options
 from ingest.protocol.http import Request, Response

@@ -16,8 +16,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ingest.marketdata.forming_candle import FormingCandle
+from ingest.marketdata.joined import Diff, JoinedBook, Snapshot
 from ingest.marketdata.order_book import Level, SampledQuote
-from ingest.marketdata.synced_book import Diff, JoinedBook, Snapshot
 from ingest.protocol.decode import UNREADABLE, Number, is_number, malformed
 from ingest.protocol.exchange import Options
 from ingest.protocol.http import Request, Response
