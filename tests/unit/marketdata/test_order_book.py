@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from ingest.marketdata.order_book import Book, Grid, Hole, Resync, SampledBook, SampledQuote, Side
+from ingest.marketdata.order_book import Book, Grid, Resync, SampledBook, SampledQuote, Side
+from ingest.protocol.session import Gap
 from ingest.records import BookSnapshot, Quote
 
 SECOND = 1_000_000
@@ -141,8 +142,8 @@ def standing(depth: int = 1) -> SampledBook:
 
 def test_sampled_book_writes_its_best_levels() -> None:
     sampled = standing(depth=1)
-    assert sampled.applied(SECOND + 1, received_at=99, sequence=5) is None
-    assert sampled.due(2 * SECOND) == [
+    assert sampled.applied(SECOND + 1, received_at=99, sequence=5) == ()
+    assert sampled.due(2 * SECOND) == (
         BookSnapshot(
             instrument_id=7,
             time=2 * SECOND,
@@ -153,22 +154,22 @@ def test_sampled_book_writes_its_best_levels() -> None:
             ask_sizes=("3",),
             sequence=5,
             received_at=99,
-        )
-    ]
+        ),
+    )
 
 
-def test_a_crossed_book_is_dropped_and_its_hole_is_said_twice() -> None:
+def test_a_crossed_book_is_dropped_and_its_gap_is_reported_twice() -> None:
     sampled = standing()
     sampled.applied(100, received_at=1)
     assert sampled.book is not None
     sampled.book.bids.set("10", "1")
-    assert sampled.applied(200, received_at=2) == Hole("crossed", 100)
+    assert sampled.applied(200, received_at=2) == (Gap(7, "book", "crossed", 100),)
     assert sampled.book is None
-    assert sampled.idle(10**12) == []
-    assert sampled.broken("sequence", 300) is None  # the same hole
+    assert sampled.idle(10**12) == ()
+    assert sampled.broken("sequence", 300) == ()  # the same gap
     sampled.book = Book()
-    assert sampled.applied(400, received_at=4) == Hole("crossed", 100, 400)
-    assert sampled.applied(500, received_at=5) is None
+    assert sampled.applied(400, received_at=4) == (Gap(7, "book", "crossed", 100, 400),)
+    assert sampled.applied(500, received_at=5) == ()
 
 
 def test_resync_asks_at_once_then_paced_until_a_snapshot_came() -> None:

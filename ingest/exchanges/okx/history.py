@@ -1,72 +1,58 @@
-"""The past of OKX: trades by id, candles by time, all by REST.
+"""The past of OKX by REST: trades by id, candles by time.
 
 https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-trades-history
 https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-candlesticks-history
 
 `after` means older, `before` newer, both exclusive, and answers are newest first. As the ids of single fills are dense, the page
-after `first + 100` begins with `first`: so it is read forward. Trades are kept for three months; the fills of an order merged
-(trade_kind `trades`) have no past.
+after `first + 100` begins with `first`: so they are read forward. Trades are kept for three months; the merged fills of
+an order (trade_kind `trades`) have no past.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TypeVar
-
 from msgspec import Struct
 
 from ingest.errors import Reject
-from ingest.exchanges._okx_rest import candles_from_rest, result, trades_from_rest
-from ingest.exchanges._okx_streams import BarRow, to_micros
+from ingest.exchanges.okx.messages import ENVELOPE, BarRow
+from ingest.exchanges.okx.parse import candles_from_rest, trades_from_rest
+from ingest.marketdata.history import Fetch, page_of, trades_by_id
+from ingest.marketdata.rest import Rows, rows
+from ingest.marketdata.values import MILLISECOND, from_text
 from ingest.protocol.exchange import Options
 from ingest.protocol.history import History, HistoryRequest
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import MINUTE, Trade
 
-VIA: tuple[str, ...] = ("rest",)
 ROWS = 100  # of one answer
-KEPT = 85 * 1440 * MINUTE  # a little less than "last 3 months", whichever they are
-
-T = TypeVar("T")
-_Found = Generator[Request, Response | None, T]
+KEPT = 85 * 1440 * MINUTE  # a little less than the "last 3 months" of the documentation
 
 
 class _Listed(Struct):
     listTime: str = ""  # noqa: N815, OKX's name; milliseconds
 
 
-def history(ask: HistoryRequest, options: Options, via: str) -> History:
-    """As in `flow.Exchange`."""
-    if via not in VIA:
-        raise Reject(f"okx: no way '{via}' to the past; known: {', '.join(VIA)}", reason="history")
-    match ask.channel:
-        case "trades" if options.trade_kind == "trades-all":
-            return _trade_history(ask, options)
-        case "trades":
-            raise Reject(f"okx: no past of trade_kind '{options.trade_kind}'; there is one of: trades-all", reason="history")
-        case "candles":
-            return _candle_history(ask, options)
-    raise Reject(f"okx: no past of '{ask.channel}'; there is one of: trades, candles", reason="history")
-
-
 # --- trades ------------------------------------------------------------------------------------------------------------
 
 
-def _trade_history(ask: HistoryRequest, options: Options) -> History:
+def trades(ask: HistoryRequest, options: Options) -> History:
+    if options.trade_kind != "trades-all":
+        raise Reject(f"okx: no past of trade_kind '{options.trade_kind}'; there is one of: trades-all", reason="history")
+    return _fills(ask, options)
+
+
+def _fills(ask: HistoryRequest, options: Options) -> History:
     newest, response = yield from _trades(ask, options, f"type=2&after={ask.until // 1000 + 1}&limit=1")
     last = ask.last_id or (newest[0].trade_id if newest else 0)
-    cursor = yield from _first_id(ask, options, response.received_at - KEPT)
-    while cursor <= last:
-        end = min(cursor + ROWS, last + 1)
-        trades, _ = yield from _trades(ask, options, f"type=1&after={end}&limit={ROWS}")
-        trades = [trade for trade in trades if trade.trade_id >= cursor]
-        if trades:
-            yield ask.page(trades, response, trades[-1].time)
-        cursor = end
-    yield ask.page((), response)
+    first = yield from _first_id(ask, options, response.received_at - KEPT)
+
+    def fetch(since: int, until: int) -> Fetch[Rows[Trade]]:
+        found, _ = yield from _trades(ask, options, f"type=1&after={until + 1}&limit={ROWS}")
+        return found.select(trade for trade in reversed(found) if trade.trade_id >= since)
+
+    yield from trades_by_id(ask, size=ROWS, first=first, last=last, fetch=fetch, response=response)
 
 
-def _first_id(ask: HistoryRequest, options: Options, kept_since: int) -> _Found[int]:
+def _first_id(ask: HistoryRequest, options: Options, kept_since: int) -> Fetch[int]:
     """The id to begin with. Raises Reject where the exchange no longer has it."""
     # by time a millisecond earlier, so that it does not matter whether "earlier than" means that one too
     query = f"type=2&after={ask.since // 1000 - 1}" if ask.first_id is None else f"type=1&after={ask.first_id + 1}"
@@ -81,7 +67,7 @@ def _first_id(ask: HistoryRequest, options: Options, kept_since: int) -> _Found[
     raise Reject(f"okx: {ask.instrument.symbol}: trades are kept for 3 months; the oldest is {begins}", reason="history", code=code)
 
 
-def _oldest(ask: HistoryRequest, options: Options) -> _Found[Trade | None]:
+def _oldest(ask: HistoryRequest, options: Options) -> Fetch[Trade | None]:
     """The first trade that the exchange still has, by bisection."""
     newest, _ = yield from _trades(ask, options, "type=1&limit=1")
     oldest = newest[0] if newest else None
@@ -96,36 +82,37 @@ def _oldest(ask: HistoryRequest, options: Options) -> _Found[Trade | None]:
     return oldest
 
 
-def _listed(ask: HistoryRequest, options: Options) -> _Found[int]:
-    """When the market was opened, in microseconds; 0 where that is not said."""
+def _listed(ask: HistoryRequest, options: Options) -> Fetch[int]:
+    """When the market was opened, in microseconds; 0 where OKX does not say."""
     url = f"{options.rest_url}/api/v5/public/instruments?instType=SPOT&instId={ask.instrument.symbol}"
     response = yield from answer_to(Request(url))
-    return max((int(listed.listTime or 0) * 1000 for listed in result(response.body, list[_Listed])), default=0)
+    data = ENVELOPE.open(response.body)
+    return max(rows("okx", data, _Listed, lambda one: from_text(one.listTime, MILLISECOND) if one.listTime else 0), default=0)
 
 
-def _trades(ask: HistoryRequest, options: Options, query: str) -> _Found[tuple[list[Trade], Response]]:
-    """Oldest first."""
+def _trades(ask: HistoryRequest, options: Options, query: str) -> Fetch[tuple[Rows[Trade], Response]]:
+    """Newest first."""
     url = f"{options.rest_url}/api/v5/market/history-trades?instId={ask.instrument.symbol}&{query}"
     response = yield from answer_to(Request(url))
-    return trades_from_rest(response.body, ask.instrument, response.received_at)[::-1], response
+    return trades_from_rest(response.body, ask.instrument, response.received_at), response
 
 
 # --- candles -----------------------------------------------------------------------------------------------------------
 
 
-def _candle_history(ask: HistoryRequest, options: Options) -> History:
-    """In windows of 100 minutes; where one is empty, the next bar is looked for."""
+def candles(ask: HistoryRequest, options: Options) -> History:
+    """In windows of 100 minutes; after an empty one the next bar is looked for."""
     cursor: int | None = ask.since // MINUTE * MINUTE
     while cursor is not None and cursor < ask.until:
         end = cursor + ROWS * MINUTE
         response = yield from answer_to(_bars(ask, options, end, f"&before={cursor // 1000 - 1}&limit={ROWS}"))
-        candles = candles_from_rest(response.body, ask.instrument, response.received_at)[::-1]
-        yield ask.page(candles, response, end)
-        cursor = end if candles else (yield from _next_bar(ask, options, end))
+        found = candles_from_rest(response.body, ask.instrument, response.received_at)
+        yield page_of(ask, found.select(reversed(found)), response, end)
+        cursor = end if found else (yield from _next_bar(ask, options, end))
     yield ask.page((), response)
 
 
-def _next_bar(ask: HistoryRequest, options: Options, start: int) -> _Found[int | None]:
+def _next_bar(ask: HistoryRequest, options: Options, start: int) -> Fetch[int | None]:
     """Where to go on: at most a window before the first bar from `start` on; None where there is none."""
     high = yield from _newest_bar(ask, options, ask.until)
     if high < start:
@@ -138,11 +125,10 @@ def _next_bar(ask: HistoryRequest, options: Options, start: int) -> _Found[int |
     return low
 
 
-def _newest_bar(ask: HistoryRequest, options: Options, end: int) -> _Found[int]:
+def _newest_bar(ask: HistoryRequest, options: Options, end: int) -> Fetch[int]:
     """The time of the last bar before `end`, closed or not; -1 where there is none."""
     response = yield from answer_to(_bars(ask, options, end, "&limit=1"))
-    rows = result(response.body, list[BarRow])
-    return to_micros(rows[0][0]) if rows else -1
+    return max(rows("okx", ENVELOPE.open(response.body), BarRow, lambda row: from_text(row[0], MILLISECOND)), default=-1)
 
 
 def _bars(ask: HistoryRequest, options: Options, end: int, rest: str) -> Request:
