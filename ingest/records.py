@@ -1,4 +1,4 @@
-"""The facts that are stored, one frozen struct each. Field order is column order; the annotation is the column's type.
+"""The records that are stored, one frozen struct each. Field order is column order; the annotation is the column's type.
 
 The comment at a field says what the column means; `ingest/store/docs/columns.md` is made from these comments. Three rules hold for
 every record:
@@ -11,6 +11,7 @@ every record:
 
 from __future__ import annotations
 
+from decimal import Decimal
 from hashlib import sha256
 from typing import Annotated
 
@@ -24,7 +25,7 @@ Big = Annotated[int, "bigint"]
 Text = Annotated[str, "text"]
 Texts = Annotated[tuple[str, ...], "text[]"]
 Json = Annotated[str, "jsonb"]  # as text
-Word = Annotated[str, "text", "word"]  # one of our own words: never needs escaping
+Word = Annotated[str, "text", "word"]  # a constant of this code, which never needs escaping in COPY text
 
 
 class Instrument(Struct, frozen=True):
@@ -43,7 +44,7 @@ class Instrument(Struct, frozen=True):
 
 
 class Trade(Struct, frozen=True, gc=False):
-    """One fill. Key (instrument_id, time, trade_id); `time` at the coarsest resolution that any of the exchange's paths gives."""
+    """One fill. Key (instrument_id, time, trade_id); `time` has the coarsest resolution of all paths of the exchange."""
 
     instrument_id: Int  # the market, in `instruments`
     time: Micros  # when it happened, by the exchange's clock
@@ -105,11 +106,11 @@ class BookSnapshot(Struct, frozen=True, gc=False):
     received_at: Micros  # when the daemon received the last event of that state
 
 
-# --- what is polled, not streamed ------------------------------------------------------------------------------------------
+# --- polled records ---------------------------------------------------------------------------------------------------------
 
 
 class Asset(Struct, frozen=True):
-    """One coin. A symbol is not unique among coins, so this says which one is meant. `id` is 0 until it is stored."""
+    """One coin. A symbol is not unique among coins; `coingecko_id` identifies the coin. `id` is 0 until it is stored."""
 
     symbol: str  # BTC
     coingecko_id: str  # bitcoin
@@ -138,7 +139,7 @@ class Price(Struct, frozen=True, gc=False):
 
 
 class WhaleTransaction(Struct, frozen=True, gc=False):
-    """One large transfer. A reorganised block may move it in time; its native id (blockchain, hash, token, index) stays."""
+    """One large transfer. A chain reorganisation may change its time, never its native id (blockchain, hash, token, index)."""
 
     blockchain: Word  # bitcoin, ethereum, or as the provider names it
     hash: Text  # of the transaction
@@ -256,6 +257,11 @@ MINUTE = 60 * SECOND
 INTERVALS = {"1m": MINUTE, "5m": 5 * MINUTE, "15m": 15 * MINUTE, "1h": 60 * MINUTE, "4h": 240 * MINUTE, "1d": 1440 * MINUTE}
 
 
+def to_digits(value: Decimal | None) -> str | None:
+    """The digits of a decimal number without an exponent; None stays None."""
+    return None if value is None else f"{value:f}"
+
+
 def hashed_id(native_id: str) -> int:
-    """The `trade_id` of a trade whose native id is no number: minus the low 63 bits of its SHA-256."""
+    """The `trade_id` of a trade whose native id is not a number: minus the low 63 bits of its SHA-256."""
     return -(int.from_bytes(sha256(native_id.encode()).digest()[-8:], "big") & (1 << 63) - 1)

@@ -106,7 +106,7 @@ async def _of_indicators(settings: Settings, options: argparse.Namespace) -> int
                 until=options.until or datetime.now(UTC),
             )
         if options.dry_run:
-            print(f"{len(selection.named)} indicators of {candles:,} candles")
+            print(f"{len(selection.specs)} indicators of {candles:,} candles")
             return 0
         done = step = await compute(connection, selection)
         while step.taken:

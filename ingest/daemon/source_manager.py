@@ -21,7 +21,7 @@ from ingest.daemon.task_cancel import is_cancelled
 from ingest.errors import IngestError, Retry, Stop, first
 from ingest.metrics import Metrics
 from ingest.pipeline.table_queue import TableQueue
-from ingest.polling.streaming import Streaming
+from ingest.polling.provider import Streaming
 from ingest.sources.coverage_claims import Watermarks
 from ingest.sources.exchange_feed import ExchangeFeed, StoreInstruments
 from ingest.sources.gap_filler import GapFiller

@@ -41,7 +41,7 @@ def interval_of(plan: Plan, module: Provider, section: PollerSection) -> float:
     """Seconds between two turns, within the budget of a minute and that of a month."""
     interval = section.interval.total_seconds() if section.interval else plan.interval
     counts = {"turn": 1, "coin": len(symbols_of(module, section)), "channel": len(section.channels) or 1}
-    requests = plan.requests * -(-counts[plan.each] // plan.of)
+    requests = plan.requests * -(-counts[plan.per] // plan.batch)
     per_month = requests * MONTH_SECONDS / plan.per_month if plan.per_month else 0.0
     return max(interval, requests * 60 / plan.per_minute, per_month)
 

@@ -121,7 +121,7 @@ class ProviderBackfill:
         """Raises Stop where the provider is disabled or its plan does not go back so far."""
         if self._access.disabled:
             raise Stop(f"{self.name}: disabled: {self._access.disabled}")
-        since, days = self._request.since, self._access.plan.history
+        since, days = self._request.since, self._access.plan.history_days
         if days is not None and since < (oldest := datetime.now(UTC) - timedelta(days=days)):
             raise Stop(
                 f"--from {since:%Y-%m-%d}: {self.name} gives {days} days with this plan; begin at "

@@ -14,8 +14,7 @@ from typing import cast
 import aiohttp
 
 from ingest.errors import first
-from ingest.polling.provider import PollOptions
-from ingest.polling.streaming import Streaming
+from ingest.polling.provider import PollOptions, Streaming
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Rate
 from ingest.protocol.session import Connection, Gap, Output, Refused, Session

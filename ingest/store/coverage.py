@@ -76,7 +76,7 @@ class Claim(Struct, frozen=True):
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What the ledger tells claims apart by; a later claim of the same key prolongs the earlier one."""
+        """Identifies the claim in the ledger; a later claim with the same key extends it."""
         return self.source, self.instrument_id, self.channel, self.writer, self.since
 
 

@@ -339,7 +339,7 @@ async def test_the_past_of_a_chain_is_backfilled(market: str, explorers: Explore
         return process.returncode, said
 
     code, said = await backfill()
-    assert (code, "no price of BTC, as of block 849997" in said) == (1, True), said
+    assert (code, "no price of BTC at block 849997" in said) == (1, True), said
     await put_bar(connection, "BTC", TIME - 3600, "60000000")
     assert await backfill() == (0, "whale_bitcoin: 1 chunks: 5 written, 0 revised, 0 were there already\n")
     assert [(row["hash"], row["index"]) for row in await stored(connection)] == [
