@@ -21,7 +21,7 @@ HASTY = """
 from msgspec.structs import replace
 from ingest.exchanges.binance import *
 NAME = "hasty"
-MANNERS = replace(MANNERS, silence_seconds=1.5, stale_seconds=1.0)
+LIMITS = replace(LIMITS, silence_seconds=1.5, stale_seconds=1.0)
 """
 
 
