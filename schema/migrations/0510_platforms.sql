@@ -45,7 +45,7 @@ $$ SELECT _timescaledb_functions.to_unix_microseconds("time")::text $$;
 -- The views of a platform are read-only. PostgreSQL would pass an INSERT into a view over one table on to that table.
 CREATE OR REPLACE FUNCTION refuse_write() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION '%.% is read-only: what the daemon stores is what it shows', TG_TABLE_SCHEMA, TG_TABLE_NAME
+    RAISE EXCEPTION '%.% is read-only: it shows what the daemon stores', TG_TABLE_SCHEMA, TG_TABLE_NAME
         USING ERRCODE = 'insufficient_privilege';
 END
 $$;

@@ -1,5 +1,5 @@
--- The candles of the buckets of [since, until) from the shorter candles inside them, no row where there are none. A sum of which a
--- part is not known is not known. The ids of the first and last trade are those of the parts that have trades.
+-- Candles of the buckets in [since, until), made from shorter candles; a bucket without any has no row. A sum with an unknown part is NULL.
+-- The first and last trade ids come from the parts that have trades.
 
 CREATE FUNCTION candles_of_parts(
     instrument int, target text, since timestamptz, until timestamptz, part text, length interval

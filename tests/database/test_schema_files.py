@@ -1,0 +1,42 @@
+"""The names of the files of schema/ are those of the relations that they create, and every relation has a comment."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import asyncpg
+import pytest
+
+from ingest.store.schema_files import find, read
+
+OF_SEVERAL = {"platforms", "columnstore"}  # files that create no single relation
+RELATIONS = """
+    SELECT c.relnamespace::regnamespace::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
+           obj_description(c.oid, 'pg_class') AS comment,
+           EXISTS (SELECT FROM timescaledb_information.hypertables h
+                    WHERE (h.hypertable_schema, h.hypertable_name) = (c.relnamespace::regnamespace::text, c.relname)) AS hypertable
+      FROM pg_class c
+     WHERE c.relnamespace::regnamespace::text !~ '^(pg_|information_schema|_?timescaledb)' AND c.relkind IN ('r', 'v')
+     ORDER BY 1, 2
+"""
+
+
+@pytest.fixture
+async def relations(market: str) -> Any:
+    connection = await asyncpg.connect(market)
+    yield await connection.fetch(RELATIONS)
+    await connection.close()
+
+
+async def test_a_file_is_called_after_the_relation_that_it_creates(relations: Any, edition: str) -> None:
+    names = {row["name"] for row in relations} | {row["schema"] for row in relations}
+    files = [file for file in read(find()).versioned if edition == "community" or not file.community_only]
+    called = [re.sub(r".*/\d+_|\.sql$", "", file.name) for file in files]
+    assert [name for name in called if name not in names] == [name for name in called if name in OF_SEVERAL]
+    created = {row["name"] for row in relations if row["schema"] == "public" and row["kind"] == "r"}
+    assert created - set(called) == {"schema_migrations"}  # which the runner creates
+
+
+async def test_every_relation_says_what_it_is_for(relations: Any) -> None:
+    assert [f"{row['schema']}.{row['name']}" for row in relations if not row["comment"]] == []
