@@ -1,8 +1,8 @@
 """What exchanges and pollers there are, by name: the files of their folders, and what other packages offer by entry point.
 
-https://packaging.python.org/en/latest/specifications/entry-points/ (groups `ingest.exchanges` and `ingest.pollers`). An exchange is a
-package whose module `exchange` is loaded; a file whose name starts with an underscore is a part of another one. A module is imported
-when it is asked for, so that a command takes the time and memory of those alone that the configuration names.
+https://packaging.python.org/en/latest/specifications/entry-points/ (groups `ingest.exchanges` and `ingest.pollers`). An exchange is
+a package whose module `exchange` is loaded. A file whose name starts with an underscore is a part of another one. A module is
+imported when it is asked for, so that a command takes the time and memory of those alone that the configuration names.
 """
 
 from __future__ import annotations
