@@ -103,10 +103,14 @@ def good_level(level: Any) -> Level:
     return (digits(level[0]), digits(level[1]))
 
 
-def sift_levels(levels: Iterable[Any], read: Callable[[Any], Level] = good_level) -> tuple[list[Level], list[str]]:
+def sift_levels(levels: Sequence[Any], read: Callable[[Any], Level] = good_level) -> tuple[Sequence[Level], list[str]]:
     """The good levels of a snapshot, and why the others are bad."""
     good: list[Level] = []
     bad: list[str] = []
+    try:  # the usual case
+        return check_levels(levels) if read is good_level else [read(level) for level in levels], bad
+    except ValueError:
+        pass
     for level in levels:
         try:
             good.append(read(level))
@@ -131,8 +135,10 @@ def step_of(decimals: int) -> str:
     return f"0.{'0' * (decimals - 1)}1" if decimals else "1"
 
 
-def minute_bar(instrument_id: int, time: int, numbers: Iterable[str], *, origin: str, received_at: int) -> Candle:
+def minute_bar(
+    instrument_id: int, time: int, numbers: Iterable[Any], *, origin: str, received_at: int, read: Callable[[Any], str] = digits
+) -> Candle:
     """A candle of one minute of an exchange that gives no counts. `numbers`: open, high, low, close, volume, quote volume."""
-    opened, high, low, close, volume, quote_volume = map(digits, numbers)
+    opened, high, low, close, volume, quote_volume = map(read, numbers)
     sums = volume, quote_volume, None, None, None, None, None
     return Candle(instrument_id, "1m", time, opened, high, low, close, *sums, 1, origin, received_at)
