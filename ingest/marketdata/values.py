@@ -46,7 +46,7 @@ def decimal_digits(number: Decimal) -> str:
 
 def identifier(text: str) -> int:
     """A trade id or sequence that is text."""
-    if text.isdecimal() and len(text) < 20 and (number := int(text)) <= MAX_ID:
+    if text.isdecimal() and text.isascii() and len(text) < 20 and (number := int(text)) <= MAX_ID:
         return number
     raise ValueError(f"{text[:80]!r} is not an id")
 
@@ -60,7 +60,7 @@ def micros(time: int) -> int:
 
 def from_text(text: str, unit: int) -> int:
     """Microseconds of a whole number of units that is text; `unit` in microseconds."""
-    if text.isdecimal() and len(text) < 20 and EARLIEST <= (time := int(text) * unit) < LATEST:
+    if text.isdecimal() and text.isascii() and len(text) < 20 and EARLIEST <= (time := int(text) * unit) < LATEST:
         return time
     raise ValueError(f"time {text[:80]!r} is not within 2009..2100")
 
@@ -89,7 +89,7 @@ def check_levels(levels: Sequence[Any]) -> Sequence[Level]:
         for level in levels:
             price, size = level[0], level[1]
             plain = price.replace(".", "", 1).isdecimal() and size.replace(".", "", 1).isdecimal()
-            if not (plain and (both := price + size).isascii() and len(both) <= MAX_LENGTH):
+            if not (plain and (both := price + size).isascii() and len(both) <= MAX_LENGTH) or type(level) is str:
                 return [good_level(one) for one in levels]
     except (AttributeError, LookupError, TypeError):
         return [good_level(one) for one in levels]
