@@ -22,37 +22,18 @@ from types import TracebackType
 from typing import Self
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from bench.result import Result
 from ingest import registry
 from ingest.protocol.exchange import Exchange, Options
-from ingest.protocol.http import Response
 from ingest.protocol.session import Connection, Subscription
-from ingest.records import Instrument
-from tests.recordings import kraken_v1
-from tests.recordings.recordings import REAL, Line, received, recording
+from tests.recordings.frames import KINDS, frames, instruments, snapshots
+from tests.recordings.recordings import Line
 
 ROUNDS = 31
 LEAST, MOST = 300, 5000  # frames of a case, but for a book, whose recording cannot be repeated
-TODAY = 1_764_000_000_000_000  # microseconds; when a message without a recorder's time was received
 SIDE = Path(__file__).with_name("parse_side.py")
-RECORDINGS = {
-    "binance": "BINANCE",
-    "coinbase": "COINBASE",
-    "deribit": "DERIBIT",
-    "gate": "GATEIO",
-    "kucoin": "KUCOIN",
-    "okx": "OKX",
-}
-SNAPSHOT = {
-    "binance": "symbol=",
-    "gate": "currency_pair=",
-    "kucoin": "symbol=",
-}  # what stands before the symbol of a recorded answer
-KINDS = {"binance": "aggTrade", "okx": "trades"}  # the kind that is recorded, where it is not the usual one
 TRADE_ID = re.compile(r'("(?:trade_id|trade_seq|tradeId|id_market|id|a)" ?: ?"?)\d+')
-WORD = re.compile(r"[A-Za-z0-9]+(?:[-_/][A-Za-z0-9]+)*")
 
 
 class Case(Struct, frozen=True):
@@ -138,9 +119,7 @@ def cases(only: str | None = None) -> Iterator[Case]:
     for name, exchange in sorted(registry.exchanges().items()):
         if only not in (None, name):
             continue
-        lines, answers = recorded(name), snapshots(name)
-        words = {word.upper() for line in lines for word in WORD.findall(line.text)}
-        markets = [one for one in listed(name, exchange) if one.symbol in words]
+        lines, answers, markets = frames(name), snapshots(name), instruments(name, exchange)
         for channel in exchange.CHANNELS:
             kind = KINDS.get(name, exchange.TRADE_KINDS[0])
             own = list(routed(exchange, [Subscription(one, channel) for one in markets], kind, lines))
@@ -148,37 +127,6 @@ def cases(only: str | None = None) -> Iterator[Case]:
                 used = {symbol for _, symbol in own}
                 steps = [(one.symbol, one.price_step, one.size_step) for one in markets if one.symbol in used]
                 yield Case(name, channel, kind, steps, frames_of(own, channel), answers if channel == "book" else {})
-
-
-def recorded(name: str) -> list[Line]:
-    """The frames of one exchange; those of nautilus are single messages of today."""
-    paths = sorted((REAL / "nautilus" / name).glob("ws_*.json"))
-    singles = [Line("received", TODAY, "", path.read_text()) for path in paths]
-    if name == "kraken":
-        return [*kraken_v1.frames("KRAKEN.ws.50.0"), *singles]
-    lines = received(f"{RECORDINGS[name]}.ws.{'28' if name == 'coinbase' else '1'}.0")
-    return [line._replace(text=line.text.replace('.raw"', '.100ms"')) for line in lines] + singles  # Deribit's `raw` needs a key
-
-
-def snapshots(name: str) -> dict[str, str]:
-    """The recorded answers that a book asks for, by symbol."""
-    if name not in SNAPSHOT:
-        return {}
-    lines = [line for line in recording(f"{RECORDINGS[name]}.http.0.0") if SNAPSHOT[name] in line.url]
-    return {line.url.partition(SNAPSHOT[name])[2].partition("&")[0]: line.text for line in lines}
-
-
-def listed(name: str, exchange: Exchange) -> list[Instrument]:
-    """The recorded listing, with ids."""
-    if name == "kraken":
-        return [replace(one, id=number) for number, one in enumerate(kraken_v1.listed(), 1)]
-    flow = exchange.listing(Options(ws_url="wss://test", rest_url="https://test", trade_kind=""))
-    next(flow)
-    try:
-        flow.send(Response(200, next(line for line in recording(f"{RECORDINGS[name]}.0") if line.kind == "answer").frame))
-    except StopIteration as done:
-        return [replace(one, id=number) for number, one in enumerate(done.value, 1)]
-    raise RuntimeError(f"{name}: the listing is of several answers")
 
 
 def routed(exchange: Exchange, subscriptions: list[Subscription], kind: str, lines: list[Line]) -> Iterator[tuple[Line, str]]:

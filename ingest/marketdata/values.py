@@ -46,7 +46,7 @@ def decimal_digits(number: Decimal) -> str:
 
 def identifier(text: str) -> int:
     """A trade id or sequence that is text."""
-    if text.isdecimal() and len(text) < 20 and (number := int(text)) <= MAX_ID:
+    if text.isdecimal() and text.isascii() and len(text) < 20 and (number := int(text)) <= MAX_ID:
         return number
     raise ValueError(f"{text[:80]!r} is not an id")
 
@@ -60,7 +60,7 @@ def micros(time: int) -> int:
 
 def from_text(text: str, unit: int) -> int:
     """Microseconds of a whole number of units that is text; `unit` in microseconds."""
-    if text.isdecimal() and len(text) < 20 and EARLIEST <= (time := int(text) * unit) < LATEST:
+    if text.isdecimal() and text.isascii() and len(text) < 20 and EARLIEST <= (time := int(text) * unit) < LATEST:
         return time
     raise ValueError(f"time {text[:80]!r} is not within 2009..2100")
 
@@ -89,7 +89,7 @@ def check_levels(levels: Sequence[Any]) -> Sequence[Level]:
         for level in levels:
             price, size = level[0], level[1]
             plain = price.replace(".", "", 1).isdecimal() and size.replace(".", "", 1).isdecimal()
-            if not (plain and (both := price + size).isascii() and len(both) <= MAX_LENGTH):
+            if not (plain and (both := price + size).isascii() and len(both) <= MAX_LENGTH) or type(level) is str:
                 return [good_level(one) for one in levels]
     except (AttributeError, LookupError, TypeError):
         return [good_level(one) for one in levels]
@@ -103,10 +103,14 @@ def good_level(level: Any) -> Level:
     return (digits(level[0]), digits(level[1]))
 
 
-def sift_levels(levels: Iterable[Any], read: Callable[[Any], Level] = good_level) -> tuple[list[Level], list[str]]:
+def sift_levels(levels: Sequence[Any], read: Callable[[Any], Level] = good_level) -> tuple[Sequence[Level], list[str]]:
     """The good levels of a snapshot, and why the others are bad."""
     good: list[Level] = []
     bad: list[str] = []
+    try:  # the usual case
+        return check_levels(levels) if read is good_level else [read(level) for level in levels], bad
+    except ValueError:
+        pass
     for level in levels:
         try:
             good.append(read(level))
@@ -131,8 +135,10 @@ def step_of(decimals: int) -> str:
     return f"0.{'0' * (decimals - 1)}1" if decimals else "1"
 
 
-def minute_bar(instrument_id: int, time: int, numbers: Iterable[str], *, origin: str, received_at: int) -> Candle:
+def minute_bar(
+    instrument_id: int, time: int, numbers: Iterable[Any], *, origin: str, received_at: int, read: Callable[[Any], str] = digits
+) -> Candle:
     """A candle of one minute of an exchange that gives no counts. `numbers`: open, high, low, close, volume, quote volume."""
-    opened, high, low, close, volume, quote_volume = map(digits, numbers)
+    opened, high, low, close, volume, quote_volume = map(read, numbers)
     sums = volume, quote_volume, None, None, None, None, None
     return Candle(instrument_id, "1m", time, opened, high, low, close, *sums, 1, origin, received_at)

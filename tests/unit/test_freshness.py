@@ -79,3 +79,12 @@ def test_after_it_spoke_the_long_pause_counts_as_its_pace() -> None:
     assert watch.look([16 * MINUTE], 16 * MINUTE) == FINE  # ten minutes on this connection
     assert watch.look([16 * MINUTE], 56 * MINUTE) == FINE
     assert watch.look([16 * MINUTE], 56 * MINUTE + 1) == Verdict(1, (0,))
+
+
+def test_a_refused_subscription_asks_for_no_reconnect_and_is_patient_once_it_is_accepted() -> None:
+    watch = freshness().watch(SUBSCRIPTIONS, now=0)
+    for now in range(SECOND, 60 * MINUTE, SECOND):
+        assert watch.look([now, 0], now, refused={1: "no such pair"}) == FINE
+    start = 60 * MINUTE
+    verdicts = [(now, watch.look([now, 0], now)) for now in range(start, start + 6 * MINUTE, SECOND)]
+    assert [(now, verdict.reconnect) for now, verdict in verdicts if verdict.reconnect] == [(start + 5 * MINUTE, (1,))]

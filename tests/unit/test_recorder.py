@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from ingest.errors import Stop
 from ingest.exchanges import binance, coinbase, kraken
+from ingest.exchanges.gate import exchange as gate
 from ingest.exchanges.okx import exchange as okx
 from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
@@ -31,7 +32,7 @@ from ingest.transports import recorder as recorder_module
 from ingest.transports.recorder import Recorder
 from tests.recordings import kraken_v1
 from tests.recordings.recordings import Line, received
-from tests.unit.exchanges import coinbase_session, okx_session
+from tests.unit.exchanges import coinbase_session, gate_session, okx_session
 
 NOW = 1_763_688_260_123_456
 OTHER_IDS = 1000  # what the other database's numbers differ by
@@ -187,6 +188,35 @@ async def test_a_person_can_read_it(tmp_path: Path):
     assert lines[4] == capture_format.Line(NOW + 2, 1, "frame", b"two\nlines")
     said, _ = await replayed(binance, [path])
     assert (trade_ids(said), [one.payload for one in said if isinstance(one, Malformed)]) == ([1], [b"two\nlines"])
+
+
+async def test_a_question_that_failed_is_replayed_as_that(tmp_path: Path):
+    """The book asks again a second after the failure, not after the answer that never came."""
+    asked: list[Output] = []
+
+    class Watched:
+        """Gate's module, of which the sessions' ticks are seen."""
+
+        NAME = gate.NAME
+
+        def session(self, connection: Connection, options: Options) -> Session:
+            made = gate.session(connection, options)
+            tick = made.tick
+            made.tick = lambda now: asked.extend(tick(now)) or ()
+            return made
+
+    recorder = a_recorder(tmp_path, gate.NAME)
+    async with recorder.running():
+        (connection,) = gate.connections([Subscription(gate_session.BTC, "book")], gate_session.OPTIONS)
+        session = recorder.session(gate.session(connection, gate_session.OPTIONS), connection, gate_session.OPTIONS)
+        list(session.start(NOW))
+        session.tick(NOW)
+        (request,) = session.tick(NOW + 5 * SECOND)
+        assert session.failed(request, NOW + 6 * SECOND) == []
+        assert session.tick(NOW + 7 * SECOND) == [request]
+        assert session.refused == {}
+    await replayed(Watched(), captures(tmp_path), gate_session.BTC)
+    assert asked == [request, request]
 
 
 async def test_a_torn_file_is_read_up_to_the_tear(tmp_path: Path):

@@ -18,9 +18,10 @@ from ingest.errors import Reject
 from ingest.exchanges.deribit.messages import BarRow, Body, BookRow, Chart, Listed, QuoteRow, TradeRow, Trades
 from ingest.marketdata.rest import Rows, decode, make_rows, rows
 from ingest.marketdata.streamed_book import Update
-from ingest.marketdata.values import MILLISECOND, Level, decimal_digits, micros, minute_bar, price_step
+from ingest.marketdata.values import MAX_LENGTH, MILLISECOND, Level, decimal_digits, micros, minute_bar, price_step
 from ingest.records import Candle, Instrument, Quote, Trade
 
+_NUMBERS = {int, Decimal}  # a JSON number is an int, or a Decimal where it has a point or an exponent
 _KINDS = {"spot": "spot", "future": "future", "option": "option"}  # a combo is a strategy of several, and is left out
 
 
@@ -30,8 +31,9 @@ def trade(row: TradeRow, instrument_id: int, received_at: int) -> Trade:
 
 
 def candle(row: BarRow, instrument_id: int, received_at: int, origin: str) -> Candle:
-    numbers = map(decimal_digits, (row.open, row.high, row.low, row.close, row.volume, row.cost))
-    return minute_bar(instrument_id, micros(row.tick * MILLISECOND), numbers, origin=origin, received_at=received_at)
+    numbers = row.open, row.high, row.low, row.close, row.volume, row.cost
+    time = micros(row.tick * MILLISECOND)
+    return minute_bar(instrument_id, time, numbers, origin=origin, received_at=received_at, read=decimal_digits)
 
 
 def book(row: BookRow) -> Update:
@@ -40,24 +42,22 @@ def book(row: BookRow) -> Update:
 
 
 def level(change: Any) -> Level:
-    """A JSON number is an int, or a Decimal where it has a point or an exponent."""
+    """Of new, change or delete; price, amount. Hot: the usual level is read without another call."""
     try:
         action, price, amount = change
     except (TypeError, ValueError):
         raise ValueError(f"level {str(change)[:80]}") from None
     if action == "delete":
-        return _number(price), "0"
-    if action not in ("new", "change"):
+        amount = 0
+    elif action not in ("new", "change"):
         raise ValueError(f"level {str(change)[:80]}")
-    return _number(price), _number(amount)
-
-
-def _number(value: Any) -> str:
-    if type(value) is Decimal:
-        return decimal_digits(value)
-    if type(value) is int:
-        return decimal_digits(Decimal(value))
-    raise ValueError(f"{str(value)[:80]} is not a price or size")
+    prices, sizes = str(price), str(amount)
+    if type(price) in _NUMBERS and type(amount) in _NUMBERS:
+        plain = prices.replace(".", "", 1).isdecimal() and sizes.replace(".", "", 1).isdecimal()
+        if plain and len(prices) + len(sizes) <= MAX_LENGTH:
+            return prices, sizes
+        return decimal_digits(Decimal(price)), decimal_digits(Decimal(amount))
+    raise ValueError(f"level {str(change)[:80]}")
 
 
 def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:

@@ -1,0 +1,165 @@
+"""Trades, candles and quotes of any exchange: gaps by id, which bars are closed, what an unreadable message costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ingest.marketdata.channels import Candles, ChannelState, Market, NextBar, Trades
+from ingest.marketdata.values import minute_bar
+from ingest.protocol.decode import Malformed
+from ingest.protocol.exchange import Options
+from ingest.protocol.session import Gap
+from ingest.records import MINUTE, SECOND, Candle, Quote, Trade
+from tests.unit.exchanges import deribit_session, gate_session, kucoin_session, okx_session
+from tests.unit.exchanges.gate_session import BTC
+
+NOW = 1_700_000_000 * SECOND
+T = 1_600_000_020 * SECOND  # a full minute
+OPTIONS = Options(ws_url="wss://test", rest_url="https://test", trade_kind="trade")
+
+
+def trades(*ids: int, first: int | None = None, dense: tuple[str, ...] = ("trade",)) -> list[Any]:
+    """What comes of trades with these ids, one a second; `first` is that of every row."""
+    spec = Trades(int, lambda row, number, at: Trade(number, T + row, row, "1", "1", "buy", at), dense, lambda row: first or row)
+    state = spec.open(Market("x", BTC, OPTIONS))
+    return [output for one in ids for output in state.feed(one, NOW, False)]
+
+
+def test_a_jump_of_a_dense_id_is_a_gap() -> None:
+    assert [type(one) for one in trades(5, 6, 9, 7, 10)] == [Trade, Trade, Gap, Trade, Trade, Trade]
+    (gap,) = [one for one in trades(5, 6, 9) if isinstance(one, Gap)]
+    assert gap == Gap(3, "trades", "sequence", T + 6, T + 9, 7, 8)
+    assert [type(one) for one in trades(5, 9, dense=())] == [Trade, Trade]
+
+
+def test_a_row_that_stands_for_several_trades_is_no_jump() -> None:
+    assert [type(one) for one in trades(5, 9, first=6)] == [Trade, Trade]
+    (gap,) = [one for one in trades(5, 9, first=8) if isinstance(one, Gap)]
+    assert (gap.first_id, gap.last_id) == (6, 7)
+
+
+# --- candles -------------------------------------------------------------------------------------------------------------------
+
+
+def bar(minute: int, close: str = "1") -> Candle:
+    return minute_bar(3, T + minute * MINUTE, ["1", "2", "1", close, "5", "6"], origin="ws", received_at=NOW)
+
+
+def forming() -> ChannelState:
+    return Candles(Candle, lambda row, number, at, origin: row, closes=NextBar(5 * SECOND)).open(Market("x", BTC, OPTIONS))
+
+
+def test_the_next_bar_closes_one_or_the_clock() -> None:
+    state = forming()
+    assert state.tick is not None
+    assert list(state.feed(bar(0), NOW, False)) == []
+    assert list(state.feed(bar(0, "2"), NOW, False)) == []
+    assert list(state.feed(bar(1), NOW, False)) == [bar(0, "2")]
+    assert list(state.tick(T + 2 * MINUTE + 5 * SECOND - 1)) == []
+    assert list(state.tick(T + 2 * MINUTE + 5 * SECOND)) == [bar(1)]
+    assert list(state.feed(bar(1, "2"), NOW, False)) == [bar(1, "2")]  # it changed after all: the row is revised
+    assert list(state.feed(bar(0), NOW, False)) == [bar(0)]
+
+
+def test_after_an_unreadable_message_the_bar_that_is_known_is_not_its_last_state() -> None:
+    state = forming()
+    assert state.tick is not None
+    state.feed(bar(0), NOW, False)
+    assert list(state.lost(NOW)) == []
+    assert list(state.feed(bar(1), NOW, False)) == []
+    assert list(state.tick(T + 2 * MINUTE + 5 * SECOND)) == [bar(1)]
+
+
+@pytest.mark.parametrize(
+    ("session", "frame", "good", "bad"),
+    [
+        (
+            deribit_session.open_session(deribit_session.BTC, channel="candles"),
+            deribit_session.nautilus("ws_chart"),
+            b'"low": ',
+            b'"low": -',
+        ),
+        (
+            kucoin_session.open_session(kucoin_session.BTC, channel="candles"),
+            kucoin_session.message(
+                "/market/candles:BTC-USDT_1min",
+                {
+                    "symbol": "BTC-USDT",
+                    "candles": ["1589968800", "9786.9", "9740.8", "9806.1", "9732", "27.45", "268280.0"],
+                    "time": 1,
+                },
+            ),
+            b'"9732"',
+            b'"-9732"',
+        ),
+    ],
+    ids=["deribit", "kucoin"],
+)
+def test_the_last_unreadable_bar_is_not_written_stale(session: Any, frame: bytes, good: bytes, bad: bytes) -> None:
+    """A state that cannot be read may have been the last one: what was known before it is dropped, and the minute is healed."""
+    assert good in frame
+    assert list(session.feed(frame, NOW)) == []
+    assert [type(one) for one in session.feed(frame.replace(good, bad), NOW)] == [Malformed]
+    assert [one for one in session.tick(NOW + 10**9 * SECOND) if isinstance(one, Candle)] == []
+
+
+def test_a_missing_minute_is_a_gap_where_every_minute_has_a_bar() -> None:
+    for every_minute in (True, False):
+        state = Candles(Candle, lambda row, number, at, origin: row, every_minute=every_minute).open(Market("x", BTC, OPTIONS))
+        out = [output for minute in (0, 1, 4, 2) for output in state.feed(bar(minute), NOW, False)]
+        gaps = [one for one in out if isinstance(one, Gap)]
+        assert gaps == ([Gap(3, "candles", "sequence", T + 2 * MINUTE, T + 4 * MINUTE)] if every_minute else [])
+        assert [one for one in out if isinstance(one, Candle)] == [bar(minute) for minute in (0, 1, 4, 2)]
+
+
+# --- quotes --------------------------------------------------------------------------------------------------------------------
+
+
+def quotes(session: Any) -> list[Quote]:
+    """What is written after a long silence."""
+    return [one for one in session.tick(NOW + 3650 * 86_400 * SECOND) if isinstance(one, Quote)]
+
+
+def kucoin_quote(**fields: Any) -> bytes:
+    """The example of the documentation, with these fields edited."""
+    data = {"sequence": "1545896668986", "price": "0.08", "size": "0.011", "time": 1704873323416}
+    data |= {"bestAsk": "0.08", "bestAskSize": "0.18", "bestBid": "0.049", "bestBidSize": "0.036"}
+    return kucoin_session.message("/market/ticker:BTC-USDT", data | fields)
+
+
+@pytest.mark.parametrize("size", ["0", "0.000", "", None])
+def test_a_side_of_size_zero_is_empty_on_every_exchange(size: str | None) -> None:
+    session = kucoin_session.open_session(kucoin_session.BTC, channel="quotes")
+    session.feed(kucoin_quote(bestAskSize=size), NOW)
+    (quote,) = quotes(session)
+    assert (quote.bid_price, quote.bid_size, quote.ask_price, quote.ask_size) == ("0.049", "0.036", None, None)
+    if size is None:
+        return
+    frame = okx_session.nautilus("ws_tickers").replace(b'"askSz": "11"', b'"askSz": "%s"' % size.encode())
+    okx = okx_session.open_session(okx_session.BTC, channel="quotes")
+    okx.feed(frame, NOW)
+    (quote,) = quotes(okx)
+    assert (quote.ask_price, quote.ask_size) == (None, None)
+    best = {"t": 1606293275123, "u": 48733182, "s": "BTC_USDT", "b": "19177.79", "B": "0.0003341504", "a": "19179.38", "A": size}
+    gate = gate_session.open_session(gate_session.BTC, channel="quotes")
+    gate.feed(gate_session.update("spot.book_ticker", best), NOW)
+    (quote,) = quotes(gate)
+    assert (quote.ask_price, quote.ask_size) == (None, None)
+
+
+def test_deribits_zero_is_empty_too() -> None:
+    session = deribit_session.open_session(deribit_session.BTC, channel="quotes")
+    session.feed(deribit_session.edited("ws_ticker", best_ask_amount=0.0), NOW)
+    (quote,) = quotes(session)
+    assert (quote.ask_price, quote.ask_size) == (None, None)
+    assert quote.bid_price is not None
+
+
+@pytest.mark.parametrize("fields", [{"bestBid": "-1"}, {"bestBid": "9" * 5000}, {"bestAskSize": "NaN"}, {"time": 5}])
+def test_a_quote_with_a_bad_value_leaves_nothing_to_write(fields: dict[str, Any]) -> None:
+    session = kucoin_session.open_session(kucoin_session.BTC, channel="quotes")
+    session.feed(kucoin_quote(), NOW)
+    assert [type(one) for one in session.feed(kucoin_quote(**fields), NOW)] == [Malformed]
+    assert quotes(session) == []

@@ -1,0 +1,131 @@
+"""Checked values: what is a number, a time, an id, a level, and what is none, whatever exchange it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ingest.marketdata.values import (
+    check_levels,
+    decimal_digits,
+    digits,
+    from_text,
+    identifier,
+    micros,
+    price_and_size,
+    price_step,
+    quote_side,
+    sift_levels,
+    step_of,
+)
+from ingest.records import SECOND
+
+NO_NUMBERS = [
+    "",
+    ".",
+    "-1",
+    "+1",
+    "NaN",
+    "Infinity",
+    "1_0",
+    " 1",
+    "1e",
+    "1e41",
+    "1e-41",
+    "1.2.3",
+    "٣",
+    "9" * 5000,
+    "0x1",
+    "1e400000000",
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [("0.10", "0.10"), ("5.1e-7", "0.00000051"), ("1E3", "1000"), ("0", "0"), ("1e-8", "0.00000001"), ("9" * 64, "9" * 64)],
+)
+def test_digits_stay_as_they_are_and_an_exact_exponent_is_written_out(text: str, plain: str) -> None:
+    assert digits(text) == plain
+    assert price_and_size(text, "1") == (plain, "1")
+    assert quote_side("1", text) == (("1", plain) if text != "0" else (None, None))
+    assert check_levels([[text, "1", "more"]])[0][0] == plain
+
+
+@pytest.mark.parametrize("text", NO_NUMBERS)
+def test_what_is_no_number_is_refused_everywhere(text: str) -> None:
+    uses: list[Callable[[], object]] = [
+        lambda: digits(text),
+        lambda: price_and_size(text, "1"),
+        lambda: price_and_size("1", text),
+        lambda: check_levels([["1", "1"], [text, "1"]]),
+        lambda: check_levels([["1", text]]),
+        lambda: identifier(text),
+        lambda: from_text(text, SECOND),
+    ]
+    for use in uses:
+        with pytest.raises(ValueError, match=r"not a price or size|not an id|not within 2009\.\.2100"):
+            use()
+    assert sift_levels([["1", "1"], [text, "1"]])[0] == [("1", "1")]
+
+
+@pytest.mark.parametrize("number", ["-1", "NaN", "sNaN", "Infinity", "1e99", "1e-99", "9" * 5000])
+def test_a_decimal_that_is_no_number(number: str) -> None:
+    with pytest.raises(ValueError, match="is not a price or size"):
+        decimal_digits(Decimal(number))
+
+
+@pytest.mark.parametrize("price", ["1", "0.5"])
+@pytest.mark.parametrize("size", [None, "", "0", "0.000"])
+def test_a_side_without_a_size_is_empty(price: str, size: str | None) -> None:
+    assert quote_side(price, size) == (None, None)
+    assert quote_side(size if not size else None, price) == (None, None)
+
+
+@pytest.mark.parametrize(("price", "size"), [("-1", "1"), ("x", "1"), ("1", "-1"), ("1", "9" * 5000)])
+def test_a_side_with_a_bad_value_is_no_quote(price: str, size: str) -> None:
+    with pytest.raises(ValueError, match="is not a price or size"):
+        quote_side(price, size)
+
+
+@pytest.mark.parametrize("level", [None, 5, "12", [], ["1"], [1, "1"], ["1", 1], ["1", None], {"0": "1", "1": "1"}])
+def test_what_is_no_level(level: Any) -> None:
+    with pytest.raises(ValueError, match="level "):
+        check_levels([["1", "1"], level])
+    good, bad = sift_levels([["1", "1"], level, ["5e-1", "2"]])
+    assert ([tuple(one) for one in good], len(bad)) == ([("1", "1"), ("0.5", "2")], 1)
+    assert len(bad[0]) < 100
+
+
+@pytest.mark.parametrize("time", [-62_135_596_800_000_000, 0, -1, 253_402_300_799_000_000, 1_700_000_000, 1_700_000_000_000])
+def test_placeholders_and_other_units_are_no_times(time: int) -> None:
+    with pytest.raises(ValueError, match=r"not within 2009\.\.2100"):
+        micros(time)
+    with pytest.raises(ValueError, match=r"not within 2009\.\.2100"):
+        from_text(str(time), 1)
+
+
+def test_times_are_microseconds() -> None:
+    assert micros(1_700_000_000_000_001) == 1_700_000_000_000_001
+    assert from_text("1700000000", SECOND) == 1_700_000_000 * SECOND
+    assert from_text("1700000000123", 1000) == 1_700_000_000_123_000
+
+
+def test_ids_fit_a_bigint() -> None:
+    assert identifier("9223372036854775807") == (1 << 63) - 1
+    for text in ("9223372036854775808", "-1", "", "9" * 5000, "٣" * 30):
+        with pytest.raises(ValueError, match="is not an id"):
+            identifier(text)
+
+
+def test_steps() -> None:
+    assert [step_of(0), step_of(1), step_of(3)] == ["1", "0.1", "0.001"]
+    assert [price_step(step) for step in (None, "", "0.10", "1e-8")] == [None, None, "0.10", "0.00000001"]
+    for decimals in (-1, 41, 300_000_000):
+        with pytest.raises(ValueError, match="decimals"):
+            step_of(decimals)
+    for step in ("0", "0.0", "-1", "1e99"):
+        with pytest.raises(ValueError, match=r"step|not a price or size"):
+            price_step(step)

@@ -1,0 +1,144 @@
+"""Paging through a history: every row once whatever the window, the evidence of bad rows, and what is not there is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from ingest.errors import Reject
+from ingest.exchanges.gate import exchange as gate
+from ingest.exchanges.gate import history as gate_history
+from ingest.exchanges.kucoin import exchange as kucoin
+from ingest.exchanges.okx import exchange as okx
+from ingest.exchanges.okx import history as okx_history
+from ingest.marketdata.history import by_channel, candle_windows, page_of
+from ingest.marketdata.rest import Rows
+from ingest.marketdata.values import minute_bar
+from ingest.protocol.history import History, Page
+from ingest.protocol.http import Request, Response
+from ingest.records import MINUTE, SECOND, Candle, Instrument
+from tests.unit.exchanges import gate_session, kucoin_session, okx_session
+from tests.unit.exchanges.past import LATER, Exchange, ask, path_and_query, tell
+
+T = 1_600_000_020 * SECOND  # a full minute
+
+
+def pages(history: History, exchange: Exchange) -> list[Page]:
+    """All pages; `exchange` answers what is asked."""
+    out: list[Page] = []
+    step: Request | Page | None = next(history)
+    while step is not None:
+        try:
+            if isinstance(step, Page):
+                out.append(step)
+                step = next(history)
+            else:
+                step = history.send(Response(200, exchange(step), received_at=LATER))
+        except StopIteration:
+            step = None
+    return out
+
+
+# --- windows of candles ----------------------------------------------------------------------------------------------------------
+
+
+def bar(minute: int) -> Candle:
+    return minute_bar(3, T + minute * MINUTE, ["1", "2", "1", "1", "5", "6"], origin="rest", received_at=LATER)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+@pytest.mark.parametrize("size", [1, 7, 60, 1000])
+def test_every_bar_comes_once_and_none_that_was_not_asked_for(size: int, more: int) -> None:
+    """`more`: the exchange answers with a bar beyond each end of the window too."""
+    asked: list[tuple[int, int]] = []
+
+    def question(_ask: Any, _options: Any, first: int, last: int) -> Request:
+        asked.append(((first - T) // MINUTE, (last - T) // MINUTE))
+        return Request(f"{first} {last}")
+
+    def read(body: bytes, _instrument: Instrument, _at: int) -> Rows[Candle]:
+        first, last = ((int(time) - T) // MINUTE for time in body.decode().split())
+        return Rows(bar(minute) for minute in range(first - more, last + 1 + more))
+
+    wanted = ask(gate_session.BTC, "candles", T + 30 * SECOND, T + 61 * MINUTE)
+    told = tell(candle_windows(wanted, gate_session.OPTIONS, size=size, question=question, read=read), lambda one: one.url.encode())
+    assert told.records == [bar(minute) for minute in range(1, 61)]
+    assert told.untils[-1] == T + 61 * MINUTE
+    assert asked == [(start, min(start + size - 1, 60)) for start in range(0, 61, size)]
+
+
+# --- bad rows --------------------------------------------------------------------------------------------------------------------
+
+
+def gate_trades(rows: Sequence[dict[str, str]]) -> Exchange:
+    def exchange(request: Request) -> bytes:
+        path, query = path_and_query(request)
+        if "currency_pairs" in path:
+            return b"{}"
+        since, until, page = (int(query[name]) for name in ("from", "to", "page"))
+        within = [row for row in rows if since <= int(row["create_time_ms"][:10]) <= until]
+        return json.dumps(within[(page - 1) * gate_history.ROWS : page * gate_history.ROWS]).encode()
+
+    return exchange
+
+
+@pytest.mark.parametrize("rows_of_an_answer", [2, 5, 1000])
+def test_a_bad_trade_costs_itself_and_its_evidence_comes_once_with_its_page(
+    rows_of_an_answer: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the shape of Gate's documentation. A second with more rows than an answer is read page by page."""
+    monkeypatch.setattr(gate_history, "ROWS", rows_of_an_answer)
+    monkeypatch.setattr(gate_history, "KEPT", {"trades": LATER, "candles": LATER})
+    row = {"id": "1", "create_time_ms": f"{T // 1000}.5", "side": "buy", "amount": "1", "price": "2", "sequence_id": "1"}
+    rows = [row | {"sequence_id": str(number), "price": "-2" if number == 3 else "2"} for number in range(1, 8)]
+    history = gate.history(ask(gate_session.BTC, "trades", T, T + 60 * SECOND), gate_session.OPTIONS, "rest")
+    found = pages(history, gate_trades(rows))
+    assert [trade.trade_id for page in found for trade in page.records] == [1, 2, 4, 5, 6, 7]
+    (bad,) = [one for page in found for one in page.rejected]
+    assert (bad.reason, bad.message) == ("value", "gate: '-2' is not a price or size")
+    assert json.loads(bad.payload)["sequence_id"] == "3"
+
+
+def test_a_bad_trade_among_consecutive_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(okx_history, "ROWS", 3)
+    row = {"instId": "BTC-USDT", "side": "buy", "sz": "1", "px": "2", "ts": str(T // 1000)}
+    rows = [row | {"tradeId": str(number), "px": "" if number == 5 else "2"} for number in range(1, 9)]
+
+    def exchange(request: Request) -> bytes:
+        path, query = path_and_query(request)
+        if path.endswith("instruments"):
+            return b'{"code":"0","data":[]}'
+        field = {"1": "tradeId", "2": "ts"}[query["type"]]
+        found = [one for one in rows[::-1] if int(one[field]) < int(query["after"])][: int(query["limit"])]
+        return json.dumps({"code": "0", "data": found}).encode()
+
+    wanted = ask(okx_session.BTC, "trades", T, T + SECOND, (2, 8))
+    found = pages(okx.history(wanted, okx_session.OPTIONS, "rest"), exchange)
+    assert [trade.trade_id for page in found for trade in page.records] == [2, 3, 4, 6, 7, 8]
+    assert [json.loads(one.payload)["tradeId"] for page in found for one in page.rejected] == ["5"]
+
+
+def test_a_page_carries_its_evidence() -> None:
+    wanted = ask(kucoin_session.BTC, "candles", T, T + MINUTE)
+    body = {
+        "code": "200000",
+        "data": [[str(T // SECOND), "1", "1", "2", "1", "5", "6"], [str(T // SECOND), "x", "1", "2", "1", "5", "6"]],
+    }
+    (page,) = pages(kucoin.history(wanted, kucoin_session.OPTIONS, "rest"), lambda request: json.dumps(body).encode())
+    assert (page.records, [one.reason for one in page.rejected]) == ([bar(0)], ["value"])
+    assert page_of(wanted, Rows([bar(0)]), Response(200, b"", received_at=LATER)).rejected == ()
+
+
+# --- what is not there --------------------------------------------------------------------------------------------------------
+
+
+def test_what_an_exchange_does_not_give_is_refused_with_what_there_is() -> None:
+    history = by_channel("x", {"trades": lambda wanted, options: iter(())}, ("rest", "archive"))  # type: ignore[arg-type,return-value]
+    with pytest.raises(Reject, match="x: no way 'ftp' to the past; known: rest, archive"):
+        history(ask(gate_session.BTC, "trades", 0, 1), gate_session.OPTIONS, "ftp")
+    with pytest.raises(Reject, match="x: no past of 'book'; there is one of: trades") as refused:
+        history(ask(gate_session.BTC, "book", 0, 1), gate_session.OPTIONS, "rest")
+    assert refused.value.reason == "history"

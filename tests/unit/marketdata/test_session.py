@@ -1,0 +1,146 @@
+"""Whatever an exchange sends, its session raises nothing: recorded frames and answers, as they are and mutated.
+
+A seed is one sequence of mutations, the same in each run.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, get_args
+
+import pytest
+
+from ingest import registry
+from ingest.marketdata.values import EARLIEST, LATEST
+from ingest.protocol.decode import Malformed
+from ingest.protocol.exchange import Exchange, Options
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Connection, Output, Session, Subscription
+from ingest.records import SECOND, Record
+from tests.recordings.frames import KINDS, frames, instruments, snapshots
+from tests.recordings.recordings import Line
+
+FRAMES = 1500  # of one exchange and seed
+KINDS_OF_OUTPUT = get_args(Output)
+EXCHANGES = sorted(registry.exchanges())
+NUMBER = re.compile(r"[0-9]*\.?[0-9]*")
+DIGITS = {"price", "size", "open", "high", "low", "close", "volume", "quote_volume"}
+DIGITS |= {"bid_price", "bid_size", "ask_price", "ask_size", "bid_prices", "bid_sizes", "ask_prices", "ask_sizes"}
+VALUE = re.compile(rb'"[^"]*"|-?\d+(?:\.\d+)?|true|false|null')
+ODD = [
+    *(b"null", b"true", b"-1", b"0", b"1e400", b"1e-400", b"1.5", b'"NaN"', b'"-1"', b'""', b'"0"', b'"1e5"', b'"Infinity"'),
+    *(b"[]", b"{}", b"[[]]", b'["1"]', b'"\xff"', b'"\\ud800"', b"9" * 5000, b'"' + b"9" * 5000 + b'"', b"[" * 5000, b'"\xd9\xa3"'),
+    *(b"253402300799000", b"-62135596800000", b"9223372036854775808", b'"9999-12-31T23:59:59.999999Z"', b'"0001-01-01T00:00:00Z"'),
+]
+Change = Callable[[bytes, random.Random], bytes]
+
+
+@cache
+def recorded(name: str) -> tuple[list[Line], list[Subscription], dict[str, str]]:
+    exchange = registry.exchanges()[name]
+    markets = instruments(name, exchange)
+    subscriptions = [Subscription(one, channel) for channel in exchange.CHANNELS for one in markets]
+    return frames(name), subscriptions, snapshots(name)
+
+
+def open_session(exchange: Exchange, subscriptions: list[Subscription], now: int) -> Session:
+    kind = KINDS.get(exchange.NAME, exchange.TRADE_KINDS[0])
+    options = Options(ws_url="wss://test", rest_url="https://test", trade_kind=kind, writer="one")
+    session = exchange.session(Connection("wss://test", tuple(subscriptions)), options)
+    list(session.start(now))
+    session.feed(b'{"id":"1","type":"welcome"}', now)  # KuCoin's; the others do not know it
+    return session
+
+
+def another_value(frame: bytes, rng: random.Random) -> bytes:
+    """One value is another one."""
+    values = list(VALUE.finditer(frame))
+    if not values:
+        return frame
+    chosen = rng.choice(values)
+    return frame[: chosen.start()] + rng.choice(ODD) + frame[chosen.end() :]
+
+
+def another_byte(frame: bytes, rng: random.Random) -> bytes:
+    place = rng.randrange(len(frame))
+    return frame[:place] + bytes([rng.randrange(256)]) + frame[place + 1 :]
+
+
+def cut(frame: bytes, rng: random.Random) -> bytes:
+    return frame[: rng.randrange(len(frame))]
+
+
+def a_part_missing(frame: bytes, rng: random.Random) -> bytes:
+    start = rng.randrange(len(frame))
+    return frame[:start] + frame[start + rng.randrange(1, 60) :]
+
+
+def nested(frame: bytes, rng: random.Random) -> bytes:
+    place = rng.randrange(len(frame))
+    return frame[:place] + b"[" * rng.choice([1, 3, 10_000]) + frame[place:]
+
+
+CHANGES: list[Change] = [another_value] * 5 + [another_byte, cut, a_part_missing, nested]
+
+
+def check(outputs: Any) -> list[Output]:
+    out = list(outputs)
+    for one in out:
+        assert isinstance(one, KINDS_OF_OUTPUT), one
+        if isinstance(one, Malformed):
+            assert one.reason in ("json", "shape", "value", "unknown", "checksum")
+    return out
+
+
+def check_values(record: Any) -> None:
+    """Digits and times that a table takes."""
+    assert EARLIEST <= record.time < LATEST + 60 * SECOND  # a state is written at the tick after it
+    for field in record.__struct_fields__:
+        value = getattr(record, field)
+        for digits in value if isinstance(value, tuple) else (value,):
+            if field in DIGITS and digits is not None:
+                assert NUMBER.fullmatch(digits), (field, digits)
+
+
+def play(name: str, change: Callable[[bytes], bytes]) -> list[Output]:
+    """All that a session yields of the recording, each frame and each answer changed."""
+    lines, subscriptions, answers = recorded(name)
+    lines = lines[:FRAMES]
+    session = open_session(registry.exchanges()[name], subscriptions, lines[0].time)
+    out: list[Output] = []
+    for number, line in enumerate(lines):
+        outputs = check(session.feed(change(line.frame), line.time))
+        for request in [one for one in outputs if isinstance(one, Request)]:
+            body = answers.get(request.tag)
+            if body is None or number % 7 == 0:
+                outputs += check(session.failed(request, line.time))
+            else:
+                outputs += check(session.answer(request, Response(200, change(body.encode())), line.time))
+        out += outputs
+        if number % 100 == 0:
+            out += check(session.tick(line.time))
+    out += check(session.tick(lines[-1].time + 3600 * SECOND))
+    if isinstance(registry.exchanges()[name].CHANNELS, Mapping):  # it is made of the shared parts
+        for record in [one for one in out if isinstance(one, Record)]:
+            check_values(record)
+    return out
+
+
+@pytest.mark.parametrize("name", EXCHANGES)
+def test_recorded_frames_raise_nothing(name: str) -> None:
+    out = play(name, lambda frame: frame)
+    assert len([one for one in out if isinstance(one, Record)]) > 10
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", EXCHANGES)
+def test_mutated_frames_raise_nothing(name: str, seed: int) -> None:
+    rng = random.Random(f"{name} {seed}")
+
+    def change(frame: bytes) -> bytes:
+        return rng.choice(CHANGES)(frame, rng) if rng.random() < 0.5 else frame
+
+    assert [one for one in play(name, change) if isinstance(one, Malformed)] != []

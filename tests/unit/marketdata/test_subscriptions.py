@@ -1,0 +1,255 @@
+"""A refused symbol among good ones: it is found by name or by halving, reported once, tried again alone; the good ones stream."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from ingest.exchanges.gate import exchange as gate
+from ingest.exchanges.kucoin import exchange as kucoin
+from ingest.marketdata.subscriptions import Accepted, Batch, Member, Rejected, Resubscriber, Subscriptions
+from ingest.protocol.session import Output, Refused, Send, Subscription
+from ingest.records import SECOND
+from tests.unit.exchanges import deribit_session, gate_session, kucoin_session, okx_session
+
+NOW = 1_700_000_000 * SECOND
+MINUTE = 60 * SECOND
+
+
+def gate_reply(send: Send) -> bytes:
+    """The documented answer to a subscription that is accepted."""
+    asked = json.loads(send.text)
+    reply = {"time": 1, "id": asked["id"], "channel": asked["channel"], "event": "subscribe", "error": None}
+    return json.dumps(reply | {"result": {"status": "success"}}).encode()
+
+
+def subscribes(outputs: list[Output]) -> list[Send]:
+    return [one for one in outputs if isinstance(one, Send) and '"subscribe"' in one.text]
+
+
+@pytest.mark.parametrize("number", [b'"id":1,', b""])
+def test_gate_names_the_pair(number: bytes) -> None:
+    """As in a public report: three pairs, one of them untradable, and none was streamed."""
+    pairs = [gate_session.named(name, index) for index, name in enumerate(("BTC_USDT", "LENS_USDT", "ETH_USDT"), 1)]
+    session = gate_session.open_session(*pairs, channel="trades")
+    frame = (
+        b'{"time":1,%s"channel":"spot.trades","event":"subscribe","error":{"code":2,"message":"unknown currency pair: LENS_USDT"},'
+        b'"result":{"status":"fail"}}' % number
+    )
+    refused, again = session.feed(frame, NOW)
+    assert refused == Refused("gate: spot.trades: 2 unknown currency pair: LENS_USDT")
+    assert json.loads(again.text)["payload"] == ["BTC_USDT", "ETH_USDT"]
+    assert session.refused == {1: refused.message}
+    assert session.feed(gate_reply(again), NOW) == ()
+    assert subscribes(session.tick(NOW + MINUTE - 1)) == []
+    (retry,) = subscribes(session.tick(NOW + MINUTE))
+    assert json.loads(retry.text)["payload"] == ["LENS_USDT"]
+    assert session.feed(gate_reply(retry), NOW + MINUTE) == ()
+    assert session.refused == {}
+
+
+def test_kucoin_names_the_topic() -> None:
+    names = [kucoin_session.named(name, index) for index, name in enumerate(("BTC-USDT", "OLD-USDT", "WOLD-USDT"), 1)]
+    (connection,) = kucoin.connections([Subscription(one, "trades") for one in names], kucoin_session.OPTIONS)
+    session = kucoin.session(connection, kucoin_session.OPTIONS)
+    (sent,) = session.feed(kucoin_session.WELCOME, NOW)
+    error = {
+        "id": json.loads(sent.text)["id"],
+        "type": "error",
+        "code": 404,
+        "data": "topic /market/match:OLD-USDT is not found",
+    }
+    refused, again = session.feed(json.dumps(error).encode(), NOW)
+    assert isinstance(refused, Refused)
+    assert json.loads(again.text)["topic"] == "/market/match:BTC-USDT,WOLD-USDT"
+
+
+def test_kucoin_is_busy() -> None:
+    """509, too many messages: no symbol is the cause, and nothing is halved."""
+    names = [kucoin_session.named(f"X{index}-USDT", index) for index in range(9)]
+    session = kucoin_session.open_session(*names, channel="trades")
+    out = session.feed(b'{"id":"1","type":"error","code":509,"data":"exceed max subscription count limitation"}', NOW)
+    assert [type(one) for one in out] == [Refused]
+    assert session.refused == {}
+    (_, retry) = session.tick(NOW + MINUTE)
+    assert json.loads(retry.text)["topic"].count(",") == 8
+
+
+def test_an_error_about_a_ping_concerns_no_subscription() -> None:
+    session = kucoin_session.open_session(kucoin_session.BTC, channel="trades")
+    (ping,) = session.tick(NOW + 18 * SECOND)
+    error = {"id": json.loads(ping.text)["id"], "type": "error", "code": 415, "data": "type is not supported"}
+    session.feed(b'{"id":"1","type":"ack"}', NOW)
+    assert session.feed(json.dumps(error).encode(), NOW) == (Refused('kucoin: 415 "type is not supported"'),)
+    assert session.refused == {}
+
+
+def test_okx_answers_for_each_topic() -> None:
+    names = [replace(okx_session.BTC, symbol=f"{name}-USDT", id=index) for index, name in enumerate(("A", "OLD", "B"))]
+    session = okx_session.open_session(*names, channel="book")
+    accepted = b'{"id":"1","event":"subscribe","arg":{"channel":"books","instId":"%s"},"connId":"a"}'
+    assert session.feed(accepted % b"A-USDT", NOW) == ()
+    error = b'{"id":"1","event":"error","code":"60018","msg":"Wrong URL or channel:books,instId:OLD-USDT doesn\'t exist."}'
+    assert [type(one) for one in session.feed(error, NOW)] == [Refused]  # the others are not subscribed again
+    assert session.feed(accepted % b"B-USDT", NOW) == ()
+    assert list(session.refused) == [1]
+
+
+def test_deribit_leaves_out_what_does_not_exist_and_can_be_busy() -> None:
+    session = deribit_session.open_session(deribit_session.BTC, deribit_session.named("NEVER", 9), channel="trades")
+    (refused,) = session.feed(b'{"jsonrpc":"2.0","id":1,"result":["trades.BTC-PERPETUAL.100ms"]}', NOW)
+    assert session.refused == {1: refused.message}
+    session = deribit_session.open_session(deribit_session.BTC, channel="trades")
+    session.feed(b'{"jsonrpc":"2.0","id":1,"error":{"code":10028,"message":"too_many_requests"}}', NOW)
+    assert session.refused == {}
+    (again,) = session.tick(NOW + MINUTE)
+    assert json.loads(again.text)["params"]["channels"] == ["trades.BTC-PERPETUAL.100ms"]
+
+
+def test_what_an_earlier_connection_was_refused_waits_for_its_own_retry() -> None:
+    pairs = [gate_session.named(name, index) for index, name in enumerate(("BTC_USDT", "LENS_USDT"), 1)]
+    (connection,) = gate.connections([Subscription(one, "trades") for one in pairs], gate_session.OPTIONS)
+    session = gate.session(replace(connection, refused={1: "no such pair"}), gate_session.OPTIONS)
+    (sent,) = session.start(NOW)
+    assert json.loads(sent.text)["payload"] == ["BTC_USDT"]
+    assert session.refused == {1: "no such pair"}
+    (retry,) = subscribes(session.tick(NOW + MINUTE))
+    assert json.loads(retry.text)["payload"] == ["LENS_USDT"]
+
+
+def test_a_refused_book_is_left_to_its_own_retry() -> None:
+    session = deribit_session.open_session(deribit_session.BTC, channel="book")
+    session.feed(deribit_session.nautilus("ws_book_snapshot"), NOW)
+    session.feed(b'{"jsonrpc":"2.0","id":1,"result":[]}', NOW)
+    out = session.feed(deribit_session.edited("ws_book_delta", prev_change_id=1), NOW)
+    assert [one for one in out if isinstance(one, Send)] == []
+
+
+# --- any exchange --------------------------------------------------------------------------------------------------------------
+
+
+def subscriptions(size: int, *, batch: int = 100, single: bool = False) -> Subscriptions:
+    members = [Member("trades", "t", f"S{index}-X", f"t:S{index}-X") for index in range(size)]
+
+    def encode(one: Batch) -> str:
+        return json.dumps([one.number, [member.symbol for member in one.members]])
+
+    return Subscriptions(members, exchange="x", encode=encode, size=lambda member: batch, single=single)
+
+
+def index_of(symbol: str) -> int:
+    return int(symbol[1:-2])
+
+
+def play(state: Subscriptions, size: int, bad: set[int], message: Callable[[list[str]], str]) -> tuple[list[list[str]], list[str]]:
+    """An exchange that refuses each message with a bad symbol in it. All messages that were sent, and all reports."""
+    todo, sent, reports = list(state.subscribe(range(size), NOW)), [], []
+    while todo:
+        one = todo.pop(0)
+        if isinstance(one, Refused):
+            reports.append(one.message)
+            continue
+        assert isinstance(one, Send)
+        number, symbols = json.loads(one.text)
+        sent.append(symbols)
+        wrong = [symbol for symbol in symbols if index_of(symbol) in bad]
+        todo += state.rejected(Rejected(message(wrong), number), NOW) if wrong else state.accepted(Accepted(number), NOW)
+        assert len(sent) < 1000
+    return sent, reports
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("seed", range(40))
+def test_exactly_the_bad_ones_are_refused(seed: int, named: bool) -> None:
+    rng = random.Random(seed)
+    size = rng.randrange(1, 250)
+    bad = set(rng.sample(range(size), rng.randrange(0, min(size, 9))))
+    state = subscriptions(size)
+    sent, reports = play(state, size, bad, lambda wrong: f"unknown: {wrong[0]}" if named else "Failed to subscribe")
+    assert set(state.refused) == bad
+    assert len(reports) == len(bad)
+    accepted = {symbol for message in sent for symbol in message if not any(index_of(one) in bad for one in message)}
+    assert accepted == {f"S{index}-X" for index in set(range(size)) - bad}
+    assert len(sent) <= -(-size // 100) + len(bad) * (1 if named else 14)
+    due = {symbol for one in state.tick(NOW + MINUTE) for symbol in json.loads(one.text)[1]}
+    assert due == {f"S{index}-X" for index in bad}
+
+
+@pytest.mark.parametrize("bad", range(100))
+def test_one_unnamed_bad_symbol_in_a_hundred_takes_at_most_fifteen_messages(bad: int) -> None:
+    sent, _ = play(subscriptions(100), 100, {bad}, lambda wrong: "Failed to subscribe")
+    assert len(sent) <= 15
+
+
+def test_an_error_that_names_every_symbol_isolates_none_of_them() -> None:
+    state = subscriptions(8)
+    play(state, 8, {5}, lambda wrong: "cannot subscribe to " + ", ".join(f"S{index}-X" for index in range(8)))
+    assert set(state.refused) == {5}
+
+
+def test_where_everything_is_refused_the_halving_ends() -> None:
+    state = subscriptions(100)
+    sent, reports = play(state, 100, set(range(100)), lambda wrong: "no")
+    assert len(sent) < 80
+    assert reports == ["no"]
+    assert len(state.tick(NOW + MINUTE)) < 80
+
+
+def test_the_pause_doubles_up_to_an_hour() -> None:
+    state = subscriptions(1)
+    (send,), now, waits = state.subscribe([0], NOW), NOW, []
+    for _ in range(9):
+        assert isinstance(send, Send)
+        state.rejected(Rejected("no", json.loads(send.text)[0]), now)
+        start = now
+        while not (sends := state.tick(now)):
+            now += SECOND
+        (send,) = sends
+        waits.append((now - start) // SECOND)
+    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+
+
+def test_a_reply_without_a_number_concerns_the_messages_that_name_its_topics() -> None:
+    state = subscriptions(4, batch=2)
+    state.subscribe(range(4), NOW)
+    assert state.accepted(Accepted(None, ("t:S0-X", "t:S1-X", "t:S2-X")), NOW) == []
+    assert state.accepted(Accepted(None), NOW) == []
+    (refused,) = state.rejected(Rejected("Failed to subscribe"), NOW)  # the only message that is not accepted yet
+    assert (state.refused, refused) == ({3: "Failed to subscribe"}, Refused("Failed to subscribe"))
+
+
+def test_a_reply_that_comes_too_late_is_about_nothing() -> None:
+    state = subscriptions(2)
+    state.subscribe([0, 1], NOW)
+    assert state.tick(NOW + 30 * SECOND) == []
+    assert state.rejected(Rejected("no", 1), NOW + 31 * SECOND) == [Refused("no")]
+    assert state.refused == {}
+
+
+def test_books_that_are_due_share_messages_and_wait_longer_each_time() -> None:
+    sent: list[tuple[int, list[int]]] = []
+
+    def send(indices: list[int], now: int) -> list[Output]:
+        sent.append((now // SECOND, indices))
+        return []
+
+    books = Resubscriber(send)
+    books.want(1, 0)
+    for index in (3, 2):
+        books.want(index, SECOND)
+    for second in range(2, 1500):
+        books.due(second * SECOND)
+    assert sent == [(0, [1]), (1, [3]), (1, [2]), (30, [1]), (31, [2, 3])] + [
+        one for second in (90, 210, 450, 930) for one in ((second, [1]), (second + 1, [2, 3]))
+    ]
+    for index in (1, 2, 3):
+        books.came(index)
+    books.due(2000 * SECOND)
+    books.want(1, 2001 * SECOND)
+    assert sent[-1] == (2001, [1])
+    books.due(2031 * SECOND)  # the pause is a short one again
+    assert sent[-1] == (2031, [1])

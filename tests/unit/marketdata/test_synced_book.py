@@ -1,0 +1,216 @@
+"""A book that is joined to a snapshot of REST: overlaps, quiet markets, odd levels, one question at a time.
+
+In Gate's messages (https://www.gate.com/docs/developers/apiv4/ws/en/#order-book-channel); Gate's own rules are in its tests.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from ingest.marketdata.channels import Market
+from ingest.marketdata.synced_book import Diff, RestSnapshot, Snapshot, SyncedBook
+from ingest.protocol.decode import Malformed
+from ingest.protocol.exchange import Options
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Gap, Output, Session
+from ingest.records import SECOND, BookSnapshot
+from tests.unit.exchanges.gate_session import BTC, NOW, OPTIONS, open_session, update
+
+T = 1_600_000_000_000  # milliseconds
+BIDS, ASKS = [["10", "1"], ["9", "2"]], [["11", "3"], ["12", "4"]]
+LATER = NOW + 60 * SECOND
+
+
+def diff(first: int, last: int, at: int = T, bids: Any = (), asks: Any = ()) -> bytes:
+    """The example of the documentation, with these values; `at` in milliseconds."""
+    row = {"t": at, "e": "depthUpdate", "E": at // 1000, "s": "BTC_USDT", "U": first, "u": last, "b": [*bids], "a": [*asks]}
+    return update("spot.order_book_update", row)
+
+
+def snapshot(number: int, bids: Any = BIDS, asks: Any = ASKS, **more: Any) -> Response:
+    return Response(200, json.dumps({"id": number, "bids": bids, "asks": asks} | more).encode())
+
+
+def asking(*frames: bytes, options: Options = OPTIONS) -> tuple[Session, Request]:
+    """A session after these frames, and its question."""
+    session = open_session(BTC, channel="book", options=options)
+    out = [output for frame in frames for output in session.feed(frame, NOW)]
+    return session, asked(out)
+
+
+def asked(outputs: Any) -> Request:
+    (one,) = [one for one in outputs if isinstance(one, Request)]
+    return one
+
+
+def books(outputs: Any) -> list[BookSnapshot]:
+    return [one for one in outputs if isinstance(one, BookSnapshot)]
+
+
+# --- which differences follow -------------------------------------------------------------------------------------------------
+
+
+def test_an_overlap_is_no_gap() -> None:
+    """As Binance corrected its recipe on 2025-11-12: only a first number above the last one plus one is a miss."""
+    session, request = asking(diff(98, 101))
+    out = list(session.answer(request, snapshot(100), NOW))
+    for first, last in ((102, 104), (103, 106), (107, 108)):
+        out += session.feed(diff(first, last, T + last, bids=[["9", str(last)]]), NOW)
+    assert [one for one in out if isinstance(one, Gap | Request)] == []
+    (book,) = books(session.tick(LATER))
+    assert (book.sequence, book.bid_sizes) == (108, ("1", "108"))
+
+
+def test_a_jump_is_a_gap_until_the_next_snapshot() -> None:
+    session, request = asking(diff(98, 101))
+    session.answer(request, snapshot(100), NOW)
+    later = NOW + 5 * SECOND
+    gap, request = session.feed(diff(103, 104, T + 1000), later)
+    assert gap == Gap(3, "book", "sequence", T * 1000)
+    assert session.answer(request, snapshot(104), later) == [replace(gap, until=(T + 1000) * 1000)]
+
+
+def test_differences_before_a_jump_are_of_no_use_to_a_snapshot() -> None:
+    session, request = asking(diff(98, 101), diff(105, 106, T + 5))
+    assert session.answer(request, snapshot(101), NOW) == []  # too old: the next difference kept is 105
+    request = asked(session.tick(NOW + SECOND))
+    session.answer(request, snapshot(104), NOW + SECOND)
+    (book,) = books(session.tick(LATER))
+    assert (book.sequence, book.time) == (106, T * 1000 + SECOND)
+
+
+# --- a snapshot and the stream ---------------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_that_the_stream_has_reached_is_written_though_nothing_follows() -> None:
+    session, request = asking(diff(101, 102, T + 1))
+    assert session.answer(request, snapshot(102), NOW) == []
+    (book,) = books(session.tick(LATER))
+    assert (book.time, book.sequence, book.writer, book.received_at) == ((T + 1000) * 1000, 102, "", NOW)
+
+
+def test_a_snapshot_ahead_of_a_silent_stream_stands_by_itself_in_the_name_of_its_writer() -> None:
+    session, request = asking(diff(101, 102), options=replace(OPTIONS, writer="one"))
+    assert session.answer(request, snapshot(110), NOW + SECOND) == []
+    assert session.tick(NOW + 3 * SECOND) == []
+    assert session.tick(NOW + 4 * SECOND) == []  # applied now
+    (book,) = books(session.tick(NOW + 8 * SECOND))
+    assert (book.time, book.sequence, book.writer) == (NOW + 5 * SECOND, 110, "one")
+    assert session.feed(diff(105, 110, T + 100, bids=[["1", "1"]]), NOW + 8 * SECOND) == []
+    # the next state has the time of an event again, and every daemon writes the same row
+    event = NOW // 1000 + 9_500
+    assert session.feed(diff(111, 111, event, bids=[["9", "7"]]), NOW + 9 * SECOND) == []
+    (book,) = books(session.tick(NOW + 60 * SECOND))
+    assert (book.time, book.writer, book.bid_sizes) == (NOW + 10 * SECOND, "", ("1", "7"))
+
+
+def test_a_market_that_sends_nothing_is_asked_for_and_the_snapshots_own_time_is_taken() -> None:
+    session = open_session(BTC, channel="book")
+    assert session.tick(NOW) == []
+    request = asked(session.tick(NOW + 5 * SECOND))
+    later = NOW + 6 * SECOND
+    assert session.answer(request, snapshot(110, update=T - 4500), later) == []
+    session.tick(later + 3 * SECOND)
+    (book,) = books(session.tick(later + 4 * SECOND))
+    assert (book.time, book.sequence, book.writer) == ((T - 4000) * 1000, 110, "")
+    gap, *_ = session.feed(diff(115, 116, T + 20_000), later + 20 * SECOND)
+    assert gap == Gap(3, "book", "sequence", (T - 4500) * 1000)
+
+
+def test_differences_without_a_time_are_of_our_clock_and_name_the_writer() -> None:
+    """KuCoin's recordings have none; here the book itself is asked."""
+    spec = SyncedBook(Diff, lambda row: row, RestSnapshot("/{}", lambda body: Snapshot(int(body), BIDS, ASKS), 100))
+    state = spec.open(Market("x", BTC, replace(OPTIONS, writer="one")))
+    assert state.answer is not None
+    assert state.tick is not None
+    request = asked(state.feed(Diff(None, 1, 2, (), ()), NOW, False))
+    state.answer(Response(200, b"2"), NOW)
+    assert request.url == "https://test/BTC_USDT"
+    (book,) = state.tick(LATER)
+    assert (book.time, book.writer) == (NOW + SECOND, "one")
+
+
+# --- questions -----------------------------------------------------------------------------------------------------------------
+
+
+def test_one_question_at_a_time_and_who_asks_repeats_it() -> None:
+    session, request = asking(diff(101, 102))
+    questions = [one for second in range(1, 290) for one in session.tick(NOW + second * SECOND) if isinstance(one, Request)]
+    assert questions == []  # unanswered, hence not asked again
+    later = NOW + 290 * SECOND
+    assert session.failed(request, later) == []
+    assert session.tick(later + SECOND - 1) == []
+    assert asked(session.tick(later + SECOND)) == request
+
+
+@pytest.mark.parametrize("failure", [b"<html>", b"[]", b'{"id":102,"bids":[["x","1"]],"asks":[["1","1"]]}', None])
+def test_answers_of_no_use_double_the_pause_up_to_a_minute(failure: bytes | None) -> None:
+    session, request = asking(diff(101, 102))
+    at, waits = NOW, []
+    for _ in range(9):
+        out = session.failed(request, at) if failure is None else session.answer(request, Response(200, failure), at)
+        assert [type(one) for one in out] == [Malformed] * (failure is not None)
+        start = at
+        while not [one for one in session.tick(at) if isinstance(one, Request)]:
+            at += SECOND // 4
+        waits.append((at - start) / SECOND)
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_an_old_snapshot_does_not_double_the_pause() -> None:
+    session, request = asking(diff(101, 102))
+    for second in range(5):
+        assert session.answer(request, snapshot(90), NOW + second * SECOND) == []
+        assert session.tick(NOW + second * SECOND + SECOND - 1) == []
+        request = asked(session.tick(NOW + second * SECOND + SECOND))
+
+
+def test_an_answer_that_nobody_waits_for_changes_nothing() -> None:
+    session, request = asking(diff(101, 102))
+    session.answer(request, snapshot(102), NOW)
+    assert session.answer(request, snapshot(500, [["1", "1"]], []), NOW) == []
+    (book,) = books(session.tick(LATER))
+    assert book.sequence == 102
+
+
+# --- odd levels -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "odd", [["0.02", "-3"], ["0.02", ""], ["0.02"], None, ["NaN", "1"], ["0.02", 3], ["1e99", "1"], ["9" * 5000, "1"]]
+)
+def test_an_odd_level_of_a_snapshot_is_left_out(odd: Any) -> None:
+    session, request = asking(diff(101, 102))
+    (bad,) = session.answer(request, snapshot(102, [["0.51", "150000"], odd], [["0.60", "12"]]), NOW)
+    assert (type(bad), bad.reason) == (Malformed, "value")
+    assert len(bad.payload) < 500
+    (book,) = books(session.tick(LATER))
+    assert (book.bid_prices, book.ask_prices) == (("0.51",), ("0.60",))
+
+
+def test_the_evidence_of_odd_levels_is_bounded() -> None:
+    session, request = asking(diff(101, 102))
+    (bad,) = session.answer(request, snapshot(102, [["1", "1"], *[["x" * 1000, "1"]] * 5000]), NOW)
+    assert len(bad.payload) < 3000
+    assert bad.message == "gate: 5000 levels of a snapshot"
+
+
+def test_exact_exponents_are_numbers() -> None:
+    session, request = asking(diff(101, 102))
+    assert session.answer(request, snapshot(102, [["5.1e-7", "150000"], ["1e-8", "70"]], [["6E-7", "12"]]), NOW) == []
+    session.feed(diff(103, 103, T + 1, bids=[["5.2e-7", "1"]]), NOW)
+    (book,) = books(session.tick(LATER))
+    assert book.bid_prices == ("0.00000052", "0.00000051", "0.00000001")
+
+
+def test_a_difference_with_an_odd_level_is_not_applied_at_all() -> None:
+    session, request = asking(diff(101, 102))
+    session.answer(request, snapshot(102), NOW)
+    out: list[Output] = list(session.feed(diff(103, 103, T + 1, bids=[["9.5", "1"]], asks=[["11", "-1"]]), NOW))
+    assert [type(one) for one in out] == [Malformed]
+    (book,) = books(session.tick(LATER))
+    assert (book.sequence, book.bid_prices) == (102, ("10", "9"))
