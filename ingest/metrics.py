@@ -61,45 +61,76 @@ class Metrics:
         prom.ProcessCollector(registry=self.registry)
         prom.PlatformCollector(registry=self.registry)
 
-        self.messages_received = self._counter("messages_received", "Frames received.", "source")
-        self.errors = self._counter("errors", "Errors by stage and type.", "stage", "error_type")
-        self.source_connected = self._gauge("source_connected", "Open connections.", "source")
-        self.source_connects = self._counter("source_connects", "Connections opened.", "source")
-        self.source_disconnects = self._counter("source_disconnects", "Connections ended.", "source", "reason")
-        self.source_stale_subscriptions = self._gauge("source_stale_subscriptions", "Subscriptions silent for too long.", "source")
-        self.source_last_message = self._gauge("source_last_message_timestamp_seconds", "When a frame last came.", "source")
-        self.poll_requests = self._counter("poll_requests", "Requests that count against a poller's budget.", "source")
-        self.poll_filtered = self._counter("poll_filtered", "Posts that are not stored, by rule.", "source", "reason")
-        self.reorg_rows_removed = self._counter("reorg_rows_removed", "Rows of blocks that a chain has no more, removed.", "source")
-        self.gaps = self._counter("gaps", "Holes found.", "source", "channel", "reason")
-        self.gaps_healed = self._counter("gaps_healed", "Holes closed again.", "source", "channel", "reason")
-        self.gap_open_seconds = self._gauge("gap_open_seconds", "Length of all open holes.", "source", "channel")
-        self.audit_findings = self._counter("audit_findings", "Holes that the audit found.", "source", "channel", "reason")
+        self.messages_received = self._counter("messages_received", "Messages received from an exchange.", "source")
+        self.errors = self._counter("errors", "Errors, by the stage where they occurred and their type.", "stage", "error_type")
+        self.source_connected = self._gauge("source_connected", "Open connections of an exchange.", "source")
+        self.source_connects = self._counter("source_connects", "Connections that were opened.", "source")
+        self.source_disconnects = self._counter("source_disconnects", "Connections that ended, by reason.", "source", "reason")
+        self.source_stale_subscriptions = self._gauge(
+            "source_stale_subscriptions", "Subscriptions that have sent nothing for too long.", "source"
+        )
+        self.source_last_message = self._gauge(
+            "source_last_message_timestamp_seconds", "Unix time at which the last message or response arrived.", "source"
+        )
+        self.poll_requests = self._counter("poll_requests", "Requests that count against a provider's budget.", "source")
+        self.poll_filtered = self._counter(
+            "poll_filtered", "Posts that are not stored, by the rule that excludes them.", "source", "reason"
+        )
+        self.reorg_rows_removed = self._counter(
+            "reorg_rows_removed", "Rows of blocks that their chain replaced, removed.", "source"
+        )
+        self.gaps = self._counter("gaps", "Gaps found, by reason.", "source", "channel", "reason")
+        self.gaps_healed = self._counter("gaps_healed", "Gaps that were filled, by reason.", "source", "channel", "reason")
+        self.gap_open_seconds = self._gauge(
+            "gap_open_seconds", "Total length of the open gaps of an exchange's channel.", "source", "channel"
+        )
+        self.audit_findings = self._counter(
+            "audit_findings", "Differences that the audit found, by comparison; each is a gap.", "source", "channel", "reason"
+        )
         self.audit_unresolved = self._counter(
-            "audit_unresolved", "Differences that healing could not remove.", "source", "channel", "reason"
+            "audit_unresolved", "Differences that remain after the gap was filled, by comparison.", "source", "channel", "reason"
         )
-        self.lag = self._histogram("lag_seconds", "Event to received; sampled.", "source")
-        self.commit_lag = self._histogram("commit_lag_seconds", "Received to committed; at most 64 rows a batch.", "table")
-        self.event_to_commit_lag = self._histogram("event_to_commit_lag_seconds", "Event to committed; sampled.", "table")
-        self.queue_max_rows = self._gauge("queue_max_rows", "Bound of a lane in rows.", "table")
-        self.queue_oldest = self._gauge("queue_oldest_timestamp_seconds", "When the oldest queued row was received.", "table")
-        self.queue_put_wait = self._histogram("queue_put_wait_seconds", "How long a reader waited for room.", "table")
+        self.lag = self._histogram("lag_seconds", "Time from an event to its receipt; sampled.", "source")
+        self.commit_lag = self._histogram("commit_lag_seconds", "Time from receipt to commit; at most 64 rows of a batch.", "table")
+        self.event_to_commit_lag = self._histogram(
+            "event_to_commit_lag_seconds", "Time from an event to its commit; sampled.", "table"
+        )
+        self.queue_max_rows = self._gauge("queue_max_rows", "Bound of a queue in rows.", "table")
+        self.queue_oldest = self._gauge(
+            "queue_oldest_timestamp_seconds",
+            "Unix time at which the oldest queued row was received; the present where the queue is empty.",
+            "table",
+        )
+        self.queue_put_wait = self._histogram(
+            "queue_put_wait_seconds", "Time for which a reader waited for room in a queue.", "table"
+        )
         self.spool_bytes = self._gauge("spool_bytes", "Size of the spool on disk.")
-        self.spool_max_bytes = self._gauge("spool_max_bytes", "Bound of the spool; 0 where there is none.")
-        self.write_duration = self._histogram("write_duration_seconds", "One batch, by method.", "table", "method")
-        self.write_batch_rows = self._histogram(
-            "write_batch_rows", "Rows in a batch.", "table", buckets=(1, 10, 100, 500, 1000, 2500, 5000, 10000, 20000)
+        self.spool_max_bytes = self._gauge("spool_max_bytes", "Bound of the spool in bytes; 0 where there is none.")
+        self.write_duration = self._histogram(
+            "write_duration_seconds", "Time of one batch, by the method that stored it.", "table", "method"
         )
-        self.write_retries = self._counter("write_retries", "Batches tried again.", "sqlstate")
-        self.write_held = self._gauge("write_held", "1 while a table is held.", "table")
-        self.write_last_success = self._gauge("write_last_success_timestamp_seconds", "When a batch was last committed.", "table")
-        self.capture_bytes = self._counter("capture_bytes", "Packed bytes of captures written.", "source")
-        self.capture_files_deleted = self._counter("capture_files_deleted", "Captures deleted to stay within the bound.", "source")
-        self.capture_lines_lost = self._counter("capture_lines_lost", "Lines that the disk did not take.", "source")
-        self.event_loop_lag = self._histogram("event_loop_lag_seconds", "How late the event loop woke.")
-        self.build_info = self._gauge("build_info", "1, with the version.", "version")
+        self.write_batch_rows = self._histogram(
+            "write_batch_rows", "Rows of a batch.", "table", buckets=(1, 10, 100, 500, 1000, 2500, 5000, 10000, 20000)
+        )
+        self.write_retries = self._counter("write_retries", "Batches that were retried, by SQLSTATE.", "sqlstate")
+        self.write_held = self._gauge("write_held", "1 while a table is held, else 0.", "table")
+        self.write_last_success = self._gauge(
+            "write_last_success_timestamp_seconds", "Unix time at which a batch was last committed.", "table"
+        )
+        self.capture_bytes = self._counter("capture_bytes", "Compressed bytes of captures written.", "source")
+        self.capture_files_deleted = self._counter(
+            "capture_files_deleted", "Capture files that were deleted to stay within the bound.", "source"
+        )
+        self.capture_lines_lost = self._counter("capture_lines_lost", "Lines of captures that the disk did not take.", "source")
+        self.event_loop_lag = self._histogram("event_loop_lag_seconds", "Time by which the event loop woke too late.")
+        self.build_info = self._gauge("build_info", "1, with the version as label.", "version")
         self.database_info = self._gauge(
-            "database_info", "1, with what was found.", "edition", "timescaledb", "postgres", "schema_version"
+            "database_info",
+            "1, with edition and versions of the database as labels.",
+            "edition",
+            "timescaledb",
+            "postgres",
+            "schema_version",
         )
 
     def tally(self, table: str) -> Tally:
@@ -121,12 +152,12 @@ class Metrics:
 
 
 _TERMS = {
-    "decoded": "Rows decoded.",
-    "recovered": "Rows that a spool brought back after a restart.",
+    "decoded": "Rows that sources produced.",
+    "recovered": "Rows that the spool of an earlier run brought back.",
     "written": "Rows inserted.",
-    "revised": "Rows that replaced another value.",
+    "revised": "Rows that replaced a stored row of another value.",
     "duplicate": "Rows that were stored already.",
-    "expired": "Rows older than retention.",
+    "expired": "Rows older than retention keeps.",
 }
 
 
@@ -143,14 +174,17 @@ class _Flow:
             for tally in tallies:
                 family.add_metric([tally.table], getattr(tally, term))
             yield family
-        for term, text in (("shed", "Rows given up, by reason."), ("rejected", "Rows put into rejects, by reason.")):
+        for term, text in (
+            ("shed", "Rows given up for lack of room or time, by reason."),
+            ("rejected", "Rows that the table does not accept, kept in rejects, by reason."),
+        ):
             family = CounterMetricFamily(f"ingest_rows_{term}", text, labels=["table", "reason"])
             for tally in tallies:
                 for reason, rows in getattr(tally, term).items():
                     family.add_metric([tally.table, reason], rows)
             yield family
-        queue = GaugeMetricFamily("ingest_queue_rows", "Rows in lanes, in flight included.", labels=["table"])
-        spool = GaugeMetricFamily("ingest_spool_rows", "Rows in the spool.", labels=["table"])
+        queue = GaugeMetricFamily("ingest_queue_rows", "Rows in queues, including those in an open transaction.", labels=["table"])
+        spool = GaugeMetricFamily("ingest_spool_rows", "Rows that wait on disk.", labels=["table"])
         for tally in tallies:
             queue.add_metric([tally.table], tally.queued)
             spool.add_metric([tally.table], tally.spooled)

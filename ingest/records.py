@@ -1,9 +1,10 @@
 """The records that are stored, one frozen struct each. Field order is column order; the annotation is the column's type.
 
-Three rules hold for every record:
+The comment at a field describes the column; `ingest/store/docs/columns.md` is generated from these comments. Three rules hold for
+every record:
 
 - a **time** is an integer, microseconds since the Unix epoch, UTC (`Micros`); `time` is when the event happened, `received_at` when
-  this daemon received it;
+  the daemon received it;
 - a price or size has the exchange's **own digits** (`Digits`) and is never converted to a float;
 - **side** is the taker's: `buy` means that the taker bought.
 """
@@ -28,7 +29,7 @@ Word = Annotated[str, "text", "word"]  # a constant of this code, which never ne
 
 
 class Instrument(Struct, frozen=True):
-    """One market as the exchange lists it. `id` is the database's key, 0 until the instrument is stored."""
+    """One market of an exchange, as its own listing describes it. `id` is the database's key, 0 until it is stored."""
 
     exchange: str
     symbol: str  # the exchange's spelling: BTCUSDT, BTC-USD, BTC/USD
@@ -45,64 +46,64 @@ class Instrument(Struct, frozen=True):
 class Trade(Struct, frozen=True, gc=False):
     """One fill. Key (instrument_id, time, trade_id); `time` has the coarsest resolution of all paths of the exchange."""
 
-    instrument_id: Int
-    time: Micros
-    trade_id: Big  # the exchange's number, or `hashed_id` of its native id
-    price: Digits
-    size: Digits
-    side: Word
-    received_at: Micros
-    native_id: Text | None = None  # only if the exchange's id is not a number
+    instrument_id: Int  # the market, in `instruments`
+    time: Micros  # when it happened, by the exchange's clock
+    trade_id: Big  # the exchange's number; if its id is no number, a negative one from the SHA-256 of that id
+    price: Digits  # in quote
+    size: Digits  # in base; in USD for an inverse contract whose exchange counts so
+    side: Word  # of the taker: buy, sell
+    received_at: Micros  # when the daemon received it
+    native_id: Text | None = None  # the exchange's id, if `trade_id` is not that id
 
 
 class Candle(Struct, frozen=True, gc=False):
-    """One closed candle; `time` is its open. None means that the exchange does not provide the value, never zero."""
+    """One closed candle. None means that the exchange does not provide the value, never zero."""
 
-    instrument_id: Int
-    interval: Word  # 1m 5m 15m 1h 4h 1d
-    time: Micros
-    open: Digits
-    high: Digits
-    low: Digits
-    close: Digits
-    volume: Digits  # in base
-    quote_volume: Digits | None
-    trades_count: Int | None
-    taker_buy_volume: Digits | None
-    taker_buy_quote_volume: Digits | None
-    first_trade_id: Big | None  # Binance's f: the candle consists of the trades first..last, which allows a completeness check
-    last_trade_id: Big | None
-    parts: Int  # the number of 1m candles that it is made from; 1 for a 1m candle
-    origin: Word  # archive > rest > ws > trades: a higher rank revises a lower one
-    received_at: Micros
+    instrument_id: Int  # the market, in `instruments`
+    interval: Word  # 1m, 5m, 15m, 1h, 4h, 1d
+    time: Micros  # when the candle begins
+    open: Digits  # first price
+    high: Digits  # highest price
+    low: Digits  # lowest price
+    close: Digits  # last price
+    volume: Digits  # in base, for contracts as well
+    quote_volume: Digits | None  # in quote
+    trades_count: Int | None  # number of trades
+    taker_buy_volume: Digits | None  # part of the volume that takers bought, in base
+    taker_buy_quote_volume: Digits | None  # the same in quote
+    first_trade_id: Big | None  # the exchange's id of the candle's first trade
+    last_trade_id: Big | None  # the exchange's id of the candle's last trade
+    parts: Int  # number of 1m candles that it is made from; 1 for a 1m candle
+    origin: Word  # archive, rest, ws or trades; an origin revises those after it in this list
+    received_at: Micros  # when the daemon received it
 
 
 class Quote(Struct, frozen=True, gc=False):
-    """Best bid and ask at the grid tick `time`. An empty side is None."""
+    """The best bid and ask at one tick of the grid."""
 
-    instrument_id: Int
-    time: Micros
-    writer: Text  # '' if the exchange provides event time, so that two daemons write the same row; else the daemon's name
-    bid_price: Digits | None
-    bid_size: Digits | None
-    ask_price: Digits | None
-    ask_size: Digits | None
-    sequence: Big | None
-    received_at: Micros
+    instrument_id: Int  # the market, in `instruments`
+    time: Micros  # tick of the grid: the state after the last event before it
+    writer: Text  # empty if the exchange provides event time, so that two daemons write the same row; else the daemon's name
+    bid_price: Digits | None  # None if there is no bid
+    bid_size: Digits | None  # in base
+    ask_price: Digits | None  # None if there is no ask
+    ask_size: Digits | None  # in base
+    sequence: Big | None  # the exchange's counter at that state
+    received_at: Micros  # when the daemon received the last event of that state
 
 
 class BookSnapshot(Struct, frozen=True, gc=False):
-    """The best levels of a book at the grid tick `time`. Arrays are best first; prices and sizes have equal length."""
+    """The best levels of an order book at one tick of the grid; arrays are best first, prices and sizes of equal length."""
 
-    instrument_id: Int
-    time: Micros
-    writer: Text  # as in Quote
-    bid_prices: Levels
-    bid_sizes: Levels
-    ask_prices: Levels
-    ask_sizes: Levels
+    instrument_id: Int  # the market, in `instruments`
+    time: Micros  # tick of the grid: the state after the last event before it
+    writer: Text  # as in `quotes`
+    bid_prices: Levels  # from the highest down
+    bid_sizes: Levels  # in base
+    ask_prices: Levels  # from the lowest up
+    ask_sizes: Levels  # in base
     sequence: Big | None  # the exchange's counter at that state
-    received_at: Micros
+    received_at: Micros  # when the daemon received the last event of that state
 
 
 # --- polled records ---------------------------------------------------------------------------------------------------------
@@ -118,133 +119,133 @@ class Asset(Struct, frozen=True):
 
 
 class Price(Struct, frozen=True, gc=False):
-    """The price of a coin across all venues. Changes are in percent, high and low in USD; `time` is a whole minute."""
+    """The price of a coin across all venues."""
 
-    asset_id: Int
-    source: Word
-    time: Micros
-    price_usd: Digits
-    price_aud: Digits | None
-    market_cap_usd: Digits | None
-    market_cap_aud: Digits | None
-    volume_24h_usd: Digits | None
-    volume_24h_aud: Digits | None
-    change_1h: Digits | None
-    change_24h: Digits | None
-    change_7d: Digits | None
-    high_24h: Digits | None
-    low_24h: Digits | None
-    received_at: Micros
+    asset_id: Int  # the coin, in `assets`
+    source: Word  # the provider
+    time: Micros  # a whole minute
+    price_usd: Digits  # in USD
+    price_aud: Digits | None  # in AUD
+    market_cap_usd: Digits | None  # in USD
+    market_cap_aud: Digits | None  # in AUD
+    volume_24h_usd: Digits | None  # in USD
+    volume_24h_aud: Digits | None  # in AUD
+    change_1h: Digits | None  # in percent
+    change_24h: Digits | None  # in percent
+    change_7d: Digits | None  # in percent
+    high_24h: Digits | None  # in USD
+    low_24h: Digits | None  # in USD
+    received_at: Micros  # when the daemon received it
 
 
 class WhaleTransaction(Struct, frozen=True, gc=False):
     """One large transfer. A chain reorganisation may change its time, never its native id (blockchain, hash, token, index)."""
 
-    blockchain: Word
-    hash: Text
-    token: Text
-    index: Int  # of this transfer among those of the token in the transaction
-    time: Micros
-    from_address: Text
-    from_label: Text | None
-    to_address: Text
-    to_label: Text | None
-    amount_token: Digits
-    amount_usd: Digits
-    alert_level: Word  # low medium high critical
-    block_height: Big | None
-    block_hash: Text | None
-    source: Word
-    received_at: Micros
+    blockchain: Word  # bitcoin, ethereum, or as the provider names it
+    hash: Text  # of the transaction
+    token: Text  # symbol of the token
+    index: Int  # of this transfer among those of the token in the transaction; 0 is the largest
+    time: Micros  # of the block
+    from_address: Text  # the sender; of several, the one with the largest net loss
+    from_label: Text | None  # its owner
+    to_address: Text  # the address that gained
+    to_label: Text | None  # its owner
+    amount_token: Digits  # in the token
+    amount_usd: Digits  # in USD, at the price at the time of the block
+    alert_level: Word  # low, medium, high, critical
+    block_height: Big | None  # of the block
+    block_hash: Text | None  # of the block
+    source: Word  # the provider
+    received_at: Micros  # when the daemon received it
 
 
 class OnchainMetric(Struct, frozen=True, gc=False):
-    """One metric of a chain, in the unit that its source documents."""
+    """One metric of a chain, in the unit that its provider's page names."""
 
-    asset: Text  # BTC
-    metric: Text
-    source: Word
-    time: Micros
-    value: Digits
-    received_at: Micros
+    asset: Text  # symbol of the coin: BTC
+    metric: Text  # name of the metric: hash_rate
+    source: Word  # the provider
+    time: Micros  # of the value; midnight UTC for a daily value
+    value: Digits  # in the metric's unit
+    received_at: Micros  # when the daemon received it
 
 
 class SentimentPost(Struct, frozen=True, gc=False):
-    """One post about one symbol; a post about several symbols is one record for each."""
+    """A post about one symbol; a post about several symbols is one record for each."""
 
-    platform: Word
-    post_id: Text
-    symbol: Text
-    time: Micros
-    text: Text
-    author: Text | None
+    platform: Word  # the provider
+    post_id: Text  # the platform's id
+    symbol: Text  # symbol of the coin
+    time: Micros  # when it was posted
+    text: Text  # plain text
+    author: Text | None  # name of the account
     score: Digits  # -1 to 1
-    label: Word  # positive neutral negative
+    label: Word  # positive, neutral, negative
     engagement: Int | None  # likes, shares and comments; None if the platform does not provide them
-    received_at: Micros
+    received_at: Micros  # when the daemon received it
     followers: Int | None = None  # of its author, when the post was last read; None if the platform does not provide them
 
 
 class SentimentScore(Struct, frozen=True, gc=False):
-    """The sentiment of one interval that begins at `time`. Scores and shares are 0 to 100."""
+    """The sentiment about a coin over one interval."""
 
-    symbol: Text
-    platform: Word
-    interval: Word  # as a candle's
-    time: Micros
-    social_score: Digits | None
+    symbol: Text  # symbol of the coin
+    platform: Word  # the provider; `all` for all social platforms together
+    interval: Word  # 1h, 1d
+    time: Micros  # when the interval begins
+    social_score: Digits | None  # 0 to 100
     label: Text | None  # the platform's own word for the score
-    mentions: Int | None
-    positive: Digits | None
-    neutral: Digits | None
-    negative: Digits | None
-    influencer_mentions: Int | None
-    received_at: Micros
+    mentions: Int | None  # number of posts
+    positive: Digits | None  # share in percent
+    neutral: Digits | None  # share in percent
+    negative: Digits | None  # share in percent
+    influencer_mentions: Int | None  # posts of authors with many followers
+    received_at: Micros  # when the daemon received or computed it
 
 
 class News(Struct, frozen=True, gc=False):
-    """One article: title, summary and link, without its text."""
+    """One article or announcement: title, summary and link, without its text."""
 
-    source: Word
+    source: Word  # the publisher or aggregator
     id: Text  # the publisher's id, such as a guid
-    time: Micros  # published
-    title: Text
-    summary: Text | None
-    url: Text
-    author: Text | None
-    image_url: Text | None
-    symbols: Texts
-    categories: Texts
+    time: Micros  # when it was published
+    title: Text  # plain text
+    summary: Text | None  # plain text
+    url: Text  # link to the article
+    author: Text | None  # as the feed names it
+    image_url: Text | None  # link to its image
+    symbols: Texts  # symbols of the coins that it names
+    categories: Texts  # the publisher's categories, and the topics by the rules of news
     sentiment: Digits | None  # -1 to 1
     relevance: Digits | None  # 0 to 1
-    impact_level: Word | None  # low medium high critical
-    received_at: Micros
+    impact_level: Word | None  # low, medium, high, critical
+    received_at: Micros  # when the daemon received it
 
 
 class StockIndex(Struct, frozen=True, gc=False):
-    """One trading day of a stock index; `time` is midnight UTC of the date in New York. None if the source has closes only."""
+    """One trading day of a stock index. None if the source has closes only."""
 
     index_name: Text  # SPX, NASDAQ, VIX
-    source: Word
-    time: Micros
-    open: Digits | None
-    high: Digits | None
-    low: Digits | None
-    close: Digits
-    volume: Digits | None
-    received_at: Micros
+    source: Word  # the provider
+    time: Micros  # midnight UTC of the date in New York
+    open: Digits | None  # in points
+    high: Digits | None  # in points
+    low: Digits | None  # in points
+    close: Digits  # in points
+    volume: Digits | None  # in shares
+    received_at: Micros  # when the daemon received it
 
 
 class Indicator(Struct, frozen=True, gc=False):
-    """The value of one indicator at one closed candle; `time` is the candle's open."""
+    """One technical indicator of one closed candle."""
 
-    instrument_id: Int
-    interval: Word
-    name: Text  # SMA_20, RSI_14
-    time: Micros
-    value: Digits
-    metadata: Json | None
-    received_at: Micros
+    instrument_id: Int  # the market, in `instruments`
+    interval: Word  # of the candle
+    name: Text  # kind and parameters: SMA_20, RSI_14
+    time: Micros  # when the candle begins
+    value: Digits  # its main value
+    metadata: Json | None  # its other values; `candles` if the window is not complete
+    received_at: Micros  # when it was computed
 
 
 Streamed = Trade | Candle | Quote | BookSnapshot

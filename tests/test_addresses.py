@@ -30,7 +30,7 @@ def addresses(path: Path) -> list[str]:
     return ADDRESS.findall(path.read_text())
 
 
-@pytest.mark.parametrize("path", ["README.md", "ingest/pollers/moralis.py", "ingest/pollers/whale_ethereum.py"])
+@pytest.mark.parametrize("path", ["ingest/pollers/docs/whales.md", "ingest/pollers/moralis.py", "ingest/pollers/whale_ethereum.py"])
 def test_a_file_of_the_product_has_addresses(path: str) -> None:
     assert addresses(ROOT / path) != []
 

@@ -136,6 +136,7 @@ class _Session:
 
     def __init__(self, options: PollOptions) -> None:
         self.last_message_at: list[int] = []
+        self.refused: dict[int, str] = {}
         self._options = options
 
     def start(self, _now: int) -> Iterable[Output]:
@@ -157,6 +158,9 @@ class _Session:
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
         raise AssertionError(f"this session makes no requests: {request.url} ({response.status}, {now})")
+
+    def failed(self, request: Request, now: int) -> Sequence[Output]:
+        return self.answer(request, Response(0, b""), now)
 
     def tick(self, _now: int) -> Sequence[Output]:
         return ()

@@ -11,7 +11,7 @@ class Malformed(Struct, frozen=True):
     """A frame, or a part of one, that is not what the exchange documents. It is counted and kept in `rejects`."""
 
     payload: bytes
-    reason: str  # json, shape, value, unknown
+    reason: str  # json, shape, value, unknown, checksum
     message: str
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from ingest.protocol.history import History, HistoryRequest
 from ingest.protocol.http import Flow
-from ingest.protocol.session import Channel, Connection, Session, Subscription
+from ingest.protocol.session import ChannelName, Connection, Session, Subscription
 from ingest.records import Instrument
 
 
@@ -62,14 +62,14 @@ class Exchange(Protocol):
     """One exchange protocol: a module under ingest/exchanges (or an entry point of the group `ingest.exchanges`)."""
 
     NAME: str
-    CHANNELS: tuple[Channel, ...]
+    CHANNELS: Collection[ChannelName]  # a mapping, where the exchange declares them (`ingest.marketdata.channels`)
     TRADE_KINDS: tuple[str, ...]  # the first is the default
     VIA: tuple[str, ...]  # the ways to its past, of trades and of candles: rest, archive
     LIMITS: ExchangeLimits
     COMPLETENESS: CompletenessRules
 
     def listing(self, options: Options) -> Flow[list[Instrument]]:
-        """Every market that the exchange lists, with id 0."""
+        """Every market that the exchange lists, with id 0. The list may have `rejected`: the rows that could not be read."""
 
     def connections(self, subscriptions: Sequence[Subscription], options: Options) -> list[Connection]:
         """How the subscriptions are spread over websockets, within the exchange's limits."""

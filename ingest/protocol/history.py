@@ -7,8 +7,9 @@ from itertools import repeat
 
 from msgspec import Struct, convert
 
+from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.records import MINUTE, SECOND, Instrument, Record, Trade
 
 
@@ -34,10 +35,14 @@ class Columns(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True):
-    """One step of a history, in time order: with it everything of what was asked before `until` has been said."""
+    """One step of a history, in time order: with it everything of what was asked before `until` has been said.
+
+    `rejected` are the rows that could not be read; whoever reads the page counts and stores them.
+    """
 
     records: Sequence[Record] | Columns
     until: int
+    rejected: Sequence[Malformed] = ()
 
 
 SETTLED = 10 * SECOND  # so old must an answer's rows be: younger ones may be on their way to the servers of REST, or a running bar
@@ -50,7 +55,7 @@ class HistoryRequest(Struct, frozen=True, kw_only=True):
     """
 
     instrument: Instrument
-    channel: Channel
+    channel: ChannelName
     since: int
     until: int
     first_id: int | None = None
@@ -74,11 +79,13 @@ class HistoryRequest(Struct, frozen=True, kw_only=True):
             time -= time % MINUTE
         return max(self.since, min(self.until, time))
 
-    def page(self, records: Iterable[Record], response: Response, until: int | None = None) -> Page:
+    def page(
+        self, records: Iterable[Record], response: Response, until: int | None = None, rejected: Sequence[Malformed] = ()
+    ) -> Page:
         """What is wanted of `records`; with it all before `until` was said, or all that was asked where that is None."""
         settled = self.settled(response)
         told = [r for r in records if self.wants(r) and (self.channel != "candles" or r.time < settled)]
-        return Page(told, settled if until is None else max(self.since, min(until, settled)))
+        return Page(told, settled if until is None else max(self.since, min(until, settled)), rejected)
 
 
 # Pages as they come. A request's response is sent in, None after a page; it ends when all that the exchange has was said.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -11,21 +11,25 @@ from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response
 from ingest.records import Instrument, Record
 
-Channel = Literal["trades", "candles", "book", "quotes"]
+ChannelName = Literal["trades", "candles", "book", "quotes"]
 
 
 class Subscription(Struct, frozen=True):
     """One channel of one instrument."""
 
     instrument: Instrument
-    channel: Channel
+    channel: ChannelName
 
 
-class Connection(Struct, frozen=True):
-    """One websocket to open, with what is to be subscribed on it."""
+class Connection(Struct, frozen=True, omit_defaults=True):
+    """One websocket to open, with what is to be subscribed on it.
+
+    `refused` maps the index of a subscription that an earlier connection was refused to the reason: it is tried later, by itself.
+    """
 
     url: str
     subscriptions: tuple[Subscription, ...]
+    refused: dict[int, str] = {}
 
 
 class Send(Struct, frozen=True):
@@ -41,7 +45,7 @@ class Gap(Struct, frozen=True):
     """
 
     instrument_id: int
-    channel: Channel
+    channel: ChannelName
     reason: str
     since: int
     until: int | None = None
@@ -74,6 +78,10 @@ class Session(Protocol):
 
     last_message_at: list[int]
 
+    @property
+    def refused(self) -> Mapping[int, str]:
+        """Index of each subscription that the exchange refuses at present -> the reason. The session tries it again by itself."""
+
     def start(self, now: int) -> Iterable[Output]:
         """The connection is open: subscribe."""
 
@@ -82,6 +90,9 @@ class Session(Protocol):
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
         """The response to a `Request` of this session."""
+
+    def failed(self, request: Request, now: int) -> Sequence[Output]:
+        """A `Request` of this session has no response and is not repeated: the session asks again when that makes sense."""
 
     def tick(self, now: int) -> Sequence[Output]:
         """Called at least every 250 ms, so that silence is noticed and paced things happen."""

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ingest.errors import Retry
-from ingest.protocol.session import Channel, Connection, Gap, Session
+from ingest.protocol.session import ChannelName, Connection, Gap, Session, Subscription
 from ingest.sources.coverage_claims import Watch
 from ingest.sources.run_state import RunState, State
 from ingest.transports.backoff import Backoff
@@ -28,7 +29,7 @@ QUIET_SECONDS = 60.0  # a connection that stood for so long is taken as good tho
 log = logging.getLogger(__name__)
 
 
-Stream = tuple[int, Channel]  # instrument id and channel
+Stream = tuple[int, ChannelName]  # instrument id and channel
 
 
 class OpenConnection(Struct):
@@ -67,12 +68,12 @@ class ReconnectingConnection:
         self._changed = asyncio.Event()
         self._closing = False
         self._error = ""  # of the last attempt to connect
-        self._opened: OpenConnection
+        self._opened: OpenConnection | None = None
 
     @property
     def state(self) -> RunState:
         """Whether the websocket is open now, or what its last attempt failed with."""
-        opened: OpenConnection | None = getattr(self, "_opened", None)  # `run` may not have begun
+        opened = self._opened
         if opened is not None and opened.life.connected.is_set() and not opened.task.done():
             return RunState(State.OK)
         return RunState(State.FAILING, self._error) if self._error else RunState(State.CONNECTING)
@@ -81,6 +82,14 @@ class ReconnectingConnection:
         """Go over to a new connection (other subscriptions or options), without a hole in the subscriptions that stay."""
         self.connection = connection
         self._changed.set()
+
+    @property
+    def refused(self) -> dict[Subscription, str]:
+        """The subscriptions that the exchange refuses at present -> the reason."""
+        if self._opened is None:
+            return {}
+        subscriptions = self._opened.connection.subscriptions
+        return {subscriptions[index]: reason for index, reason in self._opened.session.refused.items()}
 
     def close(self) -> None:
         """End the slot; what the exchange sent until then is still delivered."""
@@ -92,21 +101,23 @@ class ReconnectingConnection:
         backoff = Backoff(random.random)
         async with asyncio.TaskGroup() as group:
             while not self._closing:
-                self._opened = self._open(group)
+                opened = self._opened = self._open(group)
                 try:
-                    if await self._is_good(self._opened):
+                    if await self._is_good(opened):
                         backoff.reset()
-                    await self._succeed(group)
+                    opened = await self._succeed(group, opened)
                 finally:
                     if not self._closing:
                         self._lose(self._opened)
                 if not self._closing:
-                    await self._pause(self._opened.task.result(), backoff)
+                    await self._pause(opened.task.result(), backoff)
 
     def _open(self, group: asyncio.TaskGroup) -> OpenConnection:
         self._changed.clear()
         connection = self.connection
-        life, session = self._begin(connection)
+        refused = self.refused
+        known = {index: refused[one] for index, one in enumerate(connection.subscriptions) if one in refused}
+        life, session = self._begin(replace(connection, refused=known))
         return OpenConnection(life, session, connection, wall_clock(), group.create_task(_live(life)))
 
     async def _is_good(self, opened: OpenConnection) -> bool:
@@ -122,18 +133,17 @@ class ReconnectingConnection:
             return True
         return False
 
-    async def _succeed(self, group: asyncio.TaskGroup) -> None:
-        """Replace lives by successors as they fall due, until one has ended before its successor was there."""
+    async def _succeed(self, group: asyncio.TaskGroup, opened: OpenConnection) -> OpenConnection:
+        """Replace lives by successors as they fall due, until one has ended before its successor was there: that one."""
         backoff = Backoff(random.random)
         while True:
-            opened = self._opened
             if opened.connection is self.connection:  # else a change waits that its successor did not live to see
                 await _any(opened.task, opened.life.retiring, self._changed)
             if opened.task.done():
-                return
+                return opened
             if self._closing:
                 await _close(opened)
-                return
+                return opened
             successor = self._open(group)
             good = await self._is_good(successor)
             if successor.task.done():  # the old one may well live on
@@ -142,16 +152,16 @@ class ReconnectingConnection:
                 await _close(successor)
             else:
                 backoff.reset()
-                await self._hand_over(successor)
+                await self._hand_over(opened, successor)
+                opened = self._opened = successor
 
-    async def _hand_over(self, successor: OpenConnection) -> None:
+    async def _hand_over(self, opened: OpenConnection, successor: OpenConnection) -> None:
         # the first record is of one stream; the others' books may still wait for their snapshots
-        await asyncio.wait({self._opened.task, successor.task}, timeout=OVERLAP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if self._opened.task.done():  # it did not live to see its successor deliver
-            self._lose(self._opened)
+        await asyncio.wait({opened.task, successor.task}, timeout=OVERLAP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if opened.task.done():  # it did not live to see its successor deliver
+            self._lose(opened)
             self._find(successor)
-        await _close(self._opened)
-        self._opened = successor
+        await _close(opened)
 
     async def _pause(self, ended: Ended | Retry, backoff: Backoff) -> None:
         wait = backoff.next()

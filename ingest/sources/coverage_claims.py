@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from ingest.protocol.session import Channel, Connection, Session
+from ingest.protocol.session import ChannelName, Connection, Session
 from ingest.records import MINUTE, SECOND
 from ingest.store.coverage import Claim
 from ingest.transports.websocket import WebSocketConnection
@@ -27,7 +27,7 @@ ROUNDS = 5  # calls of `take`, one a second
 BLOCKED = 15 * SECOND  # the time for which a reader that waited for room (at most 10 s) may still deliver old frames
 
 # by channel: the time, in microseconds, up to which everything received has an outcome; 0 where that is unknown
-Watermarks = Mapping[Channel, int]
+Watermarks = Mapping[ChannelName, int]
 
 
 class Watch(Struct):
@@ -96,7 +96,7 @@ class CoverageClaims:
         return claims
 
 
-def _begin(channel: Channel, last_message_at: int, ahead: int) -> int:
+def _begin(channel: ChannelName, last_message_at: int, ahead: int) -> int:
     """The beginning of a claim whose first message came at `last_message_at`; `ahead` is how far the exchange's clock is ahead."""
     if not last_message_at:
         return 0

@@ -22,7 +22,7 @@ from ingest.config.settings import Settings
 from ingest.errors import Stop
 from ingest.protocol.exchange import Rate
 from ingest.protocol.history import HistoryRequest
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.records import Instrument
 from ingest.sources.ccxt_history import Ccxt
 from ingest.sources.chunk_runner import NOTHING, Filled, Work, refuse_expired, shown
@@ -47,7 +47,7 @@ class BackfillRequest(Struct, frozen=True, kw_only=True):
     `instruments` empty: those of the configuration; `via` None: the exchange's best way; `again`: also what was done before.
     """
 
-    channel: Channel
+    channel: ChannelName
     exchange: str
     instruments: tuple[str, ...]
     since: datetime
@@ -170,7 +170,7 @@ class Backfill:
         await bar_views.refresh(connection, self._table.name, since, self._wanted.until + timedelta(days=1))
 
 
-def cut(channel: Channel, since: int, until: int) -> list[int]:
+def cut(channel: ChannelName, since: int, until: int) -> list[int]:
     """The edges of the chunks of [since, until), microseconds: days of trades, calendar months of candles, in UTC."""
     edges = [since]
     at = to_datetime(since)

@@ -19,7 +19,7 @@ from ingest.errors import IngestError
 from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Exchange, Located, Options
-from ingest.protocol.session import Channel, Connection, Gap, Output, Refused, Session, Subscription
+from ingest.protocol.session import ChannelName, Connection, Gap, Output, Refused, Session, Subscription
 from ingest.records import SECOND, Candle, Instrument, Record
 from ingest.sources.connection_slot import ReconnectingConnection, Stream
 from ingest.sources.coverage_claims import CoverageClaims, Watermarks
@@ -113,6 +113,9 @@ class ExchangeFeed:
         return self.state.status() | {
             "connections": len(self._slots),
             "subscriptions": sum(len(slot.connection.subscriptions) for slot in self._slots),
+            "refused": {
+                f"{one.channel} {one.instrument.symbol}": reason for slot in self._slots for one, reason in slot.refused.items()
+            },
             "last_error": self.last_error,
             "last_error_at": self._last_error_at.isoformat(timespec="seconds") if self._last_error_at else None,
         }
@@ -152,7 +155,10 @@ class ExchangeFeed:
 
     async def _wanted(self, http: Http, section: ExchangeSection, options: Options) -> list[Subscription]:
         """The configured subscriptions, each with what the listing says of its instrument."""
-        listing = {row.instrument: row for row in await http.run(self._exchange.listing(options))}
+        rows = await http.run(self._exchange.listing(options))
+        for bad in getattr(rows, "rejected", ()):
+            self._on_malformed(self.name, bad)
+        listing = {row.instrument: row for row in rows}
         chosen = []
         for name in section.instruments:
             row = listing.get(name)
@@ -165,7 +171,7 @@ class ExchangeFeed:
                 chosen.append(replace(row, exchange=self.name))
         kind = options.trade_kind if "trades" in section.channels else None
         stored = await self._store_instruments(chosen, kind)
-        return [Subscription(row, cast(Channel, channel)) for row in stored for channel in section.channels]
+        return [Subscription(row, cast(ChannelName, channel)) for row in stored for channel in section.channels]
 
     def _follow(self, group: asyncio.TaskGroup, wanted: list[Subscription], options: Options) -> None:
         """Make the slots be what is wanted: the untouched stay, the changed are replaced, the new are opened."""

@@ -24,7 +24,7 @@ from ingest.errors import Reject, Retry
 from ingest.metrics import Metrics
 from ingest.protocol.exchange import Exchange, Rate
 from ingest.protocol.history import HistoryRequest
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.records import MINUTE, SECOND, Instrument
 from ingest.sources.exchange_feed import options_of
 from ingest.sources.held_lease import RENEW_SECONDS, HeldLease
@@ -40,7 +40,7 @@ from ingest.transports.http import Http
 
 PAD = 5 * SECOND
 HOUR, DAY = 60 * MINUTE, 24 * 60 * MINUTE
-PIECE: dict[Channel, int] = {"trades": HOUR, "candles": 31 * DAY}  # asked for at once: what a kill makes us ask for again
+PIECE: dict[ChannelName, int] = {"trades": HOUR, "candles": 31 * DAY}  # asked for at once: what a kill makes us ask for again
 PUBLISHED = 2 * DAY  # what is older is in the archive by now
 RECENT = timedelta(days=2)  # how far back each round looks for what nobody claims
 THOROUGH_SECONDS = 3600.0  # how often it looks all the way back
@@ -88,7 +88,7 @@ class GapFiller:
         self._busy = busy
         # no more than the name: killed and started again, it goes on at once, and two of one name that both heal do no harm
         self._lease = HeldLease(pool, f"heal {name}", settings.name)
-        self._followed: set[tuple[int, Channel]] = set()
+        self._followed: set[tuple[int, ChannelName]] = set()
         self._thorough_due = 0.0
 
     def reload(self, section: ExchangeSection) -> None:
@@ -161,7 +161,7 @@ class GapFiller:
     # --- what is missing --------------------------------------------------------------------------------------------------
 
     async def _detect(self, connection: Connection, instruments: dict[int, Instrument]) -> None:
-        streams = [self._stream(one, cast(Channel, channel)) for one in instruments for channel in self._section.channels]
+        streams = [self._stream(one, cast(ChannelName, channel)) for one in instruments for channel in self._section.channels]
         if not streams:
             return
         new = [one for one in streams if one.channel in TABLES and (one.instrument_id, one.channel) not in self._followed]
@@ -174,20 +174,20 @@ class GapFiller:
             looked_from = to_datetime(0)
         await gap_backlog.detect(connection, self.name, streams, self._settings.heal.after, looked_from)
 
-    def _stream(self, instrument_id: int, channel: Channel) -> TrackedChannel:
+    def _stream(self, instrument_id: int, channel: ChannelName) -> TrackedChannel:
         kind = self._section.trade_kind or self._exchange.TRADE_KINDS[0]
         back = self._section.history if channel in TABLES else None
         kept = self._kept(channel)
         since = datetime.now(UTC) - min(back or timedelta(0), kept or timedelta.max)
         return TrackedChannel(instrument_id, channel, kind if channel == "trades" else None, int(since.timestamp() * SECOND))
 
-    def _kept(self, channel: Channel) -> timedelta | None:
+    def _kept(self, channel: ChannelName) -> timedelta | None:
         return self._settings.retention[TABLES[channel].name] if channel in TABLES else None
 
     async def _show(self, connection: Connection) -> None:
         """The gauges, and what the status says."""
         open_holes = await gap_backlog.summary(connection, self.name)
-        for channel in get_args(Channel):
+        for channel in get_args(ChannelName):
             self._metrics.gap_open_seconds.labels(self.name, channel).set(open_holes.get(channel, (0, 0.0))[1])
         self._open_gaps = sum(count for count, _ in open_holes.values())
         self._open_seconds = round(sum(seconds for _, seconds in open_holes.values()), 1)
@@ -299,7 +299,7 @@ class GapFiller:
     def _count_healed(self, hole: OpenGap) -> None:
         self._metrics.gaps_healed.labels(self.name, hole.channel, hole.reason).inc()
 
-    def _count(self, channel: Channel, told: LoadResult) -> None:
+    def _count(self, channel: ChannelName, told: LoadResult) -> None:
         """What history brought is in the identity, too."""
         tally, outcome = self._metrics.tally(TABLES[channel].name), told.outcome
         tally.decoded += outcome.written + outcome.revised + outcome.duplicate + sum(outcome.rejected.values())

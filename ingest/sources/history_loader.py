@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry
 from ingest.metrics import Metrics
 from ingest.pipeline.batch import Outcome
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.writer import Writer
+from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Exchange, Options, Rate
 from ingest.protocol.history import Columns, HistoryRequest, Page
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.records import Instrument, Record
+from ingest.store import sqlstate
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.pool import Pool
+from ingest.store.rejects import insert_rejects, undecoded
 from ingest.store.rollup import is_rolled_up
 from ingest.store.ts_edition import Edition
 from ingest.tables import CANDLES, TRADES, Table
 from ingest.transports.http import Http
 
 T = TypeVar("T")
-TABLES: dict[Channel, Table] = {"trades": TRADES, "candles": CANDLES}
+TABLES: dict[ChannelName, Table] = {"trades": TRADES, "candles": CANDLES}
 # a reader of history waits for room as long as it takes: the exchange keeps what is not fetched yet
 LIMITS = Limits(max_rows=50_000, max_wait=None)
+REJECTS = 200  # bad rows of one piece that are kept as evidence; all are counted
 
 
 class LoadResult(Struct, frozen=True):
@@ -74,27 +80,43 @@ class Module:
 class Past:
     """The way of one channel's history into the database, `via` rest or archive."""
 
-    def __init__(self, origin: Origin, channel: Channel, via: str, *, http: Http, pool: Pool, edition: Edition) -> None:
+    def __init__(self, origin: Origin, channel: ChannelName, via: str, *, http: Http, pool: Pool, edition: Edition) -> None:
         self._origin = origin
         self._via = via
         self._http = http
         self._table = TABLES[channel]
+        self._pool = pool
         self._mark_minutes = is_rolled_up(self._table.name, edition)
         self._ladder = BatchWriter(self._table, pool, edition)
 
     async def fill(self, ask: HistoryRequest, on_rows: Callable[[int], None] = lambda rows: None) -> LoadResult:
         """Everything that is asked for, as far as the exchange has it, committed when this returns."""
         lane = TableQueue(self._table, Metrics(), LIMITS, on_gap=_never, mark_minutes=self._mark_minutes)
-        until, error = await stored(lane, self._ladder, self._read(ask, lane, on_rows))
-        return LoadResult(outcome_of(lane), until, error)
+        rejected: list[Malformed] = []
+        until, error = await stored(lane, self._ladder, self._read(ask, lane, rejected, on_rows))
+        outcome = outcome_of(lane)
+        if rejected:
+            await self._keep(ask.instrument.exchange, rejected[:REJECTS])
+            reasons = Counter(outcome.rejected) + Counter(one.reason for one in rejected)
+            outcome = replace(outcome, rejected=dict(reasons))
+        return LoadResult(outcome, until, error)
+
+    async def _keep(self, source: str, rejected: Sequence[Malformed]) -> None:
+        """The rows that could not be read, where a person can see them. Raises Retry or Hold."""
+        try:
+            async with self._pool.acquire() as connection:
+                await insert_rejects(connection, [undecoded(source, one) for one in rejected])
+        except sqlstate.FOREIGN as error:
+            raise sqlstate.translate(error, f"writing {len(rejected)} rejects of {source}") from error
 
     async def _read(
-        self, ask: HistoryRequest, lane: TableQueue, on_rows: Callable[[int], None]
+        self, ask: HistoryRequest, lane: TableQueue, rejected: list[Malformed], on_rows: Callable[[int], None]
     ) -> tuple[int, Reject | Retry | None]:
         said = ask.since
         try:
             async for page in self._origin.pages(self._http, ask, self._via):
                 await _put(page.records, lane)
+                rejected += page.rejected
                 said = max(said, page.until)
                 on_rows(len(page.records))
                 await asyncio.sleep(0)  # a page out of a file waits for nothing, and the writers must have their turn

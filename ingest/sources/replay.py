@@ -150,6 +150,8 @@ class Replay:
                 last_message_at.asked = msgspec.json.decode(line.payload, type=Request)
             case "answer" if last_message_at.asked is not None:
                 return last_message_at.session.answer(last_message_at.asked, Response(200, line.payload), line.at)
+            case "failed" if last_message_at.asked is not None:
+                return last_message_at.session.failed(last_message_at.asked, line.at)
         return ()
 
     async def _deliver(self, last_message_at: Heard, outputs: Iterable[Output]) -> None:

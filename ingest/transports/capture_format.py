@@ -4,9 +4,9 @@
 
 Time (seconds, by our clock), connection, kind, payload. The payload of a frame is the exchange's own bytes. Kinds: `file` (the
 header, first line of each file), `open` (a connection and what is subscribed on it), `start`, `frame`, `tick`, `request` and the
-`answer` to it: everything that a session was told, in that order. A payload with a line break in it is base64, and its kind ends
-in 64. `resume` repeats at the head of a file what stands open there, because older files may have been deleted. `check` is the
-CRC-32 of the text since the one before: only what a check vouches for is ever read.
+`answer` to it, or `failed`: everything that a session was told, in that order. A payload with a line break in it is base64, and
+its kind ends in 64. `resume` repeats at the head of a file what stands open there, because older files may have been deleted.
+`check` is the CRC-32 of the text since the one before: only what a check vouches for is ever read.
 
 https://www.rfc-editor.org/rfc/rfc1952. gzip at level 6: the recorded traffic of four exchanges packs to a sixth, at 36-52 MB a CPU
 second. zstandard packs as small at nine times the speed, but 10,000 frames a second are 6 % of a CPU, in a thread: no reason for a

@@ -7,7 +7,7 @@ what a subscription said is stamped on the wall clock (microseconds), like the r
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ingest.protocol.exchange import ExchangeLimits
 from ingest.transports.staleness import Verdict, Watch
@@ -42,9 +42,9 @@ class ConnectionHealth:
         """Whether a successor is due."""
         return now >= self._retire_at
 
-    def look(self, last_message_at: Sequence[int], now: float, wall: int) -> Verdict | None:
-        """Judge the subscriptions, about once a second."""
+    def look(self, last_message_at: Sequence[int], now: float, wall: int, refused: Collection[int] = ()) -> Verdict | None:
+        """Judge the subscriptions but for the refused ones, about once a second."""
         if now < self._look_at:
             return None
         self._look_at = now + LOOK_SECONDS
-        return self._watch.look(last_message_at, wall)
+        return self._watch.look(last_message_at, wall, refused)

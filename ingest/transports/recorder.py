@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -59,6 +59,10 @@ class Recorded:
         self._note = note
         self._on_start = on_start
 
+    @property
+    def refused(self) -> Mapping[int, str]:
+        return self._session.refused
+
     def start(self, now: int) -> Iterable[Output]:
         self._on_start(self)
         self._note((now, self.number, "open", self.opening))
@@ -70,10 +74,18 @@ class Recorded:
         return self._session.feed(frame, received_at)
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
-        shown = replace(request, url=public(request.url), headers={}, secret={})
-        self._note((now, self.number, "request", msgspec.json.encode(shown)))
+        self._note_request(request, now)
         self._note((now, self.number, "answer", response.body))
         return self._session.answer(request, response, now)
+
+    def failed(self, request: Request, now: int) -> Sequence[Output]:
+        self._note_request(request, now)
+        self._note((now, self.number, "failed", b""))
+        return self._session.failed(request, now)
+
+    def _note_request(self, request: Request, now: int) -> None:
+        shown = replace(request, url=public(request.url), headers={}, secret={})
+        self._note((now, self.number, "request", msgspec.json.encode(shown)))
 
     def tick(self, now: int) -> Sequence[Output]:
         self._note((now, self.number, "tick", b""))

@@ -7,11 +7,11 @@ if that does not make it speak, its patience doubles, and that outlives the conn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
-from ingest.protocol.session import Channel, Subscription
+from ingest.protocol.session import ChannelName, Subscription
 from ingest.records import MINUTE
 
 
@@ -34,7 +34,7 @@ class Staleness:
         self.factor = factor
         self.first = first
         self.memory = memory
-        self._paces: dict[tuple[str, Channel], Pace] = {}
+        self._paces: dict[tuple[str, ChannelName], Pace] = {}
 
     def watch(self, subscriptions: Sequence[Subscription], now: int) -> Watch:
         """The watch of one connection that opened at `now`; what it learns is kept for the next one."""
@@ -77,11 +77,17 @@ class Watch:
         self._paces = paces
         self._heard = [now] * len(paces)
 
-    def look(self, last_message_at: Sequence[int], now: int) -> Verdict:
-        """Judge `Session.heard` (0 for never on this connection) at `now`. To be called about once a second."""
+    def look(self, last_message_at: Sequence[int], now: int, refused: Collection[int] = ()) -> Verdict:
+        """Judge `Session.heard` (0 for never on this connection) at `now`. To be called about once a second.
+
+        A refused subscription is silent for a reason that no other connection mends: its patience begins when it is accepted.
+        """
         stale = 0
         reconnect = []
         for index, pace in enumerate(self._paces):
+            if index in refused:
+                self._heard[index] = now
+                continue
             last = self._heard[index]
             if last_message_at[index] > last:
                 pace.last_message_at(last_message_at[index] - last, now)

@@ -26,7 +26,6 @@ from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Connection, Output, Reconnect, Refused, Send, Session
 from ingest.records import SECOND
 from ingest.tables import BY_RECORD
-from ingest.transports.backoff import Backoff
 from ingest.transports.client import LOST, REFUSED_HERE, Socket, lost, open_socket, shown
 from ingest.transports.connection_health import ConnectionHealth
 from ingest.transports.http import Http
@@ -281,21 +280,16 @@ class WebSocketConnection:
         return True
 
     async def _ask(self, request: Request) -> None:
-        """One HTTP question of the session, repeated while the life lasts and there is hope."""
-        backoff = Backoff(self._rand)
-        while True:
-            try:
-                response = await self._http.get(request)
-                break
-            except Retry as error:
-                log.warning("%s: %s", self._source, error)
-                self._metrics.errors.labels("http", "Retry").inc()
-                await asyncio.sleep(max(error.after or 0.0, backoff.next()))
-            except Reject as error:
-                self._metrics.errors.labels("http", "Reject").inc()
-                async with self._turn:
-                    await self._deliver(iter([Refused(str(error))]))
-                return
+        """One HTTP question of the session. It is not repeated here: only the session knows when to ask again."""
+        try:
+            response = await self._http.get(request)
+        except (Retry, Reject) as error:
+            log.warning("%s: %s", self._source, error)
+            self._metrics.errors.labels("http", type(error).__name__).inc()
+            refused = [Refused(str(error))] if isinstance(error, Reject) else []
+            async with self._turn:
+                await self._deliver(iter([*refused, *self._session.failed(request, self._clock())]))
+            return
         async with self._turn:
             await self._deliver(iter(self._session.answer(request, response, self._clock())))
 
@@ -325,7 +319,7 @@ class WebSocketConnection:
                 self._end("silence")
             if vitals.old(now):
                 self.retiring.set()
-            verdict = vitals.look(self._session.last_message_at, now, self._clock())
+            verdict = vitals.look(self._session.last_message_at, now, self._clock(), self._session.refused)
             if verdict is not None and not self.retiring.is_set():
                 self._heed(verdict)
 

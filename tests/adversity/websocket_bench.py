@@ -33,6 +33,7 @@ class Numbers:
 
     def __init__(self) -> None:
         self.last_message_at = [0, 0]
+        self.refused: dict[int, str] = {}
         self.ticks = 0
         self.says: list[Output] = []  # at the start
         self.late: list[Output] = []  # on the next tick
@@ -53,6 +54,9 @@ class Numbers:
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
         return (Send(f"{request.tag}:{response.body.decode()}"),)
+
+    def failed(self, request: Request, now: int) -> Sequence[Output]:
+        return (Send(f"{request.tag}: failed"),)
 
     def tick(self, now: int) -> Sequence[Output]:
         self.ticks += 1

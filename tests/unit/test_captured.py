@@ -7,14 +7,14 @@ from msgspec.structs import replace
 
 from ingest.exchanges import binance
 from ingest.protocol.exchange import Options
-from ingest.protocol.session import Channel, Connection, Gap, Subscription
+from ingest.protocol.session import ChannelName, Connection, Gap, Subscription
 from ingest.records import MINUTE, SECOND, Instrument
 from ingest.sources.replay_coverage import WINDOW, Heard, missing
 from ingest.store.coverage import Claim
 
 MARKET = Instrument("demo", "BTCUSDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", id=7)
 OPTIONS = Options(ws_url="wss://example", rest_url="https://example", trade_kind="trade")
-CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book")
+CHANNELS: tuple[ChannelName, ...] = ("trades", "candles", "book")
 START = NOW - NOW % MINUTE + 20 * SECOND
 
 
@@ -23,13 +23,13 @@ def last_message_at() -> Heard:
     return Heard("demo", connection, OPTIONS, binance.session(connection, OPTIONS))
 
 
-def speak(one: Heard, at: int, *channels: Channel) -> None:
+def speak(one: Heard, at: int, *channels: ChannelName) -> None:
     for channel in channels:
         one.session.last_message_at[CHANNELS.index(channel)] = at
     one.spoke(at)
 
 
-def claim(channel: Channel, since: int, until: int) -> Claim:
+def claim(channel: ChannelName, since: int, until: int) -> Claim:
     return Claim("demo", "replay", 7, channel, "trade", since, until, "replay")
 
 

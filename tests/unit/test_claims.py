@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from ingest.protocol.session import Channel, Connection, Subscription
+from ingest.protocol.session import ChannelName, Connection, Subscription
 from ingest.records import MINUTE, SECOND, Instrument
 from ingest.sources.coverage_claims import BLOCKED, LATE, MARGIN, ROUNDS, CoverageClaims, Watch
 
@@ -22,8 +22,8 @@ START = NOW - 10 * MINUTE
 class Bench:
     """A feed's claims for one connection with one subscription, opened at START."""
 
-    def __init__(self, channel: Channel = "trades") -> None:
-        self.channel: Channel = channel
+    def __init__(self, channel: ChannelName = "trades") -> None:
+        self.channel: ChannelName = channel
         self.claims = CoverageClaims("demo", "one")
         self.session: Any = SimpleNamespace(last_message_at=[START])
         self.life: Any = SimpleNamespace(sign=NOW)

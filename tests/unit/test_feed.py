@@ -292,7 +292,7 @@ async def test_an_instrument_is_added_and_removed_without_touching_the_others(si
         await bench.trade("ETHUSDT")
         bench.feed.reload(bench.section(ETH))
         await until(lambda: simulator._listeners == {eth}, 5)
-        quiet = {"state": "ok", "detail": "", "last_error": "", "last_error_at": None}
+        quiet = {"state": "ok", "detail": "", "refused": {}, "last_error": "", "last_error_at": None}
         assert bench.feed.status() == quiet | {"connections": 1, "subscriptions": 1}
         bench.feed.reload(bench.section(ETH, SOL))
         await bench.connected(3, open_now=2)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.pollers._news_rules import AGGREGATOR, EXCHANGE, PUBLISHER, TOPICS, Credibility, Topic, Verdict, judge
+from ingest.pollers._news_rules import AGGREGATOR, EXCHANGE, PUBLISHER, Credibility, Topic, Verdict, judge
 
-PAGE = Path(__file__).parent.parent.parent / "ingest/pollers/docs/README.md"
+PAGE = Path(__file__).parent.parent.parent / "ingest/pollers/docs/news.md"
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,7 @@ def test_what_a_source_files_it_under_counts_as_said_first() -> None:
     assert known == Verdict(("listing",), "high", "1.00")
 
 
-def test_the_page_has_the_table() -> None:
-    rows = [f"| {one.level} | `{one.name}` | {one.words} |" for one in TOPICS]
-    assert [row for row in rows if row not in PAGE.read_text().splitlines()] == []
+def test_the_page_has_the_weights() -> None:
     weights = [
         f"{who} {one.weight} %" for who, one in (("exchange", EXCHANGE), ("publisher", PUBLISHER), ("aggregator", AGGREGATOR))
     ]
