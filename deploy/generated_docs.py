@@ -171,11 +171,11 @@ def _option(action: argparse.Action) -> str:
 
 
 def _help(action: argparse.Action) -> str:
-    return (action.help or "") + (" Required." if action.required and action.option_strings else "")
+    return _sentence(action.help or "") + (" Required." if action.required and action.option_strings else "")
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    return text[:1].upper() + text[1:] + ("." if text and not text.endswith(".") else "")
 
 
 # --- metrics --------------------------------------------------------------------------------------------------------------

@@ -60,9 +60,26 @@ class Metrics:
         self.registry.register(_Flow(self.tallies))
         prom.ProcessCollector(registry=self.registry)
         prom.PlatformCollector(registry=self.registry)
+        self._add_process()
+        self._add_sources()
+        self._add_coverage()
+        self._add_rows()
 
-        self.messages_received = self._counter("messages_received", "Messages received from an exchange.", "source")
+    def _add_process(self) -> None:
         self.errors = self._counter("errors", "Errors, by the stage where they occurred and their type.", "stage", "error_type")
+        self.event_loop_lag = self._histogram("event_loop_lag_seconds", "Time by which the event loop woke too late.")
+        self.build_info = self._gauge("build_info", "1, with the version as label.", "version")
+        self.database_info = self._gauge(
+            "database_info",
+            "1, with edition and versions of the database as labels.",
+            "edition",
+            "timescaledb",
+            "postgres",
+            "schema_version",
+        )
+
+    def _add_sources(self) -> None:
+        self.messages_received = self._counter("messages_received", "Messages received from an exchange.", "source")
         self.source_connected = self._gauge("source_connected", "Open connections of an exchange.", "source")
         self.source_connects = self._counter("source_connects", "Connections that were opened.", "source")
         self.source_disconnects = self._counter("source_disconnects", "Connections that ended, by reason.", "source", "reason")
@@ -79,6 +96,13 @@ class Metrics:
         self.reorg_rows_removed = self._counter(
             "reorg_rows_removed", "Rows of blocks that their chain replaced, removed.", "source"
         )
+        self.capture_bytes = self._counter("capture_bytes", "Compressed bytes of captures written.", "source")
+        self.capture_files_deleted = self._counter(
+            "capture_files_deleted", "Capture files that were deleted to stay within the bound.", "source"
+        )
+        self.capture_lines_lost = self._counter("capture_lines_lost", "Lines of captures that the disk did not take.", "source")
+
+    def _add_coverage(self) -> None:
         self.gaps = self._counter("gaps", "Gaps found, by reason.", "source", "channel", "reason")
         self.gaps_healed = self._counter("gaps_healed", "Gaps that were filled, by reason.", "source", "channel", "reason")
         self.gap_open_seconds = self._gauge(
@@ -90,6 +114,8 @@ class Metrics:
         self.audit_unresolved = self._counter(
             "audit_unresolved", "Differences that remain after the gap was filled, by comparison.", "source", "channel", "reason"
         )
+
+    def _add_rows(self) -> None:
         self.lag = self._histogram("lag_seconds", "Time from an event to its receipt; sampled.", "source")
         self.commit_lag = self._histogram("commit_lag_seconds", "Time from receipt to commit; at most 64 rows of a batch.", "table")
         self.event_to_commit_lag = self._histogram(
@@ -116,21 +142,6 @@ class Metrics:
         self.write_held = self._gauge("write_held", "1 while a table is held, else 0.", "table")
         self.write_last_success = self._gauge(
             "write_last_success_timestamp_seconds", "Unix time at which a batch was last committed.", "table"
-        )
-        self.capture_bytes = self._counter("capture_bytes", "Compressed bytes of captures written.", "source")
-        self.capture_files_deleted = self._counter(
-            "capture_files_deleted", "Capture files that were deleted to stay within the bound.", "source"
-        )
-        self.capture_lines_lost = self._counter("capture_lines_lost", "Lines of captures that the disk did not take.", "source")
-        self.event_loop_lag = self._histogram("event_loop_lag_seconds", "Time by which the event loop woke too late.")
-        self.build_info = self._gauge("build_info", "1, with the version as label.", "version")
-        self.database_info = self._gauge(
-            "database_info",
-            "1, with edition and versions of the database as labels.",
-            "edition",
-            "timescaledb",
-            "postgres",
-            "schema_version",
         )
 
     def tally(self, table: str) -> Tally:

@@ -1,7 +1,7 @@
 """One side of `bench.parse`: feeds frames to the sessions of the checkout that stands first on the path, and prints what they take.
 
 A line of JSON on stdin is a case (frames, subscriptions, answers of REST), a line `run` is one round of it. The answer is the CPU
-time of `session.feed` per frame, in nanoseconds. Nothing of the checkout is named here but its registry: classes are looked up by
+time of `session.feed` per frame, in nanoseconds. Only the registry of the checkout is imported by name: classes are looked up by
 their names in whatever module has them, because modules move.
 """
 

@@ -1,4 +1,4 @@
-"""One websocket connection as pure code sees it: what it subscribes to, what goes in, and what comes out."""
+"""One websocket connection as pure code sees it: its subscriptions, its inputs and its outputs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ class Subscription(Struct, frozen=True):
 
 
 class Connection(Struct, frozen=True, omit_defaults=True):
-    """One websocket to open, with what is to be subscribed on it.
+    """One websocket to open, and the subscriptions to make on it.
 
-    `refused` maps the index of a subscription that an earlier connection was refused to the reason: it is tried later, by itself.
+    `refused` has the reasons of subscriptions, by index, that the exchange refused on an earlier connection: each is tried later,
+    by itself.
     """
 
     url: str
@@ -39,7 +40,7 @@ class Send(Struct, frozen=True):
 
 
 class Gap(Struct, frozen=True):
-    """A known hole in one stream: (since, until) in microseconds, `until` None while it is open; ids where ids are dense.
+    """A known gap in one channel of one instrument: (since, until) in microseconds, `until` None while it is open.
 
     `reason` is one of: sequence, checksum, crossed, disconnect, shed, refused, spool (a damaged record of it).
     """
@@ -49,18 +50,18 @@ class Gap(Struct, frozen=True):
     reason: str
     since: int
     until: int | None = None
-    first_id: int | None = None  # first and last id that are missing
+    first_id: int | None = None  # the first and the last missing id, where ids are dense
     last_id: int | None = None
 
 
 class Refused(Struct, frozen=True):
-    """The exchange said no to a subscription."""
+    """The exchange refused a subscription."""
 
     message: str
 
 
 class Reconnect(Struct, frozen=True):
-    """This connection must be replaced. `planned` keeps it until its successor delivers (overlap), else it is closed at once."""
+    """The connection must be replaced. A `planned` one is kept until its successor delivers, else it is closed at once."""
 
     reason: str
     planned: bool = False
@@ -72,8 +73,8 @@ Output = Record | Send | Request | Gap | Malformed | Refused | Reconnect
 class Session(Protocol):
     """The state of one connection. All times are microseconds; a session has no clock of its own.
 
-    `heard[i]` is when `connection.subscriptions[i]` last said something (a record, a heartbeat of its own), 0 for never:
-    the freshness watch reads it.
+    `last_message_at[i]` is the time of the last message of `connection.subscriptions[i]` (a record, or a heartbeat of its own), 0
+    for none; it is what staleness is judged by.
     """
 
     last_message_at: list[int]
@@ -86,13 +87,13 @@ class Session(Protocol):
         """The connection is open: subscribe."""
 
     def feed(self, frame: bytes, received_at: int) -> Sequence[Output]:
-        """One text frame. Never raises on bad input: that is a `Malformed`."""
+        """One text frame. Bad input raises nothing: it yields a `Malformed`."""
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
         """The response to a `Request` of this session."""
 
     def failed(self, request: Request, now: int) -> Sequence[Output]:
-        """A `Request` of this session has no response and is not repeated: the session asks again when that makes sense."""
+        """A `Request` of this session failed and is not repeated by the transport: the session decides when to repeat it."""
 
     def tick(self, now: int) -> Sequence[Output]:
-        """Called at least every 250 ms, so that silence is noticed and paced things happen."""
+        """Called at least every 250 ms, so that a session notices silence and does what is due."""

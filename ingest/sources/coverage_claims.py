@@ -35,7 +35,7 @@ class Watch(Struct):
 
     connection: Connection
     session: Session
-    life: WebSocketConnection
+    websocket: WebSocketConnection
     task: asyncio.Future[Any]
     since: list[int] = field(default_factory=list)
 
@@ -74,7 +74,9 @@ class CoverageClaims:
         claims: list[Claim] = []
         for watch in list(self._watches):
             claims += self._claims(watch, margin, watermarks, trade_kind)
-            if watch.task.done() and all(watermarks[one.channel] > watch.life.sign for one in watch.connection.subscriptions):
+            if watch.task.done() and all(
+                watermarks[one.channel] > watch.websocket.last_alive_at for one in watch.connection.subscriptions
+            ):
                 self._watches.remove(watch)
         return claims
 
@@ -84,12 +86,12 @@ class CoverageClaims:
             zip(watch.connection.subscriptions, watch.session.last_message_at, strict=True)
         ):
             channel = subscription.channel
-            until = min(watch.life.sign, watermarks[channel]) - margin
+            until = min(watch.websocket.last_alive_at, watermarks[channel]) - margin
             if channel == "candles":  # a bar is sent after it closed; where no bars are streamed they are requested
                 until = min(until, last_message_at - margin) - MINUTE
                 until -= until % MINUTE
             since = watch.since[index]
-            if not since or watch.life.sign < since - MINUTE - BLOCKED:  # the clock was set back
+            if not since or watch.websocket.last_alive_at < since - MINUTE - BLOCKED:  # the clock was set back
                 since = watch.since[index] = _begin(channel, last_message_at, self._ahead)
             if since and since < until:
                 claims.append(Claim(self._source, self._writer, subscription.instrument.id, channel, trade_kind, since, until))

@@ -101,14 +101,14 @@ class ProviderStream:
         return WebSocketConnection(
             connection,
             session,
-            manners=self._module.LIMITS,
+            limits=self._module.LIMITS,
             client=client,
             http=Http(client, rate=Rate(self._task.access.plan.per_minute, 60.0)),
-            gate=self._limiter,
+            limiter=self._limiter,
             sink=self._sink,
             metrics=self._task.metrics,
             source=self.name,
-            freshness=Staleness(),
+            staleness=Staleness(),
         )
 
     def _sink(self, output: Output) -> Awaitable[None] | None:

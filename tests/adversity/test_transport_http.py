@@ -16,7 +16,7 @@ from retry_after import BOUNDED_WAITS, UNREADABLE_WAITS
 from ingest.errors import Reject, Retry
 from ingest.protocol.exchange import Rate
 from ingest.protocol.http import Flow, Request, Response
-from ingest.transports.client import open_client, shown
+from ingest.transports.client import open_client, redacted_url
 from ingest.transports.http import Http
 
 Answer = Callable[[web.Request], web.Response]
@@ -157,12 +157,12 @@ async def test_a_retry_after_that_cannot_be_read_is_ignored(
 
 
 async def test_a_limit_without_a_header_doubles_its_penalty(server: Server, client: aiohttp.ClientSession) -> None:
-    """The gate and its pause are taken away each time, so that the test need not sleep it."""
+    """The limiter and its pause are removed each time, so that the test need not wait."""
     server.answers = [status(429)]
     waits = []
     path = http(client)
     for _ in range(1100):  # 2 ** 1024 is no float
-        path._gates.clear()
+        path._limiters.clear()
         with pytest.raises(Retry) as caught:
             await path.get(Request(f"{server.url}/"))
         waits.append(caught.value.after)
@@ -258,4 +258,4 @@ async def test_a_flow_does_not_sleep_through_a_refusal(server: Server, client: a
 
 
 def test_what_is_shown_of_a_url_holds_no_key() -> None:
-    assert shown("https://me:pw@api.example/v1/x?api_key=secret#there") == "https://api.example/v1/x"
+    assert redacted_url("https://me:pw@api.example/v1/x?api_key=secret#there") == "https://api.example/v1/x"

@@ -81,8 +81,8 @@ class Bench:
         self.got: list[Output] = []
         self.metrics = Metrics()
         self.session = Numbers()
-        self.freshness = Staleness()
-        self.gate = RateLimiter(Rate(100, 1.0))
+        self.staleness = Staleness()
+        self.limiter = RateLimiter(Rate(100, 1.0))
         self.locate: Callable[[], Flow[str]] | None = None
         self.url = ""
         self.transport: asyncio.Transport | None = None
@@ -103,19 +103,19 @@ class Bench:
             return web.Response(status=self.statuses.pop(0))
         return web.Response(text="42")
 
-    def life(self, sink: Callable[[Output], Awaitable[None] | None] | None = None, **manners: Any) -> WebSocketConnection:
+    def life(self, sink: Callable[[Output], Awaitable[None] | None] | None = None, **limits: Any) -> WebSocketConnection:
         self.session.http_url = self.url.replace("ws:", "http:")
         return WebSocketConnection(
             Connection(f"{self.url}/stream?token=secret", SUBSCRIPTIONS),
             self.session,
-            manners=polite(**manners),
+            limits=polite(**limits),
             client=self.client,
             http=self.http,
-            gate=self.gate,
+            limiter=self.limiter,
             sink=sink or self.got.append,
             metrics=self.metrics,
             source="test",
-            freshness=self.freshness,
+            staleness=self.staleness,
             locate=self.locate,
             rand=lambda: 0.0,
         )

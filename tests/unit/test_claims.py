@@ -26,10 +26,10 @@ class Bench:
         self.channel: ChannelName = channel
         self.claims = CoverageClaims("demo", "one")
         self.session: Any = SimpleNamespace(last_message_at=[START])
-        self.life: Any = SimpleNamespace(sign=NOW)
+        self.websocket: Any = SimpleNamespace(last_alive_at=NOW)
         self.task: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         connection = Connection("wss://demo", (Subscription(BTC, channel),))
-        self.claims.watch(Watch(connection, self.session, self.life, self.task))
+        self.claims.watch(Watch(connection, self.session, self.websocket, self.task))
 
     def take(self, watermark: int = NOW, now: int = NOW) -> list[tuple[int, int]]:
         return [(one.since, one.until) for one in self.claims.take(now, cast(Any, {self.channel: watermark}), "trade")]
@@ -41,7 +41,7 @@ async def test_a_claim_ends_at_the_watermark_of_its_queue() -> None:
 
 async def test_a_claim_ends_at_the_last_sign_of_life_where_the_queue_is_empty() -> None:
     bench = Bench()
-    bench.life.sign = NOW - 5 * SECOND
+    bench.websocket.last_alive_at = NOW - 5 * SECOND
     assert bench.take() == [(START, NOW - 5 * SECOND - MARGIN)]
 
 

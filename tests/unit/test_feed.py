@@ -353,7 +353,7 @@ async def test_a_delisted_instrument_is_said_to_be(simulator: Simulator) -> None
     bench = Bench(simulator, BTC, ETH, exchange=cast(Exchange, SimpleNamespace(**names, listing=listing)))
     async with running(bench):
         await bench.connected(1)
-        assert bench.feed.last_error == "instrument 'BTC/USDT' is delisted: nothing will come"
+        assert bench.feed.last_error == "instrument 'BTC/USDT' is delisted: it sends nothing"
         assert [listener.streams for listener in simulator._listeners] == [{"ethusdt@trade"}]
 
 
