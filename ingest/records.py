@@ -1,11 +1,11 @@
 """The records that are stored, one frozen struct each. Field order is column order; the annotation is the column's type.
 
-The comment at a field says what the column means; `ingest/store/docs/columns.md` is made from these comments. Three rules hold for
+The comment at a field describes the column; `ingest/store/docs/columns.md` is generated from these comments. Three rules hold for
 every record:
 
-- a **time** is an integer, microseconds since the Unix epoch, UTC (`Micros`); `time` is when it happened, `received_at` when the
-  daemon received it;
-- a price or size is the exchange's **own digits** (`Digits`), never a float on the way;
+- a **time** is an integer, microseconds since the Unix epoch, UTC (`Micros`); `time` is when the event happened, `received_at` when
+  the daemon received it;
+- a price or size has the exchange's **own digits** (`Digits`) and is never converted to a float;
 - **side** is the taker's: `buy` means that the taker bought.
 """
 
@@ -48,33 +48,33 @@ class Trade(Struct, frozen=True, gc=False):
 
     instrument_id: Int  # the market, in `instruments`
     time: Micros  # when it happened, by the exchange's clock
-    trade_id: Big  # the exchange's number; where its id is no number, a negative one from the SHA-256 of that id
+    trade_id: Big  # the exchange's number; if its id is no number, a negative one from the SHA-256 of that id
     price: Digits  # in quote
-    size: Digits  # in base; of an inverse contract in USD, where the exchange counts it so
+    size: Digits  # in base; in USD for an inverse contract whose exchange counts so
     side: Word  # of the taker: buy, sell
     received_at: Micros  # when the daemon received it
-    native_id: Text | None = None  # the exchange's id, where `trade_id` is not that
+    native_id: Text | None = None  # the exchange's id, if `trade_id` is not that id
 
 
 class Candle(Struct, frozen=True, gc=False):
-    """One closed bar. None means that the exchange does not say, never zero."""
+    """One closed candle. None means that the exchange does not provide the value, never zero."""
 
     instrument_id: Int  # the market, in `instruments`
     interval: Word  # 1m, 5m, 15m, 1h, 4h, 1d
-    time: Micros  # when the bar begins
+    time: Micros  # when the candle begins
     open: Digits  # first price
     high: Digits  # highest price
     low: Digits  # lowest price
     close: Digits  # last price
-    volume: Digits  # in base, also of contracts
+    volume: Digits  # in base, for contracts as well
     quote_volume: Digits | None  # in quote
     trades_count: Int | None  # number of trades
     taker_buy_volume: Digits | None  # part of the volume that takers bought, in base
     taker_buy_quote_volume: Digits | None  # the same in quote
-    first_trade_id: Big | None  # the exchange's id of the bar's first trade
-    last_trade_id: Big | None  # the exchange's id of the bar's last trade
-    parts: Int  # from how many 1m bars it is made; 1 for a 1m bar
-    origin: Word  # archive, rest, ws or trades; an earlier one of these revises a later one
+    first_trade_id: Big | None  # the exchange's id of the candle's first trade
+    last_trade_id: Big | None  # the exchange's id of the candle's last trade
+    parts: Int  # number of 1m candles that it is made from; 1 for a 1m candle
+    origin: Word  # archive, rest, ws or trades; an origin revises those after it in this list
     received_at: Micros  # when the daemon received it
 
 
@@ -83,10 +83,10 @@ class Quote(Struct, frozen=True, gc=False):
 
     instrument_id: Int  # the market, in `instruments`
     time: Micros  # tick of the grid: the state after the last event before it
-    writer: Text  # empty where the exchange gives event time, so that two daemons write the same row; else the daemon's name
-    bid_price: Digits | None  # None where nobody bids
+    writer: Text  # empty if the exchange provides event time, so that two daemons write the same row; else the daemon's name
+    bid_price: Digits | None  # None if there is no bid
     bid_size: Digits | None  # in base
-    ask_price: Digits | None  # None where nobody offers
+    ask_price: Digits | None  # None if there is no ask
     ask_size: Digits | None  # in base
     sequence: Big | None  # the exchange's counter at that state
     received_at: Micros  # when the daemon received the last event of that state
@@ -144,14 +144,14 @@ class WhaleTransaction(Struct, frozen=True, gc=False):
     blockchain: Word  # bitcoin, ethereum, or as the provider names it
     hash: Text  # of the transaction
     token: Text  # symbol of the token
-    index: Int  # of this transfer among the transaction's, 0 being the largest
+    index: Int  # of this transfer among those of the token in the transaction; 0 is the largest
     time: Micros  # of the block
-    from_address: Text  # the sender; of several, the one that lost most
-    from_label: Text | None  # whose it is
+    from_address: Text  # the sender; of several, the one with the largest net loss
+    from_label: Text | None  # its owner
     to_address: Text  # the address that gained
-    to_label: Text | None  # whose it is
+    to_label: Text | None  # its owner
     amount_token: Digits  # in the token
-    amount_usd: Digits  # in USD, by the price at the time of the block
+    amount_usd: Digits  # in USD, at the price at the time of the block
     alert_level: Word  # low, medium, high, critical
     block_height: Big | None  # of the block
     block_hash: Text | None  # of the block
@@ -160,12 +160,12 @@ class WhaleTransaction(Struct, frozen=True, gc=False):
 
 
 class OnchainMetric(Struct, frozen=True, gc=False):
-    """One figure of a chain, in the unit that its provider's page names."""
+    """One metric of a chain, in the unit that its provider's page names."""
 
     asset: Text  # symbol of the coin: BTC
-    metric: Text  # name of the figure: hash_rate
+    metric: Text  # name of the metric: hash_rate
     source: Word  # the provider
-    time: Micros  # of the figure; midnight UTC for one of a day
+    time: Micros  # of the value; midnight UTC for a daily value
     value: Digits  # in the metric's unit
     received_at: Micros  # when the daemon received it
 
@@ -174,16 +174,16 @@ class SentimentPost(Struct, frozen=True, gc=False):
     """A post about one symbol; a post about several symbols is one record for each."""
 
     platform: Word  # the provider
-    post_id: Text  # the platform's own
+    post_id: Text  # the platform's id
     symbol: Text  # symbol of the coin
     time: Micros  # when it was posted
     text: Text  # plain text
     author: Text | None  # name of the account
     score: Digits  # -1 to 1
     label: Word  # positive, neutral, negative
-    engagement: Int | None  # likes, shares and comments; None where the platform does not say
+    engagement: Int | None  # likes, shares and comments; None if the platform does not provide them
     received_at: Micros  # when the daemon received it
-    followers: Int | None = None  # of its author, when last asked; None where the platform does not say
+    followers: Int | None = None  # of its author, when the post was last read; None if the platform does not provide them
 
 
 class SentimentScore(Struct, frozen=True, gc=False):
@@ -204,18 +204,18 @@ class SentimentScore(Struct, frozen=True, gc=False):
 
 
 class News(Struct, frozen=True, gc=False):
-    """One article or announcement: title, summary and link, never its text."""
+    """One article or announcement: title, summary and link, without its text."""
 
     source: Word  # the publisher or aggregator
-    id: Text  # the publisher's own, a guid
+    id: Text  # the publisher's id, such as a guid
     time: Micros  # when it was published
     title: Text  # plain text
     summary: Text | None  # plain text
     url: Text  # link to the article
     author: Text | None  # as the feed names it
-    image_url: Text | None  # link to its picture
+    image_url: Text | None  # link to its image
     symbols: Texts  # symbols of the coins that it names
-    categories: Texts  # the publisher's own, and topics by the rules of news
+    categories: Texts  # the publisher's categories, and the topics by the rules of news
     sentiment: Digits | None  # -1 to 1
     relevance: Digits | None  # 0 to 1
     impact_level: Word | None  # low, medium, high, critical
@@ -223,7 +223,7 @@ class News(Struct, frozen=True, gc=False):
 
 
 class StockIndex(Struct, frozen=True, gc=False):
-    """One trading day of a stock index. None where the source has closes only."""
+    """One trading day of a stock index. None if the source has closes only."""
 
     index_name: Text  # SPX, NASDAQ, VIX
     source: Word  # the provider
@@ -244,7 +244,7 @@ class Indicator(Struct, frozen=True, gc=False):
     name: Text  # kind and parameters: SMA_20, RSI_14
     time: Micros  # when the candle begins
     value: Digits  # its main value
-    metadata: Json | None  # its other values; `candles` where the window is not complete
+    metadata: Json | None  # its other values; `candles` if the window is not complete
     received_at: Micros  # when it was computed
 
 

@@ -45,7 +45,7 @@ class Table(Struct, frozen=True, dict=True):
     `revise` is the SQL condition under which a row replaces the stored row with the same key (`t` is the stored row, `EXCLUDED`
     the new one); None means that a stored row never changes. `prefer` orders the rows of one key within a batch, the one to keep
     first. `native` means that the key without `time` identifies the fact: a source may later report another time for it, and the
-    time that was stored first (in the plain table `native_ids`) is kept. `names` are the native ids of such a fact, as SQL over a
+    time that was stored first (in the plain table `native_ids`) is kept. `native_ids` are all ids of such a fact, as SQL over a
     staged row `s`, the strongest first; the default is that key. `indexes` are those besides the primary key; each slows every
     insert, so a comment at the table names the query that needs it. A later row does not set a column in `kept` to NULL: another
     source may lack the value.
@@ -62,7 +62,7 @@ class Table(Struct, frozen=True, dict=True):
     revise: str | None = None
     prefer: str = ""
     native: bool = False
-    names: tuple[str, ...] = ()
+    native_ids: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     row_bytes: int = 200  # approximate memory of one queued row; books are counted by their levels
@@ -210,7 +210,7 @@ _DAY = "to_char(s.time AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
 NEWS = replace(
     _polled(News, "news", ("source", "id", "time"), MONTH, compress_after=MONTH, retention=2 * YEAR),
     # its link, from any source; the publisher's id; the publisher's headline of one day, since columns repeat theirs every day
-    names=(f"ARRAY['', 'url', {_LINK}]", "ARRAY[s.source, s.id]", f"ARRAY['', 'title', s.source, {_DAY}, {_HEADLINE}]"),
+    native_ids=(f"ARRAY['', 'url', {_LINK}]", "ARRAY[s.source, s.id]", f"ARRAY['', 'title', s.source, {_DAY}, {_HEADLINE}]"),
     prefer="received_at DESC, url, title, summary",  # the same choice in every turn if a feed has an article twice
     indexes=("btree (time DESC)",),  # for the newest articles, which a reader shows
 )

@@ -1,9 +1,9 @@
 """Rules for the topics, the impact and the relevance of an article.
 
-`TOPICS` maps words to a topic and its level; `ingest/pollers/docs/news.md` shows them. A word in the title gives the
-topic's level, a word only in the summary or a label the next lower level. The impact of an aggregator's article, which nobody has
-checked, is at most high. Words match in any case, except those in capitals in the table (SEC, ETF, Fed), which mean something else
-in lower case.
+`TOPICS` maps words to a topic and its level; `ingest/pollers/docs/news.md` shows them. A word in the title gives the topic's
+level, a word only in the summary or a label the next lower level. The impact of an aggregator's article, which nobody has checked,
+is at most high. Words match in any case, except those in capitals in the table (SEC, ETF, Fed), which mean something else in lower
+case.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ PLANS = {
 ASSETS: dict[str, str] = {}
 CHUNK = None
 DAILY = {"dailytx": ("tx_count", "transactionCount"), "dailynewaddress": ("new_addresses", "newAddressCount")}
-AGAIN, YEAR = 5 * DAY, 365 * DAY
+OVERLAP, YEAR = 5 * DAY, 365 * DAY
 WEI = Decimal(10**18)
 
 
@@ -92,7 +92,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     if options.plan != "pro":
         return ""
     today = answer.as_of - answer.as_of % DAY
-    yield from _days(options, max(int(cursor or 0), today - YEAR) - (AGAIN if cursor else 0), today)
+    yield from _days(options, max(int(cursor or 0), today - YEAR) - (OVERLAP if cursor else 0), today)
     return str(today)
 
 

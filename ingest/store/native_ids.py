@@ -18,23 +18,26 @@ def resolve_native_ids(table: Table) -> tuple[str, ...]:
         return ()
     key = [name for name in table.key if name != "time"]
     own = "ARRAY[" + ", ".join(f's."{name}"' for name in key) + "]::text[]"
-    called = _called(table.names or (own,), own)
+    aliases = _aliases(table.native_ids or (own,), own)
     lookup = _LOOKUP.format(table=table.name)
-    note = _NOTE.format(called=called, known=_FACTS.format(called="called", lookup=lookup), table=table.name)
-    known = f"WITH known AS MATERIALIZED ({_FACTS.format(called=f'({called})', lookup=lookup)})"
-    if not table.names:
-        return note, f"{known} UPDATE stage s SET time = k.time FROM known k WHERE s.ctid = k.row AND s.time <> k.time"
-    leave = f'{known} DELETE FROM stage s USING known k WHERE s.ctid = k.row AND s."{key[0]}" <> k.fact[1]'
-    follow = f"{known} UPDATE stage s SET {_taken(key)} FROM known k WHERE s.ctid = k.row AND (s.time <> k.time OR {own} <> k.fact)"
-    return note, leave, follow
+    insert = _INSERT.format(aliases=aliases, known=_FACTS.format(aliases="aliases", lookup=lookup), table=table.name)
+    known = f"WITH known AS MATERIALIZED ({_FACTS.format(aliases=f'({aliases})', lookup=lookup)})"
+    if not table.native_ids:
+        return insert, f"{known} UPDATE stage s SET time = k.time FROM known k WHERE s.ctid = k.row AND s.time <> k.time"
+    delete_duplicates = f'{known} DELETE FROM stage s USING known k WHERE s.ctid = k.row AND s."{key[0]}" <> k.fact[1]'
+    moved = f"s.time <> k.time OR {own} <> k.fact"
+    take_key = f"{known} UPDATE stage s SET {_assignments(key)} FROM known k WHERE s.ctid = k.row AND ({moved})"
+    return insert, delete_duplicates, take_key
 
 
-def _called(names: tuple[str, ...], own: str) -> str:
-    values = ", ".join(f"({rank}, {name})" for rank, name in enumerate(names))
-    return f"SELECT s.ctid AS row, {own} AS own, s.time, c.* FROM stage s CROSS JOIN LATERAL (VALUES {values}) AS c (rank, name)"
+def _aliases(native_ids: tuple[str, ...], own: str) -> str:
+    values = ", ".join(f"({rank}, {native_id})" for rank, native_id in enumerate(native_ids))
+    return (
+        f"SELECT s.ctid AS row, {own} AS own, s.time, c.* FROM stage s CROSS JOIN LATERAL (VALUES {values}) AS c (rank, native_id)"
+    )
 
 
-def _taken(key: list[str]) -> str:
+def _assignments(key: list[str]) -> str:
     return ", ".join([*(f'"{name}" = k.fact[{number}]' for number, name in enumerate(key, 1)), "time = k.time"])
 
 
@@ -42,27 +45,27 @@ def _taken(key: list[str]) -> str:
 # table (measured: 3.6 ms per article with 230,000 native ids).
 _LOOKUP = """
     SELECT coalesce(i.same_as, i.native_id) AS fact, i.time FROM native_ids i
-    WHERE i.table_name = '{table}' AND i.native_id = c.name LIMIT 1"""
+    WHERE i.table_name = '{table}' AND i.native_id = c.native_id LIMIT 1"""
 
 # The fact of each row, by the strongest of its native ids that is stored.
 _FACTS = """
-        SELECT DISTINCT ON (c.row) c.row, n.fact, n.time FROM {called} c CROSS JOIN LATERAL ({lookup}) n ORDER BY c.row, c.rank"""
+        SELECT DISTINCT ON (c.row) c.row, n.fact, n.time FROM {aliases} c CROSS JOIN LATERAL ({lookup}) n ORDER BY c.row, c.rank"""
 
 # A row without a stored native id is the same fact as the first row of the batch that shares a native id with it; a row whose fact
 # is stored comes first.
-_NOTE = """
-    WITH called AS MATERIALIZED ({called}),
+_INSERT = """
+    WITH aliases AS MATERIALIZED ({aliases}),
     known AS ({known}),
     alike AS (
-        SELECT c.row, first_value(k.fact IS NULL) OVER met AS new,
-               first_value(coalesce(k.fact, c.own)) OVER met AS fact, first_value(coalesce(k.time, c.time)) OVER met AS time
-        FROM called c LEFT JOIN known k USING (row)
-        WINDOW met AS (PARTITION BY c.name ORDER BY k.fact IS NULL, coalesce(k.time, c.time), coalesce(k.fact, c.own))
+        SELECT c.row, first_value(k.fact IS NULL) OVER shared AS new,
+               first_value(coalesce(k.fact, c.own)) OVER shared AS fact, first_value(coalesce(k.time, c.time)) OVER shared AS time
+        FROM aliases c LEFT JOIN known k USING (row)
+        WINDOW shared AS (PARTITION BY c.native_id ORDER BY k.fact IS NULL, coalesce(k.time, c.time), coalesce(k.fact, c.own))
     ),
     facts AS (
         SELECT DISTINCT ON (a.row) a.row, coalesce(k.fact, a.fact) AS fact, coalesce(k.time, a.time) AS time
         FROM alike a LEFT JOIN known k USING (row) ORDER BY a.row, a.new, a.time, a.fact
     )
     INSERT INTO native_ids (table_name, native_id, time, same_as)
-    SELECT DISTINCT ON (c.name) '{table}', c.name, f.time, nullif(f.fact, c.name)
-    FROM called c JOIN facts f USING (row) ORDER BY c.name, f.time, f.fact ON CONFLICT DO NOTHING"""
+    SELECT DISTINCT ON (c.native_id) '{table}', c.native_id, f.time, nullif(f.fact, c.native_id)
+    FROM aliases c JOIN facts f USING (row) ORDER BY c.native_id, f.time, f.fact ON CONFLICT DO NOTHING"""

@@ -239,11 +239,11 @@ async def test_chunk_lengths_follow_the_settings_on_both_editions(connection: An
 
 
 def test_a_retention_that_would_eat_the_bars_is_refused() -> None:
-    with pytest.raises(Stop, match=r"retention\.trades is 1 day, 0:00:00: bars_1h.*at least 1 day, 3:00:00"):
+    with pytest.raises(Stop, match=r"retention\.trades is 1 day, 0:00:00; bars_1h.*at least 1 day, 3:00:00"):
         plan(replace(DESIRED, retention={"trades": DAY}, compress_after={}))
-    with pytest.raises(Stop, match=r"retention\.candles is 8 days, 0:00:00: daily_ohlcv.*at least 10 days"):
+    with pytest.raises(Stop, match=r"retention\.candles is 8 days, 0:00:00; daily_ohlcv.*at least 10 days"):
         plan(replace(DESIRED, retention={"candles": 8 * DAY}, compress_after={}))
-    with pytest.raises(Stop, match=r"retention\.bars_1m is 2 days, 0:00:00: bars_1h.*at least 10 days, 3:00:00"):
+    with pytest.raises(Stop, match=r"retention\.bars_1m is 2 days, 0:00:00; bars_1h.*at least 10 days, 3:00:00"):
         plan(replace(DESIRED, retention={"bars_1m": 2 * DAY}, compress_after={}))
 
 
