@@ -18,7 +18,8 @@ from statistics import median
 from bench.result import Connection, Place, Result, read_settings
 from bench.stored import Wrong, empty
 from ingest.config.settings import Settings
-from ingest.daemon.maintenance import Maintenance, desired_policies
+from ingest.daemon.maintenance import Maintenance
+from ingest.daemon.maintenance_spec import desired_policies
 from ingest.daemon.write_path import build_writers, limits_of
 from ingest.metrics import Metrics
 from ingest.pipeline.table_queue import TableQueue

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from ingest.config.settings import Settings
 from ingest.daemon.db_readiness import admin
-from ingest.daemon.maintenance import selected
+from ingest.daemon.maintenance_spec import selected
 from ingest.errors import Stop
 from ingest.sources import provider_backfill
 from ingest.sources.exchange_backfill import Backfill, BackfillRequest, ended, origin_of

@@ -20,7 +20,7 @@ from ingest.cli import backfill, demo
 from ingest.config import settings as config
 from ingest.config.settings import Settings
 from ingest.daemon.db_readiness import admin
-from ingest.daemon.maintenance import desired_policies
+from ingest.daemon.maintenance_spec import desired_policies
 from ingest.daemon.supervisor import Supervisor
 from ingest.daemon.write_path import writing
 from ingest.errors import Hold, IngestError, Retry, Stop

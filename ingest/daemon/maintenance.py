@@ -11,25 +11,22 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 
 from msgspec import Struct
 
-from ingest import registry
-from ingest.config.settings import Settings
+from ingest.daemon.maintenance_spec import MaintenanceSpec
 from ingest.errors import IngestError
-from ingest.indicators.names import parse
 from ingest.metrics import Metrics
-from ingest.protocol.exchange import CompletenessRules
 from ingest.store import bar_views, indicator_dirty_ranges, platforms, sqlstate
 from ingest.store.audit import audit
 from ingest.store.coverage import delete_expired
 from ingest.store.hourly_sentiment import roll_up_sentiment
-from ingest.store.indicators import ComputeResult, Selection, compute
+from ingest.store.indicators import ComputeResult, compute
 from ingest.store.leases import acquire, release
-from ingest.store.policies import Desired, apply_retention, plan, reconcile
+from ingest.store.policies import apply_retention, reconcile
 from ingest.store.poll_state import delete_expired_native_ids
 from ingest.store.pool import Connection, connect
 from ingest.store.rollup import roll_up
@@ -60,40 +57,6 @@ class Duty(Struct, frozen=True):
     seconds: float
     work: Callable[[Connection], Awaitable[None]]
     channel: str | None = None
-
-
-class MaintenanceSpec(Struct, frozen=True):
-    """What the settings ask of the duties: policies, and an audit of these sources against what their exchanges say."""
-
-    policies: Desired
-    evidence: dict[str, CompletenessRules]
-    indicators: Selection = Selection((), ())
-    platforms: Mapping[str, tuple[str, ...]] = {}  # which exchanges answer for each
-
-
-def desired_policies(settings: Settings) -> MaintenanceSpec:
-    """What the settings ask for. Raises Stop where compression and retention contradict each other."""
-    desired = Desired(retention=settings.retention, compress_after=settings.compress_after)
-    plan(desired)
-    known = registry.exchanges()
-    protocols = {name: section.protocol or name for name, section in settings.exchanges.items()}
-    modules = {name: known[protocol] for name, protocol in protocols.items() if protocol in known}  # not what is only backfilled
-    # a module of another package may be older than this word
-    evidence = {name: getattr(module, "COMPLETENESS", CompletenessRules()) for name, module in modules.items()}
-    answering = {name: section.exchanges for name, section in settings.platforms.items()}
-    return MaintenanceSpec(desired, evidence, selected(settings), answering)
-
-
-def selected(settings: Settings) -> Selection:
-    """The indicators that the settings ask for."""
-    section = settings.indicators
-    return Selection(
-        specs=tuple(map(parse, section.names)),
-        intervals=section.intervals,
-        exchanges=section.exchanges,
-        instruments=section.instruments,
-        kept=settings.retention[INDICATORS.name],
-    )
 
 
 class Maintenance:

@@ -22,7 +22,8 @@ from ingest.config.settings import Settings
 from ingest.daemon import health
 from ingest.daemon.db_readiness import look
 from ingest.daemon.http_server import Server
-from ingest.daemon.maintenance import Maintenance, desired_policies
+from ingest.daemon.maintenance import Maintenance
+from ingest.daemon.maintenance_spec import desired_policies
 from ingest.daemon.source_manager import SourceManager
 from ingest.daemon.task_cancel import cancelled
 from ingest.daemon.write_path import build_detours, build_writers, limits_of, watermarks

@@ -12,7 +12,6 @@ from importlib.resources import files
 from typing import Any
 
 from msgspec.json import decode
-from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer  # type: ignore[import-untyped]
 
 from ingest.text.plain_text import plain_text, without_links
 
@@ -30,6 +29,9 @@ def score(text: str) -> str:
 @cache
 def _analyser() -> tuple[Any, dict[int, str]]:
     """The analyser, loaded once (20 ms), and the words of each emoji between spaces: VADER joins them to the next word."""
+    # 30 ms of CPU, which only a daemon that scores texts has to spend
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer  # type: ignore[import-untyped]  # noqa: PLC0415
+
     analyser = SentimentIntensityAnalyzer()
     analyser.lexicon |= decode(files("ingest.sources").joinpath("crypto_overlay.json").read_bytes(), type=dict[str, float])
     emoji = {ord(one): f" {words} " for one, words in analyser.emojis.items() if len(one) == 1}

@@ -13,7 +13,8 @@ import pytest
 from cluster import Cluster
 from daemon import until
 
-from ingest.daemon.maintenance import Maintenance, MaintenanceSpec
+from ingest.daemon.maintenance import Maintenance
+from ingest.daemon.maintenance_spec import MaintenanceSpec
 from ingest.metrics import Metrics
 from ingest.store.leases import acquire
 from ingest.store.policies import Desired
