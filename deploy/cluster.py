@@ -31,8 +31,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from installation import EDITIONS, Installed, NotInstalled, find_binaries, installed, newest
+
 CHECKOUT = Path(__file__).resolve().parent.parent
-EDITIONS = {"apache": "apache", "community": "timescale"}  # our word -> the server's timescaledb.license
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # no socket: its path may have 107 bytes, and a checkout's is soon longer
@@ -50,27 +51,7 @@ SETTINGS = {
 
 
 class ClusterError(RuntimeError):
-    """The server cannot be found, made, started or asked; the message ends with what it said itself."""
-
-
-# --- what is installed -------------------------------------------------------------------------------------------------
-
-
-def find_binaries() -> Path:
-    """The bin directory of the newest installed PostgreSQL that has TimescaleDB."""
-    found = [path for path in Path("/usr/lib/postgresql").glob("[0-9]*/bin") if _has_timescaledb(path)]
-    if not found:
-        raise ClusterError("no PostgreSQL with TimescaleDB under /usr/lib/postgresql; deploy/setup.sh installs one")
-    return max(found, key=lambda path: int(path.parent.name))
-
-
-def _has_timescaledb(binaries: Path) -> bool:
-    return (binaries / "postgres").exists() and (binaries.parent / "lib" / "timescaledb.so").exists()
-
-
-def community_available(binaries: Path | None = None) -> bool:
-    """Whether the Community edition's library stands beside the server; Debian's package has only the Apache one."""
-    return any(((binaries or find_binaries()).parent / "lib").glob("timescaledb-tsl-*.so"))
+    """The server cannot be made, started or asked; the message ends with what it said itself."""
 
 
 # --- where a cluster lives ---------------------------------------------------------------------------------------------
@@ -163,13 +144,20 @@ class Cluster:
     """One server with its data. Use it as a context manager, or call `start` and, when done, `close`.
 
     `license` is `apache` or `timescale`. With `home` the data stays there and the next start continues on it; without, it is
-    removed by `close`. `settings` are added to SETTINGS. The port stays the same over stop, kill and start.
+    removed by `close`. `settings` are added to SETTINGS. `version` is what it runs, by default the newest that is installed of the
+    edition. The port stays the same over stop, kill and start.
     """
 
-    def __init__(self, license: str = "apache", *, home: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
-        self.binaries = find_binaries()
-        if license == "timescale" and not community_available(self.binaries):
-            raise ClusterError(f"license 'timescale': {self.binaries.parent / 'lib'} has only the Apache edition")
+    def __init__(
+        self,
+        license: str = "apache",
+        *,
+        home: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        version: Installed | None = None,
+    ) -> None:
+        self.version = version or newest(license)
+        self.binaries = self.version.binaries
         self.license = license
         self.port = free_port()
         self._kept = home is not None
@@ -274,7 +262,8 @@ class Cluster:
         if not self.sql(f"SELECT 1 FROM pg_database WHERE datname = '{database}'"):
             self.sql(f'CREATE DATABASE "{database}"')
             self.sql(f'REVOKE TEMPORARY ON DATABASE "{database}" FROM PUBLIC')
-        self.sql("SET client_min_messages = error; CREATE EXTENSION IF NOT EXISTS timescaledb", database)
+        extension = f"CREATE EXTENSION IF NOT EXISTS timescaledb VERSION '{self.version.timescaledb}'"
+        self.sql(f"SET client_min_messages = error; {extension}", database)
         return self.dsn(database)
 
     def close(self) -> None:
@@ -360,7 +349,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         binaries = find_binaries()
-        edition = "community" if community_available(binaries) else "apache"
+        edition = "community" if installed("community") else "apache"
         if options.what == "run":
             edition = options.edition or edition
             with Cluster(EDITIONS[edition], home=kept_home(binaries) if options.keep else None) as cluster:
@@ -368,7 +357,7 @@ def main() -> int:
             print(f"cluster: stopped; the data is in {cluster.home}" if options.keep else "cluster: stopped and removed")
             return status
         print(binaries if options.what == "binaries" else edition)
-    except ClusterError as error:
+    except (ClusterError, NotInstalled) as error:
         print(f"cluster: {error}", file=sys.stderr)
         return 1
     return 0

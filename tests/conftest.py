@@ -1,8 +1,8 @@
 """The databases that the tests run on: a private cluster for each edition, or the server that DATABASE_URL names.
 
-A database is cloned from a template that is made once, so that it costs a few hundredths of a second.
+A database is cloned from a template that is made once, so that it costs a few hundredths of a second. A template can be cloned only
+while nobody is connected to it, TimescaleDB's own workers included.
 https://www.postgresql.org/docs/current/manage-ag-templatedbs.html
-The rule one would get wrong: a template can be cloned only while nobody is connected to it, TimescaleDB's own workers included.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
-from cluster import EDITIONS, Cluster, community_available
+from cluster import Cluster
+from installation import EDITIONS, Installed, installed
+
+from tests.support.versions import usual
 
 pytest_plugins = ["daemon"]
 pytest.register_assert_rewrite("tests.recordings.whole")  # what differs is shown, as in a test
@@ -26,7 +29,8 @@ pytest.register_assert_rewrite("tests.recordings.whole")  # what differs is show
 T = TypeVar("T")
 REAL = Path(__file__).parent.parent.parent / "shared" / "real"
 NO_SUCH_EDITION = "has no {} edition"
-RAN_ON = pytest.StashKey[dict[str, str]]()  # edition -> the server's versions, for the summary
+NUMBERS = itertools.count()  # of the databases, whose names two servers of one cluster share
+RAN_ON = pytest.StashKey[set[str]]()  # edition and versions, for the summary
 
 
 def wait_for(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -44,14 +48,13 @@ async def _execute(dsn: str, *statements: str) -> str:
         await connection.close()
 
 
-async def _add_extension(dsn: str) -> None:
-    await _execute(dsn, "CREATE EXTENSION timescaledb")
+async def _add_nothing(dsn: str) -> None:
+    """The extension is in every database."""
 
 
 async def _add_schema(dsn: str) -> None:
     from ingest.store.migrate import migrate  # noqa: PLC0415 - tests of pure code must not need it
 
-    await _add_extension(dsn)
     connection = await asyncpg.connect(dsn)
     try:
         await migrate(connection)
@@ -60,16 +63,24 @@ async def _add_schema(dsn: str) -> None:
 
 
 class Server:
-    """A server on which databases of our own are made and dropped; no other database of it is ever touched."""
+    """A server on which databases of our own are made and dropped; no other database of it is ever touched.
 
-    def __init__(self, dsn: str) -> None:
+    They have the extension, in the version that is given, by default the server's default.
+    """
+
+    def __init__(self, dsn: str, timescaledb: str = "") -> None:
         self._dsn = dsn
-        self._numbers = itertools.count()
+        self._version = timescaledb
         self._templates: dict[Callable[[str], Awaitable[None]], str] = {}
         self._mine: set[str] = set()
 
     def ask(self, query: str) -> str:
         return wait_for(_execute(self._dsn, query))
+
+    def versions(self) -> str:
+        """Of TimescaleDB and PostgreSQL."""
+        timescaledb = self._version or self.ask("SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'")
+        return f"TimescaleDB {timescaledb}, PostgreSQL {self.ask('SHOW server_version').split()[0]}"
 
     def create(self, prepare: Callable[[str], Awaitable[None]]) -> str:
         """The DSN of a new database that is as `prepare` leaves it."""
@@ -92,13 +103,15 @@ class Server:
     async def _make_template(self, prepare: Callable[[str], Awaitable[None]]) -> str:
         name = self._name()
         await _execute(self._dsn, f"CREATE DATABASE {name} TEMPLATE template0")
+        extension = "CREATE EXTENSION timescaledb" + (f" VERSION '{self._version}'" if self._version else "")
+        await _execute(self._address(name), extension)
         await prepare(self._address(name))
         await _execute(self._address(name), "SELECT _timescaledb_functions.stop_background_workers()")
         await _execute(self._dsn, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         return name
 
     def _name(self) -> str:
-        name = f"ingest_test_{os.getpid()}_{next(self._numbers)}"
+        name = f"ingest_test_{os.getpid()}_{next(NUMBERS)}"
         self._mine.add(name)
         return name
 
@@ -107,73 +120,85 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def servers(pytestconfig: pytest.Config) -> Iterator[Callable[[str], Server]]:
-    """The server of an edition, started when it is first asked for; skips where there is none."""
-    made: dict[str, Server] = {}
-    clusters: list[Cluster] = []
-    versions = pytestconfig.stash.setdefault(RAN_ON, {})
+def servers(pytestconfig: pytest.Config) -> Iterator[Callable[[str, Installed | None], Server]]:
+    """The server of an edition and version, started when it is first asked for; skips where there is none."""
+    clusters: dict[tuple[str, Path], Cluster] = {}
+    made: dict[tuple[str, Installed | None], Server] = {}
+    ran_on = pytestconfig.stash.setdefault(RAN_ON, set())
 
-    def server(edition: str) -> Server:
-        if edition not in made:
-            made[edition] = _given(edition) if "DATABASE_URL" in os.environ else _private(edition, clusters)
-            asked = "SELECT current_setting('server_version') || ', TimescaleDB ' || default_version"
-            versions[edition] = made[edition].ask(f"{asked} FROM pg_available_extensions WHERE name = 'timescaledb'")
-        return made[edition]
+    def server(edition: str, version: Installed | None) -> Server:
+        key = (edition, version)
+        if key not in made:
+            made[key] = _private(edition, version, clusters) if version else _given(edition)
+            ran_on.add(f"{edition} edition, {made[key].versions()}")
+        return made[key]
 
     yield server
     for one in made.values():
         one.close()
-    for cluster in clusters:
+    for cluster in clusters.values():
         cluster.close()
 
 
 def _given(edition: str) -> Server:
+    if "DATABASE_URL" not in os.environ:
+        pytest.skip(f"the installed TimescaleDB {NO_SUCH_EDITION.format(edition)}")
     server = Server(os.environ["DATABASE_URL"])
     if server.ask("SELECT current_setting('timescaledb.license', true)") != EDITIONS[edition]:
         pytest.skip(f"the server of DATABASE_URL {NO_SUCH_EDITION.format(edition)}")
     return server
 
 
-def _private(edition: str, clusters: list[Cluster], **settings: str) -> Server:
-    """A cluster; its `close` is the caller's, who finds it at the end of `clusters`."""
-    if edition == "community" and not community_available():
-        pytest.skip(f"the installed TimescaleDB {NO_SUCH_EDITION.format(edition)}")
-    cluster = Cluster(EDITIONS[edition], settings=settings)
-    clusters.append(cluster)
-    cluster.start()
-    return Server(cluster.dsn())
+def _private(edition: str, version: Installed, clusters: dict[tuple[str, Path], Cluster]) -> Server:
+    """The versions of TimescaleDB that are installed for one PostgreSQL share a cluster."""
+    key = (edition, version.binaries)
+    if key not in clusters:
+        clusters[key] = Cluster(EDITIONS[edition], version=version)
+        clusters[key].start()
+    return Server(clusters[key].dsn(), version.timescaledb)
 
 
 @pytest.fixture(scope="session", params=list(EDITIONS))
-def edition(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> str:
+def edition(request: pytest.FixtureRequest) -> str:
     """`apache`, then `community`: whoever asks for a database is run on both."""
     edition: str = request.param
-    servers(edition)
     return edition
 
 
+@pytest.fixture(scope="session")
+def version(request: pytest.FixtureRequest, edition: str) -> Installed | None:
+    """The version of TimescaleDB and PostgreSQL; None: the one that DATABASE_URL's server has."""
+    version: Installed | None = request.param if hasattr(request, "param") else usual(edition)
+    return version
+
+
+@pytest.fixture(scope="session")
+def server(edition: str, version: Installed | None, servers: Callable[[str, Installed | None], Server]) -> Server:
+    return servers(edition, version)
+
+
 @pytest.fixture
-def database(edition: str, servers: Callable[[str], Server]) -> Iterator[str]:
+def database(server: Server) -> Iterator[str]:
     """The DSN of an empty database with the extension."""
-    dsn = servers(edition).create(_add_extension)
+    dsn = server.create(_add_nothing)
     yield dsn
-    servers(edition).drop(dsn)
+    server.drop(dsn)
 
 
 @pytest.fixture
-def market(edition: str, servers: Callable[[str], Server]) -> Iterator[str]:
+def market(server: Server) -> Iterator[str]:
     """The DSN of a database with all migrations applied."""
-    dsn = servers(edition).create(_add_schema)
+    dsn = server.create(_add_schema)
     yield dsn
-    servers(edition).drop(dsn)
+    server.drop(dsn)
 
 
 @pytest.fixture
-def other_market(edition: str, servers: Callable[[str], Server]) -> Iterator[str]:
+def other_market(server: Server) -> Iterator[str]:
     """The DSN of a second such database."""
-    dsn = servers(edition).create(_add_schema)
+    dsn = server.create(_add_schema)
     yield dsn
-    servers(edition).drop(dsn)
+    server.drop(dsn)
 
 
 @pytest.fixture
@@ -182,18 +207,17 @@ def private_cluster() -> Iterator[Callable[..., Cluster]]:
     clusters: list[Cluster] = []
 
     def make(edition: str = "apache", **settings: str) -> Cluster:
-        _private(edition, clusters, **settings)
-        wait_for(_add_schema_to(clusters[-1]))
-        return clusters[-1]
+        if not installed(edition):
+            pytest.skip(f"the installed TimescaleDB {NO_SUCH_EDITION.format(edition)}")
+        cluster = Cluster(EDITIONS[edition], settings=settings, version=usual(edition))
+        clusters.append(cluster)
+        cluster.start()
+        wait_for(_add_schema(cluster.create("market")))
+        return cluster
 
     yield make
     for cluster in clusters:
         cluster.close()
-
-
-async def _add_schema_to(cluster: Cluster) -> None:
-    await _execute(cluster.dsn(), "CREATE DATABASE market")
-    await _add_schema(cluster.dsn("market"))
 
 
 @pytest.fixture(scope="session")
@@ -206,8 +230,8 @@ def real() -> Path:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say on what the tests ran, and which edition's were skipped for want of it."""
-    for edition, versions in config.stash.get(RAN_ON, {}).items():
-        terminalreporter.write_line(f"{edition} edition: tested on PostgreSQL {versions}")
+    for one in sorted(config.stash.get(RAN_ON, ())):
+        terminalreporter.write_line(f"tested on: {one}")
     for edition in EDITIONS:
         missing = NO_SUCH_EDITION.format(edition)
         skipped = [report for report in terminalreporter.stats.get("skipped", []) if missing in str(report.longrepr)]

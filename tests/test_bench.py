@@ -17,7 +17,8 @@ from bench.steady import commit_lag, memory
 from bench.stored import Wrong, require, stored
 from bench.volume import SMALL
 from bench.write import VALUES, sent_checksum, trades, with_duplicates
-from cluster import Cluster, community_available
+from cluster import Cluster
+from installation import installed
 
 from ingest.pipeline.copy_encoder import encoder
 from ingest.tables import TRADES
@@ -180,7 +181,7 @@ def test_duplicates_are_one_in_a_hundred():
 
 async def test_the_published_queries_are_measured(private_cluster: Callable[..., Cluster]):
     """On what the generator makes at its smallest; `disk` is of what the policies compress."""
-    edition = "community" if community_available() else "apache"
+    edition = "community" if installed("community") else "apache"
     results = await platforms(private_cluster(edition).dsn("market"), SMALL, 5)
     queries = results[: len(QUERIES)]
     assert [(one.name, one.asked, one.runs) for one in queries] == [(query.name, query.asked, 5) for query in QUERIES]

@@ -10,7 +10,8 @@ from pathlib import Path
 import asyncpg
 import msgspec
 import uvloop
-from cluster import EDITIONS, Cluster, community_available
+from cluster import Cluster
+from installation import EDITIONS, installed
 
 from bench.backfill import backfill_candles, backfill_trades, lower
 from bench.coverage import coverage
@@ -50,7 +51,7 @@ def main() -> int:
         for result in parse(options.old, options.rounds, options.exchange):
             _print(result)
         return 0
-    edition = "community" if community_available() else "apache"
+    edition = "community" if installed("community") else "apache"
     # the time of each commit is kept, so that it can be asked when a row was in
     with Cluster(EDITIONS[edition], settings={"track_commit_timestamp": "on"}) as cluster:
         dsn = cluster.create("market")

@@ -19,7 +19,8 @@ from statistics import quantiles
 from typing import Any
 
 import asyncpg
-from cluster import EDITIONS, Cluster, community_available, find_binaries, storage
+from cluster import Cluster, storage
+from installation import EDITIONS, find_binaries, installed
 from msgspec import Struct
 
 from bench.result import Connection, Result, read_settings
@@ -276,7 +277,7 @@ def _show(measured: Sequence[Measured], sizes: Sequence[dict[str, Any]]) -> None
 
 def filled_cluster(small: bool) -> Cluster:
     """A cluster of its own that stays, since it takes minutes to fill; emptied when what is in it has become old."""
-    edition = "community" if community_available() else "apache"
+    edition = "community" if installed("community") else "apache"
     home = storage() / f"platforms-{find_binaries().parent.name}{'-small' if small else ''}"
     filled_at = home / "data" / "PG_VERSION"
     if filled_at.exists() and time.time() - filled_at.stat().st_mtime > FRESH_HOURS * 3600:

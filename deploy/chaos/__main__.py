@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import uvloop
-from cluster import community_available
+from installation import installed
 from pooler import PGBOUNCER
 
 from chaos.course import Run, described, run, wrongs
@@ -46,7 +46,7 @@ def lacking() -> dict[str, str]:
         lacks["pooler"] = "PgBouncer is not installed"
     if faketime() is None:
         lacks["clock_step"] = "libfaketime is not installed"
-    if not community_available():
+    if not installed("community"):
         lacks["chunk_compress"] = "the installed TimescaleDB has no Community edition"
     return lacks
 

@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
-from cluster import EDITIONS, Cluster, community_available
+from cluster import Cluster
+from installation import EDITIONS, installed
 
 from chaos.waiting import until
 from ingest.store.migrate import migrate
@@ -27,7 +28,7 @@ class Servers:
     """`primary` takes the writes; `other` is a standby, or nothing at all."""
 
     def __init__(self) -> None:
-        self.edition = "community" if community_available() else "apache"
+        self.edition = "community" if installed("community") else "apache"
         self.primary, self.other = (Cluster(EDITIONS[self.edition], settings=SETTINGS) for _ in range(2))
 
     def close(self) -> None:

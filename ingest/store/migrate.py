@@ -1,9 +1,8 @@
-"""Bring the schema of a database to the version of the files, or back: `ingest migrate`.
+"""Bring the schema of a database to the version of the files, or back to an earlier one: `ingest migrate`.
 
-Each file is one transaction together with its line in the ledger, so a runner that is killed leaves either both or neither. Runners
-queue up behind an advisory lock (https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS).
-The rule one would get wrong: that lock belongs to the server's session, so the connection must be a direct one, never through
-PgBouncer in transaction mode.
+Each file runs in one transaction together with its row in `schema_migrations`, so that a killed runner leaves both or neither.
+Concurrent runners wait for an advisory lock (https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS).
+The lock belongs to the server session, so the connection must be direct, and not through PgBouncer in transaction mode.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from ingest.store.schema_files import GRANTS, File, Schema, find, read
 from ingest.store.sqlstate import FOREIGN, translate
 from ingest.store.ts_edition import DatabaseInfo, Edition, detect, require
 
-COLLISION = "tuple concurrently"  # updated, or deleted: a background job of TimescaleDB's was at the same row of the catalogue
+COLLISION = "tuple concurrently"  # ... updated (or deleted): a background job of TimescaleDB changed the same catalog row
 ATTEMPTS = 5
-LOCK_TIMEOUT = "10s"  # a migration that waits for a table makes every writer behind it wait as well
+LOCK_TIMEOUT = "10s"  # writers queue behind a migration that waits for a table
 
-Action = Literal["apply", "skip", "roll back", "forget"]  # forget: take back what had only been skipped
+Action = Literal["apply", "skip", "roll back", "forget"]  # forget: roll back a file that was only skipped
 STATUS: dict[Action, migration_log.Status] = {
     "apply": "applied",
     "skip": "skipped",
@@ -36,7 +35,7 @@ STATUS: dict[Action, migration_log.Status] = {
 
 
 class Step(Struct, frozen=True):
-    """One thing done with one file, or to be done."""
+    """One action on one file, done or planned."""
 
     action: Action
     file: File
@@ -46,14 +45,14 @@ class Step(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """What was done (after `check` or a dry run: what would be), in order, and the database as it is now."""
+    """The steps that were done, or planned by `check` and a dry run, in order; and the database as it is now."""
 
     steps: tuple[Step, ...]
     database: DatabaseInfo
 
     @property
     def current(self) -> bool:
-        """After `check`: whether nothing is pending."""
+        """Whether nothing is pending; meaningful after `check`."""
         return not self.steps
 
 
@@ -65,17 +64,17 @@ async def migrate(
     dry_run: bool = False,
     schema: Schema | None = None,
 ) -> Report:
-    """Apply what is pending (up to version `to`), or take back everything that is newer than version `rollback`.
+    """Apply pending files (up to version `to`), or roll back every file newer than version `rollback`.
 
-    Creates the extension where it is missing. Raises Stop for a schema that only a person can mend, Retry where a lock or the
-    line was lost; what was committed before that stays and is in the ledger.
+    Creates the extension if it is missing. Raises Stop for a schema that needs a person to repair it, and Retry if a lock or the
+    connection was lost; files that were committed before that stay applied and recorded.
     """
     schema = schema or read(find())
     if dry_run:
         return await check(connection, to=to, rollback=rollback, schema=schema)
     async with migration_log.alone(connection):
         await _create_extension(connection)
-        await connection.execute(migration_log.TABLE)
+        await migration_log.create(connection)
         planned = await check(connection, to=to, rollback=rollback, schema=schema)
         if rollback is None:
             await _forward(connection, planned, schema, complete=to in (None, schema.version))
@@ -91,7 +90,7 @@ async def check(
     rollback: int | None = None,
     schema: Schema | None = None,
 ) -> Report:
-    """What `migrate` would do; nothing is changed. Raises Stop as it would."""
+    """What `migrate` would do; changes nothing. Raises Stop in the same cases."""
     schema = schema or read(find())
     database = await detect(connection)
     entries = await migration_log.read(connection)
@@ -108,13 +107,13 @@ def _require_known(version: int | None, schema: Schema) -> None:
         raise Stop(f"there is no version {version}; known: {', '.join(str(one) for one in known)}")
 
 
-# --- what is to be done -------------------------------------------------------------------------------------------------
+# --- the plan -----------------------------------------------------------------------------------------------------------
 
 
 def plan(schema: Schema, entries: Mapping[str, Entry], edition: Edition, to: int | None = None) -> list[Step]:
-    """The steps forward. Repeatable files read what the versioned ones make, so they run only once all of those are there.
+    """The steps forward. Repeatable files depend on the versioned ones, so they run only when all of those are applied.
 
-    The grants run after every other step: what is created anew has none.
+    The grants run after any other step, because a relation that is recreated has no grants.
     """
     limit = schema.version if to is None else to
     steps = [_step(file, edition) for file in schema.versioned if _due(file, entries, edition) and (file.version or 0) <= limit]
@@ -143,7 +142,7 @@ def _changed(file: File, entries: Mapping[str, Entry]) -> bool:
 
 
 def plan_rollback(schema: Schema, entries: Mapping[str, Entry], version: int) -> list[Step]:
-    """The steps back to `version`, which stays: first the repeatable files, which stand on the others, then the newest first."""
+    """The steps back to `version`, which stays: first the repeatable files, which depend on the others, then the newest first."""
     present = {name: entry for name, entry in entries.items() if entry.status != "rolled_back"}
     newer = [file for file in schema.versioned if file.name in present and (file.version or 0) > version]
     if not newer:
@@ -156,7 +155,7 @@ def _step_back(file: File, entry: Entry) -> Step:
     return Step("forget" if entry.status == "skipped" else "roll back", file)
 
 
-# --- doing it -----------------------------------------------------------------------------------------------------------
+# --- running it ---------------------------------------------------------------------------------------------------------
 
 
 async def _forward(connection: Connection, planned: Report, schema: Schema, *, complete: bool) -> None:
@@ -172,7 +171,7 @@ async def _forward(connection: Connection, planned: Report, schema: Schema, *, c
 
 
 async def _back(connection: Connection, planned: Report, schema: Schema) -> None:
-    """The views on the bars stand on what is taken back, so they go as well; the next `migrate` makes them again."""
+    """Drops the views on the bars as well, because they depend on the relations; the next `migrate` creates them again."""
     edition = planned.database.edition
     for step in planned.steps:
         if step.file.version is None:
@@ -185,7 +184,7 @@ async def _back(connection: Connection, planned: Report, schema: Schema) -> None
 
 
 async def _run(connection: Connection, step: Step, edition: Edition) -> None:
-    """One file and its line in the ledger, in one transaction."""
+    """Run one file and record it, in one transaction."""
     for attempt in range(ATTEMPTS):
         try:
             async with transaction(connection, isolation="read_committed"):
@@ -209,7 +208,7 @@ def _texts(step: Step) -> list[str]:
 
 
 def _final(error: IngestError) -> IngestError:
-    """In a migration there are no rows to hold: what only a person can mend ends the command."""
+    """A migration has no rows to hold, so an error that needs a person ends the command."""
     return Stop(str(error)) if isinstance(error, Hold) else error
 
 

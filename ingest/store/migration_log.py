@@ -1,7 +1,6 @@
-"""The ledger `schema_migrations`: which files of schema/ this database has, and with which text.
+"""The table `schema_migrations`: which files of schema/ a database has, and the hash of each.
 
-The rule one would get wrong: `skipped` is not `applied`. A file that was skipped on the Apache edition is still due once the
-database has the Community one.
+A file that was skipped on the Apache edition is not applied: it is pending again when the database has the Community edition.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from ingest.store.pool import Connection, undo
 from ingest.store.schema_files import File, Schema
 from ingest.store.ts_edition import Edition
 
-LOCK = 0x696E67657374  # "ingest": the key of the advisory lock of everything that changes the schema
+LOCK = 0x696E67657374  # "ingest": the key of the advisory lock for every schema change
 Status = Literal["applied", "skipped", "rolled_back"]
 
 TABLE = """
-CREATE TABLE IF NOT EXISTS public.schema_migrations (
+CREATE TABLE public.schema_migrations (
     name        text        PRIMARY KEY,
     version     bigint      UNIQUE,      -- NULL: a repeatable file
     sha256      text        NOT NULL,
@@ -36,7 +35,7 @@ COMMENT ON TABLE public.schema_migrations IS 'the files that this database has, 
 
 
 class Entry(Struct, frozen=True):
-    """One line of the ledger."""
+    """One row of `schema_migrations`."""
 
     name: str
     version: int | None
@@ -46,7 +45,7 @@ class Entry(Struct, frozen=True):
 
 @asynccontextmanager
 async def alone(connection: Connection) -> AsyncIterator[None]:
-    """Wait until no other session is in here; may be nested. The connection must be direct: the lock is the server session's."""
+    """Hold the lock for schema changes; may be nested. The connection must be direct: the lock belongs to the server session."""
     await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
     try:
         yield
@@ -55,16 +54,27 @@ async def alone(connection: Connection) -> AsyncIterator[None]:
             await undo(connection, lambda: connection.execute("SELECT pg_advisory_unlock($1)", LOCK))
 
 
+async def create(connection: Connection) -> None:
+    """Create the table if it does not exist. The caller holds the lock for schema changes."""
+    if not await _exists(connection):
+        await connection.execute(TABLE)
+
+
+async def _exists(connection: Connection) -> bool:
+    found: bool = await connection.fetchval("SELECT to_regclass('public.schema_migrations') IS NOT NULL")
+    return found
+
+
 async def read(connection: Connection) -> dict[str, Entry]:
-    """The ledger by file name; empty where there is none yet."""
-    if not await connection.fetchval("SELECT to_regclass('public.schema_migrations') IS NOT NULL"):
+    """All rows by file name; empty if the table does not exist yet."""
+    if not await _exists(connection):
         return {}
     rows = await connection.fetch("SELECT name, version, sha256, status FROM public.schema_migrations ORDER BY version, name")
     return {row["name"]: Entry(*row) for row in rows}
 
 
 async def write(connection: Connection, file: File, status: Status, edition: Edition) -> None:
-    """Note what has been done with `file`, in the caller's transaction."""
+    """Record the status of `file`, in the caller's transaction."""
     await connection.execute(
         "INSERT INTO public.schema_migrations (name, version, sha256, status, edition, app_version) VALUES ($1, $2, $3, $4, $5, $6)"
         " ON CONFLICT (name) DO UPDATE SET sha256 = EXCLUDED.sha256, status = EXCLUDED.status, edition = EXCLUDED.edition,"
@@ -79,7 +89,7 @@ async def write(connection: Connection, file: File, status: Status, edition: Edi
 
 
 def verify(schema: Schema, ledger: Mapping[str, Entry]) -> None:
-    """Raises Stop where the files and the ledger contradict each other: a file edited, unknown, or too late."""
+    """Raises Stop if files and rows contradict each other: a file was edited, is unknown, or comes before an applied one."""
     files = {file.name: file for file in schema.versioned}
     present = [entry for entry in ledger.values() if entry.version is not None and entry.status != "rolled_back"]
     for entry in present:
@@ -94,7 +104,7 @@ def _verify_entry(entry: Entry, file: File | None) -> None:
         )
     if file.sha256 != entry.sha256:
         raise Stop(
-            f"{file.name} was edited after it had been {entry.status}: its sha256 is {file.sha256}, the ledger says {entry.sha256}."
+            f"{file.name} was edited after it had been {entry.status}: its sha256 is {file.sha256}, recorded is {entry.sha256}."
             " Restore its text and put the change into a new file"
         )
 
@@ -103,4 +113,4 @@ def _verify_order(files: Sequence[File], present: Mapping[str, int]) -> None:
     newest = max(present, key=lambda name: present[name], default=None)
     for file in files:
         if newest is not None and file.name not in present and (file.version or 0) < present[newest]:
-            raise Stop(f"{file.name} is older than {newest}, which the database already has: rename it to a later time")
+            raise Stop(f"{file.name} is older than {newest}, which the database already has: give it the next free number")

@@ -1,11 +1,11 @@
-"""The files under schema/: what they are called, in which order they run, and the hash that shows an edit.
+"""The files under schema/: their names, the order in which they run, and the hash by which an edit is detected.
 
-    migrations/NNNN_<noun>.sql    run once, on both editions
-    community/NNNN_<noun>.sql     run once, where there is the Community edition
-    repeatable/<noun>.sql                   run again when the text changes
-    <any of these>.rollback.sql             takes it back
+    migrations/NNNN_<noun>.sql     run once, on both editions
+    community/NNNN_<noun>.sql      run once, on the Community edition
+    repeatable/<noun>.sql          run again when the text changes; grants.sql last, and after every other change
+    <any of these>.rollback.sql    reverts the file
 
-The rule one would get wrong: the two versioned folders are one sequence, ordered by version.
+The two versioned folders are one sequence, ordered by version (NNNN).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ingest.errors import Stop
 
 VERSIONED = ("migrations", "community")
 REPEATABLE = "repeatable"
-GRANTS = "repeatable/grants.sql"  # the last of them: it says who may use what the others create
+GRANTS = "repeatable/grants.sql"  # runs last: it grants privileges on what the others create
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+")
 
 
 class File(Struct, frozen=True):
-    """One file: `name` is its path in schema/, `version` is None for a repeatable one, `rollback` the SQL that takes it back."""
+    """One file: `name` is its path in schema/, `version` is None for a repeatable file, `rollback` is the SQL that reverts it."""
 
     name: str
     version: int | None
@@ -48,16 +48,16 @@ class Schema(Struct, frozen=True):
 
     @property
     def version(self) -> int:
-        """The newest version, 0 for none."""
+        """The newest version; 0 if there are no files."""
         return max((file.version or 0 for file in self.versioned), default=0)
 
     def text(self, name: str) -> str:
-        """Any other file of the folder."""
+        """The text of any file, by its path in schema/."""
         return (self.folder / name).read_text(encoding="utf-8")
 
 
 def find() -> Path:
-    """The folder in a wheel, else in the checkout."""
+    """The folder schema/: that of the installed wheel, or else that of the checkout. Raises Stop if there is none."""
     package = Path(__file__).parent.parent
     for folder in (package / "_schema", package.parent / "schema"):
         if folder.is_dir():
@@ -66,11 +66,11 @@ def find() -> Path:
 
 
 def read(folder: Path) -> Schema:
-    """Read every file. Raises Stop for a name without a version, a version used twice, and a missing rollback file."""
+    """Read every file. Raises Stop for a name without a version, a version that is used twice, or a missing rollback file."""
     versioned = sorted((file for name in VERSIONED for file in _files(folder, name)), key=lambda file: file.version or 0)
     for earlier, later in pairwise(versioned):
         if earlier.version == later.version:
-            raise Stop(f"{earlier.name} and {later.name} have the same version; give one of them a later time")
+            raise Stop(f"{earlier.name} and {later.name} have the same version; give one of them the next free number")
     repeatable = sorted(_files(folder, REPEATABLE), key=lambda file: file.name == GRANTS)
     return Schema(folder, tuple(versioned), tuple(repeatable))
 

@@ -2,7 +2,8 @@
 
 -- A union of the candles before newest_since() and those after it (newest_candles). The hypertable comes first: only then TimescaleDB
 -- recognises `timestamp > now() - ...` as a condition on a hypertable and adds a constant at plan time. With that constant and newest_since()
--- the planner excludes one of the two parts. The list of intervals lets it compute per interval what is the same in all of its rows.
+-- the planner excludes one of the two parts. Before TimescaleDB 2.27 a union hides the hypertable from it: the chunks are excluded only when
+-- the query starts. The list of intervals lets the planner compute per interval what is the same in all of its rows.
 CREATE VIEW mastertrade.market_data AS
 SELECT candle_id(c.instrument_id, i.code, c.time) AS id,
        p.symbol,

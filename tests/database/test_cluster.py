@@ -12,7 +12,8 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from cluster import Cluster, ClusterError, community_available
+from cluster import Cluster, ClusterError
+from installation import NotInstalled, installed
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 
@@ -111,7 +112,7 @@ def test_run_gives_the_address_to_a_command_and_returns_its_status():
     assert (done.returncode, said, done.stderr) == (3, "cluster: stopped and removed", "")
 
 
-@pytest.mark.skipif(community_available(), reason="the Community edition is installed")
+@pytest.mark.skipif(installed("community"), reason="the Community edition is installed")
 def test_without_the_community_edition_its_licence_is_refused():
-    with pytest.raises(ClusterError, match=r"license 'timescale': .* has only the Apache edition"):
+    with pytest.raises(NotInstalled, match=r"license 'timescale': .* has only the Apache edition"):
         Cluster("timescale")

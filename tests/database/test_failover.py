@@ -22,8 +22,13 @@ LEDGER = "SELECT instrument_id, state, reason, since, until FROM coverage ORDER 
 
 
 @pytest.fixture
-def standby() -> Iterator[Cluster]:
-    made = Cluster("apache")
+def primary(private_cluster: Callable[..., Cluster]) -> Cluster:
+    return private_cluster("apache")
+
+
+@pytest.fixture
+def standby(primary: Cluster) -> Iterator[Cluster]:
+    made = Cluster("apache", version=primary.version)
     yield made
     made.close()
 
@@ -42,8 +47,7 @@ async def followed(primary: Cluster, standby: Cluster) -> None:
     await until(caught_up)
 
 
-async def test_what_a_promoted_standby_never_had_is_a_hole(private_cluster: Callable[..., Cluster], standby: Cluster) -> None:
-    primary = private_cluster("apache")
+async def test_what_a_promoted_standby_never_had_is_a_hole(primary: Cluster, standby: Cluster) -> None:
     async with CutLine(primary.dsn("market")) as line:
         pool = await open_pool(line.dsn, 2)
         metrics = Metrics()

@@ -13,7 +13,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from cluster import EDITIONS, Cluster, community_available
+from cluster import Cluster
+from installation import EDITIONS, installed
 
 from ingest.errors import Retry, Stop
 from ingest.store import bar_views, migration_log
@@ -344,12 +345,10 @@ def bars_of(*days: int) -> dict[str, list[tuple[Any, ...]]]:
 
 @pytest.fixture
 def switchable() -> Iterator[Cluster]:
-    if not community_available():
+    if not (found := installed("community")):
         pytest.skip("the installed TimescaleDB has no community edition")
-    cluster = Cluster(EDITIONS["apache"])
-    cluster.start()
-    yield cluster
-    cluster.close()
+    with Cluster(EDITIONS["apache"], version=found[-1]) as cluster:
+        yield cluster
 
 
 async def test_a_database_that_becomes_community_catches_up_and_its_bars_stay_readable(switchable: Cluster) -> None:

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from cluster import Cluster, find_binaries
+from cluster import Cluster
+from installation import find_binaries
 
 from ingest.indicators.names import parse
 from ingest.polling.db_queries import ReorgedBlock

@@ -10,6 +10,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.support.versions import every_version
+
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NAMES = ("binance", "BTC/USDT", "BTC", "USDT")
 
@@ -70,6 +72,7 @@ async def test_gaps_are_what_is_not_covered(connection: Any) -> None:
 
 
 @pytest.mark.parametrize("view", ["trades", "candles", "quotes", "order_books"])
+@every_version
 async def test_a_query_reads_only_the_chunks_of_its_time(connection: Any, view: str) -> None:
     """Thirty chunks each; a query for two days, by the instrument's name, reads one or two of them."""
     every = timedelta(days=7 if view == "candles" else 1)
