@@ -75,7 +75,7 @@ async def migrate(
         return await check(connection, to=to, rollback=rollback, schema=schema)
     async with migration_log.alone(connection):
         await _create_extension(connection)
-        await connection.execute(migration_log.TABLE)
+        await migration_log.create(connection)
         planned = await check(connection, to=to, rollback=rollback, schema=schema)
         if rollback is None:
             await _forward(connection, planned, schema, complete=to in (None, schema.version))

@@ -21,8 +21,8 @@ from ingest.store.ts_edition import Edition
 LOCK = 0x696E67657374  # "ingest": the key of the advisory lock of everything that changes the schema
 Status = Literal["applied", "skipped", "rolled_back"]
 
-TABLE = """
-CREATE TABLE IF NOT EXISTS public.schema_migrations (
+_TABLE = """
+CREATE TABLE public.schema_migrations (
     name        text        PRIMARY KEY,
     version     bigint      UNIQUE,      -- NULL: a repeatable file
     sha256      text        NOT NULL,
@@ -55,12 +55,22 @@ async def alone(connection: Connection) -> AsyncIterator[None]:
             await undo(connection, lambda: connection.execute("SELECT pg_advisory_unlock($1)", LOCK))
 
 
+async def create(connection: Connection) -> None:
+    """Create the table where it is missing. An existing one is not locked, as its COMMENT would."""
+    if not await _exists(connection):
+        await connection.execute(_TABLE)
+
+
 async def read(connection: Connection) -> dict[str, Entry]:
     """The ledger by file name; empty where there is none yet."""
-    if not await connection.fetchval("SELECT to_regclass('public.schema_migrations') IS NOT NULL"):
+    if not await _exists(connection):
         return {}
     rows = await connection.fetch("SELECT name, version, sha256, status FROM public.schema_migrations ORDER BY version, name")
     return {row["name"]: Entry(*row) for row in rows}
+
+
+async def _exists(connection: Connection) -> bool:
+    return bool(await connection.fetchval("SELECT to_regclass('public.schema_migrations') IS NOT NULL"))
 
 
 async def write(connection: Connection, file: File, status: Status, edition: Edition) -> None:
