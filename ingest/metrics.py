@@ -1,54 +1,21 @@
-"""Every metric, declared once. Labels are source, stream, table, reason and the like; never an instrument.
+"""Every metric, declared once. Labels are source, channel, table, reason and the like; never an instrument.
 
-The identity, per table: decoded + recovered = written + revised + duplicate + shed + rejected + expired + queued + spooled.
-Its terms are kept in a `Tally` as plain integers (a labelled counter costs a microsecond, an addition 30 ns), read at scrape time.
-https://prometheus.io/docs/practices/naming/
+What `ingest.counters` counts is exported when it is scraped. https://prometheus.io/docs/practices/naming/
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter as Count
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 import prometheus_client as prom
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-# promscale had to append minutes to the defaults: a database that is away for a while must still be seen
-LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+from ingest.counters import LAG_BUCKETS, Counters, Histogram, Tally
 
-
-class Tally:
-    """The fate of every row of one table. `queued` and the like are read from the lanes through `depths`."""
-
-    def __init__(self, table: str) -> None:
-        self.table = table
-        self.decoded = 0
-        self.recovered = 0
-        self.written = 0
-        self.revised = 0
-        self.duplicate = 0
-        self.expired = 0
-        self.spooled = 0
-        self.shed: Count[str] = Count()
-        self.rejected: Count[str] = Count()
-        self.depths: list[Callable[[], int]] = []  # rows in a lane, in flight included
-
-    @property
-    def queued(self) -> int:
-        return sum(depth() for depth in self.depths)
-
-    def __str__(self) -> str:
-        """Every term of the identity, in words."""
-        came = f"decoded {self.decoded}, recovered {self.recovered}"
-        stored = f"written {self.written}, revised {self.revised}, duplicate {self.duplicate}"
-        lost = f"shed {self.shed.total()}, rejected {self.rejected.total()}, expired {self.expired}"
-        return f"{came} = {stored}, {lost}, queued {self.queued}, spooled {self.spooled}"
-
-    def balance(self) -> int:
-        """Zero, unless a row was lost or counted twice."""
-        came = self.decoded + self.recovered
-        gone = self.written + self.revised + self.duplicate + self.shed.total() + self.rejected.total() + self.expired
-        return came - gone - self.queued - self.spooled
+Labels = TypeVar("Labels", bound=tuple[str, ...])
 
 
 class Metrics:
@@ -56,55 +23,35 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = prom.CollectorRegistry()
-        self.tallies: dict[str, Tally] = {}
-        self.registry.register(_Flow(self.tallies))
+        self.counters = Counters()
+        self.registry.register(_Counted(self.counters))
         prom.ProcessCollector(registry=self.registry)
         prom.PlatformCollector(registry=self.registry)
 
         self.messages_received = self._counter("messages_received", "Frames received.", "source")
-        self.errors = self._counter("errors", "Errors by stage and type.", "stage", "error_type")
         self.source_connected = self._gauge("source_connected", "Open connections.", "source")
         self.source_connects = self._counter("source_connects", "Connections opened.", "source")
         self.source_disconnects = self._counter("source_disconnects", "Connections ended.", "source", "reason")
         self.source_stale_subscriptions = self._gauge("source_stale_subscriptions", "Subscriptions silent for too long.", "source")
-        self.source_last_message = self._gauge("source_last_message_timestamp_seconds", "When a frame last came.", "source")
+        self.source_last_message = self._gauge("source_last_message_timestamp_seconds", "When a frame was last received.", "source")
         self.poll_requests = self._counter("poll_requests", "Requests that count against a poller's budget.", "source")
-        self.poll_filtered = self._counter("poll_filtered", "Posts that are not stored, by rule.", "source", "reason")
-        self.reorg_rows_removed = self._counter("reorg_rows_removed", "Rows of blocks that a chain has no more, removed.", "source")
-        self.gaps = self._counter("gaps", "Holes found.", "source", "channel", "reason")
-        self.gaps_healed = self._counter("gaps_healed", "Holes closed again.", "source", "channel", "reason")
-        self.gap_open_seconds = self._gauge("gap_open_seconds", "Length of all open holes.", "source", "channel")
-        self.audit_findings = self._counter("audit_findings", "Holes that the audit found.", "source", "channel", "reason")
+        self.poll_filtered = self._counter("poll_filtered", "Posts that a rule excludes.", "source", "reason")
+        self.reorg_rows_removed = self._counter("reorg_rows_removed", "Rows removed with discarded blocks.", "source")
+        self.audit_findings = self._counter("audit_findings", "Gaps that the audit found.", "source", "channel", "reason")
         self.audit_unresolved = self._counter(
-            "audit_unresolved", "Differences that healing could not remove.", "source", "channel", "reason"
+            "audit_unresolved", "Differences that remain after a refetch.", "source", "channel", "reason"
         )
         self.lag = self._histogram("lag_seconds", "Event to received; sampled.", "source")
-        self.commit_lag = self._histogram("commit_lag_seconds", "Received to committed; at most 64 rows a batch.", "table")
-        self.event_to_commit_lag = self._histogram("event_to_commit_lag_seconds", "Event to committed; sampled.", "table")
-        self.queue_max_rows = self._gauge("queue_max_rows", "Bound of a lane in rows.", "table")
-        self.queue_oldest = self._gauge("queue_oldest_timestamp_seconds", "When the oldest queued row was received.", "table")
-        self.queue_put_wait = self._histogram("queue_put_wait_seconds", "How long a reader waited for room.", "table")
         self.spool_bytes = self._gauge("spool_bytes", "Size of the spool on disk.")
         self.spool_max_bytes = self._gauge("spool_max_bytes", "Bound of the spool; 0 where there is none.")
-        self.write_duration = self._histogram("write_duration_seconds", "One batch, by method.", "table", "method")
-        self.write_batch_rows = self._histogram(
-            "write_batch_rows", "Rows in a batch.", "table", buckets=(1, 10, 100, 500, 1000, 2500, 5000, 10000, 20000)
-        )
-        self.write_retries = self._counter("write_retries", "Batches tried again.", "sqlstate")
-        self.write_held = self._gauge("write_held", "1 while a table is held.", "table")
-        self.write_last_success = self._gauge("write_last_success_timestamp_seconds", "When a batch was last committed.", "table")
         self.capture_bytes = self._counter("capture_bytes", "Packed bytes of captures written.", "source")
         self.capture_files_deleted = self._counter("capture_files_deleted", "Captures deleted to stay within the bound.", "source")
-        self.capture_lines_lost = self._counter("capture_lines_lost", "Lines that the disk did not take.", "source")
+        self.capture_lines_lost = self._counter("capture_lines_lost", "Lines that could not be written to disk.", "source")
         self.event_loop_lag = self._histogram("event_loop_lag_seconds", "How late the event loop woke.")
         self.build_info = self._gauge("build_info", "1, with the version.", "version")
         self.database_info = self._gauge(
-            "database_info", "1, with what was found.", "edition", "timescaledb", "postgres", "schema_version"
+            "database_info", "1, with the versions found.", "edition", "timescaledb", "postgres", "schema_version"
         )
-
-    def tally(self, table: str) -> Tally:
-        """The tally of `table`, made at first use."""
-        return self.tallies.setdefault(table, Tally(table))
 
     def render(self) -> bytes:
         """The exposition text of /metrics."""
@@ -116,8 +63,8 @@ class Metrics:
     def _gauge(self, name: str, text: str, *labels: str) -> prom.Gauge:
         return prom.Gauge(f"ingest_{name}", text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, text: str, *labels: str, buckets: tuple[float, ...] = LAG_BUCKETS) -> prom.Histogram:
-        return prom.Histogram(f"ingest_{name}", text, labels, registry=self.registry, buckets=buckets)
+    def _histogram(self, name: str, text: str, *labels: str) -> prom.Histogram:
+        return prom.Histogram(f"ingest_{name}", text, labels, registry=self.registry, buckets=LAG_BUCKETS)
 
 
 _TERMS = {
@@ -130,28 +77,79 @@ _TERMS = {
 }
 
 
-class _Flow:
-    """Exports the tallies: the terms of the identity, all by table."""
+class _Counted:
+    """Exports counters."""
 
-    def __init__(self, tallies: dict[str, Tally]) -> None:
-        self._tallies = tallies
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
 
     def collect(self) -> Iterator[Metric]:
-        tallies = list(self._tallies.values())
-        for term, text in _TERMS.items():
-            family = CounterMetricFamily(f"ingest_rows_{term}", text, labels=["table"])
-            for tally in tallies:
-                family.add_metric([tally.table], getattr(tally, term))
-            yield family
-        for term, text in (("shed", "Rows given up, by reason."), ("rejected", "Rows put into rejects, by reason.")):
-            family = CounterMetricFamily(f"ingest_rows_{term}", text, labels=["table", "reason"])
-            for tally in tallies:
-                for reason, rows in getattr(tally, term).items():
-                    family.add_metric([tally.table, reason], rows)
-            yield family
-        queue = GaugeMetricFamily("ingest_queue_rows", "Rows in lanes, in flight included.", labels=["table"])
-        spool = GaugeMetricFamily("ingest_spool_rows", "Rows in the spool.", labels=["table"])
-        for tally in tallies:
-            queue.add_metric([tally.table], tally.queued)
-            spool.add_metric([tally.table], tally.spooled)
-        yield from (queue, spool)
+        counters, tallies = self._counters, list(self._counters.tallies.values())
+        # a copy: a thread of the spool may count meanwhile
+        errors = Count(dict(counters.errors))
+        errors["write", "hold"] += sum(tally.holds for tally in tallies)
+        yield _counter("errors", "Errors by stage and type.", ("stage", "error_type"), +errors)
+        yield _counter("gaps", "Gaps found.", ("source", "channel", "reason"), counters.gaps)
+        yield _counter("gaps_healed", "Gaps filled.", ("source", "channel", "reason"), counters.gaps_healed)
+        yield _gauge("gap_open_seconds", "Length of all open gaps.", ("source", "channel"), counters.gap_open_seconds)
+        yield from _rows(tallies)
+        yield from _queues(tallies)
+        yield from _writes(tallies)
+
+
+def _rows(tallies: list[Tally]) -> Iterator[Metric]:
+    """The terms of the identity, all by table."""
+    for term, text in _TERMS.items():
+        yield _counter(f"rows_{term}", text, ("table",), {(tally.table,): getattr(tally, term) for tally in tallies})
+    for term, text in (("shed", "Rows given up, by reason."), ("rejected", "Rows put into rejects, by reason.")):
+        rows = {(tally.table, reason): count for tally in tallies for reason, count in getattr(tally, term).items()}
+        yield _counter(f"rows_{term}", text, ("table", "reason"), rows)
+    yield _gauge("queue_rows", "Rows in queues, in flight included.", ("table",), {(one.table,): one.queued for one in tallies})
+    yield _gauge("spool_rows", "Rows in the spool.", ("table",), {(one.table,): one.spooled for one in tallies})
+
+
+def _queues(tallies: list[Tally]) -> Iterator[Metric]:
+    queues = {(tally.table,): queue for tally in tallies for queue in tally.queues}
+    oldest = {table: queue.oldest / 1e6 for table, queue in queues.items()}
+    yield _gauge("queue_max_rows", "Bound of a queue in rows.", ("table",), {table: one.max_rows for table, one in queues.items()})
+    yield _gauge("queue_oldest_timestamp_seconds", "When the oldest queued row was received.", ("table",), oldest)
+    waits = {(tally.table,): tally.put_wait for tally in tallies}
+    yield _histogram("queue_put_wait_seconds", "How long a reader waited for room.", ("table",), waits)
+
+
+def _writes(tallies: list[Tally]) -> Iterator[Metric]:
+    durations = {(tally.table, method): one for tally in tallies for method, one in tally.write_duration.items()}
+    yield _histogram("write_duration_seconds", "Duration of one batch, by method.", ("table", "method"), durations)
+    for name, text, attribute in (
+        ("write_batch_rows", "Rows in a batch.", "batch_rows"),
+        ("commit_lag_seconds", "Received to committed; at most 64 rows a batch.", "commit_lag"),
+        ("event_to_commit_lag_seconds", "Event to committed; sampled.", "event_to_commit_lag"),
+    ):
+        yield _histogram(name, text, ("table",), {(tally.table,): getattr(tally, attribute) for tally in tallies})
+    retries = sum((tally.retries for tally in tallies), Count[str]())
+    yield _counter("write_retries", "Batches tried again.", ("sqlstate",), {(code,): count for code, count in retries.items()})
+    yield _gauge("write_held", "1 while a table is held.", ("table",), {(tally.table,): tally.held for tally in tallies})
+    last = {(tally.table,): tally.last_success for tally in tallies if tally.last_success is not None}
+    yield _gauge("write_last_success_timestamp_seconds", "When a batch was last committed.", ("table",), last)
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...], values: Mapping[Labels, float]) -> Metric:
+    family = CounterMetricFamily(f"ingest_{name}", text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[Labels, float]) -> Metric:
+    family = GaugeMetricFamily(f"ingest_{name}", text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _histogram(name: str, text: str, labels: tuple[str, ...], values: Mapping[Labels, Histogram]) -> Metric:
+    family = HistogramMetricFamily(f"ingest_{name}", text, labels=labels)
+    for key, one in values.items():
+        buckets = [("+Inf" if bound == math.inf else str(float(bound)), count) for bound, count in one.buckets()]
+        family.add_metric(key, buckets, one.sum)
+    return family

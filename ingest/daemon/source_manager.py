@@ -153,7 +153,7 @@ class SourceManager:
             self._settings,
             pool=pool,
             edition=edition,
-            metrics=self._metrics,
+            counters=self._metrics.counters,
             busy=lambda: any(lane.half_full for lane in self._lanes.values()),
         )
         if self._settings.heal.enabled:
@@ -203,13 +203,13 @@ class SourceManager:
             if isinstance(fault, Stop):
                 source.last_error = f"stopped: {fault}"
                 log.error("%s: %s", name, source.last_error)
-                self._metrics.errors.labels("source", "Stop").inc()
+                self._metrics.counters.errors["source", "Stop"] += 1
                 return
             if not isinstance(fault, IngestError):
                 log.error("%s: a defect, the source is restarted", name, exc_info=fault)
             else:
                 log.warning("%s: %s", name, fault)
-            self._metrics.errors.labels("source", type(fault).__name__).inc()
+            self._metrics.counters.errors["source", type(fault).__name__] += 1
             source.last_error = str(fault)
             if time.monotonic() - started > LONG_SECONDS:
                 backoff.reset()

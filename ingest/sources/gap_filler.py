@@ -20,8 +20,8 @@ from msgspec import Struct
 
 from ingest.config.sections import ExchangeSection
 from ingest.config.settings import Settings
+from ingest.counters import Counters
 from ingest.errors import Reject, Retry
-from ingest.metrics import Metrics
 from ingest.protocol.exchange import Exchange, Rate
 from ingest.protocol.history import HistoryRequest
 from ingest.protocol.session import Channel
@@ -71,7 +71,7 @@ class GapFiller:
         *,
         pool: Pool,
         edition: Edition,
-        metrics: Metrics,
+        counters: Counters,
         busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.name = name
@@ -82,7 +82,7 @@ class GapFiller:
         self._settings = settings
         self._pool = pool
         self._edition: Edition = edition
-        self._metrics = metrics
+        self._counters = counters
         self._busy = busy
         # no more than the name: killed and started again, it goes on at once, and two of one name that both heal do no harm
         self._holder = settings.name
@@ -180,7 +180,7 @@ class GapFiller:
         """The gauges, and what the status says."""
         open_holes = await gap_backlog.summary(connection, self.name)
         for channel in get_args(Channel):
-            self._metrics.gap_open_seconds.labels(self.name, channel).set(open_holes.get(channel, (0, 0.0))[1])
+            self._counters.gap_open_seconds[self.name, channel] = open_holes.get(channel, (0, 0.0))[1]
         count, seconds = (sum(one) for one in zip(*open_holes.values(), strict=True)) if open_holes else (0, 0.0)
         self.state = {"healing": "ours", "open_gaps": count, "open_seconds": round(seconds, 1), "last_error": self.last_error}
 
@@ -289,11 +289,11 @@ class GapFiller:
         await gap_backlog.postpone(connection, hole, wait, str(error))
 
     def _count_healed(self, hole: OpenGap) -> None:
-        self._metrics.gaps_healed.labels(self.name, hole.channel, hole.reason).inc()
+        self._counters.gaps_healed[self.name, hole.channel, hole.reason] += 1
 
     def _count(self, channel: Channel, told: LoadResult) -> None:
         """What history brought is in the identity, too."""
-        tally, outcome = self._metrics.tally(TABLES[channel].name), told.outcome
+        tally, outcome = self._counters.tallies[TABLES[channel].name], told.outcome
         tally.decoded += outcome.written + outcome.revised + outcome.duplicate + sum(outcome.rejected.values())
         tally.written += outcome.written
         tally.revised += outcome.revised

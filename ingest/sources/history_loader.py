@@ -8,8 +8,8 @@ from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
+from ingest.counters import Tally
 from ingest.errors import Reject, Retry
-from ingest.metrics import Metrics
 from ingest.pipeline.batch import Outcome
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.writer import Writer
@@ -84,7 +84,7 @@ class Past:
 
     async def fill(self, ask: HistoryRequest, on_rows: Callable[[int], None] = lambda rows: None) -> LoadResult:
         """Everything that is asked for, as far as the exchange has it, committed when this returns."""
-        lane = TableQueue(self._table, Metrics(), LIMITS, on_gap=_never, mark_minutes=self._mark_minutes)
+        lane = TableQueue(self._table, Tally(self._table.name), LIMITS, on_gap=_never, mark_minutes=self._mark_minutes)
         until, error = await stored(lane, self._ladder, self._read(ask, lane, on_rows))
         return LoadResult(outcome_of(lane), until, error)
 
@@ -106,7 +106,7 @@ class Past:
 async def stored(lane: TableQueue, ladder: BatchWriter, reading: Awaitable[T]) -> T:
     """What `reading` says when it is done, and all that it put into the lane is committed."""
     # one connection: several pieces are at work at once, and on a new chunk all wait for the one that makes it
-    writer = Writer(lane, ladder.write, Metrics(), workers=1)
+    writer = Writer(lane, ladder.write, workers=1)
     async with asyncio.TaskGroup() as group:
         writing = group.create_task(writer.run())
         said = await reading

@@ -192,7 +192,7 @@ class Poller:
     def _fail(self, state: str, error: Retry | Reject) -> None:
         self.last_error = self._struck(str(error))
         self._state = f"{state}: {self.last_error}"
-        self._metrics.errors.labels("poll", type(error).__name__).inc()
+        self._metrics.counters.errors["poll", type(error).__name__] += 1
         log.warning("%s: %s", self.name, self._state)
 
     def _keep(self, bad: Malformed) -> None:
@@ -259,7 +259,7 @@ class Poller:
     def _miss(self, part: Missed, turn: Turn) -> None:
         """As a turn that failed, but only of a part: counted each time, said and kept once while it is so."""
         turn.missed[part.name] = str(part.error)
-        self._metrics.errors.labels("poll", type(part.error).__name__).inc()
+        self._metrics.counters.errors["poll", type(part.error).__name__] += 1
         if part.name in self._missed:
             return
         log.warning("%s: %s: %s", self.name, part.name, self._struck(str(part.error)))

@@ -169,7 +169,7 @@ class ProviderStream:
         key = self._section.api_key.get_secret_value() if self._section.api_key else ""
         self.last_error = message.replace(key, STRUCK) if key else message
         self._state = f"failing: {self.last_error}"
-        self._metrics.errors.labels("poll", Retry.__name__).inc()
+        self._metrics.counters.errors["poll", Retry.__name__] += 1
         log.warning("%s: %s", self.name, self._state)
 
 

@@ -289,10 +289,10 @@ class WebSocketConnection:
                 break
             except Retry as error:
                 log.warning("%s: %s", self._source, error)
-                self._metrics.errors.labels("http", "Retry").inc()
+                self._metrics.counters.errors["http", "Retry"] += 1
                 await asyncio.sleep(max(error.after or 0.0, backoff.next()))
             except Reject as error:
-                self._metrics.errors.labels("http", "Reject").inc()
+                self._metrics.counters.errors["http", "Reject"] += 1
                 async with self._turn:
                     await self._deliver(iter([Refused(str(error))]))
                 return

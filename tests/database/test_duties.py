@@ -13,7 +13,7 @@ import pytest
 from cluster import Cluster
 from daemon import until
 
-from ingest.daemon.maintenance import Maintenance, Wanted
+from ingest.daemon.maintenance import Maintenance, MaintenanceSpec
 from ingest.metrics import Metrics
 from ingest.store.leases import acquire
 from ingest.store.policies import Desired
@@ -31,7 +31,7 @@ def desired(**changes: timedelta | None) -> Desired:
 
 
 def made(dsn: str | None, holder: str = "one") -> Maintenance:
-    return Maintenance(dsn, holder, Wanted(desired(), {}), Metrics())
+    return Maintenance(dsn, holder, MaintenanceSpec(desired(), {}), Metrics())
 
 
 @asynccontextmanager
@@ -110,7 +110,7 @@ async def test_a_change_of_policies_takes_effect_at_once(market: str, connection
     async with running(one):
         await until(lambda: one.state == OK)
         for days in (7, 8, 9):
-            one.reload(Wanted(desired(quotes=timedelta(days=days)), {}))
+            one.reload(MaintenanceSpec(desired(quotes=timedelta(days=days)), {}))
 
             async def kept(text: str = f"{days} days") -> bool:
                 return await connection.fetchval(RETENTION) == text

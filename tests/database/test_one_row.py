@@ -16,8 +16,8 @@ import pytest
 from daemon import on_apache
 from msgspec.structs import replace
 
+from ingest.counters import Tally
 from ingest.exchanges import binance, coinbase, deribit, gate, kraken, kucoin, okx
-from ingest.metrics import Metrics
 from ingest.pipeline.batch import Outcome
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.protocol.exchange import Options
@@ -184,7 +184,7 @@ async def pool(market: str) -> AsyncIterator[Pool]:
 
 async def write(pool: Pool, batches: list[list[Trade]]) -> list[Outcome]:
     """Through a lane and the ladder, batch by batch."""
-    lane = TableQueue(TRADES, Metrics(), Limits(), on_gap=lambda gap: None)
+    lane = TableQueue(TRADES, Tally(TRADES.name), Limits(), on_gap=lambda gap: None)
     ladder = BatchWriter(TRADES, pool)
     outcomes = []
     for trades in batches:
