@@ -3,12 +3,14 @@
 #
 #   deploy/bench.sh write|live|backfill|durability|coverage|indicators|all [--rows N] [--seconds N]
 #   deploy/bench.sh platforms [--runs N] [--small]
+#   deploy/bench.sh parse OLD_CHECKOUT [--exchange NAME] [--rounds N]
 #
 # write: write, write_duplicates. live: live, memory, commit_lag. backfill: backfill_candles, backfill_trades, and backfill, which is
 # the lower of the two. durability: durability_spool, durability_always, durability_always_fsync, each beside memory. pair: two daemons'
 # writers of the same rows beside one. indicators: how often the time from 100 candles of a minute to their 2,000 indicators fits into
 # two seconds. Each of these is also taken by its own name. platforms: the queries that the platforms publish, at their volumes, on a
-# server that stays (12 GB under .local, some minutes to fill), and what compression saves of the disk.
+# server that stays (12 GB under .local, some minutes to fill), and what compression saves of the disk. parse: the processor time that
+# a recorded frame takes here and in another checkout, for each exchange and channel; it needs no server.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . deploy/setup.sh

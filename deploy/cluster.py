@@ -270,9 +270,10 @@ class Cluster:
         return done.stdout.strip()
 
     def create(self, database: str) -> str:
-        """Create a database with the extension, unless it is there; returns its DSN."""
+        """Create a database with the extension, unless it exists; returns its DSN. PUBLIC has no TEMPORARY privilege on it."""
         if not self.sql(f"SELECT 1 FROM pg_database WHERE datname = '{database}'"):
             self.sql(f'CREATE DATABASE "{database}"')
+            self.sql(f'REVOKE TEMPORARY ON DATABASE "{database}" FROM PUBLIC')
         self.sql("SET client_min_messages = error; CREATE EXTENSION IF NOT EXISTS timescaledb", database)
         return self.dsn(database)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter as Count
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
 from typing import TypeVar
 
 import prometheus_client as prom
@@ -16,6 +17,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from ingest.counters import LAG_BUCKETS, Counters, Histogram, Tally
 
 Labels = TypeVar("Labels", bound=tuple[str, ...])
+T = TypeVar("T")
+
+_TABLE = ("table",)
 
 
 class Metrics:
@@ -27,31 +31,59 @@ class Metrics:
         self.registry.register(_Counted(self.counters))
         prom.ProcessCollector(registry=self.registry)
         prom.PlatformCollector(registry=self.registry)
+        self._add_process()
+        self._add_sources()
+        self._add_coverage()
+        self._add_rows()
 
-        self.messages_received = self._counter("messages_received", "Frames received.", "source")
-        self.source_connected = self._gauge("source_connected", "Open connections.", "source")
-        self.source_connects = self._counter("source_connects", "Connections opened.", "source")
-        self.source_disconnects = self._counter("source_disconnects", "Connections ended.", "source", "reason")
-        self.source_stale_subscriptions = self._gauge("source_stale_subscriptions", "Subscriptions silent for too long.", "source")
-        self.source_last_message = self._gauge("source_last_message_timestamp_seconds", "When a frame was last received.", "source")
-        self.poll_requests = self._counter("poll_requests", "Requests that count against a poller's budget.", "source")
-        self.poll_filtered = self._counter("poll_filtered", "Posts that a rule excludes.", "source", "reason")
-        self.reorg_rows_removed = self._counter("reorg_rows_removed", "Rows removed with discarded blocks.", "source")
-        self.audit_findings = self._counter("audit_findings", "Gaps that the audit found.", "source", "channel", "reason")
-        self.audit_unresolved = self._counter(
-            "audit_unresolved", "Differences that remain after a refetch.", "source", "channel", "reason"
-        )
-        self.lag = self._histogram("lag_seconds", "Event to received; sampled.", "source")
-        self.spool_bytes = self._gauge("spool_bytes", "Size of the spool on disk.")
-        self.spool_max_bytes = self._gauge("spool_max_bytes", "Bound of the spool; 0 where there is none.")
-        self.capture_bytes = self._counter("capture_bytes", "Packed bytes of captures written.", "source")
-        self.capture_files_deleted = self._counter("capture_files_deleted", "Captures deleted to stay within the bound.", "source")
-        self.capture_lines_lost = self._counter("capture_lines_lost", "Lines that could not be written to disk.", "source")
-        self.event_loop_lag = self._histogram("event_loop_lag_seconds", "How late the event loop woke.")
-        self.build_info = self._gauge("build_info", "1, with the version.", "version")
+    def _add_process(self) -> None:
+        self.event_loop_lag = self._histogram("event_loop_lag_seconds", "Time by which the event loop woke too late.")
+        self.build_info = self._gauge("build_info", "1, with the version as label.", "version")
         self.database_info = self._gauge(
-            "database_info", "1, with the versions found.", "edition", "timescaledb", "postgres", "schema_version"
+            "database_info",
+            "1, with edition and versions of the database as labels.",
+            "edition",
+            "timescaledb",
+            "postgres",
+            "schema_version",
         )
+
+    def _add_sources(self) -> None:
+        self.messages_received = self._counter("messages_received", "Messages received from an exchange.", "source")
+        self.source_connected = self._gauge("source_connected", "Open connections of an exchange.", "source")
+        self.source_connects = self._counter("source_connects", "Connections that were opened.", "source")
+        self.source_disconnects = self._counter("source_disconnects", "Connections that ended, by reason.", "source", "reason")
+        self.source_stale_subscriptions = self._gauge(
+            "source_stale_subscriptions", "Subscriptions that have sent nothing for too long.", "source"
+        )
+        self.source_last_message = self._gauge(
+            "source_last_message_timestamp_seconds", "Unix time at which the last message or response arrived.", "source"
+        )
+        self.poll_requests = self._counter("poll_requests", "Requests that count against a provider's budget.", "source")
+        self.poll_filtered = self._counter(
+            "poll_filtered", "Posts that are not stored, by the rule that excludes them.", "source", "reason"
+        )
+        self.reorg_rows_removed = self._counter(
+            "reorg_rows_removed", "Rows of blocks that their chain replaced, removed.", "source"
+        )
+        self.capture_bytes = self._counter("capture_bytes", "Compressed bytes of captures written.", "source")
+        self.capture_files_deleted = self._counter(
+            "capture_files_deleted", "Capture files that were deleted to stay within the bound.", "source"
+        )
+        self.capture_lines_lost = self._counter("capture_lines_lost", "Lines of captures that the disk did not take.", "source")
+
+    def _add_coverage(self) -> None:
+        self.audit_findings = self._counter(
+            "audit_findings", "Differences that the audit found, by comparison; each is a gap.", "source", "channel", "reason"
+        )
+        self.audit_unresolved = self._counter(
+            "audit_unresolved", "Differences that remain after the gap was filled, by comparison.", "source", "channel", "reason"
+        )
+
+    def _add_rows(self) -> None:
+        self.lag = self._histogram("lag_seconds", "Time from an event to its receipt; sampled.", "source")
+        self.spool_bytes = self._gauge("spool_bytes", "Size of the spool on disk.")
+        self.spool_max_bytes = self._gauge("spool_max_bytes", "Bound of the spool in bytes; 0 where there is none.")
 
     def render(self) -> bytes:
         """The exposition text of /metrics."""
@@ -68,12 +100,16 @@ class Metrics:
 
 
 _TERMS = {
-    "decoded": "Rows decoded.",
-    "recovered": "Rows that a spool brought back after a restart.",
+    "decoded": "Rows that sources produced.",
+    "recovered": "Rows that the spool of an earlier run brought back.",
     "written": "Rows inserted.",
-    "revised": "Rows that replaced another value.",
+    "revised": "Rows that replaced a stored row of another value.",
     "duplicate": "Rows that were stored already.",
-    "expired": "Rows older than retention.",
+    "expired": "Rows older than retention keeps.",
+}
+_TERMS_BY_REASON = {
+    "shed": "Rows given up for lack of room or time, by reason.",
+    "rejected": "Rows that the table does not accept, kept in rejects, by reason.",
 }
 
 
@@ -85,13 +121,15 @@ class _Counted:
 
     def collect(self) -> Iterator[Metric]:
         counters, tallies = self._counters, list(self._counters.tallies.values())
-        # a copy: a thread of the spool may count meanwhile
-        errors = Count(dict(counters.errors))
+        errors = Count(dict(counters.errors))  # a copy: a thread of the spool may count meanwhile
         errors["write", "hold"] += sum(tally.holds for tally in tallies)
-        yield _counter("errors", "Errors by stage and type.", ("stage", "error_type"), +errors)
-        yield _counter("gaps", "Gaps found.", ("source", "channel", "reason"), counters.gaps)
-        yield _counter("gaps_healed", "Gaps filled.", ("source", "channel", "reason"), counters.gaps_healed)
-        yield _gauge("gap_open_seconds", "Length of all open gaps.", ("source", "channel"), counters.gap_open_seconds)
+        text = "Errors, by the stage where they occurred and their type."
+        yield _counter("errors", text, ("stage", "error_type"), +errors)
+        labels = ("source", "channel", "reason")
+        yield _counter("gaps", "Gaps found, by reason.", labels, counters.gaps)
+        yield _counter("gaps_healed", "Gaps that were filled, by reason.", labels, counters.gaps_healed)
+        text = "Total length of the open gaps of an exchange's channel."
+        yield _gauge("gap_open_seconds", text, ("source", "channel"), counters.gap_open_seconds)
         yield from _rows(tallies)
         yield from _queues(tallies)
         yield from _writes(tallies)
@@ -100,37 +138,47 @@ class _Counted:
 def _rows(tallies: list[Tally]) -> Iterator[Metric]:
     """The terms of the identity, all by table."""
     for term, text in _TERMS.items():
-        yield _counter(f"rows_{term}", text, ("table",), {(tally.table,): getattr(tally, term) for tally in tallies})
-    for term, text in (("shed", "Rows given up, by reason."), ("rejected", "Rows put into rejects, by reason.")):
+        yield _counter(f"rows_{term}", text, _TABLE, _by_table(tallies, attrgetter(term)))
+    for term, text in _TERMS_BY_REASON.items():
         rows = {(tally.table, reason): count for tally in tallies for reason, count in getattr(tally, term).items()}
         yield _counter(f"rows_{term}", text, ("table", "reason"), rows)
-    yield _gauge("queue_rows", "Rows in queues, in flight included.", ("table",), {(one.table,): one.queued for one in tallies})
-    yield _gauge("spool_rows", "Rows in the spool.", ("table",), {(one.table,): one.spooled for one in tallies})
+    text = "Rows in queues, including those in an open transaction."
+    yield _gauge("queue_rows", text, _TABLE, _by_table(tallies, attrgetter("queued")))
+    yield _gauge("spool_rows", "Rows that wait on disk.", _TABLE, _by_table(tallies, attrgetter("spooled")))
 
 
 def _queues(tallies: list[Tally]) -> Iterator[Metric]:
     queues = {(tally.table,): queue for tally in tallies for queue in tally.queues}
+    bounds = {table: queue.max_rows for table, queue in queues.items()}
+    yield _gauge("queue_max_rows", "Bound of a queue in rows.", _TABLE, bounds)
+    text = "Unix time at which the oldest queued row was received; the present where the queue is empty."
     oldest = {table: queue.oldest / 1e6 for table, queue in queues.items()}
-    yield _gauge("queue_max_rows", "Bound of a queue in rows.", ("table",), {table: one.max_rows for table, one in queues.items()})
-    yield _gauge("queue_oldest_timestamp_seconds", "When the oldest queued row was received.", ("table",), oldest)
-    waits = {(tally.table,): tally.put_wait for tally in tallies}
-    yield _histogram("queue_put_wait_seconds", "How long a reader waited for room.", ("table",), waits)
+    yield _gauge("queue_oldest_timestamp_seconds", text, _TABLE, oldest)
+    text = "Time for which a reader waited for room in a queue."
+    yield _histogram("queue_put_wait_seconds", text, _TABLE, _by_table(tallies, attrgetter("put_wait")))
 
 
 def _writes(tallies: list[Tally]) -> Iterator[Metric]:
-    durations = {(tally.table, method): one for tally in tallies for method, one in tally.write_duration.items()}
-    yield _histogram("write_duration_seconds", "Duration of one batch, by method.", ("table", "method"), durations)
     for name, text, attribute in (
-        ("write_batch_rows", "Rows in a batch.", "batch_rows"),
-        ("commit_lag_seconds", "Received to committed; at most 64 rows a batch.", "commit_lag"),
-        ("event_to_commit_lag_seconds", "Event to committed; sampled.", "event_to_commit_lag"),
+        ("write_batch_rows", "Rows of a batch.", "batch_rows"),
+        ("commit_lag_seconds", "Time from receipt to commit; at most 64 rows of a batch.", "commit_lag"),
+        ("event_to_commit_lag_seconds", "Time from an event to its commit; sampled.", "event_to_commit_lag"),
     ):
-        yield _histogram(name, text, ("table",), {(tally.table,): getattr(tally, attribute) for tally in tallies})
+        yield _histogram(name, text, _TABLE, _by_table(tallies, attrgetter(attribute)))
+    text = "Time of one batch, by the method that stored it."
+    durations = {(tally.table, method): one for tally in tallies for method, one in tally.write_duration.items()}
+    yield _histogram("write_duration_seconds", text, ("table", "method"), durations)
     retries = sum((tally.retries for tally in tallies), Count[str]())
-    yield _counter("write_retries", "Batches tried again.", ("sqlstate",), {(code,): count for code, count in retries.items()})
-    yield _gauge("write_held", "1 while a table is held.", ("table",), {(tally.table,): tally.held for tally in tallies})
-    last = {(tally.table,): tally.last_success for tally in tallies if tally.last_success is not None}
-    yield _gauge("write_last_success_timestamp_seconds", "When a batch was last committed.", ("table",), last)
+    by_code = {(code,): count for code, count in retries.items()}
+    yield _counter("write_retries", "Batches that were retried, by SQLSTATE.", ("sqlstate",), by_code)
+    yield _gauge("write_held", "1 while a table is held, else 0.", _TABLE, _by_table(tallies, attrgetter("held")))
+    text = "Unix time at which a batch was last committed."
+    times = {(tally.table,): tally.last_success for tally in tallies if tally.last_success is not None}
+    yield _gauge("write_last_success_timestamp_seconds", text, _TABLE, times)
+
+
+def _by_table(tallies: list[Tally], value: Callable[[Tally], T]) -> dict[tuple[str], T]:
+    return {(tally.table,): value(tally) for tally in tallies}
 
 
 def _counter(name: str, text: str, labels: tuple[str, ...], values: Mapping[Labels, float]) -> Metric:

@@ -1,15 +1,17 @@
-"""The facts that are stored, one frozen struct each. Field order is column order; the annotation is the column's type.
+"""The records that are stored, one frozen struct each. Field order is column order; the annotation is the column's type.
 
-Three rules hold for every record:
+The comment at a field says what the column means; `ingest/store/docs/columns.md` is made from these comments. Three rules hold for
+every record:
 
-- a **time** is an integer, microseconds since the Unix epoch, UTC (`Micros`); `time` is when it happened, `received_at` when we
-  saw it;
+- a **time** is an integer, microseconds since the Unix epoch, UTC (`Micros`); `time` is when it happened, `received_at` when the
+  daemon received it;
 - a price or size is the exchange's **own digits** (`Digits`), never a float on the way;
 - **side** is the taker's: `buy` means that the taker bought.
 """
 
 from __future__ import annotations
 
+from decimal import Decimal
 from hashlib import sha256
 from typing import Annotated
 
@@ -23,11 +25,11 @@ Big = Annotated[int, "bigint"]
 Text = Annotated[str, "text"]
 Texts = Annotated[tuple[str, ...], "text[]"]
 Json = Annotated[str, "jsonb"]  # as text
-Word = Annotated[str, "text", "word"]  # one of our own words: never needs escaping
+Word = Annotated[str, "text", "word"]  # a constant of this code, which never needs escaping in COPY text
 
 
 class Instrument(Struct, frozen=True):
-    """What an exchange's own listing says about one market. `id` is the database's key, 0 until it is stored."""
+    """One market of an exchange, as its own listing describes it. `id` is the database's key, 0 until it is stored."""
 
     exchange: str
     symbol: str  # the exchange's spelling: BTCUSDT, BTC-USD, BTC/USD
@@ -42,73 +44,73 @@ class Instrument(Struct, frozen=True):
 
 
 class Trade(Struct, frozen=True, gc=False):
-    """One fill. Key (instrument_id, time, trade_id); `time` at the coarsest resolution that any of the exchange's paths gives."""
+    """One fill. Key (instrument_id, time, trade_id); `time` has the coarsest resolution of all paths of the exchange."""
 
-    instrument_id: Int
-    time: Micros
-    trade_id: Big  # the exchange's number, else `hashed_id` of its native id
-    price: Digits
-    size: Digits
-    side: Word
-    received_at: Micros
-    native_id: Text | None = None  # only where the exchange's id is not a number
+    instrument_id: Int  # the market, in `instruments`
+    time: Micros  # when it happened, by the exchange's clock
+    trade_id: Big  # the exchange's number; where its id is no number, a negative one from the SHA-256 of that id
+    price: Digits  # in quote
+    size: Digits  # in base; of an inverse contract in USD, where the exchange counts it so
+    side: Word  # of the taker: buy, sell
+    received_at: Micros  # when the daemon received it
+    native_id: Text | None = None  # the exchange's id, where `trade_id` is not that
 
 
 class Candle(Struct, frozen=True, gc=False):
-    """One closed bar; `time` is its open. None means that the exchange does not say, never zero."""
+    """One closed bar. None means that the exchange does not say, never zero."""
 
-    instrument_id: Int
-    interval: Word  # 1m 5m 15m 1h 4h 1d
-    time: Micros
-    open: Digits
-    high: Digits
-    low: Digits
-    close: Digits
-    volume: Digits  # in base
-    quote_volume: Digits | None
-    trades_count: Int | None
-    taker_buy_volume: Digits | None
-    taker_buy_quote_volume: Digits | None
-    first_trade_id: Big | None  # Binance f: the bar holds trades first..last, a free completeness check
-    last_trade_id: Big | None
-    parts: Int  # how many 1m bars it is made of; 1 for a 1m bar
-    origin: Word  # archive > rest > ws > trades: a higher rank revises a lower one
-    received_at: Micros
+    instrument_id: Int  # the market, in `instruments`
+    interval: Word  # 1m, 5m, 15m, 1h, 4h, 1d
+    time: Micros  # when the bar begins
+    open: Digits  # first price
+    high: Digits  # highest price
+    low: Digits  # lowest price
+    close: Digits  # last price
+    volume: Digits  # in base, also of contracts
+    quote_volume: Digits | None  # in quote
+    trades_count: Int | None  # number of trades
+    taker_buy_volume: Digits | None  # part of the volume that takers bought, in base
+    taker_buy_quote_volume: Digits | None  # the same in quote
+    first_trade_id: Big | None  # the exchange's id of the bar's first trade
+    last_trade_id: Big | None  # the exchange's id of the bar's last trade
+    parts: Int  # from how many 1m bars it is made; 1 for a 1m bar
+    origin: Word  # archive, rest, ws or trades; an earlier one of these revises a later one
+    received_at: Micros  # when the daemon received it
 
 
 class Quote(Struct, frozen=True, gc=False):
-    """Best bid and ask as they stood at the grid tick `time`. A side that is empty is None."""
+    """The best bid and ask at one tick of the grid."""
 
-    instrument_id: Int
-    time: Micros
-    writer: Text  # '' where the exchange gives event time (two daemons then write the same row), else the daemon's name
-    bid_price: Digits | None
-    bid_size: Digits | None
-    ask_price: Digits | None
-    ask_size: Digits | None
-    sequence: Big | None
-    received_at: Micros
+    instrument_id: Int  # the market, in `instruments`
+    time: Micros  # tick of the grid: the state after the last event before it
+    writer: Text  # empty where the exchange gives event time, so that two daemons write the same row; else the daemon's name
+    bid_price: Digits | None  # None where nobody bids
+    bid_size: Digits | None  # in base
+    ask_price: Digits | None  # None where nobody offers
+    ask_size: Digits | None  # in base
+    sequence: Big | None  # the exchange's counter at that state
+    received_at: Micros  # when the daemon received the last event of that state
 
 
 class BookSnapshot(Struct, frozen=True, gc=False):
-    """The book's best levels as they stood at the grid tick `time`; arrays are best first, prices and sizes of equal length."""
+    """The best levels of an order book at one tick of the grid; arrays are best first, prices and sizes of equal length."""
 
-    instrument_id: Int
-    time: Micros
-    writer: Text  # as in Quote
-    bid_prices: Levels
-    bid_sizes: Levels
-    ask_prices: Levels
-    ask_sizes: Levels
+    instrument_id: Int  # the market, in `instruments`
+    time: Micros  # tick of the grid: the state after the last event before it
+    writer: Text  # as in `quotes`
+    bid_prices: Levels  # from the highest down
+    bid_sizes: Levels  # in base
+    ask_prices: Levels  # from the lowest up
+    ask_sizes: Levels  # in base
     sequence: Big | None  # the exchange's counter at that state
-    received_at: Micros
+    received_at: Micros  # when the daemon received the last event of that state
 
 
-# --- what is polled, not streamed ------------------------------------------------------------------------------------------
+# --- polled records ---------------------------------------------------------------------------------------------------------
 
 
 class Asset(Struct, frozen=True):
-    """One coin. A symbol is not unique among coins, so this says which one is meant. `id` is 0 until it is stored."""
+    """One coin. A symbol is not unique among coins; `coingecko_id` identifies the coin. `id` is 0 until it is stored."""
 
     symbol: str  # BTC
     coingecko_id: str  # bitcoin
@@ -117,133 +119,133 @@ class Asset(Struct, frozen=True):
 
 
 class Price(Struct, frozen=True, gc=False):
-    """What a coin costs across all venues. Changes are percent; high and low are in USD; `time` is a whole minute."""
+    """The price of a coin across all venues."""
 
-    asset_id: Int
-    source: Word
-    time: Micros
-    price_usd: Digits
-    price_aud: Digits | None
-    market_cap_usd: Digits | None
-    market_cap_aud: Digits | None
-    volume_24h_usd: Digits | None
-    volume_24h_aud: Digits | None
-    change_1h: Digits | None
-    change_24h: Digits | None
-    change_7d: Digits | None
-    high_24h: Digits | None
-    low_24h: Digits | None
-    received_at: Micros
+    asset_id: Int  # the coin, in `assets`
+    source: Word  # the provider
+    time: Micros  # a whole minute
+    price_usd: Digits  # in USD
+    price_aud: Digits | None  # in AUD
+    market_cap_usd: Digits | None  # in USD
+    market_cap_aud: Digits | None  # in AUD
+    volume_24h_usd: Digits | None  # in USD
+    volume_24h_aud: Digits | None  # in AUD
+    change_1h: Digits | None  # in percent
+    change_24h: Digits | None  # in percent
+    change_7d: Digits | None  # in percent
+    high_24h: Digits | None  # in USD
+    low_24h: Digits | None  # in USD
+    received_at: Micros  # when the daemon received it
 
 
 class WhaleTransaction(Struct, frozen=True, gc=False):
-    """One large transfer. A reorganised block may move it in time; its native id (blockchain, hash, token, index) stays."""
+    """One large transfer. A chain reorganisation may change its time, never its native id (blockchain, hash, token, index)."""
 
-    blockchain: Word
-    hash: Text
-    token: Text
-    index: Int  # of this transfer among the transaction's
-    time: Micros
-    from_address: Text
-    from_label: Text | None
-    to_address: Text
-    to_label: Text | None
-    amount_token: Digits
-    amount_usd: Digits
-    alert_level: Word  # low medium high critical
-    block_height: Big | None
-    block_hash: Text | None
-    source: Word
-    received_at: Micros
+    blockchain: Word  # bitcoin, ethereum, or as the provider names it
+    hash: Text  # of the transaction
+    token: Text  # symbol of the token
+    index: Int  # of this transfer among the transaction's, 0 being the largest
+    time: Micros  # of the block
+    from_address: Text  # the sender; of several, the one that lost most
+    from_label: Text | None  # whose it is
+    to_address: Text  # the address that gained
+    to_label: Text | None  # whose it is
+    amount_token: Digits  # in the token
+    amount_usd: Digits  # in USD, by the price at the time of the block
+    alert_level: Word  # low, medium, high, critical
+    block_height: Big | None  # of the block
+    block_hash: Text | None  # of the block
+    source: Word  # the provider
+    received_at: Micros  # when the daemon received it
 
 
 class OnchainMetric(Struct, frozen=True, gc=False):
-    """One figure of a chain, in the unit that its source documents for it."""
+    """One figure of a chain, in the unit that its provider's page names."""
 
-    asset: Text  # BTC
-    metric: Text
-    source: Word
-    time: Micros
-    value: Digits
-    received_at: Micros
+    asset: Text  # symbol of the coin: BTC
+    metric: Text  # name of the figure: hash_rate
+    source: Word  # the provider
+    time: Micros  # of the figure; midnight UTC for one of a day
+    value: Digits  # in the metric's unit
+    received_at: Micros  # when the daemon received it
 
 
 class SentimentPost(Struct, frozen=True, gc=False):
-    """What a post says of one symbol: a post of several symbols is one record a symbol."""
+    """A post about one symbol; a post about several symbols is one record for each."""
 
-    platform: Word
-    post_id: Text
-    symbol: Text
-    time: Micros
-    text: Text
-    author: Text | None
+    platform: Word  # the provider
+    post_id: Text  # the platform's own
+    symbol: Text  # symbol of the coin
+    time: Micros  # when it was posted
+    text: Text  # plain text
+    author: Text | None  # name of the account
     score: Digits  # -1 to 1
-    label: Word  # positive neutral negative
+    label: Word  # positive, neutral, negative
     engagement: Int | None  # likes, shares and comments; None where the platform does not say
-    received_at: Micros
+    received_at: Micros  # when the daemon received it
     followers: Int | None = None  # of its author, when last asked; None where the platform does not say
 
 
 class SentimentScore(Struct, frozen=True, gc=False):
-    """The mood of one interval that begins at `time`. Scores and shares are 0 to 100."""
+    """The sentiment about a coin over one interval."""
 
-    symbol: Text
-    platform: Word
-    interval: Word  # as a candle's
-    time: Micros
-    social_score: Digits | None
+    symbol: Text  # symbol of the coin
+    platform: Word  # the provider; `all` for all social platforms together
+    interval: Word  # 1h, 1d
+    time: Micros  # when the interval begins
+    social_score: Digits | None  # 0 to 100
     label: Text | None  # the platform's own word for the score
-    mentions: Int | None
-    positive: Digits | None
-    neutral: Digits | None
-    negative: Digits | None
-    influencer_mentions: Int | None
-    received_at: Micros
+    mentions: Int | None  # number of posts
+    positive: Digits | None  # share in percent
+    neutral: Digits | None  # share in percent
+    negative: Digits | None  # share in percent
+    influencer_mentions: Int | None  # posts of authors with many followers
+    received_at: Micros  # when the daemon received or computed it
 
 
 class News(Struct, frozen=True, gc=False):
-    """One article: title, summary and link, never its text."""
+    """One article or announcement: title, summary and link, never its text."""
 
-    source: Word
+    source: Word  # the publisher or aggregator
     id: Text  # the publisher's own, a guid
-    time: Micros  # published
-    title: Text
-    summary: Text | None
-    url: Text
-    author: Text | None
-    image_url: Text | None
-    symbols: Texts
-    categories: Texts
+    time: Micros  # when it was published
+    title: Text  # plain text
+    summary: Text | None  # plain text
+    url: Text  # link to the article
+    author: Text | None  # as the feed names it
+    image_url: Text | None  # link to its picture
+    symbols: Texts  # symbols of the coins that it names
+    categories: Texts  # the publisher's own, and topics by the rules of news
     sentiment: Digits | None  # -1 to 1
     relevance: Digits | None  # 0 to 1
-    impact_level: Word | None  # low medium high critical
-    received_at: Micros
+    impact_level: Word | None  # low, medium, high, critical
+    received_at: Micros  # when the daemon received it
 
 
 class StockIndex(Struct, frozen=True, gc=False):
-    """One trading day of a stock index; `time` is midnight UTC of the date in New York. None where the source has closes only."""
+    """One trading day of a stock index. None where the source has closes only."""
 
     index_name: Text  # SPX, NASDAQ, VIX
-    source: Word
-    time: Micros
-    open: Digits | None
-    high: Digits | None
-    low: Digits | None
-    close: Digits
-    volume: Digits | None
-    received_at: Micros
+    source: Word  # the provider
+    time: Micros  # midnight UTC of the date in New York
+    open: Digits | None  # in points
+    high: Digits | None  # in points
+    low: Digits | None  # in points
+    close: Digits  # in points
+    volume: Digits | None  # in shares
+    received_at: Micros  # when the daemon received it
 
 
 class Indicator(Struct, frozen=True, gc=False):
-    """One indicator of one closed candle; `time` is the candle's open."""
+    """One technical indicator of one closed candle."""
 
-    instrument_id: Int
-    interval: Word
-    name: Text  # SMA_20, RSI_14
-    time: Micros
-    value: Digits
-    metadata: Json | None
-    received_at: Micros
+    instrument_id: Int  # the market, in `instruments`
+    interval: Word  # of the candle
+    name: Text  # kind and parameters: SMA_20, RSI_14
+    time: Micros  # when the candle begins
+    value: Digits  # its main value
+    metadata: Json | None  # its other values; `candles` where the window is not complete
+    received_at: Micros  # when it was computed
 
 
 Streamed = Trade | Candle | Quote | BookSnapshot
@@ -255,6 +257,11 @@ MINUTE = 60 * SECOND
 INTERVALS = {"1m": MINUTE, "5m": 5 * MINUTE, "15m": 15 * MINUTE, "1h": 60 * MINUTE, "4h": 240 * MINUTE, "1d": 1440 * MINUTE}
 
 
+def to_digits(value: Decimal | None) -> str | None:
+    """The digits of a decimal number without an exponent; None stays None."""
+    return None if value is None else f"{value:f}"
+
+
 def hashed_id(native_id: str) -> int:
-    """The `trade_id` of a trade whose native id is no number: minus the low 63 bits of its SHA-256."""
+    """The `trade_id` of a trade whose native id is not a number: minus the low 63 bits of its SHA-256."""
     return -(int.from_bytes(sha256(native_id.encode()).digest()[-8:], "big") & (1 << 63) - 1)

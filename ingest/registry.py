@@ -1,8 +1,8 @@
 """What exchanges and pollers there are, by name: the files of their folders, and what other packages offer by entry point.
 
 https://packaging.python.org/en/latest/specifications/entry-points/ (groups `ingest.exchanges`
-and `ingest.pollers`). A file whose name starts with an
-underscore is a part of another one.
+and `ingest.pollers`). An exchange is a package whose module `exchange` is loaded; a file whose name starts with an underscore is a
+part of another one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def pollers() -> dict[str, Provider]:
 def _modules(package: ModuleType) -> dict[str, ModuleType]:
     group = package.__name__
     modules = [
-        importlib.import_module(f"{group}.{found.name}")
+        importlib.import_module(f"{group}.{found.name}{'.exchange' if found.ispkg else ''}")
         for found in pkgutil.iter_modules(package.__path__)
         if not found.name.startswith("_")
     ]

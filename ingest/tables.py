@@ -1,6 +1,6 @@
-"""Where each record is stored. A `Table` is the only place that says so: the writer, the policies and the checks read it.
+"""The table of each record. The writer, the policies and the checks all use these declarations.
 
-The DDL itself is under schema/migrations; `tests/database/test_tables.py` holds both against each other.
+The DDL is in schema/; `tests/database/test_tables.py` compares both.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Column(Struct, frozen=True):
 class Table(Struct, frozen=True, dict=True):
     """One hypertable. `key` is its primary key; every batch that may conflict is sorted by it.
 
-    `revise` is the SQL condition under which a row of the same key replaces the stored one (`t` the stored row,
-    `EXCLUDED` the new one); None means that a row, once stored, never changes. `prefer` orders rows of one key within a batch,
-    the one to keep first. `native` says that the key without `time` names the fact by itself: a source may say another time of
-    it later, and the time that was stored first (in the plain table `native_ids`) then stands. `names` are all that such a fact
-    goes by, as SQL of a staged row `s`, strongest first; only that key unless said.
-    `indexes` stand beside that of the primary key; each costs every insert, so each says at its table who asks for it.
-    A column that is `kept` is not made NULL by a later row: what one source knows another need not.
+    `revise` is the SQL condition under which a row replaces the stored row with the same key (`t` is the stored row, `EXCLUDED`
+    the new one); None means that a stored row never changes. `prefer` orders the rows of one key within a batch, the one to keep
+    first. `native` means that the key without `time` identifies the fact: a source may later report another time for it, and the
+    time that was stored first (in the plain table `native_ids`) is kept. `names` are the native ids of such a fact, as SQL over a
+    staged row `s`, the strongest first; the default is that key. `indexes` are those besides the primary key; each slows every
+    insert, so a comment at the table names the query that needs it. A later row does not set a column in `kept` to NULL: another
+    source may lack the value.
     """
 
     record: type[Record]
@@ -65,7 +65,7 @@ class Table(Struct, frozen=True, dict=True):
     names: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
-    row_bytes: int = 200  # memory that one row holds while queued, about; books are counted by their levels
+    row_bytes: int = 200  # approximate memory of one queued row; books are counted by their levels
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -86,7 +86,7 @@ DAY = timedelta(days=1)
 
 _RANK = "array_position(ARRAY['trades', 'ws', 'rest', 'archive'], {}.origin)"
 _BAR = ("open", "high", "low", "close", "volume", "quote_volume", "trades_count", "taker_buy_volume", "taker_buy_quote_volume")
-# received_at: what a spool brings back late must not undo what was written meanwhile
+# received_at: rows that a spool replays late must not overwrite newer ones
 _CANDLE_REVISED = (
     f"{_RANK.format('EXCLUDED')} > {_RANK.format('t')} OR ({_RANK.format('EXCLUDED')} = {_RANK.format('t')} AND "
     f"EXCLUDED.received_at >= t.received_at AND "
@@ -151,10 +151,10 @@ def _polled(
     kept: tuple[str, ...] = (),
     weak: str = "",
 ) -> Table:
-    """A table that is asked for again and again: a value that changed replaces the stored one, the same value changes nothing.
+    """A table of polled records: a changed value replaces the stored one, an equal value changes nothing.
 
-    Compressed by what precedes `time` in the key, or by its first column where the rest is a native id of each row. What the source
-    `weak` says yields to what another one says of the same fact, whoever comes first.
+    It is compressed by the key columns before `time`, or by the first one if the others are a native id. A row of the source
+    `weak` never replaces another source's row of the same fact, and is replaced by it.
     """
     values = [field for field in record.__struct_fields__ if field not in (*key, "received_at")]
     newer = ", ".join(f"COALESCE(EXCLUDED.{one}, t.{one})" if one in kept else f"EXCLUDED.{one}" for one in values)
@@ -192,7 +192,7 @@ WHALE_TRANSACTIONS = _polled(
     compress_after=MONTH,
     retention=YEAR,
     kept=("from_label", "to_label", "block_height", "block_hash"),
-    weak="whale_alert",  # it tells a transaction's sum, without its block; we know each transfer
+    weak="whale_alert",  # reports the sum of a transaction, without its block; other sources report each transfer
 )
 ONCHAIN_METRICS = _polled(
     OnchainMetric, "onchain_metrics", ("asset", "metric", "source", "time"), WEEK, compress_after=MONTH, retention=YEAR
@@ -209,18 +209,18 @@ _HEADLINE = _HASHED.format(r"lower(regexp_replace(s.title, '[\s!-/:-@\[-`{-~]+',
 _DAY = "to_char(s.time AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
 NEWS = replace(
     _polled(News, "news", ("source", "id", "time"), MONTH, compress_after=MONTH, retention=2 * YEAR),
-    # its link, whoever tells of it; the publisher's id; the publisher's headline of a day: columns have the same one every day
+    # its link, from any source; the publisher's id; the publisher's headline of one day, since columns repeat theirs every day
     names=(f"ARRAY['', 'url', {_LINK}]", "ARRAY[s.source, s.id]", f"ARRAY['', 'title', s.source, {_DAY}, {_HEADLINE}]"),
-    prefer="received_at DESC, url, title, summary",  # the same choice in every turn, where a feed has one article twice
-    indexes=("btree (time DESC)",),  # a feed shows the newest
+    prefer="received_at DESC, url, title, summary",  # the same choice in every turn if a feed has an article twice
+    indexes=("btree (time DESC)",),  # for the newest articles, which a reader shows
 )
 STOCK_INDICES = _polled(StockIndex, "stock_indices", ("index_name", "source", "time"), MONTH, compress_after=MONTH, retention=YEAR)
-# compressed a day after candles can be late: at 100 instruments and 20 indicators a day has 2.9 million rows
+# compressed after two days, when late candles are rare: at 100 instruments and 20 indicators a day has 2.9 million rows
 INDICATORS = _polled(
     Indicator, "indicators", ("instrument_id", "interval", "name", "time"), DAY, compress_after=2 * DAY, retention=90 * DAY
 )
 
-# made by the database or the daemon; kept for ever unless the settings say otherwise
+# relations computed by the database or the daemon; without a setting they are kept for ever
 BARS = ("bars_1m", "bars_1h", "daily_ohlcv", "prices_daily")
 
 POLLED: tuple[Table, ...] = (

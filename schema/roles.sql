@@ -18,6 +18,9 @@ BEGIN
         END IF;
     END LOOP;
     EXECUTE format('ALTER DATABASE %I OWNER TO ingest_owner', current_database());
+    -- The writer stages rows in temporary tables; nobody else needs any.
+    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO ingest_writer', current_database());
 END
 $$;
 GRANT ingest_owner TO ingest_migrate;
@@ -28,6 +31,8 @@ ALTER SCHEMA public OWNER TO ingest_owner;
 -- Views are made anew when their text changes, and tables by later migrations: readers shall not lose sight of them.
 ALTER DEFAULT PRIVILEGES FOR ROLE ingest_owner GRANT SELECT ON TABLES TO ingest_reader;
 ALTER DEFAULT PRIVILEGES FOR ROLE ingest_owner GRANT USAGE ON SCHEMAS TO ingest_reader;
+-- A new function is closed to PUBLIC; repeatable/grants.sql says who may execute it.
+ALTER DEFAULT PRIVILEGES FOR ROLE ingest_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 
 -- Where migrations ran before this file, what they made goes to the owner, and the grants that they could not give are given.
 DO $$

@@ -67,6 +67,16 @@ def test_write_prints_a_line_for_each_benchmark():
         assert [set(each) for each in one["rounds"]] == [{"value", "reference"}] * 5
 
 
+def test_two_checkouts_are_compared_for_each_channel():
+    results = run("parse", ".", "--exchange", "gate", "--rounds", "1")
+    assert [one["name"] for one in results] == ["parse_gate_trades", "parse_gate_candles", "parse_gate_book"]
+    for one in results:
+        assert (one["unit"], one["better"], one["reference_command"]) == ("ns/frame", "lower", "the same frames in .")
+        assert one["rows"] >= 100
+        assert one["value"] > 0
+        assert one["ratio"] == pytest.approx(one["value"] / one["reference"], rel=0.01)
+
+
 def test_every_durability_is_measured():
     spool, always, always_fsync = run("durability", "--rows", "1000")  # raises unless all rows are stored and left the spool
     for one, name in ((spool, "spool"), (always, "always"), (always_fsync, "always_fsync")):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-ASK = "from ingest.store.schema import find; print(find())"
+ASK = "from ingest.store.schema_files import find; print(find())"
 DATA = ("ingest/sources/crypto_overlay.json",)
 
 

@@ -18,6 +18,7 @@ from bench.durability import always, always_fsync, spool
 from bench.indicators import indicators
 from bench.live import live
 from bench.pair import pair
+from bench.parse import ROUNDS, parse
 from bench.platforms import RUNS, Measured, filled_cluster, platforms
 from bench.result import Place, Result
 from bench.steady import commit_lag, memory
@@ -30,7 +31,7 @@ DURABILITY = {"durability_spool": spool, "durability_always": always, "durabilit
 BY_ROWS = {"write": write, "write_duplicates": write_duplicates, "live": live, **BACKFILL, **DURABILITY, "pair": pair}
 BY_ROWS |= {"coverage": coverage, "indicators": indicators}
 BY_SECONDS = {"memory": memory, "commit_lag": commit_lag}
-PLATFORMS = "platforms"
+PLATFORMS, PARSE = "platforms", "parse"
 GROUPS = {
     "write": ["write", "write_duplicates"],
     "live": ["live", "memory", "commit_lag"],
@@ -45,6 +46,10 @@ def main() -> int:
     Path(".local").mkdir(exist_ok=True)
     if options.what == PLATFORMS:
         return _platforms(options)
+    if options.what == PARSE:
+        for result in parse(options.old, options.rounds, options.exchange):
+            _print(result)
+        return 0
     edition = "community" if community_available() else "apache"
     # the time of each commit is kept, so that it can be asked when a row was in
     with Cluster(EDITIONS[edition], settings={"track_commit_timestamp": "on"}) as cluster:
@@ -85,15 +90,25 @@ def _benchmark(name: str, place: Place, options: argparse.Namespace) -> Awaitabl
     return BY_SECONDS[name](place, options.seconds) if name in BY_SECONDS else BY_ROWS[name](place, options.rows)
 
 
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="deploy/bench.sh", description="Ours against a reference; one JSON object a line.")
+    made.add_argument("what", choices=list(dict.fromkeys([*GROUPS, *BY_ROWS, *BY_SECONDS, PLATFORMS, PARSE])))
+    made.add_argument("old", nargs="?", type=Path, metavar="OLD_CHECKOUT", help="of parse: what this checkout is compared with")
+    made.add_argument("--exchange", metavar="NAME", help="of parse: this one alone")
+    made.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help="of each case of parse")
+    made.add_argument("--small", action="store_true", help="platforms with a handful of rows, which says nothing about speed")
+    made.add_argument("--runs", type=int, default=RUNS, metavar="N", help="of each query of platforms")
+    made.add_argument("--alone", action="store_true", help="write or live by itself, without what goes with it")
+    made.add_argument("--rows", type=int, metavar="N", help="of a round of write and live; at least 100")
+    made.add_argument("--seconds", type=float, metavar="N", help="of memory and commit_lag")
+    return made
+
+
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="deploy/bench.sh", description="Ours against a reference; one JSON object a line.")
-    parser.add_argument("what", choices=list(dict.fromkeys([*GROUPS, *BY_ROWS, *BY_SECONDS, PLATFORMS])))
-    parser.add_argument("--small", action="store_true", help="platforms with a handful of rows, which says nothing about speed")
-    parser.add_argument("--runs", type=int, default=RUNS, metavar="N", help="of each query of platforms")
-    parser.add_argument("--alone", action="store_true", help="write or live by itself, without what goes with it")
-    parser.add_argument("--rows", type=int, metavar="N", help="of a round of write and live; at least 100")
-    parser.add_argument("--seconds", type=float, metavar="N", help="of memory and commit_lag")
-    return parser.parse_args()
+    options = parser().parse_args()
+    if (options.what == PARSE) != (options.old is not None):
+        parser().error("parse, and nothing else, takes another checkout to compare with")
+    return options
 
 
 if __name__ == "__main__":

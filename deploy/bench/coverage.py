@@ -13,7 +13,7 @@ from bench.stored import empty, require, stored
 from bench.write import INSTRUMENTS, VALUES, by_ingest, sent_checksum, trades
 from ingest.counters import Counters
 from ingest.daemon.supervisor import CLAIM_SECONDS
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.records import Trade
 from ingest.store.coverage import Claim
 from ingest.store.coverage_buffer import CoverageBuffer
@@ -21,7 +21,7 @@ from ingest.store.pool import open_pool
 
 ROWS = 1_000_000
 ROUNDS = 5
-CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book", "quotes")
+CHANNELS: tuple[ChannelName, ...] = ("trades", "candles", "book", "quotes")
 
 
 async def coverage(place: Place, rows: int | None) -> Result:

@@ -29,7 +29,7 @@ ROOT_ONLY = ("dns_gone", "spool_full", "disk_full")
 
 
 def main() -> int:
-    options = _options()
+    options = parser().parse_args()
     print(f"chaos: {options.runs} runs, seeds {options.seed} to {options.seed + options.runs - 1}", flush=True)
     impossible = {kind: why for kind, why in lacking().items() if kind in options.kinds}
     for kind, why in impossible.items():
@@ -97,13 +97,13 @@ def sum_up(runs: Sequence[Run], kinds: Sequence[str]) -> int:
     return 1 if never or failed else 0
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="deploy/chaos.sh", description="Faults from a seed, and an oracle that judges.")
-    parser.add_argument("--runs", type=int, default=3, metavar="N")
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, metavar="S", help="of the first run; by default, any")
-    parser.add_argument("--kinds", type=kinds_of, default=list(KINDS), metavar="A,B", help=f"of: {', '.join(KINDS)}")
-    parser.add_argument("--mutate", choices=sorted(MUTATIONS), help="tamper with one stored row: the exit code must be 1")
-    return parser.parse_args()
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="deploy/chaos.sh", description="Faults from a seed, and an oracle that judges.")
+    made.add_argument("--runs", type=int, default=3, metavar="N")
+    made.add_argument("--seed", type=int, default=time.time_ns() % 10**6, metavar="S", help="of the first run; by default, any")
+    made.add_argument("--kinds", type=kinds_of, default=list(KINDS), metavar="A,B", help=f"of: {', '.join(KINDS)}")
+    made.add_argument("--mutate", choices=sorted(MUTATIONS), help="tamper with one stored row: the exit code must be 1")
+    return made
 
 
 def kinds_of(text: str) -> list[str]:

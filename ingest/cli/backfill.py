@@ -84,7 +84,7 @@ async def _of_providers(settings: Settings, options: argparse.Namespace) -> int:
         until=min(options.until or provider_backfill.midnight(now), ended(now)),
         again=options.again,
     )
-    asked = provider_backfill.chronicles(settings, sought)
+    asked = provider_backfill.provider_backfills(settings, sought)
     pool = await open_pool(settings.database.dsn.get_secret_value(), settings.database.pool_size)
     try:
         async with admin(settings.database) as connection:
@@ -106,7 +106,7 @@ async def _of_indicators(settings: Settings, options: argparse.Namespace) -> int
                 until=options.until or datetime.now(UTC),
             )
         if options.dry_run:
-            print(f"{len(selection.named)} indicators of {candles:,} candles")
+            print(f"{len(selection.specs)} indicators of {candles:,} candles")
             return 0
         done = step = await compute(connection, selection)
         while step.taken:

@@ -64,7 +64,7 @@ symbols = ["BTC", "ETH"]
 
 def main(arguments: list[str] | None = None) -> int:
     """The entry point of `ingest` and `python -m ingest`."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         code: int = uvloop.run(options.command(options))
     except (Stop, Hold) as error:
@@ -78,10 +78,10 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ingest", description="Keeps a TimescaleDB full of market data, exactly once.")
-    parser.add_argument("--version", action="version", version=f"ingest {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="ingest", description="Keeps a TimescaleDB full of market data, exactly once.")
+    made.add_argument("--version", action="version", version=f"ingest {__version__}")
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a capture, or a folder of captures")
     sub = add("demo", run_demo, "a simulated exchange on loopback, with the daemon writing what it says")
     sub.add_argument("--seconds", type=float, metavar="N", help="end by itself")
-    return parser
+    return made
 
 
 def _settings(options: argparse.Namespace) -> Settings:

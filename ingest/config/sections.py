@@ -68,11 +68,19 @@ class Section(BaseModel):
 
 
 class Database(Section):
-    dsn: SecretStr = Field(description="where the writers connect; may pass through PgBouncer")
-    admin_dsn: SecretStr | None = Field(
-        default=None, description="for migrations, leases and maintenance: direct, as the owner's member"
+    """How the daemon reaches TimescaleDB."""
+
+    dsn: SecretStr = Field(
+        description=("Where the writers connect, as `ingest_writer`. It may pass through PgBouncer in transaction mode.")
     )
-    pool_size: int = Field(default=12, ge=1, le=100, description="connections of the writers")
+    admin_dsn: SecretStr | None = Field(
+        default=None,
+        description=(
+            "Where migrations and maintenance tasks connect, directly and with the owner's rights, as "
+            "`ingest_migrate`. Without it they are disabled."
+        ),
+    )
+    pool_size: int = Field(default=12, ge=1, le=100, description="Connections of the writers.")
 
     @field_validator("dsn", "admin_dsn")
     @classmethod
@@ -91,32 +99,56 @@ def _is_postgresql(dsn: str) -> bool:
 
 
 class Book(Section):
-    depth: int = Field(default=20, ge=1, le=1000, description="levels a side")
-    interval: PositiveDuration = Field(default=timedelta(seconds=1), description="the grid of event time")
+    """How order books are stored."""
+
+    depth: int = Field(default=20, ge=1, le=1000, description="Levels on each side.")
+    interval: PositiveDuration = Field(
+        default=timedelta(seconds=1), description="The grid of event time on which books are stored."
+    )
 
 
 class Quotes(Section):
-    interval: PositiveDuration = Field(default=timedelta(seconds=1), description="the grid of event time")
+    """How the best bid and ask are stored."""
+
+    interval: PositiveDuration = Field(
+        default=timedelta(seconds=1), description="The grid of event time on which the best bid and ask are stored."
+    )
 
 
 class ExchangeSection(Section):
+    """One exchange, streamed, or backfilled through ccxt. NAME is the exchange's, or yours where `protocol` names the exchange."""
+
     protocol: str | None = Field(
-        default=None, description="which exchange's protocol it speaks, where the section has another name"
+        default=None,
+        description=(
+            "The exchange whose protocol is spoken, where the section has a name of its own. By default the section's name."
+        ),
     )
-    instruments: tuple[str, ...] = Field(description='in unified spelling, "BTC/USDT"')
+    instruments: tuple[str, ...] = Field(description="Markets in unified spelling: `BTC/USDT`.")
     channels: tuple[str, ...] = Field(
-        default=("trades", "candles", "book", "quotes"), description="what to hold of each instrument"
+        default=("trades", "candles", "book", "quotes"), description="What is streamed of each instrument."
     )
-    trade_kind: str | None = Field(default=None, description="which of the exchange's trade feeds is stored; its default otherwise")
+    trade_kind: str | None = Field(
+        default=None,
+        description=(
+            "Which of the exchange's trade feeds is stored. By default the one with every fill. One instrument has "
+            "trades of one kind only."
+        ),
+    )
     book: Book = Book()
     quotes: Quotes = Quotes()
-    ws_url: str | None = Field(default=None, description="instead of the exchange's own: proxies, test networks, replay")
-    rest_url: str | None = Field(default=None, description="as ws_url, for HTTP")
-    archive_url: str | None = Field(default=None, description="as ws_url, for bulk files")
-    proxy: SecretStr | None = Field(default=None, description='"http://..." or "socks5://..."')
-    capture: bool = Field(default=False, description="keep every frame, for `ingest replay`")
+    ws_url: str | None = Field(
+        default=None, description="Websocket address instead of the exchange's own: a proxy, a test network, a replay."
+    )
+    rest_url: str | None = Field(default=None, description="The same for REST.")
+    archive_url: str | None = Field(default=None, description="The same for its published files.")
+    proxy: SecretStr | None = Field(default=None, description="`http://...` or `socks5://...`, for websockets and HTTP.")
+    capture: bool = Field(default=False, description="Keep everything that the exchange sends, for `ingest replay`.")
     history: OptionalDuration = Field(
-        default=None, description="how far back a new instrument's trades and candles are fetched; retention bounds it"
+        default=None,
+        description=(
+            "How far back the trades and candles of a new instrument are fetched; `retention` bounds it. By default not at all."
+        ),
     )
 
     @property
@@ -126,52 +158,90 @@ class ExchangeSection(Section):
 
 
 class Budget(Section):
-    per_minute: int | None = Field(default=None, ge=1, description="requests a minute at most; the plan's own otherwise")
-    per_month: int | None = Field(default=None, ge=1, description="requests a month, of which the interval follows")
+    """How many requests a provider is sent."""
+
+    per_minute: int | None = Field(default=None, ge=1, description="Requests a minute at most. By default the plan's.")
+    per_month: int | None = Field(
+        default=None, ge=1, description="Requests a month at most. By default the plan's. The interval follows from both."
+    )
 
 
 class PollerSection(Section):
-    enabled: bool | None = Field(default=None, description="whether it is asked; by default where its terms allow commercial use")
-    plan: str | None = Field(default=None, description="which of the provider's plans; by default the one for the key, or for none")
-    api_key: SecretStr | None = Field(default=None, description="by environment or file; without it what needs a key is disabled")
+    """One provider that is polled. NAME is the provider's."""
+
+    enabled: bool | None = Field(
+        default=None, description="Whether the provider is asked. By default yes, unless its terms forbid commercial use."
+    )
+    plan: str | None = Field(
+        default=None, description="Which of the provider's plans. By default the first that fits: with a key or without."
+    )
+    api_key: SecretStr | None = Field(
+        default=None, description="The key, by environment or file. Without it a provider that needs one is `disabled`."
+    )
     budget: Budget = Budget()
-    interval: PositiveDuration | None = Field(default=None, description="how often it is asked, as far as the budget allows")
-    symbols: tuple[str, ...] = Field(default=("BTC", "ETH"), description="the coins to ask for")
-    ids: dict[str, str] = Field(default={}, description="the provider's id of a symbol that it does not know by itself")
-    channels: tuple[str, ...] = Field(default=(), description="what else to read where a provider has channels; its own otherwise")
-    min_usd: int = Field(default=1_000_000, ge=1, description="the smallest transfer to tell, in USD")
-    labels: Path | None = Field(default=None, description="a file that says whose an address is, a line each: address,label")
-    base_url: str | None = Field(default=None, description="instead of the provider's own")
-    timeout: PositiveDuration = Field(default=timedelta(seconds=30), description="how long one answer may take")
-    proxy: SecretStr | None = Field(default=None, description='"http://..." or "socks5://..."')
+    interval: PositiveDuration | None = Field(
+        default=None, description="Time between two turns, as far as the budget allows it. By default the plan's."
+    )
+    symbols: tuple[str, ...] = Field(default=("BTC", "ETH"), description="The coins to ask for.")
+    ids: dict[str, str] = Field(default={}, description="The provider's id of a symbol that it does not know by itself.")
+    channels: tuple[str, ...] = Field(
+        default=(), description="What else to read: subreddits, Telegram channels. By default the provider's own."
+    )
+    min_usd: int = Field(default=1_000_000, ge=1, description="The smallest transfer that is stored, in USD.")
+    labels: Path | None = Field(default=None, description="A file that says whose an address is, `address,label` on each line.")
+    base_url: str | None = Field(default=None, description="Address instead of the provider's own.")
+    timeout: PositiveDuration = Field(default=timedelta(seconds=30), description="How long one response may take.")
+    proxy: SecretStr | None = Field(default=None, description="`http://...` or `socks5://...`.")
 
 
 class PlatformSection(Section):
+    """Which exchanges a platform sees. NAME is `ai_trading` or `mastertrade`."""
+
     exchanges: tuple[str, ...] = Field(
         default=(),
-        description="which exchange answers for a symbol: the first of these that has it; by default every one, binance first",
+        description=(
+            "Which exchange answers for a symbol: the first of these that lists it. By default all, `binance` first, then by name."
+        ),
     )
 
 
 class Queue(Section):
-    batch_rows: int = Field(default=5_000, ge=1, le=100_000, description="rows of a batch at most")
-    max_age: Duration = Field(default=timedelta(milliseconds=250), description="how long a row waits for others at most")
-    max_rows: int = Field(default=200_000, ge=1, description="bound of a lane in rows")
-    max_bytes: int = Field(default=64 << 20, ge=1 << 16, description="bound of a lane in bytes")
-    max_wait: Duration = Field(default=timedelta(seconds=10), description="how long a reader waits for room before its table sheds")
-    workers: int = Field(default=2, ge=1, le=16, description="batches of one table in flight at once")
+    """The bounded queue of each table."""
+
+    batch_rows: int = Field(default=5_000, ge=1, le=100_000, description="Rows of one batch at most.")
+    max_age: Duration = Field(
+        default=timedelta(milliseconds=250), description="How long a row waits for others of its batch at most."
+    )
+    max_rows: int = Field(default=200_000, ge=1, description="Bound of a queue in rows.")
+    max_bytes: int = Field(default=64 << 20, ge=1 << 16, description="Bound of a queue in bytes.")
+    max_wait: Duration = Field(
+        default=timedelta(seconds=10), description="How long a reader waits for room before the table sheds rows."
+    )
+    workers: int = Field(default=2, ge=1, le=16, description="Batches of one table that are written at once.")
 
 
 class Capture(Section):
-    path: Path = Field(default=Path("captures"), description="a folder of this daemon's own; each source has one below it")
-    max_bytes: int = Field(default=10 << 30, ge=1 << 20, description="bound of one source's captures; the oldest are deleted")
-    rotate: PositiveDuration = Field(default=timedelta(hours=1), description="how long one file is written, at most")
+    """Where captures are written, of exchanges with `capture = true`."""
+
+    path: Path = Field(
+        default=Path("captures"), description="A directory of this daemon's own, with one below it for each exchange."
+    )
+    max_bytes: int = Field(
+        default=10 << 30, ge=1 << 20, description="Bound of one exchange's captures, in bytes. The oldest files are deleted."
+    )
+    rotate: PositiveDuration = Field(
+        default=timedelta(hours=1), description="How long one file is written at most. It also ends at a sixteenth of the bound."
+    )
 
 
 class Heal(Section):
-    enabled: bool = Field(default=True, description="whether this daemon closes gaps")
-    after: PositiveDuration = Field(default=timedelta(seconds=30), description="the age from which a gap is filled; histories lag")
-    interval: PositiveDuration = Field(default=timedelta(seconds=5), description="time between two searches for gaps")
+    """Filling gaps from the exchanges' history."""
+
+    enabled: bool = Field(default=True, description="Whether this daemon fills gaps.")
+    after: PositiveDuration = Field(
+        default=timedelta(seconds=30), description="The age at which a gap is filled. Histories of exchanges lag a little."
+    )
+    interval: PositiveDuration = Field(default=timedelta(seconds=5), description="Time between two searches for gaps.")
 
 
 AtBound = Literal["wait", "shed"]
@@ -179,16 +249,23 @@ _WAIT: dict[str, AtBound] = {table.name: "wait" for table in TABLES}
 
 
 class Spool(Section):
-    path: Path | None = Field(default=None, description="a directory of this daemon's own; without it there is no spool")
-    max_bytes: int = Field(default=1 << 30, ge=1 << 16, description="bound of the directory")
+    """Where rows wait on disk while the database is away."""
+
+    path: Path | None = Field(default=None, description="A directory of this daemon's own. Without it there is no spool.")
+    max_bytes: int = Field(default=1 << 30, ge=1 << 16, description="Bound of the directory, in bytes.")
     fsync: Annotated[timedelta | Literal["always", "never"], BeforeValidator(_parse_fsync)] = Field(
-        default=timedelta(seconds=1), description='"always", "never", or how often'
+        default=timedelta(seconds=1),
+        description=("How often the files are forced to disk: an interval, after each batch, or when the kernel does."),
     )
     start_after: Duration = Field(
-        default=timedelta(seconds=5), description="how long the database may be away before rows go to the spool"
+        default=timedelta(seconds=5),
+        description=("How long the database is away before rows go to the spool. They go at once when a queue is half full."),
     )
     when_full: dict[str, AtBound] = Field(
-        default_factory=lambda: dict(_WAIT), description="by table, at the bound: wait in the queue, or shed at once"
+        default_factory=lambda: dict(_WAIT),
+        description=(
+            "By table, at the bound: `wait` keeps rows in the queue, `shed` drops them, so that no reader waits. By default `wait`."
+        ),
     )
 
     @field_validator("when_full")
@@ -201,10 +278,14 @@ class Spool(Section):
 
 
 class Indicators(Section):
-    names: tuple[str, ...] = Field(default=DEFAULT, description="which, with their periods; [] computes none")
-    intervals: tuple[str, ...] = Field(default=tuple(INTERVALS), description="of the candles that they are computed of")
-    exchanges: tuple[str, ...] = Field(default=(), description="sections of the configuration; all where none is named")
-    instruments: tuple[str, ...] = Field(default=(), description='in unified spelling, "BTC/USDT"; all where none is named')
+    """Which technical indicators are computed from closed candles."""
+
+    names: tuple[str, ...] = Field(default=DEFAULT, description="Which indicators, with their periods. `[]` computes none.")
+    intervals: tuple[str, ...] = Field(
+        default=tuple(INTERVALS), description="The intervals of the candles that they are computed from."
+    )
+    exchanges: tuple[str, ...] = Field(default=(), description="Only of these sections of `[exchanges]`. By default all.")
+    instruments: tuple[str, ...] = Field(default=(), description="Only of these instruments, in unified spelling. By default all.")
 
     @field_validator("names")
     @classmethod
@@ -230,10 +311,17 @@ class Indicators(Section):
 
 
 class Server(Section):
-    host: str = Field(default="127.0.0.1", description="where /metrics, /livez, /readyz and the status page are served")
-    port: int = Field(default=9464, ge=0, le=65535, description="0 takes a free one")
+    """Where metrics, health and status are served."""
+
+    host: str = Field(
+        default="127.0.0.1",
+        description=("The address on which `/metrics`, `/livez`, `/readyz`, `/status` and the status page are served."),
+    )
+    port: int = Field(default=9464, ge=0, le=65535, description="The port. 0 takes a free one.")
 
 
 class Log(Section):
-    format: Literal["console", "json"] = Field(default="console", description="one line an event, for people or machines")
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    """What the daemon writes to standard error."""
+
+    format: Literal["console", "json"] = Field(default="console", description="One line for each event, for people or as JSON.")
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="The least severity that is logged.")

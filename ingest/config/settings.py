@@ -43,8 +43,8 @@ PREFIX = "INGEST__"
 READING_EXCHANGES = ("ai_trading", "mastertrade")  # the platforms for which it matters which exchange answers
 
 
-def _durations(default: dict[str, timedelta | None]) -> Any:
-    return Field(default_factory=lambda: dict(default))
+def _durations(default: dict[str, timedelta | None], description: str) -> Any:
+    return Field(default_factory=lambda: dict(default), description=description)
 
 
 class Settings(BaseSettings):
@@ -55,26 +55,45 @@ class Settings(BaseSettings):
     )
 
     name: str = Field(
-        default_factory=socket.gethostname, description="this daemon among others: leases, and keys without event time"
+        default_factory=socket.gethostname,
+        description=(
+            "This daemon's name among those of one database: it holds leases, and is in the key of rows without event "
+            "time. By default the host's name."
+        ),
     )
     database: Database
     exchanges: dict[str, ExchangeSection] = {}
     pollers: dict[str, PollerSection] = {}
     platforms: dict[str, PlatformSection] = {}
-    retention: dict[str, OptionalDuration] = _durations({table.name: table.retention for table in TABLES})
-    compress_after: dict[str, OptionalDuration] = _durations({table.name: table.compress_after for table in TABLES})
+    retention: dict[str, OptionalDuration] = _durations(
+        {table.name: table.retention for table in TABLES},
+        "By table: how long rows are kept; older ones are dropped, and not accepted. The defaults are in the list of tables. "
+        "`bars_1m`, `bars_1h`, `daily_ohlcv` and `prices_daily` can be named as well, and are kept forever by default.",
+    )
+    compress_after: dict[str, OptionalDuration] = _durations(
+        {table.name: table.compress_after for table in TABLES},
+        "By table: the age at which chunks are compressed. The defaults are in the list of tables. Community edition only.",
+    )
     queue: Queue = Queue()
     capture: Capture = Capture()
     durability: Literal["memory", "spool", "always"] | None = Field(
-        default=None, description="where rows wait for the database; spool where spool.path is set, else memory"
+        default=None, description="Where rows wait for the database. By default `spool` where `spool.path` is set, else `memory`."
     )
     spool: Spool = Spool()
     heal: Heal = Heal()
     indicators: Indicators = Indicators()
     server: Server = Server()
     log: Log = Log()
-    shutdown_timeout: Duration = Field(default=timedelta(seconds=30), description="from SIGTERM until what is left is given up")
-    migrate_on_start: bool = Field(default=False, description="apply pending migrations in `ingest run`; else it only checks")
+    shutdown_timeout: Duration = Field(
+        default=timedelta(seconds=30),
+        description=("How long SIGTERM waits until everything is committed. What is left goes to the spool, or is shed."),
+    )
+    migrate_on_start: bool = Field(
+        default=False,
+        description=(
+            "Apply pending migrations in `ingest run`. Otherwise the daemon waits, not ready, until `ingest migrate` has run."
+        ),
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -88,7 +88,7 @@ def selected(settings: Settings) -> Selection:
     """The indicators that the settings ask for."""
     section = settings.indicators
     return Selection(
-        named=tuple(map(parse, section.names)),
+        specs=tuple(map(parse, section.names)),
         intervals=section.intervals,
         exchanges=section.exchanges,
         instruments=section.instruments,

@@ -1,4 +1,4 @@
-"""Which recorder keeps a source's frames, where the settings ask for one. See `ingest.transports.recorder`."""
+"""The recorder of a source's frames, where the settings want one. See `ingest.transports.recorder`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ingest.transports.recorder import Recorder
 
 
 def recorder_of(settings: Settings, name: str, section: ExchangeSection, metrics: Metrics) -> Callable[[], Recorder] | None:
-    """What makes a recorder for one connection of the source; None where none is asked for."""
+    """A factory of the source's recorder; None where the settings want no recording."""
     if not section.capture:
         return None
     capture = settings.capture

@@ -1,7 +1,7 @@
-"""The sources of one daemon: a feed and a healer for each exchange, a poller for each provider. Each runs, and fails, alone.
+"""The sources of one daemon: a feed and a gap filler for each exchange, a poller for each provider. Each runs and fails by itself.
 
-A source that ends is started again, with a growing wait; one that says Stop waits for a person. A reload starts what is new, ends
-what is gone, and leaves the others as they are.
+A source that fails is started again after a growing wait; one that raises Stop is not, until the settings change. A reload starts
+new sources, ends removed ones, and leaves the others as they are.
 """
 
 from __future__ import annotations
@@ -21,46 +21,50 @@ from ingest.daemon.task_cancel import is_cancelled
 from ingest.errors import IngestError, Retry, Stop, first
 from ingest.metrics import Metrics
 from ingest.pipeline.table_queue import TableQueue
-from ingest.polling.streaming import Streaming
+from ingest.polling.provider import Streaming
 from ingest.sources.coverage_claims import Watermarks
 from ingest.sources.exchange_feed import ExchangeFeed, StoreInstruments
 from ingest.sources.gap_filler import GapFiller
-from ingest.sources.poller import Poller, plan_name
+from ingest.sources.poll_plan import plan_name
+from ingest.sources.poller import Poller
+from ingest.sources.provider_access import ProviderAccess
 from ingest.sources.provider_stream import ProviderStream
+from ingest.sources.provider_task import ProviderTask
+from ingest.sources.run_state import RunState, State
 from ingest.store.coverage import Claim
 from ingest.store.coverage_buffer import CoverageBuffer
 from ingest.store.pool import Pool
 from ingest.store.ts_edition import Edition
 from ingest.transports.backoff import Backoff
 
-LONG_SECONDS = 300.0  # a source that ran for so long has recovered: its next failure is a new one
+LONG_SECONDS = 300.0  # a source that ran for so long has recovered: its next failure is a first one
 
 log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """Runs until cancelled. `last_error` is what a person is told of it."""
-
-    last_error: str
+    """Runs until cancelled. `report` is told why `run` raised, for the status."""
 
     def run(self) -> Awaitable[None]: ...
 
+    def report(self, state: RunState) -> None: ...
+
 
 class SourceManager:
-    """Everything that runs under `group`, by name. `holder` is who has the leases of what is polled."""
+    """The sources by name. `holder` is this daemon's name as the holder of leases."""
 
     def __init__(self, settings: Settings, holder: str, metrics: Metrics) -> None:
         self.feeds: dict[str, ExchangeFeed] = {}
-        self.healers: dict[str, GapFiller] = {}
+        self.gap_fillers: dict[str, GapFiller] = {}
         self.pollers: dict[str, Poller | ProviderStream] = {}
         self._settings = settings
         self._holder = holder
         self._metrics = metrics
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._lanes: Mapping[str, TableQueue] = {}
+        self._queues: Mapping[str, TableQueue] = {}
         self._database: tuple[Pool, Edition] | None = None
         self._group: asyncio.TaskGroup
-        self._notes: CoverageBuffer
+        self._coverage: CoverageBuffer
         self._store_instruments: StoreInstruments
 
     @property
@@ -68,36 +72,40 @@ class SourceManager:
         return list(self._tasks.values())
 
     def open(
-        self, group: asyncio.TaskGroup, lanes: Mapping[str, TableQueue], notes: CoverageBuffer, store_instruments: StoreInstruments
+        self,
+        group: asyncio.TaskGroup,
+        queues: Mapping[str, TableQueue],
+        coverage: CoverageBuffer,
+        store_instruments: StoreInstruments,
     ) -> None:
-        """Start the feeds; a database need not be there yet. `lanes` are by table."""
-        self._group, self._lanes, self._notes, self._store_instruments = group, lanes, notes, store_instruments
+        """Start the feeds, which need no database. `queues` are by table."""
+        self._group, self._queues, self._coverage, self._store_instruments = group, queues, coverage, store_instruments
         for name, section in self._settings.exchanges.items():
             self._add_feed(name, section)
 
     def meet(self, pool: Pool, edition: Edition) -> None:
-        """The database answers: now what reads it can run, too."""
+        """The database answers: start the sources that read it, too."""
         self._database = pool, edition
         for name, section in self._settings.exchanges.items():
-            self.feeds[name].reload(section)  # for the instruments of which the id was not known
-            self._add_healer(name, section)
+            self.feeds[name].reload(section)  # for instruments whose id was not known
+            self._add_gap_filler(name, section)
         for name, poller in self._settings.pollers.items():
             self._add_poller(name, poller)
 
     def reload(self, settings: Settings) -> None:
-        """Follow other settings. Before `open` and `meet` there is nothing to do yet but to remember them."""
+        """Follow other settings. Before `open` and `meet` they are only kept."""
         before, self._settings = self._settings, settings
         for name in self.feeds.keys() - settings.exchanges.keys():
-            self.feeds.pop(name), self.healers.pop(name, None)
+            self.feeds.pop(name), self.gap_fillers.pop(name, None)
             self._end(name), self._end(f"heal {name}")
         for name, section in settings.exchanges.items():
             if name in self._tasks and not self._tasks[name].done():
                 self.feeds[name].reload(section)
-                if name in self.healers:
-                    self.healers[name].reload(section)
-            elif self._lanes:
+                if name in self.gap_fillers:
+                    self.gap_fillers[name].reload(section)
+            elif self._queues:
                 self._add_feed(name, section)
-                self._add_healer(name, section)
+                self._add_gap_filler(name, section)
         for name in self.pollers.keys() - settings.pollers.keys():
             self.pollers.pop(name)
             self._end(f"poll {name}")
@@ -110,7 +118,7 @@ class SourceManager:
         return [claim for feed in self.feeds.values() for claim in feed.claims(watermarks)]
 
     def unready(self) -> list[str]:
-        """That no exchange is connected, if there is one."""
+        """Why no exchange is connected; empty where one is, or none is configured."""
         value = self._metrics.registry.get_sample_value
         if not self.feeds or any(value("ingest_source_connected", {"source": name}) for name in self.feeds):
             return []
@@ -118,14 +126,14 @@ class SourceManager:
         return [f"no source is connected: {'; '.join(errors) or 'not yet'}"]
 
     def status(self) -> dict[str, object]:
-        """What `ingest status` and the page show."""
+        """The status of all sources for `ingest status` and the page."""
         return {
             "sources": {name: feed.status() for name, feed in self.feeds.items()},
             "pollers": {name: poller.status() for name, poller in self.pollers.items()},
-            "gaps": {name: healer.state for name, healer in self.healers.items()},
+            "gaps": {name: gap_filler.status() for name, gap_filler in self.gap_fillers.items()},
         }
 
-    # --- what runs --------------------------------------------------------------------------------------------------------
+    # --- the tasks --------------------------------------------------------------------------------------------------------
 
     def _add_feed(self, name: str, section: ExchangeSection) -> None:
         feed = self.feeds[name] = ExchangeFeed(
@@ -133,20 +141,20 @@ class SourceManager:
             registry.exchanges()[section.protocol or name],
             section,
             writer=self._settings.name,
-            puts={lane.table.record: lane.put for lane in self._lanes.values()},
+            puts={queue.table.record: queue.put for queue in self._queues.values()},
             store_instruments=self._store_instruments,
-            on_gap=self._notes.gap,
-            on_malformed=self._notes.malformed,
+            on_gap=self._coverage.gap,
+            on_malformed=self._coverage.malformed,
             metrics=self._metrics,
             make_recorder=recorder_of(self._settings, name, section, self._metrics),
         )
         self._start(name, feed)
 
-    def _add_healer(self, name: str, section: ExchangeSection) -> None:
+    def _add_gap_filler(self, name: str, section: ExchangeSection) -> None:
         if self._database is None:
             return
         pool, edition = self._database
-        healer = self.healers[name] = GapFiller(
+        gap_filler = self.gap_fillers[name] = GapFiller(
             name,
             registry.exchanges()[section.protocol or name],
             section,
@@ -154,27 +162,26 @@ class SourceManager:
             pool=pool,
             edition=edition,
             counters=self._metrics.counters,
-            busy=lambda: any(lane.half_full for lane in self._lanes.values()),
+            busy=lambda: any(queue.half_full for queue in self._queues.values()),
         )
         if self._settings.heal.enabled:
-            self._start(f"heal {name}", healer)
+            self._start(f"heal {name}", gap_filler)
 
     def _add_poller(self, name: str, section: PollerSection) -> None:
-        """Also instead of one with other settings: what it has spent, and where it is, stands in the database."""
+        """Start a poller, also instead of one with other settings: its cursor and its budget are in the database."""
         if self._database is None:
             return
         module = registry.pollers()[name]
-        is_streamed = isinstance(module, Streaming) and plan_name(module, section) in module.STREAMED
-        poller = self.pollers[name] = (ProviderStream if is_streamed else Poller)(
-            name,
-            module,
-            section,
+        task = ProviderTask(
+            ProviderAccess(name, module, section),
             self._holder,
             pool=self._database[0],
-            lanes=self._lanes,
-            on_malformed=self._notes.malformed,
+            queues=self._queues,
+            on_malformed=self._coverage.malformed,
             metrics=self._metrics,
         )
+        is_streamed = isinstance(module, Streaming) and plan_name(module, section) in module.STREAMED
+        poller = self.pollers[name] = ProviderStream(task) if is_streamed else Poller(task)
         self._start(f"poll {name}", poller)
 
     def _start(self, name: str, source: Source) -> None:
@@ -187,7 +194,7 @@ class SourceManager:
         return task
 
     async def _keep(self, name: str, source: Source, former: asyncio.Task[None] | None) -> None:
-        """Run one source for ever, once the former one of its name has ended; what fails in it is its own affair."""
+        """Run one source until cancelled, once the former one of its name has ended; start it again where it fails."""
         if former is not None:
             await asyncio.wait({former})
         backoff = Backoff(random.random)
@@ -201,8 +208,9 @@ class SourceManager:
             if is_cancelled():
                 return
             if isinstance(fault, Stop):
-                source.last_error = f"stopped: {fault}"
-                log.error("%s: %s", name, source.last_error)
+                state = RunState(State.STOPPED, str(fault))
+                source.report(state)
+                log.error("%s: %s", name, state)
                 self._metrics.counters.errors["source", "Stop"] += 1
                 return
             if not isinstance(fault, IngestError):
@@ -210,7 +218,7 @@ class SourceManager:
             else:
                 log.warning("%s: %s", name, fault)
             self._metrics.counters.errors["source", type(fault).__name__] += 1
-            source.last_error = str(fault)
+            source.report(RunState(State.FAILING, str(fault)))
             if time.monotonic() - started > LONG_SECONDS:
                 backoff.reset()
             await asyncio.sleep(max(backoff.next(), (fault.after or 0.0) if isinstance(fault, Retry) else 0.0))

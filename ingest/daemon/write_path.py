@@ -28,7 +28,7 @@ from ingest.pipeline.spool import Spool
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.time_ranges import CHANNELS
 from ingest.pipeline.writer import Writer
-from ingest.protocol.session import Channel, Gap
+from ingest.protocol.session import ChannelName, Gap
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.coverage import Claim
 from ingest.store.coverage_buffer import CoverageBuffer
@@ -123,7 +123,7 @@ async def _write(closed: Callable[[], str], batch_writer: BatchWriter, batch: Ba
     return await batch_writer.write(batch)
 
 
-def watermarks(writers: Mapping[str, Writer]) -> dict[Channel, int]:
+def watermarks(writers: Mapping[str, Writer]) -> dict[ChannelName, int]:
     """By channel: the time, in microseconds, up to which every row received has an outcome; 0 while some wait on disk."""
     lanes = {CHANNELS[name]: writer.lane for name, writer in writers.items() if name in CHANNELS}
     return {channel: 0 if lane.tally.spooled else lane.oldest for channel, lane in lanes.items()}

@@ -9,12 +9,13 @@ contains `lastUpdateId + 1` has come; then every state has the time of an event,
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from decimal import Decimal
 
 from msgspec import Struct, field
 from msgspec.json import Decoder
 
-from ingest.marketdata.order_book import Book, Hole, SampledBook, Side
+from ingest.marketdata.order_book import Book, SampledBook, Side
 from ingest.protocol.decode import UNREADABLE, Number, malformed
 from ingest.protocol.exchange import Options
 from ingest.protocol.http import Request, Response
@@ -95,6 +96,10 @@ class Depth:
         self._snapshot = snapshot
         return self._join(now)
 
+    def failed(self, now: int) -> None:
+        """The question has no answer: ask again."""
+        self._ask_at = now + RETRY
+
     def tick(self, now: int) -> list[Output]:
         """The clock: states after which nothing came, and questions that are due."""
         return [*self._sampled.idle(now), *self._ask(now)]
@@ -122,8 +127,8 @@ class Depth:
             self._want()
         return out
 
-    def _gap(self, hole: Hole | None) -> list[Gap]:
-        return [] if hole is None else [Gap(self._instrument_id, "book", *hole)]
+    def _gap(self, gaps: Sequence[Gap]) -> list[Gap]:
+        return [*gaps]
 
     def _want(self) -> None:
         if self._waiting is None:

@@ -42,7 +42,7 @@ _PATHS = {"trade": ("historicalTrades", 25), "aggTrade": ("aggTrades", AGGREGATE
 
 
 def history(ask: HistoryRequest, options: Options, via: str) -> History:
-    """As in `flow.Exchange`. What is asked by id is always told by REST: the archive's files are found by time."""
+    """As in `protocol.exchange.Exchange`. What is asked by id is always told by REST: the archive's files are found by time."""
     if ask.channel not in ("trades", "candles"):
         raise Reject(f"binance: no past of '{ask.channel}'; there is one of: trades, candles", reason="history")
     if via not in VIA:

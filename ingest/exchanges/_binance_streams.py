@@ -197,6 +197,9 @@ class Books:
     def answer(self, response: Response, now: int) -> Sequence[Output]:
         return self._depth.answer(response, now)
 
+    def failed(self, now: int) -> None:
+        self._depth.failed(now)
+
     def tick(self, now: int) -> Sequence[Output]:
         return self._depth.tick(now)
 

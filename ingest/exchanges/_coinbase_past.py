@@ -30,7 +30,7 @@ _Candles = Generator[Request, Response | None, tuple[list[Candle], Response]]
 
 
 def history(ask: HistoryRequest, options: Options, via: str) -> History:
-    """As in `flow.Exchange`."""
+    """As in `protocol.exchange.Exchange`."""
     if via not in VIA:
         raise Reject(f"coinbase: no way '{via}' to the past; known: {', '.join(VIA)}", reason="history")
     match ask.channel:

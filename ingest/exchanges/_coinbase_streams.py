@@ -27,7 +27,7 @@ from ingest.exchanges._coinbase_frames import (
     to_micros,
     to_taker,
 )
-from ingest.marketdata.order_book import Book, Hole, Resync, SampledBook, SampledQuote
+from ingest.marketdata.order_book import Book, Resync, SampledBook, SampledQuote
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.exchange import Options
 from ingest.protocol.http import Request, Response
@@ -122,8 +122,8 @@ class Books:
     def tick(self, now: int) -> Sequence[Output]:
         return [*self._sampled.idle(now), *self._subscribe_anew(self._resync.due(now))]
 
-    def _gap(self, hole: Hole | None) -> list[Gap]:
-        return [] if hole is None else [Gap(self._instrument_id, "book", *hole)]
+    def _gap(self, gaps: Sequence[Gap]) -> list[Gap]:
+        return [*gaps]
 
     def _subscribe_anew(self, allowed: bool) -> Sequence[Output]:
         channels = {"level2_batch": [self._product]}

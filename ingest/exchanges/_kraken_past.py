@@ -22,7 +22,7 @@ BARS = 720
 
 
 def history(ask: HistoryRequest, options: Options, via: str) -> History:
-    """As in `flow.Exchange`."""
+    """As in `protocol.exchange.Exchange`."""
     if via not in VIA:
         raise Reject(f"kraken: no way '{via}' to the past; known: {', '.join(VIA)}", reason="history")
     match ask.channel:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from ingest.exchanges._kraken_frames import BarRow, BookRow, Level, QuoteRow, TradeRow, to_digits, to_micros
-from ingest.marketdata.order_book import Book, Hole, Resync, SampledBook, SampledQuote
+from ingest.marketdata.order_book import Book, Resync, SampledBook, SampledQuote
 from ingest.protocol.exchange import Options
 from ingest.protocol.session import Gap, Output, Send
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Quote, Trade
@@ -159,8 +159,8 @@ class Books:
         # a state that was due is not written: what was missed may have come before its tick
         return [*self._gap(self._sampled.broken(reason, event_time)), *self._ask(self._resync.want(now))]
 
-    def _gap(self, hole: Hole | None) -> list[Gap]:
-        return [] if hole is None else [Gap(self._instrument_id, "book", *hole)]
+    def _gap(self, gaps: Sequence[Gap]) -> list[Gap]:
+        return [*gaps]
 
     def _ask(self, now: bool) -> Iterable[Send]:
         return self._resubscribe if now else ()

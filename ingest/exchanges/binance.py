@@ -23,7 +23,7 @@ from ingest.exchanges._binance_streams import Books, Candles, Quotes, Stream, Tr
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
 from ingest.protocol.http import Flow, Request, Response
-from ingest.protocol.session import Channel, Connection, Output, Reconnect, Refused, Send, Subscription
+from ingest.protocol.session import ChannelName, Connection, Output, Reconnect, Refused, Send, Subscription
 from ingest.records import Instrument
 
 __all__ = [
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 NAME = "binance"
-CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book", "quotes")
+CHANNELS: tuple[ChannelName, ...] = ("trades", "candles", "book", "quotes")
 TRADE_KINDS: tuple[str, ...] = ("trade", "aggTrade")
 LIMITS = ExchangeLimits(
     ws_url="wss://stream.binance.com:9443",
@@ -129,6 +129,7 @@ class Session:
     def __init__(self, connection: Connection, options: Options) -> None:
         subscriptions = connection.subscriptions
         self.last_message_at = [0] * len(subscriptions)
+        self.refused: dict[int, str] = {}
         self._names = [stream_name(subscription, options) for subscription in subscriptions]
         self._books = {s.instrument.symbol: Books(s.instrument, options) for s in subscriptions if s.channel == "book"}
         self._streams = [self._open(subscription, options) for subscription in subscriptions]
@@ -150,6 +151,10 @@ class Session:
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
         return self._books[request.tag].answer(response, now)
+
+    def failed(self, request: Request, now: int) -> Sequence[Output]:
+        self._books[request.tag].failed(now)
+        return ()
 
     def tick(self, now: int) -> Sequence[Output]:
         return [output for stream in self._streams for output in stream.tick(now)]

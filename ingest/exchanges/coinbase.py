@@ -32,14 +32,14 @@ from ingest.exchanges._coinbase_streams import CANDLE_DELAY, Books, Candles, Quo
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
 from ingest.protocol.http import Flow, Request, Response
-from ingest.protocol.session import Channel, Connection, Output, Refused, Subscription
+from ingest.protocol.session import ChannelName, Connection, Output, Refused, Subscription
 from ingest.records import SECOND, Instrument
 
 __all__ = ["CHANNELS", "COMPLETENESS", "LIMITS", "NAME", "TRADE_KINDS", "VIA", "connections", "history", "listing", "session"]
 __all__ += ["candles_from_rest", "trade_from_rest"]
 
 NAME = "coinbase"
-CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book", "quotes")
+CHANNELS: tuple[ChannelName, ...] = ("trades", "candles", "book", "quotes")
 TRADE_KINDS: tuple[str, ...] = ("match",)
 LIMITS = ExchangeLimits(
     ws_url="wss://ws-feed.exchange.coinbase.com",
@@ -83,9 +83,10 @@ class Session:
     """One connection to the feed."""
 
     def __init__(self, connection: Connection, options: Options) -> None:
+        self.refused: dict[int, str] = {}
         self.last_message_at = [0] * len(connection.subscriptions)
         self._index = {(s.channel, s.instrument.symbol): i for i, s in enumerate(connection.subscriptions)}
-        by_channel: dict[Channel, list[Instrument]] = {channel: [] for channel in CHANNELS}
+        by_channel: dict[ChannelName, list[Instrument]] = {channel: [] for channel in CHANNELS}
         for subscription in connection.subscriptions:
             by_channel[subscription.channel].append(subscription.instrument)
         step = min(STEP, SPREAD // max(1, len(by_channel["candles"])))
@@ -119,7 +120,7 @@ class Session:
             case Heartbeat(product_id=product):
                 return self._beat(message, product, received_at)
         product = message.product_id
-        channel: Channel
+        channel: ChannelName
         match message:
             case Match() | LastMatch() if trades := self._trades.get(product):
                 channel, out = "trades", trades.feed(message, received_at)
@@ -137,6 +138,9 @@ class Session:
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
         self.last_message_at[self._index["candles", request.tag]] = now
         return self._candles[request.tag].answer(response, now)
+
+    def failed(self, request: Request, now: int) -> Sequence[Output]:
+        return ()  # the candles ask again by themselves
 
     def tick(self, now: int) -> Sequence[Output]:
         paced: list[Books | Quotes | Candles] = [*self._books.values(), *self._quotes.values(), *self._candles.values()]

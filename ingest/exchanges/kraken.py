@@ -22,14 +22,14 @@ from ingest.exchanges._kraken_streams import Books, Candles, Clock, Quotes, Stre
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
 from ingest.protocol.http import Request, Response
-from ingest.protocol.session import Channel, Connection, Output, Refused, Send, Subscription
+from ingest.protocol.session import ChannelName, Connection, Output, Refused, Send, Subscription
 from ingest.records import SECOND
 
 __all__ = ["CHANNELS", "COMPLETENESS", "LIMITS", "NAME", "TRADE_KINDS", "VIA", "connections", "history", "listing", "session"]
 __all__ += ["candle_from_rest", "candles_from_rest", "trade_from_rest", "trades_from_rest"]
 
 NAME = "kraken"
-CHANNELS: tuple[Channel, ...] = ("trades", "candles", "book", "quotes")
+CHANNELS: tuple[ChannelName, ...] = ("trades", "candles", "book", "quotes")
 TRADE_KINDS: tuple[str, ...] = ("trade",)
 # https://docs.kraken.com/api/docs/guides/spot-ratelimits: the websocket's limit is dynamic ("Exceeded msg rate") and no number is
 # published for it, for connects, or for public REST, where one call a second is known to be safe: ours are cautious.
@@ -46,7 +46,7 @@ LIMITS = ExchangeLimits(
 # The websocket sends no candle for a minute without trades.
 COMPLETENESS = CompletenessRules(dense=("trade",), counted=("trade",), charted=("trade",))
 
-_WORDS: dict[Channel, str] = {"trades": "trade", "candles": "ohlc", "book": "book", "quotes": "ticker"}
+_WORDS: dict[ChannelName, str] = {"trades": "trade", "candles": "ohlc", "book": "book", "quotes": "ticker"}
 _SYMBOLS_PER_MESSAGE = 100
 _PING_AFTER = 10 * SECOND
 
@@ -60,7 +60,7 @@ def session(connection: Connection, options: Options) -> Session:
     return Session(connection, options)
 
 
-def _message(method: str, channel: Channel, symbols: Sequence[str], options: Options) -> Send:
+def _message(method: str, channel: ChannelName, symbols: Sequence[str], options: Options) -> Send:
     """`subscribe` or `unsubscribe`; both name the same parameters."""
     params: dict[str, object] = {"channel": _WORDS[channel], "symbol": symbols}
     if channel == "candles":
@@ -76,6 +76,7 @@ class Session:
     """One connection: routes each row to its stream, and keeps the connection awake."""
 
     def __init__(self, connection: Connection, options: Options) -> None:
+        self.refused: dict[int, str] = {}
         self.last_message_at = [0] * len(connection.subscriptions)
         self._subscriptions = connection.subscriptions
         self._options = options
@@ -183,6 +184,9 @@ class Session:
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
         return ()  # nothing is asked by HTTP
+
+    def failed(self, request: Request, now: int) -> Sequence[Output]:
+        return ()
 
     def tick(self, now: int) -> Sequence[Output]:
         out: list[Output] = []

@@ -1,1 +1,1 @@
-"""Technical indicators: what there is, and their values over candles. Pure."""
+"""Pure: technical indicators, their names and their values over candles."""

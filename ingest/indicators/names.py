@@ -1,9 +1,9 @@
-"""Which indicators there are and how they are named: `SMA_20`, `MACD_12_26_9`, `VWAP`. Pure, and cheap to import.
+"""The indicators and their names: `SMA_20`, `MACD_12_26_9`, `VWAP`. Cheap to import: without TA-Lib.
 
-A name is the kind, then its parameters in TA-Lib's order; those that are left out have their defaults. https://ta-lib.org/functions/
-The rule one would get wrong: an average that feeds on itself (EMA, Wilder's) depends on where it began. So every value is made of
-a window of fixed length that ends with its candle, long enough that what it began with has less than `REMAINDER` of the weight:
-computed live, after a restart or over a past range it is the same number.
+A name is the kind and its parameters in TA-Lib's order; omitted ones have their defaults. https://ta-lib.org/functions/ A
+recursive average (EMA, Wilder's) depends on where it starts. So every value is computed from a window of fixed length that ends
+with its candle, long enough that the start has less than `REMAINDER` of the weight. The value is then the same whether it is
+computed live, after a restart or over a past range.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ingest.records import INTERVALS, MINUTE
 
 REMAINDER = 1e-9
 DAY = INTERVALS["1d"] // MINUTE
-MAX_GAP_CANDLES = 30  # candles that may be missing in a row: after more, the series begins anew
-MAX_WINDOW = 5_000  # candles of a window: more is too much to read at each candle
+MAX_GAP_CANDLES = 30  # missing candles in a row; after a longer gap the series starts again
+MAX_WINDOW = 5_000  # candles; longer windows cost too much to read for each candle
 MAX_PARAMETER = 1_000  # of any parameter
 
 _NAME = re.compile(r"([A-Z][A-Z_]*?)((?:_\d+(?:\.\d+)?)*)")
@@ -35,10 +35,10 @@ class Parameter(Struct, frozen=True):
 
 
 class Kind(Struct, frozen=True):
-    """One indicator with its parameters open. `outputs` are the names of its values, of which the first is the row's `value`.
+    """One kind of indicator. `outputs` are the names of its values; the first one is the row's `value`.
 
-    `window` says of how many candles a value is made, given the parameters; None is all candles since midnight UTC. `price`: the
-    values are prices, and change their scale with them.
+    `window` returns the number of candles for one value, given the parameters; None means all candles since midnight UTC. `price`
+    means that the values scale with the prices.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Kind(Struct, frozen=True):
 
 
 class IndicatorSpec(Struct, frozen=True):
-    """One indicator that is asked for. `window` is as in its kind."""
+    """One indicator with its parameters. `window` is the number of candles for one value; None: all since midnight UTC."""
 
     name: str
     kind: Kind
@@ -61,10 +61,10 @@ class IndicatorSpec(Struct, frozen=True):
 
 
 def settling(weight: float, stages: int = 1) -> int:
-    """Candles after which the beginning of an average has less than REMAINDER of it; `weight` is that of the newest candle.
+    """Candles after which the start of an average has less than REMAINDER of its weight; `weight` is that of the newest candle.
 
-    With stages, averages are made of averages and `weight` is that of the slowest: the beginning then has at most
-    C(n, stages - 1) * weight ** (stages - 1) * (1 - weight) ** n.
+    With several stages, which are averages of averages, `weight` is that of the slowest stage. The start then has at most the
+    weight C(n, stages - 1) * weight ** (stages - 1) * (1 - weight) ** n.
     """
     n = stages
     while math.comb(n, stages - 1) * weight ** (stages - 1) * (1 - weight) ** n >= REMAINDER:
@@ -73,12 +73,12 @@ def settling(weight: float, stages: int = 1) -> int:
 
 
 def _plain(more: int = 0) -> Callable[..., int]:
-    """The window of what forgets: its longest period, and `more`."""
+    """The window of an indicator without recursion: its longest period plus `more`."""
     return lambda *parameters: max(parameters, default=1) + more
 
 
 def _ema(stages: int = 1, more: int = 0) -> Callable[..., int]:
-    """Exponential averages with the weight 2 / (period + 1); each stage begins with a plain average of its first period."""
+    """Exponential averages with the weight 2 / (period + 1); each stage starts with a plain average over its first period."""
 
     def window(*periods: int) -> int:
         slowest = max(periods)
@@ -93,11 +93,11 @@ def _wilder(stages: int = 1, more: int = 1) -> Callable[..., int]:
 
 
 def _of_day(more: int = 0) -> Callable[..., int | None]:
-    """The last candles, or without a period those of the day."""
+    """The last `period` candles or, with period 0, those since midnight."""
     return lambda period: period + more if period else None
 
 
-# --- what there is ------------------------------------------------------------------------------------------------------
+# --- kinds --------------------------------------------------------------------------------------------------------------
 
 
 def _period(default: int, least: int = 2) -> tuple[Parameter, ...]:
@@ -166,12 +166,12 @@ DEFAULT = (
 
 
 def parse(name: str) -> IndicatorSpec:
-    """The indicator of that name. Raises ValueError that says what would be right."""
+    """The indicator with that name. Raises ValueError with the valid names or parameters."""
     match = _NAME.fullmatch(name)
     kind = KINDS.get(match[1]) if match else None
     if match is None or kind is None:
         raise ValueError(
-            f"unknown indicator '{name}'; known, with these or other periods: {', '.join(map(example, KINDS.values()))}"
+            f"unknown indicator '{name}'; known, with these or other parameters: {', '.join(map(example, KINDS.values()))}"
         )
     given = [text for text in match[2].split("_") if text]
     if len(given) > len(kind.parameters):
@@ -190,20 +190,20 @@ def parse(name: str) -> IndicatorSpec:
     return IndicatorSpec(name, kind, parameters, window)
 
 
-def candles_before(wanted: Sequence[IndicatorSpec], length: int, minute: int) -> int:
-    """On how many candles of that length (minutes) before the one of `minute` (since the epoch) its values depend."""
-    return max((minute % DAY // length if one.window is None else one.window - 1 for one in wanted), default=0)
+def candles_before(specs: Sequence[IndicatorSpec], length: int, minute: int) -> int:
+    """How many candles before that of `minute` (since the epoch) its values depend on; `length` is in minutes."""
+    return max((minute % DAY // length if one.window is None else one.window - 1 for one in specs), default=0)
 
 
-def candles_after(wanted: Sequence[IndicatorSpec], length: int, minute: int) -> int:
-    """How many candles after the one of `minute` have values that depend on it."""
-    return max(((DAY - 1 - minute % DAY) // length if one.window is None else one.window - 1 for one in wanted), default=0)
+def candles_after(specs: Sequence[IndicatorSpec], length: int, minute: int) -> int:
+    """How many candles after that of `minute` (since the epoch) have values that depend on it; `length` is in minutes."""
+    return max(((DAY - 1 - minute % DAY) // length if one.window is None else one.window - 1 for one in specs), default=0)
 
 
 def example(kind: Kind) -> str:
-    """Its name with the default parameters, as one would write it."""
+    """The name with the default parameters."""
     return "_".join([kind.name, *(f"{one.default:g}" for one in kind.parameters if one.default)])
 
 
 def _explained(kind: Kind) -> str:
-    return ", ".join(one.name for one in kind.parameters) or "it has none"
+    return ", ".join(one.name for one in kind.parameters) or "it has no parameters"

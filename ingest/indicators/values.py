@@ -1,10 +1,10 @@
-"""The values of indicators over candles, by TA-Lib. Pure. https://ta-lib.org/functions/
+"""Computes the values of indicators over candles with TA-Lib. https://ta-lib.org/functions/
 
-Each value is computed by itself, of its own window alone: what a running sum rounds off on its way cannot make two ways to the same
-candle differ (a call costs 1 to 7 us). Where the candles of a window are fewer, because the series begins there or goes on after a
-hole, an average that feeds on itself has a value all the same, and the row says of how many candles.
-The rule one would get wrong: TA-Lib takes for nothing what is below 1e-14, and a flow of money below 1, so that coins of small
-prices would have no volatility and no MFI. So it is given prices of another scale; a power of two is exact in both directions.
+Each value is computed from its own window alone, so rounding errors of a running sum cannot make two computations of the same
+candle differ (a call costs 1 to 7 us). If the window has fewer candles, because the series starts there or continues after a gap,
+a recursive average still has a value, and the row has the number of candles. TA-Lib treats values below 1e-14, and a money flow
+below 1, as zero, so coins with small prices would have no volatility and no MFI. So prices are scaled by a power of two, which is
+exact in both directions.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Floats = NDArray[np.float64]
 Function = Callable[..., object]
 
 SCALE = 2.0**40  # of prices
-LARGEST = 1e36  # what the table takes
+LARGEST = 1e36  # that the table accepts
 _PLAIN: Any = 0  # MA_Type.SMA, which TA-Lib's annotations do not export
 _EXPONENTIAL: Any = 1  # MA_Type.EMA
 
 
 class Bars(Struct, frozen=True):
-    """Candles of one series in the order of time, which is in minutes since the epoch; `length` is an interval's, in minutes."""
+    """Candles of one series, ordered by time; `time` is in minutes since the epoch, `length` (of the interval) in minutes."""
 
     length: int
     time: NDArray[np.int64]
@@ -41,13 +41,13 @@ class Bars(Struct, frozen=True):
 
 
 class Value(Struct, frozen=True, gc=False):
-    """One indicator at one candle: its values by the names of its kind, or none where the formula has none.
+    """One indicator at one candle: a value for each output of its kind, or none if the formula is undefined.
 
-    `candles` is of how many it is made, where those are fewer than settle it.
+    `candles` is the number of candles used, if it is less than the full window.
     """
 
     time: int  # minutes since the epoch
-    named: IndicatorSpec
+    spec: IndicatorSpec
     values: tuple[float, ...]
     candles: int | None = None
 
@@ -79,13 +79,13 @@ def _ratio(weighed: Floats, weights: Floats) -> float:
 
 
 def _obv(close: Floats, volume: Floats, period: int) -> object:
-    """The volume of candles that rose, less that of candles that fell, against the close before."""
+    """The volume of candles that close higher than the previous one, minus that of candles that close lower."""
     rose = np.sign(np.diff(close))
     return (rose * volume[1:]).sum() if len(rose) >= period else np.nan
 
 
 _CLOSE, _RANGE, _BAR = ("close",), ("high", "low"), ("high", "low", "close")
-FUNCTIONS: dict[str, tuple[tuple[str, ...], Function]] = {  # of each kind: what it reads, and what makes its values
+FUNCTIONS: dict[str, tuple[tuple[str, ...], Function]] = {  # by kind: the columns it reads, and the function for its values
     **{
         name: (_CLOSE, getattr(talib, name))
         for name in (
@@ -103,7 +103,7 @@ FUNCTIONS: dict[str, tuple[tuple[str, ...], Function]] = {  # of each kind: what
     "BBANDS": (_CLOSE, _bands),
     "BOP": (("open", *_BAR), talib.BOP),
     "OBV": (("close", "volume"), _obv),
-    "PPO": (_CLOSE, lambda close, fast, slow: talib.PPO(close, fast, slow, _EXPONENTIAL)),  # as MACD has them
+    "PPO": (_CLOSE, lambda close, fast, slow: talib.PPO(close, fast, slow, _EXPONENTIAL)),  # as in MACD
     "STOCH": (
         _BAR,
         lambda high, low, close, fast, k, d: talib.STOCH(high, low, close, fast, k, _PLAIN, d, _PLAIN),
@@ -116,46 +116,46 @@ FUNCTIONS: dict[str, tuple[tuple[str, ...], Function]] = {  # of each kind: what
 # --- values -------------------------------------------------------------------------------------------------------------
 
 
-def values(bars: Bars, wanted: Sequence[IndicatorSpec], since: int) -> Iterator[Value]:
-    """Every indicator at every candle from `since` on for which there are enough, in the order of the candles.
+def values(bars: Bars, specs: Sequence[IndicatorSpec], since: int) -> Iterator[Value]:
+    """Every indicator at every candle from `since` on that has enough candles before it, in the order of the candles.
 
-    The bars begin as far before `since` as `before` says, or with the series.
+    The bars start `candles_before` before `since`, or with the series.
     """
     begins = _begins(bars)
     midnights = np.searchsorted(bars.time, bars.time - bars.time % DAY)
     columns = {name: getattr(bars, name) * SCALE for name in ("open", *_BAR)} | {"volume": bars.volume}
-    made = [(one, *_prepared(one, columns)) for one in wanted]
+    prepared = [(one, *_prepared(one, columns)) for one in specs]
     for at in range(int(np.searchsorted(bars.time, since)), len(bars.time)):
         time, begin, midnight = int(bars.time[at]), int(begins[at]), int(midnights[at])
         from_midnight = bool(bars.time[begin] <= time - time % DAY)
-        for named, function, inputs in made:
-            start = midnight if named.window is None else at + 1 - named.window
-            result = _last(function(*(column[max(start, begin) : at + 1] for column in inputs), *named.parameters))
-            if named.kind.price:
+        for spec, function, inputs in prepared:
+            start = midnight if spec.window is None else at + 1 - spec.window
+            result = _last(function(*(column[max(start, begin) : at + 1] for column in inputs), *spec.parameters))
+            if spec.kind.price:
                 result = tuple(one / SCALE for one in result)
-            if not all(abs(one) < LARGEST for one in result):  # no number is not, either
+            if not all(abs(one) < LARGEST for one in result):  # false for NaN as well
                 if start >= begin:
-                    yield Value(time, named, ())
-            elif start >= begin and (from_midnight or named.window is not None):
-                yield Value(time, named, result)
+                    yield Value(time, spec, ())
+            elif start >= begin and (from_midnight or spec.window is not None):
+                yield Value(time, spec, result)
             else:
-                yield Value(time, named, result, at + 1 - begin)
+                yield Value(time, spec, result, at + 1 - begin)
 
 
 def _begins(bars: Bars) -> NDArray[np.int64]:
-    """For each candle the index of the first that a window may hold: there is no hole between the two."""
-    after_hole = np.diff(bars.time, prepend=bars.time[:1]) > (MAX_GAP_CANDLES + 1) * bars.length
-    begins: NDArray[np.int64] = np.maximum.accumulate(np.where(after_hole, np.arange(len(bars.time)), 0))
+    """For each candle the index of the first candle that its window may contain: no long gap is between them."""
+    after_gap = np.diff(bars.time, prepend=bars.time[:1]) > (MAX_GAP_CANDLES + 1) * bars.length
+    begins: NDArray[np.int64] = np.maximum.accumulate(np.where(after_gap, np.arange(len(bars.time)), 0))
     return begins
 
 
-def _prepared(named: IndicatorSpec, columns: dict[str, Floats]) -> tuple[Function, list[Floats]]:
-    names, function = FUNCTIONS[named.kind.name]
+def _prepared(spec: IndicatorSpec, columns: dict[str, Floats]) -> tuple[Function, list[Floats]]:
+    names, function = FUNCTIONS[spec.kind.name]
     return function, [columns[name] for name in names]
 
 
-def _last(made: object) -> tuple[float, ...]:
-    """The newest of what a function made: of each array its last, or a number by itself."""
-    if isinstance(made, tuple):
-        return tuple(float(one[-1]) for one in made)
-    return (float(made[-1]),) if isinstance(made, np.ndarray) else (float(made),)  # type: ignore[arg-type]
+def _last(result: object) -> tuple[float, ...]:
+    """The last element of each array that a function returns, or the number itself."""
+    if isinstance(result, tuple):
+        return tuple(float(one[-1]) for one in result)
+    return (float(result[-1]),) if isinstance(result, np.ndarray) else (float(result),)  # type: ignore[arg-type]

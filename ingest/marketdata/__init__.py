@@ -1,1 +1,1 @@
-"""Pure: the parts that every exchange is made of."""
+"""What the exchanges share: order books, candles, channels, subscriptions, REST answers, checked values. Pure."""

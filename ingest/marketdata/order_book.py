@@ -1,7 +1,6 @@
-"""An order book of exact digits, and the grid of event time on which its state is written down.
+"""An order book of exact digits, and the grid of event time on which its state is written.
 
-Level 1 of the house: pure, shared by the exchanges. Decimal keys order the levels ("0.10" and "0.1" are one price); what is
-stored are the digits as the exchange sent them.
+Decimal keys order the levels ("0.10" and "0.1" are one price); what is stored are the digits as the exchange sent them.
 """
 
 from __future__ import annotations
@@ -9,11 +8,13 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from ingest.protocol.session import Gap
 from ingest.records import BookSnapshot, Quote
+
+NEVER = 1 << 62
 
 Level = Sequence[str]  # (price, size, ...) as digits; what follows is ignored
 
@@ -30,7 +31,7 @@ class Side:
         return len(self._prices)
 
     def set(self, price: str, size: str) -> None:
-        """Replace the level at `price`; a size of zero removes it (removing what is not there is lawful)."""
+        """Replace the level at `price`; a size of zero removes it (removing what is not there is allowed)."""
         key = Decimal(price)
         if not size.strip("0."):
             if self._levels.pop(key, None) is not None:
@@ -91,131 +92,123 @@ class Book:
 
 
 class Grid:
-    """At which ticks of event time a state is written, so that two daemons write the same rows.
+    """At which ticks of event time a state is written, so that two daemons write the same rows. Times are in microseconds.
 
-    A tick is a multiple of `every`. Its content is the state after the last event strictly before it; it is written when an event
-    at or after it arrives, or `grace` after it by the clock when the exchange fell silent. A state that did not change is written
-    once.
+    A tick is a multiple of `interval`. Its content is the state after the last event strictly before it; it is written when an
+    event at or after it arrives, or `grace` after it by the clock when the exchange fell silent. A state that did not change is
+    written once. `next` is the tick that the current state waits for, NEVER where there is no state.
     """
 
-    def __init__(self, every: int, grace: int = 2_000_000) -> None:
-        self._every = every
+    def __init__(self, interval: int, grace: int = 2_000_000) -> None:
+        self.next = NEVER
+        self._interval = interval
         self._grace = grace
-        self._next: int | None = None  # the tick that the current state waits for
         self._written = 0  # the last tick written: no tick is written twice
 
     def due(self, event_time: int) -> int | None:
         """Before an event is applied: the tick to write of the state so far, if the event is at or past it."""
-        if self._next is None or event_time < self._next:
-            return None
-        return self._take()
+        return None if event_time < self.next else self._take()
 
     def applied(self, event_time: int) -> None:
         """After an event was applied (or a snapshot of that time was taken as the state)."""
-        tick = (event_time // self._every + 1) * self._every
+        tick = (event_time // self._interval + 1) * self._interval
         if tick < self._written:  # written ahead of its time, by a clock that is: each event would else push it further
-            self._next = None
+            self.next = NEVER
         else:
-            self._next = tick if tick > self._written else tick + self._every
+            self.next = tick if tick > self._written else tick + self._interval
 
     def idle(self, now: int) -> int | None:
         """On a clock tick: the tick to write if nothing came for `grace` after it."""
-        if self._next is None or now < self._next + self._grace:
-            return None
-        return self._take()
+        return None if now < self.next + self._grace else self._take()
 
     def reset(self) -> None:
         """The state is no longer true: nothing is due until the next `applied`."""
-        self._next = None
+        self.next = NEVER
 
-    def _take(self) -> int | None:
-        tick, self._next = self._next, None
-        self._written = tick or 0
-        return tick
-
-
-class Hole(NamedTuple):
-    """A stretch of event time in which a book was not right; `until` None while it lasts."""
-
-    reason: str  # sequence, checksum, crossed
-    since: int
-    until: int | None = None
+    def _take(self) -> int:
+        self._written, self.next = self.next, NEVER
+        return self._written
 
 
 class SampledBook:
-    """One instrument's book, written down at the grid's ticks while it is right, and the hole while it is not.
+    """One instrument's book, written at the grid's ticks while it is right, and the gap while it is not.
 
-    `book` is None until a snapshot came, and again from a break to the next snapshot: what is not right is never written. The hole
-    is said twice: open when the book breaks, and with its end once the next snapshot stands.
+    `book` is None until a snapshot came, and again from a break to the next snapshot: a wrong book is never written. A gap is
+    reported twice: open when the book breaks, and with its end when the next snapshot is applied.
     """
 
-    def __init__(self, instrument_id: int, depth: int, every: int) -> None:
+    def __init__(self, instrument_id: int, depth: int, interval: int) -> None:
         self.book: Book | None = None
         self._instrument_id = instrument_id
         self._depth = depth
-        self._grid = Grid(every)
+        self._grid = Grid(interval)
         self._sequence: int | None = None
         self._received_at = 0
+        self._writer = ""
         self._time = 0  # of the last event that left the book right
-        self._hole: Hole | None = None
+        self._gap: Gap | None = None
 
-    def due(self, event_time: int) -> list[BookSnapshot]:
+    def due(self, event_time: int) -> Sequence[BookSnapshot]:
         """Before an event is applied: the state so far, if the event is at or past its tick."""
-        return self._write(self._grid.due(event_time))
+        return () if event_time < self._grid.next else self._write(self._grid.due(event_time))
 
-    def idle(self, now: int) -> list[BookSnapshot]:
+    def idle(self, now: int) -> Sequence[BookSnapshot]:
         """On a clock tick: the state, if the exchange fell silent."""
         return self._write(self._grid.idle(now))
 
-    def applied(self, event_time: int, received_at: int, sequence: int | None = None) -> Hole | None:
-        """After an event was applied and found right; a crossed book is broken here."""
+    def applied(self, event_time: int, received_at: int, sequence: int | None = None, writer: str = "") -> Sequence[Gap]:
+        """After an event was applied and found right; a crossed book is broken here. Returns the gap that opens or closes.
+
+        `writer` names this daemon where the time is that of its own clock.
+        """
         if self.book is None or self.book.crossed():
             return self.broken("crossed", event_time)
-        self._time, self._received_at, self._sequence = event_time, received_at, sequence
+        self._time, self._received_at, self._sequence, self._writer = event_time, received_at, sequence, writer
         self._grid.applied(event_time)
-        hole, self._hole = self._hole, None
-        return hole and hole._replace(until=max(event_time, hole.since))
+        gap, self._gap = self._gap, None
+        return () if gap is None else (replace(gap, until=max(event_time, gap.since)),)
 
-    def broken(self, reason: str, event_time: int) -> Hole | None:
-        """Drop the book: nothing is written until the next snapshot. A book that is already dropped opens no second hole."""
+    def broken(self, reason: str, event_time: int) -> Sequence[Gap]:
+        """Discard the book: nothing is written until the next snapshot. Returns the gap, nothing where one is open already."""
         self.book = None
         self._grid.reset()
-        if self._hole is not None:
-            return None
-        self._hole = Hole(reason, self._time or event_time)
-        return self._hole
+        if self._gap is not None:
+            return ()
+        self._gap = Gap(self._instrument_id, "book", reason, self._time or event_time)
+        return (self._gap,)
 
-    def _write(self, tick: int | None) -> list[BookSnapshot]:
+    def _write(self, tick: int | None) -> Sequence[BookSnapshot]:
         if tick is None or self.book is None:
-            return []
+            return ()
         bids, asks = self.book.bids.best(self._depth), self.book.asks.best(self._depth)
-        return [
+        return (
             BookSnapshot(
                 instrument_id=self._instrument_id,
                 time=tick,
-                writer="",
+                writer=self._writer,
                 bid_prices=tuple(level[0] for level in bids),
                 bid_sizes=tuple(level[1] for level in bids),
                 ask_prices=tuple(level[0] for level in asks),
                 ask_sizes=tuple(level[1] for level in asks),
                 sequence=self._sequence,
                 received_at=self._received_at,
-            )
-        ]
+            ),
+        )
 
 
 class SampledQuote:
     """The latest quote of one instrument, written as it stood at each tick of its grid."""
 
-    def __init__(self, every: int) -> None:
-        self._grid = Grid(every)
+    def __init__(self, interval: int) -> None:
+        self._grid = Grid(interval)
         self._latest: Quote | None = None
 
     def seen(self, quote: Quote) -> Sequence[Quote]:
-        """A quote, with the time at which it came to be; what is due of the one before."""
-        out = self._write(self._grid.due(quote.time))
+        """A quote, with the time at which it came to be; returns what is due of the one before."""
+        grid, time = self._grid, quote.time
+        out = () if time < grid.next else self._write(grid.due(time))
         self._latest = quote
-        self._grid.applied(quote.time)
+        grid.applied(time)
         return out
 
     def idle(self, now: int) -> Sequence[Quote]:
@@ -223,7 +216,7 @@ class SampledQuote:
         return self._write(self._grid.idle(now))
 
     def lost(self) -> None:
-        """One could not be read: what we hold is no longer the latest."""
+        """One could not be read: the latest that is known is no longer the latest."""
         self._grid.reset()
 
     def _write(self, tick: int | None) -> Sequence[Quote]:

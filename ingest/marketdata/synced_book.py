@@ -1,141 +1,210 @@
-"""An order book made of numbered differences that are joined to a snapshot of REST; shared by the exchanges that have such.
+"""An order book of numbered differences that are joined to a snapshot of REST.
 
-Pure. The rule that is easily got wrong: a snapshot has no event time and may be ahead of the stream. It stands only once a
-difference that goes beyond it has come; then every state has the time of an event, and two daemons write the same rows.
+A snapshot has no event time. Where the stream has reached it, every state has the time of an event, so two daemons write the same
+rows. One that is ahead of a stream which stays silent is applied after `SETTLE`: with its own time where it has one, else with the
+time of our clock and the name of the writer.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from typing import Any
 
 from msgspec import Struct
 
-from ingest.marketdata.order_book import Book, Hole, Level, SampledBook, Side
+from ingest.marketdata.channels import ChannelState, Market
+from ingest.marketdata.order_book import Book, SampledBook, Side
+from ingest.marketdata.rest import evidence
+from ingest.marketdata.values import Level, sift_levels
+from ingest.protocol.decode import UNREADABLE, Malformed
 from ingest.protocol.exchange import Options
-from ingest.protocol.session import Gap
-from ingest.records import SECOND, BookSnapshot
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Output
+from ingest.records import SECOND
 
 MAX_WAITING = 1000  # differences kept while a snapshot is awaited
-RETRY = SECOND  # from an answer that did not fit to the next question
-PACE = 5 * SECOND  # from a book that stands to the next question
-ANSWER = 60 * SECOND  # an answer that is not here by then is lost
-
-Said = list[BookSnapshot | Gap]
+RETRY = SECOND  # from an answer that was of no use to the next question; doubles up to
+LONGEST_RETRY = 60 * SECOND
+PACE = 5 * SECOND  # from a snapshot that was applied to the next question
+SETTLE = 3 * SECOND  # for a stream to reach a snapshot that is ahead of it
+QUIET = 5 * SECOND  # without a first difference: then the snapshot of a quiet market is asked for all the same
+UNANSWERED = 300 * SECOND  # the transport answers or reports a failure; this only bounds a defect there
+SHOWN = 20  # bad levels of a snapshot that are kept as evidence
 
 
 class Diff(Struct, frozen=True, gc=False):
-    """What changed in updates `first`..`last` at `time` (microseconds); sizes are absolute, zero removes."""
+    """What changed in updates `first`..`last`; sizes are absolute, zero removes. `whole`: these are all levels that there are."""
 
-    time: int
+    time: int | None  # microseconds; None where the exchange gives none
     first: int
     last: int
     bids: Sequence[Level]
     asks: Sequence[Level]
+    whole: bool = False
 
 
 class Snapshot(Struct, frozen=True):
-    """The best levels as they stood after update `last`."""
+    """The best levels as they were after update `last`, in any JSON: each is checked by itself."""
 
     last: int
-    bids: Sequence[Level]
-    asks: Sequence[Level]
+    bids: Sequence[Any]
+    asks: Sequence[Any]
+    time: int | None = None  # microseconds, of the last change in it
 
 
-class JoinedBook:
-    """One instrument's book through its life: waiting for a snapshot, standing, thin (a new snapshot is awaited), broken.
+class RestSnapshot(Struct, frozen=True):
+    """Where a snapshot is asked for (`{}` is the symbol), and how its answer is read; `parse` raises UNREADABLE or ValueError."""
 
-    A snapshot has at most `levels` a side; those beyond are not known until a difference touches them. `_bounds` says how far each
-    side is known: when fewer than half as many again as are written are left within it, a new snapshot is wanted, and with too few
-    the book breaks. No side grows beyond `keep`: where differences come of so many levels only, those beyond are no longer true.
+    path: str
+    parse: Callable[[bytes], Snapshot]
+    levels: int  # per side, of a full snapshot
+    weight: int = 1
+
+
+class SyncedBook(Struct, frozen=True):
+    """A channel of differences. `exact`: they come only of as many levels as the snapshot has, so deeper levels go stale."""
+
+    row: Any
+    parse: Callable[[Any], Diff]
+    snapshot: RestSnapshot | Callable[[Options], RestSnapshot]  # a function where it depends on the depth that is wanted
+    exact: bool = False
+
+    def open(self, market: Market) -> ChannelState:
+        snapshot = self.snapshot if isinstance(self.snapshot, RestSnapshot) else self.snapshot(market.options)
+        book = SyncedBookState(market, self.parse, snapshot, keep=snapshot.levels * (1 if self.exact else 2))
+        return ChannelState(book.feed, tick=book.tick, answer=book.answer)
+
+
+class SyncedBookState:
+    """One instrument's book: without a snapshot, with one, thin (a new snapshot is wanted), broken.
+
+    Levels beyond a full snapshot are unknown until a difference touches them. `_bounds` are the worst prices up to which each side
+    is known: when fewer than half as many again as are written are left within them, a new snapshot is wanted, and with too few the
+    book breaks.
     """
 
-    def __init__(self, instrument_id: int, options: Options, *, levels: int, keep: int) -> None:
-        self._instrument_id = instrument_id
+    def __init__(self, market: Market, parse: Callable[[Any], Diff], snapshot: RestSnapshot, *, keep: int) -> None:
+        options, instrument = market.options, market.instrument
+        self._exchange = market.exchange
+        self._parse = parse
+        self._rest = snapshot
+        self._request = Request(options.rest_url + snapshot.path.format(instrument.symbol), snapshot.weight, tag=instrument.symbol)
+        self._writer = options.writer
         self._depth = options.book_depth
-        self._levels = levels
         self._keep = keep
-        self._sampled = SampledBook(instrument_id, options.book_depth, options.book_interval)
+        self._trim_at = keep if keep == snapshot.levels else 2 * keep  # cutting each time would cost more than the levels
+        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_interval)
         self._bounds: list[Decimal | None] = [None, None]
-        self._last = 0
+        self._last = -1
         self._waiting: deque[tuple[Diff, int]] | None = deque(maxlen=MAX_WAITING)  # None: no snapshot is wanted
-        self._snapshot: Snapshot | None = None  # ahead of the stream
+        self._snapshot: Snapshot | None = None  # one that the stream has not reached
+        self._alone_at = 0
         self._ask_at = 0
+        self._retry = RETRY
+        self._quiet_at: int | None = None
 
-    def feed(self, diff: Diff, received_at: int) -> Said:
-        """One difference of the stream."""
+    def feed(self, row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
+        """One difference of the stream. Raises ValueError."""
+        diff = self._parse(row)
+        if diff.whole:
+            return self._whole(diff, received_at)
         out = self._follow(diff, received_at) if self._sampled.book is not None else []
-        if self._waiting is not None:
-            self._collect(self._waiting, diff, received_at)
-            out += self._join(received_at)
-        return out
+        if self._waiting is None:  # the usual case
+            return out
+        self._collect(self._waiting, diff, received_at)
+        return [*out, *self._join(received_at), *self._ask(received_at)]
 
-    def whole(self, diff: Diff, received_at: int) -> Said:
-        """The exchange itself sent every level that it has or shows: the book begins anew with it."""
-        if self._sampled.book is not None and diff.last <= self._last:
-            return []
-        out: Said = [*self._sampled.due(diff.time)]
-        self._stand(Snapshot(diff.last, diff.bids, diff.asks), received_at)
-        return out + self._applied(diff, received_at)
-
-    def wants(self, now: int) -> bool:
-        """Whether to ask for a snapshot now; who is told so asks. The stream must flow first: a snapshot from before the first
-        difference that is held can never be joined to it.
-        """
-        if not self._waiting or self._snapshot is not None or now < self._ask_at:
-            return False
-        self._ask_at = now + ANSWER
-        return True
-
-    def answer(self, snapshot: Snapshot | None, now: int) -> Said:
-        """The snapshot that was asked for, None for one that could not be read. One that is too old is asked for again."""
+    def answer(self, response: Response | None, now: int) -> list[Output]:
+        """The snapshot that was asked for, None where the question failed. One of no use is asked for again, later each time."""
         if self._waiting is None:
             return []
-        self._ask_at = now + RETRY
-        if snapshot is None or not self._waiting or snapshot.last + 1 < self._waiting[0][0].first:
+        self._ask_at, self._retry = now + self._retry, min(2 * self._retry, LONGEST_RETRY)
+        if response is None:
             return []
-        self._snapshot = snapshot
-        return self._join(now)
+        try:
+            snapshot, rejected = self._sifted(self._rest.parse(response.body))
+        except (*UNREADABLE, ValueError) as error:
+            return [evidence(self._exchange, response.body, error)]
+        if self._waiting and snapshot.last + 1 < self._waiting[0][0].first:
+            self._retry = RETRY  # an old one is no defect
+            return [*rejected]
+        self._snapshot, self._alone_at = snapshot, now + SETTLE
+        return [*rejected, *self._join(now)]
 
-    def idle(self, now: int) -> Said:
-        """On a clock tick: the state after which nothing came."""
-        return [*self._sampled.idle(now)]
+    def tick(self, now: int) -> Sequence[Output]:
+        """The clock: states after which nothing came, a snapshot that nothing joined, questions that are due."""
+        out = self._sampled.idle(now)
+        if self._waiting is None:
+            return out
+        if self._quiet_at is None:
+            self._quiet_at = now + QUIET
+        return [*out, *self._join(now), *self._ask(now)]
 
-    def _follow(self, diff: Diff, received_at: int) -> Said:
+    # --- a book with its snapshot ---------------------------------------------------------------------------------------
+
+    def _follow(self, diff: Diff, received_at: int) -> list[Output]:
         if diff.last <= self._last:
             return []
         if diff.first <= self._last + 1:
             return self._apply(diff, received_at)
         self._want()
-        return self._gap(self._sampled.broken("sequence", diff.time))
+        return [*self._sampled.broken("sequence", received_at if diff.time is None else diff.time)]
 
-    def _apply(self, diff: Diff, received_at: int) -> Said:
+    def _apply(self, diff: Diff, received_at: int) -> list[Output]:
         book = self._sampled.book
         assert book is not None
-        out: Said = [*self._sampled.due(diff.time)]
+        out: list[Output] = [*self._sampled.due(received_at if diff.time is None else diff.time)]
         book.apply(diff.bids, diff.asks)
-        return out + self._applied(diff, received_at)
+        out += self._applied(book, diff.time, received_at, diff.last)
+        return out
 
-    def _applied(self, diff: Diff, received_at: int) -> Said:
-        book = self._sampled.book
-        assert book is not None
-        self._last = diff.last
+    def _applied(self, book: Book, time: int | None, received_at: int, sequence: int) -> Sequence[Output]:
+        writer = ""
+        if time is None:
+            time, writer = received_at, self._writer
+        self._last = sequence
         known = self._known(book)
-        if known < self._depth:
-            hole = self._sampled.broken("sequence", diff.time)
-        else:
-            hole = self._sampled.applied(diff.time, received_at, diff.last)
-        if self._sampled.book is None or known < self._depth * 3 // 2:
+        enough = known >= self._depth
+        out = self._sampled.applied(time, received_at, sequence, writer) if enough else self._sampled.broken("sequence", time)
+        if self._waiting is None and (self._sampled.book is None or known < self._depth * 3 // 2):
             self._want()
-        return self._gap(hole)
+        return out
 
-    def _gap(self, hole: Hole | None) -> Said:
-        return [] if hole is None else [Gap(self._instrument_id, "book", *hole)]
+    def _known(self, book: Book) -> int:
+        """How many levels are surely right on the poorer side; a side that is known to its end counts as deep enough."""
+        known, bounds = 2 * self._depth, self._bounds
+        for index, side in enumerate((book.bids, book.asks)):
+            if len(side) > self._trim_at:
+                bounds[index] = trimmed(side, bounds[index], self._keep)
+            bound = bounds[index]
+            if bound is not None and (within := side.within(bound)) < known:
+                known = within
+        return known
+
+    def _whole(self, diff: Diff, received_at: int) -> list[Output]:
+        """The exchange itself sent every level that it has or shows: they replace the book."""
+        if self._sampled.book is not None and diff.last <= self._last:
+            return []
+        out: list[Output] = [*self._sampled.due(received_at if diff.time is None else diff.time)]
+        book = self._replace(Snapshot(diff.last, diff.bids, diff.asks), received_at)
+        out += self._applied(book, diff.time, received_at, diff.last)
+        return out
+
+    # --- a snapshot that is wanted --------------------------------------------------------------------------------------
 
     def _want(self) -> None:
         if self._waiting is None:
             self._waiting = deque(maxlen=MAX_WAITING)
+
+    def _ask(self, now: int) -> Sequence[Output]:
+        """One question at a time. The stream flows first, or is quiet: an older snapshot could not be joined to it."""
+        flows = bool(self._waiting) or (self._waiting is not None and self._quiet_at is not None and now >= self._quiet_at)
+        if not flows or self._snapshot is not None or now < self._ask_at:
+            return ()
+        self._ask_at = now + UNANSWERED
+        return (self._request,)
 
     def _collect(self, waiting: deque[tuple[Diff, int]], diff: Diff, received_at: int) -> None:
         if waiting and diff.last <= waiting[-1][0].last:
@@ -145,39 +214,53 @@ class JoinedBook:
             self._snapshot = None
         waiting.append((diff, received_at))
 
-    def _join(self, now: int) -> Said:
-        """Put the kept differences upon the snapshot, once the stream has gone beyond it."""
+    def _join(self, now: int) -> list[Output]:
+        """Apply the kept differences to the snapshot, once the stream has reached it or stays silent."""
         snapshot, waiting = self._snapshot, self._waiting
-        if snapshot is None or waiting is None or waiting[-1][0].last <= snapshot.last:
+        if snapshot is None or waiting is None:
+            return []
+        reached = bool(waiting) and waiting[-1][0].last >= snapshot.last
+        if not reached and now < self._alone_at:
             return []
         begins = self._sampled.book is None
-        self._stand(snapshot, now)
-        out: Said = []
+        book = self._replace(snapshot, now)
+        if not reached:
+            out: list[Output] = [*self._sampled.due(now if snapshot.time is None else snapshot.time)]
+            return [*out, *self._applied(book, snapshot.time, now, snapshot.last)]
+        out = []
         for diff, received_at in waiting:
-            book = self._sampled.book
-            if book is None or diff.last <= snapshot.last:
+            if diff.last < snapshot.last or self._sampled.book is None:
                 continue
-            if begins:
+            if not begins:  # a thin book was replaced: what these differences say was written already
+                book.apply(diff.bids, diff.asks)
+                self._last = diff.last
+            elif diff.last > snapshot.last:
                 out += self._apply(diff, received_at)
             else:
-                book.apply(diff.bids, diff.asks)  # what it says was written already, of the book that stood
+                out += self._applied(book, diff.time, received_at, snapshot.last)
         return out
 
-    def _stand(self, snapshot: Snapshot, now: int) -> None:
+    def _replace(self, snapshot: Snapshot, now: int) -> Book:
         self._snapshot = self._waiting = None
-        self._ask_at = now + PACE
+        self._ask_at, self._retry, self._last = now + PACE, RETRY, snapshot.last
         book = self._sampled.book = Book()
         book.apply(snapshot.bids, snapshot.asks)
-        self._bounds = [bound_of(snapshot.bids, self._levels), bound_of(snapshot.asks, self._levels)]
+        self._bounds = [bound_of(snapshot.bids, self._rest.levels), bound_of(snapshot.asks, self._rest.levels)]
+        return book
 
-    def _known(self, book: Book) -> int:
-        """How many levels are surely right on the poorer side; a side that is known to its end counts as deep enough."""
-        counts = [2 * self._depth]
-        for index, side in enumerate((book.bids, book.asks)):
-            bound = self._bounds[index] = trimmed(side, self._bounds[index], self._keep)
-            if bound is not None:
-                counts.append(side.within(bound))
-        return min(counts)
+    def _sifted(self, snapshot: Snapshot) -> tuple[Snapshot, Sequence[Output]]:
+        """With its good levels, and the evidence of the others. Raises ValueError where a side has only bad ones."""
+        (bids, bad_bids), (asks, bad_asks) = sift_levels(snapshot.bids), sift_levels(snapshot.asks)
+        if (bad_bids and not bids) or (bad_asks and not asks):
+            raise ValueError((bad_bids + bad_asks)[0])
+        return Snapshot(snapshot.last, bids, asks, snapshot.time), bad_levels(self._exchange, bad_bids + bad_asks)
+
+
+def bad_levels(exchange: str, bad: Sequence[str]) -> Sequence[Malformed]:
+    """The evidence of the bad levels of one snapshot, bounded."""
+    if not bad:
+        return ()
+    return (Malformed("; ".join(bad[:SHOWN]).encode(), "value", f"{exchange}: {len(bad)} levels of a snapshot"),)
 
 
 def bound_of(levels: Sequence[Level], limit: int) -> Decimal | None:
@@ -186,9 +269,7 @@ def bound_of(levels: Sequence[Level], limit: int) -> Decimal | None:
 
 
 def trimmed(side: Side, bound: Decimal | None, keep: int) -> Decimal | None:
-    """The side's bound, after a side that has grown beyond `keep` levels was cut to them."""
-    if len(side) <= keep:
-        return bound
+    """The side's bound, after it was cut to `keep` levels."""
     if side.within(bound) >= keep:
         bound = Decimal(side.best(keep)[-1][0])
     side.truncate(keep)

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.tables import Table
 
 # the stream that fills a table; what is polled has none, and leaves no gap: it is asked for again
-CHANNELS: dict[str, Channel] = {"trades": "trades", "candles": "candles", "quotes": "quotes", "order_books": "book"}
+CHANNELS: dict[str, ChannelName] = {"trades": "trades", "candles": "candles", "quotes": "quotes", "order_books": "book"}
 
 Span = tuple[int, int, int]  # (instrument_id, first, last) event time in microseconds
 

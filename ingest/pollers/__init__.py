@@ -1,1 +1,1 @@
-"""One pure file per polled provider; see `ingest.polling.provider.Provider` for what it has."""
+"""Pure: one file per polled provider, with the contract of `ingest.polling.provider.Provider`."""

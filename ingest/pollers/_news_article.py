@@ -1,8 +1,7 @@
-"""One article as a record, whoever tells of it: title, summary and link, never the text, which is its publisher's.
+"""Turns an article of any news source into a record: title, summary and link, never the text, which belongs to its publisher.
 
-Texts are plain and bounded, links are without what differs from one reading to the next (`utm_` parameters, fragment, capitals in
-the host), times are UTC. What is no article (no title, no link, no date, a date more than an hour ahead) is a `Malformed`, and
-the others of its answer go on.
+Texts are plain and bounded. Links are normalised: without `utm_` parameters and fragment, the host in lower case. Times are UTC. An
+entry without a title, link or date, or with a date more than an hour ahead, is a `Malformed`, and the other entries are stored.
 """
 
 from __future__ import annotations
@@ -15,31 +14,31 @@ from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import Struct
 
-from ingest.pollers._news_rules import Standing, Topic, judge
+from ingest.pollers._news_rules import Credibility, Topic, judge
 from ingest.protocol.decode import Malformed
 from ingest.records import MINUTE, SECOND, News
 from ingest.text.coin_mentions import symbols_of
 from ingest.text.plain_text import plain_text
 from ingest.text.sentiment_label import Score
 
-TITLE, SUMMARY, NAME, LINK, LABELS = 300, 600, 200, 2000, 30  # the most that is kept: characters, and labels of an article
-AHEAD = 60 * MINUTE  # a clock may be wrong, and a feed may announce what it will publish; an hour is neither
-EARLIEST = 1_230_768_000 * SECOND  # 2009: a date before it is none (0, or a broken unit)
+TITLE, SUMMARY, NAME, LINK, MAX_LABELS = 300, 600, 200, 2000, 30  # maxima: characters of a text, and labels of an article
+MAX_AHEAD = 60 * MINUTE  # tolerance for a wrong clock; a later date is an error or an announcement
+EARLIEST = 1_230_768_000 * SECOND  # 2009: an earlier date is an error (0, or a wrong unit)
 
 
 class Source(Struct, frozen=True):
-    """Who tells of articles, as `news.source` has it, what its word weighs, and how the mood of a text is scored."""
+    """A source of articles: its name in `news.source`, its credibility, and the scorer for the sentiment of a text."""
 
     name: str
-    standing: Standing
+    credibility: Credibility
     score: Score
 
 
-class Told(Struct, frozen=True, kw_only=True):
-    """What a source says of one article, as it says it; texts may be HTML. `symbols` are those that the source names itself."""
+class ArticleFields(Struct, frozen=True, kw_only=True):
+    """One article in the words of its source; texts may be HTML. `symbols` and `topic` are those that the source assigns."""
 
     id: str
-    time: int | None  # microseconds; None where the source's date is none
+    time: int | None  # microseconds; None if the source's date cannot be read
     title: str
     url: str
     summary: str = ""
@@ -50,57 +49,57 @@ class Told(Struct, frozen=True, kw_only=True):
     topic: Topic | None = None
 
 
-def article(source: Source, told: Told, evidence: bytes, received_at: int) -> News | Malformed:
-    """The record; a `Malformed` with `evidence` where it is none."""
-    title, summary = _text(told.title, TITLE), _text(told.summary, SUMMARY)
-    url = clean_link(told.url)
+def article(source: Source, fields: ArticleFields, evidence: bytes, received_at: int) -> News | Malformed:
+    """The record of the article, or a `Malformed` with `evidence`."""
+    title, summary = _text(fields.title, TITLE), _text(fields.summary, SUMMARY)
+    url = clean_link(fields.url)
     if not title or not url:
-        return Malformed(evidence, "shape", f"{source.name}: an article has a title and a link: '{title}', '{told.url[:NAME]}'")
-    if told.time is None or told.time < EARLIEST:
+        return Malformed(evidence, "shape", f"{source.name}: an article needs a title and a link: '{title}', '{fields.url[:NAME]}'")
+    if fields.time is None or fields.time < EARLIEST:
         right = "right would be one of RFC 2822 or ISO 8601, 2009 or later"
         return Malformed(evidence, "value", f"{source.name}: '{title}' has no date; {right}")
-    if told.time > received_at + AHEAD:
-        return Malformed(evidence, "value", f"{source.name}: '{title}' is dated {_spelt(told.time)}, more than an hour ahead")
-    said = f"{title}\n{summary}"
-    labels = [_text(one, NAME) for one in told.categories][:LABELS]
-    verdict = judge(title, "; ".join((summary, *labels)), source.standing, told.topic, told.symbols)
+    if fields.time > received_at + MAX_AHEAD:
+        return Malformed(evidence, "value", f"{source.name}: '{title}' is dated {_iso(fields.time)}, more than an hour ahead")
+    text = f"{title}\n{summary}"
+    labels = [_text(one, NAME) for one in fields.categories][:MAX_LABELS]
+    verdict = judge(title, "; ".join((summary, *labels)), source.credibility, fields.topic, fields.symbols)
     return News(
         source=source.name,
-        id=_bounded(clean_link(told.id) or told.id.strip() or url),
-        time=told.time,
+        id=_bounded(clean_link(fields.id) or fields.id.strip() or url),
+        time=fields.time,
         title=title,
         summary=summary or None,
         url=url,
-        author=_text(told.author, NAME) or None,
-        image_url=told.image_url if clean_link(told.image_url) else None,
-        symbols=tuple(sorted({*told.symbols, *symbols_of(said)})),
+        author=_text(fields.author, NAME) or None,
+        image_url=fields.image_url if clean_link(fields.image_url) else None,
+        symbols=tuple(sorted({*fields.symbols, *symbols_of(text)})),
         categories=tuple(dict.fromkeys(label for label in (*labels, *verdict.topics) if label)),
-        sentiment=source.score(said),
+        sentiment=source.score(text),
         relevance=verdict.relevance,
         impact_level=verdict.impact,
         received_at=received_at,
     )
 
 
-def _text(source: str, most: int) -> str:
-    """Plain text of at most so many characters, cut between words; where they are as long as in Chinese, anywhere."""
+def _text(source: str, length: int) -> str:
+    """Plain text of at most `length` characters, cut between words, or anywhere if a word is as long as in Chinese."""
     text = plain_text(source).replace("\0", "")
-    if len(text) <= most:
+    if len(text) <= length:
         return text
-    whole = text[: most - 1].rpartition(" ")[0]
-    return (whole if len(whole) > most // 2 else text[: most - 1]) + "\N{HORIZONTAL ELLIPSIS}"
+    whole = text[: length - 1].rpartition(" ")[0]
+    return (whole if len(whole) > length // 2 else text[: length - 1]) + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _bounded(native_id: str) -> str:
-    """The id; its SHA-256 where it is too long for an index."""
+    """The id, or its SHA-256 if it is too long for an index."""
     return native_id if len(native_id) <= LINK // 4 else sha256(native_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def clean_link(url: str) -> str:
-    """The link without what names the reading and not the article; '' where it is none."""
+    """The link without tracking parameters and fragment; '' if it is no link."""
     try:
         parts = urlsplit(url.strip())
-    except ValueError:  # a bracket in the host that is not closed
+    except ValueError:  # an unclosed bracket in the host
         return ""
     if parts.scheme.lower() not in ("http", "https") or not parts.netloc or len(url) > LINK:
         return ""
@@ -123,7 +122,7 @@ _RFC_2822 = re.compile(rf"{_DATE}\s+{_CLOCK}", re.IGNORECASE)
 
 
 def read_time(text: str) -> int | None:
-    """RFC 2822 with its zones of North America, or ISO 8601, UTC where that has none; microseconds, None where it is neither."""
+    """A date of RFC 2822, with its North American zones, or ISO 8601 (default zone: UTC), in microseconds; None for other text."""
     text = text.strip()
     try:
         moment = _rfc_2822(text) if text[:1].isalpha() or " " in text[1:3] else datetime.fromisoformat(text)
@@ -137,7 +136,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _rfc_2822(text: str) -> datetime:
-    """Raises ValueError or KeyError where it is none. A zone that nobody knows is no zone: it may be half a day from UTC."""
+    """Raises ValueError or KeyError for other text. An unknown zone is an error: it may be half a day from UTC."""
     match = _RFC_2822.fullmatch(text)
     if match is None:
         raise ValueError(text)
@@ -148,7 +147,7 @@ def _rfc_2822(text: str) -> datetime:
     return datetime(whole, number, int(day), int(hour), int(minute), min(int(second or 0), 59), tzinfo=timezone(zone))
 
 
-def _spelt(time: int) -> str:
+def _iso(time: int) -> str:
     try:
         return (_EPOCH + timedelta(microseconds=time)).isoformat()
     except OverflowError:  # microseconds where milliseconds are expected

@@ -1,7 +1,7 @@
-"""Feeds as publishers of news speak them, RSS 2.0 and its older kin, and Atom: entries to records.
+"""Reads the feeds of news publishers: RSS 2.0 and older versions, and Atom.
 
-https://www.rssboard.org/rss-specification, https://www.rfc-editor.org/rfc/rfc4287. An entry is known by its guid, where it has none
-by its link.
+https://www.rssboard.org/rss-specification, https://www.rfc-editor.org/rfc/rfc4287. The id of an entry is its guid or, without one,
+its link.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
 from ingest.errors import Reject
-from ingest.pollers._news_article import Source, Told, article, read_time
+from ingest.pollers._news_article import ArticleFields, Source, article, read_time
 from ingest.pollers._news_rules import PUBLISHER
 from ingest.polling.provider import Poll, PollOptions
 from ingest.protocol.decode import Malformed
@@ -21,29 +21,34 @@ from ingest.text.safe_xml import as_evidence, parse_xml
 TABLES = ("news",)
 _MEDIA = "{http://search.yahoo.com/mrss/}"
 _ENTRIES = ("item", "entry")
-_DATES = ("pubDate", "published", "date", "updated")  # RSS 2.0, Atom, Dublin Core; an entry of Atom may only say when it changed
+_DATES = (
+    "pubDate",
+    "published",
+    "date",
+    "updated",
+)  # RSS 2.0, Atom, Dublin Core; an entry of Atom may have only the time of its last change
 
 
-def turn(name: str, options: PollOptions, path: str) -> Poll:
-    """What the feed has now. It has no cursor: a feed is the last articles, and the stored ones are duplicates."""
+def poll_feed(name: str, options: PollOptions, path: str) -> Poll:
+    """A turn: all articles in the feed. There is no cursor: a feed has the last articles, and the stored ones are duplicates."""
     answer = yield from answer_to(Request(options.base_url + path, headers=options.headers))
     yield list(entries(Source(name, PUBLISHER, options.score), answer))
     return ""
 
 
 def entries(source: Source, answer: Response) -> Iterator[News | Malformed]:
-    """The articles. Raises Reject (xml, shape) where the answer is no feed."""
+    """The articles. Raises Reject (xml, shape) if the answer is no feed."""
     feed = parse_xml(answer.body)
     if _local(feed) not in ("rss", "RDF", "feed") or (_local(feed) == "rss" and not list(_named(feed, "channel"))):
         raise Reject(f"<{_local(feed)}> is no feed; right would be <rss> with its <channel>, <RDF> or <feed>", reason="shape")
     for entry in feed.iter():
         if _local(entry) in _ENTRIES:
-            yield article(source, _told(entry), as_evidence(entry), answer.received_at)
+            yield article(source, _fields(entry), as_evidence(entry), answer.received_at)
 
 
-def _told(entry: Element) -> Told:
-    """Names count without their namespace, under which feeds have Dublin Core and Atom; Media RSS has a title of the picture."""
-    return Told(
+def _fields(entry: Element) -> ArticleFields:
+    """Names match without their namespace, which Dublin Core and Atom have. Media RSS is excluded: it has a title of the image."""
+    return ArticleFields(
         id=_first(entry, "guid", "id"),
         time=next((read_time(text) for name in _DATES if (text := _first(entry, name))), None),
         title=_first(entry, "title"),
@@ -60,7 +65,7 @@ def _local(element: Element) -> str:
 
 
 def _named(entry: Element, name: str) -> Iterator[Element]:
-    """Its children of that name, or of `child/grandchild`."""
+    """The children with that name, or the grandchildren for `child/grandchild`."""
     name, _, below = name.partition("/")
     for one in entry:
         if _local(one) == name and not (isinstance(one.tag, str) and one.tag.startswith(_MEDIA)):
@@ -68,13 +73,13 @@ def _named(entry: Element, name: str) -> Iterator[Element]:
 
 
 def _first(entry: Element, *names: str) -> str:
-    """The text of the first of these that has one, with what stands within it: Atom may hold XHTML."""
+    """The text of the first of these elements that has one, including nested elements: Atom may contain XHTML."""
     texts = (" ".join(one.itertext()).strip() for name in names for one in _named(entry, name))
     return next(filter(None, texts), "")
 
 
 def _link(entry: Element) -> str:
-    """RSS has it as text, Atom as an attribute; of Atom's links, the one to the article itself."""
+    """The link to the article: in RSS the text of the element, in Atom an attribute of the link with `rel="alternate"`."""
     links = list(_named(entry, "link"))
     texts = ((one.text or "").strip() for one in links)
     addresses = (one.get("href") or "" for one in links if one.get("rel", "alternate") == "alternate")
@@ -82,7 +87,7 @@ def _link(entry: Element) -> str:
 
 
 def _image(entry: Element) -> str:
-    """The first picture of Media RSS, else an enclosure that is one."""
+    """The first image of Media RSS, else the first enclosure that is an image."""
     media = (one for one in entry.iter() if one.tag in (f"{_MEDIA}content", f"{_MEDIA}thumbnail"))
     for one in (*media, *_named(entry, "enclosure")):
         if one.get("url") and (one.get("type") or one.get("medium") or "image").startswith("image"):

@@ -1,8 +1,9 @@
-"""What an article is about, how much may follow from it, and how much it is about coins: rules that a reader can check.
+"""Rules for the topics, the impact and the relevance of an article.
 
-`TOPICS` says which words make which topic and level; `ingest/pollers/docs/README.md` has the same table. A word in the title has
-the topic's level, one that stands only in the summary or a label has the next lower, and an aggregator's, which nobody has checked,
-is high at most. Words count in any case; what means something else without its capitals (SEC, ETF, Fed) is written in them.
+`TOPICS` maps words to a topic and its level; `ingest/pollers/docs/news.md` shows them. A word in the title gives the
+topic's level, a word only in the summary or a label the next lower level. The impact of an aggregator's article, which nobody has
+checked, is at most high. Words match in any case, except those in capitals in the table (SEC, ETF, Fed), which mean something else
+in lower case.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from ingest.text.coin_mentions import symbols_of
 LEVELS = ("low", "medium", "high", "critical")
 
 
-class Standing(Struct, frozen=True):
-    """Who says it: the percentage of an article's relevance that counts, and the highest impact that a headline of it may have."""
+class Credibility(Struct, frozen=True):
+    """The weight of a source, in percent of an article's relevance, and the highest impact that its articles may have."""
 
     weight: int
-    highest: str = "critical"
+    max_impact: str = "critical"
 
 
-EXCHANGE = Standing(100)  # says it of itself
-PUBLISHER = Standing(90)
-AGGREGATOR = Standing(70, highest="high")
+EXCHANGE = Credibility(100)  # announces its own actions
+PUBLISHER = Credibility(90)
+AGGREGATOR = Credibility(70, max_impact="high")
 
 
 class Topic(Struct, frozen=True):
-    """One row of the table: the topic, its level, and the words that make it, between commas."""
+    """One row of the table: the topic, its level, and the words for it, separated by commas."""
 
     name: str
     level: str
@@ -66,18 +67,18 @@ class Verdict(Struct, frozen=True):
     relevance: str
 
 
-def judge(title: str, summary: str, standing: Standing, known: Topic | None = None, coins: tuple[str, ...] = ()) -> Verdict:
-    """By the table; `summary` is with the labels, `known` the topic and `coins` those that the source itself files it under."""
-    stated = [(known.name, LEVELS.index(known.level))] if known else []
-    found = sorted([*stated, *_found(title, summary)], key=lambda one: -one[1])
-    level = min(max((level for _, level in found), default=0), LEVELS.index(standing.highest))
-    points = 20 + (40 if known else _points(title, summary, _worded)) + (40 if coins else _points(title, summary, symbols_of))
-    hundredths = points * standing.weight // 100
+def judge(title: str, summary: str, credibility: Credibility, topic: Topic | None = None, coins: tuple[str, ...] = ()) -> Verdict:
+    """Apply the table. `summary` includes the labels; `topic` and `coins` are those that the source itself assigns."""
+    given = [(topic.name, LEVELS.index(topic.level))] if topic else []
+    found = sorted([*given, *_found(title, summary)], key=lambda one: -one[1])
+    level = min(max((level for _, level in found), default=0), LEVELS.index(credibility.max_impact))
+    points = 20 + (40 if topic else _points(title, summary, _worded)) + (40 if coins else _points(title, summary, symbols_of))
+    hundredths = points * credibility.weight // 100
     return Verdict(tuple(dict.fromkeys(name for name, _ in found)), LEVELS[level], f"{hundredths // 100}.{hundredths % 100:02d}")
 
 
 def _found(title: str, summary: str) -> Iterator[tuple[str, int]]:
-    """(topic, level) of every row of the table of which a word stands in the article."""
+    """(topic, level) of every row of the table with a word in the article."""
     for topic, pattern in _PATTERNS:
         level = LEVELS.index(topic.level)
         if pattern.search(title):
@@ -91,7 +92,7 @@ def _worded(text: str) -> bool:
 
 
 def _points(title: str, summary: str, names: Callable[[str], object]) -> int:
-    """40 for what the first half of the title names, 30 for the rest of it, 15 for the summary."""
+    """40 points for a match in the first half of the title, 30 in the rest of the title, 15 in the summary."""
     words = title.split()
     if names(" ".join(words[: (len(words) + 1) // 2])):
         return 40
@@ -99,7 +100,7 @@ def _points(title: str, summary: str, names: Callable[[str], object]) -> int:
 
 
 def _pattern(words: list[str]) -> re.Pattern[str]:
-    """A word that has a capital counts only as it is written."""
+    """A pattern for the words; a word with a capital matches only as it is written."""
     each = (f"(?i:{re.escape(word)})" if word.islower() else re.escape(word) for word in words)
     return re.compile(rf"(?<![\w$])(?:{'|'.join(each)})(?!\w)")
 

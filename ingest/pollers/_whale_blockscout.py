@@ -1,7 +1,7 @@
 """Blockscout, without a key. https://docs.blockscout.com/devs/apis/rpc/logs https://docs.blockscout.com/api-reference/get-block-transactions
 
-Blocks come from its REST API, with addresses in mixed case; tokens' transfers are the events of their contracts, from the API that
-it shares with Etherscan.
+Blocks come from its REST API, with addresses in mixed case. Token transfers are the events of the token's contract, from the API
+whose format is that of Etherscan.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from msgspec.json import Decoder
 from ingest.errors import Reject
 from ingest.pollers._whale_chain import Block
 from ingest.pollers._whale_etherscan import number_of
-from ingest.pollers._whale_explorer import Asking, Content, Move, Native, asked
-from ingest.polling.provider import PollOptions, decoded
+from ingest.pollers._whale_explorer import BlockContent, EtherTransfer, TokenTransfer, call_api
+from ingest.polling.provider import Part, PollOptions, decoded
 from ingest.protocol.http import Request, answer_to
 from ingest.records import SECOND
 
@@ -39,7 +39,7 @@ class _Sent(Struct, rename={"sender": "from"}):
     hash: str
     sender: _Address
     value: str
-    to: _Address | None = None  # none where a contract is made
+    to: _Address | None = None  # None if the transaction creates a contract
     status: str | None = None  # ok, error
 
 
@@ -64,23 +64,23 @@ class _At(Struct, rename="camel"):
 _Height, _Blocks, _Pages, _Logs, _Ats = Decoder(str), Decoder(_Block), Decoder(_Page), Decoder(list[_Log]), Decoder(_At)
 
 
-def tip(options: PollOptions) -> Asking[int]:
+def tip(options: PollOptions) -> Part[int]:
     """See `Explorer`."""
-    height, _ = yield from asked(options, "/api", {"module": "block", "action": "eth_block_number"}, _Height)
+    height, _ = yield from call_api(options, "/api", {"module": "block", "action": "eth_block_number"}, _Height)
     return number_of(height, 16)
 
 
-def block(options: PollOptions, height: int) -> Asking[Content]:
-    """See `Explorer`; what was reverted is left out."""
+def block(options: PollOptions, height: int) -> Part[BlockContent]:
+    """See `Explorer`; reverted transactions are left out."""
     answer = yield from answer_to(Request(f"{options.base_url}/api/v2/blocks/{height}"))
     found = decoded(answer, _Blocks)
     url = f"{options.base_url}/api/v2/blocks/{found.hash}/transactions"
-    natives: list[Native] = []
+    ether_transfers: list[EtherTransfer] = []
     query = ""
     while True:
         page = decoded((yield from answer_to(Request(f"{url}{query}"))), _Pages)
-        natives += [
-            Native(one.hash, one.sender.hash.lower(), one.to.hash.lower(), number_of(one.value, 10))
+        ether_transfers += [
+            EtherTransfer(one.hash, one.sender.hash.lower(), one.to.hash.lower(), number_of(one.value, 10))
             for one in page.items
             if one.to is not None and one.status == "ok"
         ]
@@ -88,32 +88,32 @@ def block(options: PollOptions, height: int) -> Asking[Content]:
             break
         query = f"?{urlencode(page.next_page_params)}"
     time = int(found.timestamp.timestamp()) * SECOND
-    return Content(Block(found.height, found.hash, found.parent_hash, time), natives, answer.received_at)
+    return BlockContent(Block(found.height, found.hash, found.parent_hash, time), ether_transfers, answer.received_at)
 
 
-def succeeded(_options: PollOptions, _native: Native) -> Asking[bool]:
-    """See `Explorer`: `block` has seen to it."""
+def succeeded(_options: PollOptions, _native: EtherTransfer) -> Part[bool]:
+    """See `Explorer`; `block` has left out reverted transactions."""
     yield from ()
     return True
 
 
-def moves(options: PollOptions, contract: str, first: int, last: int) -> Asking[list[Move]]:
+def token_transfers(options: PollOptions, contract: str, first: int, last: int) -> Part[list[TokenTransfer]]:
     """See `Explorer`."""
     query = {"module": "logs", "action": "getLogs", "fromBlock": str(first), "toBlock": str(last)}
-    logs, received_at = yield from asked(options, "/api", query | {"address": contract, "topic0": TRANSFER}, _Logs)
+    logs, received_at = yield from call_api(options, "/api", query | {"address": contract, "topic0": TRANSFER}, _Logs)
     return [_move(log, received_at) for log in logs]
 
 
-def height_at(options: PollOptions, time: int, closest: str) -> Asking[int]:
+def height_at(options: PollOptions, time: int, closest: str) -> Part[int]:
     """See `Explorer`."""
     query = {"module": "block", "action": "getblocknobytime", "timestamp": str(time // SECOND), "closest": closest}
-    found, _ = yield from asked(options, "/api", query, _Ats)
+    found, _ = yield from call_api(options, "/api", query, _Ats)
     return number_of(found.block_number, 10)
 
 
-def _move(log: _Log, received_at: int) -> Move:
+def _move(log: _Log, received_at: int) -> TokenTransfer:
     if len(log.topics) < 3 or log.topics[1] is None or log.topics[2] is None:
         raise Reject(f"a Transfer of {log.transaction_hash} has the topics {log.topics}; right would be three", reason="shape")
     sender, recipient = (f"0x{topic[-40:].lower()}" for topic in (log.topics[1], log.topics[2]))
     block = Block(number_of(log.block_number, 16), log.block_hash, "", number_of(log.time_stamp, 16) * SECOND)
-    return Move(log.transaction_hash, block, sender, recipient, number_of(log.data, 16), received_at)
+    return TokenTransfer(log.transaction_hash, block, sender, recipient, number_of(log.data, 16), received_at)

@@ -1,7 +1,7 @@
-"""Where a turn is on a chain, and how it notices that a block which it told is no more.
+"""The cursor of a poller on a blockchain, and the detection of chain reorganisations.
 
-The rule one would get wrong: a block is replaced by others of its height without a word. It is known from the one after it, which
-names another parent; then the one that was told is given up and its height asked for again, until both agree.
+A chain replaces a block without a notice. The replacement shows in the next block, which names another parent. Then the rows of the
+reported block are removed and its height is read again, until parent and block agree.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from ingest.errors import Reject
 from ingest.polling.db_queries import ReorgedBlock
 from ingest.protocol.decode import UNREADABLE
 
-KEPT = 64  # blocks remembered; no reorganisation of these chains was ever so deep
+REMEMBERED_BLOCKS = 64  # no reorganisation of these chains was ever so deep
 
 
 class Block(Struct, frozen=True):
-    """What a chain says of one block; `time` in microseconds."""
+    """The header of one block; `parent` is the parent's hash, `time` is in microseconds."""
 
     height: int
     hash: str
@@ -25,56 +25,56 @@ class Block(Struct, frozen=True):
     time: int
 
 
-class Told(Struct, frozen=True, array_like=True):
-    """What is remembered of a block."""
+class BlockRef(Struct, frozen=True, array_like=True):
+    """A reported block, as the cursor keeps it."""
 
     height: int
     hash: str
     time: int
 
 
-class Place(Struct, frozen=True, omit_defaults=True):
-    """The cursor: the height to tell next, -1 for the newest one there is, and what was told last."""
+class ChainCursor(Struct, frozen=True, omit_defaults=True):
+    """The height to read next (-1: that of the newest block), and the blocks that were reported last."""
 
-    next: int = -1
-    told: tuple[Told, ...] = ()  # blocks of which all was told, oldest first
-    part: Told | None = None  # the block that is being told ...
-    done: int = 0  # ... and how many of its transactions were
+    next_height: int = -1
+    reported: tuple[BlockRef, ...] = ()  # blocks that are reported completely, oldest first
+    partial: BlockRef | None = None  # the block that is reported in part ...
+    transactions_done: int = 0  # ... and how many of its transactions are
 
     @property
-    def cursor(self) -> str:
+    def encoded(self) -> str:
         return encode(self).decode()
 
-    def at(self, tip: int) -> Place:
-        """The same; at the beginning, the newest block."""
-        return Place(next=tip) if self.next < 0 else self
+    def at(self, tip: int) -> ChainCursor:
+        """This cursor; at the beginning, the cursor of the newest block."""
+        return ChainCursor(next_height=tip) if self.next_height < 0 else self
 
-    def after(self, block: Block) -> Place:
-        """All of the block was told."""
-        return Place(block.height + 1, (*self.told, Told(block.height, block.hash, block.time))[-KEPT:])
+    def after(self, block: Block) -> ChainCursor:
+        """The cursor after the block is reported completely."""
+        return ChainCursor(block.height + 1, (*self.reported, BlockRef(block.height, block.hash, block.time))[-REMEMBERED_BLOCKS:])
 
-    def within(self, block: Block, done: int) -> Place:
-        """So many of the block's transactions were told."""
-        return Place(self.next, self.told, Told(block.height, block.hash, block.time), done)
-
-
-_Decoder = Decoder(Place)
+    def within(self, block: Block, transactions_done: int) -> ChainCursor:
+        """The cursor after `transactions_done` transactions of the block are reported."""
+        return ChainCursor(self.next_height, self.reported, BlockRef(block.height, block.hash, block.time), transactions_done)
 
 
-def place_of(cursor: str) -> Place:
-    """Where the last turn ended. Raises Reject for what no turn ended with: to begin anew would leave a hole."""
+_Decoder = Decoder(ChainCursor)
+
+
+def decode_cursor(encoded: str) -> ChainCursor:
+    """The cursor of the last turn. Raises Reject for any other text: to start from the newest block would leave a gap."""
     try:
-        return _Decoder.decode(cursor) if cursor else Place()
+        return _Decoder.decode(encoded) if encoded else ChainCursor()
     except UNREADABLE as error:
-        raise Reject(f"poll_cursors has {cursor!r}, which is no place: {error}; right would be ''", reason="value") from error
+        raise Reject(f"poll_cursors has {encoded!r}, which is no cursor: {error}; right would be ''", reason="value") from error
 
 
-def given_up(place: Place, block: Block, blockchain: str) -> tuple[Place, ReorgedBlock] | None:
-    """What is to go before `block`, the next one, can be told, and the place without it; None where it follows what was told."""
-    if place.part is not None and place.part.hash != block.hash:
-        gone, rest = place.part, Place(place.next, place.told)
-    elif place.told and place.told[-1].hash != block.parent:
-        gone, rest = place.told[-1], Place(place.told[-1].height, place.told[:-1])
+def next_reorged(cursor: ChainCursor, block: Block, blockchain: str) -> tuple[ChainCursor, ReorgedBlock] | None:
+    """The reported block that `block`, the next one, contradicts, and the cursor without it; None if `block` follows the cursor."""
+    if cursor.partial is not None and cursor.partial.hash != block.hash:
+        gone, rest = cursor.partial, ChainCursor(cursor.next_height, cursor.reported)
+    elif cursor.reported and cursor.reported[-1].hash != block.parent:
+        gone, rest = cursor.reported[-1], ChainCursor(cursor.reported[-1].height, cursor.reported[:-1])
     else:
         return None
     return rest, ReorgedBlock(blockchain, gone.hash, gone.time)

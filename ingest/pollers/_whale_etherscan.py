@@ -1,6 +1,6 @@
 """Etherscan V2. https://docs.etherscan.io/api-reference/endpoint/tokentx https://docs.etherscan.io/api-reference/endpoint/ethgetblockbynumber
 
-Numbers of its proxy are hexadecimal, the others decimal, all in strings.
+Numbers are strings: hexadecimal from the module `proxy`, decimal from the others.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from msgspec.json import Decoder
 
 from ingest.errors import Reject
 from ingest.pollers._whale_chain import Block
-from ingest.pollers._whale_explorer import FULL, Asking, Content, Move, Native, asked
-from ingest.polling.provider import PollOptions
+from ingest.pollers._whale_explorer import MAX_ROWS, BlockContent, EtherTransfer, TokenTransfer, call_api
+from ingest.polling.provider import Part, PollOptions
 from ingest.records import SECOND
 
 SOURCE = "etherscan"
@@ -22,7 +22,7 @@ class _Sent(Struct, rename={"sender": "from"}):
     hash: str
     sender: str
     value: str
-    to: str | None = None  # none where a contract is made
+    to: str | None = None  # None if the transaction creates a contract
 
 
 class _Block(Struct, rename="camel"):
@@ -34,7 +34,7 @@ class _Block(Struct, rename="camel"):
 
 
 class _Receipt(Struct):
-    status: str = "0x1"  # blocks before Byzantium (October 2017) do not say
+    status: str = "0x1"  # absent in blocks before Byzantium (October 2017)
 
 
 class _Transfer(Struct, rename={"block_number": "blockNumber", "block_hash": "blockHash", "time": "timeStamp", "sender": "from"}):
@@ -50,40 +50,42 @@ class _Transfer(Struct, rename={"block_number": "blockNumber", "block_hash": "bl
 _Height, _Blocks, _Receipts, _Transfers = Decoder(str), Decoder(_Block), Decoder(_Receipt), Decoder(list[_Transfer])
 
 
-def tip(options: PollOptions) -> Asking[int]:
+def tip(options: PollOptions) -> Part[int]:
     """See `Explorer`."""
-    height, _ = yield from asked(options, "", CHAIN | {"module": "proxy", "action": "eth_blockNumber"}, _Height)
+    height, _ = yield from call_api(options, "", CHAIN | {"module": "proxy", "action": "eth_blockNumber"}, _Height)
     return number_of(height, 16)
 
 
-def block(options: PollOptions, height: int) -> Asking[Content]:
+def block(options: PollOptions, height: int) -> Part[BlockContent]:
     """See `Explorer`."""
     query = CHAIN | {"module": "proxy", "action": "eth_getBlockByNumber", "tag": hex(height), "boolean": "true"}
-    found, received_at = yield from asked(options, "", query, _Blocks)
+    found, received_at = yield from call_api(options, "", query, _Blocks)
     time = number_of(found.timestamp, 16) * SECOND
-    natives = [Native(one.hash, one.sender, one.to, number_of(one.value, 16)) for one in found.transactions if one.to]
-    return Content(Block(number_of(found.number, 16), found.hash, found.parent_hash, time), natives, received_at)
+    ether_transfers = [
+        EtherTransfer(one.hash, one.sender, one.to, number_of(one.value, 16)) for one in found.transactions if one.to
+    ]
+    return BlockContent(Block(number_of(found.number, 16), found.hash, found.parent_hash, time), ether_transfers, received_at)
 
 
-def succeeded(options: PollOptions, native: Native) -> Asking[bool]:
-    """See `Explorer`: its receipt says so."""
+def succeeded(options: PollOptions, native: EtherTransfer) -> Part[bool]:
+    """See `Explorer`; from the receipt of the transaction."""
     query = CHAIN | {"module": "proxy", "action": "eth_getTransactionReceipt", "txhash": native.hash}
-    receipt, _ = yield from asked(options, "", query, _Receipts)
+    receipt, _ = yield from call_api(options, "", query, _Receipts)
     return receipt.status == "0x1"
 
 
-def moves(options: PollOptions, contract: str, first: int, last: int) -> Asking[list[Move]]:
+def token_transfers(options: PollOptions, contract: str, first: int, last: int) -> Part[list[TokenTransfer]]:
     """See `Explorer`."""
-    query = CHAIN | {"module": "account", "action": "tokentx", "contractaddress": contract, "page": "1", "offset": str(FULL)}
+    query = CHAIN | {"module": "account", "action": "tokentx", "contractaddress": contract, "page": "1", "offset": str(MAX_ROWS)}
     query |= {"startblock": str(first), "endblock": str(last), "sort": "asc"}
-    rows, received_at = yield from asked(options, "", query, _Transfers)
-    return [Move(row.hash, _block_of(row), row.sender, row.to, number_of(row.value, 10), received_at) for row in rows]
+    rows, received_at = yield from call_api(options, "", query, _Transfers)
+    return [TokenTransfer(row.hash, _block_of(row), row.sender, row.to, number_of(row.value, 10), received_at) for row in rows]
 
 
-def height_at(options: PollOptions, time: int, closest: str) -> Asking[int]:
+def height_at(options: PollOptions, time: int, closest: str) -> Part[int]:
     """See `Explorer`."""
     query = CHAIN | {"module": "block", "action": "getblocknobytime", "timestamp": str(time // SECOND), "closest": closest}
-    height, _ = yield from asked(options, "", query, _Height)
+    height, _ = yield from call_api(options, "", query, _Height)
     return number_of(height, 10)
 
 
@@ -92,7 +94,7 @@ def _block_of(row: _Transfer) -> Block:
 
 
 def number_of(text: str, base: int) -> int:
-    """Digits of `base`; with 0x before them where that is 16. Raises Reject for others."""
+    """The number of digits in `base`; 0x may precede those of base 16. Raises Reject for other text."""
     try:
         return int(text, base)
     except ValueError as error:

@@ -1,12 +1,11 @@
-"""What an explorer of Ethereum is asked for, and the envelope in which Etherscan and Blockscout answer.
+"""The contract of an explorer of Ethereum, and the envelope in which Etherscan and Blockscout answer.
 
-https://docs.etherscan.io/resources/common-error-messages. The rule one would get wrong: they refuse with status 200, and nothing
-found is "status": "0" as well.
+An error has HTTP status 200 and "status": "0", and so has an empty result.
+https://docs.etherscan.io/resources/common-error-messages
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Protocol, TypeVar
 from urllib.parse import urlencode
 
@@ -15,17 +14,16 @@ from msgspec.json import Decoder
 
 from ingest.errors import Reject, Retry
 from ingest.pollers._whale_chain import Block
-from ingest.polling.provider import PollOptions, decoded
+from ingest.polling.provider import Part, PollOptions, decoded
 from ingest.protocol.http import Request, Response, answer_to
 
 T = TypeVar("T")
-Asking = Generator[Request, object, T]
 
-FULL = 1000  # rows that one answer has at most, of either, without a paid plan: some are missing then
+MAX_ROWS = 1000  # of one answer without a paid plan, for both; an answer with so many rows may be incomplete
 
 
-class Native(Struct, frozen=True):
-    """One transaction that moves ether; `value` in wei."""
+class EtherTransfer(Struct, frozen=True):
+    """One transaction that transfers ether; `value` is in wei."""
 
     hash: str
     sender: str
@@ -33,16 +31,16 @@ class Native(Struct, frozen=True):
     value: int
 
 
-class Content(Struct, frozen=True):
-    """A block and its transactions that move ether, those reverted perhaps included; `received_at` in microseconds."""
+class BlockContent(Struct, frozen=True):
+    """A block and its transactions that transfer ether, which may include reverted ones; `received_at` is in microseconds."""
 
     block: Block
-    natives: list[Native]
+    ether_transfers: list[EtherTransfer]
     received_at: int
 
 
-class Move(Struct, frozen=True):
-    """One Transfer event of a token, in its smallest unit. The block's hash is '' where it is not said, as its parent is."""
+class TokenTransfer(Struct, frozen=True):
+    """One Transfer event of a token; `value` is in its smallest unit. The block's `parent` is '', its `hash` is '' if unknown."""
 
     hash: str
     block: Block
@@ -53,24 +51,24 @@ class Move(Struct, frozen=True):
 
 
 class Explorer(Protocol):
-    """One source: a part of this family."""
+    """One explorer: a private module of this family."""
 
     SOURCE: str
 
-    def tip(self, options: PollOptions) -> Asking[int]:
+    def tip(self, options: PollOptions) -> Part[int]:
         """The height of the newest block."""
 
-    def block(self, options: PollOptions, height: int) -> Asking[Content]:
-        """What stands in a block."""
+    def block(self, options: PollOptions, height: int) -> Part[BlockContent]:
+        """The content of a block."""
 
-    def height_at(self, options: PollOptions, time: int, closest: str) -> Asking[int]:
-        """The height of the block at `time`, in microseconds; where there is none, of the one `before` or `after` it."""
+    def height_at(self, options: PollOptions, time: int, closest: str) -> Part[int]:
+        """The height of the block at `time` (microseconds); if there is none, of the closest one, `before` or `after` it."""
 
-    def moves(self, options: PollOptions, contract: str, first: int, last: int) -> Asking[list[Move]]:
+    def token_transfers(self, options: PollOptions, contract: str, first: int, last: int) -> Part[list[TokenTransfer]]:
         """A token's transfers in the blocks first..last, at most `FULL`."""
 
-    def succeeded(self, options: PollOptions, native: Native) -> Asking[bool]:
-        """Whether the transaction was not reverted: its ether stays where it was then."""
+    def succeeded(self, options: PollOptions, native: EtherTransfer) -> Part[bool]:
+        """Whether the transaction was not reverted; a reverted one moves no ether."""
 
 
 class _Answer(Struct):
@@ -83,8 +81,8 @@ _Decoder = Decoder(_Answer)
 _Text = Decoder(str)
 
 
-def asked(options: PollOptions, path: str, query: dict[str, str], decoder: Decoder[T]) -> Asking[tuple[T, int]]:
-    """`result` of the answer, and when it came. Raises Retry or Reject for what is none: see `_refusal`."""
+def call_api(options: PollOptions, path: str, query: dict[str, str], decoder: Decoder[T]) -> Part[tuple[T, int]]:
+    """The `result` of the answer and the time of its arrival. Raises Retry or Reject for an error: see `_refusal`."""
     request = Request(f"{options.base_url}{path}?{urlencode(query)}", secret=options.secret)
     response = yield from answer_to(request)
     answer = decoded(response, _Decoder)
@@ -96,8 +94,10 @@ def asked(options: PollOptions, path: str, query: dict[str, str], decoder: Decod
 
 
 def _refusal(action: str, text: str) -> Retry | Reject:
-    """An error in an answer of status 200: a wrong key waits for a person, all else for better times."""
-    if "rate limit" in text.lower() or "too many" in text.lower():  # it goes on: "please use API Key for higher rate limit"
+    """An error in an answer of status 200: Reject for a wrong key, which a person must correct, else Retry."""
+    if (
+        "rate limit" in text.lower() or "too many" in text.lower()
+    ):  # the message continues "please use API Key for higher rate limit"
         return Retry(f"{action}: {text}", after=60.0, code="429")
     if "api key" in text.lower():
         return Reject(f"{action}: {text}", reason="http", code="401")

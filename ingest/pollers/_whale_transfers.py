@@ -1,33 +1,28 @@
-"""From what a transaction moved to the transfers that are large enough to be told.
+"""Finds the large transfers of a transaction from the movements of a token in it.
 
-A transaction's transfers of a token are what each address has more of after it, the largest first: that is their `index`. What
-comes back to where it came from is none: change, a hop through a contract, a flash loan. Their sender is the address that has lost
-most. So the same transfers come of any order of the moves, and of any explorer.
-The rule one would get wrong: change that goes to a fresh address of the sender's cannot be told from a transfer.
+A transfer is the net amount of a token that an address gains in one transaction. Transfers are numbered by size, the largest first:
+that is their `index`. The sender is the address with the largest net loss. Amounts that return to their address are no transfer:
+change, a hop through a contract, a flash loan. So the order of the movements and the choice of explorer do not change the result.
+Change that goes to a new address of the sender cannot be distinguished from a transfer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Context, Decimal
-from typing import TypeVar
 
 from msgspec import Struct
 
-from ingest.polling.db_queries import PricesAt
 from ingest.polling.provider import PollOptions
-from ingest.protocol.http import Request
 from ingest.records import WhaleTransaction
 
-T = TypeVar("T")
-Telling = Generator[Request | PricesAt, object, T]  # a part of a turn, and what comes of it
 EXACT = Context(prec=120)  # the default of 28 digits would round: 2^256 has 78
 CENT = Decimal("0.01")
-LEVELS = ((100_000_000, "critical"), (50_000_000, "high"), (10_000_000, "medium"))  # USD; what is smaller is low
+LEVELS = ((100_000_000, "critical"), (50_000_000, "high"), (10_000_000, "medium"))  # USD; smaller transfers are low
 
 
 class Transaction(Struct, frozen=True, kw_only=True):
-    """What all transfers of one token in one transaction have in common; `price` is of one token, in USD."""
+    """What the transfers of one token in one transaction have in common; `price` is that of one token, in USD."""
 
     blockchain: str
     source: str
@@ -39,11 +34,11 @@ class Transaction(Struct, frozen=True, kw_only=True):
     block_height: int
     block_hash: str
     received_at: int
-    one_owner: bool = False  # all its senders are one: whose any of them is, all are
+    one_owner: bool = False  # all senders belong to one owner, so the label of any of them is that of all
 
 
 def net(moves: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """By address, how much more (less, where negative) it has after `moves`, each of them an address's gain."""
+    """The net change of each address; `moves` are (address, gain), negative for a loss."""
     changes: dict[str, int] = {}
     for address, gain in moves:
         changes[address] = changes.get(address, 0) + gain
@@ -51,7 +46,7 @@ def net(moves: Iterable[tuple[str, int]]) -> dict[str, int]:
 
 
 def transfers(transaction: Transaction, changes: Mapping[str, int], options: PollOptions) -> Iterator[WhaleTransaction]:
-    """Those of at least `options.min_usd`; `changes` are in the token's smallest unit."""
+    """The transfers of at least `options.min_usd`; `changes` are in the token's smallest unit."""
     senders = sorted((address for address, gain in changes.items() if gain < 0), key=lambda one: (changes[one], one))
     gainers = sorted((address for address, gain in changes.items() if gain > 0), key=lambda one: (-changes[one], one))
     if not senders:
@@ -61,7 +56,7 @@ def transfers(transaction: Transaction, changes: Mapping[str, int], options: Pol
         amount = EXACT.scaleb(Decimal(changes[gainer]), -transaction.decimals)
         usd = EXACT.multiply(amount, transaction.price)
         if usd < options.min_usd:
-            return  # the others are smaller
+            return  # the next ones are smaller
         yield WhaleTransaction(
             blockchain=transaction.blockchain,
             hash=transaction.hash,
@@ -83,5 +78,5 @@ def transfers(transaction: Transaction, changes: Mapping[str, int], options: Pol
 
 
 def level_of(usd: Decimal) -> str:
-    """low, medium, high or critical."""
+    """The alert level: low, medium, high or critical."""
     return next((level for least, level in LEVELS if usd >= least), "low")

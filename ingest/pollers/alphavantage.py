@@ -1,7 +1,7 @@
-"""Alpha Vantage: days of the funds that follow the indices. https://www.alphavantage.co/documentation/#daily
+"""Alpha Vantage: daily bars of the funds that track the indices. https://www.alphavantage.co/documentation/#daily
 
-It has no index itself: SPY and QQQ stand under their own names, in dollars a share, not in points. A limit that is reached is said
-with status 200, as "Note" or "Information", and repeats the key. More than the last 100 days are for paying customers.
+It has no index: SPY and QQQ are stored under their own names, in dollars per share, not in points. A limit that is reached is an
+answer of status 200 with "Note" or "Information", which repeats the key. Days before the last 100 need a paid plan.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from urllib.parse import urlencode
 
 from msgspec import Struct, field
 from msgspec.json import Decoder
+from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
-from ingest.polling.trading_day import AGAIN, is_over, to_time
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_day_parts, start_of
+from ingest.polling.trading_day import OVERLAP, is_over, to_time
 from ingest.protocol.decode import Number
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import StockIndex
@@ -22,36 +23,26 @@ from ingest.records import StockIndex
 NAME = "alphavantage"
 TABLES = ("stock_indices",)
 FUNDS = ("SPY", "QQQ")
-_TERMS = "https://www.alphavantage.co/terms_of_service/: personal, non-commercial use, unless agreed otherwise"
+_FREE = Plan(
+    base_url="https://www.alphavantage.co",
+    key="apikey",
+    key_in="query",
+    per_minute=5,
+    spread=True,  # not two in a second
+    per_month=750,  # 25 a day
+    interval=6 * 3600,
+    requests=len(FUNDS),
+    history_days=140,  # the last 100 bars
+    terms="https://www.alphavantage.co/terms_of_service/: personal, non-commercial use, unless agreed otherwise",
+    default_on=False,
+)
 PLANS = {
-    "free": Plan(
-        base_url="https://www.alphavantage.co",
-        key="apikey",
-        key_in="query",
-        per_minute=5,
-        spread=True,  # not two in a second
-        per_month=750,  # 25 a day
-        interval=6 * 3600,
-        requests=len(FUNDS),
-        history=140,  # the last 100 bars
-        terms=_TERMS,
-        default_on=False,
-    ),
-    "premium": Plan(
-        base_url="https://www.alphavantage.co",
-        key="apikey",
-        key_in="query",
-        per_minute=75,
-        spread=True,
-        interval=3600,
-        requests=len(FUNDS),
-        terms=_TERMS,
-        default_on=False,
-    ),
+    "free": _FREE,
+    "premium": replace(_FREE, per_minute=75, per_month=None, interval=3600, history_days=None),
 }
 ASSETS: dict[str, str] = {}
 CHUNK = None
-LIMIT_SECONDS = 6 * 3600.0  # what a day has of requests is gone
+LIMIT_SECONDS = 6 * 3600.0  # pause after the daily limit is reached
 
 
 class _Day(Struct, rename={"opened": "1. open", "high": "2. high", "low": "3. low", "close": "4. close", "volume": "5. volume"}):
@@ -73,48 +64,38 @@ _Decoder = Decoder(_Answer)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """The last 100 days, of which those that may be new are said. The cursor is the oldest of the newest days, in microseconds."""
-    since = int(cursor) - AGAIN if cursor else 0
-    newest: list[int] = []
-
-    def read(fund: str) -> Poll:
-        days = yield from _ask(options, fund, "compact")
-        yield [day for day in days if day.time >= since]
-        newest.extend(day.time for day in days[-1:])
-        return ""
-
-    whole = yield from run_parts((fund, read(fund)) for fund in FUNDS)
-    return str(min(newest)) if whole and newest else cursor
+    """The last 100 days at first, then the last ones. The cursor is that of `run_day_parts`."""
+    parts = ((fund, _fetch(options, fund, "compact")) for fund in FUNDS)
+    return run_day_parts(parts, cursor, start_of(cursor, OVERLAP))
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds."""
     for fund in FUNDS:
-        days = yield from _ask(options, fund, "full" if options.plan == "premium" else "compact")
+        days = yield from _fetch(options, fund, "full" if options.plan == "premium" else "compact")
         yield [day for day in days if since <= day.time < until]
     return ""
 
 
-def _ask(options: PollOptions, fund: str, size: str) -> Part[list[StockIndex]]:
+def _fetch(options: PollOptions, fund: str, size: str) -> Part[list[StockIndex]]:
     query = urlencode({"function": "TIME_SERIES_DAILY", "symbol": fund, "outputsize": size})
     answer = yield from answer_to(Request(f"{options.base_url}/query?{query}", secret=options.secret))
     return sorted(_days(fund, answer), key=lambda day: day.time)
 
 
 def _days(fund: str, answer: Response) -> Iterator[StockIndex]:
-    told = decoded(answer, _Decoder)
-    said = told.note or told.information or told.error
-    if told.days is None:
-        raise _refusal(fund, said)
-    for date, day in told.days.items():
+    body = decoded(answer, _Decoder)
+    if body.days is None:
+        raise _refusal(fund, body.note or body.information or body.error)
+    for date, day in body.days.items():
         if is_over(time := to_time(date), answer.as_of):
             yield StockIndex(fund, NAME, time, day.opened, day.high, day.low, day.close, day.volume, answer.received_at)
 
 
-def _refusal(fund: str, said: str) -> Retry | Reject:
-    """What an answer without days means: a limit (it passes), a key or plan that is wrong (a person mends it), or nothing known."""
-    if "rate limit" in said or "call frequency" in said or "spreading out" in said:  # they praise the premium plans, too
-        return Retry(f"{fund}: {said}", after=60.0 if "spreading out" in said else LIMIT_SECONDS, code="429")
-    if "premium endpoint" in said or "apikey" in said:
-        return Reject(f"{fund}: {said}", reason="http", code="403")
-    return Reject(f"{fund}: {said or 'no days'}", reason="unknown")
+def _refusal(fund: str, message: str) -> Retry | Reject:
+    """The error of an answer without days: Retry for a limit, Reject for a wrong key or plan and for an unknown message."""
+    if "rate limit" in message or "call frequency" in message or "spreading out" in message:  # these mention premium plans too
+        return Retry(f"{fund}: {message}", after=60.0 if "spreading out" in message else LIMIT_SECONDS, code="429")
+    if "premium endpoint" in message or "apikey" in message:
+        return Reject(f"{fund}: {message}", reason="http", code="403")
+    return Reject(f"{fund}: {message or 'no days'}", reason="unknown")

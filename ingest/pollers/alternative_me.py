@@ -1,7 +1,7 @@
-"""alternative.me: the Fear & Greed index, one score a day, of the whole market though it is named after Bitcoin.
+"""alternative.me: the Fear & Greed index, one score per day, for the whole market although it is named after Bitcoin.
 
-https://alternative.me/crypto/fear-and-greed-index/#api. The first answer is the whole past, from 2018-02-01; later ones are the
-last days, because a day's score is said at 00:00 UTC and may be corrected. Three days of 2018 are missing at the source.
+https://alternative.me/crypto/fear-and-greed-index/#api. The first turn reads the whole past, from 2018-02-01; later turns read the
+last days again, because the score of a day is published at 00:00 UTC and may be corrected. The source lacks three days of 2018.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PLANS = {
 }
 ASSETS: dict[str, str] = {}
 CHUNK = None
-ALL, RECENT = 0, 10  # days to ask for
+ALL, RECENT = 0, 10  # values of `limit`, in days
 DAY = INTERVALS["1d"]
 
 
@@ -45,22 +45,22 @@ _Decoder = Decoder(_Answer)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """The days; the cursor is the newest of them that was said, in seconds."""
-    scores = yield from _ask(options, RECENT if cursor else ALL)
-    if cursor and scores and min(score.time for score in scores) > int(cursor) * SECOND + DAY:  # after a pause
-        scores = yield from _ask(options, ALL)
+    """The recent days; all days at first and after a long pause. The cursor is the newest day reported, in seconds."""
+    scores = yield from _fetch(options, RECENT if cursor else ALL)
+    if cursor and scores and min(score.time for score in scores) > int(cursor) * SECOND + DAY:  # days are missing after a pause
+        scores = yield from _fetch(options, ALL)
     yield scores
     return str(max(score.time for score in scores) // SECOND) if scores else cursor
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds, out of all days."""
-    scores = yield from _ask(options, ALL)
+    scores = yield from _fetch(options, ALL)
     yield [score for score in scores if since <= score.time < until]
     return ""
 
 
-def _ask(options: PollOptions, limit: int) -> Part[list[SentimentScore]]:
+def _fetch(options: PollOptions, limit: int) -> Part[list[SentimentScore]]:
     answer = yield from answer_to(Request(f"{options.base_url}/fng/?limit={limit}&format=json"))
     return [_score(day, answer.received_at) for day in decoded(answer, _Decoder).data]
 

@@ -1,6 +1,6 @@
-"""blockchain.com's charts: daily figures of Bitcoin. https://www.blockchain.com/explorer/api/charts_api
+"""blockchain.com's charts: daily metrics of Bitcoin. https://www.blockchain.com/explorer/api/charts_api
 
-The hash rate is TH/s there and H/s with us. `sampled=false` matters: a long chart is thinned out otherwise.
+The hash rate is in TH/s there and stored in H/s. `sampled=false` is necessary: without it a long chart leaves out days.
 """
 
 from __future__ import annotations
@@ -50,27 +50,22 @@ _Decoder = Decoder(_Chart)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """A year of each chart at first, then two months, for a daemon that was away. The cursor is the timespan that was asked for."""
+    """A year of each chart at first, then two months, in case the daemon was stopped. The cursor is the requested timespan."""
     timespan = "60days" if cursor else "1year"
-
-    def read(chart: str) -> Poll:
-        yield (yield from _ask(options, chart, f"timespan={timespan}"))
-        return ""
-
-    whole = yield from run_parts((chart, read(chart)) for chart in CHARTS)
-    return timespan if whole else cursor
+    complete = yield from run_parts((chart, _fetch(options, chart, f"timespan={timespan}")) for chart in CHARTS)
+    return timespan if complete else cursor
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds."""
     span = f"start={to_date(since)}&timespan={(until - since) // DAY + 1}days"
     for chart in CHARTS:
-        days = yield from _ask(options, chart, span)
+        days = yield from _fetch(options, chart, span)
         yield [day for day in days if since <= day.time < until]
     return ""
 
 
-def _ask(options: PollOptions, chart: str, span: str) -> Part[list[OnchainMetric]]:
+def _fetch(options: PollOptions, chart: str, span: str) -> Part[list[OnchainMetric]]:
     metric, factor = CHARTS[chart]
     answer = yield from answer_to(Request(f"{options.base_url}/charts/{chart}?{span}&format=json&sampled=false"))
     points = decoded(answer, _Decoder).values

@@ -1,16 +1,16 @@
 """Cboe: every trading day of the VIX since 1990, as one CSV file. https://www.cboe.com/tradable_products/vix/vix_historical_data/
 
-A date is a trading day in New York, written MM/DD/YYYY (mirrors of the file have ISO dates); holidays are absent, and no alarm.
+A date is a trading day in New York, written MM/DD/YYYY (mirrors of the file have ISO dates). The file has no rows for holidays.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 
 from ingest.errors import Reject
-from ingest.polling.provider import Plan, Poll, PollOptions
-from ingest.polling.trading_day import AGAIN, to_time
+from ingest.polling.csv_rows import csv_rows
+from ingest.polling.provider import Plan, Poll, PollOptions, start_of
+from ingest.polling.trading_day import OVERLAP, to_time
 from ingest.protocol.decode import is_number
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import StockIndex
@@ -29,32 +29,28 @@ PLANS = {
 ASSETS: dict[str, str] = {}
 CHUNK = None
 PATH = "/api/global/us_indices/daily_prices/VIX_History.csv"
-_HEAD = ["DATE", "OPEN", "HIGH", "LOW", "CLOSE"]
+HEADER = ("DATE", "OPEN", "HIGH", "LOW", "CLOSE")
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
     """All days at first, then the last ones. The cursor is the newest day, in microseconds."""
     answer = yield from answer_to(Request(options.base_url + PATH))
     days = list(_days(answer))
-    since = int(cursor) - AGAIN if cursor else 0
+    since = start_of(cursor, OVERLAP)
     yield [day for day in days if day.time >= since]
     return str(days[-1].time) if days else cursor
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
-    """The days of [since, until), microseconds: they are all in the same file."""
+    """The days of [since, until), microseconds; the file has all days."""
     answer = yield from answer_to(Request(options.base_url + PATH))
     yield [day for day in _days(answer) if since <= day.time < until]
     return ""
 
 
 def _days(answer: Response) -> Iterator[StockIndex]:
-    head, *rows = csv.reader(answer.body.decode("ascii", "replace").splitlines()) if answer.body else [[]]
-    if head != _HEAD:
-        raise Reject(f"the first line is {','.join(head)[:80]!r}; right would be {','.join(_HEAD)!r}", reason="shape")
-    for row in filter(None, rows):  # but for lines without anything
-        if len(row) != len(_HEAD) or not all(map(is_number, row[1:])):
-            raise Reject(f"a day is {','.join(row)!r}; right would be a date and four numbers", reason="value")
-        date, opened, high, low, close = row
+    for date, opened, high, low, close in csv_rows(answer.body.decode("ascii", "replace"), HEADER):
+        if not all(map(is_number, (opened, high, low, close))):
+            raise Reject(f"the prices of {date} are {opened}, {high}, {low}, {close}; right would be numbers", reason="value")
         time = to_time(date, "%m/%d/%Y" if "/" in date else "%Y-%m-%d")
         yield StockIndex("VIX", NAME, time, opened, high, low, close, volume=None, received_at=answer.received_at)

@@ -1,10 +1,10 @@
-"""CoinGecko: what coins cost across all venues, in USD and AUD.
+"""CoinGecko: prices of coins across all venues, in USD and AUD.
 
-https://docs.coingecko.com/reference/coins-markets https://docs.coingecko.com/reference/simple-price
-Symbols are not unique there: coins are asked for by id. Both answers make one row: /coins/markets has high, low and the changes,
-but one currency; /simple/price has the other. An unknown id is missing without a word, so we say it.
-The past is /coins/{id}/market_chart/range, with neither high, low nor changes: a point of it counts as seen when it happened, so
-that it never replaces the fuller row that a turn stored in the same minute.
+https://docs.coingecko.com/reference/coins-markets https://docs.coingecko.com/reference/simple-price Symbols are not unique there,
+so requests name coins by id. One row combines two answers: /coins/markets has high, low and changes for one currency,
+/simple/price has the other currency. An unknown id is silently left out of the answers; the poller reports it as missed. The past
+comes from /coins/{id}/market_chart/range, without high, low and changes. `received_at` of such a row is its own time, so that it
+never replaces the complete row that a turn stored for the same minute.
 """
 
 from __future__ import annotations
@@ -18,65 +18,42 @@ from urllib.parse import urlencode
 
 from msgspec import Struct, field
 from msgspec.json import Decoder
+from msgspec.structs import replace
 
 from ingest.errors import Reject
 from ingest.polling.provider import Missed, Part, Plan, Poll, PollOptions, decoded
 from ingest.protocol.http import Request, answer_to
-from ingest.records import MINUTE, SECOND, Asset, Price
+from ingest.records import MINUTE, SECOND, Asset, Price, to_digits
 
 NAME = "coingecko"
 TABLES = ("prices",)
 PAGE = 250  # coins that one /coins/markets gives
-CHUNK = 90 * 86_400 * SECOND  # above that the points are days, up to it hours
+CHUNK = 90 * 86_400 * SECOND  # a longer range has daily points, this one hourly points
 HALF_HOUR = 1800 * 1000  # milliseconds
-_TERMS = "https://www.coingecko.com/en/api_terms: attribution is required"
+_KEYLESS = Plan(
+    base_url="https://api.coingecko.com/api/v3",
+    per_minute=5,
+    per_month=10_000,
+    interval=60,
+    requests=2,
+    per="coin",
+    batch=PAGE,
+    history_days=365,
+    terms="https://www.coingecko.com/en/api_terms: attribution is required",
+)
+_PRO = replace(
+    _KEYLESS,
+    base_url="https://pro-api.coingecko.com/api/v3",
+    key="x-cg-pro-api-key",
+    per_minute=250,
+    per_month=100_000,
+    interval=30,
+)
 PLANS = {
-    "keyless": Plan(
-        base_url="https://api.coingecko.com/api/v3",
-        per_minute=5,
-        per_month=10_000,
-        interval=60,
-        requests=2,
-        each="coin",
-        of=PAGE,
-        history=365,
-        terms=_TERMS,
-    ),
-    "demo": Plan(
-        base_url="https://api.coingecko.com/api/v3",
-        key="x-cg-demo-api-key",
-        per_minute=30,
-        per_month=10_000,
-        interval=60,
-        requests=2,
-        each="coin",
-        of=PAGE,
-        history=365,
-        terms=_TERMS,
-    ),
-    "pro": Plan(
-        base_url="https://pro-api.coingecko.com/api/v3",
-        key="x-cg-pro-api-key",
-        per_minute=250,
-        per_month=100_000,
-        interval=30,
-        requests=2,
-        each="coin",
-        of=PAGE,
-        history=730,
-        terms=_TERMS,
-    ),
-    "analyst": Plan(
-        base_url="https://pro-api.coingecko.com/api/v3",
-        key="x-cg-pro-api-key",
-        per_minute=500,
-        per_month=500_000,
-        interval=30,
-        requests=2,
-        each="coin",
-        of=PAGE,
-        terms=_TERMS,
-    ),
+    "keyless": _KEYLESS,
+    "demo": replace(_KEYLESS, key="x-cg-demo-api-key", per_minute=30),
+    "pro": replace(_PRO, history_days=730),
+    "analyst": replace(_PRO, per_minute=500, per_month=500_000, history_days=None),
 }
 ASSETS = {
     "AAVE": "aave",
@@ -116,7 +93,7 @@ class _Market(Struct):
 
 
 class _Chart(Struct):
-    """Points of [milliseconds, value]. Both currencies have a point an hour, which need not be of the same second."""
+    """Points of [milliseconds, value]. Both currencies have one point per hour, not at the same second."""
 
     prices: list[tuple[Decimal, Decimal | None]]
     market_caps: list[tuple[Decimal, Decimal | None]]
@@ -129,14 +106,14 @@ _Simple = Decoder(dict[str, dict[str, Decimal | None]])
 
 
 def poll(options: PollOptions, _cursor: str) -> Poll:
-    """One row for each coin, as of now: there is nothing to remember."""
+    """One row for each coin, as of now. There is no cursor."""
     for start in range(0, len(options.assets), PAGE):
         yield from _page(options, options.assets[start : start + PAGE])
     return ""
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
-    """A row for each hour of [since, until), microseconds, and coin. Two requests a coin."""
+    """A row for each coin and hour of [since, until), microseconds, with two requests per coin."""
     for asset in options.assets:
         usd = yield from _chart(options, asset, "usd", since, until)
         aud = yield from _chart(options, asset, "aud", since, until)
@@ -163,11 +140,11 @@ def _points(asset: Asset, usd: _Chart, aud: _Chart) -> Iterator[Price]:
             source=NAME,
             time=time - time % MINUTE,
             price_usd=f"{price:f}",
-            price_aud=_digits(price_aud),
-            market_cap_usd=_digits(caps.get(at)),
-            market_cap_aud=_digits(cap_aud),
-            volume_24h_usd=_digits(volumes.get(at)),
-            volume_24h_aud=_digits(volume_aud),
+            price_aud=to_digits(price_aud),
+            market_cap_usd=to_digits(caps.get(at)),
+            market_cap_aud=to_digits(cap_aud),
+            volume_24h_usd=to_digits(volumes.get(at)),
+            volume_24h_aud=to_digits(volume_aud),
             change_1h=None,
             change_24h=None,
             change_7d=None,
@@ -178,7 +155,7 @@ def _points(asset: Asset, usd: _Chart, aud: _Chart) -> Iterator[Price]:
 
 
 def _nearest(points: list[tuple[int, Decimal | None]], at: int) -> Decimal | None:
-    """The value of the point of the other currency that is nearest, within half an hour: the two are seconds apart."""
+    """The value of the nearest point, within half an hour: the points of two currencies are seconds apart."""
     after = bisect_left(points, at, key=itemgetter(0))
     near = min(points[max(0, after - 1) : after + 1], key=lambda point: abs(point[0] - at), default=None)
     return near[1] if near is not None and abs(near[0] - at) <= HALF_HOUR else None
@@ -200,7 +177,7 @@ def _page(options: PollOptions, assets: tuple[Asset, ...]) -> Poll:
 
 def _unknown(asset: Asset) -> Reject:
     return Reject(
-        f"no coin has the id '{asset.coingecko_id}'; right would be one of its /coins/list (pollers.{NAME}.ids.{asset.symbol})",
+        f"no coin has the id '{asset.coingecko_id}'; right would be one of /coins/list (pollers.{NAME}.ids.{asset.symbol})",
         reason="unknown",
     )
 
@@ -214,7 +191,7 @@ def _prices(
 ) -> Iterator[Price]:
     for market in markets:
         asset = by_id.get(market.id)
-        if asset is None or not market.current_price or market.last_updated is None:  # a coin that is not traded any more
+        if asset is None or not market.current_price or market.last_updated is None:  # a coin that is no longer traded
             continue
         time = int(market.last_updated.timestamp()) * SECOND
         aud = simple.get(market.id, {})
@@ -223,19 +200,15 @@ def _prices(
             source=NAME,
             time=time - time % MINUTE,
             price_usd=f"{market.current_price:f}",
-            price_aud=_digits(aud.get("aud")),
-            market_cap_usd=_digits(market.market_cap),
-            market_cap_aud=_digits(aud.get("aud_market_cap")),
-            volume_24h_usd=_digits(market.total_volume),
-            volume_24h_aud=_digits(aud.get("aud_24h_vol")),
-            change_1h=_digits(market.change_1h),
-            change_24h=_digits(market.change_24h),
-            change_7d=_digits(market.change_7d),
-            high_24h=_digits(market.high_24h),
-            low_24h=_digits(market.low_24h),
+            price_aud=to_digits(aud.get("aud")),
+            market_cap_usd=to_digits(market.market_cap),
+            market_cap_aud=to_digits(aud.get("aud_market_cap")),
+            volume_24h_usd=to_digits(market.total_volume),
+            volume_24h_aud=to_digits(aud.get("aud_24h_vol")),
+            change_1h=to_digits(market.change_1h),
+            change_24h=to_digits(market.change_24h),
+            change_7d=to_digits(market.change_7d),
+            high_24h=to_digits(market.high_24h),
+            low_24h=to_digits(market.low_24h),
             received_at=received_at,
         )
-
-
-def _digits(value: Decimal | None) -> str | None:
-    return None if value is None else f"{value:f}"

@@ -1,8 +1,8 @@
-"""Coin Metrics' community data: daily figures of many chains.
+"""Coin Metrics' community data: daily metrics of many chains.
 
-https://docs.coinmetrics.io/api-reference/timeseries/timeseries-rest/asset-metrics
-Its licence, CC BY-NC 4.0, forbids commercial use, so it is off by default. A metric that an asset has not is absent or null, not
-zero; a day arrives on the next one and may be revised.
+https://docs.coinmetrics.io/api-reference/timeseries/timeseries-rest/asset-metrics The licence, CC BY-NC 4.0, forbids commercial
+use, so it is off by default. A metric that an asset does not have is absent or null, not zero. A day is published on the next day
+and may be revised.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TABLES = ("onchain_metrics",)
 METRICS = {
     "AdrActCnt": ("active_addresses", 1),
     "TxCnt": ("tx_count", 1),
-    "HashRate": ("hash_rate", 10**12),  # TH/s there, H/s with us
+    "HashRate": ("hash_rate", 10**12),  # TH/s there, stored in H/s
     "CapMrktCurUSD": ("market_cap_usd", 1),
 }
 PLANS = {
@@ -54,9 +54,9 @@ _Decoder = Decoder(_Answer)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """A year of days at first, then two months, for a daemon that was away. The cursor says that the year was told."""
+    """A year of days at first, then two months, in case the daemon was stopped. The cursor marks that the year was read."""
     yield from _pages(options, {"paging_from": "end", "limit_per_asset": str(RECENT if cursor else DAYS)})
-    return "told"
+    return "year"
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
@@ -75,14 +75,14 @@ def _pages(options: PollOptions, span: dict[str, str], since: int = 0, until: in
         **span,
         "page_size": "10000",
         "ignore_unsupported_errors": "true",
-        "ignore_forbidden_errors": "true",  # a figure that is not of the community keeps no other from its days
+        "ignore_forbidden_errors": "true",  # a metric outside the community data must not fail the others
     }
     while True:
         url = f"{options.base_url}/v4/timeseries/asset-metrics?{urlencode(query, safe=',')}"
         answer = yield from answer_to(Request(url))
         page = decoded(answer, _Decoder)
-        told = (record for row in page.data for record in _metrics(row, symbols, answer.received_at))
-        yield [record for record in told if record.time >= since and (until is None or record.time < until)]
+        metrics = (record for row in page.data for record in _metrics(row, symbols, answer.received_at))
+        yield [record for record in metrics if record.time >= since and (until is None or record.time < until)]
         if not page.next_page_token:
             return ""
         query["next_page_token"] = page.next_page_token

@@ -1,8 +1,8 @@
-"""Etherscan V2: Ethereum's supply, nodes and gas; with a plan that has PRO endpoints, its days, too.
+"""Etherscan V2: Ethereum's supply, nodes and gas prices and, with a plan that has PRO endpoints, daily metrics.
 
-https://docs.etherscan.io/api-reference/endpoint/ethsupply2 https://docs.etherscan.io/common-error-messages
-All numbers are text; supplies are wei. What goes wrong comes with status 200 and `"status":"0"`: a limit passes, a wrong key does
-not, and five attempts with one within 30 s shut the address out.
+https://docs.etherscan.io/api-reference/endpoint/ethsupply2 https://docs.etherscan.io/common-error-messages All numbers are text;
+supplies are in wei. An error has HTTP status 200 and `"status":"0"`. A limit passes; a wrong key does not, and five attempts with
+a wrong key within 30 s block the IP address.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from msgspec import Raw, Struct, field
 from msgspec.json import Decoder
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from ingest.errors import Reject, Retry
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded
@@ -24,28 +24,19 @@ from ingest.records import MINUTE, OnchainMetric
 
 NAME = "etherscan"
 TABLES = ("onchain_metrics",)
-_TERMS = "https://etherscan.io/terms: attribution beside the data"
+_FREE = Plan(
+    base_url="https://api.etherscan.io",
+    key="apikey",
+    key_in="query",
+    per_minute=60,
+    per_month=3_000_000,
+    interval=300,
+    requests=3,
+    terms="https://etherscan.io/terms: attribution beside the data",
+)
 PLANS = {
-    "free": Plan(
-        base_url="https://api.etherscan.io",
-        key="apikey",
-        key_in="query",
-        per_minute=60,
-        per_month=3_000_000,
-        interval=300,
-        requests=3,
-        terms=_TERMS,
-    ),
-    "pro": Plan(
-        base_url="https://api.etherscan.io",
-        key="apikey",
-        key_in="query",
-        per_minute=300,
-        per_month=6_000_000,
-        interval=300,
-        requests=5,
-        terms=_TERMS,
-    ),
+    "free": _FREE,
+    "pro": replace(_FREE, per_minute=300, per_month=6_000_000, requests=5),
 }
 ASSETS: dict[str, str] = {}
 CHUNK = None
@@ -87,16 +78,16 @@ _TextDecoder = Decoder(str)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """Gas, supply and nodes as they are; the days since the cursor, which is the newest day that was asked for."""
-    gas, answer = yield from _ask(options, "gastracker", "gasoracle", _GasDecoder)
+    """Gas prices, supply and nodes now, and the days since the cursor, which is the newest day requested, in microseconds."""
+    gas, answer = yield from _fetch(options, "gastracker", "gasoracle", _GasDecoder)
     minute = answer.received_at - answer.received_at % MINUTE
     prices = {f"gas_price_{name}": value for name, value in asdict(gas).items() if value is not None}
     yield [_metric(name, minute, value, answer) for name, value in prices.items()]
-    supply, answer = yield from _ask(options, "stats", "ethsupply2", _SupplyDecoder)
+    supply, answer = yield from _fetch(options, "stats", "ethsupply2", _SupplyDecoder)
     wei = Decimal(supply.eth_supply) + Decimal(supply.eth2_staking) - Decimal(supply.burnt_fees)
     burnt = Decimal(supply.burnt_fees)
     yield [_metric("supply", minute, f"{wei / WEI:f}", answer), _metric("burnt_fees", minute, f"{burnt / WEI:f}", answer)]
-    nodes, answer = yield from _ask(options, "stats", "nodecount", _NodesDecoder)
+    nodes, answer = yield from _fetch(options, "stats", "nodecount", _NodesDecoder)
     yield [_metric("node_count", to_time(nodes.date), nodes.count, answer)]
     if options.plan != "pro":
         return ""
@@ -106,9 +97,9 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
-    """The days of [since, until), microseconds. Raises Reject (history) where the plan has no PRO endpoints."""
+    """The days of [since, until), microseconds. Raises Reject (history) if the plan has no PRO endpoints."""
     if options.plan != "pro":
-        raise Reject('the past is for plans with PRO endpoints; right would be pollers.etherscan.plan = "pro"', reason="history")
+        raise Reject('past days need a plan with PRO endpoints; right would be pollers.etherscan.plan = "pro"', reason="history")
     yield from _days(options, since, until)
     return ""
 
@@ -116,12 +107,12 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
 def _days(options: PollOptions, since: int, until: int) -> Poll:
     span = {"startdate": to_date(since), "enddate": to_date(until), "sort": "asc"}
     for action, (metric, name) in DAILY.items():
-        rows, answer = yield from _ask(options, "stats", action, _DaysDecoder, span)
-        yield [one for one in _told(rows, metric, name, answer) if since <= one.time < until]
+        rows, answer = yield from _fetch(options, "stats", action, _DaysDecoder, span)
+        yield [one for one in _daily(rows, metric, name, answer) if since <= one.time < until]
     return ""
 
 
-def _told(rows: list[dict[str, str | int]], metric: str, name: str, answer: Response) -> Iterator[OnchainMetric]:
+def _daily(rows: list[dict[str, str | int]], metric: str, name: str, answer: Response) -> Iterator[OnchainMetric]:
     for row in rows:
         value = str(row.get(name, ""))
         if not value.isdecimal():
@@ -129,7 +120,7 @@ def _told(rows: list[dict[str, str | int]], metric: str, name: str, answer: Resp
         yield _metric(metric, to_time(str(row.get("UTCDate"))), value, answer)
 
 
-def _ask(
+def _fetch(
     options: PollOptions, module: str, action: str, decoder: Decoder[T], span: dict[str, str] | None = None
 ) -> Part[tuple[T, Response]]:
     query = urlencode({"chainid": "1", "module": module, "action": action, **(span or {})})
@@ -141,11 +132,11 @@ def _ask(
     return decoded(inner, decoder), answer
 
 
-def _refusal(action: str, said: str) -> Retry | Reject:
-    text = f"{action}: {said[:200]}"
-    if "rate limit" in said or "Too many" in said:
+def _refusal(action: str, message: str) -> Retry | Reject:
+    text = f"{action}: {message[:200]}"
+    if "rate limit" in message or "Too many" in message:
         return Retry(text, after=60.0, code="429")
-    if "API Key" in said or "API Pro" in said:
+    if "API Key" in message or "API Pro" in message:
         return Reject(text, reason="http", code="403")
     return Reject(text, reason="unknown")
 

@@ -1,16 +1,16 @@
-"""FRED, of the Federal Reserve Bank of St. Louis: closes of stock indices, a day later. https://fred.stlouisfed.org/series/SP500
+"""FRED, of the Federal Reserve Bank of St. Louis: daily closes of stock indices, one day late. https://fred.stlouisfed.org/series/SP500
 
-A file's only price is the close: open, high and low are unknown, not equal to it. A holiday has a `.`, or nothing, for its value.
+A series has closes only: open, high and low are unknown, not equal to the close. The value of a holiday is `.` or empty.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 
 from ingest.errors import Reject
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, run_parts
-from ingest.polling.trading_day import AGAIN, to_time
+from ingest.polling.csv_rows import csv_rows
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, run_day_parts, start_of
+from ingest.polling.trading_day import OVERLAP, to_time
 from ingest.protocol.decode import is_number
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import StockIndex
@@ -33,41 +33,28 @@ CHUNK = None
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """All days at first, then the last ones. The cursor is the oldest of the series' newest days, in microseconds."""
-    since = int(cursor) - AGAIN if cursor else 0
-    newest: list[int] = []
-
-    def read(series: str, index_name: str) -> Poll:
-        days = yield from _ask(options, series, index_name)
-        yield [day for day in days if day.time >= since]
-        newest.extend(day.time for day in days[-1:])
-        return ""
-
-    whole = yield from run_parts((index_name, read(series, index_name)) for series, index_name in SERIES.items())
-    return str(min(newest)) if whole and newest else cursor
+    """All days at first, then the last ones. The cursor is that of `run_day_parts`."""
+    parts = ((index_name, _fetch(options, series, index_name)) for series, index_name in SERIES.items())
+    return run_day_parts(parts, cursor, start_of(cursor, OVERLAP))
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
-    """The days of [since, until), microseconds: a series' file has them all."""
+    """The days of [since, until), microseconds; the file of a series has all days."""
     for series, index_name in SERIES.items():
-        days = yield from _ask(options, series, index_name)
+        days = yield from _fetch(options, series, index_name)
         yield [day for day in days if since <= day.time < until]
     return ""
 
 
-def _ask(options: PollOptions, series: str, index_name: str) -> Part[list[StockIndex]]:
+def _fetch(options: PollOptions, series: str, index_name: str) -> Part[list[StockIndex]]:
     answer = yield from answer_to(Request(f"{options.base_url}/graph/fredgraph.csv?id={series}"))
     return list(_days(series, index_name, answer))
 
 
 def _days(series: str, index_name: str, answer: Response) -> Iterator[StockIndex]:
-    head, *rows = csv.reader(answer.body.decode("ascii", "replace").splitlines()) if answer.body else [[]]
-    if head != ["observation_date", series]:
-        raise Reject(f"the first line is {','.join(head)[:80]!r}; right would be 'observation_date,{series}'", reason="shape")
-    for row in filter(None, rows):  # but for lines without anything
-        if len(row) != len(head) or not (row[1] in ("", ".") or is_number(row[1])):
-            raise Reject(f"a day is {','.join(row)!r}; right would be a date and a number", reason="value")
-        if row[1] in ("", "."):
+    for date, close in csv_rows(answer.body.decode("ascii", "replace"), ("observation_date", series)):
+        if close in ("", "."):
             continue
-        time = to_time(row[0])
-        yield StockIndex(index_name, NAME, time, None, None, None, close=row[1], volume=None, received_at=answer.received_at)
+        if not is_number(close):
+            raise Reject(f"the close of {date} is {close!r}; right would be a number", reason="value")
+        yield StockIndex(index_name, NAME, to_time(date), None, None, None, close, volume=None, received_at=answer.received_at)

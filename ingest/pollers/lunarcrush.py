@@ -1,8 +1,8 @@
-"""LunarCrush: what it measures of a coin's social posts, by the hour and of the last day. https://github.com/lunarcrush/api
+"""LunarCrush: metrics of the social posts about a coin, for each hour and for the last 24 hours. https://github.com/lunarcrush/api
 
-An hour: galaxy score, posts and people that were active. The last day, as of the turn: shares of positive, neutral and negative
-posts, weighted by interactions; it is stored as the day (UTC) on which it was said, so that the last turn of a day has it all.
-The rules one would get wrong: the last hour of a series is not over yet, and `sentiment` is a share of posts, not a score.
+An hour has the galaxy score and the number of active posts and contributors. The last 24 hours, as of the turn, have the shares of
+positive, neutral and negative posts, weighted by interactions. They are stored under the current day (UTC), so that the last turn
+of a day covers it. The last hour of a series is not over yet and is not stored. `sentiment` is a share of posts, not a score.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from msgspec.json import Decoder
 
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
 from ingest.protocol.http import Request, answer_to
-from ingest.records import INTERVALS, SECOND, Asset, SentimentScore
+from ingest.records import INTERVALS, SECOND, Asset, SentimentScore, to_digits
 
 NAME = "lunarcrush"
 TABLES = ("sentiment_scores",)
-_TERMS = "https://lunarcrush.com/terms: for whoever pays for the plan; passing the data on needs their licence"
+_TERMS = "https://lunarcrush.com/terms: for the customer of a paid plan; redistribution needs a licence"
 PLANS = {
     name: Plan(
         base_url="https://lunarcrush.com/api4",
@@ -28,7 +28,7 @@ PLANS = {
         per_minute=per_minute,
         interval=3600,
         requests=2,
-        each="coin",
+        per="coin",
         terms=_TERMS,
     )
     for name, per_minute in (("individual", 10), ("builder", 100))
@@ -48,9 +48,9 @@ ASSETS = {  # topics
     "XRP": "xrp",
 }
 HOUR, DAY = INTERVALS["1h"], INTERVALS["1d"]
-AGAIN = 48 * HOUR  # hours that are asked for again: they are corrected for a while
-FIRST = 7 * DAY  # at the first turn
-CHUNK = 30 * DAY  # of its past, in one answer
+OVERLAP = 48 * HOUR  # before the cursor; these hours are requested again, because they are corrected for a while
+FIRST = 7 * DAY  # range of the first turn
+CHUNK = 30 * DAY  # range of one answer of its past
 
 
 class _Config(Struct):
@@ -90,24 +90,23 @@ _SeriesDecoder, _TopicDecoder = Decoder(_Series), Decoder(_Answer)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """The hours since the last turn and some before, and the last day. The cursor is the newest hour that was told, in seconds."""
+    """The hours from OVERLAP before the cursor on, and the last day. The cursor is the newest hour reported, in seconds."""
     newest = [int(cursor or 0)]
 
-    def read(asset: Asset) -> Poll:
+    def read(asset: Asset) -> Part[list[SentimentScore]]:
         answer = yield from answer_to(_request(options, f"/public/topic/{quote(asset.coingecko_id, safe='')}/v1"))
         topic = decoded(answer, _TopicDecoder)
-        since = max(answer.as_of - CHUNK, int(cursor) * SECOND - AGAIN) if cursor else answer.as_of - FIRST
+        since = max(answer.as_of - CHUNK, int(cursor) * SECOND - OVERLAP) if cursor else answer.as_of - FIRST
         hours = yield from _hours(options, asset.coingecko_id, asset.symbol, since, answer.as_of)
-        yield [*hours, _day(asset.symbol, topic, hours, answer.received_at)]
         newest.extend(hour.time // SECOND for hour in hours)
-        return ""
+        return [*hours, _day(asset.symbol, topic, hours, answer.received_at)]
 
-    whole = yield from run_parts((asset.symbol, read(asset)) for asset in options.assets)
-    return str(max(newest)) if whole and max(newest) else cursor
+    complete = yield from run_parts((asset.symbol, read(asset)) for asset in options.assets)
+    return str(max(newest)) if complete and max(newest) else cursor
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
-    """The hours of [since, until), microseconds. One request a coin; their archive of days has no shares by the hour."""
+    """The hours of [since, until), microseconds, with one request per coin. There is no past of the shares."""
     for asset in options.assets:
         hours = yield from _hours(options, asset.coingecko_id, asset.symbol, since, until)
         yield [hour for hour in hours if since <= hour.time < until]
@@ -117,9 +116,9 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
 def _hours(options: PollOptions, topic: str, symbol: str, since: int, until: int) -> Part[list[SentimentScore]]:
     query = urlencode({"bucket": "hour", "start": since // SECOND, "end": until // SECOND})
     answer = yield from answer_to(_request(options, f"/public/topic/{quote(topic, safe='')}/time-series/v1?{query}"))
-    said = decoded(answer, _SeriesDecoder)
-    over = said.config.generated - HOUR // SECOND
-    return [_hour(symbol, one, answer.received_at) for one in said.data if one.time <= over]
+    series = decoded(answer, _SeriesDecoder)
+    newest = series.config.generated - HOUR // SECOND  # of the hours that are over
+    return [_hour(symbol, one, answer.received_at) for one in series.data if one.time <= newest]
 
 
 def _request(options: PollOptions, path: str) -> Request:
@@ -132,7 +131,7 @@ def _hour(symbol: str, hour: _Hour, received_at: int) -> SentimentScore:
         platform=NAME,
         interval="1h",
         time=hour.time * SECOND,
-        social_score=None if hour.galaxy_score is None else f"{hour.galaxy_score:f}",
+        social_score=to_digits(hour.galaxy_score),
         label=None,
         mentions=hour.posts_active,
         positive=None,
@@ -143,10 +142,10 @@ def _hour(symbol: str, hour: _Hour, received_at: int) -> SentimentScore:
     )
 
 
-def _day(symbol: str, said: _Answer, hours: list[SentimentScore], received_at: int) -> SentimentScore:
-    """The score of a day is that of its last hour: the answer has none."""
-    time = said.config.generated * SECOND
-    positive, neutral, negative = _shares(said.data.types_sentiment_detail.values())
+def _day(symbol: str, body: _Answer, hours: list[SentimentScore], received_at: int) -> SentimentScore:
+    """The day's score is that of its last hour, because the answer has no score."""
+    time = body.config.generated * SECOND
+    positive, neutral, negative = _shares(body.data.types_sentiment_detail.values())
     return SentimentScore(
         symbol=symbol,
         platform=NAME,
@@ -154,17 +153,17 @@ def _day(symbol: str, said: _Answer, hours: list[SentimentScore], received_at: i
         time=time - time % DAY,
         social_score=hours[-1].social_score if hours else None,
         label=None,
-        mentions=said.data.num_posts,
+        mentions=body.data.num_posts,
         positive=positive,
         neutral=neutral,
         negative=negative,
-        influencer_mentions=said.data.num_contributors,
+        influencer_mentions=body.data.num_contributors,
         received_at=received_at,
     )
 
 
 def _shares(platforms: Collection[_Shares]) -> tuple[str | None, ...]:
-    """Percent of all interactions, with two decimals; None where there were none."""
+    """Percent of all interactions, with two decimals; None if there were no interactions."""
     sums = [sum((getattr(one, name) for one in platforms), Decimal()) for name in ("positive", "neutral", "negative")]
     total = sum(sums)
     return tuple(f"{100 * one / total:.2f}" if total else None for one in sums)

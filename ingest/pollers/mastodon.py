@@ -1,7 +1,7 @@
-"""Mastodon: the public posts of a server under the tags of the coins. https://docs.joinmastodon.org/methods/timelines/#tag
+"""Mastodon: the public posts of a server under the hashtags of the coins. https://docs.joinmastodon.org/methods/timelines/#tag
 
-The newest page at each turn, and further pages until what was read last; once an hour all of the last day, because likes and
-replies come later than the post. The rule one would get wrong: the body is HTML, where a tag is a link, a long address three spans.
+A turn reads the newest page and further pages back to the last post of the previous turn; once an hour it reads the whole last day,
+because likes and replies arrive after the post. The body is HTML, in which a hashtag is a link and a long URL three spans.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from urllib.parse import quote
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.polling.provider import Plan, Poll, PollOptions, decoded, run_parts
+from ingest.polling.db_queries import Filtered
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
 from ingest.polling.social_posts import Moment, Post, PostFilter, to_micros
 from ingest.protocol.http import Request, answer_to
-from ingest.records import Asset
+from ingest.records import Asset, SentimentPost
 from ingest.text.plain_text import plain_text
 
 NAME = "mastodon"
@@ -25,12 +26,12 @@ PLANS = {
         per_minute=60,
         interval=300,
         requests=1,
-        each="coin",
+        per="coin",
         terms="https://mastodon.social/terms-of-service: no collection of posts by programs; other servers have other terms",
         default_on=False,
     )
 }
-ASSETS = {  # tags
+ASSETS = {  # hashtags
     "ADA": "cardano",
     "AVAX": "avalanche",
     "BNB": "bnb",
@@ -43,7 +44,7 @@ ASSETS = {  # tags
     "XMR": "monero",
     "XRP": "xrp",
 }
-PAGE, PAGES = 40, 10  # posts of a page, the most that there are; pages of a tag in one turn
+PAGE, PAGES = 40, 10  # posts per page, the API's maximum; pages per hashtag and turn
 
 
 class _Account(Struct):
@@ -68,23 +69,22 @@ _Decoder = Decoder(list[_Status])
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """The posts of each coin's tag."""
-    sieve = PostFilter(NAME, options, cursor)
-    yield from run_parts((asset.symbol, _read(options.base_url, asset, sieve)) for asset in options.assets)
-    return sieve.cursor()
+    """The posts under the hashtag of each coin."""
+    posts = PostFilter(NAME, options, cursor)
+    yield from run_parts((asset.symbol, _fetch(options.base_url, asset, posts)) for asset in options.assets)
+    return posts.cursor()
 
 
-def _read(base_url: str, asset: Asset, sieve: PostFilter) -> Poll:
+def _fetch(base_url: str, asset: Asset, post_filter: PostFilter) -> Part[list[SentimentPost | Filtered]]:
     tag, posts, page = asset.coingecko_id, [], ""
     for _ in range(PAGES):
         answer = yield from answer_to(Request(f"{base_url}/api/v1/timelines/tag/{quote(tag, safe='')}?limit={PAGE}{page}"))
         found = [_post(status, asset.symbol) for status in decoded(answer, _Decoder)]
         posts += found
-        if len(found) < PAGE or found[-1].time <= sieve.since(tag, answer.received_at):
+        if len(found) < PAGE or found[-1].time <= post_filter.since(tag, answer.received_at):
             break
         page = f"&max_id={found[-1].id}"
-    yield sieve.records(tag, posts, answer.received_at)
-    return ""
+    return post_filter.records(tag, posts, answer.received_at)
 
 
 def _post(status: _Status, symbol: str) -> Post:

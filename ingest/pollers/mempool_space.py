@@ -1,6 +1,6 @@
 """mempool.space: Bitcoin's hash rate, difficulty and mempool. https://mempool.space/docs/api/rest#get-hashrate
 
-Hash rates are H/s here, TH/s elsewhere. A day's average is said while the day lasts, and is revised until it is over.
+Hash rates are in H/s. The average of the current day is published during the day and revised until the day is over.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PLANS = {
         per_minute=10,
         interval=300,
         requests=2,
-        terms="https://mempool.space/terms-of-service: no limit is published; who needs more runs a server of his own",
+        terms="https://mempool.space/terms-of-service: no limit is published; heavy users run a server of their own",
     )
 }
 ASSETS: dict[str, str] = {}
@@ -55,20 +55,20 @@ _MempoolDecoder = Decoder(_Mempool)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """A year of days at first, then a month, for a daemon that was away; and the mempool as it is now. The cursor says which."""
+    """A year of days at first, then a month, in case the daemon was stopped; and the mempool now. The cursor is the range."""
     past = "1m" if cursor else "1y"
     answer = yield from answer_to(Request(f"{options.base_url}/api/v1/mining/hashrate/{past}"))
     yield list(_mining(decoded(answer, _MiningDecoder), answer.received_at))
     answer = yield from answer_to(Request(f"{options.base_url}/api/mempool"))
-    yield list(_waiting(decoded(answer, _MempoolDecoder), answer.received_at))
+    yield list(_mempool(decoded(answer, _MempoolDecoder), answer.received_at))
     return past
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
-    """Hash rate and difficulty of [since, until), microseconds, out of all days. The mempool has no past."""
+    """Hash rate and difficulty of [since, until), microseconds, selected from all days. The mempool has no past."""
     answer = yield from answer_to(Request(f"{options.base_url}/api/v1/mining/hashrate/all"))
-    figures = _mining(decoded(answer, _MiningDecoder), answer.received_at)
-    yield [figure for figure in figures if since <= figure.time < until]
+    metrics = _mining(decoded(answer, _MiningDecoder), answer.received_at)
+    yield [metric for metric in metrics if since <= metric.time < until]
     return ""
 
 
@@ -79,7 +79,7 @@ def _mining(mining: _Mining, received_at: int) -> Iterator[OnchainMetric]:
         yield _metric("difficulty", epoch.time * SECOND, f"{epoch.difficulty:f}", received_at)
 
 
-def _waiting(mempool: _Mempool, now: int) -> Iterator[OnchainMetric]:
+def _mempool(mempool: _Mempool, now: int) -> Iterator[OnchainMetric]:
     minute = now - now % MINUTE
     yield _metric("mempool_tx_count", minute, str(mempool.count), now)
     yield _metric("mempool_vsize", minute, f"{mempool.vsize:f}", now)

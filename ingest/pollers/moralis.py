@@ -1,7 +1,7 @@
-"""Moralis: how many hold a token of Ethereum. https://docs.moralis.com/web3-data-api/evm/reference/get-token-holder-stats
+"""Moralis: the number of holders of a token on Ethereum. https://docs.moralis.com/web3-data-api/evm/reference/get-token-holder-stats
 
-Its figures of whole chains (/volume/chains) are gone since 2026-06-04. Counts come as numbers or as text. A whale there holds a
-hundredth of the supply or more.
+Its metrics of whole chains (/volume/chains) were removed on 2026-06-04. Counts are numbers or text. A whale holds at least 1 % of
+the supply.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.polling.provider import Plan, Poll, PollOptions, decoded, run_parts
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
 from ingest.protocol.decode import Number
 from ingest.protocol.http import Request, answer_to
 from ingest.records import MINUTE, OnchainMetric
@@ -21,22 +21,22 @@ PLANS = {
         base_url="https://deep-index.moralis.io",
         key="X-API-Key",
         per_minute=60,
-        per_month=800,  # 40,000 compute units, of which a request takes about 50
+        per_month=800,  # 40,000 compute units at about 50 per request
         interval=3600,
         requests=1,
-        each="coin",
+        per="coin",
         terms="https://moralis.com/terms/: commercial use is allowed, selling the data on is not",
     )
 }
-ASSETS = {  # contracts on Ethereum
-    "AAVE": "0x7fc66500c84a76ad7e9c93437bfc5ac33e2ddae9",
-    "LINK": "0x514910771af9ca656af840dff83e8364ecf986ca",
-    "SHIB": "0x95ad61b0a150d79219dcf64e1e6cc01f0b64c4ce",
-    "UNI": "0x1f9840a85d5af5bf1d1762f925bdaddc4201f984",
-    "USDC": "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48",
-    "USDT": "0xdac17f958d2ee523a2206206994597c13d831ec7",
+ASSETS = {  # contracts on Ethereum, with the checksum of EIP-55
+    "AAVE": "0x7Fc66500c84A76Ad7e9c93437bFc5Ac33E2DDaE9",
+    "LINK": "0x514910771AF9Ca656af840dff83E8264EcF986CA",
+    "SHIB": "0x95aD61b0a150d79219dCF64E1E6Cc01f0B64C4cE",
+    "UNI": "0x1f9840a85d5aF5bf1D1762F925BDADdC4201F984",
+    "USDC": "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48",
+    "USDT": "0xdAC17F958D2ee523a2206206994597C13D831ec7",
 }
-SYMBOLS = tuple(ASSETS)  # asked for where the settings name none: neither BTC nor ETH is a token
+SYMBOLS = tuple(ASSETS)  # the default of the settings: BTC and ETH are no tokens
 
 
 class _Distribution(Struct):
@@ -52,19 +52,18 @@ _Decoder = Decoder(_Holders)
 
 
 def poll(options: PollOptions, _cursor: str) -> Poll:
-    """The holders of each token as they are; there is nothing to remember."""
-    yield from run_parts((asset.symbol, _ask(options, asset.symbol, asset.coingecko_id)) for asset in options.assets)
+    """The holders of each token now. There is no cursor."""
+    yield from run_parts((asset.symbol, _fetch(options, asset.symbol, asset.coingecko_id.lower())) for asset in options.assets)
     return ""
 
 
-def _ask(options: PollOptions, symbol: str, contract: str) -> Poll:
+def _fetch(options: PollOptions, symbol: str, contract: str) -> Part[list[OnchainMetric]]:
     answer = yield from answer_to(
         Request(f"{options.base_url}/api/v2.2/erc20/{contract}/holders?chain=eth", headers=options.headers)
     )
     holders = decoded(answer, _Decoder)
-    figures = {"token_holders": holders.total_holders}
+    metrics = {"token_holders": holders.total_holders}
     if holders.holder_distribution is not None:
-        figures["token_whales"] = holders.holder_distribution.whales
+        metrics["token_whales"] = holders.holder_distribution.whales
     minute = answer.received_at - answer.received_at % MINUTE
-    yield [OnchainMetric(symbol, name, NAME, minute, str(value), answer.received_at) for name, value in figures.items()]
-    return ""
+    return [OnchainMetric(symbol, name, NAME, minute, str(value), answer.received_at) for name, value in metrics.items()]

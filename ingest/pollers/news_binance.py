@@ -1,7 +1,7 @@
-"""Binance's announcements: listings, delistings and its latest news, as its own website asks for them.
+"""Binance's announcements: listings, delistings and latest news, from the API of its website.
 
-https://www.binance.com/en/support/announcement. The address is not documented; what is known of it is on the page in `docs/`.
-The rule one would get wrong: a refusal has status 200 and a `code` other than "000000", or an empty body where a browser is wanted.
+https://www.binance.com/en/support/announcement. The API is not documented; the page in `docs/` describes it. An error has status
+200 and a `code` other than "000000", or an empty body if the server expects a browser.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
-from ingest.pollers._news_article import Source, Told, article
+from ingest.pollers._news_article import ArticleFields, Source, article
 from ingest.pollers._news_rules import EXCHANGE, Topic
 from ingest.polling.provider import Plan, Poll, PollOptions, decoded
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
@@ -55,7 +55,7 @@ class Answer(Struct):
 
 
 class Announcement(Struct, rename="camel"):
-    """`code` is its place in the address, `release_date` in milliseconds."""
+    """`code` is part of its URL; `release_date` is in milliseconds."""
 
     code: str
     title: str
@@ -66,15 +66,15 @@ _ANSWER, _ANNOUNCEMENT = Decoder(Answer), Decoder(Announcement)
 
 
 def poll(options: PollOptions, _cursor: str) -> Poll:
-    """The last twenty announcements of each catalogue; one that several have is told as of the first, which says most of it."""
+    """The last twenty announcements of each catalogue. One that is in several is reported from the first, the most specific one."""
     seen: set[str] = set()
     source = Source("binance", EXCHANGE, options.score)
     for number, topic in CATALOGUES.items():
         request = Request(options.base_url + PAGE.format(number), headers={**options.headers, "lang": "en"})
         answer = yield from answer_to(request)
-        told = [one for catalogue in _catalogues(answer) for one in _articles(source, catalogue, topic, answer.received_at)]
-        yield [one for one in told if isinstance(one, Malformed) or one.id not in seen]
-        seen.update(one.id for one in told if isinstance(one, News))
+        fields = [one for catalogue in _catalogues(answer) for one in _articles(source, catalogue, topic, answer.received_at)]
+        yield [one for one in fields if isinstance(one, Malformed) or one.id not in seen]
+        seen.update(one.id for one in fields if isinstance(one, News))
     return ""
 
 
@@ -82,7 +82,7 @@ def _catalogues(response: Response) -> list[Catalogue]:
     """Raises Reject (json, shape)."""
     answer = decoded(response, _ANSWER)
     if answer.code != "000000" or answer.data is None:
-        raise Reject(f"Binance says code '{answer.code}': {answer.message}; right would be '000000'", reason="shape")
+        raise Reject(f"Binance answers with code '{answer.code}': {answer.message}; right would be '000000'", reason="shape")
     return answer.data.catalogs
 
 
@@ -93,7 +93,7 @@ def _articles(source: Source, catalogue: Catalogue, topic: Topic | None, receive
         except UNREADABLE as error:
             yield malformed(bytes(raw), error)
             continue
-        told = Told(
+        fields = ArticleFields(
             id=one.code,
             time=one.release_date * 1000,
             title=one.title,
@@ -102,4 +102,4 @@ def _articles(source: Source, catalogue: Catalogue, topic: Topic | None, receive
             symbols=listed_symbols(one.title) if topic else (),
             topic=topic,
         )
-        yield article(source, told, bytes(raw), received_at)
+        yield article(source, fields, bytes(raw), received_at)

@@ -1,6 +1,6 @@
 """Bitcoin Magazine's RSS feed. https://bitcoinmagazine.com/feed
 
-It has the last articles only: what was published while nobody asked for long is not to be had again.
+It has only the last articles: those that leave the feed while the poller is stopped are lost.
 """
 
 from __future__ import annotations
@@ -24,4 +24,4 @@ ASSETS: dict[str, str] = {}
 
 def poll(options: PollOptions, _cursor: str) -> Poll:
     """The articles that the feed has now."""
-    return _news_feed.turn("bitcoinmagazine", options, "/feed")
+    return _news_feed.poll_feed("bitcoinmagazine", options, "/feed")

@@ -1,8 +1,9 @@
-"""CryptoPanic: what many publishers write, with the coins that it is about. https://cryptopanic.com/developers/api/
+"""CryptoPanic: articles of many publishers, with their coins. https://cryptopanic.com/developers/api/
 
-The key goes into the query, apart from the URL; `next`, which repeats it, is not followed. `original_url` is the publisher's own
-link where the plan gives it: an article that its publisher's feed has brought already is a duplicate by it.
-The rule one would get wrong: a month that is spent is a 429 without a word of when to come back, so the count must be our own.
+The key is a query parameter that is kept apart from the URL. The link `next` contains the key and is not followed. `original_url`,
+which only some plans have, is the publisher's link; by it an article that came from the publisher's feed is recognised as a
+duplicate. When the month's requests are used up, the API answers 429 without Retry-After, so the poller counts the requests
+itself.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from ingest.pollers._news_article import Source, Told, article, read_time
+from ingest.pollers._news_article import ArticleFields, Source, article, read_time
 from ingest.pollers._news_rules import AGGREGATOR
 from ingest.polling.provider import Plan, Poll, PollOptions, decoded
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
@@ -46,7 +47,7 @@ class Coin(Struct):
 
 
 class Post(Struct):
-    """Version 2; `currencies` and `domain` are how version 1 had the coins and the publisher."""
+    """A post of version 2 of the API; in version 1 the coins are `currencies` and the publisher is `domain`."""
 
     id: int
     title: str
@@ -78,7 +79,7 @@ def poll(options: PollOptions, _cursor: str) -> Poll:
 
 
 def posts(source: Source, answer: Response) -> Iterator[News | Malformed]:
-    """Raises Reject (json, shape) where the answer is none."""
+    """The posts of an answer. Raises Reject (json, shape) if it cannot be read."""
     for raw in decoded(answer, _ANSWER).results:
         try:
             post = _POST.decode(raw)
@@ -86,7 +87,7 @@ def posts(source: Source, answer: Response) -> Iterator[News | Malformed]:
             yield malformed(bytes(raw), error)
             continue
         publisher = post.source or Publisher()
-        told = Told(
+        fields = ArticleFields(
             id=str(post.id),
             time=read_time(post.published_at),
             title=post.title,
@@ -97,4 +98,4 @@ def posts(source: Source, answer: Response) -> Iterator[News | Malformed]:
             categories=(post.kind or "",),
             symbols=tuple(coin.code for coin in post.instruments or post.currencies or ()),
         )
-        yield article(source, told, bytes(raw), answer.received_at)
+        yield article(source, fields, bytes(raw), answer.received_at)

@@ -1,8 +1,8 @@
 """OKX's announcements. https://www.okx.com/docs-v5/en/#announcement-get-announcements
 
-Newest first, twenty a page, of all types; `pTime` is when one was published, `businessPTime` what its page shows. In English where
-`Accept-Language` asks for it, else in the language of the address that asks. A refusal has status 200 and a `code` other than "0".
-The cursor is the newest `pTime`: after a pause the pages are read until it, five at most.
+Announcements of all types, newest first, twenty per page. `pTime` is the time of publication, `businessPTime` the time that the
+page shows. `Accept-Language` selects English; without it the language depends on the IP address. An error has status 200 and a
+`code` other than "0". The cursor is the newest `pTime`; after a pause the pages are read back to it, at most five.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
-from ingest.pollers._news_article import Source, Told, article
+from ingest.pollers._news_article import ArticleFields, Source, article
 from ingest.pollers._news_rules import EXCHANGE, Topic
 from ingest.polling.provider import Plan, Poll, PollOptions, decoded
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
@@ -64,16 +64,16 @@ _ANSWER, _ANNOUNCEMENT = Decoder(Answer), Decoder(Announcement)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """What was published since `cursor` (microseconds); at the beginning the newest page."""
+    """The announcements published since `cursor` (microseconds); at first the newest page."""
     source = Source("okx", EXCHANGE, options.score)
     known = newest = int(cursor or 0)
     for number in range(1, PAGES + 1):
         url = f"{options.base_url}/api/v5/support/announcements?page={number}"
         answer = yield from answer_to(Request(url, headers={**options.headers, "Accept-Language": "en-US"}))
         page = _page(answer)
-        told = list(_articles(source, page.details, answer.received_at))
-        yield told
-        times = [one.time for one in told if isinstance(one, News)]
+        fields = list(_articles(source, page.details, answer.received_at))
+        yield fields
+        times = [one.time for one in fields if isinstance(one, News)]
         newest = max([newest, *times])
         if not known or not times or min(times) <= known or number >= int(page.total_page):
             break
@@ -84,7 +84,7 @@ def _page(response: Response) -> Page:
     """Raises Reject (json, shape)."""
     answer = decoded(response, _ANSWER)
     if answer.code != "0" or len(answer.data) != 1 or not answer.data[0].total_page.isdecimal():
-        raise Reject(f"OKX says code '{answer.code}': {answer.msg}; right would be '0' and one page", reason="shape")
+        raise Reject(f"OKX answers with code '{answer.code}': {answer.msg}; right would be '0' and one page", reason="shape")
     return answer.data[0]
 
 
@@ -96,7 +96,7 @@ def _articles(source: Source, details: Sequence[Raw], received_at: int) -> Itera
             yield malformed(bytes(raw), error)
             continue
         topic = TOPICS.get(one.ann_type)
-        told = Told(
+        fields = ArticleFields(
             id="",
             time=int(one.p_time) * 1000 if one.p_time.isdecimal() else None,
             title=one.title,
@@ -105,4 +105,4 @@ def _articles(source: Source, details: Sequence[Raw], received_at: int) -> Itera
             symbols=listed_symbols(one.title) if topic else (),
             topic=topic,
         )
-        yield article(source, told, bytes(raw), received_at)
+        yield article(source, fields, bytes(raw), received_at)

@@ -1,20 +1,19 @@
 """Reddit: the newest posts of subreddits, as one Atom feed. https://www.rfc-editor.org/rfc/rfc4287, https://www.reddit.com/wiki/rss
 
-Several subreddits are one address, `/r/Bitcoin+ethereum/new/.rss`: about one request a minute is answered. A post in a coin's own
-subreddit is about that coin; in another one (`channels`) about the coins that it names. The feed has neither scores nor comments:
-engagement is NULL. The rule one would get wrong: a post without a text has a body all the same, "submitted by ... [comments]".
+One URL covers several subreddits, `/r/Bitcoin+ethereum/new/.rss`; Reddit answers about one request per minute. A post in a coin's
+own subreddit is about that coin; in another one (`channels`) it is about the coins that it names. The feed has neither scores nor
+comments, so engagement is NULL. A post without a text has the body "submitted by ... [comments]".
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from urllib.parse import quote
 from xml.etree import ElementTree
 
 from ingest.errors import Reject
 from ingest.polling.provider import Plan, Poll, PollOptions
-from ingest.polling.social_posts import Post, PostFilter, to_micros
+from ingest.polling.social_posts import Post, PostFilter, read_time
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.text.plain_text import plain_text
 from ingest.text.safe_xml import parse_xml
@@ -46,28 +45,29 @@ ASSETS = {  # subreddits
     "XMR": "Monero",
     "XRP": "XRP",
 }
-AGENT = {"User-Agent": "linux:ingest:1"}  # as https://support.reddithelp.com/hc/en-us/articles/16160319875092 asks; others are 429
+# the form that https://support.reddithelp.com/hc/en-us/articles/16160319875092 demands; other agents get status 429
+AGENT = {"User-Agent": "linux:ingest:1"}
 CHANNELS = ("CryptoCurrency", "CryptoMarkets")
-ENTRIES = 100  # of one answer, the most that there are
+ENTRIES = 100  # of one answer, the maximum
 _ATOM = "{http://www.w3.org/2005/Atom}"
 _FOOTER = "submitted by"
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """The posts of all subreddits: the newest hundred, which are asked for again for as long as they are among them."""
-    sieve = PostFilter(NAME, options, cursor)
+    """The newest hundred posts of all subreddits; a post is read again as long as it is among them."""
+    posts = PostFilter(NAME, options, cursor)
     coins = {asset.coingecko_id.lower(): asset.symbol for asset in options.assets}
     names = "+".join(quote(name, safe="") for name in [*(asset.coingecko_id for asset in options.assets), *options.channels])
     answer = yield from answer_to(Request(f"{options.base_url}/r/{names}/new/.rss?limit={ENTRIES}", headers=AGENT))
-    yield sieve.records("new", _posts(answer, coins), answer.received_at)
-    return sieve.cursor()
+    yield posts.records("new", _posts(answer, coins), answer.received_at)
+    return posts.cursor()
 
 
 def _posts(answer: Response, coins: dict[str, str]) -> Iterator[Post]:
-    """The entries. Raises Reject (xml, shape) where the answer is no feed, or an entry of it has no id or date."""
+    """The entries. Raises Reject (xml, shape) if the answer is no feed, or an entry has no id or date."""
     feed = parse_xml(answer.body)
     if feed.tag != f"{_ATOM}feed":
-        raise Reject(f"an Atom feed begins with <feed>, this answer with <{feed.tag}>", reason="shape")
+        raise Reject(f"the root element is <{feed.tag}>; an Atom feed has <feed>", reason="shape")
     for entry in feed.iter(f"{_ATOM}entry"):
         yield _post(entry, coins)
 
@@ -80,8 +80,8 @@ def _post(entry: ElementTree.Element, coins: dict[str, str]) -> Post:
     content = _text(entry, "content")
     body, _, footer = content.rpartition(_FOOTER)
     return Post(
-        id=_needed(entry, "id"),
-        time=_time(_needed(entry, "published")),
+        id=_required(entry, "id"),
+        time=read_time(_required(entry, "published")),
         text=f"{title} {plain_text(body if '[comments]' in footer else content)}".strip(),
         author=(entry.findtext(f"{_ATOM}author/{_ATOM}name") or "").removeprefix("/u/") or None,
         symbols=() if coin is None else (coin,),
@@ -93,15 +93,7 @@ def _text(entry: ElementTree.Element, name: str) -> str:
     return entry.findtext(f"{_ATOM}{name}") or ""
 
 
-def _needed(entry: ElementTree.Element, name: str) -> str:
+def _required(entry: ElementTree.Element, name: str) -> str:
     if not (text := _text(entry, name).strip()):
         raise Reject(f"an entry has no <{name}>", reason="shape")
     return text
-
-
-def _time(text: str) -> int:
-    """RFC 3339, in microseconds."""
-    try:
-        return to_micros(datetime.fromisoformat(text))
-    except (ValueError, TypeError) as error:  # no time at all, or one without its zone
-        raise Reject(f"published {text!r} is no time; right would be '2026-09-25T14:41:53+00:00'", reason="shape") from error

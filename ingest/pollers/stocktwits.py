@@ -1,8 +1,8 @@
-"""StockTwits: the messages of a coin's stream. https://github.com/stocktwits/slate/blob/master/source/index.html.md#symbol-streams
+"""StockTwits: the messages about a coin. https://github.com/stocktwits/slate/blob/master/source/index.html.md#symbol-streams
 
-The newest 30 at each turn, and further pages until what was read last; once an hour all of the last day. An author may call a
-message bullish or bearish: that word says which way the score goes. The rule one would get wrong: what is asked for by `max` comes
-with the message of that number itself.
+A turn reads the newest 30 messages and further pages back to the last message of the previous turn; once an hour it reads the
+whole last day. An author may mark a message as bullish or bearish, which decides the sign of its score. A page requested with
+`max` includes the message of that id.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from urllib.parse import quote
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from ingest.polling.provider import Plan, Poll, PollOptions, decoded, run_parts
+from ingest.polling.db_queries import Filtered
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
 from ingest.polling.social_posts import Moment, Post, PostFilter, to_micros
 from ingest.protocol.http import Request, answer_to
-from ingest.records import Asset
+from ingest.records import Asset, SentimentPost
 from ingest.text.plain_text import plain_text
 
 NAME = "stocktwits"
@@ -26,15 +27,15 @@ PLANS = {
         per_minute=3,
         interval=900,
         requests=1,
-        each="coin",
+        per="coin",
         terms="https://stocktwits.com/about/legal/terms: no redistribution, no copies of archived data",
         default_on=False,
     )
 }
-COIN = ".X"  # what a coin's symbol ends with there; without it a share is meant
+COIN = ".X"  # suffix of a coin's symbol; a symbol without it is a share
 ASSETS = {symbol: f"{symbol}{COIN}" for symbol in ("ADA", "AVAX", "BNB", "BTC", "DOGE", "ETH", "LINK", "LTC", "SOL", "XMR", "XRP")}
-PAGES = 10  # of 30 messages, in one turn
-_LEANS = {"Bullish": "positive", "Bearish": "negative"}
+PAGES = 10  # of 30 messages, per coin and turn
+_DIRECTIONS = {"Bullish": "positive", "Bearish": "negative"}
 
 
 class _User(Struct):
@@ -92,25 +93,24 @@ _Decoder = Decoder(_Answer)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """The messages of each coin's stream."""
-    sieve = PostFilter(NAME, options, cursor)
-    yield from run_parts((asset.symbol, _read(options.base_url, asset, sieve)) for asset in options.assets)
-    return sieve.cursor()
+    """The messages about each coin."""
+    posts = PostFilter(NAME, options, cursor)
+    yield from run_parts((asset.symbol, _fetch(options.base_url, asset, posts)) for asset in options.assets)
+    return posts.cursor()
 
 
-def _read(base_url: str, asset: Asset, sieve: PostFilter) -> Poll:
+def _fetch(base_url: str, asset: Asset, post_filter: PostFilter) -> Part[list[SentimentPost | Filtered]]:
     stream, page = asset.coingecko_id, ""
     posts: dict[int, Post] = {}
     for _ in range(PAGES):
         answer = yield from answer_to(Request(f"{base_url}/api/2/streams/symbol/{quote(stream, safe='')}.json{page}"))
-        said = decoded(answer, _Decoder)
-        posts |= {message.id: _post(message, asset.symbol) for message in said.messages}
-        last = min(posts.values(), key=lambda post: post.time, default=None)
-        if not said.cursor.more or last is None or last.time <= sieve.since(stream, answer.received_at):
+        body = decoded(answer, _Decoder)
+        posts |= {message.id: _post(message, asset.symbol) for message in body.messages}
+        oldest = min(posts.values(), key=lambda post: post.time, default=None)
+        if not body.cursor.more or oldest is None or oldest.time <= post_filter.since(stream, answer.received_at):
             break
-        page = f"?max={said.cursor.max}"
-    yield sieve.records(stream, posts.values(), answer.received_at)
-    return ""
+        page = f"?max={body.cursor.max}"
+    return post_filter.records(stream, posts.values(), answer.received_at)
 
 
 def _post(message: _Message, symbol: str) -> Post:
@@ -122,7 +122,7 @@ def _post(message: _Message, symbol: str) -> Post:
         text=plain_text(message.body),
         author=message.user.username,
         symbols=tuple(sorted({symbol, *coins})),
-        lean=_LEANS.get(sentiment.basic) if sentiment else None,
+        direction=_DIRECTIONS.get(sentiment.basic) if sentiment else None,
         engagement=message.likes.total + message.reshares.reshared_count + message.conversation.replies,
         followers=message.user.followers,
     )

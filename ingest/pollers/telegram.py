@@ -1,22 +1,23 @@
-"""Telegram: the latest messages of public channels, as the preview of each has them. https://core.telegram.org/widgets/post
+"""Telegram: the latest messages of public channels, from the channel preview. https://core.telegram.org/widgets/post
 
-There is no API without a login for it: the page https://t.me/s/NAME is read, about 20 messages. Messages are about the coins that
-they name. The rule one would get wrong: views are no engagement; and a text may stand in two boxes of one name, one in the other,
-while what it replies to stands in a third.
+Without a login there is no API, so the page https://t.me/s/NAME is read, which has about 20 messages. A message is about the coins
+that it names. Views do not count as engagement. In the page, a text may be in two nested elements of the same class, and the text
+that it replies to in a third element.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
 from decimal import Decimal
 from urllib.parse import quote
 
 from ingest.errors import Reject
-from ingest.polling.provider import Plan, Poll, PollOptions, run_parts
-from ingest.polling.social_posts import Post, PostFilter, to_micros
+from ingest.polling.db_queries import Filtered
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, run_parts
+from ingest.polling.social_posts import Post, PostFilter, read_time
 from ingest.protocol.http import Request, Response, answer_to
+from ingest.records import SentimentPost
 from ingest.text.plain_text import plain_text
 
 NAME = "telegram"
@@ -27,7 +28,7 @@ PLANS = {
         per_minute=10,
         interval=300,
         requests=1,
-        each="channel",
+        per="channel",
         terms="https://telegram.org/tos/content-licensing: no collection of content by programs",
         default_on=False,
     )
@@ -45,23 +46,24 @@ _UNITS = {"K": 1000, "M": 1_000_000}
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """The messages that each channel's preview shows."""
-    sieve = PostFilter(NAME, options, cursor)
-    yield from run_parts((channel, _read(options.base_url, channel, sieve)) for channel in options.channels)
-    return sieve.cursor()
+    """The messages in the preview of each channel."""
+    posts = PostFilter(NAME, options, cursor)
+    yield from run_parts((channel, _fetch(options.base_url, channel, posts)) for channel in options.channels)
+    return posts.cursor()
 
 
-def _read(base_url: str, channel: str, sieve: PostFilter) -> Poll:
+def _fetch(base_url: str, channel: str, post_filter: PostFilter) -> Part[list[SentimentPost | Filtered]]:
     answer = yield from answer_to(Request(f"{base_url}/s/{quote(channel, safe='')}"))
-    yield sieve.records(channel, _posts(channel, answer), answer.received_at)
-    return ""
+    return post_filter.records(channel, _posts(channel, answer), answer.received_at)
 
 
 def _posts(channel: str, answer: Response) -> Iterator[Post]:
-    """The messages with a text. Raises Reject (shape) where the page is no channel's, or a message has no time."""
+    """The messages that have a text. Raises Reject (shape) if the page is not that of a channel, or a message has no time."""
     page = answer.body.decode("utf-8", "replace")
     if "tgme_channel_info" not in page:
-        raise Reject(f"the page of '{channel}' is no preview of a channel: is it public, and called so?", reason="shape")
+        raise Reject(
+            f"the page of '{channel}' is no preview of a channel: is the channel public, and its name right?", reason="shape"
+        )
     found = _FOLLOWERS.search(page)
     followers = _count(found[1]) if found else None
     starts = [match.start() for match in _MESSAGE.finditer(page)]
@@ -78,7 +80,7 @@ def _post(channel: str, message: str, text: str, followers: int | None) -> Post:
     reactions = [_count(count) for count in _REACTION.findall(message)]
     return Post(
         id=name[1],
-        time=_time(time[1]),
+        time=read_time(time[1]),
         text=plain_text(text),
         author=channel,
         is_repost=_FORWARDED in message,
@@ -88,12 +90,5 @@ def _post(channel: str, message: str, text: str, followers: int | None) -> Post:
 
 
 def _count(text: str) -> int:
-    """`1.58M` is 1,580,000, about."""
+    """`1.58M` is 1,580,000: the page rounds."""
     return int(Decimal(text.rstrip("KM")) * _UNITS.get(text[-1], 1))
-
-
-def _time(text: str) -> int:
-    try:
-        return to_micros(datetime.fromisoformat(text))
-    except (ValueError, TypeError) as error:  # no time at all, or one without its zone
-        raise Reject(f"{text!r} is no time; right would be '2026-04-09T07:01:44+00:00'", reason="shape") from error

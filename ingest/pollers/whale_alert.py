@@ -1,8 +1,8 @@
-"""Whale Alert: large transfers on many chains, with the owners that it knows. https://developer.whale-alert.io/api-account/documentation
+"""Whale Alert: large transfers on many chains, with known owners. https://developer.whale-alert.io/api-account/documentation
 
-With the plan `alerts` it tells by websocket; with `v1`, an API that is no longer sold, it is asked: https://docs.whale-alert.io/.
-Both tell a transaction's amount of a token as one, so that it is the transfer of index 0. The rule one would get wrong: hashes and
-addresses come with and without 0x, and a key is one with it.
+The plan `alerts` is a websocket; the plan `v1` is a REST API that is no longer sold: https://docs.whale-alert.io/. Both report the
+total amount of a token in a transaction, which is stored as the transfer of index 0. Hashes and addresses of Ethereum come with and
+without 0x and are stored with it, so that a transfer has one key.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 
 from msgspec import Struct, field
 from msgspec.json import Decoder, encode
+from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry
 from ingest.pollers._whale_transfers import CENT, EXACT, level_of
@@ -25,28 +26,19 @@ from ingest.records import SECOND, WhaleTransaction
 
 NAME = "whale_alert"
 TABLES = ("whale_transactions",)
-_TERMS = "https://developer.whale-alert.io/: for personal use only"
+_ALERTS = Plan(
+    base_url="https://leviathan.whale-alert.io",
+    key="api_key",
+    key_in="query",
+    per_minute=6,
+    interval=60,
+    requests=1,
+    terms="https://developer.whale-alert.io/: for personal use only",
+    default_on=False,
+)
 PLANS = {
-    "alerts": Plan(
-        base_url="https://leviathan.whale-alert.io",
-        key="api_key",
-        key_in="query",
-        per_minute=6,
-        interval=60,
-        requests=1,
-        terms=_TERMS,
-        default_on=False,
-    ),
-    "v1": Plan(
-        base_url="https://api.whale-alert.io/v1",
-        key="api_key",
-        key_in="query",
-        per_minute=10,
-        interval=60,
-        requests=5,
-        terms=_TERMS,
-        default_on=False,
-    ),
+    "alerts": _ALERTS,
+    "v1": replace(_ALERTS, base_url="https://api.whale-alert.io/v1", per_minute=10, requests=5),
 }
 ASSETS: dict[str, str] = {}
 STREAMED = ("alerts",)
@@ -58,14 +50,14 @@ LIMITS = ExchangeLimits(
     connects=Rate(2, 60.0),
     weight=Rate(1, 1.0),
     subscriptions_per_connection=1,
-    silence_seconds=600.0,  # it pings nobody, and between large alerts is silence: to connect anew then costs nothing
+    silence_seconds=600.0,  # it sends no pings, and long pauses between large alerts are normal; a new connection costs nothing
 )
 TYPES = ("transfer", "mint", "burn")
-LEAST_ALERT, LEAST_V1 = 100_000, 500_000  # USD: what either takes as its threshold
-PAGE, PAGES = 100, 4  # transactions of a v1 answer, and answers of a turn
-REACH = 3300 * SECOND  # so far back v1 goes without a paid plan, and a little less
+MIN_ALERT_USD, MIN_V1_USD = 100_000, 500_000  # the lowest thresholds that the APIs accept
+PAGE, PAGES = 100, 4  # transactions of a v1 answer; answers of a turn
+MAX_AGE = 3300 * SECOND  # v1 goes back one hour without a paid plan; this leaves a margin
 UNKNOWN = ("", "unknown wallet", "unknown")
-EVM = {"ethereum"}  # of these chains we write hashes and addresses with 0x, as we derive them
+EVM = {"ethereum"}  # chains whose hashes and addresses are stored with 0x, as `whale_ethereum` does
 
 
 class _Amount(Struct):
@@ -80,27 +72,27 @@ class _Party(Struct):
     amount: Decimal = Decimal(0)
 
 
-class _Part(Struct):
+class _SubTransaction(Struct):
     symbol: str
     inputs: list[_Party] = []
     outputs: list[_Party] = []
 
 
-class _Whole(Struct):
+class _FullTransaction(Struct):
     hash: str
     height: int | None = None
-    sub_transactions: list[_Part] = []
+    sub_transactions: list[_SubTransaction] = []
 
 
 class _Alert(Struct, rename={"sender": "from", "recipient": "to"}):
-    """Any frame: an alert where it has `amounts`, else an answer to us."""
+    """Any frame: an alert if it has `amounts`, else a response to the subscription."""
 
     amounts: list[_Amount] = []
     blockchain: str = ""
     timestamp: int = 0  # seconds
     sender: str = ""  # the owner's name
     recipient: str = ""
-    transaction: _Whole | None = None
+    transaction: _FullTransaction | None = None
     error: str = ""
 
 
@@ -140,15 +132,16 @@ def session(options: PollOptions) -> _Session:
 
 
 class _Session:
-    """One connection: one subscription of all that is large enough, answered by alerts."""
+    """One connection with one subscription to all alerts above the threshold."""
 
     def __init__(self, options: PollOptions) -> None:
         self.last_message_at: list[int] = []
+        self.refused: dict[int, str] = {}
         self._options = options
 
     def start(self, _now: int) -> Iterable[Output]:
-        least = max(self._options.min_usd, LEAST_ALERT)
-        yield Send(encode({"type": "subscribe_alerts", "id": "ingest", "tx_types": TYPES, "min_value_usd": least}).decode())
+        min_usd = max(self._options.min_usd, MIN_ALERT_USD)
+        yield Send(encode({"type": "subscribe_alerts", "id": "ingest", "tx_types": TYPES, "min_value_usd": min_usd}).decode())
 
     def feed(self, frame: bytes, received_at: int) -> Sequence[Output]:
         try:
@@ -161,62 +154,67 @@ class _Session:
             return []
         if alert.transaction is None or not alert.blockchain or not alert.timestamp:
             return [Malformed(frame, "shape", "an alert without its chain, time or transaction")]
-        return list(_told(alert, alert.transaction, self._options, received_at))
+        return list(_records(alert, alert.transaction, self._options, received_at))
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
-        raise AssertionError(f"{request.url} was asked by nobody ({response.status}, {now})")
+        raise AssertionError(f"this session makes no requests: {request.url} ({response.status}, {now})")
+
+    def failed(self, request: Request, now: int) -> Sequence[Output]:
+        return self.answer(request, Response(0, b""), now)
 
     def tick(self, _now: int) -> Sequence[Output]:
         return ()
 
 
-def _told(alert: _Alert, whole: _Whole, options: PollOptions, received_at: int) -> Iterator[WhaleTransaction]:
+def _records(alert: _Alert, transaction: _FullTransaction, options: PollOptions, received_at: int) -> Iterator[WhaleTransaction]:
     for one in alert.amounts:
         if one.value_usd < options.min_usd:
             continue
-        parts = [part for part in whole.sub_transactions if part.symbol.upper() == one.symbol.upper()]
+        parts = [part for part in transaction.sub_transactions if part.symbol.upper() == one.symbol.upper()]
         sender = _Party(_largest(party for part in parts for party in part.inputs), alert.sender)
         recipient = _Party(_largest(party for part in parts for party in part.outputs), alert.recipient)
         transfer = _Transfer(
-            alert.blockchain, one.symbol, whole.hash, alert.timestamp, one.amount, one.value_usd, sender, recipient
+            alert.blockchain, one.symbol, transaction.hash, alert.timestamp, one.amount, one.value_usd, sender, recipient
         )
-        yield _record(transfer, whole.height, options, received_at)
+        yield _record(transfer, transaction.height, options, received_at)
 
 
 def _largest(parties: Iterable[_Party]) -> str:
     return max(parties, key=lambda one: one.amount, default=_Party()).address
 
 
-# --- in turns ---------------------------------------------------------------------------------------------------------
+# --- by REST ----------------------------------------------------------------------------------------------------------
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """What came since the last turn, at most an hour ago. The cursor is the time to begin at and, from there on, v1's own."""
+    """The transfers since the last turn, of at most an hour. The cursor is the time to start at (seconds) and v1's own cursor."""
     now = (yield from answer_to(Request(f"{options.base_url}/status", secret=options.secret))).as_of
-    since, _, place = cursor.partition(" ")
-    reach = (now - REACH) // SECOND
+    since, _, page_cursor = cursor.partition(" ")
+    reach = (now - MAX_AGE) // SECOND
     if int(since or 0) < reach:
-        since, place = str(reach), ""
-    told: list[WhaleTransaction] = []
+        since, page_cursor = str(reach), ""
+    records: list[WhaleTransaction] = []
     for _ in range(PAGES):
-        query = {"start": since, "min_value": str(max(options.min_usd, LEAST_V1)), "limit": str(PAGE)} | (
-            {"cursor": place} if place else {}
+        query = {"start": since, "min_value": str(max(options.min_usd, MIN_V1_USD)), "limit": str(PAGE)} | (
+            {"cursor": page_cursor} if page_cursor else {}
         )
         answer = yield from answer_to(Request(f"{options.base_url}/transactions?{urlencode(query)}", secret=options.secret))
         page = decoded(answer, _Pages)
         if page.result != "success":
             raise _refusal(page.message)
-        told += [_record(one, None, options, answer.received_at) for one in page.transactions if one.amount_usd >= options.min_usd]
-        place = page.cursor or place
+        records += [
+            _record(one, None, options, answer.received_at) for one in page.transactions if one.amount_usd >= options.min_usd
+        ]
+        page_cursor = page.cursor or page_cursor
         if len(page.transactions) < PAGE:
             since = str(max([int(since), *(one.timestamp for one in page.transactions)]))
             break
-    yield told
-    return f"{since} {place}"
+    yield records
+    return f"{since} {page_cursor}"
 
 
 def _refusal(message: str) -> Retry | Reject:
-    """An error in an answer of status 200: a wrong key waits for a person, all else for better times."""
+    """An error in an answer of status 200: Reject for a wrong key, which a person must correct, else Retry."""
     if "api_key" in message or "api key" in message.lower():
         return Reject(f"v1: {message}", reason="http", code="401")
     return Retry(f"v1: {message}")
@@ -226,17 +224,17 @@ def _refusal(message: str) -> Retry | Reject:
 
 
 def _record(one: _Transfer, height: int | None, options: PollOptions, received_at: int) -> WhaleTransaction:
-    sender, recipient = (_written(one.blockchain, party.address) for party in (one.sender, one.recipient))
+    sender, recipient = (_normalised(one.blockchain, party.address) for party in (one.sender, one.recipient))
     return WhaleTransaction(
         blockchain=one.blockchain,
-        hash=_written(one.blockchain, one.hash),
+        hash=_normalised(one.blockchain, one.hash),
         token=one.symbol.upper(),
         index=0,
         time=one.timestamp * SECOND,
         from_address=sender,
-        from_label=options.labels.get(sender) or _owner(one.sender),
+        from_label=options.labels.get(sender) or _owner_label(one.sender),
         to_address=recipient,
-        to_label=options.labels.get(recipient) or _owner(one.recipient),
+        to_label=options.labels.get(recipient) or _owner_label(one.recipient),
         amount_token=f"{one.amount:f}",
         amount_usd=f"{one.amount_usd.quantize(CENT, context=EXACT):f}",
         alert_level=level_of(one.amount_usd),
@@ -247,12 +245,12 @@ def _record(one: _Transfer, height: int | None, options: PollOptions, received_a
     )
 
 
-def _owner(party: _Party) -> str | None:
+def _owner_label(party: _Party) -> str | None:
     return None if party.owner.lower() in UNKNOWN else party.owner
 
 
-def _written(blockchain: str, text: str) -> str:
-    """A hash or an address, as we write it on that chain."""
+def _normalised(blockchain: str, text: str) -> str:
+    """A hash or an address in the form in which it is stored for that chain."""
     if blockchain not in EVM or not text:
         return text
     return text.lower() if text[:2].lower() == "0x" else f"0x{text.lower()}"

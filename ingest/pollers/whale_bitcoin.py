@@ -1,11 +1,11 @@
-"""Large transfers of bitcoin, from mempool.space's blocks. https://mempool.space/docs/api/rest
+"""Large transfers of bitcoin, from the blocks of mempool.space. https://mempool.space/docs/api/rest
 
-A block has thousands of transactions, and to read all of them takes a hundred requests. The one for its summary says what each of
-them pays out; only those that pay enough are asked for, one by one, some dozens. (Pages of a block's transactions are of 25 or of
-10, as the server is set up, and leave out what it failed to read.)
+A block has thousands of transactions, and reading all of them takes a hundred requests. The summary of a block has the output
+total of each transaction; only those that are large enough, some dozens, are read one by one. (The pages of a block's transactions
+have 25 or 10, depending on the server, and leave out those that it failed to read.)
 
-Outputs of one address are one transfer, less what it put in: change to an address that paid is none. All inputs are taken to be one
-owner's. What a block pays to its miner is none. An output without an address is to its script.
+The outputs to one address, less its inputs, are one transfer, so change to an input address is none. All inputs are attributed to
+one owner. The block reward is no transfer. An output without an address is identified by its script.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Retry
-from ingest.pollers._whale_chain import Block, given_up, place_of
-from ingest.pollers._whale_transfers import Telling, Transaction, net, transfers
+from ingest.pollers._whale_chain import Block, decode_cursor, next_reorged
+from ingest.pollers._whale_transfers import Transaction, net, transfers
 from ingest.polling.db_queries import prices_at
-from ingest.polling.provider import Plan, Poll, PollOptions, decoded
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded
 from ingest.protocol.http import Request, answer_to
 from ingest.records import MINUTE, SECOND, WhaleTransaction
 
@@ -33,16 +33,16 @@ PLANS = {
         per_minute=20,
         interval=60,
         requests=20,
-        terms="https://mempool.space/terms-of-service: no limit is published; who needs more runs a server of his own",
+        terms="https://mempool.space/terms-of-service: no limit is published; heavy users run a server of their own",
     )
 }
 ASSETS: dict[str, str] = {}
-TURN = 18  # requests for blocks and transactions; two more find the blocks
+TURN_REQUESTS = 18  # for summaries and transactions; two more list the blocks
 PAGE = 15  # blocks of one answer
-AHEAD = 7  # of them: the others are behind the next one, to find where a chain forked
+AHEAD = 7  # blocks of a page after the next one; the others precede it and show where a chain forked
 CHUNK = 1440 * MINUTE  # of a history
-SKEW = 120 * MINUTE  # what a block's time may be off: https://en.bitcoin.it/wiki/Block_timestamp
-WAIT_SECONDS = 60.0  # for a price, or for what the server has not indexed yet
+SKEW = 120 * MINUTE  # the possible error of a block's time: https://en.bitcoin.it/wiki/Block_timestamp
+WAIT_SECONDS = 60.0  # for a price, or until the server has indexed a block
 DECIMALS = 8
 
 
@@ -54,7 +54,7 @@ class _Block(Struct):
     previousblockhash: str
 
     @property
-    def place(self) -> Block:
+    def header(self) -> Block:
         return Block(self.height, self.id, self.previousblockhash, self.timestamp * SECOND)
 
 
@@ -64,7 +64,7 @@ class _Found(Struct):
 
 class _Summary(Struct):
     txid: str
-    value: Decimal  # satoshis that it pays out; a float where the server made it of one
+    value: Decimal  # sum of the outputs in satoshis; some servers send it as a float
 
 
 class _Output(Struct):
@@ -83,7 +83,7 @@ class _Input(Struct):
 
 
 class _Status(Struct):
-    block_hash: str = ""  # none while it is not confirmed
+    block_hash: str = ""  # '' while the transaction is not confirmed
 
 
 class _Transaction(Struct):
@@ -100,35 +100,35 @@ _Whole = Decoder(_Transaction)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """The blocks since the last turn, as far as one turn's requests go; at the beginning, the newest one."""
+    """The blocks since the last turn, as many as the requests of one turn allow; at the beginning, the newest one."""
     found = yield from _blocks(options, "")
-    place = place_of(cursor).at(max(found))
-    if place.next < min(found):
-        found = yield from _blocks(options, f"/{min(max(found), place.next + AHEAD)}")
-    told: list[WhaleTransaction] = []  # stored at the end: of a turn that breaks off nothing is
-    left = TURN
-    while left > 0 and (block := found.get(place.next)) is not None:
-        if (gone := given_up(place, block.place, BLOCKCHAIN)) is not None:
-            place, orphan = gone
+    position = decode_cursor(cursor).at(max(found))
+    if position.next_height < min(found):
+        found = yield from _blocks(options, f"/{min(max(found), position.next_height + AHEAD)}")
+    records: list[WhaleTransaction] = []  # reported at the end, so that an interrupted turn stores nothing
+    left = TURN_REQUESTS
+    while left > 0 and (block := found.get(position.next_height)) is not None:
+        if (reorg := next_reorged(position, block.header, BLOCKCHAIN)) is not None:
+            position, orphan = reorg
             yield orphan
             continue
         price = yield from _price(block)
         hashes = yield from _large(options, block, price)
         left -= 1
-        for position in [one for one in hashes if one >= place.done]:
+        for index in [one for one in hashes if one >= position.transactions_done]:
             if left <= 0:
-                place = place.within(block.place, position)
+                position = position.within(block.header, index)
                 break
-            told += yield from _transfers(options, block, hashes[position], price)
+            records += yield from _transfers(options, block, hashes[index], price)
             left -= 1
         else:
-            place = place.after(block.place)
-    yield told
-    return place.cursor
+            position = position.after(block.header)
+    yield records
+    return position.encoded
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
-    """The blocks of [since, until). A block may say an earlier time than the one before it, by two hours at most."""
+    """The blocks of [since, until), microseconds. The time of a block may be up to two hours before that of its parent."""
     found = yield from _blocks(options, "")
     tip = max(found)
     answer = yield from answer_to(Request(f"{options.base_url}/api/v1/mining/blocks/timestamp/{(since - SKEW) // SECOND}"))
@@ -136,18 +136,18 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     while height <= tip:
         found = yield from _blocks(options, f"/{min(tip, height + PAGE - 1)}")
         for block in sorted((one for one in found.values() if one.height >= height), key=lambda one: one.height):
-            if since <= block.place.time < until:
+            if since <= block.header.time < until:
                 price = yield from _price(block)
                 for txid in (yield from _large(options, block, price)).values():
                     yield (yield from _transfers(options, block, txid, price))
-            elif block.place.time >= until + SKEW:
+            elif block.header.time >= until + SKEW:
                 return ""
         height = max(found) + 1
     return ""
 
 
-def _blocks(options: PollOptions, since: str) -> Telling[dict[int, _Block]]:
-    """15 blocks by height, back from the one that is named."""
+def _blocks(options: PollOptions, since: str) -> Part[dict[int, _Block]]:
+    """15 blocks by height, from the given one backwards."""
     answer = yield from answer_to(Request(f"{options.base_url}/api/v1/blocks{since}"))
     blocks = {block.height: block for block in decoded(answer, _Blocks)}
     if not blocks:
@@ -155,25 +155,25 @@ def _blocks(options: PollOptions, since: str) -> Telling[dict[int, _Block]]:
     return blocks
 
 
-def _price(block: _Block) -> Telling[Decimal]:
-    prices = yield from prices_at((TOKEN,), block.place.time)
+def _price(block: _Block) -> Part[Decimal]:
+    prices = yield from prices_at((TOKEN,), block.header.time)
     if TOKEN not in prices:
-        raise Retry(f"no price of {TOKEN}, as of block {block.height}", after=WAIT_SECONDS)
+        raise Retry(f"no price of {TOKEN} at block {block.height}", after=WAIT_SECONDS)
     return Decimal(prices[TOKEN])
 
 
-def _large(options: PollOptions, block: _Block, price: Decimal) -> Telling[dict[int, str]]:
-    """The ids of transactions that pay out enough, by their place in the block."""
+def _large(options: PollOptions, block: _Block, price: Decimal) -> Part[dict[int, str]]:
+    """The ids of the transactions whose outputs are large enough, by their index in the summary."""
     answer = yield from answer_to(Request(f"{options.base_url}/api/v1/block/{block.id}/summary"))
     summaries = decoded(answer, _Summaries)
-    if len(summaries) < block.tx_count - 1:  # some leave the miner's out
+    if len(summaries) < block.tx_count - 1:  # some servers leave out the coinbase transaction
         raise Retry(
             f"the summary of block {block.height} has {len(summaries)} of {block.tx_count} transactions", after=WAIT_SECONDS
         )
-    return {place: one.txid for place, one in enumerate(summaries) if one.value * price >= options.min_usd * 10**DECIMALS}
+    return {index: one.txid for index, one in enumerate(summaries) if one.value * price >= options.min_usd * 10**DECIMALS}
 
 
-def _transfers(options: PollOptions, block: _Block, txid: str, price: Decimal) -> Telling[list[WhaleTransaction]]:
+def _transfers(options: PollOptions, block: _Block, txid: str, price: Decimal) -> Part[list[WhaleTransaction]]:
     answer = yield from answer_to(Request(f"{options.base_url}/api/tx/{txid}"))
     whole = decoded(answer, _Whole)
     if whole.status.block_hash != block.id:
@@ -187,7 +187,7 @@ def _transfers(options: PollOptions, block: _Block, txid: str, price: Decimal) -
         token=TOKEN,
         decimals=DECIMALS,
         price=price,
-        time=block.place.time,
+        time=block.header.time,
         block_height=block.height,
         block_hash=block.id,
         received_at=answer.received_at,

@@ -2,9 +2,10 @@
 
 https://docs.etherscan.io/api-reference/endpoint/tokentx https://docs.blockscout.com/devs/apis/requests-and-limits
 
-Neither can be asked for what is large: of each block all transactions are read, and of each token all transfers in a turn's blocks,
-in one answer. Told is what an address has more of after a transaction. Ether that contracts move in a call is not seen.
-The rule one would get wrong: a token is its contract, since anyone may name another one USDT; `ids` says which, with its decimals.
+Neither API can select by amount, so all transactions of each block are read, and for each token all transfers in the blocks of a
+turn, in one answer. A transfer is the net amount that an address gains in one transaction. Ether that contracts move in internal
+calls is not included. A token is identified by its contract, because anybody can name another token USDT; `ids` has the contract
+and its decimals.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from msgspec import Struct
 
 from ingest.errors import Reject, Retry, Stop
 from ingest.pollers import _whale_blockscout, _whale_etherscan
-from ingest.pollers._whale_chain import Block, given_up, place_of
-from ingest.pollers._whale_explorer import FULL, Content, Explorer, Move
-from ingest.pollers._whale_transfers import Telling, Transaction, net, transfers
+from ingest.pollers._whale_chain import Block, decode_cursor, next_reorged
+from ingest.pollers._whale_explorer import MAX_ROWS, BlockContent, Explorer, TokenTransfer
+from ingest.pollers._whale_transfers import Transaction, net, transfers
 from ingest.polling.db_queries import prices_at
-from ingest.polling.provider import Plan, Poll, PollOptions
+from ingest.polling.provider import Part, Plan, Poll, PollOptions
 from ingest.protocol.decode import Malformed
 from ingest.records import MINUTE, SECOND, Asset, WhaleTransaction
 
@@ -35,7 +36,7 @@ PLANS = {
         spread=True,
         interval=30,
         requests=75,
-        terms="https://docs.blockscout.com/devs/apis/requests-and-limits: 3 requests a second without a key, and that is to end",
+        terms="https://docs.blockscout.com/devs/apis/requests-and-limits: 3 requests a second without a key, which will end",
     ),
     "etherscan": Plan(
         base_url="https://api.etherscan.io/v2/api",
@@ -50,31 +51,31 @@ PLANS = {
 }
 EXPLORERS: dict[str, Explorer] = {"blockscout": _whale_blockscout, "etherscan": _whale_etherscan}
 ETHER = "ether/18"
-ASSETS = {  # contract/decimals
-    "AAVE": "0x7fc66500c84a76ad7e9c93437bfc5ac33e2ddae9/18",
-    "DAI": "0x6b175474e89094c44da98b954eedeac495271d0f/18",
+ASSETS = {  # contract/decimals; the contract with the checksum of EIP-55
+    "AAVE": "0x7Fc66500c84A76Ad7e9c93437bFc5Ac33E2DDaE9/18",
+    "DAI": "0x6B175474E89094C44Da98b954EedeAC495271d0F/18",
     "ETH": ETHER,
-    "LINK": "0x514910771af9ca656af840dff83e8264ecf986ca/18",
-    "PEPE": "0x6982508145454ce325ddbe47a25d4ec3d2311933/18",
-    "SHIB": "0x95ad61b0a150d79219dcf64e1e6cc01f0b64c4ce/18",
-    "UNI": "0x1f9840a85d5af5bf1d1762f925bdaddc4201f984/18",
-    "USDC": "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48/6",
-    "USDT": "0xdac17f958d2ee523a2206206994597c13d831ec7/6",
-    "WBTC": "0x2260fac5e5542a773aa44fbcfedf7c193bc2c599/8",
-    "WETH": "0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2/18",
+    "LINK": "0x514910771AF9Ca656af840dff83E8264EcF986CA/18",
+    "PEPE": "0x6982508145454Ce325dDbE47a25d4ec3d2311933/18",
+    "SHIB": "0x95aD61b0a150d79219dCF64E1E6Cc01f0B64C4cE/18",
+    "UNI": "0x1f9840a85d5aF5bf1D1762F925BDADdC4201F984/18",
+    "USDC": "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48/6",
+    "USDT": "0xdAC17F958D2ee523a2206206994597C13D831ec7/6",
+    "WBTC": "0x2260FAC5E5542a773Aa44fBCfeDf7C193bc2C599/8",
+    "WETH": "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2/18",
 }
-SYMBOLS = ("ETH", "WETH", "USDT", "USDC", "DAI", "WBTC")  # unless the settings say others
+SYMBOLS = ("ETH", "WETH", "USDT", "USDC", "DAI", "WBTC")  # the default of the settings
 PRICED_AS = {"WETH": "ETH", "WBTC": "BTC"}
-PEGGED = {"USDT", "USDC", "DAI"}  # worth one USD where we have no price of theirs
-BEHIND = 2  # blocks: explorers need a while for the newest, and nearly all reorganisations are over by then
-BLOCKS = 20  # of one turn: four minutes of the chain, which take half as long at most
+PEGGED = {"USDT", "USDC", "DAI"}  # counted as one USD if no price is stored
+BEHIND = 2  # blocks behind the newest: explorers need time to index, and nearly all reorganisations are over by then
+BLOCKS = 20  # of one turn: four minutes of the chain, which take at most half as long to read
 WAIT_SECONDS = 60.0
 CHUNK = 1440 * MINUTE  # of a history
 TOKEN = re.compile(r"0x[0-9a-f]{40}/\d{1,2}")
 
 
 class _Coin(Struct, frozen=True):
-    """What is told of: a token, or ether where `contract` is empty."""
+    """A token, or ether if `contract` is empty."""
 
     symbol: str
     contract: str
@@ -85,42 +86,42 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     """The blocks since the last turn, at most `BLOCKS`; at the beginning, the newest one."""
     turn = _Turn(options)
     tip = (yield from turn.explorer.tip(options)) - BEHIND
-    place = place_of(cursor).at(tip)
-    last = min(tip, place.next + BLOCKS - 1)
-    chain: dict[int, Content] = {}
-    while place.next <= last:
-        content = yield from turn.explorer.block(options, place.next)
-        if (gone := given_up(place, content.block, BLOCKCHAIN)) is not None:
+    position = decode_cursor(cursor).at(tip)
+    last = min(tip, position.next_height + BLOCKS - 1)
+    chain: dict[int, BlockContent] = {}
+    while position.next_height <= last:
+        content = yield from turn.explorer.block(options, position.next_height)
+        if (reorg := next_reorged(position, content.block, BLOCKCHAIN)) is not None:
             if chain:
-                raise Retry(f"block {place.next - 1} was replaced while it was read")
-            place, orphan = gone
+                raise Retry(f"block {position.next_height - 1} was replaced while it was read")
+            position, orphan = reorg
             yield orphan
             continue
-        yield from turn.prices(content.block)  # before more is asked: without them nothing is told
-        chain[place.next] = content
-        place = place.after(content.block)
+        yield from turn.prices(content.block)  # before further requests: without prices nothing is reported
+        chain[position.next_height] = content
+        position = position.after(content.block)
     if chain:
-        yield (yield from turn.tell(min(chain), max(chain), chain))
-    return place.cursor
+        yield (yield from turn.report(min(chain), max(chain), chain))
+    return position.encoded
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
-    """The blocks of [since, until). Of tokens their transfers alone are asked for: they say of which block they are."""
+    """The blocks of [since, until), microseconds. For tokens only the transfers are read, which name their block."""
     turn = _Turn(options)
     first = yield from turn.explorer.height_at(options, since, "after")
     last = yield from turn.explorer.height_at(options, until - SECOND, "before")
     for lowest in range(first, last + 1, BLOCKS):
         highest = min(last, lowest + BLOCKS - 1)
-        chain: dict[int, Content] = {}
+        chain: dict[int, BlockContent] = {}
         if any(not coin.contract for coin in turn.coins):
             for height in range(lowest, highest + 1):
                 chain[height] = yield from turn.explorer.block(options, height)
-        yield (yield from turn.tell(lowest, highest, chain))
+        yield (yield from turn.report(lowest, highest, chain))
     return ""
 
 
 class _Turn:
-    """What one turn or one history knows: whom it asks, of which coins, and what they cost, by the minute."""
+    """The state of one turn or history: the explorer, the coins, and their prices by minute."""
 
     def __init__(self, options: PollOptions) -> None:
         self.explorer = EXPLORERS[options.plan]
@@ -128,59 +129,59 @@ class _Turn:
         self._options = options
         self._prices: dict[int, dict[str, Decimal]] = {}
 
-    def prices(self, block: Block) -> Telling[dict[str, Decimal]]:
-        """By symbol, at the minute of the block. Raises Retry where one is missing."""
+    def prices(self, block: Block) -> Part[dict[str, Decimal]]:
+        """The prices by symbol at the minute of the block. Raises Retry if one is missing."""
         minute = block.time - block.time % MINUTE
         if minute not in self._prices:
             priced = {coin.symbol: PRICED_AS.get(coin.symbol, coin.symbol) for coin in self.coins}
             known = yield from prices_at(sorted(set(priced.values())), minute)
             usd = dict.fromkeys(PEGGED, "1") | dict(known)
             if missing := sorted({one for one in priced.values() if one not in usd}):
-                raise Retry(f"no price of {', '.join(missing)}, as of block {block.height}", after=WAIT_SECONDS)
+                raise Retry(f"no price of {', '.join(missing)} at block {block.height}", after=WAIT_SECONDS)
             self._prices[minute] = {symbol: Decimal(usd[one]) for symbol, one in priced.items()}
         return self._prices[minute]
 
-    def tell(self, first: int, last: int, chain: Mapping[int, Content]) -> Telling[list[WhaleTransaction | Malformed]]:
-        """What is large of all coins in the blocks first..last. Told at once: of a turn that breaks off nothing is stored."""
-        told: list[WhaleTransaction | Malformed] = []
+    def report(self, first: int, last: int, chain: Mapping[int, BlockContent]) -> Part[list[WhaleTransaction | Malformed]]:
+        """The large transfers of all coins in the blocks first..last, in one list, so that an interrupted turn stores nothing."""
+        records: list[WhaleTransaction | Malformed] = []
         for coin in self.coins:
-            told += yield from (self._token(coin, first, last, chain) if coin.contract else self._ether(coin, chain))
-        return told
+            records += yield from (self._token(coin, first, last, chain) if coin.contract else self._ether(coin, chain))
+        return records
 
-    def _ether(self, coin: _Coin, chain: Mapping[int, Content]) -> Telling[list[WhaleTransaction | Malformed]]:
-        told: list[WhaleTransaction | Malformed] = []
+    def _ether(self, coin: _Coin, chain: Mapping[int, BlockContent]) -> Part[list[WhaleTransaction | Malformed]]:
+        records: list[WhaleTransaction | Malformed] = []
         for content in chain.values():
-            for one in content.natives:
+            for one in content.ether_transfers:
                 gains = [(one.sender, -one.value), (one.recipient, one.value)]
                 large = yield from self._large(coin, content.block, one.hash, gains, content.received_at)
                 if large and (yield from self.explorer.succeeded(self._options, one)):
-                    told += large
-        return told
+                    records += large
+        return records
 
     def _token(
-        self, coin: _Coin, first: int, last: int, chain: Mapping[int, Content]
-    ) -> Telling[list[WhaleTransaction | Malformed]]:
-        """In halves where they are too many for an answer."""
-        told: list[WhaleTransaction | Malformed] = []
+        self, coin: _Coin, first: int, last: int, chain: Mapping[int, BlockContent]
+    ) -> Part[list[WhaleTransaction | Malformed]]:
+        """The large transfers of a token. A range with too many transfers for one answer is halved."""
+        records: list[WhaleTransaction | Malformed] = []
         ranges = [(first, last)]
         while ranges:
             first, last = ranges.pop()
-            moves = yield from self.explorer.moves(self._options, coin.contract, first, last)
-            if len(moves) >= FULL and first < last:
+            token_transfers = yield from self.explorer.token_transfers(self._options, coin.contract, first, last)
+            if len(token_transfers) >= MAX_ROWS and first < last:
                 middle = (first + last) // 2
                 ranges += [(middle + 1, last), (first, middle)]
                 continue
-            if len(moves) >= FULL:
-                said = f"block {first} has {FULL} transfers of {coin.symbol} or more: those beyond are not seen"
-                told.append(Malformed(f"{first} {coin.contract}".encode(), "size", said))
-            for hash_, of_one in _by_transaction(moves).items():
+            if len(token_transfers) >= MAX_ROWS:
+                message = f"block {first} has {MAX_ROWS} transfers of {coin.symbol} or more: the rest is not included"
+                records.append(Malformed(f"{first} {coin.contract}".encode(), "size", message))
+            for hash_, of_one in _by_transaction(token_transfers).items():
                 gains = [gain for one in of_one for gain in ((one.sender, -one.value), (one.recipient, one.value))]
-                told += yield from self._large(coin, _block_of(of_one[0], chain), hash_, gains, of_one[0].received_at)
-        return told
+                records += yield from self._large(coin, _block_of(of_one[0], chain), hash_, gains, of_one[0].received_at)
+        return records
 
     def _large(
         self, coin: _Coin, block: Block, hash_: str, gains: Sequence[tuple[str, int]], received_at: int
-    ) -> Telling[list[WhaleTransaction]]:
+    ) -> Part[list[WhaleTransaction]]:
         prices = yield from self.prices(block)
         transaction = Transaction(
             blockchain=BLOCKCHAIN,
@@ -206,20 +207,20 @@ def _coin(asset: Asset) -> _Coin:
     return _Coin(asset.symbol, "" if text == ETHER else contract, int(decimals))
 
 
-def _by_transaction(moves: Sequence[Move]) -> Mapping[str, list[Move]]:
-    found: dict[str, list[Move]] = {}
-    for move in moves:
+def _by_transaction(token_transfers: Sequence[TokenTransfer]) -> Mapping[str, list[TokenTransfer]]:
+    found: dict[str, list[TokenTransfer]] = {}
+    for move in token_transfers:
         found.setdefault(move.hash, []).append(move)
     return found
 
 
-def _block_of(move: Move, chain: Mapping[int, Content]) -> Block:
-    """As it was read, if it was."""
+def _block_of(move: TokenTransfer, chain: Mapping[int, BlockContent]) -> Block:
+    """The block of a transfer: the one that was read, if blocks were read."""
     if not chain:
         return move.block
     content = chain.get(move.block.height)
     if content is None:
-        raise Reject(f"{move.hash} is in block {move.block.height}, which was not asked for", reason="value")
+        raise Reject(f"{move.hash} is in block {move.block.height}, which was not requested", reason="value")
     if move.block.hash not in ("", content.block.hash):
         raise Retry(f"block {move.block.height} was replaced while it was read")
     return content.block

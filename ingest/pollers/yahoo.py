@@ -1,9 +1,9 @@
-"""Yahoo Finance's charts: days of stock indices. Unofficial: https://query1.finance.yahoo.com/v8/finance/chart/%5EGSPC
+"""Yahoo Finance's charts: daily bars of stock indices. Unofficial: https://query1.finance.yahoo.com/v8/finance/chart/%5EGSPC
 
-No document of Yahoo's describes it; https://github.com/gadicc/node-yahoo-finance2 is what the world knows, and its terms allow
-personal use only, so it is off by default. A bar's stamp is the exchange's opening, the last one's the last trade: its date in New
-York is the day. `gmtoffset` is of today, an hour off in the other half of the year, which moves no opening into another day. The
-lists are parallel and have null where nothing was traded; without any bar there is no `timestamp`.
+Yahoo does not document it; https://github.com/gadicc/node-yahoo-finance2 describes it. The terms allow personal use only, so it is
+off by default. The timestamp of a bar is the opening of the exchange, that of the last bar the last trade; its date in New York is
+the day. `gmtoffset` is that of today: in the other half of the year it is an hour off, which moves no opening into another day.
+The lists are parallel and have null for days without trades; without any bar there is no `timestamp`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ingest.errors import Reject
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
 from ingest.polling.trading_day import DAY, is_over
 from ingest.protocol.http import Request, Response, answer_to
-from ingest.records import SECOND, StockIndex
+from ingest.records import SECOND, StockIndex, to_digits
 
 NAME = "yahoo"
 TABLES = ("stock_indices",)
@@ -37,7 +37,7 @@ PLANS = {
 }
 ASSETS: dict[str, str] = {}
 CHUNK = None
-AGENT = {"User-Agent": "Mozilla/5.0 (compatible; ingest)"}  # others than browsers' are answered 429
+AGENT = {"User-Agent": "Mozilla/5.0 (compatible; ingest)"}  # agents other than browsers get status 429
 
 
 class _Quotes(Struct):
@@ -75,26 +75,22 @@ _Decoder = Decoder(_Answer)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """A year of days at first, then the last month, which may be revised. The cursor says that the year was told."""
+    """A year of days at first, then the last month, which may be revised. The cursor is the requested range."""
     past = "1mo" if cursor else "1y"
-
-    def read(symbol: str, index_name: str) -> Poll:
-        yield (yield from _ask(options, symbol, index_name, {"range": past}))
-        return ""
-
-    whole = yield from run_parts((index_name, read(symbol, index_name)) for symbol, index_name in INDEXES.items())
-    return past if whole else cursor
+    parts = ((index_name, _fetch(options, symbol, index_name, {"range": past})) for symbol, index_name in INDEXES.items())
+    complete = yield from run_parts(parts)
+    return past if complete else cursor
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds."""
     for symbol, index_name in INDEXES.items():
-        days = yield from _ask(options, symbol, index_name, {"period1": str(since // SECOND), "period2": str(until // SECOND)})
+        days = yield from _fetch(options, symbol, index_name, {"period1": str(since // SECOND), "period2": str(until // SECOND)})
         yield [day for day in days if since <= day.time < until]
     return ""
 
 
-def _ask(options: PollOptions, symbol: str, index_name: str, span: dict[str, str]) -> Part[list[StockIndex]]:
+def _fetch(options: PollOptions, symbol: str, index_name: str, span: dict[str, str]) -> Part[list[StockIndex]]:
     query = urlencode({"interval": "1d", **span})
     answer = yield from answer_to(Request(f"{options.base_url}/v8/finance/chart/{quote(symbol)}?{query}", headers=AGENT))
     return list(_days(index_name, answer))
@@ -118,14 +114,10 @@ def _days(index_name: str, answer: Response) -> Iterator[StockIndex]:
             index_name,
             NAME,
             time,
-            _digits(opened),
-            _digits(high),
-            _digits(low),
+            to_digits(opened),
+            to_digits(high),
+            to_digits(low),
             f"{close:f}",
-            volume=str(volume) if volume else None,  # an index that is not traded has 0
+            volume=str(volume) if volume else None,  # an index without trades has 0
             received_at=answer.received_at,
         )
-
-
-def _digits(value: Decimal | None) -> str | None:
-    return None if value is None else f"{value:f}"

@@ -1,1 +1,1 @@
-"""Pure: what a polled provider is, and the parts that providers share."""
+"""Pure: the contract of a polled provider, and what providers share."""

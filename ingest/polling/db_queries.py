@@ -1,7 +1,6 @@
-"""What a turn of a poller asks of our own database, or tells it, beside records. Times are microseconds.
+"""What a turn of a poller reads from the database, and what it reports beside records. Times are in microseconds.
 
-The rule one would get wrong: a price is asked for as of the fact that it values, not as of now, so that a turn that is taken again,
-or days late, values it alike.
+A turn asks for the price at the time of the fact to value, not the price now, so that a repeated or late turn gives the same value.
 """
 
 from __future__ import annotations
@@ -14,23 +13,23 @@ Prices = Mapping[str, str]  # digits by symbol, in USD
 
 
 class PricesAt(Struct, frozen=True):
-    """What did one unit of each symbol cost in USD at `time`? Answered by `Prices`, without what had none in the hours before."""
+    """Asks for the USD price of one unit of each symbol at `time`. The answer, `Prices`, has the symbols with a recent price."""
 
     symbols: tuple[str, ...]
     time: int
 
 
 class Filtered(Struct, frozen=True):
-    """So many facts of an answer are not stored, by a rule of the provider's module; each is told once, not by every turn."""
+    """The number of facts that a rule of the provider's module excludes. Each fact is counted once, not in every turn."""
 
     reason: str
     count: int
 
 
 class ReorgedBlock(Struct, frozen=True):
-    """A block that its chain has no more: what was stored from it is to go, before the records that are told next.
+    """A block that a chain reorganisation has dropped. Its rows are removed before the records that follow are stored.
 
-    `time` is the block's: with it only the chunks around it are searched.
+    `time` is that of the block, so that only the chunks around it are searched.
     """
 
     blockchain: str
@@ -39,8 +38,8 @@ class ReorgedBlock(Struct, frozen=True):
 
 
 def prices_at(symbols: Sequence[str], time: int) -> Generator[PricesAt, object, Prices]:
-    """The question, within a turn. What its driver throws in is raised here."""
+    """The query within a turn. An error that the driver of the turn throws in is raised here."""
     prices = yield PricesAt(tuple(symbols), time)
     if not isinstance(prices, Mapping):
-        raise TypeError(f"the prices of {', '.join(symbols)} are asked for by sending them")
+        raise TypeError(f"the query for prices of {', '.join(symbols)} is answered by sending them")
     return prices

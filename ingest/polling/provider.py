@@ -1,12 +1,12 @@
-"""What is polled: the contract of a provider's module. `flow` is what exchanges and providers have in common.
+"""The contract of a polled provider, and what providers share.
 
-A turn is a generator: it yields requests and is sent their answers, and yields records; it ends with the cursor for the next turn.
+A turn is a generator: it yields requests and receives their answers, yields records, and returns the cursor for the next turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from msgspec import Struct
 from msgspec.json import Decoder
@@ -14,99 +14,138 @@ from msgspec.json import Decoder
 from ingest.errors import Reject
 from ingest.polling.db_queries import Filtered, Prices, PricesAt, ReorgedBlock
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
+from ingest.protocol.exchange import ExchangeLimits
 from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Connection, Session
 from ingest.records import Asset, Record
 from ingest.text.sentiment_label import Score, no_score
 
 T = TypeVar("T")
+REFUSED = ("401", "403")  # HTTP statuses that refuse the key or the address, whatever the request
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """How a provider may be asked. Its interval is derived: `requests` of a turn must fit into both budgets."""
+    """The limits of one plan of a provider. The poller derives its interval: the requests of a turn must fit into both budgets."""
 
     base_url: str
-    key: str = ""  # the header that carries the key, or the parameter of the query; empty where none is needed
+    key: str = ""  # the header or query parameter that carries the key; empty if no key is needed
     key_in: Literal["header", "query"] = "header"
-    per_minute: int
-    per_month: int | None = None
-    interval: float  # seconds; more often there is nothing new
-    pause: float = 0.0  # seconds to stay away after a 429, where the provider is known to punish who comes back soon
-    history: int | None = None  # days of its past that the plan gives; None for all that there is
-    spread: bool = False  # a minute's requests come evenly, not at once: where a second has a limit of its own
-    requests: int  # that one turn takes ...
-    each: Literal["turn", "coin", "channel"] = "turn"  # ... in all, or for each of what the settings name ...
-    of: int = 1  # ... of which so many go into one request
-    terms: str  # where they stand, and what they ask
-    default_on: bool = True  # False where the terms forbid commercial use
+    per_minute: int  # requests
+    per_month: int | None = None  # requests
+    interval: float  # seconds between turns, at least: there is no new data more often
+    pause: float = 0.0  # seconds without requests after a 429, for a provider that penalises early retries
+    history_days: int | None = None  # how much of its past the plan includes; None: all of it
+    spread: bool = False  # space the requests of a minute evenly, for a provider with a limit per second
+    requests: int  # of one turn, for each `per`
+    per: Literal["turn", "coin", "channel"] = "turn"
+    batch: int = 1  # coins or channels that one request covers
+    terms: str  # where the terms of use are, and what they demand
+    default_on: bool = True  # False if the terms forbid commercial use
 
 
 class PollOptions(Struct, frozen=True, kw_only=True):
-    """What the configuration says to a poller. `headers`, or `secret` for `Request.secret`, carry the key, which is in no URL."""
+    """The configuration of a provider. `headers`, or `secret` for `Request.secret`, carry the key; no URL contains it."""
 
     base_url: str
-    plan: str = ""  # which of PLANS
+    plan: str = ""  # its name in PLANS
     headers: dict[str, str] = {}
     secret: dict[str, str] = {}
     assets: tuple[Asset, ...] = ()
     channels: tuple[str, ...] = ()
     score: Score = no_score
-    min_usd: int = 1_000_000  # a smaller transfer is not told
-    labels: Mapping[str, str] = {}  # whose an address is
+    min_usd: int = 1_000_000  # smaller transfers are not reported
+    labels: Mapping[str, str] = {}  # owner by address
 
 
 class Missed(Struct, frozen=True):
-    """A part of a turn that could not be had, and why: a coin that the provider does not know. The other parts are told."""
+    """A part of a turn that could not be read, and why: a coin that the provider does not know. The other parts are reported."""
 
     name: str
     error: Reject
 
 
-# One turn: the answer to a question is sent in, None after records; it ends with the cursor for the next turn. A part of an answer
-# that cannot be read is a `Malformed` among the records: it is counted and kept, and the others go on; what must not be stored
-# is counted by a `Filtered`.
-Emitted = Record | Malformed | Filtered | Missed
-Step = PricesAt | ReorgedBlock | Sequence[Emitted]
-Poll = Generator[Request | Step, Response | Prices | None, str]
+# An element of an answer that cannot be read is a `Malformed` among the records: it is counted and kept, and its neighbours are
+# stored. Elements that a rule excludes are counted by a `Filtered`.
+Emitted: TypeAlias = Record | Malformed | Filtered | Missed
+Step: TypeAlias = PricesAt | ReorgedBlock | Sequence[Emitted]
+# One turn. The answer to a request or query is sent in, None after records. It returns the cursor for the next turn.
+Poll: TypeAlias = Generator[Request | Step, Response | Prices | None, str]
+Part: TypeAlias = Generator[Request | PricesAt, Any, T]  # some requests of a turn, and what their answers contain
 
 
 class Provider(Protocol):
-    """One polled provider: a module under ingest/pollers (or an entry point of the group `ingest.pollers`)."""
+    """One polled provider: a module in ingest/pollers (or an entry point of the group `ingest.pollers`)."""
 
     NAME: str
     TABLES: tuple[str, ...]
     PLANS: Mapping[str, Plan]
-    ASSETS: Mapping[str, str]  # symbol -> the provider's id of that coin; empty where it is not asked for coins
+    ASSETS: Mapping[str, str]  # the provider's id of each coin, by symbol; empty if requests name no coin
 
     def poll(self, options: PollOptions, cursor: str, /) -> Poll:
-        """One turn. `cursor` is what the last one ended with, '' at the beginning. Raises Reject for what it cannot read."""
+        """One turn. `cursor` is what the last turn returned, '' at first. Raises Reject for an answer that cannot be read."""
 
 
-Part = Generator[Request, Any, T]  # some questions of a turn: it ends with what they were asked for
-REFUSED = ("401", "403")  # of the key or the address, whatever was asked for
+@runtime_checkable
+class Streaming(Protocol):
+    """What a `Provider` has in addition if it sends data by websocket, with the plans in `STREAMED`; it is polled with the others.
 
-
-def run_parts(parts: Iterable[tuple[str, Poll]]) -> Generator[Any, Any, bool]:
-    """Parts of a turn, by name, one after the other; whether all could be had. A turn whose part was missed keeps its cursor.
-
-    Raises what the first one raised where none could be had, and at once where it is the key that is refused.
+    A provider does not repeat what it sent while nobody was connected, so its data may have gaps.
     """
-    had, missed = 0, None
+
+    STREAMED: tuple[str, ...]
+    LIMITS: ExchangeLimits
+
+    def connection(self, options: PollOptions, /) -> Connection:
+        """The websocket to open, without subscriptions; the URL contains the key."""
+
+    def session(self, options: PollOptions, /) -> Session:
+        """The state of one connection that is about to open."""
+
+
+def run_parts(parts: Iterable[tuple[str, Part[Sequence[Emitted]]]]) -> Generator[Any, Any, bool]:
+    """Run the named parts of a turn one after the other and report their records. Returns whether all of them succeeded.
+
+    A part that raises Reject is reported as `Missed`. If every part fails, the first error is raised; an error that refuses the key
+    is raised at once. A turn with a missed part keeps its cursor.
+    """
+    succeeded, first_error = 0, None
     for name, part in parts:
         try:
-            yield from part
-            had += 1
+            yield (yield from part)
+            succeeded += 1
         except Reject as error:
             if error.code in REFUSED:
                 raise
-            missed = missed or error
+            first_error = first_error or error
             yield [Missed(name, error)]
-    if missed is not None and not had:
-        raise missed
-    return missed is None
+    if first_error is not None and not succeeded:
+        raise first_error
+    return first_error is None
+
+
+def run_day_parts(parts: Iterable[tuple[str, Part[Sequence[Record]]]], cursor: str, since: int) -> Poll:
+    """A turn whose parts are series of days. Reports the days from `since` (microseconds) on.
+
+    Returns the cursor: the oldest of the newest days of the parts, in microseconds; the old cursor if a part is missed.
+    """
+    newest: list[int] = []
+
+    def recent(part: Part[Sequence[Record]]) -> Part[Sequence[Record]]:
+        days = yield from part
+        newest.extend([max(day.time for day in days)] if days else [])
+        return [day for day in days if day.time >= since]
+
+    complete = yield from run_parts((name, recent(part)) for name, part in parts)
+    return str(min(newest)) if complete and newest else cursor
+
+
+def start_of(cursor: str, overlap: int) -> int:
+    """Where a turn starts to report: `overlap` before the time in its cursor (both microseconds); 0 without a cursor."""
+    return int(cursor) - overlap if cursor else 0
 
 
 def decoded(response: Response, decoder: Decoder[T]) -> T:
-    """The body. Raises Reject (json, shape, value) where it is something else: a page of HTML, an error, half an answer."""
+    """The body. Raises Reject (json, shape, value) if it is anything else: an HTML page, an error, half an answer."""
     try:
         return decoder.decode(response.body)
     except UNREADABLE as error:

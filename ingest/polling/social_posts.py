@@ -1,19 +1,18 @@
-"""Posts of a social platform, made into records: what is left out, which coins a post is about, and its mood.
+"""Turns posts of a social platform into records: which posts are excluded, which coins a post is about, and its sentiment.
 
-The rules are the same for every platform, and a reader can check them. In this order a post is left out as
+The rules are the same for every platform. A post is excluded, with the first reason that applies:
 
-- `future`: its time is more than an hour after it was read, so that its clock is wrong;
-- `repost`: it repeats somebody else's (a boost, a forwarded message);
-- `bot`: its account says that a program writes it;
-- `empty`: beside links, tags and names of accounts it has no word;
+- `future`: its time is more than an hour after it was read;
+- `repost`: it repeats another author's post (a boost, a forwarded message);
+- `bot`: its account is marked as automated;
+- `empty`: it has no word beside links, tags and account names;
 - `spam`: it has more than ten tags and cashtags, or more than three links;
-- `language`: the platform calls it something else than English, or where the platform calls it nothing, it does not look like it;
-- `repeated`: its author has said the same words in another post, of the last thousand that were read;
-- `symbol`: it names no coin, and was found where none is the subject.
+- `language`: the platform marks another language than English or, without a mark, the text does not look English;
+- `repeated`: its author wrote the same words in another of the last thousand posts;
+- `symbol`: it names no coin, and the place where it was found is not about one coin.
 
-The lexicon is English, and a zero for what it cannot read would pull every mean to the middle: so such posts are no rows.
-The rule one would get wrong: a turn may be taken again and posts are asked for again while they are young, and what was stored must
-come out the same way: of repeated posts the one that was read first stays the one.
+The lexicon is English. A score of zero for other languages would pull every mean to the middle, so such posts are not stored.
+A turn may be repeated, and recent posts are read again, with the same result: of repeated posts, the one read first is stored.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from typing import Annotated
 from msgspec import DecodeError, Meta, Struct, field
 from msgspec.json import decode, encode
 
+from ingest.errors import Reject
 from ingest.polling.db_queries import Filtered
 from ingest.polling.provider import PollOptions
 from ingest.records import MINUTE, SentimentPost
@@ -36,14 +36,14 @@ from ingest.text.plain_text import is_english, without_links
 from ingest.text.sentiment_label import label_of
 
 DAY = 1440 * MINUTE
-SWEEP = 60 * MINUTE  # how often the posts of the last day are asked for again: likes and replies come late
-AHEAD = 60 * MINUTE  # a post may be from a clock that is so far ahead
-TAGS, LINKS = 10, 3  # more are spam
-TEXTS = 1000  # whose repetition is noticed
-TEXT_CHARACTERS = 5000  # what of a text is stored
-MILD = "0.5000"  # the score of a post whose author says which way it leans and in which the lexicon finds nothing
+SWEEP_INTERVAL = 60 * MINUTE  # how often the posts of the whole last day are read again: likes and replies arrive late
+MAX_AHEAD = 60 * MINUTE  # of a post's time
+MAX_TAGS, MAX_LINKS = 10, 3  # more are spam
+REMEMBERED_TEXTS = 1000  # the posts among which a repetition is noticed
+TEXT_CHARACTERS = 5000  # of a text that are stored
+MODERATE_SCORE = "0.5000"  # for a post whose author marks a direction and in which the lexicon finds no sentiment
 
-Moment = Annotated[datetime, Meta(tz=True)]  # as JSON has it
+Moment = Annotated[datetime, Meta(tz=True)]  # a time in JSON
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TAG = re.compile(r"(?<!\w)[#$][^\W\d_]\w*(?:\.X\b)?")  # StockTwits calls a coin $BTC.X
 _MENTION = re.compile(r"(?<!\w)@[\w@.-]+")
@@ -51,78 +51,78 @@ _LINK = re.compile(r"https?://", re.IGNORECASE)
 
 
 class Post(Struct, frozen=True, kw_only=True):
-    """One post as its platform has it. `time` is in microseconds; None is what the platform does not say."""
+    """One post of a platform. `time` is in microseconds; None means that the platform does not provide the value."""
 
     id: str
     time: int
     text: str  # plain, no HTML
     author: str | None = None
-    symbols: tuple[str, ...] = ()  # of the tag, stream or channel where it was found
+    symbols: tuple[str, ...] = ()  # the subject of the tag or channel where it was found
     language: str | None = None  # en, en-GB, de
     is_bot: bool = False
     is_repost: bool = False
-    lean: str | None = None  # positive or negative, by its author's own word
+    direction: str | None = None  # positive or negative, as marked by its author
     engagement: int | None = None
     followers: int | None = None  # of its author
 
 
 class Cursor(Struct):
-    """What a turn leaves to the next: until when each tag was read, when all of the last day was asked for, what was said."""
+    """The state between two turns: the newest post of each tag, the time of the last sweep, and the texts of recent posts."""
 
-    read: dict[str, int] = {}
-    swept: int = 0
-    texts: dict[str, str] = field(default_factory=dict)  # digest of author and words -> id of the post that said them first; ids
+    read_until: dict[str, int] = {}
+    swept_at: int = 0
+    first_ids: dict[str, str] = field(default_factory=dict)  # digest of author and words -> id of the first post; also id -> id
 
 
 class PostFilter:
-    """What one turn reads of one platform."""
+    """Filters the posts that one turn reads from one platform."""
 
     def __init__(self, platform: str, options: PollOptions, cursor: str) -> None:
         self._platform = platform
         self._options = options
         self._known = COINS | {asset.symbol for asset in options.assets}
-        self._left_out: set[str] = set()
+        self._excluded: set[str] = set()
         self._now = 0
         try:
-            self._place = decode(cursor, type=Cursor) if cursor else Cursor()
-        except DecodeError:  # of an older version: what is read again is a duplicate
-            self._place = Cursor()
-        self._before = dict(self._place.read)
+            self._state = decode(cursor, type=Cursor) if cursor else Cursor()
+        except DecodeError:  # the format of an older version; posts that are read again are duplicates
+            self._state = Cursor()
+        self._read_before = dict(self._state.read_until)
 
     def since(self, tag: str, now: int) -> int:
-        """How far back to read: to the last post that was read, or a day where that is due."""
+        """The time back to which to read: the newest post of the last turn, or a day ago if a sweep is due."""
         self._now = max(self._now, now)
-        if now - self._place.swept >= SWEEP:
+        if now - self._state.swept_at >= SWEEP_INTERVAL:
             return now - DAY
-        return max(self._before.get(tag, 0), now - DAY)
+        return max(self._read_before.get(tag, 0), now - DAY)
 
     def records(self, tag: str, posts: Iterable[Post], received_at: int) -> list[SentimentPost | Filtered]:
-        """A record for each coin of each post that is kept, and how many new ones are not, by reason."""
-        made: list[SentimentPost | Filtered] = []
+        """A record for each coin of each post that is kept, and the number of new posts that are excluded, by reason."""
+        records: list[SentimentPost | Filtered] = []
         reasons: Counter[str] = Counter()
-        before = self._before.get(tag, 0)
+        before = self._read_before.get(tag, 0)
         for post in sorted(posts, key=lambda one: (one.time, one.id)):
             symbols = self._symbols(post)
-            late = "future" if post.time > received_at + AHEAD else ""
-            reason = late or against(post) or self._repeated(post) or ("" if symbols else "symbol")
+            late = "future" if post.time > received_at + MAX_AHEAD else ""
+            reason = late or exclusion_reason(post) or self._repeated(post) or ("" if symbols else "symbol")
             if reason:
-                reasons[reason] += post.time > before and self._is_news(post, received_at)
-            made += [] if reason else self._kept(post, symbols, received_at)
-            self._place.read[tag] = max(self._place.read.get(tag, 0), min(post.time, received_at))
-        return made + [Filtered(reason, count) for reason, count in reasons.items() if count]
+                reasons[reason] += post.time > before and self._is_new(post, received_at)
+            records += [] if reason else self._kept(post, symbols, received_at)
+            self._state.read_until[tag] = max(self._state.read_until.get(tag, 0), min(post.time, received_at))
+        return records + [Filtered(reason, count) for reason, count in reasons.items() if count]
 
     def cursor(self) -> str:
-        """For the next turn."""
-        place = self._place
-        swept = self._now if self._now - place.swept >= SWEEP else place.swept
-        return encode(Cursor(place.read, swept, dict(list(place.texts.items())[-TEXTS:]))).decode()
+        """The cursor for the next turn."""
+        state = self._state
+        swept = self._now if self._now - state.swept_at >= SWEEP_INTERVAL else state.swept_at
+        return encode(Cursor(state.read_until, swept, dict(list(state.first_ids.items())[-REMEMBERED_TEXTS:]))).decode()
 
-    def _is_news(self, post: Post, received_at: int) -> bool:
-        """Whether it was not left out before, under another tag or with a clock that is ahead: `read` cannot say so of that."""
-        known = post.id in self._left_out or post.id in self._place.texts
-        self._left_out.add(post.id)
+    def _is_new(self, post: Post, received_at: int) -> bool:
+        """Whether the post was not excluded before, under another tag or with a time ahead, which `read_until` does not show."""
+        known = post.id in self._excluded or post.id in self._state.first_ids
+        self._excluded.add(post.id)
         if post.time > received_at:
-            self._place.texts[post.id] = post.id
+            self._state.first_ids[post.id] = post.id
         return not known
 
     def _symbols(self, post: Post) -> list[str]:
@@ -133,12 +133,12 @@ class PostFilter:
         if post.author is None:
             return ""
         digest = sha256(f"{post.author}\n{' '.join(_words(post.text))}".encode()).hexdigest()[:16]
-        first = self._place.texts.pop(digest, post.id)
-        self._place.texts[digest] = first  # the latest at the end: the beginning is forgotten
+        first = self._state.first_ids.pop(digest, post.id)
+        self._state.first_ids[digest] = first  # moved to the end: the oldest entries are dropped first
         return "" if first == post.id else "repeated"
 
     def _kept(self, post: Post, symbols: list[str], received_at: int) -> list[SentimentPost]:
-        score = _leaning(self._options.score(post.text), post.lean)
+        score = _directed(self._options.score(post.text), post.direction)
         return [
             SentimentPost(
                 platform=self._platform,
@@ -158,17 +158,26 @@ class PostFilter:
 
 
 def to_micros(time: Moment) -> int:
+    """Microseconds since the epoch."""
     return (time - _EPOCH) // timedelta(microseconds=1)
 
 
-def against(post: Post) -> str:
-    """Why a post is left out whatever else was said; '' where it is not."""
+def read_time(text: str) -> int:
+    """A time of RFC 3339, in microseconds. Raises Reject (shape) for other text, and for a time without a zone."""
+    try:
+        return to_micros(datetime.fromisoformat(text))
+    except (ValueError, TypeError) as error:  # TypeError: no zone
+        raise Reject(f"{text!r} is no time; right would be '2026-04-09T07:01:44+00:00'", reason="shape") from error
+
+
+def exclusion_reason(post: Post) -> str:
+    """Why a post is excluded, whatever other posts there are; '' if it is not."""
     language = post.language
     tests = {
         "repost": post.is_repost,
         "bot": post.is_bot,
         "empty": not any(any(map(str.isalpha, word)) for word in _words(_MENTION.sub(" ", _TAG.sub(" ", post.text)))),
-        "spam": len(_TAG.findall(post.text)) > TAGS or len(_LINK.findall(post.text)) > LINKS,
+        "spam": len(_TAG.findall(post.text)) > MAX_TAGS or len(_LINK.findall(post.text)) > MAX_LINKS,
         "language": not (language.lower().partition("-")[0] == "en" if language else is_english(post.text)),
     }
     return next((reason for reason, met in tests.items() if met), "")
@@ -178,10 +187,10 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", without_links(text).casefold())
 
 
-def _leaning(score: str, lean: str | None) -> str:
-    """The author's own word says which way, the lexicon how much."""
-    if lean is None:
+def _directed(score: str, direction: str | None) -> str:
+    """The author's mark gives the sign, the lexicon the magnitude."""
+    if direction is None:
         return score
     size = score.removeprefix("-")
-    size = size if label_of(size) == "positive" else MILD
-    return size if lean == "positive" else f"-{size}"
+    size = size if label_of(size) == "positive" else MODERATE_SCORE
+    return size if direction == "positive" else f"-{size}"

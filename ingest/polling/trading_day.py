@@ -1,7 +1,8 @@
-"""The days of stock exchanges: a date in New York, kept as midnight UTC of that date. https://www.nyse.com/markets/hours-calendars
+"""Trading days of stock exchanges: a date in New York, stored as midnight UTC of that date.
 
-The rule one would get wrong: what a provider says of today while the exchange is open is no close. A day is over when its date is
-over in UTC, three to four hours after the bell in New York, so no calendar of holidays and no clock change is needed to know it.
+A price of today is no close while the exchange is open. A day counts as over when its date is over in UTC, three to four hours
+after the closing bell in New York, so no calendar of holidays or clock changes is needed.
+https://www.nyse.com/markets/hours-calendars
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from ingest.errors import Reject
 from ingest.records import SECOND
 
 DAY = 86_400 * SECOND
-AGAIN = 10 * DAY  # how far behind the newest day days are said again: a close may be corrected
+OVERLAP = 10 * DAY  # days before the newest one that each turn reports again: a close may be corrected
 
 
 def to_time(date: str, form: str = "%Y-%m-%d") -> int:
-    """Midnight UTC of the date, in microseconds. Raises Reject (value) for what is no date."""
+    """Midnight UTC of the date, in microseconds. Raises Reject (value) for text that is no date."""
     try:
         day = datetime.strptime(date, form)
     except ValueError as error:
@@ -26,10 +27,10 @@ def to_time(date: str, form: str = "%Y-%m-%d") -> int:
 
 
 def to_date(time: int) -> str:
-    """The ISO date, in UTC, of a time in microseconds."""
+    """The ISO date in UTC of a time in microseconds."""
     return f"{datetime.fromtimestamp(time // SECOND, UTC):%Y-%m-%d}"
 
 
 def is_over(time: int, as_of: int) -> bool:
-    """Whether what was said `as_of` of the day at `time` (both microseconds) is its end."""
+    """Whether the trading day at `time` is over `as_of` another time (both microseconds)."""
     return time + DAY <= as_of

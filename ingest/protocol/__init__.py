@@ -1,1 +1,1 @@
-"""Pure: what a source may say and be told (HTTP, websocket sessions, histories), and how an exchange declares itself."""
+"""Pure: the requests, responses, websocket sessions and histories of a source, and how an exchange declares itself."""

@@ -1,4 +1,4 @@
-"""The past of one market as pure code sees it: what is asked for, and the pages in which it comes."""
+"""The history of one market as pure code sees it: the request, and the pages of the answer."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from itertools import repeat
 
 from msgspec import Struct, convert
 
+from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.records import MINUTE, SECOND, Instrument, Record, Trade
 
 
 class Columns(Struct, frozen=True):
     """Records of one kind, at least one and in time order, as a bulk file gives them: column by column.
 
-    `values` are by the record's field: a list where rows differ, of text that was checked (digits or one of our own words), else
-    the value of all. No object is made for a row that goes straight to its table, which is most of what such a row costs.
+    `values` are by the record's field: a list of checked text (digits or a word of ours) where rows differ, else the value of all
+    rows. No object is made for a row that goes straight to its table: that would be most of the cost of such a row.
     """
 
     record: type[Record]
@@ -34,23 +35,28 @@ class Columns(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True):
-    """One step of a history, in time order: with it everything of what was asked before `until` has been said."""
+    """One step of a history, in time order: with it everything that was requested before `until` has been sent.
+
+    `rejected` are the rows that could not be read; the reader of the page counts and stores them.
+    """
 
     records: Sequence[Record] | Columns
     until: int
+    rejected: Sequence[Malformed] = ()
 
 
-SETTLED = 10 * SECOND  # so old must an answer's rows be: younger ones may be on their way to the servers of REST, or a running bar
+# the age from which an answer is complete: younger rows may not have reached the REST servers, and a younger bar may not be closed
+SETTLED = 10 * SECOND
 
 
 class HistoryRequest(Struct, frozen=True, kw_only=True):
-    """What of one stream's past is wanted: [since, until) in microseconds, or, where ids are dense, first_id..last_id.
+    """A range of one market's history: [since, until) in microseconds, or, where ids are dense, first_id..last_id.
 
-    With ids, the times only say where to look: fills of one moment may lie on both sides of a hole's edge.
+    With ids the times only say where to look, because fills of one moment may lie on both sides of a gap's edge.
     """
 
     instrument: Instrument
-    channel: Channel
+    channel: ChannelName
     since: int
     until: int
     first_id: int | None = None
@@ -62,24 +68,26 @@ class HistoryRequest(Struct, frozen=True, kw_only=True):
         return self.since <= record.time < self.until
 
     def is_past(self, record: Record) -> bool:
-        """Whether nothing that is wanted comes after this record."""
+        """Whether no record after this one is wanted."""
         if self.last_id is not None and isinstance(record, Trade):
             return record.trade_id >= self.last_id
         return record.time >= self.until
 
-    def settled(self, response: Response) -> int:
-        """Up to where an answer can vouch that it left nothing out, and that a bar in it is closed."""
+    def complete_until(self, response: Response) -> int:
+        """The time up to which an answer is complete, and a bar in it closed."""
         time = response.as_of - SETTLED
         if self.channel == "candles":
             time -= time % MINUTE
         return max(self.since, min(self.until, time))
 
-    def page(self, records: Iterable[Record], response: Response, until: int | None = None) -> Page:
-        """What is wanted of `records`; with it all before `until` was said, or all that was asked where that is None."""
-        settled = self.settled(response)
-        told = [r for r in records if self.wants(r) and (self.channel != "candles" or r.time < settled)]
-        return Page(told, settled if until is None else max(self.since, min(until, settled)))
+    def page(
+        self, records: Iterable[Record], response: Response, until: int | None = None, rejected: Sequence[Malformed] = ()
+    ) -> Page:
+        """The wanted ones of `records`: everything before `until`, or everything that was requested where that is None."""
+        complete = self.complete_until(response)
+        wanted = [r for r in records if self.wants(r) and (self.channel != "candles" or r.time < complete)]
+        return Page(wanted, complete if until is None else max(self.since, min(until, complete)), rejected)
 
 
-# Pages as they come. A request's response is sent in, None after a page; it ends when all that the exchange has was said.
+# Requests and pages. A request's response is sent in, None after a page. It ends when all that the exchange has was sent.
 History = Generator[Request | Page, Response | None, None]

@@ -1,1 +1,1 @@
-"""What keeps pure sources running: feed.py holds an exchange's websockets open."""
+"""What runs the pure sources: live feeds, pollers, gap filling, backfills and replays."""

@@ -1,6 +1,6 @@
-"""Whose an address is: a file of one's own, a line for each address, `bc1q...,binance`; what follows a `#` is no part of it.
+"""Labels of blockchain addresses, read from a file with a line for each: `bc1q...,binance`. A `#` begins a comment.
 
-The rule one would get wrong: addresses of Ethereum are the same in any case of their letters, those of Bitcoin are not.
+The case of letters does not matter in an address of Ethereum; it does in one of Bitcoin.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from pathlib import Path
 from ingest.errors import Stop
 
 RIGHT = 'right would be "bc1qm34lsc65zpw79lxes69zkqmk6ee3ewf0j77s3h,binance"'
-LONGEST = 100  # characters, of an address and of a label: what platforms can show
+LONGEST = 100  # characters of an address or of a label: the most that the platforms' columns hold
 
 
 def read_labels(path: Path) -> dict[str, str]:
-    """Labels by address. Raises Stop, which names the line and what stands there."""
+    """Labels by address. Raises Stop, with the line's number and text."""
     try:
         lines = path.read_text().splitlines()
     except OSError as error:

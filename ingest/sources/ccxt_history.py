@@ -1,10 +1,10 @@
-"""The past of exchanges that have no module of their own here: spot trades and bars of one minute, through ccxt's REST classes.
+"""The history of exchanges without a module here: spot trades and bars of one minute, through ccxt's REST classes.
 
 https://docs.ccxt.com/#/README?id=exchange-structure
 
-ccxt makes the requests and reads the answers; they travel by our own HTTP client, as everybody's. Three things it would get wrong:
-JSON numbers become floats, so they are decoded as digits; its candles have six columns, so what we know of the exchange's own row
-is kept beside them; and many exchanges ignore `since` and tell their latest trades, which would look like all there were.
+ccxt builds the requests and reads the answers; our HTTP client sends them. Three defects of ccxt are worked around. It makes floats
+of JSON numbers, so they are decoded as digits. Its candles have six columns, so the exchange's own row is kept beside them. Many
+exchanges ignore `since` and send their latest trades, which would look like all trades of the range.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from ingest.protocol.http import Flow, Request, Response
 from ingest.records import MINUTE, Candle, Instrument, Record, Trade, hashed_id
 from ingest.transports.http import Http
 
-# where an exchange's own bar has what ccxt's has no place for
-MORE: dict[str, dict[str, int | str]] = {
+# by ccxt's name of the exchange: where the exchange's own bar has the fields that a bar of ccxt lacks
+EXTRA_FIELDS: dict[str, dict[str, int | str]] = {
     "binanceus": {"quote_volume": 7, "trades_count": 8, "taker_buy_volume": 9, "taker_buy_quote_volume": 10},
     "bybit": {"quote_volume": 6},
     "htx": {"quote_volume": "vol", "trades_count": "count"},
     "poloniex": {"quote_volume": 4, "taker_buy_quote_volume": 6, "taker_buy_volume": 7, "trades_count": 8},
 }
-STEP = 60 * MINUTE  # how far to look on where an answer has nothing new, although there is more later
+STEP = 60 * MINUTE  # how far the next request moves on where an answer has nothing new and there are later rows
 _DIGITS = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
-Read = Callable[[int | None], Awaitable[list[Record]]]  # the records from a time (microseconds) on, or the latest; in time order
+Read = Callable[[int | None], Awaitable[list[Record]]]  # the records from a time (microseconds) on, or the latest, in time order
 
 
 class Ccxt:
-    """One of ccxt's exchanges as an origin of history (see `past.Origin`). `name` is ours, `protocol` ccxt's."""
+    """An exchange of ccxt as an `Origin` of history. `name` is ours, `protocol` is ccxt's name."""
 
     VIA: tuple[str, ...] = ("rest",)
     trade_kind = "trade"
 
     def __init__(self, name: str, protocol: str, rest_url: str | None) -> None:
-        library = import_module("ccxt.async_support")  # here, because it loads a hundred exchanges: a second
+        library = import_module("ccxt.async_support")  # imported here because it takes a second: it loads a hundred exchanges
         self._errors = import_module("ccxt.base.errors")
         self._name = name
-        # twice as slow as the exchange allows: a person may use it from the same address
+        # half of the exchange's rate: a person may use the same address
         self._ccxt = exchange = getattr(library, protocol)()
         exchange.rateLimit *= 2
         self.rate = Rate(max(1, int(1000 / exchange.rateLimit)), 1.0)
@@ -61,12 +61,12 @@ class Ccxt:
         exchange.parse_ohlcv = lambda row, market=None: [*parse(row, market), row]
         if rest_url is not None:
             exchange.urls["api"] = _moved(exchange.urls["api"], rest_url)
-        self._more = MORE.get(protocol, {})
+        self._extra_fields = EXTRA_FIELDS.get(protocol, {})
 
     async def listing(self, http: Http) -> list[Instrument]:
         """Every spot market. Raises Retry or Reject."""
         self._ccxt.fetch = partial(self._fetch, http)
-        markets = await self._ask(self._ccxt.load_markets())
+        markets = await self._call(self._ccxt.load_markets())
         return [self._instrument(market) for market in markets.values() if market["spot"]]
 
     def _instrument(self, market: Mapping[str, Any]) -> Instrument:
@@ -84,28 +84,28 @@ class Ccxt:
             **steps,
         )
 
-    async def pages(self, http: Http, ask: HistoryRequest, via: str) -> AsyncGenerator[Page, None]:
-        """As `flow.Exchange.history`, after `listing`."""
-        read = partial(self._trades if ask.channel == "trades" else self._candles, ask.instrument)
-        async for page in pages(ask, read, self._name):
+    async def pages(self, http: Http, request: HistoryRequest, via: str) -> AsyncGenerator[Page, None]:
+        """As `Exchange.history`; `listing` is called before."""
+        read = partial(self._trades if request.channel == "trades" else self._candles, request.instrument)
+        async for page in pages(request, read, self._name):
             yield page
 
-    # --- what ccxt says ---------------------------------------------------------------------------------------------------
+    # --- the answers of ccxt ---------------------------------------------------------------------------------------------------
 
     async def _trades(self, instrument: Instrument, since: int | None) -> list[Record]:
         now = time.time_ns() // 1000
-        rows = await self._ask(self._ccxt.fetch_trades(instrument.instrument, _millis(since), self._limit("fetchTrades")))
+        rows = await self._call(self._ccxt.fetch_trades(instrument.instrument, _millis(since), self._limit("fetchTrades")))
         return [self._trade(row, instrument, now) for row in rows]
 
     def _trade(self, row: Mapping[str, Any], instrument: Instrument, received_at: int) -> Trade:
-        native = self._need(row, "id")
+        native = self._required(row, "id")
         is_number = native.isdecimal() and native.isascii() and str(int(native)) == native and int(native) < 1 << 63
-        side = self._need(row, "side")
+        side = self._required(row, "side")
         if side not in ("buy", "sell"):
             raise Reject(f"{self._name}: a trade's side is '{side}'; right would be buy or sell", reason="value")
         return Trade(
             instrument_id=instrument.id,
-            time=int(self._need(row, "timestamp")) * 1000,
+            time=int(self._required(row, "timestamp")) * 1000,
             trade_id=int(native) if is_number else hashed_id(native),
             price=self._digits(row, "price"),
             size=self._digits(row, "amount"),
@@ -116,23 +116,23 @@ class Ccxt:
 
     async def _candles(self, instrument: Instrument, since: int | None) -> list[Record]:
         now, limit = time.time_ns() // 1000, self._limit("fetchOHLCV")
-        rows = await self._ask(self._ccxt.fetch_ohlcv(instrument.instrument, "1m", _millis(since), limit))
+        rows = await self._call(self._ccxt.fetch_ohlcv(instrument.instrument, "1m", _millis(since), limit))
         return [self._candle(row, instrument, now) for row in rows]
 
     def _candle(self, row: list[Any], instrument: Instrument, received_at: int) -> Candle:
         own = row[6] if len(row) > 6 else None
-        more = {field: str(own[place]) for field, place in self._more.items()} if own is not None else {}
+        extra = {field: str(own[place]) for field, place in self._extra_fields.items()} if own is not None else {}
         digits = {name: self._digits(row, place) for place, name in enumerate(("open", "high", "low", "close", "volume"), start=1)}
-        count = more.pop("trades_count", None)
+        count = extra.pop("trades_count", None)
         return Candle(
             instrument_id=instrument.id,
             interval="1m",
             time=int(row[0]) * 1000,
             **digits,
-            quote_volume=more.get("quote_volume"),
+            quote_volume=extra.get("quote_volume"),
             trades_count=None if count is None else int(count),
-            taker_buy_volume=more.get("taker_buy_volume"),
-            taker_buy_quote_volume=more.get("taker_buy_quote_volume"),
+            taker_buy_volume=extra.get("taker_buy_volume"),
+            taker_buy_quote_volume=extra.get("taker_buy_quote_volume"),
             first_trade_id=None,
             last_trade_id=None,
             parts=1,
@@ -141,36 +141,36 @@ class Ccxt:
         )
 
     def _digits(self, row: Any, name: str | int) -> str:
-        text = self._need(row, name)
+        text = self._required(row, name)
         if not _DIGITS.fullmatch(text):
             raise Reject(f"{self._name}: '{text}' is no number: {row!r:.200}", reason="value")
         return text
 
-    def _need(self, row: Any, name: str | int) -> str:
+    def _required(self, row: Any, name: str | int) -> str:
         if row[name] is None:
             raise Reject(f"{self._name}: a row without {name}: {row!r:.200}", reason="shape")
         return str(row[name])
 
     def _limit(self, method: str) -> int | None:
-        """The most rows that the exchange gives at once, where ccxt knows."""
+        """The most rows that one answer has, where ccxt knows it."""
         features = (self._ccxt.features or {}).get("spot") or {}
         limit: int | None = (features.get(method) or {}).get("limit")
         return limit
 
-    # --- the way ----------------------------------------------------------------------------------------------------------
+    # --- the requests of ccxt -----------------------------------------------------------------------------------------------------
 
     async def _fetch(self, http: Http, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
-        """What ccxt calls to ask. A number that is no whole one stays text: its digits are the exchange's own."""
+        """ccxt calls this for a request. A number with a fraction stays text, so that its digits are the exchange's."""
         response = await http.run(_get(url))
         text = response.body.decode("utf-8", "replace")
         answer = json.loads(text, parse_float=str)
         self._ccxt.handle_errors(response.status, "OK", url, method, response.headers, text, answer, headers, body)
         return answer
 
-    async def _ask(self, asked: Awaitable[Any]) -> Any:
-        """The one place where ccxt's errors become ours."""
+    async def _call(self, call: Awaitable[Any]) -> Any:
+        """Translate ccxt's exceptions into ours."""
         try:
-            return await asked
+            return await call
         except self._errors.NetworkError as error:
             raise Retry(f"{self._name}: {error}") from error
         except (self._errors.BaseError, LookupError, TypeError, ValueError) as error:
@@ -195,38 +195,38 @@ def _moved(urls: Any, rest_url: str) -> Any:
 # --- page by page ---------------------------------------------------------------------------------------------------------
 
 
-async def pages(ask: HistoryRequest, read: Read, name: str) -> AsyncGenerator[Page, None]:
-    """What `read` has of what was asked, a page for each answer.
+async def pages(request: HistoryRequest, read: Read, name: str) -> AsyncGenerator[Page, None]:
+    """The requested range from `read`, a page for each answer.
 
-    Raises Reject (reason `history`) where it tells its latest records whatever `since` is: that shows in an answer that begins no
+    Raises Reject (reason `history`) where the exchange sends its latest records whatever `since` is: an answer then begins no
     earlier than the one without `since`.
     """
     received = _now()
     latest = await read(None)
-    if not latest or latest[0].time < ask.since:
-        yield ask.page(latest, received)
+    if not latest or latest[0].time < request.since:
+        yield request.page(latest, received)
         return
-    cursor, seen = ask.since, set[object]()
+    cursor, seen = request.since, set[object]()
     answer = await read(cursor)
     if answer and answer[0].time >= latest[0].time:
-        earliest = latest[0].time + 1000  # of that millisecond there may have been more
-        raise Reject(f"{name}: tells its latest {len(latest)} rows only", reason="history", code=str(earliest))
+        earliest = latest[0].time + 1000  # that millisecond may have more rows
+        raise Reject(f"{name}: sends its latest {len(latest)} rows only", reason="history", code=str(earliest))
     while True:
         new = [record for record in answer if record.time >= cursor and _key(record) not in seen]
         if new:
             if new[-1].time == cursor == answer[0].time and len(answer) >= len(latest):
-                raise Reject(f"{name}: more rows of one moment than one answer has, {len(answer)}", reason="history")
+                raise Reject(f"{name}: one moment has more rows than one answer, {len(answer)}", reason="history")
             cursor = new[-1].time
         elif cursor >= latest[-1].time:
-            yield ask.page((), received)
+            yield request.page((), received)
             return
         else:
             cursor = min(cursor + STEP, latest[-1].time)
         seen = {_key(record) for record in answer if record.time == cursor}
-        if cursor >= ask.until:
-            yield ask.page(new, received)
+        if cursor >= request.until:
+            yield request.page(new, received)
             return
-        yield ask.page(new, received, cursor)
+        yield request.page(new, received, cursor)
         received = _now()
         answer = await read(cursor)
 
@@ -236,5 +236,5 @@ def _key(record: Record) -> object:
 
 
 def _now() -> Response:
-    """An answer that came now, as far as its time counts: asked before, so that it vouches for nothing later."""
+    """A response with the time before the request, so that a page is complete only up to then."""
     return Response(200, b"", received_at=time.time_ns() // 1000)

@@ -1,6 +1,6 @@
-"""The chunks of jobs, filled by a few at once, and the account of them: what the backfills of exchanges and providers share.
+"""Runs the chunks of a backfill, a few at once, and reports the result. The backfills of exchanges and providers share it.
 
-A chunk is marked done when its rows are committed; one that failed says why, and the same command tries it again.
+A chunk is marked done when its rows are committed. A failed chunk keeps the reason, and the same command tries it again.
 """
 
 from __future__ import annotations
@@ -27,84 +27,84 @@ PARALLEL = 2  # chunks at once: while one is written the next is fetched
 T = TypeVar("T")
 
 
-class Filled(Struct, frozen=True):
-    """What came of one chunk: its rows by outcome, and why it is not done, if so."""
+class ChunkResult(Struct, frozen=True):
+    """The result of one chunk: its rows by outcome, and the reason where it is not done."""
 
     outcome: Outcome
     verdict: str | None = None
 
 
-class Work:
-    """One command's chunks. `connection` notes what becomes of each."""
+class ChunkRunner:
+    """The chunks of one command. Their states are written through `connection`."""
 
     def __init__(self, connection: Connection, progress: Progress) -> None:
         self._connection = connection
         self._progress = progress
         self._failed: list[str] = []
-        self._others = 0  # chunks that another process has
-        self._sum = Outcome()
+        self._others = 0  # chunks that another process runs
+        self._total = Outcome()
 
-    async def fill_all(self, chunks: Sequence[tuple[T, str, Chunk]], fill: Callable[[T, Chunk], Awaitable[Filled]]) -> None:
-        """Have each chunk (of what, its name for people, itself) filled, unless another process does it."""
+    async def run(self, chunks: Sequence[tuple[T, str, Chunk]], fill: Callable[[T, Chunk], Awaitable[ChunkResult]]) -> None:
+        """Fill each chunk, given as (subject, the subject's name for people, chunk), unless another process does."""
         waiting = iter(chunks)
-        turn = asyncio.Lock()  # one connection for all
+        lock = asyncio.Lock()  # the connection is shared
 
-        async def work() -> None:
+        async def worker() -> None:
             for subject, name, chunk in waiting:
-                async with turn:
-                    ours = await claim(self._connection, chunk)
-                if ours:
-                    filled = await fill(subject, chunk)
-                    async with turn:
-                        await finish(self._connection, chunk, filled.outcome, filled.verdict)
-                    self._add(name, chunk, filled)
-                self._others += not ours
+                async with lock:
+                    is_mine = await claim(self._connection, chunk)
+                if is_mine:
+                    result = await fill(subject, chunk)
+                    async with lock:
+                        await finish(self._connection, chunk, result.outcome, result.verdict)
+                    self._add(name, chunk, result)
+                self._others += not is_mine
                 self._progress.add_step()
 
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(PARALLEL):
-                    group.create_task(work())
-        except ExceptionGroup as errors:  # what one of them failed with is what the command fails with
+                    group.create_task(worker())
+        except ExceptionGroup as errors:  # the command fails with the first error
             raise first(errors) from errors
 
-    def _add(self, name: str, chunk: Chunk, filled: Filled) -> None:
-        before, outcome = self._sum, filled.outcome
-        self._sum = Outcome(
+    def _add(self, name: str, chunk: Chunk, result: ChunkResult) -> None:
+        before, outcome = self._total, result.outcome
+        self._total = Outcome(
             before.written + outcome.written,
             before.revised + outcome.revised,
             before.duplicate + outcome.duplicate,
             Counter(before.rejected) + Counter(outcome.rejected),
         )
-        if filled.verdict is not None:
-            self._failed.append(f"{name} {shown(chunk.since, chunk.until)}: {filled.verdict}")
+        if result.verdict is not None:
+            self._failed.append(f"{name} {range_text(chunk.since, chunk.until)}: {result.verdict}")
 
-    def account(self) -> str:
-        """What was done, in words. Raises Retry where a chunk failed."""
-        done = self._sum
+    def summary(self) -> str:
+        """The result in words. Raises Retry where a chunk failed."""
+        done = self._total
         if not self._progress.done:
             return NOTHING
-        account = f"{done.written:,} written, {done.revised:,} revised, {done.duplicate:,} were there already"
+        summary = f"{done.written:,} written, {done.revised:,} revised, {done.duplicate:,} were there already"
         if rejected := sum(done.rejected.values()):
-            account += f", {rejected:,} rejected (see the table rejects)"
+            summary += f", {rejected:,} rejected (see the table rejects)"
         if self._others:
-            account += f"; {self._others} of the chunks another process has taken"
+            summary += f"; another process runs {self._others} of the chunks"
         if self._failed:
             failures = "\n".join(self._failed)
-            raise Retry(f"{account}; {len(self._failed)} chunks failed, the same command tries them again:\n{failures}")
-        return f"{self._progress.done} chunks: {account}"
+            raise Retry(f"{summary}; {len(self._failed)} chunks failed, the same command tries them again:\n{failures}")
+        return f"{self._progress.done} chunks: {summary}"
 
 
 def refuse_expired(settings: Settings, table: str, since: datetime) -> None:
-    """Raises Stop where rows from `since` on would be dropped again."""
+    """Raises Stop where retention would drop rows from `since` on."""
     kept = settings.retention[table]
     if kept is not None and since < (oldest := datetime.now(UTC) - kept):
         raise Stop(
-            f"--from {since:%Y-%m-%d}: retention.{table} keeps {kept.days} days, so what is older than "
+            f"--from {since:%Y-%m-%d}: retention.{table} keeps {kept.days} days, so rows older than "
             f"{oldest:%Y-%m-%d %H:%M} would be dropped again; begin there, or keep more"
         )
 
 
-def shown(since: int, until: int) -> str:
-    """The stretch for people; microseconds."""
+def range_text(since: int, until: int) -> str:
+    """The range for people; the arguments are microseconds."""
     return f"{to_datetime(since):%Y-%m-%d %H:%M} to {to_datetime(until):%Y-%m-%d %H:%M}"

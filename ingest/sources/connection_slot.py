@@ -1,8 +1,8 @@
-"""One connection's worth of subscriptions, kept alive while lives come and go.
+"""Keeps the subscriptions of one connection alive while websockets end and are replaced.
 
-Where it is possible a connection is replaced before it ends (make-before-break): the successor delivers before the old one is
-closed, and the unique keys remove what both said. Where it is not, the hole is a gap in each of the subscriptions: from the last
-time that it spoke until the next life delivers.
+Where possible a websocket is replaced before it ends (make-before-break): its successor delivers before it is closed, and the
+unique keys remove what both sent. Else each of the subscriptions has a gap, from its last message until the next websocket
+delivers.
 """
 
 from __future__ import annotations
@@ -14,26 +14,28 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ingest.errors import Retry
-from ingest.protocol.session import Channel, Connection, Gap, Session
+from ingest.protocol.session import ChannelName, Connection, Gap, Session, Subscription
 from ingest.sources.coverage_claims import Watch
+from ingest.sources.run_state import RunState, State
 from ingest.transports.backoff import Backoff
 from ingest.transports.websocket import Ended, WebSocketConnection, wall_clock
 
-OVERLAP_SECONDS = 3.0  # how long both speak when one replaces the other
-QUIET_SECONDS = 60.0  # a connection that stood for so long is taken as good though nothing was said on it
+OVERLAP_SECONDS = 3.0  # how long both websockets are open when one replaces the other
+QUIET_SECONDS = 60.0  # a websocket that was open for so long is established, even without a message
 
 log = logging.getLogger(__name__)
 
 
-Stream = tuple[int, Channel]  # instrument id and channel
+Stream = tuple[int, ChannelName]  # instrument id and channel
 
 
 class OpenConnection(Struct):
-    """A life with its session and the task that runs it."""
+    """A websocket with its session and the task that runs it."""
 
-    life: WebSocketConnection
+    websocket: WebSocketConnection
     session: Session
     connection: Connection
     since: int
@@ -41,10 +43,10 @@ class OpenConnection(Struct):
 
 
 class ReconnectingConnection:
-    """`begin` makes a life for a connection; it is asked again for each new one.
+    """`begin` makes each websocket and its session.
 
-    `lost` says since when each stream is missing that no life delivers, in microseconds. It is the feed's, so that a hole is known
-    even where a defect ended the slot.
+    `lost` has the time, in microseconds, from which a subscription is missing that no websocket delivers. It belongs to the feed,
+    so that the gap is known even where a defect ended this object.
     """
 
     def __init__(
@@ -65,15 +67,32 @@ class ReconnectingConnection:
         self._watch = watch
         self._changed = asyncio.Event()
         self._closing = False
-        self._opened: OpenConnection
+        self._error = ""  # of the last attempt to connect
+        self._opened: OpenConnection | None = None
+
+    @property
+    def state(self) -> RunState:
+        """Whether the websocket is open now, or what its last attempt failed with."""
+        opened = self._opened
+        if opened is not None and opened.websocket.connected.is_set() and not opened.task.done():
+            return RunState(State.OK)
+        return RunState(State.FAILING, self._error) if self._error else RunState(State.CONNECTING)
 
     def replace(self, connection: Connection) -> None:
-        """Go over to a new connection (other subscriptions or options), without a hole in the subscriptions that stay."""
+        """Change to another connection (other subscriptions or options), without a gap in the subscriptions that stay."""
         self.connection = connection
         self._changed.set()
 
+    @property
+    def refused(self) -> dict[Subscription, str]:
+        """The reasons of the subscriptions that the exchange refuses at present."""
+        if self._opened is None:
+            return {}
+        subscriptions = self._opened.connection.subscriptions
+        return {subscriptions[index]: reason for index, reason in self._opened.session.refused.items()}
+
     def close(self) -> None:
-        """End the slot; what the exchange sent until then is still delivered."""
+        """End it; frames that the exchange sent until then are still delivered."""
         self._closing = True
         self._changed.set()
 
@@ -82,83 +101,85 @@ class ReconnectingConnection:
         backoff = Backoff(random.random)
         async with asyncio.TaskGroup() as group:
             while not self._closing:
-                self._opened = self._open(group)
+                opened = self._opened = self._open(group)
                 try:
-                    if await self._is_good(self._opened):
+                    if await self._is_established(opened):
                         backoff.reset()
-                    await self._succeed(group)
+                    opened = await self._replace_when_due(group, opened)
                 finally:
                     if not self._closing:
-                        self._lose(self._opened)
+                        self._mark_missing(self._opened)
                 if not self._closing:
-                    await self._pause(self._opened.task.result(), backoff)
+                    await self._pause(opened.task.result(), backoff)
 
     def _open(self, group: asyncio.TaskGroup) -> OpenConnection:
         self._changed.clear()
         connection = self.connection
-        life, session = self._begin(connection)
-        return OpenConnection(life, session, connection, wall_clock(), group.create_task(_live(life)))
+        refused = self.refused
+        known = {index: refused[one] for index, one in enumerate(connection.subscriptions) if one in refused}
+        websocket, session = self._begin(replace(connection, refused=known))
+        return OpenConnection(websocket, session, connection, wall_clock(), group.create_task(_run(websocket)))
 
-    async def _is_good(self, opened: OpenConnection) -> bool:
-        """Wait for its first record, or until it stood for `QUIET_SECONDS`. False when it ended, or all was changed, before."""
-        stood = done = False
-        while not (stood or done or opened.life.delivering.is_set()):
-            connected = opened.life.connected.is_set()  # it may have to wait for its turn to connect
-            done = await _any(opened.task, opened.life.delivering, self._changed, seconds=QUIET_SECONDS)
-            stood = connected and not done
-        if stood or opened.life.delivering.is_set():
-            self._find(opened)
-            self._watch(Watch(opened.connection, opened.session, opened.life, opened.task))
+    async def _is_established(self, opened: OpenConnection) -> bool:
+        """Wait for its first record, or until it was open for QUIET_SECONDS. False where it ended or was replaced before."""
+        was_open = done = False
+        while not (was_open or done or opened.websocket.delivering.is_set()):
+            connected = opened.websocket.connected.is_set()  # connection attempts are rate limited
+            done = await _any(opened.task, opened.websocket.delivering, self._changed, seconds=QUIET_SECONDS)
+            was_open = connected and not done
+        if was_open or opened.websocket.delivering.is_set():
+            self._report_gaps(opened)
+            self._watch(Watch(opened.connection, opened.session, opened.websocket, opened.task))
             return True
         return False
 
-    async def _succeed(self, group: asyncio.TaskGroup) -> None:
-        """Replace lives by successors as they fall due, until one has ended before its successor was there."""
+    async def _replace_when_due(self, group: asyncio.TaskGroup, opened: OpenConnection) -> OpenConnection:
+        """Replace each websocket when it is due, until one ended before its successor delivered; that one."""
         backoff = Backoff(random.random)
         while True:
-            opened = self._opened
-            if opened.connection is self.connection:  # else a change waits that its successor did not live to see
-                await _any(opened.task, opened.life.retiring, self._changed)
+            if opened.connection is self.connection:  # else the connection changed once more
+                await _any(opened.task, opened.websocket.retiring, self._changed)
             if opened.task.done():
-                return
+                return opened
             if self._closing:
                 await _close(opened)
-                return
+                return opened
             successor = self._open(group)
-            good = await self._is_good(successor)
-            if successor.task.done():  # the old one may well live on
+            established = await self._is_established(successor)
+            if successor.task.done():  # the old one may still be open
                 await self._pause(successor.task.result(), backoff)
-            elif not good:  # the configuration changed once more
+            elif not established:  # the configuration changed once more
                 await _close(successor)
             else:
                 backoff.reset()
-                await self._hand_over(successor)
+                await self._hand_over(opened, successor)
+                opened = self._opened = successor
 
-    async def _hand_over(self, successor: OpenConnection) -> None:
-        # the first record is of one stream; the others' books may still wait for their snapshots
-        await asyncio.wait({self._opened.task, successor.task}, timeout=OVERLAP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if self._opened.task.done():  # it did not live to see its successor deliver
-            self._lose(self._opened)
-            self._find(successor)
-        await _close(self._opened)
-        self._opened = successor
+    async def _hand_over(self, opened: OpenConnection, successor: OpenConnection) -> None:
+        # the first record is of one subscription; the books of others may still wait for their snapshots
+        await asyncio.wait({opened.task, successor.task}, timeout=OVERLAP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if opened.task.done():  # it ended before its successor delivered
+            self._mark_missing(opened)
+            self._report_gaps(successor)
+        await _close(opened)
 
     async def _pause(self, ended: Ended | Retry, backoff: Backoff) -> None:
         wait = backoff.next()
+        self._error = str(ended) if isinstance(ended, Retry) else ""
         if isinstance(ended, Retry):
             self._on_error(str(ended))
             wait = max(wait, ended.after or 0.0)
-        with suppress(TimeoutError):  # a changed configuration is tried at once: it may be what mends it
+        with suppress(TimeoutError):  # a changed configuration is tried at once
             async with asyncio.timeout(wait):
                 await self._changed.wait()
 
-    def _lose(self, opened: OpenConnection) -> None:
-        if not opened.life.connected.is_set():
+    def _mark_missing(self, opened: OpenConnection) -> None:
+        if not opened.websocket.connected.is_set():
             return
         for subscription, last_message_at in zip(opened.connection.subscriptions, opened.session.last_message_at, strict=True):
             self._lost.setdefault((subscription.instrument.id, subscription.channel), last_message_at or opened.since)
 
-    def _find(self, opened: OpenConnection) -> None:
+    def _report_gaps(self, opened: OpenConnection) -> None:
         until = wall_clock()
         for subscription in opened.connection.subscriptions:
             since = self._lost.pop((subscription.instrument.id, subscription.channel), None)
@@ -167,7 +188,7 @@ class ReconnectingConnection:
 
 
 async def _any(task: asyncio.Task[Ended | Retry], *events: asyncio.Event, seconds: float | None = None) -> bool:
-    """Wait until the task has ended or one of the events is set; False when `seconds` have passed before."""
+    """Wait until the task has ended or one of the events is set; False where `seconds` passed before."""
     waits = [asyncio.ensure_future(event.wait()) for event in events]
     try:
         done, _ = await asyncio.wait({task, *waits}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -178,12 +199,12 @@ async def _any(task: asyncio.Task[Ended | Retry], *events: asyncio.Event, second
 
 
 async def _close(opened: OpenConnection) -> None:
-    opened.life.close()
+    opened.websocket.close()
     await opened.task
 
 
-async def _live(life: WebSocketConnection) -> Ended | Retry:
+async def _run(websocket: WebSocketConnection) -> Ended | Retry:
     try:
-        return await life.run()
+        return await websocket.run()
     except Retry as error:
         return error

@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from ingest.protocol.session import Channel, Connection, Session
+from ingest.protocol.session import ChannelName, Connection, Session
 from ingest.records import MINUTE, SECOND
 from ingest.store.coverage import Claim
 from ingest.transports.websocket import WebSocketConnection
@@ -27,7 +27,7 @@ ROUNDS = 5  # calls of `take`, one a second
 BLOCKED = 15 * SECOND  # the time for which a reader that waited for room (at most 10 s) may still deliver old frames
 
 # by channel: the time, in microseconds, up to which everything received has an outcome; 0 where that is unknown
-Watermarks = Mapping[Channel, int]
+Watermarks = Mapping[ChannelName, int]
 
 
 class Watch(Struct):
@@ -35,7 +35,7 @@ class Watch(Struct):
 
     connection: Connection
     session: Session
-    life: WebSocketConnection
+    websocket: WebSocketConnection
     task: asyncio.Future[Any]
     since: list[int] = field(default_factory=list)
 
@@ -74,7 +74,9 @@ class CoverageClaims:
         claims: list[Claim] = []
         for watch in list(self._watches):
             claims += self._claims(watch, margin, watermarks, trade_kind)
-            if watch.task.done() and all(watermarks[one.channel] > watch.life.sign for one in watch.connection.subscriptions):
+            if watch.task.done() and all(
+                watermarks[one.channel] > watch.websocket.last_alive_at for one in watch.connection.subscriptions
+            ):
                 self._watches.remove(watch)
         return claims
 
@@ -84,19 +86,19 @@ class CoverageClaims:
             zip(watch.connection.subscriptions, watch.session.last_message_at, strict=True)
         ):
             channel = subscription.channel
-            until = min(watch.life.sign, watermarks[channel]) - margin
+            until = min(watch.websocket.last_alive_at, watermarks[channel]) - margin
             if channel == "candles":  # a bar is sent after it closed; where no bars are streamed they are requested
                 until = min(until, last_message_at - margin) - MINUTE
                 until -= until % MINUTE
             since = watch.since[index]
-            if not since or watch.life.sign < since - MINUTE - BLOCKED:  # the clock was set back
+            if not since or watch.websocket.last_alive_at < since - MINUTE - BLOCKED:  # the clock was set back
                 since = watch.since[index] = _begin(channel, last_message_at, self._ahead)
             if since and since < until:
                 claims.append(Claim(self._source, self._writer, subscription.instrument.id, channel, trade_kind, since, until))
         return claims
 
 
-def _begin(channel: Channel, last_message_at: int, ahead: int) -> int:
+def _begin(channel: ChannelName, last_message_at: int, ahead: int) -> int:
     """The beginning of a claim whose first message came at `last_message_at`; `ahead` is how far the exchange's clock is ahead."""
     if not last_message_at:
         return 0

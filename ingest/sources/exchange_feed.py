@@ -1,4 +1,4 @@
-"""One exchange, live: its listing is read, its connections are held open, and what its sessions say is handed on."""
+"""The live feed of one exchange: it reads the listing, keeps the connections open, and hands on the outputs of the sessions."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from ingest.errors import IngestError
 from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Exchange, Located, Options
-from ingest.protocol.session import Channel, Connection, Gap, Output, Refused, Session, Subscription
+from ingest.protocol.session import ChannelName, Connection, Gap, Output, Refused, Session, Subscription
 from ingest.records import SECOND, Candle, Instrument, Record
 from ingest.sources.connection_slot import ReconnectingConnection, Stream
 from ingest.sources.coverage_claims import CoverageClaims, Watermarks
+from ingest.sources.run_state import RunState, State
 from ingest.store.coverage import Claim
 from ingest.transports.client import open_client
 from ingest.transports.http import Http
@@ -31,9 +32,9 @@ from ingest.transports.recorder import Recorder
 from ingest.transports.staleness import Staleness
 from ingest.transports.websocket import WebSocketConnection, wall_clock
 
-LISTING_SECONDS = 3600.0  # how often the listing is read again: status and precision change
+LISTING_SECONDS = 3600.0  # between two reads of the listing, in which status and precision may change
 LISTING_RETRY_SECONDS = 60.0
-LAG_EVERY = 64  # one row in so many is measured
+LAG_EVERY = 64  # the lag of one row in so many is measured
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ StoreInstruments = Callable[[Sequence[Instrument], str | None], Awaitable[list[I
 
 
 class ExchangeFeed:
-    """The live feed of one exchange. Everything it needs from below is given: lanes by record type, and where notes go."""
+    """Runs until cancelled. `puts` are the queues' methods by record type; `on_gap` and `on_malformed` take what is no row."""
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class ExchangeFeed:
         self.name = name
         self.last_error = ""
         self._last_error_at: datetime | None = None
+        self._ended: RunState | None = RunState(State.WAITING)
         self._exchange = exchange
         self._section = section
         self._writer = writer
@@ -73,23 +75,49 @@ class ExchangeFeed:
         self._lag = metrics.lag.labels(self.name)
         self._rows = 0
         self._options = self._make_options()
-        self._freshness = Staleness(floor=int(exchange.LIMITS.stale_seconds * SECOND))
-        self._gate = RateLimiter(exchange.LIMITS.connects)
-        self._slots: dict[ReconnectingConnection, asyncio.Task[None]] = {}
+        self._staleness = Staleness(floor=int(exchange.LIMITS.stale_seconds * SECOND))
+        self._limiter = RateLimiter(exchange.LIMITS.connects)
+        self._connections: dict[ReconnectingConnection, asyncio.Task[None]] = {}
         self._lost: dict[Stream, int] = {}
         self._claims = CoverageClaims(name, writer)
         self._reload = asyncio.Event()
 
     def reload(self, section: ExchangeSection) -> None:
-        """Go over to another configuration; what did not change is not touched. Addresses, proxy and `capture` need a restart."""
+        """Follow another configuration; unchanged subscriptions are not touched. Addresses, proxy and `capture` need a restart."""
         self._section = section
         self._reload.set()
 
+    @property
+    def state(self) -> RunState:
+        """Whether the connections are open, or why `run` ended."""
+        if self._ended is not None:
+            return self._ended
+        if not self._connections:  # the listing is being read, or names none of the configured instruments
+            return RunState(State.FAILING, self.last_error) if self.last_error else RunState(State.CONNECTING)
+        states = [one.state for one in self._connections]
+        bad = [one for one in states if one.state is not State.OK]
+        if not bad:
+            return RunState(State.OK)
+        worst = max(bad, key=lambda one: one.state is State.FAILING)
+        if len(bad) == len(states):
+            return worst
+        return RunState(State.PARTIAL, f"{len(bad)} of {len(states)} connections are not open: {worst}")
+
+    def report(self, state: RunState) -> None:
+        """Show why `run` ended."""
+        self._ended = state
+        self.last_error, self._last_error_at = state.detail, datetime.now(UTC)
+
     def status(self) -> dict[str, object]:
-        """What a person wants to know of this source."""
-        return {
-            "connections": len(self._slots),
-            "subscriptions": sum(len(slot.connection.subscriptions) for slot in self._slots),
+        """The status of this feed for `ingest status` and the page."""
+        return self.state.status() | {
+            "connections": len(self._connections),
+            "subscriptions": sum(len(one.connection.subscriptions) for one in self._connections),
+            "refused": {
+                f"{one.channel} {one.instrument.symbol}": reason
+                for current in self._connections
+                for one, reason in current.refused.items()
+            },
             "last_error": self.last_error,
             "last_error_at": self._last_error_at.isoformat(timespec="seconds") if self._last_error_at else None,
         }
@@ -99,9 +127,10 @@ class ExchangeFeed:
         return self._claims.take(wall_clock(), watermarks, self._options.trade_kind)
 
     async def run(self) -> None:
-        """Until cancelled. Where the listing cannot be read or stored for the first time, or a setting is wrong, raises that."""
-        manners = self._exchange.LIMITS
-        self._slots.clear()
+        """Until cancelled. Raises the error of a first listing that cannot be read or stored, and of a wrong setting."""
+        limits = self._exchange.LIMITS
+        self._connections.clear()
+        self._ended = None
         recorder = self._make_recorder() if self._make_recorder else None
         recording = recorder.running() if recorder else nullcontext()
         async with (
@@ -109,16 +138,16 @@ class ExchangeFeed:
             recording,
             asyncio.TaskGroup() as group,
         ):
-            http = Http(client, rate=manners.weight, alternative=manners.alternative)
-            self._begin = partial(self._make_life, client, http, recorder)
+            http = Http(client, rate=limits.weight, alternative=limits.alternative)
+            self._begin = partial(self._make_websocket, client, http, recorder)
             while True:
                 self._reload.clear()
                 wait = LISTING_SECONDS
                 section, options = self._section, self._make_options()
                 try:
                     self._follow(group, await self._wanted(http, section, options), options)
-                except IngestError as error:  # what is being fed is fed on
-                    if not self._slots:
+                except IngestError as error:  # open connections go on
+                    if not self._connections:
                         raise
                     self._note_error(str(error))
                     wait = LISTING_RETRY_SECONDS
@@ -127,8 +156,11 @@ class ExchangeFeed:
                         await self._reload.wait()
 
     async def _wanted(self, http: Http, section: ExchangeSection, options: Options) -> list[Subscription]:
-        """The configured subscriptions, each with what the listing says of its instrument."""
-        listing = {row.instrument: row for row in await http.run(self._exchange.listing(options))}
+        """The configured subscriptions, with their instruments from the listing."""
+        rows = await http.run(self._exchange.listing(options))
+        for bad in getattr(rows, "rejected", ()):
+            self._on_malformed(self.name, bad)
+        listing = {row.instrument: row for row in rows}
         chosen = []
         for name in section.instruments:
             row = listing.get(name)
@@ -136,28 +168,28 @@ class ExchangeFeed:
                 near = ", ".join(difflib.get_close_matches(name, listing, 3)) or "none"
                 self._note_error(f"unknown instrument '{name}'; near: {near} ({len(listing)} are listed)")
             elif row.status == "delisted":
-                self._note_error(f"instrument '{name}' is delisted: nothing will come")
+                self._note_error(f"instrument '{name}' is delisted: it sends nothing")
             else:
                 chosen.append(replace(row, exchange=self.name))
         kind = options.trade_kind if "trades" in section.channels else None
         stored = await self._store_instruments(chosen, kind)
-        return [Subscription(row, cast(Channel, channel)) for row in stored for channel in section.channels]
+        return [Subscription(row, cast(ChannelName, channel)) for row in stored for channel in section.channels]
 
     def _follow(self, group: asyncio.TaskGroup, wanted: list[Subscription], options: Options) -> None:
-        """Make the slots be what is wanted: the untouched stay, the changed are replaced, the new are opened."""
+        """Have connections for the wanted subscriptions: unchanged ones stay, changed ones are replaced, new ones opened."""
         before, self._options = self._options, options
         missing = dict.fromkeys(wanted)
-        for slot in [slot for slot, task in self._slots.items() if not task.done()]:
-            kept = [one for one in slot.connection.subscriptions if one in missing]
+        for current in [current for current, task in self._connections.items() if not task.done()]:
+            kept = [one for one in current.connection.subscriptions if one in missing]
             for one in kept:
                 del missing[one]
             if not kept:
-                slot.close()
-                del self._slots[slot]
-            elif len(kept) < len(slot.connection.subscriptions) or self._options != before:
-                slot.replace(Connection(slot.connection.url, tuple(kept)))
+                current.close()
+                del self._connections[current]
+            elif len(kept) < len(current.connection.subscriptions) or self._options != before:
+                current.replace(Connection(current.connection.url, tuple(kept)))
         for connection in self._exchange.connections(list(missing), self._options) if missing else []:
-            slot = ReconnectingConnection(
+            opened = ReconnectingConnection(
                 connection,
                 begin=self._begin,
                 lost=self._lost,
@@ -165,29 +197,29 @@ class ExchangeFeed:
                 on_error=self._note_error,
                 watch=self._claims.watch,
             )
-            self._slots[slot] = group.create_task(slot.run())
+            self._connections[opened] = group.create_task(opened.run())
 
-    def _make_life(
+    def _make_websocket(
         self, client: aiohttp.ClientSession, http: Http, recorder: Recorder | None, connection: Connection
     ) -> tuple[WebSocketConnection, Session]:
         session = self._exchange.session(connection, self._options)
         if recorder is not None:
             session = recorder.session(session, connection, self._options)
         exchange = self._exchange
-        life = WebSocketConnection(
+        websocket = WebSocketConnection(
             connection,
             session,
-            manners=self._exchange.LIMITS,
+            limits=self._exchange.LIMITS,
             client=client,
             http=http,
-            gate=self._gate,
+            limiter=self._limiter,
             sink=self._sink,
             metrics=self._metrics,
             source=self.name,
-            freshness=self._freshness,
+            staleness=self._staleness,
             locate=partial(exchange.locate, connection, self._options) if isinstance(exchange, Located) else None,
         )
-        return life, session
+        return websocket, session
 
     def _sink(self, output: Output) -> Awaitable[None] | None:
         put = self._puts.get(type(output))
@@ -197,13 +229,13 @@ class ExchangeFeed:
         self._rows += 1
         if not self._rows % LAG_EVERY:
             self._observe_lag(cast(Record, output))
-        wait = put(output)  # type: ignore[arg-type] # it has a lane: a Record
+        wait = put(output)  # type: ignore[arg-type] # it has a queue: a Record
         if wait is not None:
             self._claims.blocked(wall_clock())
         return wait
 
     def _observe_lag(self, record: Record) -> None:
-        if not isinstance(record, Candle):  # its time is when it began
+        if not isinstance(record, Candle):  # its time is the beginning of its minute
             self._lag.observe((record.received_at - record.time) / SECOND)
             self._claims.late(record.received_at - record.time)
 
@@ -216,7 +248,7 @@ class ExchangeFeed:
             case Refused():
                 self._note_error(output.message)
             case _:
-                raise TypeError(f"{self.name}: no lane for a {type(output).__name__}")
+                raise TypeError(f"{self.name}: no queue for a {type(output).__name__}")
 
     def _gap(self, gap: Gap) -> None:
         self._on_gap(self.name, gap, self._options.trade_kind)
@@ -232,10 +264,10 @@ class ExchangeFeed:
 
 def options_of(exchange: Exchange, section: ExchangeSection, writer: str) -> Options:
     """What the configuration says to the exchange's module; `writer` is this daemon's name."""
-    manners = exchange.LIMITS
+    limits = exchange.LIMITS
     return Options(
-        ws_url=(section.ws_url or manners.ws_url).rstrip("/"),
-        rest_url=(section.rest_url or manners.rest_url).rstrip("/"),
+        ws_url=(section.ws_url or limits.ws_url).rstrip("/"),
+        rest_url=(section.rest_url or limits.rest_url).rstrip("/"),
         archive_url=(section.archive_url or "").rstrip("/"),
         trade_kind=section.trade_kind or exchange.TRADE_KINDS[0],
         book_depth=section.book.depth,

@@ -1,9 +1,9 @@
-"""The healer of one exchange: what is missing is asked for again, from the exchange's own history, until nothing is.
+"""Fills the gaps of one exchange from the exchange's own history.
 
-A round detects (what nobody claims becomes a hole), takes the newest hole that is due, and asks for a piece of it. One daemon does
-this for an exchange, under a lease; it keeps to a quarter of the exchange's budget and stands back while live rows wait.
-The rule one would get wrong: an event's time is not when we would have heard of it, so what is asked for reaches a little beyond
-both ends of the hole; the unique keys drop what was there.
+A round detects gaps (ranges without a claim), takes the newest one that is due, and requests a piece of it. One daemon does this
+for an exchange, under the lease `heal NAME`. It uses a quarter of the exchange's budget, and pauses while a queue of live rows is
+half full. The bounds of a gap are times of receipt, which differ from the times of events, so each request reaches a little beyond
+both ends; the unique keys drop rows that are stored already.
 """
 
 from __future__ import annotations
@@ -24,35 +24,38 @@ from ingest.counters import Counters
 from ingest.errors import Reject, Retry
 from ingest.protocol.exchange import Exchange, Rate
 from ingest.protocol.history import HistoryRequest
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.records import MINUTE, SECOND, Instrument
 from ingest.sources.exchange_feed import options_of
-from ingest.sources.history_loader import TABLES, LoadResult, Module, Past
+from ingest.sources.held_lease import RENEW_SECONDS, HeldLease
+from ingest.sources.history_loader import TABLES, ExchangeOrigin, HistoryLoader, LoadResult
+from ingest.sources.run_state import RunState, State
 from ingest.store import gap_backlog, sqlstate
 from ingest.store.coverage import to_datetime
 from ingest.store.gap_backlog import OpenGap, TrackedChannel
-from ingest.store.leases import acquire, release
 from ingest.store.pool import Connection, Pool
 from ingest.store.ts_edition import Edition
 from ingest.transports.client import open_client
 from ingest.transports.http import Http
 
-LEASE_SECONDS = 60.0
 PAD = 5 * SECOND
 HOUR, DAY = 60 * MINUTE, 24 * 60 * MINUTE
-PIECE: dict[Channel, int] = {"trades": HOUR, "candles": 31 * DAY}  # asked for at once: what a kill makes us ask for again
-PUBLISHED = 2 * DAY  # what is older is in the archive by now
-RECENT = timedelta(days=2)  # how far back each round looks for what nobody claims
+PIECE: dict[ChannelName, int] = {
+    "trades": HOUR,
+    "candles": 31 * DAY,
+}  # requested at once; requested again after a kill
+PUBLISHED = 2 * DAY  # the age from which the archive has a day
+RECENT = timedelta(days=2)  # how far back each round looks for ranges without a claim
 THOROUGH_SECONDS = 3600.0  # how often it looks all the way back
-TRIES = 5  # after so many refusals a hole is given up
-LONGEST_WAIT = 600.0  # seconds until a hole that could not be closed is tried again
-SOON = 15.0  # where the exchange's history is only a little behind
+TRIES = 5  # refusals after which a gap is unrecoverable
+LONGEST_WAIT = 600.0  # seconds until the next attempt at a gap
+SOON = 15.0  # seconds, where the exchange's history does not reach the end of the gap yet
 
 log = logging.getLogger(__name__)
 
 
 class Piece(Struct, frozen=True):
-    """What of a hole is asked for at once, and by which way."""
+    """The part of a gap that is requested at once, and the way of the request."""
 
     since: int
     until: int
@@ -60,7 +63,7 @@ class Piece(Struct, frozen=True):
 
 
 class GapFiller:
-    """Closes the holes of one exchange. `busy` says whether live rows wait; then nothing is fetched."""
+    """Fills the gaps of one exchange; nothing is requested while `busy` returns True, because live rows wait."""
 
     def __init__(
         self,
@@ -76,7 +79,9 @@ class GapFiller:
     ) -> None:
         self.name = name
         self.last_error = ""
-        self.state: dict[str, object] = {"healing": "waiting"}
+        self.state = RunState(State.WAITING) if settings.heal.enabled else RunState(State.DISABLED, "heal.enabled = false")
+        self._open_gaps: int | None = None
+        self._open_seconds: float | None = None
         self._exchange = exchange
         self._section = section
         self._settings = settings
@@ -84,15 +89,27 @@ class GapFiller:
         self._edition: Edition = edition
         self._counters = counters
         self._busy = busy
-        # no more than the name: killed and started again, it goes on at once, and two of one name that both heal do no harm
-        self._holder = settings.name
-        self._followed: set[tuple[int, Channel]] = set()
+        # the name alone: a daemon that is killed and started again goes on at once, and two of one name do no harm
+        self._lease = HeldLease(pool, f"heal {name}", settings.name)
+        self._followed: set[tuple[int, ChannelName]] = set()
         self._thorough_due = 0.0
 
     def reload(self, section: ExchangeSection) -> None:
-        """Follow what another configuration names. Addresses and proxy need a restart."""
+        """Follow another configuration. A change of addresses or proxy needs a restart."""
         self._section = section
-        self._followed.clear()  # their history may be another
+        self._followed.clear()  # `history` may have changed
+
+    def status(self) -> dict[str, object]:
+        """The status of this gap filler for `ingest status` and the page."""
+        return self.state.status() | {
+            "open_gaps": self._open_gaps,
+            "open_seconds": self._open_seconds,
+            "last_error": self.last_error,
+        }
+
+    def report(self, state: RunState) -> None:
+        """Show why `run` ended."""
+        self.state, self.last_error = state, state.detail
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -103,57 +120,51 @@ class GapFiller:
                     if not await self.round(http):
                         await asyncio.sleep(interval)
         finally:
-            with suppress(TimeoutError, *sqlstate.FOREIGN):
-                async with asyncio.timeout(1), self._pool.acquire() as connection:
-                    await release(connection, self._lease, self._holder)
+            await self._lease.release()
 
     async def until_done(self) -> None:
-        """Rounds until nothing is due: for a person who asks for it. Raises Retry while another daemon has the lease."""
+        """Rounds until nothing is due, for `ingest gaps --heal`. Raises Retry while another daemon has the lease."""
         async with self._pool.acquire() as connection:
             await gap_backlog.retry_all(connection, self.name)
         async with self._http() as http:
             while await self.round(http):
                 pass
-        if self.state["healing"] != "ours":
-            raise Retry(f"{self.name}: another daemon heals it, and was told to try every hole again now")
+        if self.state.state is not State.OK:
+            raise Retry(f"{self.name}: another daemon fills its gaps, and all of them are due now")
 
     async def round(self, http: Http) -> bool:
-        """One piece of one hole, if one is due. Raises Retry or Hold where the database does not let us."""
+        """One piece of one gap, if one is due; whether one was. Raises Retry or Hold where the database fails."""
         try:
             async with self._pool.acquire() as connection:
-                if not await acquire(connection, self._lease, self._holder, LEASE_SECONDS):
-                    self.state = {"healing": "done by another daemon"}
+                if not await self._lease.acquire(connection):
+                    self.state = RunState(State.STANDBY)
                     return False
                 instruments = {
                     row.id: row for row in await gap_backlog.instruments_of(connection, self.name, self._section.instruments)
                 }
                 await self._detect(connection, instruments)
-                await self._show(connection)
+                await self._update_status(connection)
                 if self._busy():
                     return False
                 due = await gap_backlog.next_gaps(connection, self.name, list(instruments), self._settings.heal.after)
-                holes = [hole for hole in due if not await self._is_settled(connection, hole)]
+                gaps = [gap for gap in due if not await self._needs_nothing(connection, gap)]
         except sqlstate.FOREIGN as error:
-            raise sqlstate.translate(error, f"healing {self.name}") from error
-        if holes:
-            await self._close(http, instruments[holes[0].instrument_id], holes)
+            raise sqlstate.translate(error, f"filling the gaps of {self.name}") from error
+        if gaps:
+            await self._fill(http, instruments[gaps[0].instrument_id], gaps)
         return bool(due)
-
-    @property
-    def _lease(self) -> str:
-        return f"heal {self.name}"
 
     @asynccontextmanager
     async def _http(self) -> AsyncIterator[Http]:
-        manners = self._exchange.LIMITS
-        rate = Rate(max(1, manners.weight.amount // 4), manners.weight.seconds)
+        limits = self._exchange.LIMITS
+        rate = Rate(max(1, limits.weight.amount // 4), limits.weight.seconds)
         async with open_client(self._section.proxy_url) as client:
-            yield Http(client, rate=rate, alternative=manners.alternative)
+            yield Http(client, rate=rate, alternative=limits.alternative)
 
     # --- what is missing --------------------------------------------------------------------------------------------------
 
     async def _detect(self, connection: Connection, instruments: dict[int, Instrument]) -> None:
-        streams = [self._stream(one, cast(Channel, channel)) for one in instruments for channel in self._section.channels]
+        streams = [self._stream(one, cast(ChannelName, channel)) for one in instruments for channel in self._section.channels]
         if not streams:
             return
         new = [one for one in streams if one.channel in TABLES and (one.instrument_id, one.channel) not in self._followed]
@@ -166,45 +177,46 @@ class GapFiller:
             looked_from = to_datetime(0)
         await gap_backlog.detect(connection, self.name, streams, self._settings.heal.after, looked_from)
 
-    def _stream(self, instrument_id: int, channel: Channel) -> TrackedChannel:
+    def _stream(self, instrument_id: int, channel: ChannelName) -> TrackedChannel:
         kind = self._section.trade_kind or self._exchange.TRADE_KINDS[0]
         back = self._section.history if channel in TABLES else None
         kept = self._kept(channel)
         since = datetime.now(UTC) - min(back or timedelta(0), kept or timedelta.max)
         return TrackedChannel(instrument_id, channel, kind if channel == "trades" else None, int(since.timestamp() * SECOND))
 
-    def _kept(self, channel: Channel) -> timedelta | None:
+    def _kept(self, channel: ChannelName) -> timedelta | None:
         return self._settings.retention[TABLES[channel].name] if channel in TABLES else None
 
-    async def _show(self, connection: Connection) -> None:
-        """The gauges, and what the status says."""
-        open_holes = await gap_backlog.summary(connection, self.name)
-        for channel in get_args(Channel):
-            self._counters.gap_open_seconds[self.name, channel] = open_holes.get(channel, (0, 0.0))[1]
-        count, seconds = (sum(one) for one in zip(*open_holes.values(), strict=True)) if open_holes else (0, 0.0)
-        self.state = {"healing": "ours", "open_gaps": count, "open_seconds": round(seconds, 1), "last_error": self.last_error}
+    async def _update_status(self, connection: Connection) -> None:
+        """The gauges and the status."""
+        open_gaps = await gap_backlog.summary(connection, self.name)
+        for channel in get_args(ChannelName):
+            self._counters.gap_open_seconds[self.name, channel] = open_gaps.get(channel, (0, 0.0))[1]
+        self._open_gaps = sum(count for count, _ in open_gaps.values())
+        self._open_seconds = round(sum(seconds for _, seconds in open_gaps.values()), 1)
+        self.state = RunState(State.OK)
 
-    async def _is_settled(self, connection: Connection, hole: OpenGap) -> bool:
-        """Whether there is nothing to ask: it is stored by now, or older than what is kept."""
-        kept = self._kept(hole.channel)
+    async def _needs_nothing(self, connection: Connection, gap: OpenGap) -> bool:
+        """Whether nothing need be requested, because the rows are stored by now or are older than retention."""
+        kept = self._kept(gap.channel)
         oldest = 0 if kept is None else _now() - int(kept.total_seconds() * SECOND)
-        if hole.since < oldest:
-            until = min(oldest, hole.until)
-            verdict = "older than what retention keeps"
-            return await gap_backlog.resolve(connection, hole, hole.since, until, state="unrecoverable", verdict=verdict, stored=0)
-        if hole.since < hole.until and not await gap_backlog.uncovered_parts(connection, self.name, hole):
-            self._count_healed(hole)
+        if gap.since < oldest:
+            until = min(oldest, gap.until)
+            verdict = "older than retention"
+            return await gap_backlog.resolve(connection, gap, gap.since, until, state="unrecoverable", verdict=verdict, stored=0)
+        if gap.since < gap.until and not await gap_backlog.uncovered_parts(connection, self.name, gap):
+            self._count_healed(gap)
             verdict = "was stored meanwhile"
-            return await gap_backlog.resolve(connection, hole, hole.since, hole.until, state="healed", verdict=verdict, stored=0)
+            return await gap_backlog.resolve(connection, gap, gap.since, gap.until, state="healed", verdict=verdict, stored=0)
         return False
 
-    # --- closing ----------------------------------------------------------------------------------------------------------
+    # --- filling ----------------------------------------------------------------------------------------------------------
 
-    async def _close(self, http: Http, instrument: Instrument, holes: Sequence[OpenGap]) -> None:
-        newest = holes[0]
-        piece = self._piece(min(hole.since for hole in holes), newest)
-        past = Past(
-            Module(self._exchange, options_of(self._exchange, self._section, self._settings.name)),
+    async def _fill(self, http: Http, instrument: Instrument, gaps: Sequence[OpenGap]) -> None:
+        newest = gaps[0]
+        piece = self._piece(min(gap.since for gap in gaps), newest)
+        loader = HistoryLoader(
+            ExchangeOrigin(self._exchange, options_of(self._exchange, self._section, self._settings.name)),
             newest.channel,
             piece.via,
             http=http,
@@ -213,27 +225,26 @@ class GapFiller:
         )
         keeping = asyncio.create_task(self._keep_lease())
         try:
-            told = await past.fill(_ask(instrument, newest, piece))
+            result = await loader.fill(_request_for(instrument, newest, piece))
         finally:
             keeping.cancel()
-        self._count(newest.channel, told)
+        self._count(newest.channel, result)
         try:
             async with self._pool.acquire() as connection:
-                for hole in holes:
-                    await self._settle(connection, hole, piece, told)
+                for gap in gaps:
+                    await self._settle(connection, gap, piece, result)
         except sqlstate.FOREIGN as error:
             raise sqlstate.translate(error, f"settling a gap of {self.name}") from error
 
     async def _keep_lease(self) -> None:
-        """A busy market's hour takes longer than a lease."""
+        """Renews the lease: an hour of a busy market takes longer than a lease."""
         while True:
-            await asyncio.sleep(LEASE_SECONDS / 3)
-            with suppress(*sqlstate.FOREIGN):  # whoever fills now will hear of it himself
-                async with self._pool.acquire() as connection:
-                    await acquire(connection, self._lease, self._holder, LEASE_SECONDS)
+            await asyncio.sleep(RENEW_SECONDS)
+            with suppress(*sqlstate.FOREIGN):  # the piece that is being stored fails by itself
+                await self._lease.acquire()
 
     def _piece(self, since: int, newest: OpenGap) -> Piece:
-        """The newest piece: of a whole day or more from the archive, where it is published; ids are never cut."""
+        """The newest piece. A day or more is read from the archive where that has it; a range of ids is never cut."""
         if newest.first_id is not None:
             return Piece(newest.since, newest.until, "rest")
         published = _now() - PUBLISHED
@@ -247,53 +258,53 @@ class GapFiller:
         day = (newest.until - 1) // DAY * DAY
         return Piece(max(since, day) if newest.channel == "trades" else start, newest.until, "archive")
 
-    async def _settle(self, connection: Connection, hole: OpenGap, piece: Piece, told: LoadResult) -> None:
-        until = min(told.until, piece.until)
-        # a part of a hole must be one end of it, and ids are all there or none
-        if until >= min(hole.until, piece.until) or (hole.since >= piece.since and hole.first_id is None):
-            await self._heal(connection, hole, max(hole.since, piece.since), until, told)
-        error = told.error
-        if until >= hole.until or (error is None and until == piece.until):
-            return  # what is left of the hole, if anything, is the next piece
+    async def _settle(self, connection: Connection, gap: OpenGap, piece: Piece, result: LoadResult) -> None:
+        until = min(result.until, piece.until)
+        # a filled part must be one end of the gap, and a range of ids is filled as a whole
+        if until >= min(gap.until, piece.until) or (gap.since >= piece.since and gap.first_id is None):
+            await self._heal(connection, gap, max(gap.since, piece.since), until, result)
+        error = result.error
+        if until >= gap.until or (error is None and until == piece.until):
+            return  # the rest of the gap is the next piece
         if error is None:
-            vouched = f"the exchange vouches only for what was before {to_datetime(told.until):%Y-%m-%d %H:%M:%S}"
-            await gap_backlog.postpone(connection, hole, SOON, vouched)
+            verdict = f"the exchange's history is complete only before {to_datetime(result.until):%Y-%m-%d %H:%M:%S}"
+            await gap_backlog.postpone(connection, gap, SOON, verdict)
         elif isinstance(error, Reject):
-            await self._refused(connection, hole, error)
+            await self._after_refusal(connection, gap, error)
         else:
-            await self._later(connection, hole, error)
+            await self._try_later(connection, gap, error)
 
-    async def _heal(self, connection: Connection, hole: OpenGap, since: int, until: int, told: LoadResult) -> None:
-        stored = told.outcome.written + told.outcome.revised + told.outcome.duplicate
-        if await gap_backlog.resolve(connection, hole, since, until, state="healed", verdict=None, stored=stored):
-            self._count_healed(hole)
-            log.info("%s: gap in %s of instrument %d is healed: %s", self.name, hole.channel, hole.instrument_id, hole.reason)
+    async def _heal(self, connection: Connection, gap: OpenGap, since: int, until: int, result: LoadResult) -> None:
+        stored = result.outcome.written + result.outcome.revised + result.outcome.duplicate
+        if await gap_backlog.resolve(connection, gap, since, until, state="healed", verdict=None, stored=stored):
+            self._count_healed(gap)
+            log.info("%s: gap in %s of instrument %d is healed: %s", self.name, gap.channel, gap.instrument_id, gap.reason)
 
-    async def _refused(self, connection: Connection, hole: OpenGap, error: Reject) -> None:
-        earliest = int(error.code) if error.reason == "history" else hole.since
-        if earliest > hole.since:
+    async def _after_refusal(self, connection: Connection, gap: OpenGap, error: Reject) -> None:
+        earliest = int(error.code) if error.reason == "history" else gap.since
+        if earliest > gap.since:
             verdict = f"the exchange keeps only what is younger than {to_datetime(earliest):%Y-%m-%d %H:%M:%S}"
-            await self._give_up(connection, hole, min(earliest, hole.until), verdict)
-        elif hole.tries + 1 >= TRIES:
-            await self._give_up(connection, hole, hole.until, str(error))
+            await self._mark_unrecoverable(connection, gap, min(earliest, gap.until), verdict)
+        elif gap.tries + 1 >= TRIES:
+            await self._mark_unrecoverable(connection, gap, gap.until, str(error))
         else:
-            await self._later(connection, hole, error)
+            await self._try_later(connection, gap, error)
 
-    async def _give_up(self, connection: Connection, hole: OpenGap, until: int, verdict: str) -> None:
-        log.warning("%s: gap in %s of instrument %d cannot be healed: %s", self.name, hole.channel, hole.instrument_id, verdict)
-        await gap_backlog.resolve(connection, hole, hole.since, until, state="unrecoverable", verdict=verdict, stored=0)
+    async def _mark_unrecoverable(self, connection: Connection, gap: OpenGap, until: int, verdict: str) -> None:
+        log.warning("%s: gap in %s of instrument %d cannot be filled: %s", self.name, gap.channel, gap.instrument_id, verdict)
+        await gap_backlog.resolve(connection, gap, gap.since, until, state="unrecoverable", verdict=verdict, stored=0)
 
-    async def _later(self, connection: Connection, hole: OpenGap, error: Reject | Retry) -> None:
+    async def _try_later(self, connection: Connection, gap: OpenGap, error: Reject | Retry) -> None:
         self.last_error = str(error)
-        wait = max((error.after or 0.0) if isinstance(error, Retry) else 0.0, min(5.0 * 2**hole.tries, LONGEST_WAIT))
-        await gap_backlog.postpone(connection, hole, wait, str(error))
+        wait = max((error.after or 0.0) if isinstance(error, Retry) else 0.0, min(5.0 * 2**gap.tries, LONGEST_WAIT))
+        await gap_backlog.postpone(connection, gap, wait, str(error))
 
-    def _count_healed(self, hole: OpenGap) -> None:
-        self._counters.gaps_healed[self.name, hole.channel, hole.reason] += 1
+    def _count_healed(self, gap: OpenGap) -> None:
+        self._counters.gaps_healed[self.name, gap.channel, gap.reason] += 1
 
-    def _count(self, channel: Channel, told: LoadResult) -> None:
-        """What history brought is in the identity, too."""
-        tally, outcome = self._counters.tallies[TABLES[channel].name], told.outcome
+    def _count(self, channel: ChannelName, result: LoadResult) -> None:
+        """Rows from history are part of the row totals, too."""
+        tally, outcome = self._counters.tallies[TABLES[channel].name], result.outcome
         tally.decoded += outcome.written + outcome.revised + outcome.duplicate + sum(outcome.rejected.values())
         tally.written += outcome.written
         tally.revised += outcome.revised
@@ -301,12 +312,12 @@ class GapFiller:
         tally.rejected.update(outcome.rejected)
 
 
-def _ask(instrument: Instrument, hole: OpenGap, piece: Piece) -> HistoryRequest:
+def _request_for(instrument: Instrument, gap: OpenGap, piece: Piece) -> HistoryRequest:
     since, until = piece.since - PAD, piece.until + PAD
-    if hole.channel == "candles":
+    if gap.channel == "candles":
         since, until = piece.since - piece.since % MINUTE, piece.until + -piece.until % MINUTE
     return HistoryRequest(
-        instrument=instrument, channel=hole.channel, since=since, until=until, first_id=hole.first_id, last_id=hole.last_id
+        instrument=instrument, channel=gap.channel, since=since, until=until, first_id=gap.first_id, last_id=gap.last_id
     )
 
 

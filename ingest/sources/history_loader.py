@@ -1,37 +1,43 @@
-"""A piece of one stream's past, read page by page from its origin and committed: what backfill and healing have in common."""
+"""Loads a range of one market's history into the database, page by page. Backfills and the gap filler share it."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ingest.counters import Tally
 from ingest.errors import Reject, Retry
 from ingest.pipeline.batch import Outcome
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.writer import Writer
+from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Exchange, Options, Rate
 from ingest.protocol.history import Columns, HistoryRequest, Page
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.records import Instrument, Record
+from ingest.store import sqlstate
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.pool import Pool
+from ingest.store.rejects import insert_rejects, undecoded
 from ingest.store.rollup import is_rolled_up
 from ingest.store.ts_edition import Edition
 from ingest.tables import CANDLES, TRADES, Table
 from ingest.transports.http import Http
 
 T = TypeVar("T")
-TABLES: dict[Channel, Table] = {"trades": TRADES, "candles": CANDLES}
-# a reader of history waits for room as long as it takes: the exchange keeps what is not fetched yet
+TABLES: dict[ChannelName, Table] = {"trades": TRADES, "candles": CANDLES}
+# a reader of history waits for room without a limit: the exchange keeps what is not requested yet
 LIMITS = Limits(max_rows=50_000, max_wait=None)
+REJECTS = 200  # bad rows of one piece that are kept as evidence; all are counted
 
 
 class LoadResult(Struct, frozen=True):
-    """What came of it: rows by outcome, up to when the exchange vouched (microseconds), and what ended it too early, if so."""
+    """The rows by outcome, the time up to which the history is complete (microseconds), and the error that ended it, if any."""
 
     outcome: Outcome
     until: int
@@ -39,22 +45,22 @@ class LoadResult(Struct, frozen=True):
 
 
 class Origin(Protocol):
-    """Where a past is read from: one of our modules, or ccxt. `trade_kind` is of its trades."""
+    """Where a history is read from: a module of ours, or ccxt. `trade_kind` is that of its trades."""
 
     VIA: tuple[str, ...]
     trade_kind: str
-    rate: Rate  # what it may be asked
-    alternative: str  # what to do where it refuses us
+    rate: Rate  # of requests
+    alternative: str  # what an error recommends where the exchange refuses us
 
     async def listing(self, http: Http) -> list[Instrument]:
-        """Every market that it lists. Raises Retry or Reject."""
+        """Every market of the exchange's listing. Raises Retry or Reject."""
 
-    def pages(self, http: Http, ask: HistoryRequest, via: str) -> AsyncGenerator[Page, None]:
-        """As `flow.Exchange.history`, its requests answered."""
+    def pages(self, http: Http, request: HistoryRequest, via: str) -> AsyncGenerator[Page, None]:
+        """As `Exchange.history`, with its requests answered."""
 
 
-class Module:
-    """One of our exchange modules as an origin."""
+class ExchangeOrigin:
+    """An exchange module as an origin."""
 
     def __init__(self, exchange: Exchange, options: Options) -> None:
         self._exchange = exchange
@@ -67,69 +73,85 @@ class Module:
     async def listing(self, http: Http) -> list[Instrument]:
         return await http.run(self._exchange.listing(self._options))
 
-    def pages(self, http: Http, ask: HistoryRequest, via: str) -> AsyncGenerator[Page, None]:
-        return http.pages(self._exchange.history(ask, self._options, via))
+    def pages(self, http: Http, request: HistoryRequest, via: str) -> AsyncGenerator[Page, None]:
+        return http.pages(self._exchange.history(request, self._options, via))
 
 
-class Past:
-    """The way of one channel's history into the database, `via` rest or archive."""
+class HistoryLoader:
+    """Loads the history of one channel, `via` rest or archive."""
 
-    def __init__(self, origin: Origin, channel: Channel, via: str, *, http: Http, pool: Pool, edition: Edition) -> None:
+    def __init__(self, origin: Origin, channel: ChannelName, via: str, *, http: Http, pool: Pool, edition: Edition) -> None:
         self._origin = origin
         self._via = via
         self._http = http
         self._table = TABLES[channel]
+        self._pool = pool
         self._mark_minutes = is_rolled_up(self._table.name, edition)
-        self._ladder = BatchWriter(self._table, pool, edition)
+        self._batch_writer = BatchWriter(self._table, pool, edition)
 
-    async def fill(self, ask: HistoryRequest, on_rows: Callable[[int], None] = lambda rows: None) -> LoadResult:
-        """Everything that is asked for, as far as the exchange has it, committed when this returns."""
-        lane = TableQueue(self._table, Tally(self._table.name), LIMITS, on_gap=_never, mark_minutes=self._mark_minutes)
-        until, error = await stored(lane, self._ladder, self._read(ask, lane, on_rows))
-        return LoadResult(outcome_of(lane), until, error)
+    async def fill(self, request: HistoryRequest, on_rows: Callable[[int], None] = lambda rows: None) -> LoadResult:
+        """Load the requested range, as far as the exchange has it; everything is committed when this returns."""
+        queue = TableQueue(self._table, Tally(self._table.name), LIMITS, on_gap=_never, mark_minutes=self._mark_minutes)
+        rejected: list[Malformed] = []
+        until, error = await stored(queue, self._batch_writer, self._read(request, queue, rejected, on_rows))
+        outcome = outcome_of(queue)
+        if rejected:
+            await self._keep(request.instrument.exchange, rejected[:REJECTS])
+            reasons = Counter(outcome.rejected) + Counter(one.reason for one in rejected)
+            outcome = replace(outcome, rejected=dict(reasons))
+        return LoadResult(outcome, until, error)
+
+    async def _keep(self, source: str, rejected: Sequence[Malformed]) -> None:
+        """The rows that could not be read, where a person can see them. Raises Retry or Hold."""
+        try:
+            async with self._pool.acquire() as connection:
+                await insert_rejects(connection, [undecoded(source, one) for one in rejected])
+        except sqlstate.FOREIGN as error:
+            raise sqlstate.translate(error, f"writing {len(rejected)} rejects of {source}") from error
 
     async def _read(
-        self, ask: HistoryRequest, lane: TableQueue, on_rows: Callable[[int], None]
+        self, request: HistoryRequest, queue: TableQueue, rejected: list[Malformed], on_rows: Callable[[int], None]
     ) -> tuple[int, Reject | Retry | None]:
-        said = ask.since
+        until = request.since
         try:
-            async for page in self._origin.pages(self._http, ask, self._via):
-                await _put(page.records, lane)
-                said = max(said, page.until)
+            async for page in self._origin.pages(self._http, request, self._via):
+                await _put(page.records, queue)
+                rejected += page.rejected
+                until = max(until, page.until)
                 on_rows(len(page.records))
-                await asyncio.sleep(0)  # a page out of a file waits for nothing, and the writers must have their turn
+                await asyncio.sleep(0)  # reading pages of a file never waits, so the writers get their turn here
         except (Reject, Retry) as error:
-            return said, error
-        return said, None
+            return until, error
+        return until, None
 
 
-async def stored(lane: TableQueue, ladder: BatchWriter, reading: Awaitable[T]) -> T:
-    """What `reading` says when it is done, and all that it put into the lane is committed."""
-    # one connection: several pieces are at work at once, and on a new chunk all wait for the one that makes it
-    writer = Writer(lane, ladder.write, workers=1)
+async def stored(queue: TableQueue, batch_writer: BatchWriter, reading: Awaitable[T]) -> T:
+    """The result of `reading`, when everything that it put into the queue is committed."""
+    # one connection: several ranges are loaded at once, and those in a new chunk wait for the one that creates it
+    writer = Writer(queue, batch_writer.write, workers=1)
     async with asyncio.TaskGroup() as group:
         writing = group.create_task(writer.run())
-        said = await reading
+        result = await reading
         await writer.drain()
         writing.cancel()
-    return said
+    return result
 
 
-def outcome_of(lane: TableQueue) -> Outcome:
-    """What became of all rows of a lane that is drained."""
-    tally = lane.tally
+def outcome_of(queue: TableQueue) -> Outcome:
+    """The outcomes of all rows of a queue that is drained."""
+    tally = queue.tally
     return Outcome(tally.written, tally.revised, tally.duplicate, dict(tally.rejected))
 
 
-async def _put(records: Sequence[Record] | Columns, lane: TableQueue) -> None:
+async def _put(records: Sequence[Record] | Columns, queue: TableQueue) -> None:
     if isinstance(records, Columns):
-        if (room := lane.put_columns(records)) is not None:
+        if (room := queue.put_columns(records)) is not None:
             await room
         return
     for record in records:
-        if (room := lane.put(record)) is not None:
+        if (room := queue.put(record)) is not None:
             await room
 
 
 def _never(_gap: object) -> None:
-    raise AssertionError("a lane of history never sheds")
+    raise AssertionError("a queue of history never sheds")

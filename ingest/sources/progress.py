@@ -1,4 +1,4 @@
-"""How far a long command is: a bar on a terminal, a log line now and then elsewhere."""
+"""The progress of a long command: a bar on a terminal, else a log line every ten seconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Progress:
-    """`steps` are what is counted to the end (chunks), rows are what goes by."""
+    """`steps` is the number of chunks; rows are counted beside them."""
 
     def __init__(self, steps: int, stream: TextIO = sys.stderr, clock: Callable[[], float] = time.monotonic) -> None:
         self._steps = steps
@@ -47,7 +47,7 @@ class Progress:
             log.info("%s", self.text(now))
 
     def text(self, now: float) -> str:
-        """`3/12 chunks, 120,000 rows, 40,000 rows/s, 9 s left`."""
+        """As `3/12 chunks, 120,000 rows, 40,000 rows/s, 9 s left`; `now` is by the clock of the constructor."""
         took = max(now - self._began, 1e-9)
         left = f", {took / self.done * (self._steps - self.done):.0f} s left" if self.done else ""
         return f"{self.done}/{self._steps} chunks, {self.rows:,} rows, {self.rows / took:,.0f} rows/s{left}"

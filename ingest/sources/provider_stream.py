@@ -1,176 +1,131 @@
-"""One provider that tells by itself: listened to over a websocket, by one daemon, under the lease `poll NAME`.
+"""Reads one provider over a websocket while this daemon holds the lease `poll NAME`.
 
-Its connections live and are replaced as an exchange's; what is not said again while nobody listens is missing, and nobody knows of
-it. The rule one would get wrong: who lost the lease must stop listening, or two daemons use up one key's connections.
+Connections are opened and replaced as those of an exchange. What the provider sends while nobody is connected is lost: it is not
+sent again, and nothing records that it is missing. A daemon that lost the lease closes its connection: a key allows only a few.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable
 from typing import cast
 
 import aiohttp
 
-from ingest.config.sections import PollerSection
-from ingest.errors import Retry, first
-from ingest.metrics import Metrics
-from ingest.pipeline.table_queue import TableQueue
-from ingest.polling.provider import PollOptions, Provider
-from ingest.polling.streaming import Streaming
+from ingest.errors import first
+from ingest.polling.provider import PollOptions, Streaming
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Rate
 from ingest.protocol.session import Connection, Gap, Output, Refused, Session
 from ingest.records import Record
 from ingest.sources.connection_slot import ReconnectingConnection
 from ingest.sources.coverage_claims import Watch
-from ingest.sources.poller import LEASE_SECONDS, LOOK_SECONDS, STRUCK, options_of, plan_of
+from ingest.sources.held_lease import RENEW_SECONDS
+from ingest.sources.provider_task import ProviderTask
+from ingest.sources.run_state import RunState, State
 from ingest.store import sqlstate
-from ingest.store.leases import acquire, release
-from ingest.store.pool import Pool
-from ingest.transports.client import open_client
 from ingest.transports.http import Http
 from ingest.transports.rate_limiter import RateLimiter
 from ingest.transports.staleness import Staleness
 from ingest.transports.websocket import WebSocketConnection
 
+OK = RunState(State.OK)
+
 log = logging.getLogger(__name__)
 
 
 class ProviderStream:
-    """Keeps one provider listened to. `lanes` are by table; `holder` is who has the lease."""
+    """Keeps one provider read over a websocket. Its module is a `Streaming`."""
 
-    def __init__(
-        self,
-        name: str,
-        module: Provider,
-        section: PollerSection,
-        holder: str,
-        *,
-        pool: Pool,
-        lanes: Mapping[str, TableQueue],
-        on_malformed: Callable[[str, Malformed], None],
-        metrics: Metrics,
-    ) -> None:
-        assert isinstance(module, Streaming)
-        self.name = name
-        self.last_error = ""
-        self._module: Streaming = module
-        self._provider = module
-        self._section = section
-        self._lease = f"poll {name}"
-        self._holder = holder
-        self._pool = pool
-        self._puts: dict[type, Callable[..., Awaitable[None] | None]] = {
-            lanes[table].table.record: lanes[table].put for table in module.TABLES
-        }
-        self._on_malformed = on_malformed
-        self._metrics = metrics
-        self._gate = RateLimiter(module.LIMITS.connects)
-        self._state = "waiting"
-        self.plan, self.disabled = plan_of(module, section)
+    def __init__(self, task: ProviderTask) -> None:
+        assert isinstance(task.access.module, Streaming)
+        self.name = task.name
+        self._task = task
+        self._module: Streaming = task.access.module
+        self._limiter = RateLimiter(self._module.LIMITS.connects)
 
     def status(self) -> dict[str, object]:
-        """What `ingest status` and the page show."""
-        return {"state": f"disabled: {self.disabled}" if self.disabled else self._state, "last_error": self.last_error}
+        """The status of this stream for `ingest status` and the page."""
+        return self._task.state.status()
+
+    def report(self, state: RunState) -> None:
+        """Show why `run` ended."""
+        self._task.report(state)
 
     async def run(self) -> None:
         """Until cancelled."""
-        if self.disabled:
-            log.warning("%s: disabled: %s", self.name, self.disabled)
-            await asyncio.Event().wait()
-        proxy = self._section.proxy.get_secret_value() if self._section.proxy else None
-        try:
-            options = await options_of(self.name, self._provider, self.plan, self._section, self._pool)
-            async with open_client(proxy) as client:
-                while True:
-                    if await self._holds():
-                        await self._listen(client, options)
-                    self._state = "done by another daemon"
-                    await asyncio.sleep(LOOK_SECONDS)
-        except sqlstate.FOREIGN as error:
-            raise sqlstate.translate(error, f"the lease of {self.name}") from error
-        finally:
-            with suppress(TimeoutError, *sqlstate.FOREIGN):
-                async with asyncio.timeout(1), self._pool.acquire() as connection:
-                    await release(connection, self._lease, self._holder)
+        await self._task.run(self._stream)
 
-    async def _holds(self) -> bool:
-        async with self._pool.acquire() as connection:
-            return await acquire(connection, self._lease, self._holder, LEASE_SECONDS)
+    async def _stream(self, client: aiohttp.ClientSession, options: PollOptions) -> None:
+        while True:
+            if await self._task.lease.acquire():
+                await self._read(client, options)
+            self._task.state = RunState(State.STANDBY)
+            await asyncio.sleep(RENEW_SECONDS)
 
-    async def _still_holds(self) -> bool:
-        """While the database is away nobody else can take the lease either, and what is heard waits in the lanes."""
-        try:
-            return await self._holds()
-        except sqlstate.FOREIGN as error:
-            log.warning("%s: %s", self.name, sqlstate.translate(error, f"the lease of {self.name}"))
-            return True
-
-    async def _listen(self, client: aiohttp.ClientSession, options: PollOptions) -> None:
-        """Until the lease is another's."""
+    async def _read(self, client: aiohttp.ClientSession, options: PollOptions) -> None:
+        """Read until another daemon has the lease."""
 
         def begin(connection: Connection) -> tuple[WebSocketConnection, Session]:
             session = self._module.session(options)
-            return self._life(client, connection, session), session
+            return self._websocket(client, connection, session), session
 
-        slot = ReconnectingConnection(
+        connection = ReconnectingConnection(
             self._module.connection(options),
             begin=begin,
             lost={},
             on_gap=_no_gap,
-            on_error=self._fail,
-            watch=self._stands,
+            on_error=self._task.fail,
+            watch=self._established,
         )
-        self._state = "connecting"
+        self._task.state = RunState(State.CONNECTING)
         try:
             async with asyncio.TaskGroup() as group:
-                listening = group.create_task(slot.run())
-                while not listening.done() and await self._still_holds():
-                    await asyncio.wait({listening}, timeout=LOOK_SECONDS)
-                slot.close()
+                reading = group.create_task(connection.run())
+                while not reading.done() and await self._renew_lease():
+                    await asyncio.wait({reading}, timeout=RENEW_SECONDS)
+                connection.close()
         except ExceptionGroup as errors:
             raise first(errors) from errors
 
-    def _life(self, client: aiohttp.ClientSession, connection: Connection, session: Session) -> WebSocketConnection:
+    async def _renew_lease(self) -> bool:
+        """Whether to read on. While the database is away no other daemon can take the lease, and rows wait in their queues."""
+        try:
+            return await self._task.lease.acquire()
+        except sqlstate.FOREIGN as error:
+            log.warning("%s: %s", self.name, sqlstate.translate(error, f"the lease of {self.name}"))
+            return True
+
+    def _websocket(self, client: aiohttp.ClientSession, connection: Connection, session: Session) -> WebSocketConnection:
         return WebSocketConnection(
             connection,
             session,
-            manners=self._module.LIMITS,
+            limits=self._module.LIMITS,
             client=client,
-            http=Http(client, rate=Rate(self.plan.per_minute, 60.0)),
-            gate=self._gate,
+            http=Http(client, rate=Rate(self._task.access.plan.per_minute, 60.0)),
+            limiter=self._limiter,
             sink=self._sink,
-            metrics=self._metrics,
+            metrics=self._task.metrics,
             source=self.name,
-            freshness=Staleness(),
+            staleness=Staleness(),
         )
 
     def _sink(self, output: Output) -> Awaitable[None] | None:
-        put = self._puts.get(type(output))
-        if put is not None:
-            self._state, self.last_error = "ok", ""
-            return put(cast(Record, output))
+        if self._task.has_queue(output):
+            self._task.state = OK
+            return self._task.put(cast(Record, output))
         match output:
             case Malformed():
-                self._on_malformed(self.name, output)
+                self._task.reject(output)
             case Refused():
-                self._fail(output.message)
+                self._task.fail(output.message)
             case _:
-                raise TypeError(f"{self.name}: no lane for a {type(output).__name__}")
+                raise TypeError(f"{self.name}: no queue for a {type(output).__name__}")
         return None
 
-    def _stands(self, _watch: Watch) -> None:
-        self._state = "ok"
-
-    def _fail(self, message: str) -> None:
-        key = self._section.api_key.get_secret_value() if self._section.api_key else ""
-        self.last_error = message.replace(key, STRUCK) if key else message
-        self._state = f"failing: {self.last_error}"
-        self._metrics.counters.errors["poll", Retry.__name__] += 1
-        log.warning("%s: %s", self.name, self._state)
+    def _established(self, _watch: Watch) -> None:
+        self._task.state = OK
 
 
 def _no_gap(gap: Gap) -> None:

@@ -1,11 +1,11 @@
-"""Captures (transports/capture.py), sent again through the same sessions into the same lanes.
+"""Replays captures: their lines go through the same sessions into the same queues.
 
-A session is told what it was told when it lived, by the clock of that time: frames, ticks, answers. It has no clock and does no
-I/O of its own, so it says the same again, `received_at` included. What it asks for is not done: the answer is in the capture.
-Instruments are found by exchange and symbol. What the capture vouches for may be claimed when all is committed.
+A session gets the inputs that it got live, with the times of the capture: frames, ticks, answers. It has no clock and does no I/O,
+so its outputs are the same, `received_at` included. Its requests are not made, because the answers are in the capture. Instruments
+are found by exchange and symbol. The coverage of the capture may be claimed when all rows are committed.
 The format: ingest/transports/capture_format.py, https://www.rfc-editor.org/rfc/rfc1952
-The rule one would get wrong: a session lives on from one file into the next only if nothing is missing between them. After a
-hole, a book without sequence numbers would go on wrong and nobody would notice.
+A session continues from one file into the next only where nothing is missing between them: after a gap a book without sequence
+numbers would be wrong, and nothing would show it.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Connection, Gap, Output
 from ingest.records import Instrument
 from ingest.sources.exchange_feed import Put, StoreInstruments
-from ingest.sources.replay_coverage import Heard
+from ingest.sources.replay_coverage import ReplayedConnection
 from ingest.store.coverage import Claim
 from ingest.transports.capture_format import SUFFIX, Header, Line, Opening, header, read
 
-BREATH_LINES = 200  # so many without giving way: the writers share the loop
+YIELD_LINES = 200  # lines between two turns of the writers, which share the event loop
 
 log = logging.getLogger(__name__)
 
 
 class Replay:
-    """`counts` says how many lines of each kind were sent, and how many of connections whose beginning is missing (`orphan`).
+    """`counts` are the lines by kind, and those of connections whose beginning is missing (`orphan`).
 
-    `claims` are what may be claimed once all rows are committed; `names` are those of the instruments in them.
+    `claims` are valid once all rows are committed; `names` are those of their instruments, by id.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class Replay:
         self._on_gap = on_gap
         self._on_malformed = on_malformed
         self._file = Header("", "", 0, 0)
-        self._heard: dict[int, Heard] = {}
+        self._connections: dict[int, ReplayedConnection] = {}
 
     async def run(self, paths: Iterable[Path]) -> None:
-        """Send the files, each source's in the order of time, however they were named. Raises Stop where one is no capture."""
+        """Replay the files, those of one source in the order of time. Raises Stop where one is no capture."""
         headers = ((header(path), path) for path in paths)
         files = sorted(
             ((found, path) for found, path in headers if found is not None),
@@ -82,12 +82,12 @@ class Replay:
             self._end()
 
     def _end(self) -> None:
-        """What follows, if anything, does not follow without a hole."""
-        for last_message_at in self._heard.values():
-            for gap in last_message_at.left_open():
-                self._on_gap(last_message_at.source, gap, last_message_at.options.trade_kind)
-            self.claims += last_message_at.claims()
-        self._heard.clear()
+        """End all connections: the next file does not continue this one."""
+        for replayed in self._connections.values():
+            for gap in replayed.open_gaps():
+                self._on_gap(replayed.source, gap, replayed.options.trade_kind)
+            self.claims += replayed.claims()
+        self._connections.clear()
 
     async def _send(self, path: Path) -> None:
         log.info("replaying %s", path)
@@ -96,14 +96,14 @@ class Replay:
             if line.kind in ("open", "resume"):
                 await self._open(line)
             elif line.kind == "torn":
-                self._file = Header("", "", 0, 0)  # nothing follows it without a hole
+                self._file = Header("", "", 0, 0)  # the next file does not continue it
             elif line.kind != "file":
-                await self._tell(line)
-            if number % BREATH_LINES == 0:
+                await self._feed(line)
+            if number % YIELD_LINES == 0:
                 await asyncio.sleep(0)
 
     async def _open(self, line: Line) -> None:
-        if line.kind == "resume" and line.connection in self._heard:
+        if line.kind == "resume" and line.connection in self._connections:
             return
         try:
             opening = msgspec.json.decode(line.payload, type=Opening)
@@ -112,12 +112,12 @@ class Replay:
         connection = await self._with_ids(opening)
         exchange = self._exchanges[self._file.protocol]
         session = exchange.session(connection, opening.options)
-        last_message_at = self._heard[line.connection] = Heard(self._file.source, connection, opening.options, session)
-        if line.kind == "resume":  # its own start is in a file that we have not
-            await self._deliver(last_message_at, last_message_at.session.start(line.at))
+        replayed = self._connections[line.connection] = ReplayedConnection(self._file.source, connection, opening.options, session)
+        if line.kind == "resume":  # its start is in a file that is missing
+            await self._deliver(replayed, replayed.session.start(line.at))
 
     async def _with_ids(self, opening: Opening) -> Connection:
-        """The same subscriptions, on this database's instruments."""
+        """The same subscriptions, with the instruments of this database."""
         subscriptions = opening.connection.subscriptions
         rows = {one.instrument.symbol: one.instrument for one in subscriptions}
         kind = opening.options.trade_kind if any(one.channel == "trades" for one in subscriptions) else None
@@ -128,47 +128,49 @@ class Replay:
             subscriptions=tuple(replace(one, instrument=stored[one.instrument.symbol]) for one in subscriptions),
         )
 
-    async def _tell(self, line: Line) -> None:
-        last_message_at = self._heard.get(line.connection)
-        if last_message_at is None:
+    async def _feed(self, line: Line) -> None:
+        replayed = self._connections.get(line.connection)
+        if replayed is None:
             self.counts["orphan"] += 1
             return
-        await self._deliver(last_message_at, self._said(last_message_at, line))
+        await self._deliver(replayed, self._outputs(replayed, line))
         if line.kind in ("frame", "answer"):
-            last_message_at.spoke(line.at)
+            replayed.add_message(line.at)
 
-    def _said(self, last_message_at: Heard, line: Line) -> Iterable[Output]:
-        """What the session says to this line."""
+    def _outputs(self, replayed: ReplayedConnection, line: Line) -> Iterable[Output]:
+        """The session's outputs for this line."""
         match line.kind:
             case "frame":
-                return last_message_at.session.feed(line.payload, line.at)
+                return replayed.session.feed(line.payload, line.at)
             case "tick":
-                return last_message_at.session.tick(line.at)
+                return replayed.session.tick(line.at)
             case "start":
-                return last_message_at.session.start(line.at)
+                return replayed.session.start(line.at)
             case "request":
-                last_message_at.asked = msgspec.json.decode(line.payload, type=Request)
-            case "answer" if last_message_at.asked is not None:
-                return last_message_at.session.answer(last_message_at.asked, Response(200, line.payload), line.at)
+                replayed.request = msgspec.json.decode(line.payload, type=Request)
+            case "answer" if replayed.request is not None:
+                return replayed.session.answer(replayed.request, Response(200, line.payload), line.at)
+            case "failed" if replayed.request is not None:
+                return replayed.session.failed(replayed.request, line.at)
         return ()
 
-    async def _deliver(self, last_message_at: Heard, outputs: Iterable[Output]) -> None:
+    async def _deliver(self, replayed: ReplayedConnection, outputs: Iterable[Output]) -> None:
         for output in outputs:
             put = self._puts.get(type(output))
             if put is not None:
-                last_message_at.brought(output)  # type: ignore[arg-type] # it has a lane: a Record
+                replayed.add_row(output)  # type: ignore[arg-type] # it has a queue: a Record
                 wait = put(output)  # type: ignore[arg-type]
                 if wait is not None:
                     await wait
             elif isinstance(output, Gap):
-                last_message_at.missed(output)
-                self._on_gap(self._file.source, output, last_message_at.options.trade_kind)
+                replayed.add_gap(output)
+                self._on_gap(self._file.source, output, replayed.options.trade_kind)
             elif isinstance(output, Malformed):
                 self._on_malformed(self._file.source, output)
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
-    """The captures that are meant: a folder stands for all captures below it. Raises Stop where there are none."""
+    """The captures of these paths; a folder stands for all captures below it. Raises Stop where there are none."""
     files = [found for path in paths for found in (sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path])]
     if not files:
         raise Stop(f"no capture (*{SUFFIX}) below {', '.join(map(str, paths))}")

@@ -1,8 +1,8 @@
-"""One connection of a capture while it is replayed, and what it vouches for: the ledger's claims for rows that a replay brought.
+"""One connection of a capture while it is replayed, and the coverage of its rows.
 
-The same as a live feed claims (claims.py), by the clock of the capture: from when a stream was first heard until the connection's
-last frame, less the time by which rows were late.
-The rule one would get wrong: ticks go on while a connection is silent or dead; only a frame is a sign of life.
+The claims are those of a live feed (coverage_claims.py), by the clock of the capture: from the first message of a subscription to
+the last frame of the connection, less the lateness of its rows. Ticks go on while a connection is silent or dead, so only a frame
+shows that it is alive.
 """
 
 from __future__ import annotations
@@ -19,65 +19,65 @@ from ingest.records import MINUTE, SECOND, Candle, Record
 from ingest.sources.coverage_claims import LATE, MARGIN
 from ingest.store.coverage import Claim, to_datetime
 
-WRITER = "replay"  # of claims and holes; a live daemon's own holes do not count against what a replay brings
-WINDOW = 5 * SECOND  # how long the lateness of a row is remembered
+WRITER = "replay"  # of claims and gaps: the gaps of a live daemon do not reduce the coverage of a replay
+WINDOW = 5 * SECOND  # for how long the lateness of a row counts
 
 
-class Heard:
-    """One connection, with the session that hears again what it was told. Times are microseconds."""
+class ReplayedConnection:
+    """One connection, with the session that gets its inputs again. Times are microseconds."""
 
     def __init__(self, source: str, connection: Connection, options: Options, session: Session) -> None:
         self.options = options
         self.session = session
-        self.asked: Request | None = None  # what the next answer is to
+        self.request: Request | None = None  # the request of the next answer
         self.source = source
         self._connection = connection
-        self._since = [0] * len(connection.subscriptions)  # when each stream was heard first
-        self._last = 0  # of the last frame
-        self._open: dict[tuple[object, ...], Gap] = {}  # holes of which the end was not said yet
-        self._ahead = 0  # by how much the exchange's clock was seen to be ahead of ours
-        self._late = [0, 0]  # how late a row was: within the last WINDOW, and within the one before
+        self._since = [0] * len(connection.subscriptions)  # the first message of each subscription
+        self._last = 0  # the time of the last frame
+        self._open: dict[tuple[object, ...], Gap] = {}  # gaps whose end is not known yet
+        self._clock_ahead = 0  # how far the exchange's clock was ahead of ours
+        self._late = [0, 0]  # the lateness of rows within the last WINDOW and within the one before
         self._window = 0
 
-    def spoke(self, at: int) -> None:
-        """A frame or an answer came and was delivered."""
+    def add_message(self, at: int) -> None:
+        """A frame or an answer was delivered."""
         self._last = at
-        for index, last_message_at in enumerate(self.session.last_message_at):
-            self._since[index] = self._since[index] or last_message_at
+        for index, message_at in enumerate(self.session.last_message_at):
+            self._since[index] = self._since[index] or message_at
 
-    def brought(self, record: Record) -> None:
-        """A row: how late it was."""
-        if isinstance(record, Candle):  # its time is when it began
+    def add_row(self, record: Record) -> None:
+        """Measure how late a row was."""
+        if isinstance(record, Candle):  # its time is the beginning of its minute
             return
         late = record.received_at - record.time
         if record.received_at - self._window > WINDOW:
             self._late, self._window = [0, self._late[0]], record.received_at
         self._late[0] = max(self._late[0], late)
-        self._ahead = max(self._ahead, -late)
+        self._clock_ahead = max(self._clock_ahead, -late)
 
-    def missed(self, gap: Gap) -> None:
-        """A hole, said when it opens and again when it ends."""
+    def add_gap(self, gap: Gap) -> None:
+        """A gap, given when it opens and again when it ends."""
         key = gap.instrument_id, gap.channel, gap.reason, gap.since, gap.first_id
         self._open.pop(key, None)
         if gap.until is None:
             self._open[key] = gap
 
-    def left_open(self) -> list[Gap]:
-        """The holes that nobody ended, each ended where the connection does: what follows is not this capture's."""
+    def open_gaps(self) -> list[Gap]:
+        """The gaps that are open still, each ended at the end of the connection."""
         return [
             Gap(one.instrument_id, one.channel, one.reason, one.since, max(one.since, self._last)) for one in self._open.values()
         ]
 
     def claims(self) -> list[Claim]:
-        """What it vouches for, once its rows are committed."""
+        """The coverage of its rows, once they are committed."""
         margin = max(MARGIN, int(LATE * max(self._late)))
         claims = []
         for subscription, last_message_at, first in zip(
             self._connection.subscriptions, self.session.last_message_at, self._since, strict=True
         ):
             channel = subscription.channel
-            since, until = first + self._ahead, self._last - margin
-            if channel == "candles":  # a bar is said after it closed
+            since, until = first + self._clock_ahead, self._last - margin
+            if channel == "candles":  # a bar is sent after it closed
                 since += -since % MINUTE
                 until = min(until, last_message_at - margin) - MINUTE
                 until -= until % MINUTE
@@ -88,9 +88,9 @@ class Heard:
 
 
 def missing(claims: Iterable[Claim], names: Mapping[int, str]) -> list[str]:
-    """What lies between the claims of one stream, in words: of that a capture says nothing. `names` are those of instruments."""
+    """The ranges between the claims of each market and channel, as sentences. `names` are those of the instruments."""
     stream = attrgetter("source", "instrument_id", "channel")
-    said = []
+    lines = []
     for (source, instrument_id, channel), group in groupby(sorted(claims, key=lambda one: (*stream(one), one.since)), stream):
         reached = 0
         for before, claim in pairwise(group):
@@ -98,5 +98,5 @@ def missing(claims: Iterable[Claim], names: Mapping[int, str]) -> list[str]:
             if claim.since > reached:
                 length = timedelta(seconds=(claim.since - reached) // SECOND)
                 since, until = (to_datetime(time).isoformat(" ", "seconds") for time in (reached, claim.since))
-                said.append(f"{source} {names[instrument_id]} {channel}: nothing was recorded from {since} to {until} ({length})")
-    return said
+                lines.append(f"{source} {names[instrument_id]} {channel}: nothing was recorded from {since} to {until} ({length})")
+    return lines

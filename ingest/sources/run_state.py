@@ -15,7 +15,7 @@ class State(StrEnum):
 
     WAITING = "waiting"  # it has not done anything yet
     CONNECTING = "connecting"  # it opens its connections
-    OK = "ok"
+    OK = "ok"  # it works
     PARTIAL = "partial"  # it works, but a part of it fails: one connection, one coin
     FAILING = "failing"  # its last attempt failed; it tries again by itself
     STANDBY = "standby"  # another daemon holds the lease for this work

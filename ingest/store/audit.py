@@ -93,10 +93,10 @@ _DUE = """
         SELECT s.source, s.instrument_id, s.channel, coalesce(s.trade_kind, '') AS trade_kind,
                range_agg(tstzrange(part.since, part.until)) AS minutes
           FROM coverage_streams(coalesce($5::timestamptz, '-infinity')) s
-         CROSS JOIN unnest(s.covered) AS stretch
+         CROSS JOIN unnest(s.covered) AS span
          CROSS JOIN LATERAL (
-            SELECT date_trunc('minute', lower(stretch) + interval '59.999999 seconds') AS since,
-                   date_trunc('minute', upper(stretch)) AS until
+            SELECT date_trunc('minute', lower(span) + interval '59.999999 seconds') AS since,
+                   date_trunc('minute', upper(span)) AS until
          ) AS part
          WHERE s.source = ANY($1) AND s.channel = ANY($3) AND part.since < part.until
          GROUP BY 1, 2, 3, 4
@@ -107,12 +107,12 @@ _DUE = """
          GROUP BY 1, 2, 3
         HAVING count(*) = cardinality($3)
     )
-    SELECT s.source, s.instrument_id, s.trade_kind, lower(stretch) AS low, upper(stretch) AS high,
+    SELECT s.source, s.instrument_id, s.trade_kind, lower(span) AS low, upper(span) AS high,
            greatest(lower(due), step.until - $7::interval) AS since, step.until
       FROM streams s
       LEFT JOIN audits a ON (a.source, a.instrument_id, a.trade_kind, a.reason) = (s.source, s.instrument_id, s.trade_kind, $4)
-     CROSS JOIN unnest(s.minutes * tstzmultirange(tstzrange(NULL, date_trunc('minute', $6::timestamptz)))) AS stretch
-     CROSS JOIN unnest(tstzmultirange(stretch) - coalesce(a.judged, '{}')) AS due
+     CROSS JOIN unnest(s.minutes * tstzmultirange(tstzrange(NULL, date_trunc('minute', $6::timestamptz)))) AS span
+     CROSS JOIN unnest(tstzmultirange(span) - coalesce(a.judged, '{}')) AS due
      CROSS JOIN LATERAL generate_series(upper(due), greatest(lower(due), upper(due) - $8::interval) + interval '1 second',
                                         -$7::interval) AS step (until)
      ORDER BY step.until DESC, s.instrument_id

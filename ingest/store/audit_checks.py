@@ -19,7 +19,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.store.pool import Connection
 
 Reason = Literal["ids", "bucket", "count", "bars"]
@@ -59,7 +59,7 @@ class Finding(Struct, frozen=True):
     detail: str
 
     @property
-    def channel(self) -> Channel:
+    def channel(self) -> ChannelName:
         """The channel whose rows are missing."""
         return "candles" if self.reason == "bucket" else "trades"
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ingest.store.migration_log import alone
 from ingest.store.pool import Connection, transaction
-from ingest.store.schema_files import Schema, find, read
+from ingest.store.schema_files import GRANTS, Schema, find, read
 from ingest.store.ts_edition import detect
 
 Backing = Literal["rollup", "cagg"]  # the relations that the views read
@@ -39,7 +39,7 @@ async def switch(connection: Connection, *, schema: Schema | None = None) -> Bac
             return None
         if backing == "cagg" and not (present or "").startswith("bars/cagg.sql"):
             await fill(connection)
-        await _replace_views(connection, text, mark)
+        await _replace_views(connection, text + schema.text(GRANTS), mark)
         return backing
 
 

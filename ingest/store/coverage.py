@@ -12,7 +12,7 @@ from typing import get_args
 
 from msgspec import Struct
 
-from ingest.protocol.session import Channel, Gap
+from ingest.protocol.session import ChannelName, Gap
 from ingest.store.pool import Connection
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -68,7 +68,7 @@ class Claim(Struct, frozen=True):
     source: str
     writer: str
     instrument_id: int
-    channel: Channel
+    channel: ChannelName
     trade_kind: str | None
     since: int
     until: int
@@ -76,7 +76,7 @@ class Claim(Struct, frozen=True):
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What the ledger tells claims apart by; a later claim of the same key prolongs the earlier one."""
+        """Identifies the claim in the ledger; a later claim with the same key extends it."""
         return self.source, self.instrument_id, self.channel, self.writer, self.since
 
 
@@ -136,7 +136,7 @@ async def write_claims(connection: Connection, claims: Sequence[Claim]) -> None:
 
 async def delete_expired(connection: Connection, retention: Mapping[str, timedelta | None]) -> None:
     """Delete claims and gaps that end before the retention of their table. Needs the owner's rights."""
-    kept = {channel: retention["order_books" if channel == "book" else channel] for channel in get_args(Channel)}
+    kept = {channel: retention["order_books" if channel == "book" else channel] for channel in get_args(ChannelName)}
     bounded = {channel: length for channel, length in kept.items() if length is not None}
     await connection.execute(
         "DELETE FROM coverage c USING unnest($1::text[], $2::interval[]) AS kept (channel, length)"

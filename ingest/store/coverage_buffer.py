@@ -17,7 +17,7 @@ from ingest.store import sqlstate
 from ingest.store.coverage import Claim, LedgerGap, write_claims, write_gaps
 from ingest.store.failover import ServerHistory, gaps_after_failover
 from ingest.store.pool import Pool, transaction
-from ingest.store.rejects import Rejected, insert_rejects
+from ingest.store.rejects import Rejected, insert_rejects, undecoded
 
 FLUSH_SECONDS = 1.0
 MAX_REJECTS = 200  # of one flush
@@ -68,8 +68,7 @@ class CoverageBuffer:
         """Record a frame, or a part of one, that differs from what the source documents."""
         self._counters.errors["decode", malformed.reason] += 1
         if len(self._rejects) < MAX_REJECTS:
-            payload = malformed.payload.decode("utf-8", "backslashreplace")
-            self._rejects.append(Rejected(source, None, "decode", malformed.reason, None, malformed.message, payload))
+            self._rejects.append(undecoded(source, malformed))
         else:
             self._counters.errors["coverage_buffer", "reject_dropped"] += 1
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import asyncpg
 from msgspec import Struct
 
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.records import Instrument
 from ingest.store.coverage import to_datetime
 from ingest.store.jobs import to_micros
@@ -28,7 +28,7 @@ class TrackedChannel(Struct, frozen=True):
     """A channel of one instrument that the ledger tracks: from `since` (microseconds), if the ledger has nothing of it yet."""
 
     instrument_id: int
-    channel: Channel
+    channel: ChannelName
     trade_kind: str | None
     since: int
 
@@ -38,7 +38,7 @@ class OpenGap(Struct, frozen=True):
 
     id: int
     instrument_id: int
-    channel: Channel
+    channel: ChannelName
     reason: str
     since: int
     until: int

@@ -42,7 +42,7 @@ class Selection(Struct, frozen=True):
     Values of candles older than `kept` are not computed.
     """
 
-    named: tuple[IndicatorSpec, ...]
+    specs: tuple[IndicatorSpec, ...]
     intervals: tuple[str, ...]
     exchanges: tuple[str, ...] = ()
     instruments: tuple[str, ...] = ()
@@ -69,22 +69,22 @@ async def compute(connection: Connection, selection: Selection, now: datetime | 
     More may be due while `taken` is not 0. `now` defaults to the database's clock. Needs the owner's rights. Raises asyncpg's
     errors unchanged; no mark is taken then.
     """
-    reach = {interval: candles_after(selection.named, LENGTHS[interval], 0) for interval in selection.intervals}
+    reach = {interval: candles_after(selection.specs, LENGTHS[interval], 0) for interval in selection.intervals}
     # Separate statements: a later one must see what the last writer of a mark committed before the first could lock the mark.
     async with transaction(connection, isolation="read_committed"):
         await connection.execute(_SETTINGS)
         taken, ranges = await take(
             connection, budget=CANDLE_BUDGET, reach=reach, exchanges=selection.exchanges, instruments=selection.instruments
         )
-        if not ranges or not selection.named:
+        if not ranges or not selection.specs:
             return ComputeResult(taken)
         now = now or await connection.fetchval("SELECT clock_timestamp()")
-        kept = _within_retention(ranges, selection.named, _minute(now - (selection.kept or NO_RETENTION)))
+        kept = _within_retention(ranges, selection.specs, _minute(now - (selection.kept or NO_RETENTION)))
         lines: list[str] = []
         empty_keys: list[RowKey] = []
-        for interval, run in _merged(kept, selection.named):
+        for interval, run in _merged(kept, selection.specs):
             for start in range(0, len(run), READ_RANGES):
-                rows = await _rows(connection, selection.named, interval, run[start : start + READ_RANGES])
+                rows = await _rows(connection, selection.specs, interval, run[start : start + READ_RANGES])
                 lines += rows[0]
                 empty_keys += rows[1]
         return ComputeResult(taken) + await _store(connection, lines, empty_keys)
@@ -97,17 +97,17 @@ _SETTINGS = f"""
 """
 
 
-def _within_retention(ranges: Sequence[DirtyRange], named: Sequence[IndicatorSpec], oldest: int) -> Iterator[DirtyRange]:
+def _within_retention(ranges: Sequence[DirtyRange], specs: Sequence[IndicatorSpec], oldest: int) -> Iterator[DirtyRange]:
     """The parts of the ranges from `oldest` (minutes) on; a range before it is moved there if later values depend on it."""
     for one in ranges:
         length = LENGTHS[one.interval]
         if (
-            one.until + candles_after(named, length, one.until) * (MAX_GAP_CANDLES + 1) * length >= oldest
-        ):  # with holes no window is longer
+            one.until + candles_after(specs, length, one.until) * (MAX_GAP_CANDLES + 1) * length >= oldest
+        ):  # with gaps no window is longer
             yield DirtyRange(one.instrument_id, one.interval, max(one.since, oldest), max(one.until, oldest))
 
 
-def _merged(ranges: Iterable[DirtyRange], named: Sequence[IndicatorSpec]) -> Iterator[tuple[str, list[DirtyRange]]]:
+def _merged(ranges: Iterable[DirtyRange], specs: Sequence[IndicatorSpec]) -> Iterator[tuple[str, list[DirtyRange]]]:
     """The ranges by interval; ranges of one series are merged if the values of one depend on the candles of the other."""
     for interval, of_interval in groupby(sorted(ranges, key=_order), key=attrgetter("interval")):
         runs: list[DirtyRange] = []
@@ -117,7 +117,7 @@ def _merged(ranges: Iterable[DirtyRange], named: Sequence[IndicatorSpec]) -> Ite
             if (
                 last
                 and last.instrument_id == one.instrument_id
-                and one.since <= last.until + length * candles_after(named, length, last.until)
+                and one.since <= last.until + length * candles_after(specs, length, last.until)
             ):
                 runs[-1] = DirtyRange(one.instrument_id, interval, last.since, max(last.until, one.until))
             else:
@@ -133,12 +133,12 @@ def _order(dirty_range: DirtyRange) -> tuple[str, int, int]:
 
 
 async def _rows(
-    connection: Connection, named: Sequence[IndicatorSpec], interval: str, run: Sequence[DirtyRange]
+    connection: Connection, specs: Sequence[IndicatorSpec], interval: str, run: Sequence[DirtyRange]
 ) -> tuple[list[str], list[RowKey]]:
     """For the ranges and the later candles that depend on them: rows as COPY text, and the keys that have no value."""
     length = LENGTHS[interval]
     since, until = [one.since for one in run], [one.until for one in run]
-    needed = [candles_before(named, length, start) for start in since]
+    needed = [candles_before(specs, length, start) for start in since]
     rows = await connection.fetch(
         _READ,
         interval,
@@ -146,10 +146,10 @@ async def _rows(
         since,
         until,
         needed,
-        [candles_after(named, length, end) for end in until],
-        min(since) - max(needed) * (MAX_GAP_CANDLES + 1) * length,  # no window reaches further: it would have a hole
+        [candles_after(specs, length, end) for end in until],
+        min(since) - max(needed) * (MAX_GAP_CANDLES + 1) * length,  # no window reaches further back: it would have a gap
     )
-    return await asyncio.to_thread(_computed, named, interval, since, rows)
+    return await asyncio.to_thread(_computed, specs, interval, since, rows)
 
 
 # One row for each range: its candles and those before and after it, as arrays. `$7` is a constant bound that excludes older chunks;
@@ -183,7 +183,7 @@ _READ = """
 
 
 def _computed(
-    named: Sequence[IndicatorSpec], interval: str, since: Sequence[int], rows: Sequence[asyncpg.Record]
+    specs: Sequence[IndicatorSpec], interval: str, since: Sequence[int], rows: Sequence[asyncpg.Record]
 ) -> tuple[list[str], list[RowKey]]:
     # imported here, because they cost 20 MB and 0.2 s that only a daemon that computes indicators needs
     import numpy as np  # noqa: PLC0415
@@ -199,18 +199,18 @@ def _computed(
         columns = (np.array(row[name])[order] for name in ("time", "open", "high", "low", "close", "volume"))
         bars = Bars(LENGTHS[interval], *columns)
         series = f"{row['instrument_id']}\t{interval}\t"
-        for value in values(bars, named, since[row["n"] - 1]):
+        for value in values(bars, specs, since[row["n"] - 1]):
             if value.values:
                 lines.append(_line(series, value))
             else:
-                empty_keys.append((row["instrument_id"], interval, value.named.name, datetime.fromtimestamp(value.time * 60, UTC)))
+                empty_keys.append((row["instrument_id"], interval, value.spec.name, datetime.fromtimestamp(value.time * 60, UTC)))
     return lines, empty_keys
 
 
 def _line(series: str, value: Value) -> str:
     """One row for COPY. Twelve significant digits: further digits are rounding errors."""
-    start = f"{series}{value.named.name}\t{_time(value.time)}\t{value.values[0]:.12g}\t"
-    more = [f'"{name}": {one:.12g}' for name, one in zip(value.named.kind.outputs[1:], value.values[1:], strict=True)]
+    start = f"{series}{value.spec.name}\t{_time(value.time)}\t{value.values[0]:.12g}\t"
+    more = [f'"{name}": {one:.12g}' for name, one in zip(value.spec.kind.outputs[1:], value.values[1:], strict=True)]
     if value.candles is not None:
         more.append(f'"candles": {value.candles}')
     return f"{start}{{{', '.join(more)}}}\n" if more else f"{start}\\N\n"

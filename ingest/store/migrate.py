@@ -18,7 +18,7 @@ from ingest.errors import Hold, IngestError, Stop
 from ingest.store import bar_views, migration_log
 from ingest.store.migration_log import Entry
 from ingest.store.pool import Connection, transaction
-from ingest.store.schema_files import File, Schema, find, read
+from ingest.store.schema_files import GRANTS, File, Schema, find, read
 from ingest.store.sqlstate import FOREIGN, translate
 from ingest.store.ts_edition import DatabaseInfo, Edition, detect, require
 
@@ -112,12 +112,18 @@ def _require_known(version: int | None, schema: Schema) -> None:
 
 
 def plan(schema: Schema, entries: Mapping[str, Entry], edition: Edition, to: int | None = None) -> list[Step]:
-    """The steps forward. Repeatable files read what the versioned ones make, so they run only once all of those are there."""
+    """The steps forward. Repeatable files read what the versioned ones make, so they run only once all of those are there.
+
+    The grants run after every other step: what is created anew has none.
+    """
     limit = schema.version if to is None else to
     steps = [_step(file, edition) for file in schema.versioned if _due(file, entries, edition) and (file.version or 0) <= limit]
     if limit < schema.version:
         return steps
-    return steps + [Step("apply", file) for file in schema.repeatable if _changed(file, entries)]
+    for file in schema.repeatable:
+        if _changed(file, entries) or (file.name == GRANTS and steps):
+            steps.append(Step("apply", file))
+    return steps
 
 
 def _step(file: File, edition: Edition) -> Step:

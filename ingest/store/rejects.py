@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from ingest.protocol.decode import Malformed
 from ingest.store.pool import Connection
 
 MAX_PAYLOAD = 10_000  # characters of a payload that are kept
@@ -25,6 +26,12 @@ class Rejected(Struct, frozen=True):
     sqlstate: str | None
     message: str
     payload: str
+
+
+def undecoded(source: str, malformed: Malformed) -> Rejected:
+    """What a source sent and nobody can read."""
+    payload = malformed.payload.decode("utf-8", "backslashreplace")
+    return Rejected(source, None, "decode", malformed.reason, None, malformed.message, payload)
 
 
 async def insert_rejects(connection: Connection, rejected: Iterable[Rejected]) -> None:

@@ -21,6 +21,7 @@ from ingest.errors import Stop
 
 VERSIONED = ("migrations", "community")
 REPEATABLE = "repeatable"
+GRANTS = "repeatable/grants.sql"  # the last of them: it says who may use what the others create
 _NAME = re.compile(r"(\d{14})_[a-z0-9_]+")
 
 
@@ -70,7 +71,8 @@ def read(folder: Path) -> Schema:
     for earlier, later in pairwise(versioned):
         if earlier.version == later.version:
             raise Stop(f"{earlier.name} and {later.name} have the same version; give one of them a later time")
-    return Schema(folder, tuple(versioned), tuple(_files(folder, REPEATABLE)))
+    repeatable = sorted(_files(folder, REPEATABLE), key=lambda file: file.name == GRANTS)
+    return Schema(folder, tuple(versioned), tuple(repeatable))
 
 
 def _files(folder: Path, kind: str) -> list[File]:

@@ -1,1 +1,1 @@
-"""Pure: text of other people: plain text, coin mentions, sentiment, XML."""
+"""Pure: reads the text of posts and articles: plain text, coin mentions, sentiment labels, XML."""

@@ -1,9 +1,9 @@
-"""Which coins a text names: rules that a reader can check, for news and posts alike.
+"""Finds the coins that a text of news or social media names.
 
-A name counts in any case, unless it is a word of English too ("Avalanche", "Ripple"): then only with its capital, and some such
-("Near", "Link", "Optimism") never, because headlines write every word with one. A ticker counts in capitals: one that is a word
-(ONE, NEAR, GAS, LINK, SUI) only where the text is not all in capitals, one that also abbreviates something else (DOT, APT, ETC, OP)
-only in parentheses. Behind a `$` each of them counts, and so does any other in capitals.
+A coin's name counts in any case. A name that is also an English word ("Avalanche", "Ripple") counts only with a capital; some of
+them ("Near", "Link", "Optimism") never count, because headlines capitalise every word. A ticker counts in capitals. A ticker that
+is also a word (ONE, NEAR, GAS, LINK, SUI) does not count in a text that is all in capitals; a ticker that is also an abbreviation
+(DOT, APT, ETC, OP) counts only in parentheses. After a `$` each of these counts, and any other word in capitals.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _QUOTE = re.compile(r"(?:(?<=.)(?:USDT|USDC)|(?<=..)FDUSD|(?<=...)USD)\Z")  # TU
 _NUMBER = re.compile(r"[0-9]+X?|Q[1-4]|(?:BEP|BRC|ERC|TRC)[0-9]*")  # a year, a leverage, a quarter, a standard
 _NO_COINS = _FIAT | _set("AMA API APP CM COIN DEFI EEA ETF FAQ FDUSD KYC NFT OKX P2P SWAP TGE UM USDT USDC UTC VIP")
 _KNOWN = _TICKERS | _WORDS | _ABBREVIATIONS
-COINS = _KNOWN | {*_NAMES.values(), *_CAPITAL_NAMES.values()}  # those that a text is searched for
+COINS = _KNOWN | {*_NAMES.values(), *_CAPITAL_NAMES.values()}  # that a text is searched for
 
 
 def symbols_of(text: str) -> tuple[str, ...]:
@@ -89,6 +89,6 @@ def symbols_of(text: str) -> tuple[str, ...]:
 
 
 def listed_symbols(title: str) -> tuple[str, ...]:
-    """The coins that an exchange's announcement is about, known or not: capitals, of a pair the first, of a contract its coin."""
+    """The coins in the title of an exchange's announcement, known or not: words in capitals; the base of a pair or contract."""
     found = {_QUOTE.sub("", one) for one in _LISTED.findall(title)}
     return tuple(sorted(one for one in found - _NO_COINS if not _NUMBER.fullmatch(one)))

@@ -1,6 +1,6 @@
-"""What people write, made fit for reading: plain text of the HTML that providers send, and whether it looks like English.
+"""Plain text from the HTML of providers, and whether a text looks English.
 
-https://html.spec.whatwg.org/multipage/syntax.html#elements-2. A tag begins with a letter, so that `<3` and `a < b` are text.
+A tag begins with a letter, so `<3` and `a < b` are text. https://html.spec.whatwg.org/multipage/syntax.html#elements-2
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _LINK = re.compile(r"\b(?:https?://|www\.)\S+", re.IGNORECASE)
 
 
 def plain_text(source: str) -> str:
-    """The text of a piece of HTML in one line; plain text stays what it is."""
+    """The text of a piece of HTML in one line; plain text is not changed."""
     source = _TAG.sub("", _BREAK.sub(" ", _COMMENT.sub(" ", source)))
-    return " ".join(html.unescape(source).replace("\0", "").split())  # a NUL is no text to PostgreSQL
+    return " ".join(html.unescape(source).replace("\0", "").split())  # PostgreSQL's text type has no NUL
 
 
 def without_links(text: str) -> str:
-    """The same without addresses, whose words say nothing of the writer's mood."""
+    """The text without URLs, whose words carry no sentiment."""
     return _LINK.sub(" ", text)
 
 
@@ -29,7 +29,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# frequent words of English, and of languages in Latin letters; none of them means anything in the other list ("pour")
+# frequent words of English, and of other languages in Latin letters; no word that exists in both ("pour") is in either list
 _ENGLISH = _words(
     "about all and are because been but can could did does don't down for from get has have how if it it's its just like my not now"
     " of out over should than that the their them then there these they this to up very what when which who why will with would you"
@@ -45,7 +45,7 @@ _OTHERS = _words(
 
 
 def is_english(text: str) -> bool:
-    """Whether a text looks like English: nine of ten letters are ASCII, and no other language has as many of its words in it."""
+    """Whether a text looks English: 90 % of its letters are ASCII, and it has more English words than words of other languages."""
     words = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", without_links(text).lower().replace("\u2019", "'"))
     letters = "".join(words)
     if sum(map(str.isascii, letters)) < 0.9 * len(letters):

@@ -1,6 +1,6 @@
-"""XML documents of strangers.
+"""Parses untrusted XML.
 
-The rule one would get wrong: XML may declare entities that unfold to gigabytes or name files; a document that declares any is none.
+XML may declare entities that expand to gigabytes or read files, so a document that declares an entity is rejected.
 https://docs.python.org/3/library/xml.html#xml-vulnerabilities
 """
 
@@ -14,18 +14,18 @@ from ingest.errors import Reject
 
 
 def parse_xml(body: bytes) -> Element:
-    """The root. Raises Reject (xml)."""
+    """The root element. Raises Reject (xml)."""
     try:
         looking = expat.ParserCreate()
         looking.EntityDeclHandler = _refuse
         looking.Parse(body, True)
         return ElementTree.fromstring(body)
-    except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: an encoding nobody knows
+    except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: an unknown encoding
         raise Reject(str(error), reason="xml") from error
 
 
 def as_evidence(element: Element) -> bytes:
-    """The element as it may be kept; nothing where it is nested beyond what can be written."""
+    """The element as bytes; empty if it is nested too deeply to be serialised."""
     try:
         return ElementTree.tostring(element)
     except RecursionError:
@@ -33,4 +33,4 @@ def as_evidence(element: Element) -> bytes:
 
 
 def _refuse(name: str, *_: object) -> None:
-    raise Reject(f"the document declares the entity '{name}'; a feed has no need of any", reason="xml")
+    raise Reject(f"the document declares the entity '{name}'; a feed needs no entities", reason="xml")

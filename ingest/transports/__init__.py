@@ -1,1 +1,1 @@
-"""The ways in: one websocket life, one HTTP path, and what keeps both polite."""
+"""What talks to exchanges and providers: websockets, HTTP requests, rate limits, backoff, and the recording of frames."""

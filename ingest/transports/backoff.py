@@ -1,7 +1,7 @@
-"""How long to wait before trying again: doubling, capped, jittered.
+"""The wait before the next attempt: doubling, capped, with jitter.
 
-The jitter keeps many clients from coming back in the same second. The rule that is easily broken: `reset` belongs after a good
-record, not after a successful connect, else a server that accepts and drops at once is hammered.
+The jitter keeps many clients from returning in the same second. `reset` is called after a good record, not after a successful
+connect: a server that accepts connections and closes them at once would otherwise get one attempt after the other.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 class Backoff:
-    """The waits of one thing that keeps failing; `random` yields floats in [0, 1)."""
+    """The waits between the attempts at one thing; `random` returns floats in [0, 1)."""
 
     def __init__(self, random: Callable[[], float], *, first: float = 0.5, cap: float = 60.0) -> None:
         self._random = random
@@ -19,7 +19,7 @@ class Backoff:
         self._ceiling = first
 
     def next(self) -> float:
-        """Seconds to wait: between half the ceiling and the ceiling, which then doubles up to the cap."""
+        """Seconds to wait: between half the ceiling and the ceiling, which then doubles, up to the cap."""
         ceiling = self._ceiling
         self._ceiling = min(ceiling * 2, self._cap)
         return ceiling * (0.5 + self._random() / 2)

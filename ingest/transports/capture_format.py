@@ -1,16 +1,16 @@
-"""A capture: what one source heard, as lines of text in a gzip file: for a person (`zcat`) and for `ingest replay`.
+"""A capture: what one source received, as lines of text in a gzip file, for people (`zcat`) and for `ingest replay`.
 
     1763688260.123456 3 frame {"stream":"btcusdt@trade","data":{...}}
 
-Time (seconds, by our clock), connection, kind, payload. The payload of a frame is the exchange's own bytes. Kinds: `file` (the
-header, first line of each file), `open` (a connection and what is subscribed on it), `start`, `frame`, `tick`, `request` and the
-`answer` to it: everything that a session was told, in that order. A payload with a line break in it is base64, and its kind ends
-in 64. `resume` repeats at the head of a file what stands open there, because older files may have been deleted. `check` is the
-CRC-32 of the text since the one before: only what a check vouches for is ever read.
+Time (seconds, by our clock), connection, kind, payload. The payload of a frame is the exchange's bytes. Kinds: `file` (the header,
+first line of each file), `open` (a connection and its subscriptions), `start`, `frame`, `tick`, `request` and its `answer`, or
+`failed`: every input of a session, in that order. A payload with a line break is base64, and its kind ends in 64. `resume` repeats
+the open connections at the head of a file, because older files may have been deleted. `check` is the CRC-32 of the text since the
+last check; lines without a check behind them are not read.
 
-https://www.rfc-editor.org/rfc/rfc1952. gzip at level 6: the recorded traffic of four exchanges packs to a sixth, at 36-52 MB a CPU
-second. zstandard packs as small at nine times the speed, but 10,000 frames a second are 6 % of a CPU, in a thread: no reason for a
-dependency, nor to take `zcat` away. The rule one would get wrong: only a stream that is flushed can be read up to a tear.
+https://www.rfc-editor.org/rfc/rfc1952. gzip at level 6 packs the recorded traffic of four exchanges to a sixth, at 36-52 MB per CPU
+second. zstandard packs as small at nine times the speed, but 10,000 frames a second cost 6 % of a CPU, in a thread: no reason for a
+dependency or for giving up `zcat`. A file that is cut off can be read as far as its compressed stream was flushed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ingest.records import SECOND
 FORMAT = 1
 SUFFIX = ".capture.gz"
 LEVEL = 6
-CHUNK = 1 << 10  # of a chunk with an error in it nothing is unpacked
+CHUNK = 1 << 10  # bytes that are unpacked at once; a chunk with an error yields nothing
 MAGIC = b"\x1f"
 GZIP = 31  # zlib's code for a gzip container with the largest window
 
@@ -45,11 +45,11 @@ _CHECK = re.compile(rb"0\.000000 0 check ([0-9a-f]{8})")
 log = logging.getLogger(__name__)
 
 
-Entry = tuple[int, int, str, bytes]  # a `Line` where it is made: a plain tuple costs a tenth
+Entry = tuple[int, int, str, bytes]  # a `Line` to be written: a plain tuple costs a tenth
 
 
 class Line(NamedTuple):
-    """One thing that happened; `at` in microseconds, `connection` 0 for the file itself."""
+    """One event; `at` in microseconds, `connection` 0 for the file itself."""
 
     at: int
     connection: int
@@ -58,8 +58,8 @@ class Line(NamedTuple):
 
 
 class Header(Struct, frozen=True):
-    """Which file this is. A `run` (the microsecond at which it began) is told by its parts 1, 2, ...; where one is missing,
-    something was lost, and nothing may be concluded from what stood before it.
+    """Which file this is. A `run` (the microsecond at which it began) has the parts 1, 2, ...; where a number is missing, lines
+    were lost, and a session must not be continued across it.
     """
 
     source: str
@@ -70,13 +70,13 @@ class Header(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The file's name: in the order of names the files of a source are in the order of time."""
+        """The file's name. Sorted by name, the files of a source are in the order of time."""
         began = datetime.fromtimestamp(self.run // SECOND, UTC).strftime("%Y%m%dT%H%M%S")
         return f"{self.source}-{began}.{self.run % SECOND:06d}-{self.part:06d}{SUFFIX}"
 
 
 class Opening(Struct, frozen=True):
-    """What a session was made with. The instruments' ids are 0: they are another database's."""
+    """What a session was made with. The ids of its instruments are 0, because they belong to one database."""
 
     connection: Connection
     options: Options
@@ -94,7 +94,7 @@ class Part:
         self._first = to_bytes((at, 0, "file", msgspec.json.encode(header)))
 
     def write(self, lines: Iterable[Entry]) -> None:
-        """Write and hand over to the system: a process that is killed now loses none of it. Raises OSError."""
+        """Write and hand over to the operating system, so that killing the process loses nothing. Raises OSError."""
         data, self._first = self._first + b"".join(map(to_bytes, lines)), b""
         data += b"0.000000 0 check %08x\n" % zlib.crc32(data)
         self._put(self._pack.compress(data) + self._pack.flush(zlib.Z_SYNC_FLUSH))
@@ -107,7 +107,7 @@ class Part:
             self._file.close()
 
     def abandon(self) -> None:
-        """The disk failed: leave the file as it is, torn, and none at all where it is empty."""
+        """The disk failed: leave the file as it is, cut off; delete it where it is empty."""
         with suppress(OSError):
             self._file.close()
         if not self.bytes:
@@ -120,7 +120,7 @@ class Part:
 
 
 def to_bytes(entry: Entry) -> bytes:
-    """The line as it stands in a file."""
+    """The line as in a file."""
     at, connection, kind, payload = entry
     if b"\n" in payload:
         kind, payload = f"{kind}64", b64encode(payload)
@@ -128,7 +128,7 @@ def to_bytes(entry: Entry) -> bytes:
 
 
 def read(path: Path) -> Generator[Line, None, None]:
-    """Every line of a file but the checks. One that is torn is read up to the tear, and its last line is then of the kind `torn`.
+    """Every line of a file except the checks. A file that is cut off is read as far as it can be; its last line is then `torn`.
 
     Raises Stop where the file cannot be opened or is no capture.
     """
@@ -136,18 +136,18 @@ def read(path: Path) -> Generator[Line, None, None]:
         with path.open("rb") as file:
             yield from (_parse(path, raw) for raw in _checked(_unpacked(path, iter(lambda: file.read(CHUNK), b""))))
     except _Torn as tear:
-        log.warning("capture %s is torn (%s): what stands before that is used", path, tear)
+        log.warning("capture %s is cut off (%s): the lines before that are used", path, tear)
         yield Line(0, 0, "torn", b"")
     except OSError as error:
         raise Stop(f"capture {path}: {error.strerror}") from error
 
 
 def header(path: Path) -> Header | None:
-    """The first line of a file, None where it was torn before that. Raises Stop where it is no capture that we can read."""
+    """The first line of a file, None where it is cut off before that. Raises Stop where it is no capture of this format."""
     with closing(read(path)) as lines:
         first = next(lines, None)
     if first is None:
-        raise Stop(f"capture {path}: no capture, nothing is in it")
+        raise Stop(f"capture {path}: no capture, it is empty")
     return None if first.kind == "torn" else msgspec.json.decode(first.payload, type=Header)
 
 
@@ -156,7 +156,7 @@ class _Torn(Exception):
 
 
 def _unpacked(path: Path, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines of the text, each without its end. The first one must be a header, which Stop is raised for."""
+    """The lines of the text, each without its line break. Raises Stop where the first one is no header."""
     unpack = zlib.decompressobj(wbits=GZIP)
     rest, begun = b"", False
     for number, chunk in enumerate(chunks):
@@ -175,14 +175,14 @@ def _unpacked(path: Path, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _checked(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines that a check vouches for: gzip has one at its end only, and what a power cut left may unpack to anything."""
+    """The lines whose check is right: gzip has one checksum, at its end, and a file after a power cut may unpack to anything."""
     held: list[bytes] = []
     crc = 0
     for line in lines:
-        if (said := _CHECK.fullmatch(line)) is None:
+        if (check := _CHECK.fullmatch(line)) is None:
             held.append(line)
             crc = zlib.crc32(line + b"\n", crc)
-        elif int(said[1], 16) != crc:
+        elif int(check[1], 16) != crc:
             raise _Torn("a check is wrong")
         else:
             yield from held
@@ -204,13 +204,13 @@ def _parse(path: Path, raw: bytes) -> Line:
 
 
 def _check_header(path: Path, raw: bytes) -> None:
-    """The first line must be a header that we understand."""
+    """The first line must be a header of this format. Raises Stop."""
     line = _parse(path, raw)
     try:
         found = msgspec.json.decode(line.payload, type=Header) if line.kind == "file" else None
     except msgspec.DecodeError:
         found = None
     if found is None:
-        raise Stop(f"capture {path}: no capture, it does not begin with the line that says which one it is")
+        raise Stop(f"capture {path}: no capture, it does not begin with a header")
     if found.format != FORMAT:
         raise Stop(f"capture {path}: its format is {found.format}, this version reads {FORMAT}")

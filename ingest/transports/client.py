@@ -1,7 +1,7 @@
-"""The HTTP client that websockets and requests share: its proxy, its timeouts, and the translation of what it raises.
+"""The HTTP client of websockets and requests: its proxy, its timeouts, and the translation of its exceptions.
 
-https://docs.aiohttp.org/en/stable/client_reference.html. A SOCKS proxy belongs to a connector and so to the whole client:
-what needs another proxy needs another client. A URL is shown without its query, because keys travel there.
+https://docs.aiohttp.org/en/stable/client_reference.html. A SOCKS proxy belongs to a connector and so to the whole client: each
+proxy needs a client of its own. Logs and errors have a URL without its query, because the query may contain a key.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
@@ -22,76 +23,87 @@ from ingest.records import SECOND
 
 Socket = aiohttp.ClientWebSocketResponse[Literal[False]]  # text frames arrive as bytes, undecoded
 
-PROXY_LOST = (aiohttp_socks.ProxyConnectionError, aiohttp_socks.ProxyError, aiohttp_socks.ProxyTimeoutError)
-LOST = (aiohttp.ClientError, *PROXY_LOST, TimeoutError, OSError)
-REFUSED_HERE = ("403", "451")  # a websocket handshake says either where the exchange does not serve the region
+PROXY_ERRORS = (aiohttp_socks.ProxyConnectionError, aiohttp_socks.ProxyError, aiohttp_socks.ProxyTimeoutError)
+CONNECTION_ERRORS = (aiohttp.ClientError, *PROXY_ERRORS, TimeoutError, OSError)
+REGION_REFUSED = ("403", "451")  # of a websocket handshake: the exchange does not serve this region
 OPEN_SECONDS = 20.0
 CLOSE_SECONDS = 2.0
-BLOCKED_SECONDS = 600.0  # a refusal by region is not lifted within minutes, but a person may mend the configuration any time
+HOUR = 3600.0
+LONGEST_WAIT_SECONDS = {418: 24 * HOUR}  # by status, else an hour; 418 is Binance's ban, of two minutes to three days
+REGION_SECONDS = 600.0  # between attempts: a refusal by region lasts, but the settings may be changed at any time
 
 
 def open_client(proxy: str | None = None) -> aiohttp.ClientSession:
-    """A client whose every connection goes through `proxy` (http, https, socks4, socks5), or directly. The caller closes it."""
+    """A client whose connections all go through `proxy` (http, https, socks4, socks5), or directly. The caller closes it."""
     timeout = aiohttp.ClientTimeout(total=30, sock_connect=10)
     if proxy is not None and proxy.startswith("socks"):
         return aiohttp.ClientSession(connector=aiohttp_socks.ProxyConnector.from_url(proxy, limit=0), timeout=timeout)
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), proxy=proxy, timeout=timeout)
 
 
-async def open_socket(client: aiohttp.ClientSession, url: str, manners: ExchangeLimits) -> Socket:
-    """One websocket handshake. Raises Retry; a refusal by region (451, 403) names the host to use instead."""
-    what = f"connect {shown(url)}"
+async def open_socket(client: aiohttp.ClientSession, url: str, limits: ExchangeLimits) -> Socket:
+    """One websocket handshake. Raises Retry; the error of a refusal by region (451, 403) names the host to use instead."""
+    what = f"connect {redacted_url(url)}"
     try:
         async with asyncio.timeout(OPEN_SECONDS):
             return await client.ws_connect(
                 url,
                 autoping=False,
                 decode_text=False,
-                max_msg_size=manners.message_bytes,
+                max_msg_size=limits.message_bytes,
                 timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
             )
     except aiohttp.WSServerHandshakeError as error:
         code = str(error.status)
-        if code in REFUSED_HERE:
-            raise blocked(what, error.status, manners.alternative) from error
-        raise Retry(f"{what}: HTTP {code}", after=retry_after(error.headers or {}), code=code) from error
-    except LOST as error:
-        raise lost(what, error) from error
+        if code in REGION_REFUSED:
+            raise region_refused(what, error.status, limits.alternative) from error
+        raise Retry(f"{what}: HTTP {code}", after=retry_after(error.headers or {}, error.status), code=code) from error
+    except CONNECTION_ERRORS as error:
+        raise connection_error(what, error) from error
 
 
-def shown(url: str) -> str:
-    """The URL without user, query and fragment, fit for logs and errors."""
+def redacted_url(url: str) -> str:
+    """The URL without user, query and fragment, for logs and errors."""
     return str(URL(url).with_user(None).with_query(None).with_fragment(None))
 
 
-def lost(what: str, error: BaseException) -> Retry:
-    """A failed connection, in our words. The library's own text is used only where it cannot hold the whole URL."""
+def connection_error(what: str, error: BaseException) -> Retry:
+    """The error of a failed connection. The library's text is left out where it may contain the whole URL."""
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL):
         return Retry(f"{what}: {type(error).__name__}")
     return Retry(f"{what}: {type(error).__name__}: {error}".removesuffix(": "))
 
 
-def blocked(what: str, status: int, alternative: str) -> Retry:
-    """This address is not served. It may be lifted or the setting changed, so the daemon goes on trying, seldom."""
-    return Retry(f"{what}: HTTP {status}, this address is refused; use {alternative}", after=BLOCKED_SECONDS, code=str(status))
+def region_refused(what: str, status: int, alternative: str) -> Retry:
+    """The error of a refusal by region. Either side may change, so the daemon goes on trying, at long intervals."""
+    return Retry(f"{what}: HTTP {status}, this address is refused; use {alternative}", after=REGION_SECONDS, code=str(status))
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a Retry-After header asks for, given as seconds or as an HTTP date (RFC 9110, 10.2.3)."""
+def retry_after(headers: Mapping[str, str], status: int) -> float | None:
+    """Seconds to wait by the header Retry-After, which has seconds or an HTTP date (RFC 9110, 10.2.3). None without a readable one.
+
+    The wait is at most `LONGEST_WAIT_SECONDS`, so that one answer cannot stop a source for longer.
+    """
     value = headers.get("Retry-After", "").strip()
-    if not value:
+    if value.isascii() and value.isdigit():
+        seconds = float(value)
+    elif (date := _date(value)) is not None:
+        seconds = max(0.0, date.timestamp() - time.time())
+    else:
         return None
-    if value.isdigit():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
+    return min(seconds, LONGEST_WAIT_SECONDS.get(status, HOUR))
 
 
 def made_at(headers: Mapping[str, str]) -> int | None:
-    """When the server says that its answer was made (RFC 9110, 6.6.1: whole seconds), in microseconds; None without a `Date`."""
+    """The time of the answer by the server's clock, in microseconds (the `Date` of RFC 9110, 6.6.1, in whole seconds), or None."""
+    date = _date(headers.get("Date", ""))
+    return None if date is None else int(date.timestamp()) * SECOND
+
+
+def _date(text: str) -> datetime | None:
+    """An HTTP date; None where it is none. The zone -0000 means UTC too."""
     try:
-        return int(parsedate_to_datetime(headers["Date"]).timestamp()) * SECOND
-    except (KeyError, ValueError):
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):  # the latter: a year of twenty digits
         return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -1,7 +1,7 @@
-"""The one way to ask by HTTP: a budget per host, Retry-After for everyone, bounded bodies, and one meaning for each status.
+"""HTTP requests: a budget for each host, Retry-After for all of its requests, bounded bodies, and one meaning for each status.
 
-https://www.rfc-editor.org/rfc/rfc9110#section-15. The rule that is easily broken: a 429 concerns the host, not the request, so all
-who talk to that host wait (Binance answers further requests by a ban of minutes to days).
+https://www.rfc-editor.org/rfc/rfc9110#section-15. A 429 concerns the host, not the request, so every request to that host waits:
+Binance answers further ones with a ban of minutes to days.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ingest.protocol.exchange import Rate
 from ingest.protocol.history import History, Page
 from ingest.protocol.http import Flow, Request, Response
 from ingest.transports.backoff import Backoff
-from ingest.transports.client import LOST, blocked, lost, made_at, retry_after, shown
+from ingest.transports.client import CONNECTION_ERRORS, HOUR, connection_error, made_at, redacted_url, region_refused, retry_after
 from ingest.transports.flow_driver import FlowDriver
 from ingest.transports.rate_limiter import RateLimiter
 
@@ -31,17 +31,16 @@ T = TypeVar("T")
 BODY_BYTES = 64 << 20
 FILE_BYTES = 8 << 30  # an archive's month of trades has some gigabytes
 SMALL_SECONDS = 30.0
-FILE = aiohttp.ClientTimeout(sock_connect=10, sock_read=60)  # as long as it takes, while something comes
+FILE = aiohttp.ClientTimeout(sock_connect=10, sock_read=60)  # no limit in all, while data keeps coming
 ATTEMPTS = 5
-PATIENCE_SECONDS = 120.0  # a longer wait is not slept here: it goes to the caller, who can tell others and be stopped
-PENALTY_SECONDS = {429: 5.0, 418: 120.0}  # the first wait where the header is missing; 418 is Binance's ban
-LONGEST_PENALTY_SECONDS = 3600.0
+PATIENCE_SECONDS = 120.0  # a longer wait is raised to the caller, who can show it and be stopped
+PENALTY_SECONDS = {429: 5.0, 418: 120.0}  # the first wait without a Retry-After; 418 is Binance's ban
 
 
 class Http:
-    """The requests of one exchange or provider. Each host has a budget of `rate`; `alternative` is named when it refuses us.
+    """The requests of one exchange or provider. Each host has a budget of `rate`; an error that refuses us names `alternative`.
 
-    `seconds` is how long an answer may take, but for one that goes to a file.
+    `seconds` is the timeout of an answer that does not go to a file.
     """
 
     def __init__(
@@ -60,18 +59,18 @@ class Http:
         self._body_bytes = body_bytes
         self._small = aiohttp.ClientTimeout(total=seconds, sock_connect=10)
         self._rand = rand
-        self._gates: dict[str, RateLimiter] = {}
-        self._strikes: dict[str, int] = {}
+        self._limiters: dict[str, RateLimiter] = {}
+        self._penalties: dict[str, int] = {}
 
     async def get(self, request: Request) -> Response:
         """One answer. Raises Retry (lost line, 408, 418, 429, 451, 5xx, a long pause of the host) or Reject (other 3xx, 4xx)."""
         url = URL(request.url)
         host = url.host or ""
-        gate = self._gates.get(host) or self._gates.setdefault(host, RateLimiter(self._rate))
-        if (pause := gate.paused()) > PATIENCE_SECONDS:
+        limiter = self._limiters.get(host) or self._limiters.setdefault(host, RateLimiter(self._rate))
+        if (pause := limiter.paused()) > PATIENCE_SECONDS:
             raise Retry(f"{host} asked us to wait, {pause:.0f} s are left", after=pause, code="429")
-        await gate.enter(request.weight)
-        what = f"{request.method} {shown(request.url)}"
+        await limiter.enter(request.weight)
+        what = f"{request.method} {redacted_url(request.url)}"
         timeout = FILE if request.to_file else self._small
         with ExitStack() as stack:
             file = stack.enter_context(TemporaryFile()) if request.to_file else None
@@ -85,27 +84,27 @@ class Http:
                 ) as answer:
                     good = 200 <= answer.status < 300 or answer.status == 304
                     body = await self._body(what, answer, file if good else None)
-            except LOST as error:
-                raise lost(what, error) from error
+            except CONNECTION_ERRORS as error:
+                raise connection_error(what, error) from error
             if not good:
                 raise self._refusal(what, host, answer, body)
-            stack.pop_all()  # the file goes with the response, and is closed by whoever reads it
-        self._strikes.pop(host, None)
+            stack.pop_all()  # the response has the file now; its reader closes it
+        self._penalties.pop(host, None)
         return Response(answer.status, body, dict(answer.headers), file, time.time_ns() // 1000, made_at(answer.headers))
 
     async def run(self, flow: Flow[T]) -> T:
-        """Drive `flow` to its result. A request that fails for good is thrown into it; what it does not catch is raised."""
-        with FlowDriver[object, T](flow, self.insist) as steps:
+        """Drive `flow` to its result. The error of a failed request is thrown into it; what it does not catch is raised."""
+        with FlowDriver[object, T](flow, self.get_with_retry) as steps:
             async for step in steps:
                 raise TypeError(f"a flow yields requests only, not {step!r}")
             return steps.result
 
     async def pages(self, history: History) -> AsyncGenerator[Page, None]:
-        """Drive `history`, page by page. A request that fails for good is thrown into it; what it does not catch is raised."""
+        """Drive `history`, page by page. The error of a failed request is thrown into it; what it does not catch is raised."""
         with ExitStack() as files:
 
             async def request(one: Request) -> Response:
-                response = await self.insist(one)
+                response = await self.get_with_retry(one)
                 if response.file is not None:
                     files.enter_context(response.file)
                 return response
@@ -114,8 +113,8 @@ class Http:
                 async for page in pages:
                     yield page
 
-    async def insist(self, request: Request, before: Callable[[], Awaitable[object]] | None = None) -> Response:
-        """As `get`, a few times where it raises Retry; `before` is awaited before each."""
+    async def get_with_retry(self, request: Request, before: Callable[[], Awaitable[object]] | None = None) -> Response:
+        """As `get`, with up to ATTEMPTS attempts where it raises Retry; `before` is awaited before each."""
         backoff = Backoff(self._rand)
         for left in reversed(range(ATTEMPTS)):
             if before is not None:
@@ -130,7 +129,7 @@ class Http:
         raise AssertionError("the last attempt answers or raises")
 
     async def _body(self, what: str, answer: aiohttp.ClientResponse, file: BinaryIO | None) -> bytes:
-        """The body; empty where it went into `file`, which then stands at its beginning."""
+        """The body; empty where it is in `file`, which is then positioned at its beginning."""
         body = bytearray()
         size, bound = 0, FILE_BYTES if file else self._body_bytes
         async for chunk in answer.content.iter_any():
@@ -148,20 +147,20 @@ class Http:
     def _refusal(self, what: str, host: str, answer: aiohttp.ClientResponse, body: bytes) -> Retry | Reject:
         status = answer.status
         if status == 451:
-            return blocked(what, status, self._alternative)
-        after = retry_after(answer.headers)
+            return region_refused(what, status, self._alternative)
+        after = retry_after(answer.headers, status)
         if status in PENALTY_SECONDS:
             after = self._penalty(host, status) if after is None else after
         text = f"{what}: HTTP {status}: {body[:300].decode(errors='replace')}"
         if status in (408, 418, 429) or status >= 500:
             if after is not None and status in (418, 429, 503):
-                self._gates[host].pause(after)
+                self._limiters[host].pause(after)
             return Retry(text, after=after, code=str(status))
         if status == 403:
             text = f"{text} (where this address is refused: {self._alternative})"
         return Reject(text, reason="http", code=str(status))
 
     def _penalty(self, host: str, status: int) -> float:
-        strikes = self._strikes.get(host, 0)
-        self._strikes[host] = strikes + 1
-        return min(PENALTY_SECONDS[status] * float(2**strikes), LONGEST_PENALTY_SECONDS)
+        before = self._penalties.get(host, 0)
+        self._penalties[host] = before + 1
+        return min(PENALTY_SECONDS[status] * 2.0 ** min(before, 10), HOUR)

@@ -1,16 +1,16 @@
-"""Raw capture: everything that the sessions of one source are told, written to compressed, rotated files (capture.py).
+"""Raw capture: every input of one source's sessions, written to compressed and rotated files (capture_format.py).
 
-A recorded session is wrapped, an unrecorded one is not: nothing is added to the way of a frame while recording is off, and one
-append while it is on. Packing and writing happen in a thread. A disk that is full or slow costs the capture, never the feed: what
-could not be written is counted as lost, and a new file begins, so that a replay takes no hole for a whole.
-https://docs.python.org/3/library/zlib.html#zlib.compressobj (it packs without holding the interpreter's lock)
+A recorded session is wrapped, an unrecorded one is not: recording costs one append per frame, and nothing while it is off.
+Compression and writing happen in a thread. A disk that is full or slow costs lines of the capture, never of the feed: lost lines
+are counted and a new file begins, so that a replay sees the gap.
+https://docs.python.org/3/library/zlib.html#zlib.compressobj (it compresses without the interpreter's lock)
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,13 +27,13 @@ from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Connection, Output, Session, Subscription
 from ingest.records import SECOND
 from ingest.transports.capture_format import SUFFIX, Entry, Header, Opening, Part
-from ingest.transports.client import shown
+from ingest.transports.client import redacted_url
 from ingest.transports.websocket import wall_clock
 
-FLUSH_SECONDS = 0.5  # what SIGKILL may take from the capture
-WAITING_LINES = 200_000  # kept while the disk does not take them
-SLICE = 1000  # lines that are packed at once; between them a file may end
-PARTS = 16  # a file ends at this part of `max_bytes`, so that deleting the oldest never deletes most
+FLUSH_SECONDS = 0.5  # what SIGKILL may cost the capture
+WAITING_LINES = 200_000  # kept in memory while the disk is busy
+SLICE = 1000  # lines that are compressed at once; a file ends between two slices
+PARTS = 16  # a file is at most this fraction of `max_bytes`, so that the oldest one is a small part of the whole
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +41,15 @@ Note = Callable[[Entry], None]
 
 
 class Taken(NamedTuple):
-    """What is to be written, and the connections that stand open, in case that a new file begins."""
+    """Lines to write, and the open connections, which a new file begins with."""
 
     lines: list[Entry]
-    standing: list[Entry]
-    after_hole: bool  # lines before these were given up
+    open: list[Entry]
+    after_gap: bool  # lines before these were lost
 
 
 class Recorded:
-    """A session whose every input is noted before it hears it."""
+    """A session whose inputs are recorded before it gets them."""
 
     def __init__(self, session: Session, number: int, opening: bytes, note: Note, on_start: Callable[[Recorded], None]) -> None:
         self.last_message_at = session.last_message_at
@@ -58,6 +58,10 @@ class Recorded:
         self._session = session
         self._note = note
         self._on_start = on_start
+
+    @property
+    def refused(self) -> Mapping[int, str]:
+        return self._session.refused
 
     def start(self, now: int) -> Iterable[Output]:
         self._on_start(self)
@@ -70,10 +74,18 @@ class Recorded:
         return self._session.feed(frame, received_at)
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
-        shown = replace(request, url=public(request.url), headers={}, secret={})
-        self._note((now, self.number, "request", msgspec.json.encode(shown)))
+        self._note_request(request, now)
         self._note((now, self.number, "answer", response.body))
         return self._session.answer(request, response, now)
+
+    def failed(self, request: Request, now: int) -> Sequence[Output]:
+        self._note_request(request, now)
+        self._note((now, self.number, "failed", b""))
+        return self._session.failed(request, now)
+
+    def _note_request(self, request: Request, now: int) -> None:
+        shown = replace(request, url=public(request.url), headers={}, secret={})
+        self._note((now, self.number, "request", msgspec.json.encode(shown)))
 
     def tick(self, now: int) -> Sequence[Output]:
         self._note((now, self.number, "tick", b""))
@@ -81,7 +93,7 @@ class Recorded:
 
 
 class Recorder:
-    """The capture of one source, in a folder of its own. `max_bytes` bounds all files there, those of earlier runs included."""
+    """The capture of one source, in a folder of its own. `max_bytes` bounds all its files, those of earlier runs included."""
 
     def __init__(
         self,
@@ -99,15 +111,15 @@ class Recorder:
         self._rotate = int(rotate_seconds * SECOND)
         self._clock = clock
         self._header = Header(source, protocol, run=clock(), part=0)
-        self._lines: list[Entry] = []  # one list for ever: sessions hold its `append`
+        self._lines: list[Entry] = []  # always the same list: sessions hold its `append`
         self._alive: WeakValueDictionary[int, Recorded] = WeakValueDictionary()
-        self._begun: list[Recorded] = []  # since the last write: their beginning is still among the lines
+        self._begun: list[Recorded] = []  # since the last write: their `open` is still among the lines
         self._connections = 0
         self._part: Part | None = None
-        self._dropped = False  # on the event loop: lines were given up since the last `_take`
-        self._missed = False  # in the thread: lines were lost since the last write
+        self._dropped = False  # set by the event loop: lines were lost since the last `_take`
+        self._missed = False  # set by the thread: lines were lost since the last write
         self._failing = False
-        self._thread = ThreadPoolExecutor(1, "recorder")  # one: what is written keeps its order, whoever is cancelled while waiting
+        self._thread = ThreadPoolExecutor(1, "recorder")  # one thread keeps the order, even where a waiting task is cancelled
         self._written = metrics.capture_bytes.labels(source)
         self._deleted = metrics.capture_files_deleted.labels(source)
         self._lost = metrics.capture_lines_lost.labels(source)
@@ -116,14 +128,14 @@ class Recorder:
         """The same session, recorded."""
         self._connections += 1
         opening = Opening(
-            _without_ids(connection), replace(options, ws_url=shown(options.ws_url), rest_url=shown(options.rest_url))
+            _without_ids(connection), replace(options, ws_url=redacted_url(options.ws_url), rest_url=redacted_url(options.rest_url))
         )
         encoded = msgspec.json.encode(opening)
         return Recorded(session, self._connections, encoded, self._lines.append, on_start=self._begun.append)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Write what is noted, until the end of the block; what was noted until then is still written."""
+        """Write lines until the end of the block, and then those that are left."""
         try:
             async with asyncio.TaskGroup() as group:
                 task = group.create_task(self._run())
@@ -132,7 +144,7 @@ class Recorder:
         finally:
             ending = asyncio.wrap_future(self._thread.submit(self._end, self._take()))
             self._thread.shutdown(wait=False)
-            await asyncio.shield(ending)  # who is cancelled again waits no longer, but it is written
+            await asyncio.shield(ending)  # a second cancellation ends the wait, not the writing
 
     async def _run(self) -> None:
         while True:
@@ -140,25 +152,25 @@ class Recorder:
             writing = asyncio.wrap_future(self._thread.submit(self._write, self._take()))
             while not (await asyncio.wait({writing}, timeout=FLUSH_SECONDS))[0]:
                 if len(self._lines) > WAITING_LINES:
-                    self._lose(len(self._take().lines), f"the disk took nothing for more than {FLUSH_SECONDS} s")
+                    self._lose(len(self._take().lines), f"the disk wrote nothing for more than {FLUSH_SECONDS} s")
                     self._dropped = True
             writing.result()
 
     def _take(self) -> Taken:
-        """What was noted since the last time. On the event loop: nothing is noted meanwhile."""
+        """The lines since the last call. It runs on the event loop, so that no line is added meanwhile."""
         lines = self._lines[:]
         self._lines.clear()
         now = self._clock()
-        standing = [(now, one.number, "resume", one.opening) for one in self._alive.values()]
+        open_now = [(now, one.number, "resume", one.opening) for one in self._alive.values()]
         self._alive.update((one.number, one) for one in self._begun)
         self._begun.clear()
-        after_hole, self._dropped = self._dropped, False
-        return Taken(lines, standing, after_hole)
+        after_gap, self._dropped = self._dropped, False
+        return Taken(lines, open_now, after_gap)
 
     # --- in a thread --------------------------------------------------------------------------------------------------------
 
     def _write(self, taken: Taken) -> None:
-        self._missed = self._missed or taken.after_hole
+        self._missed = self._missed or taken.after_gap
         if taken.lines:
             self._put(taken)
 
@@ -166,7 +178,7 @@ class Recorder:
         kept = 0
         try:
             for lines in (taken.lines[start : start + SLICE] for start in range(0, len(taken.lines), SLICE)):
-                part = self._part_for(taken.standing)
+                part = self._part_for(taken.open)
                 before = part.bytes
                 part.write(lines)
                 kept += len(lines)
@@ -179,7 +191,7 @@ class Recorder:
                 self._part = None
             return
         if self._failing:
-            log.info("capture: writing again")
+            log.info("capture: lines are written again")
         self._failing = False
 
     def _end(self, taken: Taken) -> None:
@@ -190,7 +202,7 @@ class Recorder:
             except OSError as error:
                 self._lose(0, f"{self._part.path}: {error.strerror}")
 
-    def _part_for(self, standing: list[Entry]) -> Part:
+    def _part_for(self, open_now: list[Entry]) -> Part:
         """The file that takes the next lines. Raises OSError."""
         last, missed = self._part, self._missed
         if last is not None and not missed and not self._is_due(last):
@@ -198,13 +210,13 @@ class Recorder:
         self._part, self._missed = None, False
         if last is not None:
             last.close()
-        # a number is left out where something was lost
+        # a number is left out where lines were lost
         self._header = replace(self._header, part=self._header.part + (2 if missed else 1))
         self._folder.mkdir(parents=True, exist_ok=True)
         self._make_room()
         self._part = Part(self._folder, self._header, self._clock())
-        if standing:
-            self._part.write(standing)
+        if open_now:
+            self._part.write(open_now)
         return self._part
 
     def _is_due(self, part: Part) -> bool:
@@ -213,7 +225,7 @@ class Recorder:
     def _make_room(self) -> None:
         files = sorted(self._folder.glob(f"*{SUFFIX}"))
         sizes = {path: path.stat().st_size for path in files}
-        excess = sum(sizes.values()) + 2 * self._max_bytes // PARTS - self._max_bytes  # a file ends a little late
+        excess = sum(sizes.values()) + 2 * self._max_bytes // PARTS - self._max_bytes  # a file may pass its size a little
         for path in files:
             if excess <= 0:
                 return
@@ -236,4 +248,4 @@ def public(url: str) -> str:
 
 def _without_ids(connection: Connection) -> Connection:
     subscriptions = [Subscription(replace(one.instrument, id=0), one.channel) for one in connection.subscriptions]
-    return Connection(shown(connection.url), tuple(subscriptions))
+    return Connection(redacted_url(connection.url), tuple(subscriptions))

@@ -1,32 +1,32 @@
-"""Which subscriptions fell silent, each judged by its own pace; pure, the time is passed in.
+"""Which subscriptions are stale, each judged by the usual pauses between its messages. Pure: the time is passed in.
 
-An exchange may acknowledge a subscription and never send on it while its neighbours on the same connection speak, so each is
-watched by itself. The rule that is easily broken: silence of a quiet market is no fault. A subscription asks for one reconnect;
-if that does not make it speak, its patience doubles, and that outlives the connection.
+An exchange may acknowledge a subscription and send nothing on it, while others on the same connection receive messages; so each is
+watched by itself. The silence of a quiet market is no fault. A stale subscription causes one reconnect; if it stays silent, the
+pause that it is allowed doubles, and it stays doubled on the next connection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
-from ingest.protocol.session import Channel, Subscription
+from ingest.protocol.session import ChannelName, Subscription
 from ingest.records import MINUTE
 
 
 class Verdict(Struct, frozen=True):
-    """What one look found: how many subscriptions are stale, and those (by index) for which a reconnect is asked now."""
+    """How many subscriptions are stale, and those (by index) that cause a reconnect now."""
 
     stale: int
     reconnect: tuple[int, ...]
 
 
 class Staleness:
-    """The paces of one source's subscriptions, learned from the pauses between messages. All lengths in microseconds.
+    """The pauses of one source's subscriptions between their messages. All lengths of time are in microseconds.
 
-    A pause above `factor` times the longest one of the last `memory` to 2 x `memory`, and above `floor`, is staleness. Before
-    its first message a subscription is given `first`.
+    A subscription is stale after a pause above `floor` and above `factor` times the longest pause of the last `memory` to
+    2 x `memory`. Before its first message it is allowed a pause of `first`.
     """
 
     def __init__(self, *, floor: int = MINUTE, factor: int = 4, first: int = 10 * MINUTE, memory: int = 12 * 60 * MINUTE) -> None:
@@ -34,10 +34,10 @@ class Staleness:
         self.factor = factor
         self.first = first
         self.memory = memory
-        self._paces: dict[tuple[str, Channel], Pace] = {}
+        self._paces: dict[tuple[str, ChannelName], Pace] = {}
 
     def watch(self, subscriptions: Sequence[Subscription], now: int) -> Watch:
-        """The watch of one connection that opened at `now`; what it learns is kept for the next one."""
+        """The watch of a connection that opened at `now`; the pauses that it measures are kept for the next connection."""
         return Watch([self._pace(subscription) for subscription in subscriptions], now)
 
     def _pace(self, subscription: Subscription) -> Pace:
@@ -46,27 +46,28 @@ class Staleness:
 
 
 class Pace:
-    """How long one subscription may be silent."""
+    """How long one subscription may be silent, by the pauses between its messages."""
 
     def __init__(self, rules: Staleness) -> None:
         self._rules = rules
-        self._longest = 0  # of the current stretch of memory
-        self._before = 0  # of the one before
-        self._turned = 0  # when the current stretch began
-        self._spoke = False
-        self.reconnects = 0  # in vain so far
+        self._longest = 0  # of the current period of `memory`
+        self._before = 0  # of the period before
+        self._period_began = 0
+        self._has_messages = False
+        self.reconnects = 0  # since the last message
 
-    def last_message_at(self, pause: int, now: int) -> None:
-        """It spoke at last, after `pause`."""
-        if now - self._turned > self._rules.memory:
-            self._before, self._longest, self._turned = self._longest, 0, now
+    def add_message(self, pause: int, now: int) -> None:
+        """A message came after `pause`."""
+        if now - self._period_began > self._rules.memory:
+            self._before, self._longest, self._period_began = self._longest, 0, now
         self._longest = max(self._longest, pause)
-        self._spoke = True
+        self._has_messages = True
         self.reconnects = 0
 
     def patience(self) -> int:
+        """The longest pause that is not stale, in microseconds."""
         rules = self._rules
-        learned = max(rules.floor, rules.factor * max(self._longest, self._before)) if self._spoke else rules.first
+        learned = max(rules.floor, rules.factor * max(self._longest, self._before)) if self._has_messages else rules.first
         return learned << self.reconnects
 
 
@@ -75,17 +76,23 @@ class Watch:
 
     def __init__(self, paces: list[Pace], now: int) -> None:
         self._paces = paces
-        self._heard = [now] * len(paces)
+        self._last = [now] * len(paces)
 
-    def look(self, last_message_at: Sequence[int], now: int) -> Verdict:
-        """Judge `Session.heard` (0 for never on this connection) at `now`. To be called about once a second."""
+    def look(self, last_message_at: Sequence[int], now: int, refused: Collection[int] = ()) -> Verdict:
+        """Judge `Session.last_message_at` (0 for never on this connection) at `now`. Called about once a second.
+
+        Another connection does not help a refused subscription, so its silence counts from when it is accepted.
+        """
         stale = 0
         reconnect = []
         for index, pace in enumerate(self._paces):
-            last = self._heard[index]
+            if index in refused:
+                self._last[index] = now
+                continue
+            last = self._last[index]
             if last_message_at[index] > last:
-                pace.last_message_at(last_message_at[index] - last, now)
-                last = self._heard[index] = last_message_at[index]
+                pace.add_message(last_message_at[index] - last, now)
+                last = self._last[index] = last_message_at[index]
             if now - last > pace.patience():
                 pace.reconnects += 1
                 reconnect.append(index)

@@ -1,6 +1,6 @@
-"""One life of one websocket: open, feed the session what comes, do what it asks for, notice that it died, end.
+"""One websocket connection: it is opened, its frames go to the session, the session's outputs are handled, its end is noticed.
 
-https://docs.aiohttp.org/en/stable/client_reference.html#clientwebsocketresponse. aiohttp can answer pings by itself but then hides
+https://docs.aiohttp.org/en/stable/client_reference.html#clientwebsocketresponse. aiohttp can answer pings by itself, but then hides
 them, and a quiet connection that is pinged is alive; so they are answered here. The loop in `_read` runs once per frame: what is
 not needed for every frame happens on the tick.
 """
@@ -26,8 +26,7 @@ from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Connection, Output, Reconnect, Refused, Send, Session
 from ingest.records import SECOND
 from ingest.tables import BY_RECORD
-from ingest.transports.backoff import Backoff
-from ingest.transports.client import LOST, REFUSED_HERE, Socket, lost, open_socket, shown
+from ingest.transports.client import CONNECTION_ERRORS, REGION_REFUSED, Socket, connection_error, open_socket, redacted_url
 from ingest.transports.connection_health import ConnectionHealth
 from ingest.transports.http import Http
 from ingest.transports.rate_limiter import RateLimiter
@@ -36,15 +35,15 @@ from ingest.transports.staleness import Staleness, Verdict
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
-DRAIN_SECONDS = 2.0  # for what the exchange sent before it saw our close
+DRAIN_SECONDS = 2.0  # for frames that the exchange sent before it received our close
 
 Reason = Literal["closed", "error", "silence", "stale", "session", "planned"]
 Sink = Callable[[Output], Awaitable[None] | None]
-Act = Callable[[Any], Awaitable[None] | None]
+Handler = Callable[[Any], Awaitable[None] | None]
 
 
 class Ended(Struct, frozen=True):
-    """Why a life ended. `planned`: a successor was due or the owner closed it, so that nothing is wrong."""
+    """Why a connection ended. `planned`: a successor was due or the owner closed it, so that nothing is wrong."""
 
     reason: Reason
     planned: bool
@@ -58,9 +57,10 @@ def wall_clock() -> int:
 class WebSocketConnection:
     """One connection, from its opening to its end. `run` is called once.
 
-    What the session yields goes to `sink`, in order; while a sink's awaitable is pending, nothing is read. `connected` is set when
-    the handshake is done, `delivering` with the first record, `retiring` when a successor should be opened: reading goes on until
-    `close`. `sign` is when the connection last gave a sign of life and all of it was delivered, in microseconds, 0 for never.
+    The session's outputs go to `sink`, in order; while an awaitable of the sink is pending, nothing is read. `connected` is set
+    when the handshake is done, `delivering` with the first record, `retiring` when a successor is due: reading goes on until
+    `close`. `last_alive_at` is the last time at which the connection was known to be alive and everything received was delivered,
+    in microseconds, 0 for never.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class WebSocketConnection:
         connection: Connection,
         session: Session,
         *,
-        manners: ExchangeLimits,
+        limits: ExchangeLimits,
         client: aiohttp.ClientSession,
         http: Http,
-        gate: RateLimiter,
+        limiter: RateLimiter,
         sink: Sink,
         metrics: Metrics,
         source: str,
-        freshness: Staleness,
+        staleness: Staleness,
         locate: Callable[[], Flow[str]] | None = None,
         clock: Callable[[], int] = wall_clock,
         rand: Callable[[], float] = random.random,
@@ -83,36 +83,36 @@ class WebSocketConnection:
         self.connected = asyncio.Event()
         self.delivering = asyncio.Event()
         self.retiring = asyncio.Event()
-        self.sign = 0
+        self.last_alive_at = 0
         self._connection = connection
         self._session = session
-        self._manners = manners
+        self._limits = limits
         self._client = client
         self._http = http
-        self._gate = gate
+        self._limiter = limiter
         self._sink = sink
         self._metrics = metrics
         self._source = source
-        self._freshness = freshness
-        self._locate = locate  # where the connection's own URL is not the one to open
+        self._staleness = staleness
+        self._locate = locate  # where the URL to open must be requested
         self._clock = clock
         self._rand = rand
-        self._what = f"{source} {shown(connection.url)}"
+        self._what = f"{source} {redacted_url(connection.url)}"
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
-        self._turn = asyncio.Lock()  # held while outputs wait for room, so that later ones do not overtake them
+        self._lock = asyncio.Lock()  # held while outputs wait for room, so that no later output overtakes them
         self._tasks: set[asyncio.Task[None]] = set()
         self._sends: asyncio.Queue[str] = asyncio.Queue()
-        self._acts: dict[type, Act] = {Send: self._send, Request: self._request, Reconnect: self._reconnect}
-        self._acts.update(dict.fromkeys(BY_RECORD, self._first_record))
+        self._handlers: dict[type, Handler] = {Send: self._send, Request: self._request, Reconnect: self._reconnect}
+        self._handlers.update(dict.fromkeys(BY_RECORD, self._first_record))
         self._frames = 0
         self._frames_counted = 0
-        self._signs = 0  # of life that are not text frames
-        self._signs_seen = 0
+        self._controls = 0  # messages that are not text frames
+        self._messages_seen = 0
         self._tick_due = 0
         self._stale = 0
 
     async def run(self) -> Ended:
-        """Open, live, end. Raises Retry when it cannot be opened; what session or sink raise comes as an ExceptionGroup."""
+        """From the opening to the end. Raises Retry where it cannot be opened, an ExceptionGroup of what session or sink raised."""
         socket = await self._open()
         self.connected.set()
         connected = self._metrics.source_connected.labels(self._source)
@@ -120,7 +120,7 @@ class WebSocketConnection:
         self._metrics.source_connects.labels(self._source).inc()
         ended = Ended("error", planned=False)
         try:
-            ended = await self._live(socket)
+            ended = await self._run_tasks(socket)
         finally:
             await socket.close()
             self._count()
@@ -131,18 +131,18 @@ class WebSocketConnection:
         return ended
 
     def close(self) -> None:
-        """End this life; what the exchange sent before it saw our close is still delivered."""
+        """End the connection; frames that the exchange sent before it received our close are still delivered."""
         self._end("planned")
 
-    # --- the course of a life ---------------------------------------------------------------------------------------
+    # --- from the opening to the end --------------------------------------------------------------------------------
 
     async def _open(self) -> Socket:
-        await self._gate.enter()
+        await self._limiter.enter()
         try:
-            return await open_socket(self._client, await self._url(), self._manners)
+            return await open_socket(self._client, await self._url(), self._limits)
         except Retry as error:
-            if error.after is not None and error.code not in REFUSED_HERE:
-                self._gate.pause(error.after)
+            if error.after is not None and error.code not in REGION_REFUSED:
+                self._limiter.pause(error.after)
             raise
 
     async def _url(self) -> str:
@@ -150,34 +150,34 @@ class WebSocketConnection:
             return self._connection.url
         try:
             return await self._http.run(self._locate())
-        except Reject as error:  # what is refused now may be mended there: nothing can be opened meanwhile
+        except Reject as error:  # nothing can be opened without the URL, so it is requested again
             raise Retry(str(error), code=error.code) from error
 
-    async def _live(self, socket: Socket) -> Ended:
+    async def _run_tasks(self, socket: Socket) -> Ended:
         async with asyncio.TaskGroup() as group:
             self._group = group
-            reader = self._hold(self._read(socket))
-            self._hold(self._tick_forever())
-            self._hold(self._send_forever(socket))
+            reader = self._start(self._read(socket))
+            self._start(self._tick_forever())
+            self._start(self._send_forever(socket))
             ended = await self._ended
             if ended.reason == "planned":
                 await self._drain(socket, reader)
-            async with self._turn:  # no row is lost that waits for room
+            async with self._lock:  # rows that wait for room are delivered first
                 for task in self._tasks:
                     task.cancel()
         return ended
 
-    def _hold(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def _drain(self, socket: Socket, reader: asyncio.Task[None]) -> None:
-        """Say goodbye and read on until the exchange does: aiohttp's own close would throw away what is still on the way."""
+        """Send a close frame and read on until the exchange's: aiohttp's own close discards the frames in between."""
         try:
             await socket.send_frame(aiohttp.WSCloseCode.OK.to_bytes(2, "big"), WSMsgType.CLOSE)
-        except LOST:
+        except CONNECTION_ERRORS:
             return
         await asyncio.wait([reader], timeout=DRAIN_SECONDS)
 
@@ -189,10 +189,10 @@ class WebSocketConnection:
     # --- in ---------------------------------------------------------------------------------------------------------
 
     async def _read(self, socket: Socket) -> None:
-        receive, feed, clock, turn = socket.receive, self._session.feed, self._clock, self._turn
-        act_of, sink = self._acts.get, self._sink
+        receive, feed, clock, lock = socket.receive, self._session.feed, self._clock, self._lock
+        handler_of, sink = self._handlers.get, self._sink
         text = WSMsgType.TEXT
-        async with turn:
+        async with lock:
             await self._deliver(iter(self._session.start(clock())))
         while True:
             message = await receive()
@@ -202,35 +202,35 @@ class WebSocketConnection:
                 continue
             received_at = clock()
             self._frames += 1
-            if turn.locked():
-                async with turn:
+            if lock.locked():
+                async with lock:
                     pass
             outputs = iter(feed(message.data, received_at))
             for output in outputs:
-                wait = act_of(type(output), sink)(output)
-                if wait is not None:  # no room: the socket is not read meanwhile
-                    async with turn:
+                wait = handler_of(type(output), sink)(output)
+                if wait is not None:  # a queue is full: the socket is not read meanwhile
+                    async with lock:
                         await wait
                         await self._deliver(outputs)
             if received_at >= self._tick_due:
                 await self._tick()
 
     async def _deliver(self, outputs: Iterator[Output]) -> None:
-        """The slow way, for everything but frames that find room. The caller holds the turn."""
+        """Deliver outputs one by one, as frames are where a queue is full. The caller holds the lock."""
         for output in outputs:
-            wait = self._acts.get(type(output), self._sink)(output)
+            wait = self._handlers.get(type(output), self._sink)(output)
             if wait is not None:
                 await wait
 
     async def _control(self, socket: Socket, kind: WSMsgType, data: Any) -> bool:
-        """Anything but text. True at the end of the connection."""
-        self._signs += 1
+        """A message that is no text frame. True at the end of the connection."""
+        self._controls += 1
         if kind is WSMsgType.PING:
             return not await self._write(socket.pong(data))
         if kind is WSMsgType.PONG:
             return False
         if kind is WSMsgType.BINARY:
-            async with self._turn:
+            async with self._lock:
                 await self._deliver(iter([Malformed(data, "unknown", "a binary frame where text was expected")]))
             return False
         if kind is WSMsgType.CLOSE:
@@ -244,7 +244,7 @@ class WebSocketConnection:
 
     def _first_record(self, record: Output) -> Awaitable[None] | None:
         for kind in BY_RECORD:
-            del self._acts[kind]
+            del self._handlers[kind]
         wait = self._sink(record)
         self.delivering.set()
         return wait
@@ -253,7 +253,7 @@ class WebSocketConnection:
         self._sends.put_nowait(send.text)
 
     def _request(self, request: Request) -> None:
-        self._hold(self._ask(request))
+        self._start(self._ask(request))
 
     def _reconnect(self, reconnect: Reconnect) -> None:
         log.info("%s: to be replaced: %s", self._what, reconnect.reason)
@@ -263,7 +263,7 @@ class WebSocketConnection:
             self._end("session")
 
     async def _send_forever(self, socket: Socket) -> None:
-        pace = RateLimiter(self._manners.sends)
+        pace = RateLimiter(self._limits.sends)
         while True:
             text = await self._sends.get()
             await pace.enter()
@@ -271,32 +271,27 @@ class WebSocketConnection:
                 return
 
     async def _write(self, writing: Awaitable[None]) -> bool:
-        """False when the connection is gone."""
+        """False where the connection is closed."""
         try:
             await writing
-        except LOST as error:
-            log.warning("%s", lost(f"send {self._what}", error))
+        except CONNECTION_ERRORS as error:
+            log.warning("%s", connection_error(f"send {self._what}", error))
             self._end("error")
             return False
         return True
 
     async def _ask(self, request: Request) -> None:
-        """One HTTP question of the session, repeated while the life lasts and there is hope."""
-        backoff = Backoff(self._rand)
-        while True:
-            try:
-                response = await self._http.get(request)
-                break
-            except Retry as error:
-                log.warning("%s: %s", self._source, error)
-                self._metrics.counters.errors["http", "Retry"] += 1
-                await asyncio.sleep(max(error.after or 0.0, backoff.next()))
-            except Reject as error:
-                self._metrics.counters.errors["http", "Reject"] += 1
-                async with self._turn:
-                    await self._deliver(iter([Refused(str(error))]))
-                return
-        async with self._turn:
+        """One HTTP request of the session. It is not repeated here: only the session knows when to request again."""
+        try:
+            response = await self._http.get(request)
+        except (Retry, Reject) as error:
+            log.warning("%s: %s", self._source, error)
+            self._metrics.counters.errors["http", type(error).__name__] += 1
+            refused = [Refused(str(error))] if isinstance(error, Reject) else []
+            async with self._lock:
+                await self._deliver(iter([*refused, *self._session.failed(request, self._clock())]))
+            return
+        async with self._lock:
             await self._deliver(iter(self._session.answer(request, response, self._clock())))
 
     # --- the clock --------------------------------------------------------------------------------------------------
@@ -304,32 +299,32 @@ class WebSocketConnection:
     async def _tick(self) -> None:
         now = self._clock()
         self._tick_due = now + int(TICK_SECONDS * SECOND)
-        async with self._turn:
+        async with self._lock:
             await self._deliver(iter(self._session.tick(now)))
-            if (signs := self._frames + self._signs) != self._signs_seen:
-                self.sign, self._signs_seen = now, signs
+            if (messages := self._frames + self._controls) != self._messages_seen:
+                self.last_alive_at, self._messages_seen = now, messages
         self._count()
 
     async def _tick_forever(self) -> None:
         loop = asyncio.get_running_loop()
-        watch = self._freshness.watch(self._connection.subscriptions, self._clock())
-        vitals = ConnectionHealth(self._manners, watch, loop.time(), self._rand())
+        watch = self._staleness.watch(self._connection.subscriptions, self._clock())
+        health = ConnectionHealth(self._limits, watch, loop.time(), self._rand())
         while True:
             await asyncio.sleep(TICK_SECONDS)
             before = loop.time()
             await self._tick()
             now = loop.time()
-            if now - before > TICK_SECONDS:  # somebody waited for room, and the socket was not read
-                vitals.unread(now)
-            if vitals.silent(self._frames + self._signs, now):
+            if now - before > TICK_SECONDS:  # a full queue kept the socket from being read
+                health.unread(now)
+            if health.silent(self._frames + self._controls, now):
                 self._end("silence")
-            if vitals.old(now):
+            if health.old(now):
                 self.retiring.set()
-            verdict = vitals.look(self._session.last_message_at, now, self._clock())
+            verdict = health.look(self._session.last_message_at, now, self._clock(), self._session.refused)
             if verdict is not None and not self.retiring.is_set():
-                self._heed(verdict)
+                self._judge(verdict)
 
-    def _heed(self, verdict: Verdict) -> None:
+    def _judge(self, verdict: Verdict) -> None:
         self._show_stale(verdict.stale)
         if verdict.reconnect:
             silent = [self._connection.subscriptions[index] for index in verdict.reconnect]

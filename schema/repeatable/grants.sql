@@ -1,4 +1,5 @@
--- What each role of ../roles.sql may do; a role that is not there is passed over. A new table says here who may write it.
+-- What each role of ../roles.sql may do; a role that does not exist is skipped. This file runs last, and after every other change.
+-- A new table says here who may write it.
 -- ON CONFLICT with a target reads the table, so the writer has SELECT exactly where rows are revised.
 
 DO $$
@@ -27,5 +28,37 @@ BEGIN
             EXECUTE format('GRANT %s TO %I', grants[n][2], grants[n][1]);
         END IF;
     END LOOP;
+END
+$$;
+
+-- PostgreSQL lets PUBLIC execute a new function. Whoever may execute a SECURITY DEFINER trigger function can attach it to a table of
+-- their own and make it run their code as its owner. So nobody may execute our functions, except that reader and writer may execute
+-- those that only read: a view calls its functions with the privileges of whoever queries it.
+DO $$
+DECLARE
+    ours    record;
+    grantee text;
+BEGIN
+    FOR ours IN
+        SELECT p.oid::regprocedure AS name, p.provolatile <> 'v' AND NOT p.prosecdef AND p.prorettype <> 'trigger'::regtype AS only_reads
+          FROM pg_proc p
+          JOIN pg_class c ON c.oid = 'public.schema_migrations'::regclass AND c.relowner = p.proowner
+         WHERE p.pronamespace = 'public'::regnamespace
+           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+    LOOP
+        EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC', ours.name);
+        FOREACH grantee IN ARRAY ARRAY['ingest_writer', 'ingest_reader'] LOOP
+            IF to_regrole(grantee) IS NOT NULL THEN
+                EXECUTE format(CASE WHEN ours.only_reads THEN 'GRANT EXECUTE ON ROUTINE %s TO %I'
+                                    ELSE 'REVOKE EXECUTE ON ROUTINE %s FROM %I' END, ours.name, grantee);
+            END IF;
+        END LOOP;
+    END LOOP;
+
+    -- Functions that the owner creates later. A superuser's default stays: it would close the functions of extensions as well. A revoke
+    -- for one schema does not override the global default, so this one is global.
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+    END IF;
 END
 $$;

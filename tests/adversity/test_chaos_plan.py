@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from chaos.__main__ import kinds_of, sum_up
@@ -79,8 +78,3 @@ def test_a_kind_that_never_came_is_a_failure(capsys: pytest.CaptureFixture[str])
     said = capsys.readouterr().out
     assert "faults injected: database_kill 2, silence 1, daemon_term 2\n" in said
     assert "never injected: dns_gone\n" in said
-
-
-def test_every_kind_is_documented():
-    readme = (Path(__file__).parent.parent.parent / "README.md").read_text()
-    assert [kind for kind, what in KINDS.items() if f"| `{kind}` | {what} |\n" not in readme] == []

@@ -176,7 +176,10 @@ async def test_a_source_that_fails_is_restarted_alone(market: str, simulator: Si
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     await until(lambda: one.said("other: GET"))
-    assert "data-api.binance.vision" in (await one.status())["sources"]["other"]["last_error"]
+    other = (await one.status())["sources"]["other"]
+    assert other["state"] == "failing"
+    assert "data-api.binance.vision" in other["detail"]
+    assert "data-api.binance.vision" in other["last_error"]
     await one.ready()  # one of its sources is connected
     simulator.trade("BTCUSDT", 100)
     scrape = await one.settled("trades", 200)

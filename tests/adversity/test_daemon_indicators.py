@@ -73,7 +73,7 @@ async def test_one_of_two_daemons_computes_and_the_other_goes_on(market: str, hu
     for symbol in ("BTCUSDT", "ETHUSDT"):
         candles = [tuple(row) for row in await stored.fetch(market, CANDLES, symbol)]
         bars = Bars(1, *(np.array(column) for column in zip(*candles, strict=True)))
-        expected = {(one.time, one.named.name): one.values for one in values(bars, SELECTION.named, candles[0][0])}
+        expected = {(one.time, one.spec.name): one.values for one in values(bars, SELECTION.specs, candles[0][0])}
         kept = {(time, name): value for time, name, value in await stored.fetch(market, INDICATORS, symbol)}
         assert kept == {key: Decimal(f"{value[0]:.12g}") for key, value in expected.items() if value}
         assert len(kept) >= 10

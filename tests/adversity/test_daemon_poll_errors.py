@@ -83,8 +83,8 @@ async def test_every_trouble_is_counted_and_nobody_elses(market: str, real: Path
 
         async def have_settled() -> dict[str, str]:
             """A turn is over a little after its rows are committed."""
-            said = {name: poller["state"] for name, poller in (await one.status())["pollers"].items()}
-            return said if {name for name, state in said.items() if state != "ok"} == {*KEYED, "blockchain_com"} else {}
+            said = {name: f"{poller['state']}: {poller['detail']}" for name, poller in (await one.status())["pollers"].items()}
+            return said if {name for name, state in said.items() if state != "ok: "} == {*KEYED, "blockchain_com"} else {}
 
         states = await until(have_settled)
         for name in ("glassnode", "moralis", "blockchain_com"):
@@ -127,7 +127,7 @@ async def test_a_coin_that_is_not_known_there_keeps_no_other_from_its_price(mark
         await until(lambda: providers.asked["/simple/price"] >= 3)
         said = (await one.status())["pollers"]["coingecko"]
         right = "no coin has the id 'no-such-coin'; right would be one of its /coins/list (pollers.coingecko.ids.ONE)"
-        assert (said["state"], said["last_error"]) == (f"ok, but ONE: {right}", f"ONE: {right}")
+        assert (said["state"], said["detail"]) == ("partial", f"ONE: {right}")
         assert (await one.identity()).value("errors_total", stage="poll", error_type="Reject") >= 2
     kept = await stored.fetch(market, "SELECT source, reason, message FROM rejects")
     assert [tuple(row) for row in kept] == [("coingecko", "unknown", f"ONE: {right}")]

@@ -216,7 +216,8 @@ async def test_the_trouble_of_a_provider_is_counted_and_its_own(market: str, pro
     assert scrape.value("errors_total", stage="poll", error_type="Retry") == 2
     status = (await one.status())["pollers"]
     assert status["alternative_me"]["state"] == "ok"
-    assert status["coingecko"]["state"].startswith("disabled: GET http://127.0.0.1")
+    assert status["coingecko"]["state"] == "disabled"
+    assert status["coingecko"]["detail"].startswith("GET http://127.0.0.1")
     assert providers.asked["/coins/markets"] == 1
     assert await rows(market, "SELECT cursor, requests FROM poll_cursors WHERE source = 'coingecko'") == [
         {"cursor": "", "requests": 1}
@@ -232,8 +233,9 @@ async def test_without_a_key_it_is_disabled_and_says_so(market: str, providers: 
     sections: dict[str, Any] = {"coingecko": {"plan": "demo"}, "alternative_me": {"enabled": False}}
     one = await (await daemon(polling(market, providers, **sections)).start()).ready()
     status = await until(lambda: asyncio.ensure_future(polled(one)))
-    assert status["coingecko"]["state"] == "disabled: no key"
-    assert status["alternative_me"]["state"].startswith("disabled: not enabled: https://alternative.me")
+    assert (status["coingecko"]["state"], status["coingecko"]["detail"]) == ("disabled", "no key")
+    assert status["alternative_me"]["state"] == "disabled"
+    assert status["alternative_me"]["detail"].startswith("not enabled: https://alternative.me")
     assert not providers.requests
 
 
@@ -260,7 +262,7 @@ async def test_two_daemons_ask_once_and_the_key_is_in_a_header(market: str, prov
 
 
 async def is_elsewhere(one: Daemon) -> bool:
-    return bool((await polled(one)).get("coingecko", {}).get("state") == "done by another daemon")
+    return bool((await polled(one)).get("coingecko", {}).get("state") == "standby")
 
 
 async def knows_its_month(one: Daemon) -> bool:

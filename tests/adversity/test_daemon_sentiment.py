@@ -18,7 +18,7 @@ from provided import JSON, Answer, Providers, serving
 from social import EXAMPLE, EXAMPLE_TEXT, STOCKTWITS, TELEGRAM, TELEGRAM_TEXT, listed, listing, timeline
 from test_backfill_polled import Commands
 
-from ingest.polling.social_posts import Post, against
+from ingest.polling.social_posts import Post, exclusion_reason
 from ingest.sources.sentiment_vader import score
 
 Daemons = Callable[..., Daemon]
@@ -82,7 +82,7 @@ async def test_posts_are_what_was_said_and_their_hours_follow(market: str, real:
             "/s/telegram": [(200, b"<html><body>Contact @telegram right away</body></html>", {})],
         }
         one = await daemon(settings(market, providers)).start()
-        kept = [post for post in subreddit if not against(Post(id="", time=0, text=f"{post['title']} {post['selftext']}"))]
+        kept = [post for post in subreddit if not exclusion_reason(Post(id="", time=0, text=f"{post['title']} {post['selftext']}"))]
         count = len(kept) + 1 + 2 + 1
         await one.until(lambda now: now.rows("sentiment_posts")["written"] == count, 40)
         await one.until(lambda now: now.rows("sentiment_scores")["written"] == 2)

@@ -229,7 +229,7 @@ async def test_transfers_are_stored_and_follow_their_chain(
     one = await daemon(settings, keys).start()
 
     async def waits() -> bool:
-        return "no price of MKR" in (await polled(one)).get("whale_ethereum", {}).get("state", "")
+        return "no price of MKR" in (await polled(one)).get("whale_ethereum", {}).get("detail", "")
 
     await until(waits)
     await one.until(lambda now: now.rows("whale_transactions")["written"] == 5 + 2)
@@ -263,7 +263,7 @@ async def test_transfers_are_stored_and_follow_their_chain(
     two = await daemon(another, keys).start()
 
     async def is_elsewhere() -> bool:
-        return bool((await polled(two)).get("whale_alert", {}).get("state") == "done by another daemon")
+        return bool((await polled(two)).get("whale_alert", {}).get("state") == "standby")
 
     await until(is_elsewhere)
     assert explorers.sockets == 2
@@ -286,8 +286,13 @@ async def test_a_page_is_stored_and_what_is_not_set_up_says_so(
 
     async def waits() -> bool:
         now = await polled(one)
-        wrong = f"stopped: labels {labels}: line 2: 'binance' is no address and label; right would be"
-        return now.get("whale_alert", {}).get("state") == "disabled: no key" and wrong in now["whale_bitcoin"]["last_error"]
+        alert, bitcoin = now.get("whale_alert", {}), now.get("whale_bitcoin", {})
+        wrong = f"labels {labels}: line 2: 'binance' is no address and label; right would be"
+        return (
+            (alert.get("state"), alert.get("detail")) == ("disabled", "no key")
+            and bitcoin["state"] == "stopped"
+            and wrong in bitcoin["detail"]
+        )
 
     await until(waits)
     assert await one.terminate() == 0
@@ -334,7 +339,7 @@ async def test_the_past_of_a_chain_is_backfilled(market: str, explorers: Explore
         return process.returncode, said
 
     code, said = await backfill()
-    assert (code, "no price of BTC, as of block 849997" in said) == (1, True), said
+    assert (code, "no price of BTC at block 849997" in said) == (1, True), said
     await put_bar(connection, "BTC", TIME - 3600, "60000000")
     assert await backfill() == (0, "whale_bitcoin: 1 chunks: 5 written, 0 revised, 0 were there already\n")
     assert [(row["hash"], row["index"]) for row in await stored(connection)] == [

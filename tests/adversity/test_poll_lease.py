@@ -18,6 +18,8 @@ from ingest.metrics import Metrics
 from ingest.polling.provider import Plan, Poll, PollOptions, Provider
 from ingest.protocol.http import Request, answer_to
 from ingest.sources import poller as poll
+from ingest.sources.provider_access import ProviderAccess
+from ingest.sources.provider_task import ProviderTask
 from ingest.store.pool import open_pool
 
 _LEASE = "SELECT expires_at FROM leases WHERE name = 'poll slow' AND holder = 'one'"
@@ -43,7 +45,8 @@ async def poller(market: str, providers: Providers) -> AsyncIterator[poll.Poller
     pool = await open_pool(market, 3)
     section = PollerSection(base_url=providers.url)
     module = cast(Provider, SLOW)
-    yield poll.Poller("slow", module, section, "one", pool=pool, lanes={}, on_malformed=unexpected, metrics=Metrics())
+    access = ProviderAccess("slow", module, section)
+    yield poll.Poller(ProviderTask(access, "one", pool=pool, queues={}, on_malformed=unexpected, metrics=Metrics()))
     pool.terminate()
 
 
@@ -55,7 +58,7 @@ def unexpected(*said: object) -> None:
 async def test_a_long_turn_keeps_its_lease_until_it_is_lost(
     market: str, providers: Providers, poller: poll.Poller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poll, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(poll, "RENEW_SECONDS", 0.05)
     providers.once["/slow"] = [None]
     running = asyncio.create_task(poller.run())
     await until(lambda: providers.asked["/slow"] == 1)
@@ -76,7 +79,7 @@ async def test_a_long_turn_keeps_its_lease_until_it_is_lost(
 async def test_after_a_429_it_stays_away_as_long_as_the_plan_says(providers: Providers, poller: poll.Poller) -> None:
     providers.once["/slow"] = [(429, b"Too Many Requests", {})]
     running = asyncio.create_task(poller.run())
-    await until(lambda: str(poller.status()["state"]).startswith("failing") and poller.status()["next_due_seconds"])
+    await until(lambda: poller.status()["state"] == "failing" and poller.status()["next_due_seconds"])
     assert 7100 < cast(int, poller.status()["next_due_seconds"]) <= 7200
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -35,15 +35,18 @@ async def test_sends_are_paced_and_keep_their_order(bench: Bench) -> None:
     assert times[4] - times[0] > 0.95
 
 
-async def test_a_session_asks_by_http_over_a_hiccup(bench: Bench) -> None:
+async def test_a_question_that_fails_is_not_repeated_by_the_transport(bench: Bench) -> None:
+    """The session knows when to ask again: here it is told to, by the next frame."""
+
     async def talk(socket: web.WebSocketResponse) -> None:
         bench.statuses = [502]
-        await socket.send_str("ask")
-        bench.last_message_at.append((await socket.receive(timeout=5)).data)
+        for _ in range(2):
+            await socket.send_str("ask")
+            bench.last_message_at.append((await socket.receive(timeout=5)).data)
 
     bench.talk = talk
     assert await bench.life().run() == Ended("closed", planned=False)
-    assert bench.last_message_at == ["t:42"]
+    assert bench.last_message_at == ["t: failed", "t:42"]
 
 
 async def test_a_question_that_is_refused_is_told(bench: Bench) -> None:

@@ -8,6 +8,7 @@ import time
 import aiohttp
 import pytest
 from aiohttp import web
+from retry_after import BOUNDED_WAITS, UNREADABLE_WAITS
 from websocket_bench import SUBSCRIPTIONS, Bench, count_to, idle, running, until
 
 from ingest.errors import Retry
@@ -82,7 +83,7 @@ async def test_pings_are_answered_and_are_signs_of_life(bench: Bench) -> None:
 
 
 async def test_a_stale_subscription_ends_the_life_though_its_neighbour_speaks(bench: Bench) -> None:
-    bench.freshness = Staleness(floor=SECOND // 2, first=SECOND)
+    bench.staleness = Staleness(floor=SECOND // 2, first=SECOND)
 
     async def talk(socket: web.WebSocketResponse) -> None:
         while not socket.closed:
@@ -95,7 +96,7 @@ async def test_a_stale_subscription_ends_the_life_though_its_neighbour_speaks(be
         ended = await asyncio.wait_for(asyncio.shield(task), 10)
     assert ended == Ended("stale", planned=False)
     assert bench.metric("ingest_source_stale_subscriptions") == 0  # this life's share is gone with it
-    watch = bench.freshness.watch(SUBSCRIPTIONS[1:], now=0)  # as the next life would begin: its patience has doubled
+    watch = bench.staleness.watch(SUBSCRIPTIONS[1:], now=0)  # as the next life would begin: its patience has doubled
     assert watch.look([0], 2 * SECOND) == Verdict(1, ())
     assert watch.look([0], 2 * SECOND + 1) == Verdict(1, (0,))
 
@@ -157,7 +158,7 @@ async def test_a_region_that_is_refused_is_told_the_alternative(bench: Bench, st
         await bench.life().run()
     assert (caught.value.code, caught.value.after) == (str(status), 600.0)
     assert "secret" not in str(caught.value)
-    assert bench.gate.paused() == 0
+    assert bench.limiter.paused() == 0
 
 
 async def test_retry_after_holds_all_connections_of_the_exchange(bench: Bench) -> None:
@@ -165,7 +166,25 @@ async def test_retry_after_holds_all_connections_of_the_exchange(bench: Bench) -
     with pytest.raises(Retry) as caught:
         await bench.life().run()
     assert (caught.value.code, caught.value.after) == ("429", 7.0)
-    assert 6.0 < bench.gate.paused() <= 7.0
+    assert 6.0 < bench.limiter.paused() <= 7.0
+
+
+@pytest.mark.parametrize(("status", "value", "after"), BOUNDED_WAITS)
+async def test_retry_after_is_bounded(bench: Bench, status: int, value: str, after: float) -> None:
+    bench.statuses, bench.retry_after = [status], value
+    with pytest.raises(Retry) as caught:
+        await bench.life().run()
+    assert (caught.value.code, caught.value.after) == (str(status), after)
+    assert after - 5 < bench.gate.paused() <= after
+
+
+@pytest.mark.parametrize("value", UNREADABLE_WAITS)
+async def test_a_retry_after_that_cannot_be_read_is_ignored(bench: Bench, value: str) -> None:
+    bench.statuses, bench.retry_after = [429], value
+    with pytest.raises(Retry) as caught:
+        await bench.life().run()
+    assert (caught.value.code, caught.value.after) == ("429", None)
+    assert bench.gate.paused() == 0
 
 
 async def test_nobody_there(bench: Bench) -> None:

@@ -33,6 +33,7 @@ class Numbers:
 
     def __init__(self) -> None:
         self.last_message_at = [0, 0]
+        self.refused: dict[int, str] = {}
         self.ticks = 0
         self.says: list[Output] = []  # at the start
         self.late: list[Output] = []  # on the next tick
@@ -54,6 +55,9 @@ class Numbers:
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
         return (Send(f"{request.tag}:{response.body.decode()}"),)
 
+    def failed(self, request: Request, now: int) -> Sequence[Output]:
+        return (Send(f"{request.tag}: failed"),)
+
     def tick(self, now: int) -> Sequence[Output]:
         self.ticks += 1
         late, self.late = self.late, []
@@ -73,11 +77,12 @@ class Bench:
         self.talk: Talk = idle
         self.last_message_at: list[str] = []
         self.statuses: list[int] = []
+        self.retry_after = "7"
         self.got: list[Output] = []
         self.metrics = Metrics()
         self.session = Numbers()
-        self.freshness = Staleness()
-        self.gate = RateLimiter(Rate(100, 1.0))
+        self.staleness = Staleness()
+        self.limiter = RateLimiter(Rate(100, 1.0))
         self.locate: Callable[[], Flow[str]] | None = None
         self.url = ""
         self.transport: asyncio.Transport | None = None
@@ -86,7 +91,7 @@ class Bench:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         if self.statuses:
-            return web.Response(status=self.statuses.pop(0), headers={"Retry-After": "7"})
+            return web.Response(status=self.statuses.pop(0), headers={"Retry-After": self.retry_after})
         socket = web.WebSocketResponse(autoping=False, timeout=1.0)
         await socket.prepare(request)
         self.transport = request.transport
@@ -98,19 +103,19 @@ class Bench:
             return web.Response(status=self.statuses.pop(0))
         return web.Response(text="42")
 
-    def life(self, sink: Callable[[Output], Awaitable[None] | None] | None = None, **manners: Any) -> WebSocketConnection:
+    def life(self, sink: Callable[[Output], Awaitable[None] | None] | None = None, **limits: Any) -> WebSocketConnection:
         self.session.http_url = self.url.replace("ws:", "http:")
         return WebSocketConnection(
             Connection(f"{self.url}/stream?token=secret", SUBSCRIPTIONS),
             self.session,
-            manners=polite(**manners),
+            limits=polite(**limits),
             client=self.client,
             http=self.http,
-            gate=self.gate,
+            limiter=self.limiter,
             sink=sink or self.got.append,
             metrics=self.metrics,
             source="test",
-            freshness=self.freshness,
+            staleness=self.staleness,
             locate=self.locate,
             rand=lambda: 0.0,
         )

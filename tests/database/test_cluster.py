@@ -45,6 +45,11 @@ def test_create_is_idempotent(cluster: Cluster):
     assert cluster.sql("SELECT extname FROM pg_extension WHERE extname = 'timescaledb'", "twice") == "timescaledb"
 
 
+def test_only_by_a_grant_are_there_temporary_tables(cluster: Cluster):
+    cluster.create("temporary")
+    assert cluster.sql("SELECT has_database_privilege('public', 'temporary', 'TEMPORARY')") == "f"
+
+
 def test_wrong_sql_says_what_and_where(cluster: Cluster):
     with pytest.raises(ClusterError, match=r"'SELECT nought' on database 'postgres': .*column \"nought\" does not exist"):
         cluster.sql("SELECT nought")

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest_asyncio
 
-from ingest.protocol.session import Channel, Gap
+from ingest.protocol.session import ChannelName, Gap
 from ingest.records import MINUTE, SECOND
 from ingest.store.coverage import Claim, LedgerGap, delete_expired, to_datetime, write_claims, write_gaps
 from ingest.store.gap_report import gaps
@@ -30,13 +30,13 @@ async def connection(market: str) -> AsyncIterator[asyncpg.Connection[Any]]:
     await one.close()
 
 
-def claim(since: float, until: float, writer: str = "a", channel: Channel = "trades") -> Claim:
+def claim(since: float, until: float, writer: str = "a", channel: ChannelName = "trades") -> Claim:
     """Minutes of the day before yesterday."""
     return Claim("binance", writer, 1, channel, "trade", DAY + int(since * MINUTE), DAY + int(until * MINUTE))
 
 
 def hole(
-    since: float, until: float | None, writer: str = "a", reason: str = "disconnect", channel: Channel = "trades"
+    since: float, until: float | None, writer: str = "a", reason: str = "disconnect", channel: ChannelName = "trades"
 ) -> LedgerGap:
     end = None if until is None else DAY + int(until * MINUTE)
     return LedgerGap("binance", writer, Gap(1, channel, reason, DAY + int(since * MINUTE), end), "trade")

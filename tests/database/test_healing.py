@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from daemon import on_apache
 
-from ingest.protocol.session import Channel, Gap
+from ingest.protocol.session import ChannelName, Gap
 from ingest.records import MINUTE, SECOND
 from ingest.store import gap_backlog
 from ingest.store.coverage import Claim, LedgerGap, to_datetime, write_claims, write_gaps
@@ -56,7 +56,7 @@ async def hole(connection: Connection, since: float, until: float | None, *ids: 
     await write_gaps(connection, [LedgerGap("binance", "a", gap, "trade")])
 
 
-async def claim(connection: Connection, since: float, until: float, writer: str = "a", channel: Channel = "trades") -> None:
+async def claim(connection: Connection, since: float, until: float, writer: str = "a", channel: ChannelName = "trades") -> None:
     await write_claims(connection, [Claim("binance", writer, 1, channel, "trade", ago(since), ago(until))])
 
 
@@ -151,11 +151,11 @@ async def test_more_than_the_hole_closes_it_and_nothing_changes_nothing(connecti
 # --- what is detected ---------------------------------------------------------------------------------------------------------
 
 
-def stream(channel: Channel = "trades", since: float = 0.0) -> TrackedChannel:
+def stream(channel: ChannelName = "trades", since: float = 0.0) -> TrackedChannel:
     return TrackedChannel(1, channel, "trade" if channel == "trades" else None, ago(since))
 
 
-async def detect(connection: Connection, *channels: Channel) -> int:
+async def detect(connection: Connection, *channels: ChannelName) -> int:
     return await gap_backlog.detect(connection, "binance", [stream(one) for one in channels or ("trades",)], AFTER, LONG_AGO)
 
 

@@ -74,12 +74,12 @@ async def stored(connection: Any, instrument_id: int = 1) -> list[tuple[Any, ...
 def expected(bars: Bars, since: int = 0, selection: Selection = SELECTION) -> list[tuple[Any, ...]]:
     """What should be stored from the candle of that index on, in the same order."""
     rows = []
-    for one in values(bars, selection.named, int(bars.time[since])):
+    for one in values(bars, selection.specs, int(bars.time[since])):
         if one.values:
-            more = dict(zip(one.named.kind.outputs[1:], (float(f"{each:.12g}") for each in one.values[1:]), strict=True))
+            more = dict(zip(one.spec.kind.outputs[1:], (float(f"{each:.12g}") for each in one.values[1:]), strict=True))
             more |= {} if one.candles is None else {"candles": one.candles}
             time = datetime.fromtimestamp(one.time * 60, UTC)
-            rows.append((one.named.name, time, Decimal(f"{one.values[0]:.12g}"), more or None))
+            rows.append((one.spec.name, time, Decimal(f"{one.values[0]:.12g}"), more or None))
     return sorted(rows, key=lambda row: (row[1], row[0]))
 
 

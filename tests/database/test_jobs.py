@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.pipeline.batch import Outcome
-from ingest.sources.exchange_backfill import cut
+from ingest.sources.exchange_backfill import chunk_edges
 from ingest.store.jobs import Chunk, Job, claim, finish, open_job, pending, to_micros
 from ingest.store.pool import Connection, connect
 
@@ -41,10 +41,10 @@ async def chunks(connection: Connection) -> list[tuple[object, ...]]:
 
 
 def test_trades_are_cut_by_days_and_candles_by_months():
-    assert cut("trades", NOON, LATE) == CUTS
-    assert cut("candles", NOON, LATE) == [NOON, FIRST, LATE]
-    assert cut("candles", FIRST, at(2026, 4, 1)) == [FIRST, at(2026, 3, 1), at(2026, 4, 1)]
-    assert cut("trades", FIRST, SECOND) == [FIRST, SECOND]
+    assert chunk_edges("trades", NOON, LATE) == CUTS
+    assert chunk_edges("candles", NOON, LATE) == [NOON, FIRST, LATE]
+    assert chunk_edges("candles", FIRST, at(2026, 4, 1)) == [FIRST, at(2026, 3, 1), at(2026, 4, 1)]
+    assert chunk_edges("trades", FIRST, SECOND) == [FIRST, SECOND]
 
 
 async def test_what_is_done_is_not_pending_and_what_failed_is(connection: Connection):
@@ -73,7 +73,7 @@ async def test_another_job_of_the_stream_goes_on_with_what_is_left(connection: C
     for chunk in await open_job(connection, JOB, list(pairwise(CUTS))):
         await finish(connection, chunk, DONE, None)
     later = replace(JOB, until=at(2026, 2, 4))
-    assert await pending(connection, later, cut("trades", later.since, later.until)) == [(THIRD, later.until)]
+    assert await pending(connection, later, chunk_edges("trades", later.since, later.until)) == [(THIRD, later.until)]
     others = ({"instrument_id": 8}, {"via": "rest"}, {"trade_kind": "aggTrade"}, {"symbol": "BTC"})
     for other in (replace(JOB, **changed) for changed in others):
         assert len(await pending(connection, other, CUTS)) == 4

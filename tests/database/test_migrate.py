@@ -229,11 +229,9 @@ async def test_a_changed_repeatable_file_runs_again(connection: Any, copy: Schem
     market = next(file for file in copy.repeatable if file.name == "repeatable/market.sql")
     changed = rewrite(copy, market.name, market.text.replace("i.exchange, i.instrument,", "i.exchange, i.symbol, i.instrument,"))
     report = await migrate(connection, schema=changed)
-    assert [str(step) for step in report.steps] == ["apply repeatable/market.sql"]
-    columns = await connection.fetch(
-        "SELECT attname FROM pg_attribute WHERE attrelid = 'market.trades'::regclass ORDER BY attnum LIMIT 3"
-    )
-    assert [row[0] for row in columns] == ["exchange", "symbol", "instrument"]
+    assert [str(step) for step in report.steps] == ["apply repeatable/market.sql", "apply repeatable/grants.sql"]
+    columns = "SELECT attname FROM pg_attribute WHERE attrelid = 'market.trades'::regclass ORDER BY attnum LIMIT 3"
+    assert [row[0] for row in await connection.fetch(columns)] == ["exchange", "symbol", "instrument"]
 
 
 def test_old_versions_of_timescaledb_are_refused() -> None:
@@ -381,6 +379,7 @@ async def test_a_database_that_becomes_community_catches_up_and_its_bars_stay_re
         "apply community/20261121001400_daily_ohlcv.sql",
         "apply community/20261121001911_polled_columnstore.sql",
         "apply community/20261121002033_prices_daily.sql",
+        "apply repeatable/grants.sql",
     ]
     await migrate(connection)
 

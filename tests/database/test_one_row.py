@@ -17,7 +17,15 @@ from daemon import on_apache
 from msgspec.structs import replace
 
 from ingest.counters import Tally
-from ingest.exchanges import binance, coinbase, deribit, gate, kraken, kucoin, okx
+from ingest.exchanges import binance, coinbase, kraken
+from ingest.exchanges.deribit import exchange as deribit
+from ingest.exchanges.deribit import parse as deribit_parse
+from ingest.exchanges.gate import exchange as gate
+from ingest.exchanges.gate import parse as gate_parse
+from ingest.exchanges.kucoin import exchange as kucoin
+from ingest.exchanges.kucoin import parse as kucoin_parse
+from ingest.exchanges.okx import exchange as okx
+from ingest.exchanges.okx import parse as okx_parse
 from ingest.pipeline.batch import Outcome
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.protocol.exchange import Options
@@ -126,7 +134,7 @@ def on_okx() -> Paths:
     listener = session(okx, listed, "trades-all")
     return {
         "websocket": last_message_at(listener, encoded(frames)),
-        "rest": okx.trades_from_rest(body, listed, SAID + 1),
+        "rest": okx_parse.trades_from_rest(body, listed, SAID + 1),
         "repeated": last_message_at(listener, encoded(frames)),
     }
 
@@ -142,7 +150,7 @@ def on_gate() -> Paths:
     listener = session(gate, listed, "trade")
     return {
         "websocket": last_message_at(listener, encoded(frames)),
-        "rest": gate.trades_from_rest(json.dumps(rows).encode(), listed, SAID + 1),
+        "rest": gate_parse.trades_from_rest(json.dumps(rows).encode(), listed, SAID + 1),
         "repeated": last_message_at(listener, encoded(frames)),
     }
 
@@ -156,7 +164,7 @@ def on_kucoin() -> Paths:
     listener = session(kucoin, listed, "match")
     return {
         "websocket": last_message_at(listener, (line.frame for line in lines)),
-        "rest": kucoin.trades_from_rest(json.dumps({"code": "200000", "data": rows}).encode(), listed, SAID + 1),
+        "rest": kucoin_parse.trades_from_rest(json.dumps({"code": "200000", "data": rows}).encode(), listed, SAID + 1),
         "repeated": last_message_at(listener, (line.frame for line in lines)),
     }
 
@@ -170,7 +178,7 @@ def on_deribit() -> Paths:
     listener = session(deribit, listed, "trade")
     return {
         "websocket": last_message_at(listener, frames),
-        "rest": deribit.trades_from_rest(body, listed, SAID + 1),
+        "rest": deribit_parse.trades_from_rest(body, listed, SAID + 1),
         "repeated": last_message_at(listener, frames),
     }
 
@@ -184,7 +192,7 @@ async def pool(market: str) -> AsyncIterator[Pool]:
 
 async def write(pool: Pool, batches: list[list[Trade]]) -> list[Outcome]:
     """Through a lane and the ladder, batch by batch."""
-    lane = TableQueue(TRADES, Tally(TRADES.name), Limits(), on_gap=lambda gap: None)
+    lane = TableQueue(TRADES, Tally("trades"), Limits(), on_gap=lambda gap: None)
     ladder = BatchWriter(TRADES, pool)
     outcomes = []
     for trades in batches:

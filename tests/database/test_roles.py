@@ -183,6 +183,7 @@ async def reader_reads(reader: asyncpg.Connection[Any]) -> None:
     ):
         assert await reader.fetch(f"SELECT * FROM {view} WHERE false") == []
     forbidden = ("INSERT INTO leases VALUES ('a', 'b', now())", "DELETE FROM trades", "CREATE TABLE theirs ()")
+    forbidden += ("CREATE TEMP TABLE theirs ()",)
     forbidden += ("DELETE FROM catalyst.news_catalysts", "INSERT INTO cryptomax.crypto_news_feed (title) VALUES ('')")
     assert await refused(reader, *forbidden) == list(forbidden)
 
@@ -191,7 +192,7 @@ async def metrics_looks(metrics: asyncpg.Connection[Any]) -> None:
     await metrics.fetch("SELECT * FROM timescaledb_information.job_stats")
     assert await metrics.fetchval("SELECT count(*) FROM hypertable_detailed_size('trades')") == 1
     assert (await detect(metrics)).schema_version > 0
-    forbidden = ("SELECT * FROM trades", "INSERT INTO leases VALUES ('a', 'b', now())")
+    forbidden = ("SELECT * FROM trades", "INSERT INTO leases VALUES ('a', 'b', now())", "CREATE TEMP TABLE theirs ()")
     assert await refused(metrics, *forbidden) == list(forbidden)
 
 
@@ -211,3 +212,63 @@ async def claim_and_heal(writer: Connection) -> None:
     await gap_backlog.retry_all(writer, "binance")
     assert await gap_backlog.resolve(writer, holes[0], 0, now, state="healed", verdict=None, stored=1)
     assert (await gap_backlog.summary(writer, "binance"))["trades"][0] == 1
+
+
+# --- nobody runs code as the owner --------------------------------------------------------------------------------------
+
+BAIT = "CREATE TEMP TABLE bait (source text, id text)"
+ATTACK = (
+    "CREATE FUNCTION pg_temp.as_news(bait) RETURNS news LANGUAGE plpgsql AS"
+    " $$ BEGIN INSERT INTO leases VALUES ('stolen', current_user, now()); RETURN NULL; END $$",
+    "CREATE CAST (bait AS news) WITH FUNCTION pg_temp.as_news(bait) AS IMPLICIT",
+    "CREATE TRIGGER attack AFTER INSERT ON bait FOR EACH ROW EXECUTE FUNCTION keep_catalysts()",  # it casts the row to `news`
+    "INSERT INTO bait VALUES ('', '')",
+)
+DEFINERS = "SELECT oid::regproc::text FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace ORDER BY 1"
+OPEN = """
+    SELECT oid::regprocedure::text FROM pg_proc p
+     WHERE pronamespace = 'public'::regnamespace AND has_function_privilege('public', oid, 'EXECUTE')
+       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+"""
+
+
+async def test_nobody_runs_code_as_the_owner(market: str) -> None:
+    """Even where everyone may create temporary tables. That the attack is real is seen where EXECUTE is granted."""
+    superuser = await asyncpg.connect(market)
+    database = await superuser.fetchval("SELECT current_database()")
+    await superuser.execute(f'GRANT TEMPORARY ON DATABASE "{database}" TO PUBLIC')
+    definers = [row[0] for row in await superuser.fetch(DEFINERS)]
+    assert "keep_catalysts" in definers
+    attach = [f"CREATE TRIGGER attack AFTER INSERT ON bait FOR EACH ROW EXECUTE FUNCTION {name}()" for name in definers]
+
+    for role in ("ingest_metrics", "ingest_reader", "ingest_writer"):
+        async with login(market, role) as attacker:
+            await attacker.execute(BAIT)
+            assert await refused(attacker, *ATTACK) == [ATTACK[2]]
+            assert await refused(attacker, *attach) == attach
+    assert await superuser.fetch("SELECT * FROM leases") == []
+
+    await superuser.execute("GRANT EXECUTE ON FUNCTION keep_catalysts TO ingest_metrics")
+    async with login(market, "ingest_metrics") as attacker:
+        await attacker.execute(BAIT)
+        assert await refused(attacker, *ATTACK) == []
+    assert await superuser.fetchval("SELECT holder FROM leases") == "ingest_owner"
+    await superuser.close()
+
+
+async def test_no_function_is_open_to_everyone(market: str) -> None:
+    """Neither a migration, nor a function that comes later, nor a switch of the bars' views leaves one open."""
+    async with login(market, "ingest_migrate") as migrator:
+        await migrator.execute("CREATE FUNCTION later() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'")
+        assert await migrator.fetch(OPEN) == []
+        await migrator.execute(
+            "GRANT EXECUTE ON FUNCTION newest_since TO PUBLIC; REVOKE ALL ON FUNCTION newest_since FROM ingest_reader"
+        )
+        await migrator.execute("COMMENT ON VIEW bars_1m IS 'of another text'")
+        assert await bar_views.point(migrator)
+        assert await migrator.fetch(OPEN) == []
+        await migrate(migrator, rollback=0)
+        await migrate(migrator)
+        assert await migrator.fetch(OPEN) == []
+    async with login(market, "ingest_reader") as reader:
+        await reader_reads(reader)

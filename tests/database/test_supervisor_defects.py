@@ -18,6 +18,7 @@ from ingest.daemon.source_manager import SourceManager
 from ingest.daemon.supervisor import Supervisor
 from ingest.metrics import Metrics
 from ingest.simulator.server import Simulator
+from ingest.sources.run_state import RunState
 
 
 def supervisor_of(settings: dict[str, Any], folder: Path) -> Supervisor:
@@ -58,10 +59,11 @@ async def test_a_part_that_nothing_restarts_ends_it_and_what_was_queued_is_noted
 class Stubborn:
     """A source in which something fails at the moment when it is cancelled."""
 
-    last_error = ""
-
     def __init__(self) -> None:
         self.runs = 0
+
+    def report(self, state: RunState) -> None:
+        pytest.fail(f"reported while it was cancelled: {state}")
 
     async def run(self) -> None:
         self.runs += 1

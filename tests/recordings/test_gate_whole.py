@@ -75,7 +75,7 @@ def books(ids: Ids) -> list[Record]:
         snapshot, book = json.loads(answer.text), PlainBook()
         book.change(snapshot["bids"], snapshot["asks"])
         for line, event in updates("order_book_update"):
-            if event["s"] == symbol and event["u"] > snapshot["id"]:
+            if event["s"] == symbol and event["u"] >= snapshot["id"]:
                 book.change(event["b"] or [], event["a"] or [])
                 states.append(book.state(ids[symbol], event["t"] * 1000, event["u"], line.time, DEPTH))
     return at_ticks(states)

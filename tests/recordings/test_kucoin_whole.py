@@ -103,7 +103,7 @@ def books(ids: Ids) -> list[Record]:
         book = PlainBook()
         book.change(snapshot["bids"], snapshot["asks"])
         for line, symbol, row in messages("level2"):
-            if symbol == name and row["sequenceEnd"] > int(snapshot["sequence"]):
+            if symbol == name and row["sequenceEnd"] >= int(snapshot["sequence"]):
                 book.change(*([level for level in row["changes"][side] if level[0] != "0"] for side in ("bids", "asks")))
                 state = book.state(ids[symbol], line.time, row["sequenceEnd"], line.time, DEPTH)
                 states.append(replace(state, writer="one"))

@@ -12,7 +12,7 @@ from turns import NOW, turn
 
 from ingest.errors import Reject, Retry
 from ingest.pollers import glassnode, mastodon
-from ingest.polling.provider import Missed, Poll, PollOptions, run_parts
+from ingest.polling.provider import Missed, Part, PollOptions, run_parts
 from ingest.protocol.http import Request, Response
 from ingest.records import Asset
 
@@ -20,14 +20,14 @@ BTC, NONE, ETH = Asset("BTC", "bitcoin"), Asset("NONE", "none"), Asset("ETH", "e
 FORBIDDEN, GONE = Reject("refused", reason="http", code="403"), Reject("not found", reason="http", code="404")
 
 
-def parts(*answers: Reject | Retry | int) -> Iterator[tuple[str, Poll]]:
+def parts(*answers: Reject | Retry | int) -> Iterator[tuple[str, Part[Any]]]:
     """A part for each answer: a row, or what it raises."""
 
-    def part(answer: Any) -> Poll:
+    def part(answer: Any) -> Part[Any]:
+        yield from ()
         if isinstance(answer, Exception):
             raise answer
-        yield [answer]
-        return ""
+        return [answer]
 
     yield from ((str(place), part(answer)) for place, answer in enumerate(answers))
 
@@ -89,7 +89,8 @@ def test_a_cursor_stays_where_a_part_was_missed() -> None:
     """Otherwise what that part had meanwhile would never be asked for."""
     assets = (Asset("ETH", "ETH"),)
     day = b'[{"t":1795046400,"v":1}]'
-    whole = turn(glassnode, *[day] * 5, cursor="1794700800", assets=assets)
-    part = turn(glassnode, *[day] * 4, b"<html>", cursor="1794700800", assets=assets)
-    assert (whole.cursor, part.cursor) == ("1795046400", "1794700800")
+    before = "1794700800000000"
+    whole = turn(glassnode, *[day] * 5, cursor=before, assets=assets)
+    part = turn(glassnode, *[day] * 4, b"<html>", cursor=before, assets=assets)
+    assert (whole.cursor, part.cursor) == ("1795046400000000", before)
     assert [one.name for one in part.records if isinstance(one, Missed)] == ["market_cap_usd of ETH"]

@@ -15,7 +15,7 @@ from ingest.config.settings import Settings
 from ingest.errors import Stop
 from ingest.pollers import blockchain_com, coingecko, coinmetrics, mempool_space
 from ingest.records import SECOND, Asset, Price
-from ingest.sources.provider_backfill import KINDS, Historic, ProviderBackfillRequest, chronicles, cut, midnight
+from ingest.sources.provider_backfill import KINDS, Historic, ProviderBackfillRequest, chunk_edges, midnight, provider_backfills
 
 NOW = datetime.now(UTC)
 MONTH_AGO = NOW - timedelta(days=30)
@@ -30,9 +30,9 @@ def sought(kind: str = "indices", source: str | None = None, since: datetime = M
 
 
 def test_without_a_source_all_that_are_enabled_are_asked() -> None:
-    asked = chronicles(settings(cboe={}, fred={"enabled": True}, yahoo={}, alternative_me={}), sought())
+    asked = provider_backfills(settings(cboe={}, fred={"enabled": True}, yahoo={}, alternative_me={}), sought())
     assert [one.name for one in asked] == ["cboe", "fred"]
-    assert [one.name for one in chronicles(settings(cboe={}, fred={"enabled": True}), sought(source="fred"))] == ["fred"]
+    assert [one.name for one in provider_backfills(settings(cboe={}, fred={"enabled": True}), sought(source="fred"))] == ["fred"]
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_without_a_source_all_that_are_enabled_are_asked() -> None:
         (
             {"moralis": {}},
             sought("onchain", "moralis"),
-            "'moralis': its past cannot be asked for; known: blockchain_com, ",
+            "'moralis': its history cannot be requested; known: blockchain_com, ",
         ),
-        ({"cboe": {}}, sought(since=NOW - timedelta(days=400)), r"retention\.stock_indices keeps 365 days, so what is older than "),
+        ({"cboe": {}}, sought(since=NOW - timedelta(days=400)), r"retention\.stock_indices keeps 365 days, so rows older than "),
         ({"cboe": {}}, sought(since=NOW), "nothing is between it and --from"),
         (
             {"coingecko": {}},
@@ -63,7 +63,7 @@ def test_without_a_source_all_that_are_enabled_are_asked() -> None:
 )
 def test_what_cannot_be_had_is_refused_with_the_reason(pollers: dict[str, Any], wanted: ProviderBackfillRequest, said: str) -> None:
     with pytest.raises(Stop, match=said):
-        chronicles(settings(**pollers), wanted)
+        provider_backfills(settings(**pollers), wanted)
 
 
 def test_every_kind_has_providers_with_a_past() -> None:
@@ -72,10 +72,10 @@ def test_every_kind_has_providers_with_a_past() -> None:
 
 
 def test_pieces_have_the_same_edges_whatever_the_range() -> None:
-    assert cut(None, 5, 95) == [5, 95]
-    assert cut(30, 5, 95) == [5, 30, 60, 90, 95]
-    assert cut(30, 30, 90) == [30, 60, 90]
-    assert cut(30, 31, 32) == [31, 32]
+    assert chunk_edges(None, 5, 95) == [5, 95]
+    assert chunk_edges(30, 5, 95) == [5, 30, 60, 90, 95]
+    assert chunk_edges(30, 30, 90) == [30, 60, 90]
+    assert chunk_edges(30, 31, 32) == [31, 32]
 
 
 BTC = Asset("BTC", "bitcoin", id=7)

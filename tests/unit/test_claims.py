@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from ingest.protocol.session import Channel, Connection, Subscription
+from ingest.protocol.session import ChannelName, Connection, Subscription
 from ingest.records import MINUTE, SECOND, Instrument
 from ingest.sources.coverage_claims import BLOCKED, LATE, MARGIN, ROUNDS, CoverageClaims, Watch
 
@@ -22,14 +22,14 @@ START = NOW - 10 * MINUTE
 class Bench:
     """A feed's claims for one connection with one subscription, opened at START."""
 
-    def __init__(self, channel: Channel = "trades") -> None:
-        self.channel: Channel = channel
+    def __init__(self, channel: ChannelName = "trades") -> None:
+        self.channel: ChannelName = channel
         self.claims = CoverageClaims("demo", "one")
         self.session: Any = SimpleNamespace(last_message_at=[START])
-        self.life: Any = SimpleNamespace(sign=NOW)
+        self.websocket: Any = SimpleNamespace(last_alive_at=NOW)
         self.task: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         connection = Connection("wss://demo", (Subscription(BTC, channel),))
-        self.claims.watch(Watch(connection, self.session, self.life, self.task))
+        self.claims.watch(Watch(connection, self.session, self.websocket, self.task))
 
     def take(self, watermark: int = NOW, now: int = NOW) -> list[tuple[int, int]]:
         return [(one.since, one.until) for one in self.claims.take(now, cast(Any, {self.channel: watermark}), "trade")]
@@ -41,7 +41,7 @@ async def test_a_claim_ends_at_the_watermark_of_its_queue() -> None:
 
 async def test_a_claim_ends_at_the_last_sign_of_life_where_the_queue_is_empty() -> None:
     bench = Bench()
-    bench.life.sign = NOW - 5 * SECOND
+    bench.websocket.last_alive_at = NOW - 5 * SECOND
     assert bench.take() == [(START, NOW - 5 * SECOND - MARGIN)]
 
 

@@ -23,7 +23,7 @@ DATABASE = f'[database]\ndsn = "postgresql://writer:{SECRET}@localhost/market"\n
 BINANCE = DATABASE + '[exchanges.binance]\ninstruments = ["BTC/USDT"]\n'
 RETENTION = DATABASE + "[retention]\n"
 
-KNOWN = f"known, with these or other periods: {', '.join(map(example, KINDS.values()))}"
+KNOWN = f"known, with these or other parameters: {', '.join(map(example, KINDS.values()))}"
 
 Load = Callable[..., Settings]
 

@@ -15,7 +15,7 @@ from ingest.errors import Reject
 from ingest.pollers import lunarcrush
 from ingest.protocol.http import Request, Response
 from ingest.records import SECOND, SentimentScore
-from ingest.sources.poller import plan_of
+from ingest.sources.poll_plan import plan_of
 
 
 def lunar(real: Path, name: str) -> dict[str, Any]:

@@ -126,11 +126,11 @@ def test_rss_1_is_read_too() -> None:
         ({"pubDate": "soon"}, "value", "has no date; right would be one of RFC 2822 or ISO 8601"),
         ({"pubDate": "Thu, 01 Jan 1970 00:00:00 GMT"}, "value", "has no date"),
         ({"pubDate": ""}, "value", "has no date"),
-        ({"title": "<![CDATA[<b></b>]]>"}, "shape", "an article has a title and a link: '', 'https://x.org/a'"),
-        ({"link": ""}, "shape", "an article has a title and a link: 'Bitcoin moves', ''"),
-        ({"link": "javascript:alert(1)"}, "shape", "an article has a title and a link"),
-        ({"link": "https://[x.org/a"}, "shape", "an article has a title and a link"),
-        ({"link": "https://x.org/" + "a" * 2000}, "shape", "an article has a title and a link"),
+        ({"title": "<![CDATA[<b></b>]]>"}, "shape", "an article needs a title and a link: '', 'https://x.org/a'"),
+        ({"link": ""}, "shape", "an article needs a title and a link: 'Bitcoin moves', ''"),
+        ({"link": "javascript:alert(1)"}, "shape", "an article needs a title and a link"),
+        ({"link": "https://[x.org/a"}, "shape", "an article needs a title and a link"),
+        ({"link": "https://x.org/" + "a" * 2000}, "shape", "an article needs a title and a link"),
     ],
 )
 def test_what_is_no_article_is_kept_and_the_others_go_on(parts: dict[str, str], reason: str, message: str) -> None:

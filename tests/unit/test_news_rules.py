@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from ingest.pollers._news_rules import AGGREGATOR, EXCHANGE, PUBLISHER, TOPICS, Standing, Topic, Verdict, judge
+from ingest.pollers._news_rules import AGGREGATOR, EXCHANGE, PUBLISHER, Credibility, Topic, Verdict, judge
 
-PAGE = Path(__file__).parent.parent.parent / "ingest/pollers/docs/README.md"
+PAGE = Path(__file__).parent.parent.parent / "ingest/pollers/docs/news.md"
 
 
 @pytest.mark.parametrize(
-    ("title", "summary", "standing", "verdict"),
+    ("title", "summary", "credibility", "verdict"),
     [
         # 20 + 40 for a word in the first half of the title, 40 for a coin in it, of which 90 % count
         ("Bitcoin hacked, says nobody", "", PUBLISHER, Verdict(("security",), "critical", "0.90")),
@@ -33,8 +33,8 @@ PAGE = Path(__file__).parent.parent.parent / "ingest/pollers/docs/README.md"
         ("$SEC is a token", "", PUBLISHER, Verdict((), "low", "0.54")),
     ],
 )
-def test_words_decide(title: str, summary: str, standing: Standing, verdict: Verdict) -> None:
-    assert judge(title, summary, standing) == verdict
+def test_words_decide(title: str, summary: str, credibility: Credibility, verdict: Verdict) -> None:
+    assert judge(title, summary, credibility) == verdict
 
 
 def test_what_a_source_files_it_under_counts_as_said_first() -> None:
@@ -42,9 +42,7 @@ def test_what_a_source_files_it_under_counts_as_said_first() -> None:
     assert known == Verdict(("listing",), "high", "1.00")
 
 
-def test_the_page_has_the_table() -> None:
-    rows = [f"| {one.level} | `{one.name}` | {one.words} |" for one in TOPICS]
-    assert [row for row in rows if row not in PAGE.read_text().splitlines()] == []
+def test_the_page_has_the_weights() -> None:
     weights = [
         f"{who} {one.weight} %" for who, one in (("exchange", EXCHANGE), ("publisher", PUBLISHER), ("aggregator", AGGREGATOR))
     ]

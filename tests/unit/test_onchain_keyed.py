@@ -100,7 +100,7 @@ def test_each_figure_of_glassnode_is_a_request() -> None:
         OnchainMetric("BTC", "active_addresses", "glassnode", 1795046400 * SECOND, "812345.0", NOW),
         OnchainMetric("BTC", "active_addresses", "glassnode", 1795132800 * SECOND, "1054300000000000000000", NOW),
     ]
-    assert told.cursor == "1795132800"
+    assert told.cursor == "1795132800000000"
     assert turn(glassnode, *[body] * count, assets=COINS, cursor=told.cursor).urls[0].endswith("&s=1794700800")
     asked = past(glassnode, 1795132800 * SECOND, 1795219200 * SECOND, *[body] * count, assets=COINS)
     assert asked.urls[0].endswith("&s=1795132800&u=1795219200")

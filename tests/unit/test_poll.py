@@ -13,7 +13,7 @@ from ingest.polling.provider import PollOptions
 from ingest.protocol.exchange import Rate
 from ingest.protocol.http import Request, Response
 from ingest.records import Asset
-from ingest.sources.poller import assets_of, interval_of, plan_of, rate_of
+from ingest.sources.poll_plan import assets_of, interval_of, plan_of, rate_of
 
 MONTH = 31 * 86_400
 

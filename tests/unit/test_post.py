@@ -8,7 +8,7 @@ import pytest
 
 from ingest.polling.db_queries import Filtered
 from ingest.polling.provider import PollOptions
-from ingest.polling.social_posts import DAY, SWEEP, TEXT_CHARACTERS, TEXTS, Post, PostFilter, against
+from ingest.polling.social_posts import DAY, REMEMBERED_TEXTS, SWEEP_INTERVAL, TEXT_CHARACTERS, Post, PostFilter, exclusion_reason
 from ingest.records import MINUTE, SECOND, Asset, SentimentPost
 from ingest.sources.sentiment_vader import score
 from ingest.text.plain_text import is_english
@@ -72,7 +72,7 @@ def test_a_record_is_what_the_post_says() -> None:
     ],
 )
 def test_a_post_is_left_out_for_the_first_reason(changes: dict[str, Any], reason: str) -> None:
-    assert against(post(**changes)) == reason
+    assert exclusion_reason(post(**changes)) == reason
     assert told(post(**changes)) == ([(reason, "1")] if reason else [("1", "BTC")])
 
 
@@ -124,9 +124,9 @@ def test_the_same_words_of_one_author_are_one_post() -> None:
 
 def test_a_cursor_is_bounded_and_what_was_read_last_is_kept() -> None:
     one = sieve()
-    one.records("t", [post(str(n), time=NOON + n, text=f"good {n}") for n in range(TEXTS + 1)], NOON)
+    one.records("t", [post(str(n), time=NOON + n, text=f"good {n}") for n in range(REMEMBERED_TEXTS + 1)], NOON)
     cursor = one.cursor()
-    assert told(post("x", time=NOON + 5000, text=f"good {TEXTS}"), cursor=cursor) == [("repeated", "1")]
+    assert told(post("x", time=NOON + 5000, text=f"good {REMEMBERED_TEXTS}"), cursor=cursor) == [("repeated", "1")]
     assert told(post("x", time=NOON + 5000, text="good 0"), cursor=cursor) == [("x", "BTC")]
 
 
@@ -154,18 +154,18 @@ def test_all_of_the_last_day_is_due_every_hour() -> None:
     assert one.since("t", NOON) == NOON - DAY
     one.records("t", [post(time=NOON - MINUTE)], NOON)
     soon = sieve(one.cursor())
-    assert soon.since("t", NOON + SWEEP - 1) == NOON - MINUTE
-    assert soon.since("another", NOON + SWEEP - 1) == NOON - 1 - DAY + SWEEP
-    assert sieve(soon.cursor()).since("t", NOON + SWEEP) == NOON + SWEEP - DAY
+    assert soon.since("t", NOON + SWEEP_INTERVAL - 1) == NOON - MINUTE
+    assert soon.since("another", NOON + SWEEP_INTERVAL - 1) == NOON - 1 - DAY + SWEEP_INTERVAL
+    assert sieve(soon.cursor()).since("t", NOON + SWEEP_INTERVAL) == NOON + SWEEP_INTERVAL - DAY
 
 
 def test_a_cursor_that_cannot_be_read_is_a_beginning() -> None:
-    assert sieve('{"read": 1}').since("t", NOON) == NOON - DAY
+    assert sieve('{"read_until": 1}').since("t", NOON) == NOON - DAY
     assert sieve("old").since("t", NOON) == NOON - DAY
 
 
 @pytest.mark.parametrize(
-    ("text", "lean", "expected"),
+    ("text", "direction", "expected"),
     [
         ("Bitcoin is good", "positive", "0.4404"),
         ("Bitcoin is good", "negative", "-0.4404"),
@@ -175,10 +175,10 @@ def test_a_cursor_that_cannot_be_read_is_a_beginning() -> None:
         ("Bitcoin", None, "0.0000"),
     ],
 )
-def test_an_authors_own_word_says_which_way(text: str, lean: str | None, expected: str) -> None:
-    (record,) = sieve().records("t", [post(text=text, lean=lean)], NOON)
+def test_an_authors_own_word_says_which_way(text: str, direction: str | None, expected: str) -> None:
+    (record,) = sieve().records("t", [post(text=text, direction=direction)], NOON)
     assert isinstance(record, SentimentPost)
-    assert (record.score, record.label) == (expected, lean or "neutral")
+    assert (record.score, record.label) == (expected, direction or "neutral")
 
 
 def test_a_long_text_is_stored_in_part() -> None:

@@ -16,7 +16,8 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.errors import Stop
-from ingest.exchanges import binance, coinbase, kraken, okx
+from ingest.exchanges import binance, coinbase, kraken
+from ingest.exchanges.okx import exchange as okx
 from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Exchange, Options

@@ -10,7 +10,11 @@ import pytest
 
 from ingest import registry
 from ingest.errors import Stop
-from ingest.exchanges import binance, coinbase, deribit, gate, kraken, kucoin, okx
+from ingest.exchanges import binance, coinbase, kraken
+from ingest.exchanges.deribit import exchange as deribit
+from ingest.exchanges.gate import exchange as gate
+from ingest.exchanges.kucoin import exchange as kucoin
+from ingest.exchanges.okx import exchange as okx
 
 OURS = {"binance": binance, "coinbase": coinbase, "deribit": deribit, "gate": gate, "kraken": kraken, "kucoin": kucoin, "okx": okx}
 

@@ -61,14 +61,14 @@ class Daemon:
         self.life = WebSocketConnection(
             connection,
             binance.session(connection, options),
-            manners=binance.LIMITS,
+            limits=binance.LIMITS,
             client=client,
             http=Http(client, rate=binance.LIMITS.weight, alternative=binance.LIMITS.alternative),
-            gate=RateLimiter(Rate(100, 1.0)),
+            limiter=RateLimiter(Rate(100, 1.0)),
             sink=self.got.append,
             metrics=Metrics(),
             source="binance",
-            freshness=Staleness(),
+            staleness=Staleness(),
         )
 
     def of(self, kind: type) -> list[Any]:

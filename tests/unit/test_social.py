@@ -20,7 +20,7 @@ from ingest.polling.db_queries import Filtered
 from ingest.polling.provider import PollOptions
 from ingest.protocol.http import Request, Response
 from ingest.records import SECOND, Asset, SentimentPost
-from ingest.sources.poller import assets_of, interval_of, plan_of
+from ingest.sources.poll_plan import assets_of, interval_of, plan_of
 from ingest.sources.sentiment_vader import score
 
 NOW = 1_795_176_000 * SECOND

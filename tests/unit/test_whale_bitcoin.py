@@ -16,7 +16,7 @@ from whales import NOW, Told, past, turn
 
 from ingest.errors import Reject, Retry
 from ingest.pollers import whale_bitcoin
-from ingest.pollers._whale_chain import Place
+from ingest.pollers._whale_chain import ChainCursor
 from ingest.polling.db_queries import PricesAt, ReorgedBlock
 from ingest.polling.provider import PollOptions
 from ingest.records import SECOND, WhaleTransaction
@@ -169,19 +169,19 @@ def test_the_past_is_what_the_turns_would_have_told(server: MempoolSpace) -> Non
     told = past(whale_bitcoin, OPTIONS, day, server, rich)
     assert [path.split("/")[4] for path in told.asked if "summary" in path] == ["bb", server.blocks[TIP][0], f"h{TIP + 2}"]
     assert told.asked[:2] == ["/api/v1/blocks", f"/api/v1/mining/blocks/timestamp/{TIME - 600 - 7200}"]
-    live = turn(whale_bitcoin, OPTIONS, server, rich, cursor=encode(Place(next=TIP)).decode())
+    live = turn(whale_bitcoin, OPTIONS, server, rich, cursor=encode(ChainCursor(next_height=TIP)).decode())
     assert (
         [one for one in told.records if one.block_height == TIP] == [one for one in live.records if one.block_height == TIP] != []
     )
 
 
 def test_a_cursor_that_no_turn_ended_with_is_refused(server: MempoolSpace) -> None:
-    with pytest.raises(Reject, match="poll_cursors has 'told', which is no place"):
+    with pytest.raises(Reject, match="poll_cursors has 'told', which is no cursor"):
         take(server, "told")
 
 
 @pytest.mark.parametrize(
-    ("prices", "said"), [({}, "no price of BTC, as of block 850000"), ({"ETH": "1"}, "no price of BTC, as of block 850000")]
+    ("prices", "said"), [({}, "no price of BTC at block 850000"), ({"ETH": "1"}, "no price of BTC at block 850000")]
 )
 def test_without_a_price_nothing_is_guessed(server: MempoolSpace, prices: dict[str, str], said: str) -> None:
     with pytest.raises(Retry, match=said):

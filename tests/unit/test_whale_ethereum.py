@@ -111,15 +111,15 @@ def test_an_answer_that_is_full_is_asked_for_in_halves(etherscan: Etherscan, mon
         for number in range(3)
     ]
     etherscan.full = 4
-    monkeypatch.setattr(whale_ethereum, "FULL", 4)
+    monkeypatch.setattr(whale_ethereum, "MAX_ROWS", 4)
     told = take(etherscan, cursor)
     assert sorted(one.hash for one in told.records) == sorted(one["hash"] for one in etherscan.transfers)
     assert told.malformed == []
     etherscan.full = 2
-    monkeypatch.setattr(whale_ethereum, "FULL", 2)
+    monkeypatch.setattr(whale_ethereum, "MAX_ROWS", 2)
     told = take(etherscan, cursor)
     assert len(told.records) == 20
-    assert told.malformed[0].message == f"block {FIRST + 1} has 2 transfers of MKR or more: those beyond are not seen"
+    assert told.malformed[0].message == f"block {FIRST + 1} has 2 transfers of MKR or more: the rest is not included"
 
 
 def test_blocks_that_are_replaced_are_given_up(etherscan: Etherscan) -> None:
@@ -139,8 +139,8 @@ def test_blocks_that_are_replaced_are_given_up(etherscan: Etherscan) -> None:
 @pytest.mark.parametrize(
     ("prices", "said"),
     [
-        ({"MKR": "430"}, f"no price of ETH, as of block {FIRST}"),
-        ({"DAI": "1"}, f"no price of ETH, MKR, as of block {FIRST}"),
+        ({"MKR": "430"}, f"no price of ETH at block {FIRST}"),
+        ({"DAI": "1"}, f"no price of ETH, MKR at block {FIRST}"),
     ],
 )
 def test_without_a_price_nothing_is_guessed(etherscan: Etherscan, prices: dict[str, str], said: str) -> None:
@@ -204,7 +204,7 @@ def test_the_past_is_what_the_turns_would_have_told(etherscan: Etherscan) -> Non
     assert [(one.block_height, one.amount_usd) for one in ether.records] == [(FIRST + 7, "1175000.00")]
 
 
-MIXED = "0xBF3403210F9802205f426759947a80A9fDA71b1E"
+MIXED = "0xBf3403210f9802205f426759947a80a9Fda71B1E"
 TRADER, POOL = "0x" + "1" * 40, "0x" + "2" * 40
 
 

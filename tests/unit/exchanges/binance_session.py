@@ -10,7 +10,7 @@ import pytest
 from ingest.exchanges import binance
 from ingest.protocol.exchange import Options
 from ingest.protocol.http import Request, Response
-from ingest.protocol.session import Channel, Output, Subscription
+from ingest.protocol.session import ChannelName, Output, Subscription
 from ingest.records import Instrument
 from tests.recordings.recordings import Line, received, recording
 
@@ -27,7 +27,7 @@ def options(trade_kind: str = "aggTrade", depth: int = 500) -> Options:
     return Options(ws_url="wss://example", rest_url=REST, trade_kind=trade_kind, book_depth=depth, writer="here")
 
 
-def a_session(*channels: Channel, symbols: Sequence[str] = SYMBOLS, given: Options | None = None) -> binance.Session:
+def a_session(*channels: ChannelName, symbols: Sequence[str] = SYMBOLS, given: Options | None = None) -> binance.Session:
     given = given or options()
     subscriptions = tuple(
         Subscription(an_instrument(symbol, number), channel)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from ingest.exchanges import coinbase
 from ingest.protocol.exchange import Options
-from ingest.protocol.session import Channel, Output, Subscription
+from ingest.protocol.session import ChannelName, Output, Subscription
 from ingest.records import SECOND, Instrument, Trade
 from tests.recordings.recordings import Line, received
 
@@ -26,7 +26,7 @@ def options(depth: int = 20, every: int = SECOND) -> Options:
     return Options(ws_url="wss://example", rest_url=REST, trade_kind="match", book_depth=depth, book_interval=every, writer="here")
 
 
-def a_session(*channels: Channel, products: Sequence[str] = PRODUCTS, given: Options | None = None) -> coinbase.Session:
+def a_session(*channels: ChannelName, products: Sequence[str] = PRODUCTS, given: Options | None = None) -> coinbase.Session:
     given = given or options()
     subscriptions = tuple(
         Subscription(an_instrument(product, number), channel)
@@ -87,6 +87,6 @@ def btc_trade(trade_id: int) -> Trade:
 
 
 def snapshot(bid: str = "10101.10", ask: str = "10102.55") -> bytes:
-    """Documentation, "Level2 Batch Channel"."""
+    """Documentation, "Level2 Batch ChannelName"."""
     message = {"type": "snapshot", "product_id": "BTC-USD", "bids": [[bid, "0.45054140"]], "asks": [[ask, "0.57753524"]]}
     return frame(message)

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ingest.exchanges import deribit
+from ingest.exchanges.deribit import exchange as deribit
 from ingest.protocol.exchange import Options
 from ingest.protocol.session import Output, Session, Subscription
 from ingest.records import SECOND, Instrument

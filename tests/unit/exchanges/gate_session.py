@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ingest.exchanges import gate
+from ingest.exchanges.gate import exchange as gate
 from ingest.protocol.exchange import Options
 from ingest.protocol.session import Output, Session, Subscription
 from ingest.records import SECOND, Instrument

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ingest.exchanges import kucoin
+from ingest.exchanges.kucoin import exchange as kucoin
 from ingest.protocol.exchange import Options
 from ingest.protocol.session import Output, Session, Subscription
 from ingest.records import SECOND, Instrument

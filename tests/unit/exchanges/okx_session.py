@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from ingest.exchanges import okx
+from ingest.exchanges.okx import exchange as okx
 from ingest.protocol.exchange import Options
 from ingest.protocol.session import Output, Session, Subscription
 from ingest.records import SECOND, Instrument

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 from ingest.errors import Reject
 from ingest.protocol.history import History, HistoryRequest, Page
 from ingest.protocol.http import Request, Response
-from ingest.protocol.session import Channel
+from ingest.protocol.session import ChannelName
 from ingest.records import SECOND, Instrument, Record
 
 LATER = 2_000_000_000 * SECOND  # when all that was recorded is long over
@@ -65,6 +65,6 @@ def path_and_query(request: Request) -> tuple[str, dict[str, str]]:
     return parts.path, dict(parse_qsl(parts.query))
 
 
-def ask(instrument: Instrument, channel: Channel, since: int, until: int, ids: tuple[int, int] | None = None) -> HistoryRequest:
+def ask(instrument: Instrument, channel: ChannelName, since: int, until: int, ids: tuple[int, int] | None = None) -> HistoryRequest:
     first_id, last_id = ids or (None, None)
     return HistoryRequest(instrument=instrument, channel=channel, since=since, until=until, first_id=first_id, last_id=last_id)

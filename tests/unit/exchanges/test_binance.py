@@ -14,7 +14,7 @@ from ingest.errors import Reject
 from ingest.exchanges import binance
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Response
-from ingest.protocol.session import Channel, Connection, Gap, Reconnect, Refused, Send, Subscription
+from ingest.protocol.session import ChannelName, Connection, Gap, Reconnect, Refused, Send, Subscription
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Quote, Trade
 from tests.recordings.recordings import read, recording
 from tests.unit.exchanges.binance_session import (
@@ -188,7 +188,7 @@ def test_a_bad_frame_is_evidence_and_the_next_one_goes_on(frame: bytes, reason: 
 
 
 @pytest.mark.parametrize("channel", ["candles", "quotes", "book"])
-def test_a_value_that_is_no_number_is_malformed_on_every_channel(channel: Channel) -> None:
+def test_a_value_that_is_no_number_is_malformed_on_every_channel(channel: ChannelName) -> None:
     session = a_session(channel, symbols=["NKNUSDT"])
     bodies = {
         "candles": kline_frame(1672515780000).replace(b"bnbbtc@", b"nknusdt@").replace(b'"0.0010"', b'"NaN"'),

@@ -14,8 +14,9 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.errors import Reject
-from ingest.exchanges import deribit
-from ingest.exchanges._deribit_streams import to_digits
+from ingest.exchanges.deribit import exchange as deribit
+from ingest.exchanges.deribit import parse as deribit_parse
+from ingest.marketdata.values import decimal_digits
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Response
 from ingest.protocol.session import Gap, Output, Refused, Subscription
@@ -79,7 +80,7 @@ def test_a_jump_of_the_number_is_a_gap_and_what_is_sent_again_is_yielded_again()
 def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
     eth = named("ETH-PERPETUAL", 4)
     body = nautilus("http_get_last_trades")
-    by_rest = deribit.trades_from_rest(body, eth, NOW)
+    by_rest = deribit_parse.trades_from_rest(body, eth, NOW)
     assert by_rest[0] == Trade(4, 1766332040636000, 203024587, "2968.3", "1.0", "sell", NOW, native_id="ETH-284830839")
     assert len(by_rest) == 10
     rows = json.loads(body)["result"]["trades"]
@@ -120,7 +121,7 @@ def test_bars_by_rest() -> None:
         for time, *values in zip(*(chart[name] for name in names), strict=True)
     ]
     assert len(expected) == 5
-    assert deribit.candles_from_rest(nautilus("http_get_tradingview_chart_data"), BTC, NOW) == expected
+    assert deribit_parse.candles_from_rest(nautilus("http_get_tradingview_chart_data"), BTC, NOW) == expected
 
 
 # --- quotes ----------------------------------------------------------------------------------------------------------
@@ -163,13 +164,13 @@ def test_a_quote_that_cannot_be_read_leaves_nothing_to_write() -> None:
     ("number", "text"), [("42500.0", "42500.0"), ("1e-7", "0.0000001"), ("6.55E-6", "0.00000655"), ("1e3", "1000")]
 )
 def test_digits(number: str, text: str) -> None:
-    assert to_digits(Decimal(number)) == text
+    assert decimal_digits(Decimal(number)) == text
 
 
 @pytest.mark.parametrize("number", ["-1", "NaN", "Infinity", "1e99", "1e-99"])
 def test_no_digits(number: str) -> None:
     with pytest.raises(ValueError, match="is not a price or size"):
-        to_digits(Decimal(number))
+        decimal_digits(Decimal(number))
 
 
 # --- the connection --------------------------------------------------------------------------------------------------
@@ -307,8 +308,10 @@ def test_a_spot_market_and_one_that_is_halted() -> None:
 
 def test_a_body_of_another_shape_is_rejected() -> None:
     with pytest.raises(Reject, match="not what REST documents"):
-        deribit.candles_from_rest(b'{"result":{}}', BTC, NOW)
-    with pytest.raises(Reject, match=r"deribit: trade: .*-1"):
-        deribit.trades_from_rest(nautilus("http_get_last_trades").replace(b"2968.3", b"-1"), BTC, NOW)
+        deribit_parse.candles_from_rest(b'{"result":{}}', BTC, NOW)
+    with pytest.raises(Reject, match=r"deribit: not what REST documents, in any row: -1 is not a price or size"):
+        deribit_parse.trades_from_rest(nautilus("http_get_last_trades").replace(b"2968.3", b"-1"), BTC, NOW)
     with pytest.raises(Reject, match="deribit: bars: "):
-        deribit.candles_from_rest(nautilus("http_get_tradingview_chart_data").replace(b"87456.5, 87456.5", b"87456.5", 1), BTC, NOW)
+        deribit_parse.candles_from_rest(
+            nautilus("http_get_tradingview_chart_data").replace(b"87456.5, 87456.5", b"87456.5", 1), BTC, NOW
+        )

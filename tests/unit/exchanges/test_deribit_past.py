@@ -15,7 +15,8 @@ import msgspec
 import pytest
 
 from ingest.errors import Reject
-from ingest.exchanges import _deribit_past, deribit
+from ingest.exchanges.deribit import exchange as deribit
+from ingest.exchanges.deribit import history as _deribit_past
 from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
 from tests.unit.exchanges import binance_rest

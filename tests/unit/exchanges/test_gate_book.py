@@ -59,7 +59,7 @@ def expected_books(symbol: str, lines: Sequence[Line], depth: int, every: int) -
     book.change(body["bids"], body["asks"])
     for line in lines:
         event = json.loads(line.text)["result"]
-        if event["s"] == symbol and event["u"] > body["id"]:
+        if event["s"] == symbol and event["u"] >= body["id"]:
             book.change(event["b"] or [], event["a"] or [])
             states.append(book.state(ids()[symbol], event["t"] * 1000, event["u"], line.time, depth))
     return at_ticks(states, every)
@@ -101,7 +101,7 @@ def test_a_lost_event_breaks_the_book_until_a_new_snapshot() -> None:
     book.change(body["bids"], body["asks"])
     for line in lines[:21]:
         event = json.loads(line.text)["result"]
-        if event["u"] > body["id"]:
+        if event["u"] >= body["id"]:
             book.change(event["b"] or [], event["a"] or [])
     now = lines[-1].time
     state = book.state(0, 0, None, 0, 100)
@@ -122,8 +122,17 @@ def test_a_lost_event_breaks_the_book_until_a_new_snapshot() -> None:
 def diff(
     first: int, last: int, *, at: int, bids: Sequence[Sequence[str]] = (), asks: Sequence[Sequence[str]] = (), **more: object
 ) -> bytes:
-    """`at` in milliseconds."""
-    row = {"t": at, "e": "depthUpdate", "E": at // 1000, "s": "BTC_USDT", "U": first, "u": last, "b": [*bids], "a": [*asks]}
+    """`at` in milliseconds since `BEGIN`."""
+    row = {
+        "t": BEGIN * 1000 + at,
+        "e": "depthUpdate",
+        "E": BEGIN + at // 1000,
+        "s": "BTC_USDT",
+        "U": first,
+        "u": last,
+        "b": [*bids],
+        "a": [*asks],
+    }
     return update("spot.order_book_update", row | more)
 
 
@@ -134,6 +143,7 @@ def answer(
     return list(session.answer(Request(url("BTC_USDT"), tag="BTC_USDT"), Response(200, json.dumps(body).encode()), now))
 
 
+BEGIN = 1_600_000_000  # seconds
 BIDS, ASKS = [["10", "1"], ["9", "2"]], [["11", "3"], ["12", "4"]]
 DEPTH_2 = replace(OPTIONS, book_depth=2)
 ASKED = Request(url("BTC_USDT"), tag="BTC_USDT")
@@ -144,7 +154,7 @@ def book(
     tick: int, bids: Sequence[Sequence[str]], asks: Sequence[Sequence[str]], sequence: int, received_at: int = NOW
 ) -> BookSnapshot:
     sides = [tuple(column) for side in (bids, asks) for column in (zip(*side, strict=True) if side else ((), ()))]
-    return BookSnapshot(3, tick * SECOND, "", *sides, sequence, received_at)
+    return BookSnapshot(3, (BEGIN + tick) * SECOND, "", *sides, sequence, received_at)
 
 
 def standing(options: Options = DEPTH_2) -> Session:
@@ -154,14 +164,21 @@ def standing(options: Options = DEPTH_2) -> Session:
     return session
 
 
-def test_a_snapshot_waits_for_the_stream_to_go_beyond_it() -> None:
+def test_a_snapshot_waits_for_the_stream_to_reach_it() -> None:
     session = open_session(BTC, channel="book", options=DEPTH_2)
     assert session.tick(NOW) == []  # the stream first
     assert session.feed(diff(101, 102, at=5000), NOW) == [ASKED]
+    assert answer(session, 103, BIDS, ASKS) == []
+    assert session.tick(NOW + 2 * SECOND) == []
+    assert session.feed(diff(103, 104, at=6500, bids=[["9.5", "7"], ["9", "0"]]), NOW + 1) == []
+    assert session.tick(NOW) == [book(7, [["10", "1"], ["9.5", "7"]], ASKS, 104, NOW + 1)]
+
+
+def test_a_snapshot_at_the_position_of_the_stream_is_written_though_nothing_follows() -> None:
+    session = open_session(BTC, channel="book", options=DEPTH_2)
+    session.feed(diff(101, 102, at=5000, bids=BIDS, asks=ASKS), NOW)
     assert answer(session, 102, BIDS, ASKS) == []
-    assert session.tick(NOW + 10 * SECOND) == []
-    assert session.feed(diff(103, 103, at=6500, bids=[["9.5", "7"], ["9", "0"]]), NOW + 1) == []
-    assert session.tick(NOW) == [book(7, [["10", "1"], ["9.5", "7"]], ASKS, 103, NOW + 1)]
+    assert session.tick(NOW) == [book(6, BIDS, ASKS, 102)]
 
 
 def test_a_snapshot_that_is_too_old_is_asked_for_again() -> None:
@@ -194,9 +211,9 @@ def test_a_whole_book_replaces_ours_and_needs_no_snapshot() -> None:
 def test_a_whole_book_ends_the_hole() -> None:
     session = standing()
     gap, asked = session.feed(diff(105, 106, at=7000), PACED)
-    assert (gap, asked) == (Gap(3, "book", "sequence", 5000000), ASKED)
+    assert (gap, asked) == (Gap(3, "book", "sequence", (BEGIN + 5) * SECOND), ASKED)
     assert session.feed(diff(107, 109, at=8000, bids=BIDS, asks=ASKS, full=True), NOW) == [
-        Gap(3, "book", "sequence", 5000000, 8000000)
+        Gap(3, "book", "sequence", (BEGIN + 5) * SECOND, (BEGIN + 8) * SECOND)
     ]
     assert answer(session, 105, [], []) == []  # no longer wanted
     assert session.tick(NOW) == [book(9, BIDS, ASKS, 109)]

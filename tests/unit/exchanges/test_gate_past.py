@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from ingest.errors import Reject
-from ingest.exchanges import _gate_past, gate
+from ingest.exchanges.gate import exchange as gate
+from ingest.exchanges.gate import history as _gate_past
 from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
 from tests.unit.exchanges import binance_rest

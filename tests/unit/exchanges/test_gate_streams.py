@@ -12,7 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.errors import Reject
-from ingest.exchanges import gate
+from ingest.exchanges.gate import exchange as gate
+from ingest.exchanges.gate import parse as gate_parse
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Response
 from ingest.protocol.session import Gap, Output, Refused, Send, Subscription
@@ -115,7 +116,7 @@ def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
         b'"role":"maker","amount":"0.15","price":"0.03","fee":"0.0005","fee_currency":"ETH","point_fee":"0","gt_fee":"0",'
         b'"sequence_id":"588018","text":"t-test"}]'
     )
-    (by_rest,) = gate.trades_from_rest(body, BTC, NOW)
+    (by_rest,) = gate_parse.trades_from_rest(body, BTC, NOW)
     assert by_rest == Trade(3, 1548000000123000, 588018, "0.03", "0.15", "buy", NOW)
     frame = trade_frame(588018, id=1232893232, create_time_ms="1548000000123.456789", side="buy", amount="0.15", price="0.03")
     assert open_session(BTC, channel="trades").feed(frame, NOW) == (by_rest,)
@@ -176,7 +177,7 @@ def test_a_bar_has_the_same_key_and_values_by_rest() -> None:
     bar = DOCUMENTED_BAR
     row = [bar["t"], bar["v"], bar["c"], bar["h"], bar["l"], bar["o"], bar["a"], "true"]
     running = [str(int(bar["t"]) + 60), *row[1:7], "false"]
-    assert gate.candles_from_rest(json.dumps([running, row]).encode(), BTC, NOW) == [replace(BAR, origin="rest")]
+    assert gate_parse.candles_from_rest(json.dumps([running, row]).encode(), BTC, NOW) == [replace(BAR, origin="rest")]
 
 
 # "Best bid or ask price", its example
@@ -330,6 +331,8 @@ def test_steps_of_whole_numbers() -> None:
 
 def test_a_body_of_another_shape_is_rejected() -> None:
     with pytest.raises(Reject, match="not what REST documents"):
-        gate.candles_from_rest(b"<html>", BTC, NOW)
-    with pytest.raises(Reject, match=r"gate: trade '5'.*free"):
-        gate.trades_from_rest(b'[{"id":"5","create_time_ms":"1.0","side":"buy","amount":"1","price":"free"}]', BTC, NOW)
+        gate_parse.candles_from_rest(b"<html>", BTC, NOW)
+    with pytest.raises(Reject, match=r"gate: not what REST documents, in any row: 'free' is not a price or size"):
+        gate_parse.trades_from_rest(
+            b'[{"id":"5","create_time_ms":"1600000000000.0","side":"buy","amount":"1","price":"free"}]', BTC, NOW
+        )

@@ -12,7 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry
-from ingest.exchanges import kucoin
+from ingest.exchanges.kucoin import exchange as kucoin
+from ingest.exchanges.kucoin import parse as kucoin_parse
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Located
 from ingest.protocol.http import Flow, Request, Response
@@ -76,7 +77,7 @@ def test_recorded_trades_come_out_value_by_value_and_their_sequence_is_not_dense
 
 def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
     """The documentation's answer (by JKorf); the websocket says the same with the time as text."""
-    by_rest = kucoin.trades_from_rest(jkorf("Endpoints.Spot.ExchangeData.GetTradeHistory"), BTC, NOW)
+    by_rest = kucoin_parse.trades_from_rest(jkorf("Endpoints.Spot.ExchangeData.GetTradeHistory"), BTC, NOW)
     assert by_rest == [
         Trade(3, 1545904567062140, 1545896668571, "0.07", "0.004", "buy", NOW),
         Trade(3, 1545904581619888, 1545896668578, "0.054", "0.066", "buy", NOW),
@@ -148,7 +149,7 @@ def test_a_bar_after_which_a_push_could_not_be_read_is_not_yielded() -> None:
 
 
 def test_a_bar_has_the_same_key_and_values_by_rest() -> None:
-    assert kucoin.candles_from_rest(jkorf("Endpoints.Spot.ExchangeData.GetKlines"), BTC, NOW) == [
+    assert kucoin_parse.candles_from_rest(jkorf("Endpoints.Spot.ExchangeData.GetKlines"), BTC, NOW) == [
         to_candle(["1545904920", "0.058", "0.072", "0.072", "0.058", "0.103", "0.006986"], 3, NOW, "rest"),
         to_candle(["1545904980", "0.058", "0.049", "0.058", "0.049", "0.018", "0.000945"], 3, NOW, "rest"),
     ]
@@ -274,10 +275,10 @@ def test_pings_come_by_the_clock_whatever_the_exchange_says() -> None:
     session = open_session(BTC, channel="trades")
     session.feed(trade_frame(), NOW + 17 * SECOND)
     assert session.tick(NOW + 18 * SECOND - 1) == []
-    assert session.tick(NOW + 18 * SECOND) == [Send('{"id":"1","type":"ping"}')]
-    assert session.feed(b'{"id":"1","type":"pong"}', NOW + 18 * SECOND) == ()
+    assert session.tick(NOW + 18 * SECOND) == [Send('{"id":"ping","type":"ping"}')]
+    assert session.feed(b'{"id":"ping","type":"pong"}', NOW + 18 * SECOND) == ()
     assert session.tick(NOW + 35 * SECOND) == []
-    assert session.tick(NOW + 36 * SECOND) == [Send('{"id":"1","type":"ping"}')]
+    assert session.tick(NOW + 36 * SECOND) == [Send('{"id":"ping","type":"ping"}')]
 
 
 def test_recorded_replies_are_quiet() -> None:
@@ -341,7 +342,13 @@ def test_the_recorded_listing() -> None:
 
 def test_a_body_of_another_shape_is_rejected() -> None:
     with pytest.raises(Reject, match="not what REST documents"):
-        kucoin.candles_from_rest(b'{"code":"200000","data":[["1"]]}', BTC, NOW)
-    bad = jkorf("Endpoints.Spot.ExchangeData.GetTradeHistory").replace(b'"0.07"', b'"free"')
-    with pytest.raises(Reject, match=r"kucoin: trade: .*free"):
-        kucoin.trades_from_rest(bad, BTC, NOW)
+        kucoin_parse.candles_from_rest(b'{"code":"200000","data":[["1"]]}', BTC, NOW)
+
+
+def test_one_bad_row_of_an_answer_costs_itself() -> None:
+    body = jkorf("Endpoints.Spot.ExchangeData.GetTradeHistory")
+    whole = kucoin_parse.trades_from_rest(body, BTC, NOW)
+    found = kucoin_parse.trades_from_rest(body.replace(b'"0.07"', b'"free"', 1), BTC, NOW)
+    assert [(one.reason, one.message) for one in found.rejected] == [("value", "kucoin: 'free' is not a price or size")]
+    assert found == [trade for trade in whole if trade.price != "0.07"]
+    assert len(found) == len(whole) - 1 > 0

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from ingest.errors import Reject, Retry
-from ingest.exchanges import _kucoin_past, kucoin
+from ingest.exchanges.kucoin import exchange as kucoin
+from ingest.exchanges.kucoin import history as _kucoin_past
 from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
 from tests.unit.exchanges import binance_rest
@@ -99,7 +100,7 @@ def test_the_last_hundred_trades_are_told() -> None:
 def test_older_trades_are_refused_with_what_there_is() -> None:
     rows = recorded_trades(250)
     oldest = as_trade(rows[150]).time
-    with pytest.raises(Reject, match="only the last 100 trades are told") as caught:
+    with pytest.raises(Reject, match="REST has only the last 100 trades") as caught:
         trades(rows, oldest, LATER)  # of that moment some may be cut off
     assert (caught.value.reason, caught.value.code) == ("history", str(oldest + 1))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -10,7 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry
-from ingest.exchanges import okx
+from ingest.exchanges.okx import exchange as okx
+from ingest.exchanges.okx import parse as okx_parse
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Response
 from ingest.protocol.session import Gap, Output, Reconnect, Refused, Send, Subscription
@@ -67,12 +69,12 @@ def test_a_jump_of_the_id_is_a_gap_only_where_ids_are_dense() -> None:
 
 def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
     """The first REST trade as `trades-all` says it: edited from the nautilus frame."""
-    first, second = okx.trades_from_rest(nautilus("http_get_trades"), BTC, NOW)
+    first, second = okx_parse.trades_from_rest(nautilus("http_get_trades"), BTC, NOW)
     assert first == Trade(3, 1747087163557000, 734864333, "102537.9", "0.00013669", "sell", NOW)
     assert second == Trade(3, 1747087161666000, 734864332, "102537.9", "0.0000125", "buy", NOW)
     frame = trade_frame(734864333, px="102537.9", sz="0.00013669", side="sell", ts="1747087163557")
     assert open_session(BTC, channel="trades").feed(frame, NOW) == (first,)
-    history = okx.trades_from_rest(rest_body("GetTradeHistory"), BTC, NOW)
+    history = okx_parse.trades_from_rest(rest_body("GetTradeHistory"), BTC, NOW)
     assert history == [
         Trade(3, 1654161646974000, 242720720, "29963.2", "0.00001", "sell", NOW),
         Trade(3, 1654161641568000, 242720719, "29964.1", "0.00001", "sell", NOW),
@@ -97,8 +99,8 @@ def test_only_a_confirmed_bar_is_stored() -> None:
 
 
 def test_bars_by_rest() -> None:
-    assert okx.candles_from_rest(nautilus("http_get_candlesticks"), BTC, NOW) == []  # unconfirmed
-    assert okx.candles_from_rest(nautilus("http_get_candlesticks_full"), BTC, NOW) == [
+    assert okx_parse.candles_from_rest(nautilus("http_get_candlesticks"), BTC, NOW) == []  # unconfirmed
+    assert okx_parse.candles_from_rest(nautilus("http_get_candlesticks_full"), BTC, NOW) == [
         Candle(
             3, "1m", 1747094040000000, "102806.1", "102820.4", "102806.1", "102820.4", "1040.37", "1069603.34883",
             None, None, None, None, None, 1, "rest", NOW,
@@ -113,7 +115,7 @@ def test_bars_by_rest() -> None:
 def test_a_bar_has_the_same_key_and_values_by_websocket_and_rest() -> None:
     frame = json.loads(bar_frame(b"1"))
     body = json.dumps({"code": "0", "msg": "", "data": frame["data"]}).encode()
-    assert okx.candles_from_rest(body, BTC, NOW) == [replace(BAR, origin="rest")]
+    assert okx_parse.candles_from_rest(body, BTC, NOW) == [replace(BAR, origin="rest")]
 
 
 def test_a_side_without_orders_is_none() -> None:
@@ -143,9 +145,18 @@ def test_each_channel_goes_to_its_endpoint(kind: str, endpoint: str) -> None:
     args = {"public": ["books", "tickers"], "business": ["candle1m"]}
     args[endpoint] = [kind, *args[endpoint]]
     assert subscribed == {
-        f"wss://test/{name}": [{"op": "subscribe", "args": [{"channel": word, "instId": "BTC-USDT"} for word in words]}]
+        f"wss://test/{name}": [{"id": "1", "op": "subscribe", "args": [{"channel": word, "instId": "BTC-USDT"} for word in words]}]
         for name, words in args.items()
     }
+
+
+def test_every_websocket_address_uses_the_port_of_tls() -> None:
+    """OKX closes port 8443 after 2026-10-31: https://www.okx.com/en-us/help/okx-websocket-port-8443-discontinuation-announcement"""
+    options = replace(OPTIONS, ws_url=okx.LIMITS.ws_url)
+    spread = okx.connections([Subscription(BTC, "trades"), Subscription(BTC, "book")], options)
+    assert [connection.url for connection in spread] == ["wss://ws.okx.com/ws/v5/public", "wss://ws.okx.com/ws/v5/business"]
+    advised = re.findall(r"wss://[^ ,]+", okx.LIMITS.alternative)
+    assert advised == ["wss://wseea.okx.com/ws/v5", "wss://wsus.okx.com/ws/v5"]
 
 
 def test_many_subscriptions_are_spread() -> None:
@@ -255,12 +266,12 @@ def test_the_listing() -> None:
 )
 def test_errors_in_a_200_body(code: str, raised: type[Exception]) -> None:
     with pytest.raises(raised, match=f"okx: {code} no"):
-        okx.trades_from_rest(msgspec.json.encode({"code": code, "msg": "no", "data": []}), BTC, NOW)
+        okx_parse.trades_from_rest(msgspec.json.encode({"code": code, "msg": "no", "data": []}), BTC, NOW)
 
 
 def test_a_body_of_another_shape_is_rejected() -> None:
     with pytest.raises(Reject, match="not what REST documents"):
-        okx.candles_from_rest(b"<html>", BTC, NOW)
+        okx_parse.candles_from_rest(b"<html>", BTC, NOW)
     bad = nautilus("http_get_trades").replace(b"102537.9", b"free")
-    with pytest.raises(Reject, match=r"okx: trade '734864333'.*free"):
-        okx.trades_from_rest(bad, BTC, NOW)
+    with pytest.raises(Reject, match=r"okx: not what REST documents, in any row: 'free' is not a price or size"):
+        okx_parse.trades_from_rest(bad, BTC, NOW)

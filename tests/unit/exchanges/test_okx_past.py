@@ -10,7 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry
-from ingest.exchanges import _okx_past, okx
+from ingest.exchanges.okx import exchange as okx
+from ingest.exchanges.okx import history as _okx_past
 from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
 from tests.recordings.recordings import received
@@ -147,10 +148,10 @@ def test_older_trades_than_there_are_are_refused_with_what_there_is() -> None:
     ]
     for since, ids in asked:
         with pytest.raises(Reject, match=refused) as caught:
-            trades(Exchange(rows, listed=1), since, now - DAY, ids, at=now)
+            trades(Exchange(rows, listed=1_500_000_000_000), since, now - DAY, ids, at=now)
         assert (caught.value.reason, caught.value.code) == ("history", str(first.time))
     with pytest.raises(Reject, match="the oldest is none"):
-        trades(Exchange(listed=1), first.time, now - DAY, at=now)
+        trades(Exchange(listed=1_500_000_000_000), first.time, now - DAY, at=now)
 
 
 def test_where_there_is_nothing_all_was_said() -> None:

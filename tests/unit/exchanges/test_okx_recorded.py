@@ -122,5 +122,6 @@ def test_a_lost_message_breaks_the_checksum_until_the_next_snapshot() -> None:
     gap, *sends = [output for line in lines[21:] for output in session.feed(line.frame, line.time)]
     assert gap == Gap(3, "book", "checksum", micros(messages[19]))
     assert [json.loads(send.text) for send in sends] == [
-        {"op": operation, "args": [{"channel": "books", "instId": "BTC-USDT"}]} for operation in ("unsubscribe", "subscribe")
+        {"id": number, "op": operation, "args": [{"channel": "books", "instId": "BTC-USDT"}]}
+        for number, operation in (("0", "unsubscribe"), ("2", "subscribe"))
     ]

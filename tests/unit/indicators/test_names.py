@@ -29,7 +29,7 @@ def test_every_default_and_every_example_can_be_asked_for():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("SMAA_20", "unknown indicator 'SMAA_20'; known, with these or other periods: SMA_20, EMA_20, "),
+        ("SMAA_20", "unknown indicator 'SMAA_20'; known, with these or other parameters: SMA_20, EMA_20, "),
         ("sma_20", "unknown indicator 'sma_20'"),
         ("", "unknown indicator ''"),
         ("SMA__20", "unknown indicator 'SMA__20'"),
@@ -38,7 +38,7 @@ def test_every_default_and_every_example_can_be_asked_for():
         ("SMA_99999999", "'SMA_99999999': period is 1e+08; right would be a whole number from 2 to 1000, as in SMA_20"),
         ("SMA_020", "'SMA_020': a number is not in its shortest form; right would be as in SMA_20"),
         ("SMA_20_3", "'SMA_20_3' has 2 parameters; right would be SMA_20: period"),
-        ("BOP_3", "'BOP_3' has 1 parameters; right would be BOP: it has none"),
+        ("BOP_3", "'BOP_3' has 1 parameters; right would be BOP: it has no parameters"),
         ("EMA_1000", "'EMA_1000' would need 11,362 candles for each value; at most 5,000 are read"),
     ],
 )

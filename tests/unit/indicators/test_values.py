@@ -78,7 +78,7 @@ def by_plain(bars: Bars, index: int) -> dict[str, tuple[float, ...]]:
 def test_each_default_is_what_the_book_says(bars: Bars, index: int):
     """All candles go into the book's value, a window of them into ours."""
     expected = by_plain(bars, index)
-    found = {one.named.name: one.values for one in at(bars, index)}
+    found = {one.spec.name: one.values for one in at(bars, index)}
     assert found.keys() == expected.keys() == set(DEFAULT)
     for name, said in expected.items():
         assert found[name] == pytest.approx(said, rel=1e-7, abs=1e-6), name
@@ -176,9 +176,9 @@ def test_a_coin_of_a_tiny_price_has_the_same_shape(bars: Bars):
     """TA-Lib takes a variance below 1e-14 and a flow of money below 1 for nothing."""
     tiny = replace(bars, **{name: getattr(bars, name) / 2.0**60 for name in ("open", "high", "low", "close")})
     for one, other in zip(at(bars, LATE), at(tiny, LATE), strict=True):
-        scale = 2.0**60 if one.named.kind.price else 1.0
-        assert one.values == tuple(scale * value for value in other.values), one.named.name
-        assert any(other.values), one.named.name
+        scale = 2.0**60 if one.spec.kind.price else 1.0
+        assert one.values == tuple(scale * value for value in other.values), one.spec.name
+        assert any(other.values), one.spec.name
 
 
 def test_what_has_no_value_is_said_to_have_none(bars: Bars):
@@ -188,4 +188,4 @@ def test_what_has_no_value_is_said_to_have_none(bars: Bars):
 
 
 def test_the_first_candle_of_a_series_has_only_what_one_candle_makes(bars: Bars):
-    assert [one.named.name for one in at(bars, 0)] == ["OBV", "VWAP"]
+    assert [one.spec.name for one in at(bars, 0)] == ["OBV", "VWAP"]

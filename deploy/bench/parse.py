@@ -1,0 +1,209 @@
+"""What a frame costs in this checkout and in another one, for each exchange and channel: CPU time of `session.feed`.
+
+Both are fed the same recorded frames, in processes of their own that take turns; `ratio` is the median of the ratios of all turns.
+Where few trades were recorded they are repeated with other ids, so that none counts as sent again. Channels of which nothing is
+recorded are not measured. https://docs.python.org/3/library/time.html#time.process_time
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import count, cycle, islice
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import Self
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from bench.result import Result
+from ingest import registry
+from ingest.protocol.exchange import Exchange, Options
+from ingest.protocol.http import Response
+from ingest.protocol.session import Connection, Subscription
+from ingest.records import Instrument
+from tests.recordings import kraken_v1
+from tests.recordings.recordings import REAL, Line, received, recording
+
+ROUNDS = 31
+LEAST, MOST = 300, 5000  # frames of a case, but for a book, whose recording cannot be repeated
+TODAY = 1_764_000_000_000_000  # microseconds; when a message without a recorder's time was received
+SIDE = Path(__file__).with_name("parse_side.py")
+RECORDINGS = {
+    "binance": "BINANCE",
+    "coinbase": "COINBASE",
+    "deribit": "DERIBIT",
+    "gate": "GATEIO",
+    "kucoin": "KUCOIN",
+    "okx": "OKX",
+}
+SNAPSHOT = {
+    "binance": "symbol=",
+    "gate": "currency_pair=",
+    "kucoin": "symbol=",
+}  # what stands before the symbol of a recorded answer
+KINDS = {"binance": "aggTrade", "okx": "trades"}  # the kind that is recorded, where it is not the usual one
+TRADE_ID = re.compile(r'("(?:trade_id|trade_seq|tradeId|id_market|id|a)" ?: ?"?)\d+')
+WORD = re.compile(r"[A-Za-z0-9]+(?:[-_/][A-Za-z0-9]+)*")
+
+
+class Case(Struct, frozen=True):
+    """What both sides are fed; `markets` are symbol, price step and size step."""
+
+    exchange: str
+    channel: str
+    trade_kind: str
+    markets: list[tuple[str, str | None, str | None]]
+    frames: list[tuple[str, int]]  # text, when it was received
+    answers: dict[str, str]  # of REST, by symbol
+
+
+def parse(old: Path, rounds: int = ROUNDS, only: str | None = None) -> Iterator[Result]:
+    """One result for each channel of each exchange, or of the one that is named."""
+    with Side(old) as before, Side(Path.cwd()) as now:
+        for case in cases(only):
+            values = compare(case, before, now, rounds)
+            value, reference = median(one for one, _ in values), median(one for _, one in values)
+            yield Result(
+                name=f"parse_{case.exchange}_{case.channel}",
+                value=round(value),
+                unit="ns/frame",
+                reference=round(reference),
+                ratio=round(median(one / other for one, other in values), 3),
+                better="lower",
+                rows=len(case.frames),
+                seconds=round(value * len(case.frames) / 1e9, 4),
+                reference_command=f"the same frames in {old}",
+                settings={"python": platform.python_version(), "cpus": os.cpu_count(), "rounds": rounds},
+            )
+
+
+def compare(case: Case, before: Side, now: Side, rounds: int) -> list[tuple[float, float]]:
+    """(now, before) of each round; who begins takes turns."""
+    for side in (before, now):
+        side.take(case)
+        side.run()  # warms up
+    values = []
+    for number in range(rounds):
+        sides = (now, before) if number % 2 else (before, now)
+        taken = {side: side.run() for side in sides}
+        values.append((taken[now], taken[before]))
+    return values
+
+
+class Side:
+    """The process of one checkout."""
+
+    def __init__(self, checkout: Path) -> None:
+        self._checkout = checkout.resolve()
+
+    def __enter__(self) -> Self:
+        environment = {**os.environ, "PYTHONPATH": str(self._checkout), "PYTHONHASHSEED": "0"}
+        command = [sys.executable, "-P", str(SIDE)]
+        self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._process.communicate()
+
+    def take(self, case: Case) -> None:
+        self._say(json.dumps({name: getattr(case, name) for name in Case.__struct_fields__}))
+
+    def run(self) -> float:
+        self._say("run")
+        assert self._process.stdout is not None
+        if not (line := self._process.stdout.readline()):
+            raise RuntimeError(f"{self._checkout}: the process ended; its error stands above")
+        return float(line)
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+
+# --- the cases ---------------------------------------------------------------------------------------------------------------
+
+
+def cases(only: str | None = None) -> Iterator[Case]:
+    """Of every exchange (or the one that is named) and channel of which frames are recorded."""
+    for name, exchange in sorted(registry.exchanges().items()):
+        if only not in (None, name):
+            continue
+        lines, answers = recorded(name), snapshots(name)
+        words = {word.upper() for line in lines for word in WORD.findall(line.text)}
+        markets = [one for one in listed(name, exchange) if one.symbol in words]
+        for channel in exchange.CHANNELS:
+            kind = KINDS.get(name, exchange.TRADE_KINDS[0])
+            own = list(routed(exchange, [Subscription(one, channel) for one in markets], kind, lines))
+            if own:
+                used = {symbol for _, symbol in own}
+                steps = [(one.symbol, one.price_step, one.size_step) for one in markets if one.symbol in used]
+                yield Case(name, channel, kind, steps, frames_of(own, channel), answers if channel == "book" else {})
+
+
+def recorded(name: str) -> list[Line]:
+    """The frames of one exchange; those of nautilus are single messages of today."""
+    paths = sorted((REAL / "nautilus" / name).glob("ws_*.json"))
+    singles = [Line("received", TODAY, "", path.read_text()) for path in paths]
+    if name == "kraken":
+        return [*kraken_v1.frames("KRAKEN.ws.50.0"), *singles]
+    lines = received(f"{RECORDINGS[name]}.ws.{'28' if name == 'coinbase' else '1'}.0")
+    return [line._replace(text=line.text.replace('.raw"', '.100ms"')) for line in lines] + singles  # Deribit's `raw` needs a key
+
+
+def snapshots(name: str) -> dict[str, str]:
+    """The recorded answers that a book asks for, by symbol."""
+    if name not in SNAPSHOT:
+        return {}
+    lines = [line for line in recording(f"{RECORDINGS[name]}.http.0.0") if SNAPSHOT[name] in line.url]
+    return {line.url.partition(SNAPSHOT[name])[2].partition("&")[0]: line.text for line in lines}
+
+
+def listed(name: str, exchange: Exchange) -> list[Instrument]:
+    """The recorded listing, with ids."""
+    if name == "kraken":
+        return [replace(one, id=number) for number, one in enumerate(kraken_v1.listed(), 1)]
+    flow = exchange.listing(Options(ws_url="wss://test", rest_url="https://test", trade_kind=""))
+    next(flow)
+    try:
+        flow.send(Response(200, next(line for line in recording(f"{RECORDINGS[name]}.0") if line.kind == "answer").frame))
+    except StopIteration as done:
+        return [replace(one, id=number) for number, one in enumerate(done.value, 1)]
+    raise RuntimeError(f"{name}: the listing is of several answers")
+
+
+def routed(exchange: Exchange, subscriptions: list[Subscription], kind: str, lines: list[Line]) -> Iterator[tuple[Line, str]]:
+    """The lines that a session with these subscriptions takes, each with its symbol."""
+    options = Options(ws_url="wss://test", rest_url="https://test", trade_kind=kind)
+    session = exchange.session(Connection("wss://test", tuple(subscriptions)), options)
+    list(session.start(lines[0].time))
+    for line in lines:
+        session.last_message_at[:] = [0] * len(subscriptions)
+        session.feed(line.frame, line.time)
+        for index, at in enumerate(session.last_message_at):
+            if at:
+                yield line, subscriptions[index].instrument.symbol
+                break
+
+
+def frames_of(own: list[tuple[Line, str]], channel: str) -> list[tuple[str, int]]:
+    """At most MOST. A few frames are repeated, but for a book's; trades get ids that count on."""
+    if channel == "book" or len(own) >= MOST:
+        return [(line.text, line.time) for line, _ in own[:MOST]]
+    ids: defaultdict[str, Iterator[int]] = defaultdict(lambda: count(1))
+    out = []
+    for line, symbol in islice(cycle(own), max(LEAST, len(own))):
+        text = line.text
+        if channel == "trades":
+            text = TRADE_ID.sub(lambda found, symbol=symbol: f"{found[1]}{next(ids[symbol])}", text)
+        out.append((text, line.time))
+    return out

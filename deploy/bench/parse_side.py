@@ -1,0 +1,85 @@
+"""One side of `bench.parse`: feeds frames to the sessions of the checkout that stands first on the path, and prints what they take.
+
+A line of JSON on stdin is a case (frames, subscriptions, answers of REST), a line `run` is one round of it. The answer is the CPU
+time of `session.feed` per frame, in nanoseconds. Only the registry of the checkout is imported by name: classes are looked up by
+their names in whatever module has them, because modules move.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from ingest import registry
+
+LEAST_SECONDS = 0.03  # of a round: what is shorter says little
+
+
+def found(name: str) -> Any:
+    """The class of that name, wherever this checkout keeps it."""
+    modules = [module for key, module in sorted(sys.modules.items()) if key.partition(".")[0] == "ingest"]
+    return next(getattr(module, name) for module in modules if hasattr(module, name))
+
+
+class Case:
+    """Frames for sessions of one exchange and one channel."""
+
+    def __init__(self, case: dict[str, Any]) -> None:
+        self.exchange: Any = registry.exchanges()[case["exchange"]]
+        self.frames = [(frame.encode(), at) for frame, at in case["frames"]]
+        self.answers = {symbol: body.encode() for symbol, body in case["answers"].items()}
+        self.options = found("Options")(ws_url="wss://test", rest_url="https://test", trade_kind=case["trade_kind"], writer="bench")
+        instrument, subscription = found("Instrument"), found("Subscription")
+        rows = [
+            instrument(case["exchange"], symbol, symbol, "", "", "spot", "trading", *steps, id=index)
+            for index, (symbol, *steps) in enumerate(case["markets"], 1)
+        ]
+        self.connection = found("Connection")("wss://test", tuple(subscription(row, case["channel"]) for row in rows))
+        self.request, self.response = found("Request"), found("Response")
+
+    def session(self) -> Any:
+        """A new one, ready to hear frames."""
+        session = self.exchange.session(self.connection, self.options)
+        begin = self.frames[0][1]
+        list(session.start(begin))
+        if hasattr(self.exchange, "locate"):  # of those that are located the server speaks first
+            session.feed(b'{"id":"1","type":"welcome"}', begin)
+        return session
+
+    def once(self) -> float:
+        """Seconds of CPU for all frames; what is asked for is answered, unmeasured."""
+        session, request = self.session(), self.request
+        feed, seconds, clock = session.feed, 0.0, time.process_time
+        start = clock()
+        for frame, at in self.frames:
+            for output in feed(frame, at):
+                if type(output) is request:
+                    seconds += clock() - start
+                    if (body := self.answers.get(output.tag)) is not None:
+                        session.answer(output, self.response(200, body), at)
+                    start = clock()
+        return seconds + clock() - start
+
+    def round(self) -> float:
+        """Nanoseconds per frame."""
+        seconds, passes = 0.0, 0
+        while seconds < LEAST_SECONDS:
+            seconds += self.once()
+            passes += 1
+        return seconds / passes / len(self.frames) * 1e9
+
+
+def main() -> None:
+    case: Case | None = None
+    for line in sys.stdin:
+        if line.strip() == "run":
+            assert case is not None, "a case comes first"
+            print(case.round(), flush=True)
+        else:
+            case = Case(json.loads(line))
+
+
+if __name__ == "__main__":
+    main()

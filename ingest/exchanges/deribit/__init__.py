@@ -1,0 +1,1 @@
+"""Deribit: perpetuals, futures, options and spot."""

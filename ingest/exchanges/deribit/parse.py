@@ -1,0 +1,112 @@
+"""From Deribit's messages to records. A bad value raises ValueError.
+
+Prices and sizes are JSON numbers: they are decoded to `Decimal`, which keeps the digits of the frame ("1000.0"), never to float.
+A change of the book follows if its `prev_change_id` is the `change_id` of the one before. A trade's number counts within its
+instrument; Deribit's own id is in `native_id`. Instruments have ccxt's names: BTC/USD:BTC is BTC-PERPETUAL, BTC/USD:BTC-241227 a
+future, BTC/USD:BTC-241227-100000-C an option, BTC/USDC spot.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from ingest.errors import Reject
+from ingest.exchanges.deribit.messages import BarRow, Body, BookRow, Chart, Listed, QuoteRow, TradeRow, Trades
+from ingest.marketdata.rest import Rows, decode, make_rows, rows
+from ingest.marketdata.streamed_book import Update
+from ingest.marketdata.values import MILLISECOND, Level, decimal_digits, micros, minute_bar, price_step
+from ingest.records import Candle, Instrument, Quote, Trade
+
+_KINDS = {"spot": "spot", "future": "future", "option": "option"}  # a combo is a strategy of several, and is left out
+
+
+def trade(row: TradeRow, instrument_id: int, received_at: int) -> Trade:
+    time, price, size = micros(row.timestamp * MILLISECOND), decimal_digits(row.price), decimal_digits(row.amount)
+    return Trade(instrument_id, time, row.trade_seq, price, size, row.direction, received_at, native_id=row.trade_id)
+
+
+def candle(row: BarRow, instrument_id: int, received_at: int, origin: str) -> Candle:
+    numbers = map(decimal_digits, (row.open, row.high, row.low, row.close, row.volume, row.cost))
+    return minute_bar(instrument_id, micros(row.tick * MILLISECOND), numbers, origin=origin, received_at=received_at)
+
+
+def book(row: BookRow) -> Update:
+    time = micros(row.timestamp * MILLISECOND)
+    return Update(time, row.bids, row.asks, row.change_id, row.prev_change_id, snapshot=row.type == "snapshot")
+
+
+def level(change: Any) -> Level:
+    """A JSON number is an int, or a Decimal where it has a point or an exponent."""
+    try:
+        action, price, amount = change
+    except (TypeError, ValueError):
+        raise ValueError(f"level {str(change)[:80]}") from None
+    if action == "delete":
+        return _number(price), "0"
+    if action not in ("new", "change"):
+        raise ValueError(f"level {str(change)[:80]}")
+    return _number(price), _number(amount)
+
+
+def _number(value: Any) -> str:
+    if type(value) is Decimal:
+        return decimal_digits(value)
+    if type(value) is int:
+        return decimal_digits(Decimal(value))
+    raise ValueError(f"{str(value)[:80]} is not a price or size")
+
+
+def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
+    bid, bid_size = _side(row.best_bid_price, row.best_bid_amount)
+    ask, ask_size = _side(row.best_ask_price, row.best_ask_amount)
+    return Quote(instrument_id, micros(row.timestamp * MILLISECOND), "", bid, bid_size, ask, ask_size, None, received_at)
+
+
+def _side(price: Decimal | None, size: Decimal | None) -> tuple[str, str] | tuple[None, None]:
+    return (decimal_digits(price), decimal_digits(size)) if price and size else (None, None)
+
+
+def instrument(listed: Listed) -> Instrument | None:
+    if listed.kind not in _KINDS:
+        return None
+    base = listed.base_currency
+    quote = listed.counter_currency or ("USD" if listed.quote_currency == base else listed.quote_currency)
+    kind = "swap" if listed.settlement_period == "perpetual" else _KINDS[listed.kind]
+    status = "trading" if listed.is_active else "halted"
+    steps = price_step(decimal_digits(listed.tick_size)), price_step(decimal_digits(listed.min_trade_amount))
+    name = f"{base}/{quote}{_suffix(listed)}"
+    return Instrument("deribit", listed.instrument_name, name, base, quote, kind, status, *steps)
+
+
+def _suffix(listed: Listed) -> str:
+    if listed.kind == "spot":
+        return ""
+    suffix = f":{listed.settlement_currency or listed.base_currency}"
+    if listed.settlement_period == "perpetual":
+        return suffix
+    suffix += f"-{datetime.fromtimestamp(micros(listed.expiration_timestamp * MILLISECOND) / 1_000_000, UTC):%y%m%d}"
+    if listed.kind == "future":
+        return suffix
+    return f"{suffix}-{decimal_digits(listed.strike).removesuffix('.0')}-{listed.option_type[:1].upper()}"
+
+
+def trades_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Trade]:
+    """Every trade of one answer of get_last_trades_by_instrument, oldest first. Raises Reject."""
+    answer = decode("deribit", decode("deribit", body, Body).result, Trades)
+    trades = rows("deribit", answer.trades, TradeRow, lambda row: trade(row, instrument.id, received_at))
+    trades.sort(key=lambda one: one.trade_id)
+    return trades
+
+
+def candles_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Candle]:
+    """The bars of one answer of get_tradingview_chart_data, oldest first; whether one is closed is for the caller to know."""
+    chart = decode("deribit", decode("deribit", body, Body).result, Chart)
+    columns = chart.ticks, chart.open, chart.high, chart.low, chart.close, chart.volume, chart.cost
+    if len({len(column) for column in columns}) > 1:
+        raise Reject(f"deribit: bars: columns of {', '.join(str(len(column)) for column in columns)} values", reason="shape")
+    bars = [BarRow(*row) for row in sorted(zip(*columns, strict=True))]
+    return make_rows("deribit", bars, lambda bar: candle(bar, instrument.id, received_at, "rest"), msgspec.json.encode)

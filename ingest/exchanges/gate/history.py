@@ -1,0 +1,70 @@
+"""The past of Gate by REST: trades and candles, both by time in whole seconds.
+
+https://www.gate.com/docs/developers/apiv4/en/#query-market-transaction-records
+https://www.gate.com/docs/developers/apiv4/en/#market-k-line-chart
+
+Trades are kept for 30 days; of bars, the last 10,000 (ccxt/ccxt, issue 27887).
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ingest.exchanges.gate.parse import candles_from_rest, trades_from_rest
+from ingest.marketdata.history import Fetch, candle_windows, too_old, trades_by_second
+from ingest.marketdata.rest import Rows, decode
+from ingest.protocol.exchange import Options
+from ingest.protocol.history import History, HistoryRequest
+from ingest.protocol.http import Request, Response, answer_to
+from ingest.records import MINUTE, SECOND, Trade
+
+ROWS = 1000  # of one answer
+BARS = 999  # of one answer: with 1,000 a range is refused as too broad (ccxt/ccxt, issue 10561)
+KEPT = {"trades": 30 * 1440 * MINUTE, "candles": 9_990 * MINUTE}
+_KEPT_TEXT = {"trades": "trades are kept for 30 days", "candles": "candles are kept for 10,000 minutes"}
+
+
+class _Listed(Struct):
+    buy_start: int = 0  # seconds
+    sell_start: int = 0
+
+
+def trades(ask: HistoryRequest, options: Options) -> History:
+    begin = yield from _begin(ask, options)
+    yield from trades_by_second(ask, options, size=ROWS, fetch=_fetch, begin=begin)
+
+
+def candles(ask: HistoryRequest, options: Options) -> History:
+    begin = yield from _begin(ask, options)
+    yield from candle_windows(ask, options, size=BARS, question=_bars, read=candles_from_rest, begin=begin)
+
+
+def _begin(ask: HistoryRequest, options: Options) -> Fetch[int]:
+    """Where to begin: a market that was opened later has nothing before. Raises Reject where what is wanted is no longer kept."""
+    response = yield from answer_to(Request(f"{options.rest_url}/api/v4/spot/currency_pairs/{ask.instrument.symbol}"))
+    listed = decode("gate", response.body, _Listed)
+    kept_since = response.received_at - KEPT[ask.channel]
+    begin = max(ask.since, min(listed.buy_start, listed.sell_start) * SECOND)
+    if begin < kept_since:
+        raise too_old("gate", ask, _KEPT_TEXT[ask.channel], kept_since)
+    return begin
+
+
+def _fetch(ask: HistoryRequest, options: Options, since: int, until: int) -> Fetch[tuple[Rows[Trade], Response]]:
+    """The first page of a stretch of more than a second, else all of its pages."""
+    url = f"{options.rest_url}/api/v4/spot/trades?currency_pair={ask.instrument.symbol}&limit={ROWS}&from={since}&to={until}"
+    found: Rows[Trade] = Rows()
+    number = 1
+    while True:
+        response = yield from answer_to(Request(f"{url}&page={number}"))
+        page = trades_from_rest(response.body, ask.instrument, response.received_at)
+        found += page
+        found.rejected = [*found.rejected, *page.rejected]
+        if len(page) + len(page.rejected) < ROWS or until - since > 1:
+            return found, response
+        number += 1
+
+
+def _bars(ask: HistoryRequest, options: Options, first: int, last: int) -> Request:
+    query = f"currency_pair={ask.instrument.symbol}&interval=1m&from={first // SECOND}&to={last // SECOND}"
+    return Request(f"{options.rest_url}/api/v4/spot/candlesticks?{query}")

@@ -1,0 +1,110 @@
+"""What Gate sends: the frames of its websocket and the answers of its REST, as far as they are used.
+
+https://www.gate.com/docs/developers/apiv4/en/#spot
+
+In a bar `v` is the volume in quote and `a` that in base.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Raw, Struct, field
+
+# time, volume in quote, close, high, low, open, volume in base, whether it is closed
+RestBar = tuple[str, str, str, str, str, str, str, str]
+
+
+class Problem(Struct, frozen=True):
+    code: int = 0
+    message: str = ""
+
+
+class Frame(Struct, frozen=True):
+    channel: str
+    event: str = ""
+    id: int | None = None
+    error: Problem | None = None
+    result: Raw = Raw(b"null")
+
+
+class Named(Struct, frozen=True):
+    """The fields of an update that name its market."""
+
+    currency_pair: str = ""
+    s: str = ""
+    n: str = ""  # "1m_BTC_USDT"
+
+
+class TradeRow(Struct, frozen=True):
+    """`side` is the taker's. `id_market` counts the fills of one market; before 2025 there was only `id`, which counts all."""
+
+    id: int
+    create_time_ms: str  # "1786539952742.901000"
+    side: str
+    amount: str
+    price: str
+    id_market: int | None = None
+    range: str = ""  # "first-last": the fills of one market that this message stands for
+
+
+class RestTrade(Struct):
+    """`sequence_id` is what the websocket calls `id_market`; before 2025 there was none, and ids were those of all markets."""
+
+    id: str
+    create_time_ms: str
+    side: str
+    amount: str
+    price: str
+    sequence_id: str = ""
+
+
+class Bar(Struct, frozen=True):
+    """A bar so far; without `closed` in what was recorded before 2024."""
+
+    time: str = field(name="t")  # seconds
+    open: str = field(name="o")
+    high: str = field(name="h")
+    low: str = field(name="l")
+    close: str = field(name="c")
+    quote_volume: str = field(name="v")
+    volume: str | None = field(name="a", default=None)
+    closed: bool = field(name="w", default=False)
+
+
+class BookRow(Struct, frozen=True):
+    time_ms: int = field(name="t")
+    first: int = field(name="U")
+    last: int = field(name="u")
+    bids: list[tuple[str, str]] | None = field(name="b")
+    asks: list[tuple[str, str]] | None = field(name="a")
+    full: bool = False  # now and then: the message is the whole book
+
+
+class BookAnswer(Struct, frozen=True):
+    """GET /spot/order_book with_id=true."""
+
+    id: int
+    bids: list[Any]
+    asks: list[Any]
+    update: int | None = None  # milliseconds, of the last change
+
+
+class QuoteRow(Struct, frozen=True):
+    """A side that is empty has empty strings."""
+
+    time_ms: int = field(name="t")
+    update: int = field(name="u")
+    bid_price: str = field(name="b")
+    bid_size: str = field(name="B")
+    ask_price: str = field(name="a")
+    ask_size: str = field(name="A")
+
+
+class Pair(Struct):
+    id: str
+    base: str
+    quote: str
+    price_digits: int = field(name="precision")
+    size_digits: int = field(name="amount_precision")
+    trade_status: str

@@ -1,0 +1,102 @@
+"""What KuCoin sends: the frames of its websocket and the answers of its REST, as far as they are used.
+
+https://www.kucoin.com/docs-new/rest/spot-trading/market-data/introduction
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Raw, Struct, field
+
+from ingest.marketdata.rest import Envelope
+
+RawBar = tuple[str, str, str, str, str, str, str]  # time, open, close, high, low, volume, turnover
+
+
+class Frame(Struct, frozen=True):
+    type: str
+    topic: str = ""
+    data: Raw = Raw(b"null")
+    id: str = ""
+    code: int | str = ""
+
+
+class TradeRow(Struct, frozen=True):
+    """`side` is the taker's; `time` in nanoseconds, as text in the websocket and as a number in REST."""
+
+    sequence: str
+    price: str
+    size: str
+    side: str
+    time: str | int
+
+
+class BarRow(Struct, frozen=True):
+    candles: RawBar
+
+
+class Changes(Struct, frozen=True):
+    """Levels of price, size, sequence; price 0 where only the sequence went on."""
+
+    bids: list[tuple[str, str, str]]
+    asks: list[tuple[str, str, str]]
+
+
+class BookRow(Struct, frozen=True):
+    first: int = field(name="sequenceStart")
+    last: int = field(name="sequenceEnd")
+    changes: Changes
+    time_ms: int | None = field(name="time", default=None)  # not in what was recorded before 2022
+
+
+class Book(Struct, frozen=True):
+    sequence: str
+    bids: list[Any] | None
+    asks: list[Any] | None
+
+
+class BookAnswer(Struct, frozen=True):
+    """GET /market/orderbook/level2_100."""
+
+    data: Book
+
+
+class QuoteRow(Struct, frozen=True):
+    """A side that is empty is null."""
+
+    sequence: str
+    time_ms: int = field(name="time")
+    bid_price: str | None = field(name="bestBid")
+    bid_size: str | None = field(name="bestBidSize")
+    ask_price: str | None = field(name="bestAsk")
+    ask_size: str | None = field(name="bestAskSize")
+
+
+class Body(Struct):
+    code: str
+    msg: str = ""
+    data: Raw = Raw(b"null")
+
+
+# too many requests, twice; internal error
+ENVELOPE = Envelope("kucoin", Body, good="200000", retried={"200002", "429000", "500000"})
+
+
+class Server(Struct):
+    endpoint: str
+
+
+class Bullet(Struct):
+    token: str
+    servers: list[Server] = field(name="instanceServers")
+
+
+class Listed(Struct):
+    """A market's `symbol` never changes; what it trades is in its `name` (BCHSV-USDT is BSV-USDT)."""
+
+    symbol: str
+    name: str
+    price_step: str = field(name="priceIncrement")
+    size_step: str = field(name="baseIncrement")
+    trading: bool = field(name="enableTrading")

@@ -1,0 +1,120 @@
+"""OKX v5, spot: limits, channels, and how its websocket speaks.
+
+https://www.okx.com/docs-v5/en/#overview-websocket
+
+Channels live on two endpoints: candles and `trades-all` on /business, the rest on /public; the wrong one refuses them. `trades`
+merges the fills of one order into one row under the last fill's id: it is another kind of trade than the single fills of
+`trades-all` and of REST, and the two are never mixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+
+from ingest.exchanges.okx import history as past
+from ingest.exchanges.okx import messages, parse
+from ingest.marketdata.channels import Candles, Channel, Channels, Quotes, Trades
+from ingest.marketdata.history import by_channel
+from ingest.marketdata.rest import Rows, rows
+from ingest.marketdata.session import Protocol, Route, RoutedSession, Unknown, one_url
+from ingest.marketdata.streamed_book import StreamedBook
+from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.http import Flow, Request
+from ingest.protocol.session import Connection, Reconnect, Subscription
+from ingest.records import SECOND, Instrument
+
+NAME = "okx"
+TRADE_KINDS = ("trades-all", "trades")
+VIA = ("rest",)
+# "Connect": 3 a second per address; 480 subscribe and unsubscribe requests an hour per connection; closed after 30 s without a
+# message from the server, hence our ping. REST: 20 calls in 2 s for the slowest of the endpoints used, half of it taken.
+# Port 8443 is closed since 2026-10-31 (documentation of 2026-09-30).
+LIMITS = ExchangeLimits(
+    ws_url="wss://ws.okx.com/ws/v5",
+    rest_url="https://www.okx.com",
+    alternative="in the EEA use wss://wseea.okx.com/ws/v5 and https://eea.okx.com, in the US wss://wsus.okx.com/ws/v5",
+    sends=Rate(480, 3600.0),
+    connects=Rate(3, 1.0),
+    weight=Rate(5, 1.0),
+    subscriptions_per_connection=200,
+    silence_seconds=40.0,
+)
+# The documentation does not say whether a minute without trades has a candle, so none is expected.
+COMPLETENESS = CompletenessRules(dense=("trades-all",), charted=("trades-all",))
+
+CHANNELS: Channels = {
+    "trades": Channel("{kind}", Trades(messages.TradeRow, parse.trade, dense_ids=("trades-all",)), listed=True),
+    "candles": Channel("candle1m", Candles(messages.BarRow, parse.candle), listed=True),
+    "book": Channel("books", StreamedBook(messages.BookRow, parse.book, verify=parse.agrees), listed=True),
+    "quotes": Channel("tickers", Quotes(messages.QuoteRow, parse.quote), listed=True),
+}
+_UPGRADE = "64008"  # the connection will be closed for a service upgrade
+_BUSY = {"60014"}  # requests too frequent
+_QUIET = {"unsubscribe", "channel-conn-count"}
+
+_decode = msgspec.json.Decoder(messages.Frame).decode
+
+
+def route(frame: bytes) -> Route:
+    if frame == b"pong":
+        return None, (), False
+    message = _decode(frame)
+    arg, event = message.arg, message.event
+    if not event:
+        return (arg.channel, arg.instId), message.data, message.action == "snapshot"
+    number = int(message.id) if message.id.isdecimal() else None
+    text = f"{NAME}: {message.code} {message.msg}".rstrip()
+    match event:
+        case "subscribe":
+            return None, (Accepted(number, ((arg.channel, arg.instId),)),), False
+        case "notice":
+            return None, (Reconnect(text, planned=True),) if message.code == _UPGRADE else (), False
+        case "error" | "channel-conn-count-error":
+            return None, (Rejected(text, number, busy=message.code in _BUSY),), False
+        case _:
+            return None, () if event in _QUIET else (Unknown(f"unknown event {event!r}"),), False
+
+
+def request(operation: str, batch: Batch) -> str:
+    args = [{"channel": member.template, "instId": member.symbol} for member in batch.members]
+    return msgspec.json.encode({"id": str(batch.number), "op": operation, "args": args}).decode()
+
+
+PROTOCOL = Protocol(
+    name=NAME,
+    route=route,
+    subscribe=partial(request, "subscribe"),
+    unsubscribe=partial(request, "unsubscribe"),
+    topic=lambda template, symbol: (template, symbol),
+    topics_per_message=100,  # of about 60 bytes; 64 KB are allowed
+    mixed=True,
+    single=True,
+    ping=lambda now: "ping",
+    ping_after=25 * SECOND,
+)
+session = partial(RoutedSession, PROTOCOL, CHANNELS)
+history = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
+
+
+def connections(subscriptions: Sequence[Subscription], options: Options) -> list[Connection]:
+    """Separate ones for the two endpoints."""
+    out: list[Connection] = []
+    for endpoint in ("public", "business"):
+        own = [one for one in subscriptions if _endpoint(one, options) == endpoint]
+        out += one_url(f"/{endpoint}", LIMITS.subscriptions_per_connection, own, options)
+    return out
+
+
+def _endpoint(one: Subscription, options: Options) -> str:
+    business = one.channel == "candles" or (one.channel == "trades" and options.trade_kind == "trades-all")
+    return "business" if business else "public"
+
+
+def listing(options: Options) -> Flow[Rows[Instrument]]:
+    """Every spot market."""
+    response = yield Request(f"{options.rest_url}/api/v5/public/instruments?instType=SPOT")
+    return rows(NAME, messages.ENVELOPE.open(response.body), messages.Listed, parse.instrument)

@@ -1,0 +1,77 @@
+"""What OKX sends: the frames of its websocket and the answers of its REST, as far as they are used.
+
+https://www.okx.com/docs-v5/en/#public-data-rest-api-get-instruments
+
+Errors come with status 200 too: `code` is "0" only where all went well.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Raw, Struct
+
+from ingest.marketdata.rest import Envelope
+
+BarRow = tuple[str, str, str, str, str, str, str, str, str]  # time, open, high, low, close, volume, of quote, of quote, confirmed
+
+
+class Arg(Struct, frozen=True):
+    channel: str = ""
+    instId: str = ""  # noqa: N815, OKX's name
+
+
+class Frame(Struct, frozen=True):
+    arg: Arg = Arg()
+    data: Raw = Raw()
+    action: str = ""
+    event: str = ""
+    id: str = ""
+    code: str = ""
+    msg: str = ""
+
+
+class TradeRow(Struct, frozen=True):
+    tradeId: str  # noqa: N815
+    px: str
+    sz: str
+    side: Literal["buy", "sell"]  # the taker's
+    ts: str
+
+
+class BookRow(Struct, frozen=True):
+    bids: list[Any]  # price, size, a dead field, number of orders
+    asks: list[Any]
+    ts: str
+    seqId: int | None = None  # noqa: N815
+    prevSeqId: int | None = None  # noqa: N815
+    checksum: int | None = None
+
+
+class QuoteRow(Struct, frozen=True):
+    """A side that is empty has empty strings."""
+
+    bidPx: str  # noqa: N815
+    bidSz: str  # noqa: N815
+    askPx: str  # noqa: N815
+    askSz: str  # noqa: N815
+    ts: str
+
+
+class Body(Struct):
+    code: str
+    msg: str = ""
+    data: Raw = Raw(b"[]")
+
+
+# unavailable, timeout, too many requests, busy, system error
+ENVELOPE = Envelope("okx", Body, good="0", retried={"50001", "50004", "50011", "50013", "50026", "50040"})
+
+
+class Listed(Struct):
+    instId: str  # noqa: N815
+    baseCcy: str  # noqa: N815
+    quoteCcy: str  # noqa: N815
+    state: str
+    tickSz: str  # noqa: N815, empty before the market opens
+    lotSz: str  # noqa: N815

@@ -1,0 +1,181 @@
+"""The channels of an exchange: trades, candles, quotes; the books stand in `synced_book` and `streamed_book`.
+
+An exchange declares each channel by one of these structs: the type of a row, and the function that makes a record of it. `open`
+makes the state of one subscription, a `ChannelState`. A parse function raises ValueError for a bad value; the session turns that
+into a `Malformed` and calls `lost`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from ingest.marketdata.forming_candle import FormingCandle
+from ingest.marketdata.order_book import SampledQuote
+from ingest.protocol.exchange import Options
+from ingest.protocol.http import Response
+from ingest.protocol.session import ChannelName, Gap, Output
+from ingest.records import MINUTE, Candle, Instrument, Quote, Trade
+
+Topic = Hashable  # what tells one subscription's messages from another's
+ExchangeFeed = Callable[[Any, int, bool], Sequence[Output]]  # a row, when it was received, whether it is a snapshot
+Clock = Callable[[int], Sequence[Output]]  # the time in microseconds
+
+
+class Market(Struct, frozen=True):
+    """What the state of a subscription is opened with."""
+
+    exchange: str
+    instrument: Instrument
+    options: Options
+    resubscribe: Clock = lambda now: ()  # asks for the topic anew: returns what to send, nothing while that is paced
+    resubscribed: Callable[[], None] = lambda: None  # a good snapshot arrived
+
+
+class ChannelState(Struct):
+    """The state of one subscription, as the functions that the session calls."""
+
+    feed: ExchangeFeed  # raises ValueError
+    lost: Clock = lambda now: ()  # a message could not be read
+    tick: Clock | None = None  # None: the clock changes nothing
+    answer: Callable[[Response | None, int], Sequence[Output]] | None = None  # to its REST question; a response of None: it failed
+
+
+class ChannelSpec(Protocol):
+    """How a channel is declared."""
+
+    @property
+    def row(self) -> Any:
+        """The type of a row, for msgspec."""
+
+    def open(self, market: Market) -> ChannelState:
+        """The state of one subscription."""
+
+
+class Channel(Struct, frozen=True):
+    """One channel: its topic, with `{}` for the symbol or in the form that the protocol's `topic` function reads."""
+
+    topic: str
+    spec: ChannelSpec
+    listed: bool = False  # a message has a list of rows
+    batch: int | None = None  # topics per message that subscribes, where it is not the protocol's usual number
+
+
+Channels = Mapping[ChannelName, Channel]
+
+
+class Trades(Struct, frozen=True):
+    """Every trade. `dense_ids` are the trade kinds in which a jump of the id is a gap; what is sent again is yielded again.
+
+    `first_id` gives the first id of a row that stands for several trades, None for a row whose id is not dense.
+    """
+
+    row: Any
+    parse: Callable[[Any, int, int], Trade]  # row, instrument_id, received_at
+    dense_ids: tuple[str, ...] = ()
+    first_id: Callable[[Any], int | None] | None = None
+
+    def open(self, market: Market) -> ChannelState:
+        parse, instrument_id = self.parse, market.instrument.id
+        if market.options.trade_kind in self.dense_ids:
+            return ChannelState(_dense(parse, instrument_id, self.first_id))
+        return ChannelState(lambda row, received_at, snapshot: (parse(row, instrument_id, received_at),))
+
+
+def _dense(
+    parse: Callable[[Any, int, int], Trade], instrument_id: int, first_id: Callable[[Any], int | None] | None
+) -> ExchangeFeed:
+    last: Trade | None = None
+    expected = -1
+
+    def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
+        nonlocal last, expected
+        trade = parse(row, instrument_id, received_at)
+        trade_id = trade.trade_id
+        if trade_id < expected:
+            return (trade,)
+        before, last = last, trade
+        missing, expected = expected, trade_id + 1
+        if trade_id == missing or before is None:
+            return (trade,)
+        first = trade_id if first_id is None else first_id(row)
+        if first is None or first <= missing:
+            return (trade,)
+        return (Gap(instrument_id, "trades", "sequence", before.time, trade.time, missing, first - 1), trade)
+
+    return feed
+
+
+class NextBar(Struct, frozen=True):
+    """The exchange does not say that a bar is closed: the next bar closes it, or the clock `grace` microseconds after its end."""
+
+    grace: int
+
+
+class Candles(Struct, frozen=True):
+    """Closed bars. Where the exchange says whether a bar is closed, `parse` returns None for an open one; else `closes` decides.
+
+    `every_minute`: minutes without trades have a bar too, so a missing bar is a gap.
+    """
+
+    row: Any
+    parse: Callable[[Any, int, int, str], Candle | None]  # row, instrument_id, received_at, origin
+    closes: NextBar | None = None
+    every_minute: bool = False
+
+    def open(self, market: Market) -> ChannelState:
+        parse, instrument_id = self.parse, market.instrument.id
+        if self.closes is not None:
+            return _forming(parse, instrument_id, FormingCandle(self.closes.grace))
+        return ChannelState(_flagged(parse, instrument_id, self.every_minute))
+
+
+def _forming(parse: Callable[[Any, int, int, str], Candle | None], instrument_id: int, bar: FormingCandle) -> ChannelState:
+    def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
+        candle = parse(row, instrument_id, received_at, "ws")
+        return () if candle is None else bar.seen(candle)
+
+    def lost(now: int) -> Sequence[Output]:
+        bar.lost()
+        return ()
+
+    return ChannelState(feed, lost, bar.idle)
+
+
+def _flagged(parse: Callable[[Any, int, int, str], Candle | None], instrument_id: int, every_minute: bool) -> ExchangeFeed:
+    expected: int | None = None
+
+    def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
+        nonlocal expected
+        candle = parse(row, instrument_id, received_at, "ws")
+        if candle is None:
+            return ()
+        missing, expected = expected, max(candle.time + MINUTE, expected or 0)
+        if not every_minute or missing is None or candle.time <= missing:
+            return (candle,)
+        return (Gap(instrument_id, "candles", "sequence", missing, candle.time), candle)
+
+    return feed
+
+
+class Quotes(Struct, frozen=True):
+    """Best bid and ask, sampled on the grid of the exchange's time. `parse` returns None for a row without a time."""
+
+    row: Any
+    parse: Callable[[Any, int, int], Quote | None]  # row, instrument_id, received_at
+
+    def open(self, market: Market) -> ChannelState:
+        parse, instrument_id, sampled = self.parse, market.instrument.id, SampledQuote(market.options.quotes_interval)
+        seen = sampled.seen
+
+        def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
+            quote = parse(row, instrument_id, received_at)
+            return () if quote is None else seen(quote)
+
+        def lost(now: int) -> Sequence[Output]:
+            sampled.lost()
+            return ()
+
+        return ChannelState(feed, lost, sampled.idle)

@@ -1,0 +1,286 @@
+"""The session of any exchange: routing, unreadable frames, keepalive, subscriptions, REST questions. The rest is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from ingest.marketdata.channels import Channel, Channels, ChannelState, Market, Topic
+from ingest.marketdata.rest import evidence
+from ingest.marketdata.subscriptions import Accepted, Batch, Member, Rejected, Resubscriber, Subscriptions
+from ingest.protocol.decode import UNREADABLE, Malformed
+from ingest.protocol.exchange import Options
+from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Connection, Gap, Output, Reconnect, Send, Subscription
+
+_decode_list = msgspec.json.Decoder(list[Raw]).decode
+
+
+class Ready(Struct, frozen=True):
+    """The greeting of an exchange that speaks first: now the session subscribes."""
+
+
+class Unknown(Struct, frozen=True):
+    """A frame that the exchange does not document."""
+
+    message: str
+
+
+class Part(Struct, frozen=True):
+    """The part of a frame that belongs to one topic, where a frame has several."""
+
+    topic: Topic
+    payload: Any
+    snapshot: bool = False
+
+
+Control = Ready | Accepted | Rejected | Unknown | Part | Send | Reconnect | Gap
+Route = tuple[Topic, Any, bool]  # (topic, payload, whether it is a snapshot), or (None, sequence of Control, False)
+Frames = Callable[[bytes, int], Sequence[Output]]  # a text frame, when it was received
+
+
+class Protocol(Struct, frozen=True, kw_only=True):
+    """How an exchange's websocket speaks. Lengths of time are in microseconds."""
+
+    name: str  # of the exchange
+    route: Callable[[bytes], Route]  # raises UNREADABLE or ValueError
+    slow_route: Callable[[bytes], Route] | None = None  # decodes a frame whose topic, cut out by `route`, is not subscribed
+    bind: Callable[[RoutedSession], Frames] | None = None  # makes a `feed` of its own, where the usual one is too slow
+    topic: Callable[[str, str], Topic] = str.format  # from a channel's template and a symbol to the topic that `route` returns
+    subscribe: Callable[[Batch], str]
+    unsubscribe: Callable[[Batch], str] | None = None  # sent before a book is subscribed anew
+    topics_per_message: int
+    mixed: bool = False  # a message may name several channels
+    single: bool = False  # each topic of a message is accepted or refused by itself
+    greets: bool = False  # nothing is sent before `Ready`
+    hello: Callable[[int], str] | None = None  # sent before the subscriptions
+    ping: Callable[[int], str] | None = None
+    ping_after: int = 0  # length of silence
+    ping_every: int = 0  # by the clock, whatever arrives
+
+
+def one_url(path: str, size: int, subscriptions: Sequence[Subscription], options: Options) -> list[Connection]:
+    """As few connections as possible, all to one address."""
+    parts = (tuple(subscriptions[start : start + size]) for start in range(0, len(subscriptions), size))
+    return [Connection(f"{options.ws_url}{path}", part) for part in parts]
+
+
+class RoutedSession:
+    """The state of one connection (`protocol.session.Session`). The way of each topic's messages is made in the constructor."""
+
+    def __init__(self, protocol: Protocol, channels: Channels, connection: Connection, options: Options) -> None:
+        self.last_message_at = [0] * len(connection.subscriptions)
+        self.readers: dict[Topic, Reader] = {}
+        self._protocol = protocol
+        self._members = [_member(protocol, channels, one, options) for one in connection.subscriptions]
+        self._resubscriber = Resubscriber(self._resubscribe)
+        self._ticks: list[Callable[[int], Sequence[Output]]] = []
+        self._answers: dict[str, Callable[[Response | None, int], Sequence[Output]]] = {}
+        for index, one in enumerate(connection.subscriptions):
+            self._open(index, one, channels[one.channel], options)
+        place = list(channels).index  # messages follow the order of the channel table
+        order = [(0 if protocol.mixed else place(member.channel), index) for index, member in enumerate(self._members)]
+        self._order = [index for _, index in sorted(order)]
+        self._subscriptions = Subscriptions(
+            self._members,
+            exchange=protocol.name,
+            encode=protocol.subscribe,
+            size=lambda member: channels[member.channel].batch or protocol.topics_per_message,
+            mixed=protocol.mixed,
+            single=protocol.single,
+            refused=connection.refused,
+        )
+        self._ready = not protocol.greets
+        self._active_at = 0  # time of the last frame or ping
+        self._pinged_at = 0
+        self.feed: Frames = self._bind() if protocol.bind is None else protocol.bind(self)
+
+    @property
+    def refused(self) -> dict[int, str]:
+        """Index of a refused subscription -> the reason."""
+        return self._subscriptions.refused
+
+    def start(self, now: int) -> Sequence[Output]:
+        self._active_at = now
+        return self._begin(now) if self._ready else ()
+
+    def _bind(self) -> Frames:
+        """Make `feed`. A closure over local names is 0.1-0.3 us a frame faster than a method that reads attributes."""
+        route, find, last_message_at, control, name = (
+            self._protocol.route,
+            self.readers.get,
+            self.last_message_at,
+            self.control,
+            self._protocol.name,
+        )
+
+        def feed(frame: bytes, received_at: int) -> Sequence[Output]:
+            """One text frame. Never raises on bad input: that is a `Malformed`."""
+            self._active_at = received_at
+            try:
+                topic, payload, snapshot = route(frame)
+            except (*UNREADABLE, ValueError) as error:
+                return (evidence(name, frame, error),)
+            reader = find(topic)
+            if reader is None:
+                return control(topic, payload, frame, received_at)
+            index, decode, take, unreadable = reader
+            last_message_at[index] = received_at
+            try:
+                return take(decode(payload), received_at, snapshot)
+            except (*UNREADABLE, ValueError) as error:
+                return unreadable(error, payload, received_at, snapshot, frame)
+
+        return feed
+
+    def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
+        return self._answers[request.tag](response, now)
+
+    def failed(self, request: Request, now: int) -> Sequence[Output]:
+        return self._answers[request.tag](None, now)
+
+    def tick(self, now: int) -> Sequence[Output]:
+        if not self._ready:
+            return []
+        out: list[Output] = []
+        protocol = self._protocol
+        silent = protocol.ping_after and now - self._active_at >= protocol.ping_after
+        if protocol.ping is not None and (silent or (protocol.ping_every and now - self._pinged_at >= protocol.ping_every)):
+            self._active_at = self._pinged_at = now
+            out.append(Send(protocol.ping(now)))
+        out += self._subscriptions.tick(now)
+        out += self._resubscriber.due(now)
+        for tick in self._ticks:
+            out += tick(now)
+        return out
+
+    # --- control frames ---------------------------------------------------------------------------------------------------
+
+    def control(self, topic: Topic, payload: Any, frame: bytes, now: int) -> Sequence[Output]:
+        """A control frame, or one whose topic is not subscribed here."""
+        controls: Sequence[Control] = payload
+        if topic is not None:
+            if self._protocol.slow_route is None:
+                return self._not_subscribed(topic, frame)
+            try:
+                topic, payload, snapshot = self._protocol.slow_route(frame)
+            except (*UNREADABLE, ValueError) as error:
+                return (evidence(self._protocol.name, frame, error),)
+            controls = payload if topic is None else (Part(topic, payload, snapshot),)
+        return tuple(output for control in controls for output in self._handle(control, frame, now))
+
+    def _handle(self, control: Control, frame: bytes, now: int) -> Sequence[Output]:
+        match control:
+            case Part():
+                return self._part(control, frame, now)
+            case Accepted():
+                return self._subscriptions.accepted(control, now)
+            case Rejected():
+                return self._subscriptions.rejected(control, now)
+            case Ready():
+                return self._begin(now)
+            case Unknown():
+                return (Malformed(frame, "unknown", f"{self._protocol.name}: {control.message}"),)
+        return (control,)
+
+    def _part(self, part: Part, frame: bytes, received_at: int) -> Sequence[Output]:
+        reader = self.readers.get(part.topic)
+        if reader is None:
+            return self._not_subscribed(part.topic, frame)
+        index, decode, take, unreadable = reader
+        self.last_message_at[index] = received_at
+        try:
+            return take(decode(part.payload), received_at, part.snapshot)
+        except (*UNREADABLE, ValueError) as error:
+            return unreadable(error, part.payload, received_at, part.snapshot, frame)
+
+    def _not_subscribed(self, topic: Topic, frame: bytes) -> Sequence[Output]:
+        shown = " of ".join(map(str, topic)) if isinstance(topic, tuple) else repr(topic)
+        return (Malformed(frame, "unknown", f"{self._protocol.name}: {shown} was not subscribed here"),)
+
+    def _begin(self, now: int) -> list[Output]:
+        self._ready, self._pinged_at = True, now
+        hello = self._protocol.hello
+        return [*([] if hello is None else [Send(hello(now))]), *self._subscriptions.begin(self._order, now)]
+
+    def _resubscribe(self, indices: list[int], now: int) -> list[Output]:
+        """Unsubscribe, then subscribe. Refused topics have a retry of their own."""
+        indices = [index for index in indices if index not in self.refused]
+        unsubscribe, subscriptions = self._protocol.unsubscribe, self._subscriptions
+        out: list[Output] = []
+        if unsubscribe is not None:  # as message 0, so that an error about it is not taken for one about a subscription
+            out += [Send(unsubscribe(subscriptions.batch(part, 0, now))) for part in subscriptions.parts(indices)]
+        return out + subscriptions.subscribe(indices, now)
+
+    def _open(self, index: int, subscription: Subscription, channel: Channel, options: Options) -> None:
+        resubscribe, resubscribed = partial(self._resubscriber.want, index), partial(self._resubscriber.came, index)
+        state = channel.spec.open(Market(self._protocol.name, subscription.instrument, options, resubscribe, resubscribed))
+        self.readers[self._members[index].topic] = _reader(index, self._protocol.name, channel, state)
+        if state.tick is not None:
+            self._ticks.append(state.tick)
+        if state.answer is not None:
+            self._answers[subscription.instrument.symbol] = state.answer
+
+
+def _member(protocol: Protocol, channels: Channels, subscription: Subscription, options: Options) -> Member:
+    channel, symbol = subscription.channel, subscription.instrument.symbol
+    template = channels[channel].topic.replace("{kind}", options.trade_kind)
+    return Member(channel, template, symbol, protocol.topic(template, symbol))
+
+
+# --- how the messages of a topic are read ------------------------------------------------------------------------------------
+
+Take = Callable[[Any, int, bool], Sequence[Output]]
+Unreadable = Callable[[Exception, Any, int, bool, bytes], Sequence[Output]]  # error, payload, received_at, snapshot, frame
+Reader = tuple[int, Callable[[Any], Any], Take, Unreadable]  # index, decode, take what is decoded, what to do on an error
+
+
+def _reader(index: int, name: str, channel: Channel, state: ChannelState) -> Reader:
+    row, lost = channel.spec.row, state.lost
+
+    def unreadable(error: Exception, payload: Any, received_at: int, snapshot: bool, frame: bytes) -> Sequence[Output]:
+        return (evidence(name, frame, error), *lost(received_at))
+
+    if channel.listed:
+        return _list_reader(index, row, state.feed, unreadable)
+    return index, msgspec.json.Decoder(row, float_hook=Decimal).decode, state.feed, unreadable
+
+
+def _list_reader(index: int, row: Any, feed: Take, unreadable: Unreadable) -> Reader:
+    """Of a list of rows: a bad row costs itself."""
+    decode_row = msgspec.json.Decoder(row, float_hook=Decimal).decode
+    rows: Any = list[row]
+
+    def take(rows: list[Any], received_at: int, snapshot: bool) -> Sequence[Output]:
+        if len(rows) == 1:
+            return feed(rows[0], received_at, snapshot)
+        out: list[Output] = []
+        for one in rows:
+            try:
+                out += feed(one, received_at, snapshot)
+            except ValueError as error:
+                out += unreadable(error, None, received_at, snapshot, msgspec.json.encode(one))
+        return out
+
+    def one_by_one(error: Exception, payload: Any, received_at: int, snapshot: bool, frame: bytes) -> Sequence[Output]:
+        """Some row cannot be decoded, or the only one has a bad value."""
+        try:
+            parts = _decode_list(payload) if isinstance(error, UNREADABLE) else ()
+        except UNREADABLE:
+            parts = ()
+        if len(parts) < 2:
+            return unreadable(error, payload, received_at, snapshot, frame)
+        out: list[Output] = []
+        for part in parts:
+            try:
+                out += feed(decode_row(part), received_at, snapshot)
+            except (*UNREADABLE, ValueError) as bad:
+                out += unreadable(bad, part, received_at, snapshot, bytes(part))
+        return out
+
+    return index, msgspec.json.Decoder(rows, float_hook=Decimal).decode, take, one_by_one
