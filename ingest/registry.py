@@ -1,20 +1,20 @@
 """What exchanges and pollers there are, by name: the files of their folders, and what other packages offer by entry point.
 
-https://packaging.python.org/en/latest/specifications/entry-points/ (groups `ingest.exchanges`
-and `ingest.pollers`). An exchange is a package whose module `exchange` is loaded; a file whose name starts with an underscore is a
-part of another one.
+https://packaging.python.org/en/latest/specifications/entry-points/ (groups `ingest.exchanges` and `ingest.pollers`). An exchange is
+a package whose module `exchange` is loaded. A file whose name starts with an underscore is a part of another one. A module is
+imported when it is asked for, so that a command takes the time and memory of those alone that the configuration names.
 """
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import pkgutil
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any, TypeVar
 
 import ingest.exchanges
 import ingest.pollers
@@ -22,33 +22,48 @@ from ingest.errors import Stop
 from ingest.polling.provider import Provider
 from ingest.protocol.exchange import Exchange
 
+M = TypeVar("M")
+
+
+class Modules(Mapping[str, M]):
+    """The modules of a package and of its entry point group, by name. What imports one raises Stop where it cannot."""
+
+    def __init__(self, package: ModuleType) -> None:
+        group = package.__name__
+        found = [one for one in pkgutil.iter_modules(package.__path__) if not one.name.startswith("_")]
+        files = [EntryPoint(one.name, f"{group}.{one.name}{'.exchange' if one.ispkg else ''}", group) for one in found]
+        self._points: dict[str, EntryPoint] = {}
+        self._loaded: dict[str, M] = {}
+        for point in (*files, *entry_points(group=group)):
+            if (known := self._points.get(point.name)) is not None:
+                raise Stop(f"two modules are named '{point.name}' in the group {group}: {known.value}, {point.value}")
+            self._points[point.name] = point
+
+    def __getitem__(self, name: str) -> M:
+        if name not in self._loaded:
+            self._loaded[name] = _load(self._points[name])
+        return self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._points
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._points)
+
+    def __len__(self) -> int:
+        return len(self._points)
+
 
 @cache
-def exchanges() -> dict[str, Exchange]:
+def exchanges() -> Mapping[str, Exchange]:
     """Every exchange module by its NAME. Raises Stop where two have the same."""
-    return cast(dict[str, Exchange], _modules(ingest.exchanges))
+    return Modules(ingest.exchanges)
 
 
 @cache
-def pollers() -> dict[str, Provider]:
+def pollers() -> Mapping[str, Provider]:
     """Every poller module by its NAME. Raises Stop where two have the same."""
-    return cast(dict[str, Provider], _modules(ingest.pollers))
-
-
-def _modules(package: ModuleType) -> dict[str, ModuleType]:
-    group = package.__name__
-    modules = [
-        importlib.import_module(f"{group}.{found.name}{'.exchange' if found.ispkg else ''}")
-        for found in pkgutil.iter_modules(package.__path__)
-        if not found.name.startswith("_")
-    ]
-    modules += [_load(point) for point in entry_points(group=group)]
-    known: dict[str, ModuleType] = {}
-    for module in modules:
-        if module.NAME in known:
-            raise Stop(f"two modules are named '{module.NAME}' in the group {group}: {known[module.NAME]}, {module}")
-        known[module.NAME] = module
-    return known
+    return Modules(ingest.pollers)
 
 
 def is_of_ccxt(name: str) -> bool:
@@ -58,11 +73,12 @@ def is_of_ccxt(name: str) -> bool:
     return name.isidentifier() and any((folder / f"{name}.py").exists() for folder in folders)
 
 
-def _load(point: EntryPoint) -> ModuleType:
+def _load(point: EntryPoint) -> Any:
+    what = f"entry point '{point.name} = {point.value}' of the group {point.group}"
     try:
-        module: ModuleType = point.load()
+        module = point.load()
     except (ImportError, AttributeError) as error:
-        raise Stop(f"entry point '{point.name} = {point.value}' of the group {point.group}: {error}") from error
-    if not hasattr(module, "NAME"):
-        raise Stop(f"entry point '{point.name} = {point.value}' of the group {point.group}: no exchange, it has no NAME")
+        raise Stop(f"{what}: {error}") from error
+    if (name := getattr(module, "NAME", None)) != point.name:
+        raise Stop(f"{what}: its NAME is {name!r}; right would be the name of the entry point")
     return module

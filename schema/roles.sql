@@ -1,12 +1,12 @@
--- The five roles of least privilege. A person runs this once on the database, as a superuser, before or after `ingest migrate`:
+-- Creates the five roles of least privilege. A superuser runs it once on the database, before or after `ingest migrate`:
 --     psql -d market -f schema/roles.sql
--- It sets no password and touches no pg_hba.conf: who may log in, and how, is decided there. Running it again changes nothing.
+-- It sets no passwords and does not change pg_hba.conf, which decides who may log in and how. It is idempotent.
 --
--- ingest_owner    owns everything. TimescaleDB's jobs run as the owner, who therefore must have LOGIN; give it no password.
+-- ingest_owner    owns everything. It needs LOGIN because TimescaleDB's jobs run as the owner of their table; give it no password.
 -- ingest_migrate  becomes the owner when it logs in: migrations and maintenance (`admin_dsn`).
--- ingest_writer   adds rows, and revises them where a table has revisions (`dsn`).
+-- ingest_writer   inserts rows, and updates them where a table has revisions (`dsn`).
 -- ingest_reader   reads.
--- ingest_metrics  sees jobs, sizes and statistics.
+-- ingest_metrics  reads jobs, sizes and statistics.
 
 DO $$
 DECLARE
@@ -18,7 +18,7 @@ BEGIN
         END IF;
     END LOOP;
     EXECUTE format('ALTER DATABASE %I OWNER TO ingest_owner', current_database());
-    -- The writer stages rows in temporary tables; nobody else needs any.
+    -- Only the writer needs temporary tables: it stages rows in them.
     EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
     EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO ingest_writer', current_database());
 END
@@ -28,13 +28,13 @@ GRANT pg_monitor TO ingest_metrics;
 ALTER ROLE ingest_migrate SET role = 'ingest_owner';
 ALTER SCHEMA public OWNER TO ingest_owner;
 
--- Views are made anew when their text changes, and tables by later migrations: readers shall not lose sight of them.
+-- For tables of later migrations, and for views, which are recreated when their text changes.
 ALTER DEFAULT PRIVILEGES FOR ROLE ingest_owner GRANT SELECT ON TABLES TO ingest_reader;
 ALTER DEFAULT PRIVILEGES FOR ROLE ingest_owner GRANT USAGE ON SCHEMAS TO ingest_reader;
 -- A new function is closed to PUBLIC; repeatable/grants.sql says who may execute it.
 ALTER DEFAULT PRIVILEGES FOR ROLE ingest_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 
--- Where migrations ran before this file, what they made goes to the owner, and the grants that they could not give are given.
+-- Where migrations ran before this file: the owner becomes the owner of what they created, and the grants are made now.
 DO $$
 DECLARE
     statement text;

@@ -37,6 +37,8 @@ PURE_IMPORTS = {
     "dataclasses",
     "datetime",
     "decimal",
+    "defusedxml",
+    "email.utils",
     "enum",
     "functools",
     "gzip",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from urllib.parse import urlsplit, urlunsplit
 
@@ -109,42 +110,38 @@ def clean_link(url: str) -> str:
 
 # --- dates ------------------------------------------------------------------------------------------------------------------
 
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_HOURS = {"ut": 0, "utc": 0, "gmt": 0, "z": 0, "est": -5, "edt": -4, "cst": -6, "cdt": -5} | {
-    "mst": -7,
-    "mdt": -6,
-    "pst": -8,
-    "pdt": -7,
-}
-_DATE = r"(?:[a-z]+\.?,?\s*)?(\d{1,2})[\s-]+([a-z]{3})[a-z]*\.?[\s-]+(\d{4}|\d{2})"
-_CLOCK = r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(?:([+-]\d{2}):?(\d{2})|([a-z]+))"
-_RFC_2822 = re.compile(rf"{_DATE}\s+{_CLOCK}", re.IGNORECASE)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_COLON_OF_ZONE = re.compile(r"(?<=[+-]\d\d):(?=\d\d$)")
+_LEAP_SECOND = re.compile(r"(?<=:\d\d):60\b")
 
 
 def read_time(text: str) -> int | None:
     """A date of RFC 2822, with its North American zones, or ISO 8601 (default zone: UTC), in microseconds; None for other text."""
     text = text.strip()
     try:
-        moment = _rfc_2822(text) if text[:1].isalpha() or " " in text[1:3] else datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return (moment - _EPOCH) // timedelta(microseconds=1)
-    except (ValueError, KeyError, OverflowError):
+    except ValueError:
+        mail = _mail_date(text)
+        if mail is None:
+            return None
+        moment = mail
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _mail_date(text: str) -> datetime | None:
+    """A date of RFC 2822, also with a colon in its zone or a leap second; None where it is none.
+
+    A zone that nobody knows is no zone: it may be half a day from UTC. -0000 is UTC.
+    """
+    text = _LEAP_SECOND.sub(":59", _COLON_OF_ZONE.sub("", text))
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):  # the latter: a year of twenty digits
         return None
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _rfc_2822(text: str) -> datetime:
-    """Raises ValueError or KeyError for other text. An unknown zone is an error: it may be half a day from UTC."""
-    match = _RFC_2822.fullmatch(text)
-    if match is None:
-        raise ValueError(text)
-    day, month, year, hour, minute, second, hours, minutes, name = match.groups()
-    whole = int(year) if len(year) == 4 else 2000 + int(year)
-    zone = timedelta(hours=_HOURS[name.lower()] if name else int(hours), minutes=0 if name else int(hours[0] + minutes))
-    number = _MONTHS.index(month.lower()) + 1
-    return datetime(whole, number, int(day), int(hour), int(minute), min(int(second or 0), 59), tzinfo=timezone(zone))
+    if date.tzinfo is None:
+        return date.replace(tzinfo=UTC) if text.endswith("-0000") else None
+    return date
 
 
 def _iso(time: int) -> str:

@@ -7,7 +7,7 @@ its link.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, tostring
 
 from ingest.errors import Reject
 from ingest.pollers._news_article import ArticleFields, Source, article, read_time
@@ -16,7 +16,7 @@ from ingest.polling.provider import Poll, PollOptions
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import News
-from ingest.text.safe_xml import as_evidence, parse_xml
+from ingest.text.safe_xml import parse_xml
 
 TABLES = ("news",)
 _MEDIA = "{http://search.yahoo.com/mrss/}"
@@ -39,11 +39,13 @@ def poll_feed(name: str, options: PollOptions, path: str) -> Poll:
 def entries(source: Source, answer: Response) -> Iterator[News | Malformed]:
     """The articles. Raises Reject (xml, shape) if the answer is no feed."""
     feed = parse_xml(answer.body)
-    if _local(feed) not in ("rss", "RDF", "feed") or (_local(feed) == "rss" and not list(_named(feed, "channel"))):
+    channels = list(_named(feed, "channel"))
+    if _local(feed) not in ("rss", "RDF", "feed") or (_local(feed) == "rss" and not channels):
         raise Reject(f"<{_local(feed)}> is no feed; right would be <rss> with its <channel>, <RDF> or <feed>", reason="shape")
-    for entry in feed.iter():
-        if _local(entry) in _ENTRIES:
-            yield article(source, _fields(entry), as_evidence(entry), answer.received_at)
+    for parent in (feed, *channels):  # an entry within an entry is part of it, and is not read twice
+        for entry in parent:
+            if _local(entry) in _ENTRIES:
+                yield article(source, _fields(entry), tostring(entry), answer.received_at)
 
 
 def _fields(entry: Element) -> ArticleFields:
@@ -61,14 +63,14 @@ def _fields(entry: Element) -> ArticleFields:
 
 
 def _local(element: Element) -> str:
-    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""  # a comment's tag is a function
+    return element.tag.rpartition("}")[2]
 
 
 def _named(entry: Element, name: str) -> Iterator[Element]:
     """The children with that name, or the grandchildren for `child/grandchild`."""
     name, _, below = name.partition("/")
     for one in entry:
-        if _local(one) == name and not (isinstance(one.tag, str) and one.tag.startswith(_MEDIA)):
+        if _local(one) == name and not one.tag.startswith(_MEDIA):
             yield from _named(one, below) if below else (one,)
 
 

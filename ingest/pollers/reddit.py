@@ -68,7 +68,7 @@ def _posts(answer: Response, coins: dict[str, str]) -> Iterator[Post]:
     feed = parse_xml(answer.body)
     if feed.tag != f"{_ATOM}feed":
         raise Reject(f"the root element is <{feed.tag}>; an Atom feed has <feed>", reason="shape")
-    for entry in feed.iter(f"{_ATOM}entry"):
+    for entry in feed.findall(f"{_ATOM}entry"):
         yield _post(entry, coins)
 
 

@@ -24,13 +24,14 @@ Status = Literal["applied", "skipped", "rolled_back"]
 TABLE = """
 CREATE TABLE IF NOT EXISTS public.schema_migrations (
     name        text        PRIMARY KEY,
-    version     bigint      UNIQUE,      -- NULL for a repeatable file
+    version     bigint      UNIQUE,      -- NULL: a repeatable file
     sha256      text        NOT NULL,
     edition     text        NOT NULL CHECK (edition IN ('apache', 'community')),
     status      text        NOT NULL CHECK (status IN ('applied', 'skipped', 'rolled_back')),
     applied_at  timestamptz NOT NULL DEFAULT now(),
     app_version text        NOT NULL
-)
+);
+COMMENT ON TABLE public.schema_migrations IS 'the files that this database has, with their hashes'
 """
 
 

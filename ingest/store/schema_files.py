@@ -1,7 +1,7 @@
 """The files under schema/: what they are called, in which order they run, and the hash that shows an edit.
 
-    migrations/YYYYMMDDHHMMSS_<noun>.sql    run once, on both editions
-    community/YYYYMMDDHHMMSS_<noun>.sql     run once, where there is the Community edition
+    migrations/NNNN_<noun>.sql    run once, on both editions
+    community/NNNN_<noun>.sql     run once, where there is the Community edition
     repeatable/<noun>.sql                   run again when the text changes
     <any of these>.rollback.sql             takes it back
 
@@ -22,7 +22,7 @@ from ingest.errors import Stop
 VERSIONED = ("migrations", "community")
 REPEATABLE = "repeatable"
 GRANTS = "repeatable/grants.sql"  # the last of them: it says who may use what the others create
-_NAME = re.compile(r"(\d{14})_[a-z0-9_]+")
+_NAME = re.compile(r"(\d{4})_[a-z0-9_]+")
 
 
 class File(Struct, frozen=True):
@@ -84,7 +84,7 @@ def _file(path: Path, kind: str) -> File:
     name = f"{kind}/{path.name}"
     match = _NAME.fullmatch(path.stem)
     if kind != REPEATABLE and not match:
-        raise Stop(f"{name}: a migration is called YYYYMMDDHHMMSS_<noun>.sql")
+        raise Stop(f"{name}: a migration is called NNNN_<noun>.sql")
     rollback = path.with_suffix(".rollback.sql")
     if not rollback.exists():
         raise Stop(f"{name} has no {rollback.name}")

@@ -1,6 +1,6 @@
--- What bars_1m, bars_1h and daily_ohlcv read where there are no continuous aggregates: what was rolled up, and for a bucket that
--- is marked dirty its source instead. So bars_1m and daily_ohlcv show the running bucket and every late row at once; bars_1h is
--- behind by the running minute, because an hour is marked when one of its minutes has been rolled up.
+-- The views bars_1m, bars_1h, daily_ohlcv and prices_daily where there are no continuous aggregates (Apache edition). They show the rows of
+-- the roll-up tables; a bucket that is marked dirty is computed from its source instead. So bars_1m and daily_ohlcv show the running bucket
+-- and late rows at once. bars_1h lacks the running minute, because an hour is marked when one of its minutes has been rolled up.
 
 CREATE OR REPLACE FUNCTION bar_1m_of_trades(instrument int, bucket timestamptz)
 RETURNS SETOF bars_1m_rollup LANGUAGE sql STABLE AS $$
@@ -83,7 +83,7 @@ WHERE NOT EXISTS (
 UNION ALL
 SELECT live.* FROM rollup_dirty d CROSS JOIN LATERAL day_of_candles(d.instrument_id, d.time) live WHERE d.target = 'daily_ohlcv';
 
--- Days of prices that are over, made again from `since` on; days that are what they were are not touched.
+-- Computes past days of prices again from `since` on; days that did not change are not updated.
 CREATE OR REPLACE FUNCTION roll_up_prices(since timestamptz, until timestamptz) RETURNS bigint LANGUAGE sql AS $$
     WITH made AS (
         INSERT INTO prices_daily_rollup AS t
@@ -103,3 +103,8 @@ CREATE OR REPLACE FUNCTION roll_up_prices(since timestamptz, until timestamptz) 
 $$;
 
 CREATE OR REPLACE VIEW prices_daily AS SELECT * FROM prices_daily_rollup;
+
+-- The comment on bars_1m is not set here: `ingest` stores in it which of the two files the views come from.
+COMMENT ON VIEW bars_1h IS '1h bars made from 1m bars';
+COMMENT ON VIEW daily_ohlcv IS 'daily bars made from 1m candles';
+COMMENT ON VIEW prices_daily IS 'daily prices of coins';

@@ -1,15 +1,15 @@
--- What the ledger says, put together. A writer vouches for its claims but not for its own holes; the union over the writers, with what
--- was healed and what a backfill brought, is covered. What an audit found missing is missing, whoever claims it.
+-- The rows of the table `coverage`, evaluated. A writer covers its claims without its own gaps. Covered is the union over all writers, plus
+-- what was healed or backfilled, minus what an audit found missing.
 
--- One row a stream: since when it is followed, until when somebody watched it, and within that (from `looked_from` on)
--- what is covered, what is a hole that is known, and what of it will never come.
+-- One row per stream, which is a channel of an instrument. `since`: start of its first claim or gap; `watched_until`: end of its last claim.
+-- From `looked_from` on: `covered`, the `known` gaps, and those of them that are `unrecoverable`.
 CREATE FUNCTION coverage_streams(looked_from timestamptz)
 RETURNS TABLE (source text, instrument_id int, channel text, "interval" text, trade_kind text, since timestamptz,
                watched_until timestamptz, covered tstzmultirange, known tstzmultirange, unrecoverable tstzmultirange)
 LANGUAGE sql STABLE AS $$
     WITH stretches AS (
         SELECT c.source, c.instrument_id, c.channel, c.interval, c.trade_kind, c.writer, c.state, c.since, c.until,
-               -- a hole between two trades of one moment has no length, but is one
+               -- a gap between two trades of the same time has no length, but is a gap: both bounds are inclusive
                tstzrange(greatest(c.since, looked_from), coalesce(c.until, greatest(c.since, now())),
                          CASE WHEN c.state = 'covered' THEN '[)' ELSE '[]' END) AS span
           FROM coverage c
@@ -41,8 +41,8 @@ LANGUAGE sql STABLE AS $$
      GROUP BY w.source, w.instrument_id, w.channel, w.interval, w.trade_kind
 $$;
 
--- What is missing now. `state` open: it will be healed; unrecoverable: `reason` and the verdict in `coverage` say why.
--- What came after the last claim is not here but in `ingest gaps`: only a configuration says whether a stream is still wanted.
+-- The time after the last claim is not in this view, because only the configuration says whether a stream is still wanted; `ingest gaps`
+-- shows it.
 CREATE VIEW coverage_gaps AS
 SELECT s.source, i.instrument, s.channel, s.interval, s.trade_kind, g.state, g.reasons,
        lower(g.span) AS since, upper(g.span) AS until, upper(g.span) - lower(g.span) AS length, s.instrument_id
@@ -56,11 +56,12 @@ SELECT s.source, i.instrument, s.channel, s.interval, s.trade_kind, g.state, g.r
                    AND c.state = kind.state AND c.since <= upper(span) AND coalesce(c.until, 'infinity') >= lower(span)), 'unwatched') AS reasons
          FROM (VALUES ('open', m.spans - s.unrecoverable), ('unrecoverable', m.spans * s.unrecoverable)) kind (state, spans),
               unnest(kind.spans) span
-        -- the moment at which one claim ends and another begins is no gap
+        -- the instant at which one claim ends and the next begins is no gap
         WHERE upper(span) > lower(span) OR s.known @> span
        ) g;
+COMMENT ON VIEW coverage_gaps IS 'what is missing now; open gaps will be filled, unrecoverable ones will not (coverage.verdict says why)';
 
--- How complete each stream is, day by day (UTC), in per cent of the time since it is followed, rounded down.
+-- `percent` refers to the part of the day since the stream began, and is rounded down.
 CREATE VIEW coverage_report AS
 SELECT s.source, i.instrument, s.channel, s.interval, s.trade_kind, d.day::date AS day,
        trunc((100 * there.seconds / due.seconds)::numeric, 4) AS percent,
@@ -77,9 +78,10 @@ SELECT s.source, i.instrument, s.channel, s.interval, s.trade_kind, d.day::date 
  CROSS JOIN LATERAL (SELECT coalesce(sum(extract(epoch FROM upper(r) - lower(r))), 0) AS seconds
                        FROM unnest((s.unrecoverable - s.covered) * tstzmultirange(w.span)) r) lost
  WHERE due.seconds > 0;
+COMMENT ON VIEW coverage_report IS 'how complete each channel of an instrument is, per day (UTC)';
 
--- The evidence for what is covered of one instrument's trades: first and last id, how many that is, and how many are stored. Where the
--- exchange's ids are dense (README, "What is audited") `expected` and `stored` are equal, but for ids that it never gave.
+-- Evidence for the covered ranges of one instrument's trades: the first and last id, the number of ids between them, and the number of
+-- stored trades. Where the ids of an exchange are dense, `expected` and `stored` differ only by ids that it never used.
 CREATE FUNCTION coverage_evidence(wanted int, looked_from timestamptz, looked_until timestamptz)
 RETURNS TABLE (source text, trade_kind text, since timestamptz, until timestamptz, first_id bigint, last_id bigint, expected bigint,
                stored bigint)

@@ -1,7 +1,7 @@
 DO $$
 DECLARE
     grantee text;
-    ours text;  -- the schemas that are there
+    ours text;  -- schemas that exist
 BEGIN
     SELECT string_agg(quote_ident(nspname), ', ') INTO ours FROM pg_namespace
      WHERE nspname IN ('public', 'market', 'ai_trading', 'catalyst', 'cryptomax', 'cryptosense', 'mastertrade');

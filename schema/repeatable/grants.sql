@@ -12,9 +12,9 @@ DECLARE
         ['ingest_writer',  'SELECT, INSERT, UPDATE ON news, stock_indices, indicators, assets, poll_cursors'],
         ['ingest_writer',  'SELECT, INSERT, UPDATE ON indicators_dirty'],
         ['ingest_writer',  'SELECT, INSERT ON native_ids'],
-        ['ingest_writer',  'DELETE ON whale_transactions, native_ids'],  -- of blocks that their chain has no more
+        ['ingest_writer',  'DELETE ON whale_transactions, native_ids'],  -- of blocks that their chain has dropped
         ['ingest_writer',  'SELECT, INSERT, UPDATE, DELETE ON leases'],
-        ['ingest_writer',  'SELECT ON schema_migrations, jobs, job_chunks'],  -- the healer asks what is covered
+        ['ingest_writer',  'SELECT ON schema_migrations, jobs, job_chunks'],  -- to find out what is covered
         ['ingest_reader',  'USAGE ON SCHEMA public, market'],
         ['ingest_reader',  'SELECT ON ALL TABLES IN SCHEMA public, market'],
         ['ingest_reader',  'USAGE ON SCHEMA ai_trading, catalyst, cryptomax, cryptosense, mastertrade'],

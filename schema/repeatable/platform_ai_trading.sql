@@ -1,6 +1,6 @@
--- What ../../README.md calls the platform ai_trading. No expression stands on a time: that would hide it from chunk exclusion.
+-- The platform AI Trading. No view applies an expression to a time: that disables chunk exclusion.
 
--- In two parts, as platform_mastertrade.sql says.
+-- A union of older and newest candles: see platform_mastertrade.sql.
 CREATE VIEW ai_trading.market_data AS
 SELECT candle_id(c.instrument_id, i.code, c.time) AS id,
        p.symbol,
@@ -28,8 +28,9 @@ SELECT n.id, p.symbol, n.time AS timestamp, n.interval AS timeframe,
 FROM platform_instruments p
 JOIN newest_candles n ON n.instrument_id = p.instrument_id
 WHERE p.platform = 'ai_trading' AND n.time >= newest_since();
+COMMENT ON VIEW ai_trading.market_data IS 'candles of all intervals';
 
--- Where an exchange gives no event time each writer has a row of its own: the first one's is shown.
+-- Where an exchange gives no event time, each writer stores its own row: the view shows that of the first writer by name.
 CREATE VIEW ai_trading.order_book_snapshots AS
 SELECT platform_id(p.symbol, micros(b.time)) AS id,
        p.symbol,
@@ -44,6 +45,7 @@ JOIN order_books b ON b.instrument_id = p.instrument_id
 WHERE p.platform = 'ai_trading'
   AND (b.writer = '' OR NOT EXISTS (
       SELECT FROM order_books o WHERE o.instrument_id = b.instrument_id AND o.time = b.time AND o.writer < b.writer));
+COMMENT ON VIEW ai_trading.order_book_snapshots IS 'order books with bids and asks as JSON arrays of [price, size], best level first';
 
 CREATE VIEW ai_trading.trades AS
 SELECT platform_id(p.symbol, micros(t.time), t.trade_id::text) AS id,
@@ -57,6 +59,7 @@ SELECT platform_id(p.symbol, micros(t.time), t.trade_id::text) AS id,
 FROM platform_instruments p
 JOIN trades t ON t.instrument_id = p.instrument_id
 WHERE p.platform = 'ai_trading';
+COMMENT ON VIEW ai_trading.trades IS 'trades';
 
 CREATE VIEW ai_trading.technical_indicators AS
 SELECT platform_id(p.symbol, micros(n.time), n.interval, n.name) AS id,
@@ -69,11 +72,11 @@ SELECT platform_id(p.symbol, micros(n.time), n.interval, n.name) AS id,
 FROM platform_instruments p
 JOIN indicators n ON n.instrument_id = p.instrument_id
 WHERE p.platform = 'ai_trading';
+COMMENT ON VIEW ai_trading.technical_indicators IS 'technical indicators of closed candles';
 
--- A day that is over is its rolled-up candle. The day that goes on, and yesterday while its candle is not made yet, is put together for
--- each symbol from the bars of 15 minutes and the minutes after the last of those: a hundred rows a symbol, and a minute behind at most.
--- The three days beside now() say nothing new, but let the planner leave out all older chunks. A day is 24 hours: `interval '1 day'`
--- would be one of the reader's time zone, whose clocks may change.
+-- A past day is its 1d candle. Today, and yesterday until its candle exists, is made from the 15m candles and the 1m candles after the last
+-- of them: a hundred rows per symbol, at most a minute behind. The condition `now() - interval '3 days'` is redundant, but lets the planner
+-- exclude all older chunks. A day is `interval '24 hours'`, because `interval '1 day'` depends on the time zone of the session.
 CREATE VIEW ai_trading.daily_ohlcv AS
 SELECT p.symbol, c.time AS date, c.open, c.high, c.low, c.close, c.volume
 FROM platform_instruments p
@@ -98,5 +101,6 @@ CROSS JOIN LATERAL (
 WHERE p.platform = 'ai_trading' AND coalesce(q.open, m.open) IS NOT NULL
   AND (SELECT c.time FROM candles c
         WHERE c.instrument_id = p.instrument_id AND c.interval = '1d' AND c.time > now() - interval '3 days' AND c.time = d.date) IS NULL;
+COMMENT ON VIEW ai_trading.daily_ohlcv IS 'one row per symbol and day (UTC), today included';
 
 SELECT refuse_writes('ai_trading');

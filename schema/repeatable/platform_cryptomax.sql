@@ -1,7 +1,6 @@
--- What ../../README.md calls the platform cryptomax: prices are CoinGecko's, USD and AUD side by side. Where CoinGecko said no AUD there
--- is no row: the platform wants both, and the row before has them.
+-- The platform CryptoMax. Prices are CoinGecko's, in USD and AUD. A price without AUD is not shown: the platform requires both.
 
--- The newest price of each coin, found from the end of its index, not by reading its past; a coin that nobody priced for a week has none.
+-- The lateral join reads the newest price of each coin from the end of its index, and not all of its prices.
 CREATE VIEW cryptomax.market_data_cache AS
 SELECT platform_uuid(a.symbol, l.source) AS id,
        a.symbol,
@@ -22,6 +21,7 @@ CROSS JOIN LATERAL (
       SELECT * FROM prices p
        WHERE p.asset_id = a.id AND p.source = 'coingecko' AND p.time > now() - interval '7 days' AND p.price_aud IS NOT NULL
        ORDER BY p.time DESC LIMIT 1) l;
+COMMENT ON VIEW cryptomax.market_data_cache IS 'the newest price of each coin, if it is at most seven days old';
 
 CREATE VIEW cryptomax.market_data_history AS
 SELECT platform_uuid(a.symbol, p.source, micros(p.time)) AS id,
@@ -33,8 +33,9 @@ SELECT platform_uuid(a.symbol, p.source, micros(p.time)) AS id,
        p.time AS timestamp
 FROM assets a
 JOIN prices p ON p.asset_id = a.id AND p.source = 'coingecko' AND p.price_aud IS NOT NULL;
+COMMENT ON VIEW cryptomax.market_data_history IS 'all prices of coins';
 
--- The text of an article is its publisher's: there is its summary, and the link.
+-- `content` is NULL: the text of an article belongs to its publisher and is not stored.
 CREATE VIEW cryptomax.crypto_news_feed AS
 SELECT platform_uuid(n.source, n.id) AS id,
        n.title,
@@ -49,5 +50,6 @@ SELECT platform_uuid(n.source, n.id) AS id,
        n.time AS published_at,
        n.received_at AS created_at
 FROM news n;
+COMMENT ON VIEW cryptomax.crypto_news_feed IS 'articles: summary and link';
 
 SELECT refuse_writes('cryptomax');

@@ -1,4 +1,4 @@
--- What ../../README.md calls the platform cryptosense: prices are CoinGecko's.
+-- The platform CryptoSense. Prices are CoinGecko's.
 
 CREATE VIEW cryptosense.price_history AS
 SELECT p.time,
@@ -12,10 +12,11 @@ SELECT p.time,
        p.source::varchar(50) AS data_source
 FROM assets a
 JOIN prices p ON p.asset_id = a.id AND p.source = 'coingecko';
+COMMENT ON VIEW cryptosense.price_history IS 'all prices of coins';
 
--- Days that are over are kept ready; the last three are made of their prices for each coin that is asked for, so that they are never
--- behind: the third is kept ready only some time after the midnight that ends the second. The volume of a day is what had been traded
--- in 24 hours at its last price. A day is 24 hours: `interval '1 day'` would be one of the reader's time zone, whose clocks may change.
+-- Past days come from prices_daily. The last three are computed from the prices of the coins that a query selects, so that they are never
+-- behind: prices_daily has a day only some time after the midnight that ends it. The volume of a day is the 24-hour volume at its last
+-- price. A day is `interval '24 hours'`, because `interval '1 day'` depends on the time zone of the session.
 CREATE VIEW cryptosense.price_history_daily AS
 SELECT d.time AS day, a.symbol::varchar(20) AS asset_symbol, d.open, d.high, d.low, d.close, d.avg_price, d.volume_usd AS total_volume
 FROM assets a
@@ -31,10 +32,11 @@ CROSS JOIN LATERAL (
              avg(p.price_usd) AS avg_price, last(p.volume_24h_usd, p.time) FILTER (WHERE p.volume_24h_usd IS NOT NULL) AS volume_usd
         FROM prices p
        WHERE p.asset_id = a.id AND p.source = 'coingecko' AND p.time >= d.day AND p.time < d.day + interval '24 hours'
-         AND p.time > now() - interval '4 days'  -- says nothing new, but lets the planner leave out all older chunks
+         AND p.time > now() - interval '4 days'  -- redundant, but lets the planner exclude all older chunks
       HAVING count(*) > 0) o;
+COMMENT ON VIEW cryptosense.price_history_daily IS 'one row per coin and day (UTC), today included';
 
--- A coin's hour is one row: LunarCrush's where there is one, then what our own posts say of it, then others.
+-- One row per coin and hour: LunarCrush's where there is one, then the one computed from all stored posts, then others.
 CREATE VIEW cryptosense.social_sentiment_history AS
 SELECT s.time,
        s.symbol::varchar(20) AS asset_symbol,
@@ -51,5 +53,6 @@ WHERE NOT EXISTS (
      WHERE o.symbol = s.symbol AND o.time = s.time
        AND (coalesce(array_position(ARRAY['lunarcrush', 'all'], o.platform), 9), o.platform, o.interval)
          < (coalesce(array_position(ARRAY['lunarcrush', 'all'], s.platform), 9), s.platform, s.interval));
+COMMENT ON VIEW cryptosense.social_sentiment_history IS 'one row per coin and hour';
 
 SELECT refuse_writes('cryptosense');

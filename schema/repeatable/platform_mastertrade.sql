@@ -1,8 +1,8 @@
--- What ../../README.md calls the platform mastertrade; see platform_ai_trading.sql. Its TIMESTAMP columns are shown with time zone.
+-- The platform MasterTrade. Its TIMESTAMP columns are timestamptz. No view applies an expression to a time: that disables chunk exclusion.
 
--- What is older comes first: from the first part of a union TimescaleDB learns that `timestamp > now() - ...` is about a hypertable, and
--- puts a constant beside it while it plans. Against newest_since() that leaves out the one part or the other. Of the older candles the
--- intervals are written out, so that what is the same in each row of one is made once.
+-- A union of the candles before newest_since() and those after it (newest_candles). The hypertable comes first: only then TimescaleDB
+-- recognises `timestamp > now() - ...` as a condition on a hypertable and adds a constant at plan time. With that constant and newest_since()
+-- the planner excludes one of the two parts. The list of intervals lets it compute per interval what is the same in all of its rows.
 CREATE VIEW mastertrade.market_data AS
 SELECT candle_id(c.instrument_id, i.code, c.time) AS id,
        p.symbol,
@@ -27,6 +27,7 @@ SELECT n.id, p.symbol, n.time AS timestamp, n.interval,
 FROM platform_instruments p
 JOIN newest_candles n ON n.instrument_id = p.instrument_id
 WHERE p.platform = 'mastertrade' AND n.time >= newest_since();
+COMMENT ON VIEW mastertrade.market_data IS 'candles of all intervals';
 
 CREATE VIEW mastertrade.technical_indicators AS
 SELECT platform_id(p.symbol, micros(n.time), n.interval, n.name) AS id,
@@ -40,8 +41,9 @@ SELECT platform_id(p.symbol, micros(n.time), n.interval, n.name) AS id,
 FROM platform_instruments p
 JOIN indicators n ON n.instrument_id = p.instrument_id
 WHERE p.platform = 'mastertrade';
+COMMENT ON VIEW mastertrade.technical_indicators IS 'technical indicators of closed candles';
 
--- A hash is one row. What is sought or sorted by has its type in the table: a cast here would hide it from the indexes.
+-- Columns that queries filter or sort by have the platform's types in the table: a cast here would hide them from the indexes.
 CREATE VIEW mastertrade.whale_transactions AS
 SELECT platform_id(w.blockchain, w.hash) AS id,
        w.hash::varchar(100) AS transaction_hash,
@@ -57,8 +59,9 @@ SELECT platform_id(w.blockchain, w.hash) AS id,
        w.alert_level::varchar(10) AS alert_level,
        w.received_at AS created_at
 FROM whale_totals w;
+COMMENT ON VIEW mastertrade.whale_transactions IS 'large transfers, one row per transaction hash';
 
--- Where several sources tell the same figure of the same time, the first of these is shown, then the others by their names.
+-- Where several sources have a value of the same metric and time, the view shows the first in this list, then others by name.
 CREATE VIEW mastertrade.onchain_metrics AS
 SELECT platform_id(m.asset, m.metric, micros(m.time)) AS id,
        m.asset::varchar(20) AS symbol,
@@ -73,8 +76,9 @@ WHERE NOT EXISTS (
      WHERE o.asset = m.asset AND o.metric = m.metric AND o.time = m.time
        AND (coalesce(array_position(ARRAY['glassnode', 'coinmetrics', 'blockchain_com', 'mempool_space'], o.source), 9), o.source)
          < (coalesce(array_position(ARRAY['glassnode', 'coinmetrics', 'blockchain_com', 'mempool_space'], m.source), 9), m.source));
+COMMENT ON VIEW mastertrade.onchain_metrics IS 'metrics of blockchains, one row per metric and time';
 
--- A post of two symbols is two rows, which post_id has to tell apart.
+-- A post that mentions two symbols has two rows; post_id contains the symbol to keep it unique.
 CREATE VIEW mastertrade.social_sentiment AS
 SELECT platform_id(s.platform, s.post_id, s.symbol) AS id,
        s.symbol::varchar(20) AS symbol,
@@ -88,8 +92,9 @@ SELECT platform_id(s.platform, s.post_id, s.symbol) AS id,
        s.engagement AS engagement_score,
        s.received_at AS created_at
 FROM sentiment_posts s;
+COMMENT ON VIEW mastertrade.social_sentiment IS 'social posts with sentiment, one row per post and symbol';
 
--- A day of an index is one row: of the sources that have it the first of these, those with closes only last.
+-- Where several sources have a day, the view shows the first in this list; sources with only the close come last.
 CREATE VIEW mastertrade.stock_indices AS
 SELECT platform_id(x.index_name, micros(x.time)) AS id,
        x.index_name::varchar(20) AS index_name,
@@ -106,5 +111,6 @@ WHERE NOT EXISTS (
      WHERE o.index_name = x.index_name AND o.time = x.time
        AND (coalesce(array_position(ARRAY['cboe', 'yahoo', 'stooq', 'alphavantage', 'fred'], o.source), 4), o.source)
          < (coalesce(array_position(ARRAY['cboe', 'yahoo', 'stooq', 'alphavantage', 'fred'], x.source), 4), x.source));
+COMMENT ON VIEW mastertrade.stock_indices IS 'one row per index and trading day';
 
 SELECT refuse_writes('mastertrade');

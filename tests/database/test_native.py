@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -14,11 +13,9 @@ from ingest.pipeline.batch import Batch, Outcome
 from ingest.pipeline.copy_encoder import encoder
 from ingest.records import SECOND, News, Price, Record, WhaleTransaction
 from ingest.store.batch_writer import BatchWriter
-from ingest.store.migrate import migrate
 from ingest.store.pool import open_pool
 from ingest.tables import BY_RECORD
 
-BEFORE_NAMES = 20261121001911
 NOON = 1_795_176_000 * SECOND
 ARTICLE = News(
     source="coindesk",
@@ -129,28 +126,6 @@ async def test_two_sources_at_once_have_one_article(pool: Any) -> None:
     outcomes = await asyncio.gather(write(pool, *articles), write(pool, *linked))
     assert sorted(outcomes) == [(0, 0, 200), (200, 0, 0)]
     assert await rows(pool, "SELECT count(*), count(DISTINCT url), count(DISTINCT source) FROM news") == [(200, 200, 1)]
-
-
-async def test_articles_that_were_stored_without_names_get_them(database: str) -> None:
-    connection = await asyncpg.connect(database)
-    await migrate(connection, to=BEFORE_NAMES)
-    await connection.execute(
-        "INSERT INTO news (source, id, time, title, url, symbols, categories, received_at)"
-        " VALUES ('coindesk', 'a', $1, 'Said', 'https://example.org/a', '{}', '{}', $1)",
-        datetime.fromtimestamp(NOON / SECOND, UTC),
-    )
-    await connection.execute(
-        "INSERT INTO native_ids SELECT 'news', ARRAY[source, id], time FROM news"  # as the version before did
-    )
-    await migrate(connection)
-    await connection.close()
-    pool = await open_pool(database, 1)
-    try:
-        assert await write(pool, replace(ARTICLE, id="b", url="http://example.org/a/", received_at=NOON + SECOND)) == (0, 1, 0)
-        assert await write(pool, replace(ARTICLE, id="c", title="said!", url="https://example.org/c")) == (0, 0, 1)
-        assert await rows(pool, "SELECT id FROM news") == [("a",)]
-    finally:
-        pool.terminate()
 
 
 async def test_texts_come_back_as_they_went_in(pool: Any) -> None:

@@ -1,36 +1,65 @@
-"""XML of strangers: what it may declare, how deep it may be, and in which encodings."""
+"""XML from outside: what it may declare, how large and deep it may be, and in which encodings."""
 
 from __future__ import annotations
 
-from xml.etree.ElementTree import Element, SubElement
+from xml.etree.ElementTree import tostring
 
 import pytest
 
 from ingest.errors import Reject
-from ingest.text.safe_xml import as_evidence, parse_xml
+from ingest.text.safe_xml import BYTES, DEPTH, ELEMENTS, parse_xml
 
 LONG = b"<!--" + b"x" * 2000 + b"-->"
+OWN = "declares its own types or entities"
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (b"<feed>", "no element found"),
         (b"", "no element found"),
-        (LONG + b"<!DOCTYPE feed [<!ENTITY lol 'lol'>]><feed>&lol;</feed>", "declares the entity 'lol'"),
+        (b"<feed></rss>", "mismatched tag"),
+        (b"<feed>&lol;</feed>", "undefined entity"),
+        (LONG + b"<!DOCTYPE feed [<!ENTITY lol 'lol'>]><feed>&lol;</feed>", OWN),
+        (b"<!DOCTYPE feed [<!ENTITY lol SYSTEM 'file:///etc/passwd'>]><feed>&lol;</feed>", OWN),
+        (b"<!DOCTYPE feed [<!ENTITY % lol SYSTEM 'http://127.0.0.1/a.dtd'> %lol;]><feed/>", OWN),
+        (b"<!DOCTYPE feed [<!ATTLIST a b CDATA '" + b"x" * 2000 + b"'>]><feed><a/><a/></feed>", OWN),
         (b"<?xml version='1.0' encoding='big5'?><feed/>", "encoding"),
         (b"<?xml version='1.0' encoding='klingon'?><feed/>", "encoding"),
     ],
 )
-def test_what_is_no_document_is_refused(body: bytes, said: str) -> None:
-    with pytest.raises(Reject, match=said) as refused:
+def test_what_is_no_document_is_refused(body: bytes, message: str) -> None:
+    with pytest.raises(Reject, match=message) as refused:
         parse_xml(body)
     assert refused.value.reason == "xml"
 
 
-def test_a_document_may_be_nested_deeper_than_it_can_be_kept() -> None:
-    assert as_evidence(parse_xml(b"<a><b>1</b></a>")) == b"<a><b>1</b></a>"
-    root = inner = Element("a")
-    for _ in range(5000):
-        inner = SubElement(inner, "a")
-    assert as_evidence(root) == b""
+def test_a_document_may_name_its_type() -> None:
+    """As RSS 0.91 does: https://www.rssboard.org/rss-0-9-1-netscape. The file behind the address is not read."""
+    name = b'<!DOCTYPE rss PUBLIC "-//Netscape Communications//DTD RSS 0.91//EN" "http://127.0.0.1:1/rss-0.91.dtd">'
+    assert tostring(parse_xml(name + b"<rss><channel/></rss>")) == b"<rss><channel /></rss>"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"<a>" + b"x" * BYTES + b"</a>", f"{BYTES} is the limit"),
+        (b"<a>" + b"<b/>" * ELEMENTS + b"</a>", f"more than {ELEMENTS} elements"),
+    ],
+)
+def test_a_document_that_is_too_large_is_refused(body: bytes, message: str) -> None:
+    with pytest.raises(Reject, match=message) as refused:
+        parse_xml(body)
+    assert refused.value.reason == "size"
+
+
+def test_what_is_nested_too_deeply_is_text() -> None:
+    levels = DEPTH - 1  # below the root
+    inner = b"x<c>y<d/></c>z"
+    root = parse_xml(b"<a>" + b"<b>" * levels + inner + b"</b>" * levels + b"</a>")
+    assert tostring(root) == b"<a>" + b"<b>" * levels + b"xyz" + b"</b>" * levels + b"</a>"
+
+
+def test_a_tree_may_be_written_however_deep_its_document_is() -> None:
+    root = parse_xml(b"<a>" + b"<b>" * 20_000 + b"x" + b"</b>" * 20_000 + b"</a>")
+    assert tostring(root).count(b"<b>") == DEPTH - 1

@@ -13,7 +13,7 @@ from ingest.store.known_instruments import NAME, Known, KnownInstruments, Market
 from ingest.store.pool import open_pool
 from ingest.store.ts_edition import DatabaseInfo
 
-INFO = DatabaseInfo("apache", "2.27.2", "15.20", 20261121001800)
+INFO = DatabaseInfo("apache", "2.27.2", "15.20", 640)
 BTC = Instrument("demo", "BTCUSDT", "BTC/USDT", "BTC", "USDT", "spot", "trading")
 ETH = replace(BTC, symbol="ETHUSDT", instrument="ETH/USDT", base="ETH")
 KNOWN = Known(INFO, (Market("demo", "BTCUSDT", 7, "trade"), Market("other", "ETHUSDT", 9, None)))

@@ -25,12 +25,12 @@ Offer = Callable[..., None]
 def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offer]:
     """Install a package beside ours: a module of this text, and its entry point in the group of exchanges."""
 
-    def install(text: str, points_at: str = "tiny_exchange") -> None:
+    def install(text: str, points_at: str = "tiny_exchange", name: str = "tiny") -> None:
         (tmp_path / "tiny_exchange.py").write_text(text)
         info = tmp_path / "tiny-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[ingest.exchanges]\ntiny = {points_at}\n")
+        (info / "entry_points.txt").write_text(f"[ingest.exchanges]\n{name} = {points_at}\n")
         monkeypatch.syspath_prepend(tmp_path)
 
     registry.exchanges.cache_clear()
@@ -44,6 +44,15 @@ def test_the_files_of_the_folder() -> None:
     assert registry.exchanges() == OURS
 
 
+def test_a_module_is_imported_when_it_is_asked_for(offer: Offer) -> None:
+    offer('NAME = "tiny"\n')
+    found = registry.exchanges()
+    assert ("tiny" in found, "nothing" in found, len(found)) == (True, False, len(OURS) + 1)
+    assert "tiny_exchange" not in sys.modules
+    assert found["tiny"] is sys.modules["tiny_exchange"]
+    assert found.get("nothing") is None
+
+
 def test_an_exchange_of_another_package(offer: Offer) -> None:
     offer('NAME = "tiny"\nCHANNELS = ("trades",)\n')
     found = registry.exchanges()
@@ -52,9 +61,11 @@ def test_an_exchange_of_another_package(offer: Offer) -> None:
 
 
 def test_two_of_one_name_are_refused(offer: Offer) -> None:
-    offer('NAME = "kraken"\n')
-    with pytest.raises(Stop, match=r"two modules are named 'kraken' in the group ingest.exchanges: .*kraken.py.*tiny_exchange.py"):
+    offer('NAME = "kraken"\n', name="kraken")
+    with pytest.raises(Stop) as stop:
         registry.exchanges()
+    said = "two modules are named 'kraken' in the group ingest.exchanges: ingest.exchanges.kraken, tiny_exchange"
+    assert str(stop.value) == said
 
 
 @pytest.mark.parametrize(
@@ -62,11 +73,12 @@ def test_two_of_one_name_are_refused(offer: Offer) -> None:
     [
         ("import nowhere_to_be_found", "tiny_exchange", "No module named 'nowhere_to_be_found'"),
         ("", "tiny_exchange:exchange", "module 'tiny_exchange' has no attribute 'exchange'"),
-        ("", "tiny_exchange", "no exchange, it has no NAME"),
+        ("", "tiny_exchange", "its NAME is None; right would be the name of the entry point"),
+        ('NAME = "small"', "tiny_exchange", "its NAME is 'small'; right would be the name of the entry point"),
     ],
 )
 def test_an_entry_point_that_does_not_load_is_named(offer: Offer, text: str, points_at: str, said: str) -> None:
     offer(text, points_at)
     with pytest.raises(Stop) as stop:
-        registry.exchanges()
+        registry.exchanges()["tiny"]
     assert str(stop.value) == f"entry point 'tiny = {points_at}' of the group ingest.exchanges: {said}"

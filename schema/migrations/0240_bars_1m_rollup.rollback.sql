@@ -1,0 +1,1 @@
+DROP TABLE IF EXISTS bars_1m_rollup;

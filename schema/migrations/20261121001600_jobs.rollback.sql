@@ -1,2 +1,0 @@
-DROP TABLE IF EXISTS job_chunks;
-DROP TABLE IF EXISTS jobs;

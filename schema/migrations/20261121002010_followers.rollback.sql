@@ -1,1 +1,0 @@
-ALTER TABLE sentiment_posts DROP COLUMN IF EXISTS followers;

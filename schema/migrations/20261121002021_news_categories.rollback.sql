@@ -1,1 +1,0 @@
-DROP INDEX IF EXISTS news_categories_idx;
