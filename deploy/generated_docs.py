@@ -182,18 +182,16 @@ def _sentence(text: str) -> str:
 
 
 def metrics() -> str:
-    """Every metric: those that are declared one by one, and those that are read from the row totals."""
+    """Every metric: those that are declared one by one, and those that are read from the counters."""
     return table(("metric", "type", "labels", "meaning"), sorted(_metrics()))
 
 
 def _metrics() -> Iterator[Sequence[str]]:
     made = Metrics()
-    tally = made.tally("trades")
-    tally.shed["full"] = tally.rejected["value"] = 1
     labels = {one.describe()[0].name: one._labelnames for one in vars(made).values() if isinstance(one, MetricWrapperBase)}
     for family in made.registry.collect():
         if family.name.startswith("ingest_"):
-            known = labels.get(family.name) or (family.samples[0].labels if family.name not in labels else ())
+            known = labels.get(family.name) or getattr(family, "_labelnames", ())
             name = f"{family.name}_total" if family.type == "counter" else family.name
             yield f"`{name}`", family.type, code(known), family.documentation
 

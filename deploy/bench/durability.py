@@ -18,8 +18,8 @@ from bench.result import Place, Result, Round, compared, read_settings
 from bench.stored import empty, require, stored
 from bench.write import VALUES, YIELD_ROWS, sent_checksum, trades
 from ingest.config.settings import Settings
+from ingest.counters import Counters
 from ingest.daemon.write_path import build_detours, build_writers, limits_of
-from ingest.metrics import Metrics
 from ingest.protocol.session import Gap
 from ingest.records import Trade
 from ingest.store.pool import open_pool
@@ -66,13 +66,13 @@ async def _compare(name: str, place: Place, rows: int | None, *, durability: str
 
 async def _seconds(place: Place, rows: Sequence[Trade], way: dict[str, Any]) -> tuple[float, float]:
     """Of the clock and of the processor, from the first row until the last is committed; opening and closing excluded."""
-    settings, metrics = Settings(database={"dsn": place.dsn}, **way), Metrics()
-    detours = build_detours(settings, metrics)
+    settings, counters = Settings(database={"dsn": place.dsn}, **way), Counters()
+    detours = build_detours(settings, counters)
     if detours is not None:
         await detours.open()
     pool, info = await open_pool(place.dsn, 8), await detect(place.connection)
     limits = limits_of(settings.queue)
-    writers = build_writers(settings, limits, info=info, pool=pool, metrics=metrics, on_gap=_no_gap, detours=detours)
+    writers = build_writers(settings, limits, info=info, pool=pool, counters=counters, on_gap=_no_gap, detours=detours)
     work = [writer.run() for writer in writers.values()] + ([] if detours is None else [detours.run(writers)])
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one) for one in work]

@@ -85,7 +85,12 @@ async def _daemon(place: Place, settings: Settings) -> AsyncIterator[TableQueue]
     metrics = Metrics()
     pool = await open_pool(place.dsn, settings.database.pool_size)
     writers = build_writers(
-        settings, limits_of(settings.queue), info=await detect(place.connection), pool=pool, metrics=metrics, on_gap=_no_gap
+        settings,
+        limits_of(settings.queue),
+        info=await detect(place.connection),
+        pool=pool,
+        counters=metrics.counters,
+        on_gap=_no_gap,
     )
     duties = Maintenance(place.dsn, "bench", desired_policies(settings), metrics)
     async with asyncio.TaskGroup() as group:

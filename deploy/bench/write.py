@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from bench.result import Place, Result, Round, compared, read_settings
 from bench.stored import Checksum, checksum, empty, require, stored
 from ingest.config.sections import Queue
-from ingest.metrics import Metrics
+from ingest.counters import Tally
 from ingest.pipeline.copy_encoder import encoder
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.writer import Writer
@@ -121,18 +121,18 @@ async def by_psql(place: Place, script: str) -> float:
 
 async def by_ingest(place: Place, rows: Sequence[Trade]) -> float:
     """Seconds, opening the connections included. The parts are joined as the supervisor joins them, with its default settings."""
-    metrics, queue = Metrics(), Queue()
+    queue = Queue()
     pool = await open_pool(place.dsn, 8)
     edition = (await detect(place.connection)).edition
     lane = TableQueue(
         TRADES,
-        metrics,
+        Tally(TRADES.name),
         _limits(queue),
         on_gap=_no_gap,
         retention_seconds=_retention(),
         mark_minutes=is_rolled_up(TRADES.name, edition),
     )
-    writer = Writer(lane, BatchWriter(TRADES, pool, edition).write, metrics, workers=queue.workers)
+    writer = Writer(lane, BatchWriter(TRADES, pool, edition).write, workers=queue.workers)
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         work = group.create_task(writer.run())

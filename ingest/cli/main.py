@@ -19,12 +19,12 @@ from ingest import __version__, log, registry
 from ingest.cli import backfill, demo
 from ingest.config import settings as config
 from ingest.config.settings import Settings
+from ingest.counters import Counters
 from ingest.daemon.db_readiness import admin
 from ingest.daemon.maintenance_spec import desired_policies
 from ingest.daemon.supervisor import Supervisor
 from ingest.daemon.write_path import writing
 from ingest.errors import Hold, IngestError, Retry, Stop
-from ingest.metrics import Metrics
 from ingest.pipeline.time_ranges import CHANNELS
 from ingest.sources.gap_filler import GapFiller
 from ingest.sources.poll_plan import outlook
@@ -280,7 +280,7 @@ async def _heal(settings: Settings, edition: Edition) -> None:
             exchange = registry.exchanges().get(section.protocol or name)
             if exchange is None:  # ccxt's: nothing watches it, so it has no holes
                 continue
-            healer = GapFiller(name, exchange, section, settings, pool=pool, edition=edition, metrics=Metrics())
+            healer = GapFiller(name, exchange, section, settings, pool=pool, edition=edition, counters=Counters())
             try:
                 await healer.until_done()
             except Retry as error:
@@ -291,8 +291,8 @@ async def _heal(settings: Settings, edition: Edition) -> None:
 
 async def run_replay(options: argparse.Namespace) -> int:
     settings = _settings(options)
-    metrics = Metrics()
-    async with writing(settings, metrics, WRITER) as way:
+    counters = Counters()
+    async with writing(settings, counters, WRITER) as way:
         replay = Replay(
             registry.exchanges(),
             puts={writer.lane.table.record: writer.lane.put for writer in way.writers.values()},
@@ -304,7 +304,7 @@ async def run_replay(options: argparse.Namespace) -> int:
         way.claims.extend(replay.claims)
     print(f"sent: {', '.join(f'{count} {kind}' for kind, count in sorted(replay.counts.items())) or 'nothing'}")
     for name in CHANNELS:
-        tally = metrics.tallies[name]
+        tally = counters.tallies[name]
         print(f"{name}: {tally}")
         if tally.expired:
             print(f'{name}: {tally.expired} rows are older than retention.{name}; "none" there would keep them')

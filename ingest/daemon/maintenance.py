@@ -110,7 +110,7 @@ class Maintenance:
                 finally:
                     await self._leave(connection, duty)
             except (*sqlstate.FOREIGN, IngestError) as error:
-                self._metrics.errors.labels("duty", type(error).__name__).inc()
+                self._metrics.counters.errors["duty", type(error).__name__] += 1
                 why = error if isinstance(error, IngestError) else sqlstate.translate(error, "database.admin_dsn")
                 self.state[duty.name] = f"failing: {why}"
                 log.warning("duty %s: %s", duty.name, why)
@@ -154,7 +154,7 @@ class Maintenance:
         end, done = time.monotonic() + INDICATORS_BUDGET, ComputeResult(taken=1)
         while done.taken:
             done = await compute(connection, self._wanted.indicators)
-            tally = self._metrics.tally(INDICATORS.name)
+            tally = self._metrics.counters.tallies[INDICATORS.name]
             tally.decoded += done.values
             tally.written += done.written
             tally.revised += done.revised

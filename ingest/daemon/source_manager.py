@@ -161,7 +161,7 @@ class SourceManager:
             self._settings,
             pool=pool,
             edition=edition,
-            metrics=self._metrics,
+            counters=self._metrics.counters,
             busy=lambda: any(queue.half_full for queue in self._queues.values()),
         )
         if self._settings.heal.enabled:
@@ -211,13 +211,13 @@ class SourceManager:
                 state = RunState(State.STOPPED, str(fault))
                 source.report(state)
                 log.error("%s: %s", name, state)
-                self._metrics.errors.labels("source", "Stop").inc()
+                self._metrics.counters.errors["source", "Stop"] += 1
                 return
             if not isinstance(fault, IngestError):
                 log.error("%s: a defect, the source is restarted", name, exc_info=fault)
             else:
                 log.warning("%s: %s", name, fault)
-            self._metrics.errors.labels("source", type(fault).__name__).inc()
+            self._metrics.counters.errors["source", type(fault).__name__] += 1
             source.report(RunState(State.FAILING, str(fault)))
             if time.monotonic() - started > LONG_SECONDS:
                 backoff.reset()

@@ -63,7 +63,10 @@ class Supervisor:
         self._others: list[asyncio.Task[None]] = []
         self._group: asyncio.TaskGroup
         self._pool: Pool | None = None
-        self._detours = build_detours(settings, self.metrics)
+        self._detours = build_detours(settings, self.metrics.counters)
+        if self._detours is not None:
+            self.metrics.spool_max_bytes.set(self._detours.max_bytes)
+            self.metrics.spool_bytes.set_function(partial(getattr, self._detours, "used_bytes"))
         self._memory = KnownInstruments(settings.spool.path if self._detours is not None else None)
         self._notes: CoverageBuffer
         self._holder = f"{settings.name} {secrets.token_hex(4)}"  # two daemons of one name must not both hold a lease
@@ -132,7 +135,7 @@ class Supervisor:
             desired = desired_policies(settings)
         except Stop as error:
             log.error("reload refused, the old configuration stays: %s", error)
-            self.metrics.errors.labels("reload", "Stop").inc()
+            self.metrics.counters.errors["reload", "Stop"] += 1
             return
         self.settings = settings
         self.duties.reload(desired)
@@ -144,7 +147,7 @@ class Supervisor:
             await self._detours.open()
             await asyncio.to_thread(self._memory.load)
         pool = self._pool = await open_pool(self.settings.database.dsn.get_secret_value(), self.settings.database.pool_size)
-        self._notes = CoverageBuffer(pool, self.metrics, self.settings.name)
+        self._notes = CoverageBuffer(pool, self.metrics.counters, self.settings.name)
         self._group = group
         while (info := await self._look(pool)) is None:
             if not self.writers and self._memory.database is not None:
@@ -170,7 +173,7 @@ class Supervisor:
             limits_of(self.settings.queue),
             info=info,
             pool=pool,
-            metrics=self.metrics,
+            counters=self.metrics.counters,
             on_gap=lambda gap: self._notes.gap("lane", gap),
             detours=self._detours,
             known=self._memory.ids,
@@ -189,7 +192,7 @@ class Supervisor:
             info = await look(self.settings.database, bring_up=self.settings.migrate_on_start)
             await self._memory.confirm(pool, info, needed=self._detours is not None and self._detours.has_rows)
         except (Retry, Hold) as error:
-            self.metrics.errors.labels("database", type(error).__name__).inc()
+            self.metrics.counters.errors["database", type(error).__name__] += 1
             if str(error) != self._unready:
                 log.error("%s", error)
             self._unready = str(error)

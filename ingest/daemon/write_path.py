@@ -18,9 +18,9 @@ from msgspec.structs import replace
 
 from ingest.config.sections import Queue
 from ingest.config.settings import Settings
+from ingest.counters import Counters
 from ingest.daemon.db_readiness import look
 from ingest.errors import Hold, IngestError, Retry, Stop, first
-from ingest.metrics import Metrics
 from ingest.pipeline.batch import Batch, Outcome
 from ingest.pipeline.spill import Rules
 from ingest.pipeline.spills import Spills
@@ -60,7 +60,7 @@ def limits_of(queue: Queue) -> Limits:
     )
 
 
-def build_detours(settings: Settings, metrics: Metrics) -> Spills | None:
+def build_detours(settings: Settings, counters: Counters) -> Spills | None:
     """What leads rows around a database that is away; None where they only wait in memory."""
     section = settings.spool
     if section.path is None or settings.durability == "memory":
@@ -68,7 +68,7 @@ def build_detours(settings: Settings, metrics: Metrics) -> Spills | None:
     fsync = {"always": 0.0, "never": None}
     spool = Spool(
         section.path,
-        metrics,
+        counters.errors,
         max_bytes=section.max_bytes,
         sync_seconds=fsync[section.fsync] if isinstance(section.fsync, str) else section.fsync.total_seconds(),
     )
@@ -86,7 +86,7 @@ def build_writers(
     *,
     info: DatabaseInfo,
     pool: Pool,
-    metrics: Metrics,
+    counters: Counters,
     on_gap: Callable[[Gap], None],
     detours: Spills | None = None,
     known: Collection[int] = (),
@@ -102,7 +102,7 @@ def build_writers(
 
         lane = TableQueue(
             table,
-            metrics,
+            counters.tallies[table.name],
             limits if table.name in CHANNELS else replace(limits, max_wait=None),  # what is polled can wait, as long as it takes
             on_gap=on_gap,
             retention_seconds=None if retention is None else retention.total_seconds(),
@@ -113,7 +113,7 @@ def build_writers(
         # rows that may be revised are written in order: a newer value must not be overtaken by an older one
         workers = 1 if table.revise else settings.queue.workers
         way = None if detours is None else detours.add(lane, on_gap, known)
-        writers[table.name] = Writer(lane, partial(_write, closed, batch_writer), metrics, workers=workers, way=way)
+        writers[table.name] = Writer(lane, partial(_write, closed, batch_writer), workers=workers, way=way)
     return writers
 
 
@@ -130,7 +130,7 @@ def watermarks(writers: Mapping[str, Writer]) -> dict[ChannelName, int]:
 
 
 @asynccontextmanager
-async def writing(settings: Settings, metrics: Metrics, writer: str) -> AsyncIterator[Writing]:
+async def writing(settings: Settings, counters: Counters, writer: str) -> AsyncIterator[Writing]:
     """Writers that run, on a database that is ready; on leaving, every row has its outcome and every note is written.
 
     `writer` is who claims and misses, in the ledger. Raises Stop where the database cannot be reached or its schema is behind.
@@ -140,9 +140,9 @@ async def writing(settings: Settings, metrics: Metrics, writer: str) -> AsyncIte
     except (Retry, Hold) as error:
         raise Stop(str(error)) from error
     pool = await open_pool(settings.database.dsn.get_secret_value(), settings.database.pool_size)
-    notes = CoverageBuffer(pool, metrics, writer)
+    notes = CoverageBuffer(pool, counters, writer)
     limits = replace(limits_of(settings.queue), max_wait=FOR_EVER)
-    writers = build_writers(settings, limits, info=info, pool=pool, metrics=metrics, on_gap=lambda gap: notes.gap("lane", gap))
+    writers = build_writers(settings, limits, info=info, pool=pool, counters=counters, on_gap=lambda gap: notes.gap("lane", gap))
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in (*(one.run() for one in writers.values()), notes.run())]

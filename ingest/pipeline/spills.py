@@ -34,6 +34,15 @@ class Spills:
             log.error("the spool has %d rows of %s, which is no table of this version: they stay there", rows, name)
 
     @property
+    def max_bytes(self) -> int:
+        return self._spool.max_bytes
+
+    @property
+    def used_bytes(self) -> int:
+        """What the spool takes of the disk."""
+        return self._spool.used_bytes
+
+    @property
     def has_rows(self) -> bool:
         """Whether there may be rows in it: of an earlier run, or of this one."""
         return bool(self._found or self._detours)

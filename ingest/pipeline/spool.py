@@ -21,7 +21,7 @@ import fcntl
 import logging
 import os
 import re
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from pathlib import Path
 from threading import RLock
@@ -29,7 +29,6 @@ from threading import RLock
 from msgspec import Struct
 
 from ingest.errors import Retry, Stop
-from ingest.metrics import Metrics
 from ingest.pipeline import spool_segment
 from ingest.pipeline.batch import Batch
 from ingest.pipeline.quarantine import Quarantine
@@ -100,21 +99,19 @@ class Damaged(Struct, frozen=True):
 class Spool:
     """The spool in `path`; `sync_seconds` is 0 to fsync each record, None never, else the most between calls of `tidy`."""
 
-    def __init__(self, path: Path, metrics: Metrics, *, max_bytes: int, sync_seconds: float | None) -> None:
+    def __init__(self, path: Path, errors: Counter[tuple[str, str]], *, max_bytes: int, sync_seconds: float | None) -> None:
         self.max_bytes = max_bytes
         self.sync_seconds = sync_seconds
         self.streams: defaultdict[str, set[int]] = defaultdict(set)  # by table: the instruments of which rows were seen here
         self._path = path
         self._bytes = 0  # of all segments
         self._aside = Quarantine(max_bytes // ASIDE_PART)
-        self._errors = metrics.errors
+        self._errors = errors
         self._guard = RLock()
         self._directory = -1
         self._number = 0
         self._open: dict[str, Segment] = {}  # by table: what is appended to
         self._removed: deque[Entry] = deque()
-        metrics.spool_max_bytes.set(max_bytes)
-        metrics.spool_bytes.set_function(lambda: self.used_bytes)
 
     @property
     def used_bytes(self) -> int:
@@ -214,7 +211,6 @@ class Spool:
         head = piece.head if piece is not None else None
         if head is not None and piece is not None and piece.state == "record":
             return spool_segment.unpack(head, data[piece.body : piece.end], name)
-        self._errors.labels("spool", "damaged").inc()
         kept = self._keep_aside(entry.segment.path, entry.offset, data)
         rows = f"{entry.rows} rows are damaged" if entry.rows else "not a record"
         return Damaged(f"segment {name}, byte {entry.offset}: {rows}, {kept}", head.spans if head else self._legible(entry, data))
@@ -319,14 +315,16 @@ class Spool:
     def _keep_aside(self, path: Path, offset: int, data: bytes) -> str:
         """Copy damaged bytes to where they do not go with their segment; what was done, in words."""
         with self._guard:
+            self._errors["spool", "damaged"] += 1
             return self._aside.keep(path.with_name(f"{path.stem}-{offset}.bad"), data, self.max_bytes - self._bytes)
 
     def _say(self, kind: str, message: str) -> None:
-        self._errors.labels("spool", kind).inc()
+        self._errors["spool", kind] += 1
         log.error("spool: %s", message)
 
     def _retry(self, error: OSError) -> Retry:
-        self._errors.labels("spool", "disk").inc()
+        with self._guard:  # several threads count
+            self._errors["spool", "disk"] += 1
         return Retry(f"spool {self._path}: {error.strerror or error}", code="disk")
 
 

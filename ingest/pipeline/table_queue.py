@@ -16,7 +16,7 @@ from typing import cast
 
 from msgspec import Struct
 
-from ingest.metrics import Metrics
+from ingest.counters import Tally
 from ingest.pipeline.batch import SAMPLES, Batch, Refusal
 from ingest.pipeline.copy_encoder import columns_encoder, encoder
 from ingest.pipeline.time_ranges import CHANNELS, Span, joined, spans
@@ -48,7 +48,7 @@ class TableQueue:
     def __init__(
         self,
         table: Table,
-        metrics: Metrics,
+        tally: Tally,
         limits: Limits,
         *,
         on_gap: Callable[[Gap], None],
@@ -59,11 +59,8 @@ class TableQueue:
     ) -> None:
         self.table = table
         self.limits = limits
-        self.tally = metrics.tally(table.name)
-        self.tally.depths.append(lambda: self.rows - self._late_rows)
-        metrics.queue_max_rows.labels(table.name).set(limits.max_rows)
-        metrics.queue_oldest.labels(table.name).set_function(lambda: self.oldest / 1e6)
-        self._put_wait = metrics.queue_put_wait.labels(table.name)
+        self.tally = tally
+        tally.queues.append(self)
         self._encode = encoder(table)
         self._encode_columns = columns_encoder(table)
         self._clock = clock
@@ -89,6 +86,15 @@ class TableQueue:
     def rows(self) -> int:
         """Rows that are ours: open, sealed, and in flight."""
         return len(self._open) + self._sealed_rows
+
+    @property
+    def counted_rows(self) -> int:
+        """Those of them that count as decoded."""
+        return self.rows - self._late_rows
+
+    @property
+    def max_rows(self) -> int:
+        return self.limits.max_rows
 
     @property
     def half_full(self) -> bool:
@@ -164,7 +170,7 @@ class TableQueue:
         except TimeoutError:
             if self._full and self._shed is None:
                 self._shed = {}
-        self._put_wait.observe(time.monotonic() - started)
+        self.tally.put_wait.observe(time.monotonic() - started)
 
     def _give_up(self, record: Record, shed: dict[int, list[int]]) -> None:
         self._count(1)

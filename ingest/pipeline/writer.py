@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from ingest.errors import Hold, Retry
-from ingest.metrics import Metrics
 from ingest.pipeline.batch import Batch, Outcome, Write
 from ingest.pipeline.table_queue import TableQueue
 
@@ -39,7 +38,6 @@ class Writer:
         self,
         lane: TableQueue,
         write: Write,
-        metrics: Metrics,
         *,
         workers: int = 2,
         way: Way | None = None,
@@ -54,14 +52,6 @@ class Writer:
         self._write = write
         self._sleep = sleep
         self._workers = workers
-        self._metrics = metrics
-        name = lane.table.name
-        self._held_gauge = metrics.write_held.labels(name)
-        self._held_gauge.set(0)
-        self._commit_lag = metrics.commit_lag.labels(name)
-        self._event_lag = metrics.event_to_commit_lag.labels(name)
-        self._batch_rows = metrics.write_batch_rows.labels(name)
-        self._last_success = metrics.write_last_success.labels(name)
         self.beat = time.monotonic()  # when a worker last did anything: a stuck one is seen by /livez
 
     @property
@@ -106,7 +96,7 @@ class Writer:
         self.beat = time.monotonic()
         started = time.perf_counter()
         outcome = await self._insist(batch)
-        self._metrics.write_duration.labels(self.lane.table.name, outcome.method).observe(time.perf_counter() - started)
+        self.lane.tally.write_duration[outcome.method].observe(time.perf_counter() - started)
         self._count(batch, outcome)
 
     async def _insist(self, batch: Batch) -> Outcome:
@@ -117,12 +107,12 @@ class Writer:
             try:
                 outcome = await self._write(batch)
             except Retry as error:
-                self._metrics.write_retries.labels(error.code or "connection").inc()
+                self.lane.tally.retries[error.code or "connection"] += 1
                 self._say(batch, "retrying", str(error), logging.WARNING)
                 await self._sleep(error.after or wait * random.uniform(0.5, 1.0))
                 wait = min(wait * 2, longest)
             except Hold as error:
-                self._metrics.errors.labels("write", "hold").inc()
+                self.lane.tally.holds += 1
                 self._say(batch, "held", str(error), logging.ERROR)
                 await self._sleep(HOLD_SECONDS)
             else:
@@ -136,12 +126,12 @@ class Writer:
         if (state, why) not in self._troubles.values():  # once per cause, not once per attempt
             log.log(level, "%s: %s: %s", self.lane.table.name, state, why)
         self._troubles[id(batch)] = (state, why)
-        self._held_gauge.set(self.held is not None)
+        self.lane.tally.held = self.held is not None
 
     def _clear(self, batch: Batch) -> None:
         if self._troubles.pop(id(batch), None) and not self._troubles:
             log.info("%s: writing again", self.lane.table.name)
-        self._held_gauge.set(self.held is not None)
+        self.lane.tally.held = self.held is not None
 
     def _count(self, batch: Batch, outcome: Outcome) -> None:
         tally = self.lane.tally
@@ -151,9 +141,9 @@ class Writer:
         tally.rejected.update(outcome.rejected)
         now = time.time()
         for event, received in batch.samples:
-            self._commit_lag.observe(now - received / 1e6)
-            self._event_lag.observe(now - event / 1e6)
-        self._batch_rows.observe(batch.rows)
-        self._last_success.set(now)
+            tally.commit_lag.observe(now - received / 1e6)
+            tally.event_to_commit_lag.observe(now - event / 1e6)
+        tally.batch_rows.observe(batch.rows)
+        tally.last_success = now
         self.committed_time = max(self.committed_time, batch.last_time)
         self.lag_seconds = now - batch.received_at / 1e6

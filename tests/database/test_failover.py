@@ -51,7 +51,7 @@ async def test_what_a_promoted_standby_never_had_is_a_hole(primary: Cluster, sta
     async with CutLine(primary.dsn("market")) as line:
         pool = await open_pool(line.dsn, 2)
         metrics = Metrics()
-        notes = CoverageBuffer(pool, metrics, "one")
+        notes = CoverageBuffer(pool, metrics.counters, "one")
         notes.claim([claim(1, 10), claim(2, 10)])
         await notes.flush()
         await asyncio.to_thread(standby.follow, primary)

@@ -12,8 +12,8 @@ import pytest_asyncio
 from daemon import on_apache
 from msgspec.structs import replace
 
+from ingest.counters import Tally
 from ingest.errors import Hold, Retry
-from ingest.metrics import Metrics
 from ingest.pipeline.batch import Batch
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.records import SECOND, BookSnapshot, Candle, Record, Trade
@@ -47,7 +47,7 @@ def trade(number: int, **changes: object) -> Trade:
 
 async def batch_of(rows: list[Record]) -> Batch:
     table = BY_RECORD[type(rows[0])]
-    lane = TableQueue(table, Metrics(), Limits(batch_rows=100_000), on_gap=lambda gap: None, clock=lambda: NOW)
+    lane = TableQueue(table, Tally(table.name), Limits(batch_rows=100_000), on_gap=lambda gap: None, clock=lambda: NOW)
     for row in rows:
         assert lane.put(row) is None
     lane.seal()

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from daemon import on_apache
 
+from ingest.counters import Counters
 from ingest.errors import Retry
 from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
@@ -38,7 +39,7 @@ async def holes(pool: Pool) -> list[tuple[object, ...]]:
 
 
 async def test_a_hole_that_is_known_whole(pool: Pool) -> None:
-    notes = CoverageBuffer(pool, Metrics(), "one")
+    notes = CoverageBuffer(pool, Counters(), "one")
     notes.gap("binance", Gap(7, "trades", "sequence", NOW, NOW + 5, first_id=10, last_id=12), "trade")
     await notes.flush()
     await notes.flush()  # nothing is written twice
@@ -50,7 +51,7 @@ async def test_a_hole_that_is_known_whole(pool: Pool) -> None:
 @pytest.mark.parametrize("flush_between", [True, False])
 async def test_a_hole_that_opens_and_ends_is_one(pool: Pool, flush_between: bool) -> None:
     metrics = Metrics()
-    notes = CoverageBuffer(pool, metrics, "one")
+    notes = CoverageBuffer(pool, metrics.counters, "one")
     notes.gap("kraken", Gap(7, "book", "checksum", NOW), None)
     if flush_between:
         await notes.flush()
@@ -66,7 +67,7 @@ async def test_a_hole_that_opens_and_ends_is_one(pool: Pool, flush_between: bool
 async def test_what_was_committed_without_our_hearing_is_not_noted_twice(pool: Pool) -> None:
     whole, opened = Gap(7, "trades", "sequence", NOW, NOW + 5, first_id=10, last_id=12), Gap(7, "book", "checksum", NOW)
     for _ in range(2):
-        notes = CoverageBuffer(pool, Metrics(), "one")
+        notes = CoverageBuffer(pool, Counters(), "one")
         notes.gap("kraken", whole, "trade")
         notes.gap("kraken", opened, None)
         await notes.flush()
@@ -77,7 +78,7 @@ async def test_what_was_committed_without_our_hearing_is_not_noted_twice(pool: P
 
 
 async def test_two_holes_of_one_moment_are_two(pool: Pool) -> None:
-    notes = CoverageBuffer(pool, Metrics(), "one")
+    notes = CoverageBuffer(pool, Counters(), "one")
     for first_id in (10, 20):
         notes.gap("binance", Gap(7, "trades", "sequence", NOW, NOW, first_id=first_id, last_id=first_id), "trade")
     await notes.flush()
@@ -86,7 +87,7 @@ async def test_two_holes_of_one_moment_are_two(pool: Pool) -> None:
 
 async def test_two_daemons_note_their_own(pool: Pool) -> None:
     for name in ("one", "two"):
-        notes = CoverageBuffer(pool, Metrics(), name)
+        notes = CoverageBuffer(pool, Counters(), name)
         notes.gap("kraken", Gap(7, "book", "checksum", NOW), None)
         await notes.flush()
     notes.gap("kraken", Gap(7, "book", "checksum", NOW, NOW + 9), None)
@@ -95,7 +96,7 @@ async def test_two_daemons_note_their_own(pool: Pool) -> None:
 
 
 async def test_garbage_is_kept_where_a_person_can_read_it(pool: Pool) -> None:
-    notes = CoverageBuffer(pool, Metrics(), "one")
+    notes = CoverageBuffer(pool, Counters(), "one")
     notes.malformed("okx", Malformed(b'{"a\0":\xff', "json", "invalid\0 character"))
     await notes.flush()
     row = await pool.fetchrow("SELECT source, table_name, stage, reason, sqlstate, message, payload FROM rejects")
@@ -104,7 +105,7 @@ async def test_garbage_is_kept_where_a_person_can_read_it(pool: Pool) -> None:
 
 async def test_a_flood_of_garbage_is_counted_and_bounded(pool: Pool) -> None:
     metrics = Metrics()
-    notes = CoverageBuffer(pool, metrics, "one")
+    notes = CoverageBuffer(pool, metrics.counters, "one")
     for _ in range(MAX_REJECTS + 50):
         notes.malformed("okx", Malformed(b"x", "json", "no JSON"))
     await notes.flush()
@@ -116,7 +117,7 @@ async def test_a_flood_of_garbage_is_counted_and_bounded(pool: Pool) -> None:
 
 async def test_notes_outlive_a_database_that_is_away(pool: Pool) -> None:
     away = await open_pool("postgresql://nobody@127.0.0.1:1/nothing", 1)
-    notes = CoverageBuffer(away, Metrics(), "one")
+    notes = CoverageBuffer(away, Counters(), "one")
     notes.gap("okx", Gap(1, "trades", "disconnect", NOW, NOW + 1), "trades-all")
     with pytest.raises(Retry, match="writing 0 claims, 1 gaps and 0 rejects"):
         await notes.flush()
@@ -136,7 +137,7 @@ async def claimed(pool: Pool) -> list[tuple[int, int]]:
 
 
 async def test_a_claim_is_handed_down_and_written_at_the_next_flush(pool: Pool) -> None:
-    notes = CoverageBuffer(pool, Metrics(), "one")
+    notes = CoverageBuffer(pool, Counters(), "one")
     notes.claim([claim(10)])
     assert await claimed(pool) == []
     await notes.flush()
@@ -148,7 +149,7 @@ async def test_a_claim_is_handed_down_and_written_at_the_next_flush(pool: Pool) 
 
 async def test_a_claim_that_could_not_be_written_is_written_later(pool: Pool) -> None:
     away = await open_pool("postgresql://nobody@127.0.0.1:1/nothing", 1)
-    notes = CoverageBuffer(away, Metrics(), "one")
+    notes = CoverageBuffer(away, Counters(), "one")
     notes.claim([claim(10)])  # the last one of a connection that has ended: nobody computes it again
     with pytest.raises(Retry, match="writing 1 claims, 0 gaps and 0 rejects"):
         await notes.flush()
@@ -159,7 +160,7 @@ async def test_a_claim_that_could_not_be_written_is_written_later(pool: Pool) ->
 
 
 async def test_of_two_claims_with_one_beginning_the_longer_is_written(pool: Pool) -> None:
-    notes = CoverageBuffer(pool, Metrics(), "one")
+    notes = CoverageBuffer(pool, Counters(), "one")
     notes.claim([claim(20)])
     notes.claim([claim(15)])  # the margin grew, because late rows were seen
     await notes.flush()
@@ -169,7 +170,7 @@ async def test_of_two_claims_with_one_beginning_the_longer_is_written(pool: Pool
 async def test_claims_are_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coverage_buffer, "MAX_CLAIMS", 2)
     metrics = Metrics()
-    notes = CoverageBuffer(pool, metrics, "one")
+    notes = CoverageBuffer(pool, metrics.counters, "one")
     notes.claim([claim(10), claim(30, since=20), claim(50, since=40), claim(15)])
     await notes.flush()
     assert await claimed(pool) == [(0, 15), (20, 30)]

@@ -16,6 +16,7 @@ import pytest
 from daemon import on_apache
 from msgspec.structs import replace
 
+from ingest.counters import Tally
 from ingest.exchanges import binance, coinbase, kraken
 from ingest.exchanges.deribit import exchange as deribit
 from ingest.exchanges.deribit import parse as deribit_parse
@@ -25,7 +26,6 @@ from ingest.exchanges.kucoin import exchange as kucoin
 from ingest.exchanges.kucoin import parse as kucoin_parse
 from ingest.exchanges.okx import exchange as okx
 from ingest.exchanges.okx import parse as okx_parse
-from ingest.metrics import Metrics
 from ingest.pipeline.batch import Outcome
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.protocol.exchange import Options
@@ -192,7 +192,7 @@ async def pool(market: str) -> AsyncIterator[Pool]:
 
 async def write(pool: Pool, batches: list[list[Trade]]) -> list[Outcome]:
     """Through a lane and the ladder, batch by batch."""
-    lane = TableQueue(TRADES, Metrics(), Limits(), on_gap=lambda gap: None)
+    lane = TableQueue(TRADES, Tally("trades"), Limits(), on_gap=lambda gap: None)
     ladder = BatchWriter(TRADES, pool)
     outcomes = []
     for trades in batches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 from batches import NOW, in_format, trade
 
+from ingest.counters import Tally
 from ingest.errors import Retry
-from ingest.metrics import Metrics
 from ingest.pipeline.batch import Batch, Outcome
 from ingest.pipeline.copy_encoder import encoder
 from ingest.pipeline.spill import Rules, Spill
@@ -51,10 +52,9 @@ class Bench:
         self, path: Path, rules: Rules, found: list[list[Trade]], *, retention_seconds: float | None, clock: Callable[[], int]
     ) -> None:
         self._path = path
-        self.metrics = Metrics()
         self.gaps: list[Gap] = []
         self.database = Database()
-        self.spool = Spool(path, self.metrics, max_bytes=1 << 30, sync_seconds=0)
+        self.spool = Spool(path, Counter(), max_bytes=1 << 30, sync_seconds=0)
         self.spool.open()
         for rows in found:
             data = text(*rows)
@@ -63,7 +63,7 @@ class Bench:
         self.spool.close()
         self.lane = TableQueue(
             TRADES,
-            self.metrics,
+            Tally(TRADES.name),
             Limits(batch_rows=1, max_rows=10, max_wait=3600),
             on_gap=self.gaps.append,
             retention_seconds=retention_seconds,
@@ -72,7 +72,7 @@ class Bench:
         )
         entries = self.spool.open().get("trades", [])
         self.detour = Spill(self.lane, self.spool, rules, entries, on_gap=self.gaps.append)
-        self.writer = Writer(self.lane, self.database.write, self.metrics, workers=1, way=self.detour)
+        self.writer = Writer(self.lane, self.database.write, workers=1, way=self.detour)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

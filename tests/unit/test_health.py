@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ingest.counters import Tally
 from ingest.daemon import health
-from ingest.metrics import Metrics
 from ingest.pipeline.batch import Batch, Outcome
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.writer import Writer
@@ -24,11 +24,11 @@ async def nothing(_batch: Batch) -> Outcome:
 
 
 def writer_of(*received_seconds_ago: float) -> Writer:
-    lane = TableQueue(TRADES, Metrics(), Limits(max_age=3600), on_gap=lambda gap: None)
+    lane = TableQueue(TRADES, Tally(TRADES.name), Limits(max_age=3600), on_gap=lambda gap: None)
     for ago in received_seconds_ago:
         at = int((time.time() - ago) * SECOND)
         assert lane.put(Trade(1, at, 1, "1", "1", "buy", at)) is None
-    return Writer(lane, nothing, Metrics())
+    return Writer(lane, nothing)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ingest.metrics import Metrics
+from ingest.counters import Tally
 from ingest.pipeline.batch import SAMPLES, Batch
 from ingest.pipeline.copy_encoder import encoder
 from ingest.pipeline.table_queue import FUTURE, Limits, TableQueue
@@ -42,9 +42,8 @@ class Bench:
     def __init__(self, **changes: Any) -> None:
         lane = {name: changes.pop(name) for name in ("retention_seconds", "mark_minutes") if name in changes}
         self.gaps: list[Gap] = []
-        self.metrics = Metrics()
         limits = Limits(**({"batch_rows": 2, "max_age": FOREVER, "max_rows": 4, "max_wait": FOREVER} | changes))
-        self.lane = TableQueue(TRADES, self.metrics, limits, on_gap=self.gaps.append, clock=lambda: NOW, **lane)
+        self.lane = TableQueue(TRADES, Tally(TRADES.name), limits, on_gap=self.gaps.append, clock=lambda: NOW, **lane)
         self.tally = self.lane.tally
 
     def put(self, *trades: Trade) -> None:
@@ -163,8 +162,6 @@ async def test_the_oldest_row_is_known() -> None:
     assert bench.lane.oldest == NOW + 105
     bench.write(await bench.take())
     assert bench.lane.oldest == NOW + 107
-    oldest = bench.metrics.registry.get_sample_value("ingest_queue_oldest_timestamp_seconds", {"table": "trades"})
-    assert oldest == (NOW + 107) / 1e6
 
 
 # --- rows that must not be stored ---------------------------------------------------------------------------------------
@@ -302,9 +299,8 @@ async def test_shedding_without_a_row_is_no_gap() -> None:
 
 async def test_the_wait_is_measured() -> None:
     bench = await shedding()
-    count = bench.metrics.registry.get_sample_value
-    assert count("ingest_queue_put_wait_seconds_count", {"table": "trades"}) == 1
-    assert (count("ingest_queue_put_wait_seconds_sum", {"table": "trades"}) or 0) >= 0.01
+    assert bench.tally.put_wait.count == 1
+    assert bench.tally.put_wait.sum >= 0.01
 
 
 # --- the end ------------------------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ async def test_what_is_not_well_is_said_line_by_line(bench: Bench) -> None:
 
 
 async def test_metrics(bench: Bench) -> None:
-    bench.metrics.tally("trades").written = 7
+    bench.metrics.counters.tallies["trades"].written = 7
     status, kind, text = await bench.get("/metrics")
     assert (status, kind.split(";")[0]) == (200, "text/plain")
     samples = {sample.name: sample for family in text_string_to_metric_families(text) for sample in family.samples}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,6 @@ import pytest
 from batches import COLUMNS, NOW, THREE, batch, from_spool, in_format, large, packed
 
 from ingest.errors import Retry, Stop
-from ingest.metrics import Metrics
 from ingest.pipeline.batch import Batch
 from ingest.pipeline.spool import KEPT_BYTES, SEGMENT_BYTES, Damaged, Entry, Spool
 from ingest.pipeline.time_ranges import spans
@@ -23,7 +23,7 @@ class Bench:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.metrics = Metrics()
+        self.errors: Counter[tuple[str, str]] = Counter()
         self.spool: Spool
         self.found: dict[str, list[Entry]] = {}
         self._opened = False
@@ -31,8 +31,8 @@ class Bench:
     def open(self, max_bytes: int = 1 << 30, sync_seconds: float | None = 0) -> Spool:
         """A run. The one before is left as a kill would leave it: nothing is tidied up, the lock is gone."""
         self.leave()
-        self.metrics = Metrics()
-        self.spool = Spool(self.path, self.metrics, max_bytes=max_bytes, sync_seconds=sync_seconds)
+        self.errors: Counter[tuple[str, str]] = Counter()
+        self.spool = Spool(self.path, self.errors, max_bytes=max_bytes, sync_seconds=sync_seconds)
         self.found = self.spool.open()
         self._opened = True
         return self.spool
@@ -57,10 +57,6 @@ class Bench:
 
     def files(self) -> list[str]:
         return sorted(path.name for path in self.path.iterdir())
-
-    def errors(self, kind: str) -> float:
-        labels = {"stage": "spool", "error_type": kind}
-        return self.metrics.registry.get_sample_value("ingest_errors_total", labels) or 0
 
     def on_disk(self) -> int:
         return sum(path.stat().st_size for path in self.path.glob("*.spool"))
@@ -158,13 +154,12 @@ def test_the_cap_is_never_passed_and_there_is_room_again_after_a_removal(bench: 
         assert bench.add(batch(3)) == []
         bench.remove(entry)
     assert len(bench.add(batch(3), batch(4), batch(5))) == 2
-    sample = bench.metrics.registry.get_sample_value
-    assert (sample("ingest_spool_bytes"), sample("ingest_spool_max_bytes")) == (2 * size, 2 * size)
+    assert bench.on_disk() == bench.spool.used_bytes == 2 * size
 
 
 def test_a_second_daemon_on_the_directory_is_refused(bench: Bench):
     with pytest.raises(Stop, match=f"spool.path {bench.path} is in use by another daemon"):
-        Spool(bench.path, Metrics(), max_bytes=1, sync_seconds=None).open()
+        Spool(bench.path, Counter(), max_bytes=1, sync_seconds=None).open()
     bench.close()
     bench.open()
 
@@ -172,7 +167,7 @@ def test_a_second_daemon_on_the_directory_is_refused(bench: Bench):
 def test_a_path_that_cannot_be_a_directory_is_refused(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(Stop, match=r"spool.path .*file/spool: Not a directory"):
-        Spool(tmp_path / "file" / "spool", Metrics(), max_bytes=1, sync_seconds=None).open()
+        Spool(tmp_path / "file" / "spool", Counter(), max_bytes=1, sync_seconds=None).open()
 
 
 # --- damage -------------------------------------------------------------------------------------------------------------
@@ -192,16 +187,16 @@ def test_a_torn_tail_is_cut_off_and_counted(bench: Bench):
     name = entries[0].segment.path.name
     change(bench, name, lambda data: data.__delitem__(slice(-1, None)))
     assert [bench.spool.read(entry) for entry in bench.found["trades"]] == [from_spool(batch(0), name)]
-    assert (bench.errors("torn"), bench.errors("damaged")) == (1, 0)
+    assert (bench.errors["spool", "torn"], bench.errors["spool", "damaged"]) == (1, 0)
     assert bench.on_disk() == bench.spool.used_bytes == entries[1].offset
     bench.open()
-    assert (len(bench.found["trades"]), bench.errors("torn")) == (1, 0)
+    assert (len(bench.found["trades"]), bench.errors["spool", "torn"]) == (1, 0)
 
 
 def test_a_segment_of_a_torn_record_alone_is_deleted(bench: Bench):
     (entry,) = bench.add(batch(0))
     change(bench, entry.segment.path.name, lambda data: data.__delitem__(slice(10, None)))
-    assert (bench.found, bench.files(), bench.errors("torn")) == ({}, [], 1)
+    assert (bench.found, bench.files(), bench.errors["spool", "torn"]) == ({}, [], 1)
 
 
 def test_damaged_rows_are_known_by_their_head_and_kept_aside(bench: Bench):
@@ -237,7 +232,7 @@ def test_of_a_damaged_head_the_rows_say_what_is_missing(bench: Bench):
         ),
         from_spool(batch(10), name),
     ]
-    assert bench.errors("damaged") == 1
+    assert bench.errors["spool", "damaged"] == 1
     expected = bytearray(packed(batch(0)))
     expected[2] = 0
     assert (bench.path / "trades-00000001-0.bad").read_bytes() == expected
@@ -286,7 +281,7 @@ def test_a_record_of_another_format_is_kept_and_said(bench: Bench):
     name = entry.segment.path.name
     change(bench, name, lambda data: data.__setitem__(slice(None), in_format(2, bytes(data))))
     (found,) = bench.found["trades"]
-    assert (found.rows, found.format, bench.errors("damaged")) == (4, 2, 0)
+    assert (found.rows, found.format, bench.errors["spool", "damaged"]) == (4, 2, 0)
     bench.close()
     assert bench.files() == [name]
 
@@ -314,14 +309,14 @@ def test_a_full_disk_takes_nothing_and_is_not_fatal(bench: Bench):
     (kept,) = bench.add(large(0, 1 << 20))
     with file_limit((1 << 20) + (1 << 19)), pytest.raises(Retry, match="File too large"):
         bench.add(large(1, 1 << 20))
-    assert bench.errors("disk") == 1
+    assert bench.errors["spool", "disk"] == 1
     assert bench.on_disk() == bench.spool.used_bytes == kept.size  # what was written of the second was taken back
     bench.add(large(2, 1 << 20))
     bench.open()
     names = [f"trades-0000000{number}.spool" for number in (1, 2)]
     expected = [from_spool(large(0, 1 << 20), names[0]), from_spool(large(2, 1 << 20), names[1])]
     assert [bench.spool.read(entry) for entry in bench.found["trades"]] == expected
-    assert bench.errors("torn") == 0
+    assert bench.errors["spool", "torn"] == 0
 
 
 def test_files_that_are_not_ours_are_left_alone(bench: Bench):

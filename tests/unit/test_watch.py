@@ -14,13 +14,13 @@ def scrape(metrics: Metrics) -> Samples:
 def test_a_line_shows_rows_rates_lag_and_connections():
     metrics = Metrics()
     metrics.source_connected.labels("binance").set(2)
-    metrics.tally("trades").written = 1_000
-    metrics.event_to_commit_lag.labels("trades").observe(9)
+    metrics.counters.tallies["trades"].written = 1_000
+    metrics.counters.tallies["trades"].event_to_commit_lag.observe(9)
     before = scrape(metrics)
-    metrics.tally("trades").written = 3_000
-    metrics.tally("candles").written = 4
-    metrics.event_to_commit_lag.labels("trades").observe(0.2)
-    metrics.event_to_commit_lag.labels("candles").observe(0.4)
+    metrics.counters.tallies["trades"].written = 3_000
+    metrics.counters.tallies["candles"].written = 4
+    metrics.counters.tallies["trades"].event_to_commit_lag.observe(0.2)
+    metrics.counters.tallies["candles"].event_to_commit_lag.observe(0.4)
     line = describe(before, scrape(metrics), 2)
     assert line == "candles 4 (+2/s)  trades 3,000 (+1,000/s)  | lag 0.30 s  | connections 2"
 

@@ -30,10 +30,16 @@ class Bench:
 
     def __init__(self, workers: int = 1) -> None:
         self.metrics = Metrics()
-        self.lane = TableQueue(TRADES, self.metrics, Limits(batch_rows=2, max_age=3600), on_gap=lambda gap: None, clock=lambda: NOW)
+        self.lane = TableQueue(
+            TRADES,
+            self.metrics.counters.tallies["trades"],
+            Limits(batch_rows=2, max_age=3600),
+            on_gap=lambda gap: None,
+            clock=lambda: NOW,
+        )
         self.slept: list[float] = []
         self.asked: asyncio.Queue[tuple[Batch, asyncio.Future[Outcome]]] = asyncio.Queue()
-        self.writer = Writer(self.lane, self._write, self.metrics, workers=workers, sleep=self._sleep)
+        self.writer = Writer(self.lane, self._write, workers=workers, sleep=self._sleep)
 
     async def _write(self, batch: Batch) -> Outcome:
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
