@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
-from ingest import flow, marketdata, records, registry
+from ingest import marketdata, records, registry
 from ingest.marketdata import channels, rest, session, streamed_book, subscriptions, synced_book, values
 from ingest.marketdata import history as paging
+from ingest.protocol import decode, exchange, http
+from ingest.protocol import history as past
+from ingest.protocol import session as connection
 from ingest.protocol.exchange import Exchange
 
 ROOT = Path(__file__).parents[3] / "ingest"
@@ -54,7 +57,8 @@ def test_the_page_is_short_and_names_everything_that_a_package_has() -> None:
 
 
 def test_every_part_that_the_page_names_exists() -> None:
-    parts = (builtins, flow, channels, paging, rest, session, streamed_book, subscriptions, synced_book, values, records)
+    contract = (decode, exchange, http, past, connection)
+    parts = (builtins, *contract, channels, paging, rest, session, streamed_book, subscriptions, synced_book, values, records)
     known = {name for part in parts for name, _ in inspect.getmembers(part)}
     fields = {name for spec in (channels.Trades, channels.Candles) for name in spec.__struct_fields__}
     named = set(re.findall(r"`(?:rest\.)?([A-Z][a-z]\w+|[a-z]+_[a-z_]+)(?:\([^`]*\))?`", PAGE))
