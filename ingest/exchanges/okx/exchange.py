@@ -2,8 +2,8 @@
 
 https://www.okx.com/docs-v5/en/#overview-websocket
 
-Candles and `trades-all` are on the endpoint /business, the rest on /public; the wrong one refuses them. `trades` merges the fills of
-an order under the last fill's id, so it is another kind of trade than the single fills of `trades-all` and REST; they are never mixed.
+Candles and `trades-all` are on the endpoint /business, the rest on /public; the wrong one refuses them. `trades` merges the
+fills of an order under the last fill's id: another kind of trade than the single fills of `trades-all` and REST, never mixed.
 """
 
 from __future__ import annotations
