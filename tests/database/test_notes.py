@@ -173,5 +173,5 @@ async def test_claims_are_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -
     notes.claim([claim(10), claim(30, since=20), claim(50, since=40), claim(15)])
     await notes.flush()
     assert await claimed(pool) == [(0, 15), (20, 30)]
-    dropped = {"stage": "notes", "error_type": "claim_dropped"}
+    dropped = {"stage": "coverage_buffer", "error_type": "claim_dropped"}
     assert metrics.registry.get_sample_value("ingest_errors_total", dropped) == 1
