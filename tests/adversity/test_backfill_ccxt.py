@@ -164,7 +164,7 @@ async def test_an_exchange_that_tells_its_latest_trades_alone_is_not_believed(ma
     async with serving(answers) as url:
         config = settings(market, "poloniex", "BTC/USDT", url)
         code, said = await backfill(tmp_path, config, "trades", *span(begin, end))
-    assert (code, "demo: tells its latest 500 rows only" in said) == (1, True), said
+    assert (code, "demo: sends its latest 500 rows only" in said) == (1, True), said
     assert [state for _, state, *_ in await chunks(market)] == ["failed", "done", "done"]
     expected = [
         (int(row["id"]), row["ts"] * 1000, row["price"], row["quantity"], row["takerSide"].lower())
