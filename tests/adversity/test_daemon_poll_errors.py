@@ -126,7 +126,7 @@ async def test_a_coin_that_is_not_known_there_keeps_no_other_from_its_price(mark
         ).start()
         await until(lambda: providers.asked["/simple/price"] >= 3)
         said = (await one.status())["pollers"]["coingecko"]
-        right = "no coin has the id 'no-such-coin'; right would be one of its /coins/list (pollers.coingecko.ids.ONE)"
+        right = "no coin has the id 'no-such-coin'; right would be one of /coins/list (pollers.coingecko.ids.ONE)"
         assert (said["state"], said["detail"]) == ("partial", f"ONE: {right}")
         assert (await one.identity()).value("errors_total", stage="poll", error_type="Reject") >= 2
     kept = await stored.fetch(market, "SELECT source, reason, message FROM rejects")
