@@ -1,7 +1,7 @@
 """Writes the tables of the pages that are made from the code: `.venv/bin/python deploy/generated_docs.py`.
 
-A page marks the place: `<!-- generated: NAME -->`, the table, `<!-- end -->`. NAME is a key of `BLOCKS`. `tests/test_docs.py` fails
-when a page is not what this script would write.
+A page marks the place: `<!-- generated: NAME -->`, the table, `<!-- end -->`. NAME is a key of `BLOCKS`.
+`tests/project/test_docs.py` fails when a page is not what this script would write.
 """
 
 from __future__ import annotations

@@ -21,13 +21,12 @@ import pytest
 from cluster import Cluster
 from installation import EDITIONS, Installed, installed
 
+from tests.support.paths import REAL
 from tests.support.versions import usual
 
-pytest_plugins = ["daemon"]
-pytest.register_assert_rewrite("tests.recordings.whole")  # what differs is shown, as in a test
+pytest_plugins = ["tests.support.daemon"]
 
 T = TypeVar("T")
-REAL = Path(__file__).parent.parent.parent / "shared" / "real"
 NO_SUCH_EDITION = "has no {} edition"
 NUMBERS = itertools.count()  # of the databases, whose names two servers of one cluster share
 RAN_ON = pytest.StashKey[set[str]]()  # edition and versions, for the summary

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from cluster import Cluster
-from daemon import until
 from line import CutLine
 
 from ingest.errors import IngestError
@@ -16,6 +15,7 @@ from ingest.records import SECOND
 from ingest.store.coverage import Claim, to_datetime
 from ingest.store.coverage_buffer import CoverageBuffer
 from ingest.store.pool import open_pool
+from tests.support.daemon import until
 
 START = 1_790_000_000 * SECOND
 LEDGER = "SELECT instrument_id, state, reason, since, until FROM coverage ORDER BY instrument_id, state, since"

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import pytest_asyncio
-from daemon import on_apache
 
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Rate
@@ -16,6 +15,7 @@ from ingest.sources.history_loader import REJECTS, HistoryLoader
 from ingest.store.instruments import store_instruments
 from ingest.store.pool import Pool, open_pool
 from ingest.transports.http import Http
+from tests.support.daemon import on_apache
 
 NOW = 1_790_000_000 * SECOND
 BTC = Instrument("gate", "BTC_USDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", "0.1", "0.01")

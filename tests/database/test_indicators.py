@@ -17,13 +17,13 @@ import asyncpg
 import pytest
 from msgspec import Struct
 from msgspec.structs import replace
-from unit.indicators.real_hours import hours, part
 
 from ingest.indicators.names import DEFAULT, MAX_GAP_CANDLES, parse
 from ingest.indicators.values import Bars, values
 from ingest.store.indicator_dirty_ranges import BLOCK, CHANNEL, DirtyRange, mark, mark_stored, ranges_of_candles
 from ingest.store.indicators import LOCK_KEY, ComputeResult, Selection, compute
 from ingest.store.rollup import mark_batch, roll_up
+from tests.support.real_hours import hours, part
 
 NAMED = tuple(parse(name) for name in DEFAULT)
 SELECTION = Selection(NAMED, ("1h",))

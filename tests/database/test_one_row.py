@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from daemon import on_apache
 from msgspec.structs import replace
 
 from ingest.counters import Tally
@@ -34,8 +33,9 @@ from ingest.records import SECOND, Instrument, Trade
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.pool import Pool, open_pool
 from ingest.tables import TRADES
-from tests.recordings.recordings import load, read, received
-from tests.recordings.whole import records
+from tests.support.daemon import on_apache
+from tests.support.recordings.files import load, read, received
+from tests.support.recordings.whole import records
 
 pytestmark = on_apache  # the edition has no part in what a row is
 

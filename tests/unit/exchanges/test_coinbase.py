@@ -16,8 +16,7 @@ from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Connection, Gap, Refused, Subscription
 from ingest.records import SECOND, Instrument, Quote, Trade
-from tests.recordings.recordings import read, recording
-from tests.unit.exchanges.coinbase_session import (
+from tests.support.exchanges.coinbase import (
     IDS,
     MATCH_TIME,
     REST,
@@ -34,6 +33,7 @@ from tests.unit.exchanges.coinbase_session import (
     play,
     snapshot,
 )
+from tests.support.recordings.files import read, recording
 
 
 def test_recorded_trades_are_the_frames_with_the_side_turned() -> None:

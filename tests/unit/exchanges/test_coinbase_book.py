@@ -15,7 +15,7 @@ import pytest
 from ingest.protocol.decode import Malformed
 from ingest.protocol.session import Gap, Output, Send
 from ingest.records import SECOND, BookSnapshot
-from tests.unit.exchanges.coinbase_session import IDS, PRODUCTS, a_session, frame, frames, micros, options, play, snapshot
+from tests.support.exchanges.coinbase import IDS, PRODUCTS, a_session, frame, frames, micros, options, play, snapshot
 
 RESUBSCRIBE = [
     Send('{"type":"unsubscribe","channels":[{"name":"level2_batch","product_ids":["BTC-USD"]}]}'),

@@ -14,9 +14,9 @@ from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Response
 from ingest.protocol.session import Gap, Output, Refused, Send, Subscription
 from ingest.records import SECOND, Candle, Instrument, Trade
-from tests.recordings import kraken_v1
-from tests.recordings.recordings import read
-from tests.unit.exchanges.kraken_session import BTC, NOW, OPTIONS, nautilus, open_session, trade_frame
+from tests.support.exchanges.kraken import BTC, NOW, OPTIONS, nautilus, open_session, trade_frame
+from tests.support.recordings import kraken_v1
+from tests.support.recordings.files import read
 
 # --- trades ----------------------------------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from ingest.errors import Reject, Retry
 from ingest.exchanges import _kraken_past, kraken
 from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Trade
-from tests.unit.exchanges.kraken_session import OPTIONS, nautilus
-from tests.unit.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.exchanges.kraken import OPTIONS, nautilus
+from tests.support.exchanges.past import LATER, Told, ask, path_and_query, tell
 
 BTC = Instrument("kraken", "BTC/USDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", id=1)
 

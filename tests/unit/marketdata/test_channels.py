@@ -12,8 +12,11 @@ from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Options
 from ingest.protocol.session import Gap
 from ingest.records import MINUTE, SECOND, Candle, Quote, Trade
-from tests.unit.exchanges import deribit_session, gate_session, kucoin_session, okx_session
-from tests.unit.exchanges.gate_session import BTC
+from tests.support.exchanges import deribit as deribit_session
+from tests.support.exchanges import gate as gate_session
+from tests.support.exchanges import kucoin as kucoin_session
+from tests.support.exchanges import okx as okx_session
+from tests.support.exchanges.gate import BTC
 
 NOW = 1_700_000_000 * SECOND
 T = 1_600_000_020 * SECOND  # a full minute
