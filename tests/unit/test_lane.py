@@ -1,4 +1,4 @@
-"""A lane: what it holds, when it hands it on, and what becomes of a row when there is no room. The identity holds at every step."""
+"""The queue of a table: what it holds, when it closes a batch, and what a full queue does. The identity holds at every step."""
 
 from __future__ import annotations
 
@@ -37,40 +37,40 @@ def lines(*trades: Trade) -> bytes:
 
 
 class Bench:
-    """A lane with a clock that stands, and the gaps that it told."""
+    """A queue with a clock that stands, and the gaps that it told."""
 
     def __init__(self, **changes: Any) -> None:
-        lane = {name: changes.pop(name) for name in ("retention_seconds", "mark_minutes") if name in changes}
+        queue = {name: changes.pop(name) for name in ("retention_seconds", "mark_minutes") if name in changes}
         self.gaps: list[Gap] = []
         limits = Limits(**({"batch_rows": 2, "max_age": FOREVER, "max_rows": 4, "max_wait": FOREVER} | changes))
-        self.lane = TableQueue(TRADES, Tally(TRADES.name), limits, on_gap=self.gaps.append, clock=lambda: NOW, **lane)
-        self.tally = self.lane.tally
+        self.queue = TableQueue(TRADES, Tally(TRADES.name), limits, on_gap=self.gaps.append, clock=lambda: NOW, **queue)
+        self.tally = self.queue.tally
 
     def put(self, *trades: Trade) -> None:
         for one in trades:
-            assert self.lane.put(one) is None
+            assert self.queue.put(one) is None
             self.check()
 
     def check(self, queued: int | None = None) -> None:
         assert self.tally.balance() == 0
         if queued is not None:
-            assert self.lane.rows == self.tally.queued == queued
+            assert self.queue.rows == self.tally.queued == queued
 
     async def take(self) -> Batch:
         async with asyncio.timeout(1):
-            return await self.lane.take()
+            return await self.queue.take()
 
     def write(self, batch: Batch) -> None:
         """What the writer does when all of a batch is stored."""
         self.tally.written += batch.rows
-        self.lane.settle(batch)
+        self.queue.settle(batch)
         self.check()
 
     async def begin_wait(self, record: Trade) -> asyncio.Task[None]:
         """A reader that puts `record` and waits for room."""
 
         async def read() -> None:
-            wait = self.lane.put(record)
+            wait = self.queue.put(record)
             assert wait is not None
             self.check()
             await wait
@@ -132,7 +132,7 @@ async def test_age_counts_from_the_first_row_of_a_batch() -> None:
     bench.put(trade(3))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.035):
-            await bench.lane.take()
+            await bench.queue.take()
     assert (await bench.take()).data == lines(trade(3))
 
 
@@ -155,13 +155,13 @@ async def test_minutes_are_marked_where_rollups_want_them() -> None:
 
 async def test_the_oldest_row_is_known() -> None:
     bench = Bench()
-    assert bench.lane.oldest == NOW
+    assert bench.queue.oldest == NOW
     bench.put(trade(5))
-    assert bench.lane.oldest == NOW + 105
+    assert bench.queue.oldest == NOW + 105
     bench.put(trade(6), trade(7))
-    assert bench.lane.oldest == NOW + 105
+    assert bench.queue.oldest == NOW + 105
     bench.write(await bench.take())
-    assert bench.lane.oldest == NOW + 107
+    assert bench.queue.oldest == NOW + 107
 
 
 # --- rows that must not be stored ---------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ async def test_a_lane_is_bounded_in_bytes() -> None:
     bytes_ = len(lines(trade(1), trade(2)))
     bench = Bench(max_rows=1000, max_bytes=2 * bytes_)
     bench.put(*map(trade, range(1, 5)))
-    assert bench.lane.waiting_bytes == 2 * bytes_
+    assert bench.queue.waiting_bytes == 2 * bytes_
     task = await bench.begin_wait(trade(5))
     bench.write(await bench.take())
     await task
@@ -251,15 +251,15 @@ async def test_a_reader_that_is_cancelled_while_it_waits_loses_nothing() -> None
     bench.check(queued=5)
     for _ in range(2):
         bench.write(await bench.take())
-    bench.lane.seal()
+    bench.queue.seal()
     assert (await bench.take()).data == lines(trade(4))
 
 
 async def shedding() -> Bench:
-    """A full lane whose reader, with trade 4, has waited for too long."""
+    """A full queue whose reader, with trade 4, has waited for too long."""
     bench = Bench(max_wait=0.01)
     bench.put(*map(trade, range(4)))
-    wait = bench.lane.put(trade(4))
+    wait = bench.queue.put(trade(4))
     assert wait is not None
     await wait
     return bench
@@ -292,7 +292,7 @@ async def test_shedding_without_a_row_is_no_gap() -> None:
     bench.write(await bench.take())
     assert bench.gaps == []
     bench.put(trade(10))
-    task = await bench.begin_wait(trade(11))  # the lane is full again, and readers wait again
+    task = await bench.begin_wait(trade(11))  # the queue is full again, and readers wait again
     bench.write(await bench.take())
     await task
 
@@ -310,17 +310,17 @@ async def test_abandon_gives_up_what_waits_and_what_is_in_flight() -> None:
     bench = await full()
     await bench.take()
     (await bench.begin_wait(trade(4))).cancel()
-    gaps = bench.lane.abandon("shutdown")
+    gaps = bench.queue.abandon("shutdown")
     bench.check(queued=0)
     assert bench.tally.shed == {"shutdown": 5}
     assert gaps == [Gap(1, "trades", "shed", NOW, NOW + 4), Gap(2, "trades", "shed", NOW + 1, NOW + 3)]
-    assert bench.lane.waiting_bytes == 0
+    assert bench.queue.waiting_bytes == 0
 
 
 async def test_abandon_while_shedding_tells_both_gaps() -> None:
     bench = await shedding()
     bench.put(trade(5), trade(6))
-    gaps = bench.lane.abandon("shutdown")
+    gaps = bench.queue.abandon("shutdown")
     bench.check(queued=0)
     assert bench.tally.shed == {"full": 2, "shutdown": 5}
     assert bench.gaps == [Gap(2, "trades", "shed", NOW + 5, NOW + 5), Gap(1, "trades", "shed", NOW + 6, NOW + 6)]
@@ -337,11 +337,11 @@ async def test_abandon_reads_back_odd_rows() -> None:
         trade(9, time=NOW + 123_457),
     ]
     bench.put(*odd)
-    gaps = bench.lane.abandon("shutdown")
+    gaps = bench.queue.abandon("shutdown")
     bench.check(queued=0)
     assert bench.tally.shed == {"shutdown": 5}
     assert gaps == [Gap(2, "trades", "shed", NOW + 1, NOW + 123_457)]
 
 
 async def test_an_empty_lane_has_nothing_to_abandon() -> None:
-    assert Bench().lane.abandon("shutdown") == []
+    assert Bench().queue.abandon("shutdown") == []
