@@ -1,4 +1,4 @@
-"""What the ledger costs: the same rows through lane, writer and ladder, with the claims of 400 streams beside them, and without.
+"""What the coverage ledger costs: the same rows through queue and writer, with the claims of 400 channels beside them, and without.
 
 A claim is prolonged once a second, so a round must last for some seconds: https://www.postgresql.org/docs/current/storage-hot.html
 """

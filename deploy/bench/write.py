@@ -1,4 +1,4 @@
-"""The store's own path against psql: records in memory through lane, writer and ladder until they are committed.
+"""The store's own path against psql: records in memory through queue, writer and batch_writer until they are committed.
 
 https://www.postgresql.org/docs/current/app-psql.html#APP-PSQL-META-COMMANDS-COPY - psql is given the same rows as a file that was
 made before its clock starts; ours has to encode them, and commits every batch, as the daemon does.
@@ -76,7 +76,7 @@ def sent_checksum(rows: Sequence[Trade]) -> Checksum:
 
 
 async def write(place: Place, rows: int | None) -> Result:
-    """COPY, the first step of the ladder, against psql's own."""
+    """COPY, the first step of the batch_writer, against psql's own."""
     once = list(trades(rows or ROWS))
     script = COPY.format(", ".join(COLUMNS), "{}")
     return await _compare("write", place, once=once, sent=once, script=script, command=r"psql: \copy trades from FILE")
@@ -124,7 +124,7 @@ async def by_ingest(place: Place, rows: Sequence[Trade]) -> float:
     queue = Queue()
     pool = await open_pool(place.dsn, 8)
     edition = (await detect(place.connection)).edition
-    lane = TableQueue(
+    queue = TableQueue(
         TRADES,
         Tally(TRADES.name),
         _limits(queue),
@@ -132,12 +132,12 @@ async def by_ingest(place: Place, rows: Sequence[Trade]) -> float:
         retention_seconds=_retention(),
         mark_minutes=is_rolled_up(TRADES.name, edition),
     )
-    writer = Writer(lane, BatchWriter(TRADES, pool, edition).write, workers=queue.workers)
+    writer = Writer(queue, BatchWriter(TRADES, pool, edition).write, workers=queue.workers)
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         work = group.create_task(writer.run())
         for index, row in enumerate(rows):
-            wait = lane.put(row)
+            wait = queue.put(row)
             if wait is not None:
                 await wait
             if not index % YIELD_ROWS:
@@ -164,4 +164,4 @@ def _retention() -> float | None:
 
 
 def _no_gap(gap: object) -> None:
-    raise RuntimeError(f"the lane shed rows, which the benchmark does not count: {gap}")
+    raise RuntimeError(f"the queue shed rows, which the benchmark does not count: {gap}")

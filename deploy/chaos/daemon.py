@@ -100,8 +100,8 @@ class Daemon:
     async def idle(self) -> bool:
         """Whether it is ready and no row is on its way."""
         status = await self.status()
-        lanes = status.get("lanes", {}).values()
-        return bool(lanes) and not status["daemon"]["unready"] and not any(lane["queued"] or lane["spooled"] for lane in lanes)
+        is_ready = status.get("daemon", {}).get("state") == "ready"
+        return is_ready and not any(queue["queued"] or queue["spooled"] for queue in status["queues"].values())
 
     def _find_url(self) -> str:
         return next(iter(_LISTENS.findall(self._log.read_text())), "")

@@ -61,7 +61,7 @@ async def test_what_was_damaged_is_found_and_mended_or_settled(market: str, old:
     first = await daemon(settings(market, old)).start()  # no admin_dsn: nobody audits yet
     await last_message_at(old)
     minutes = await brought(market)
-    assert (await first.status())["duties"]["audit"] == "disabled: no database.admin_dsn"
+    assert (await first.status())["maintenance"]["audit"]["state"] == "disabled"
     assert await first.terminate() == 0
     whole = await stored.trades(market)
 
@@ -90,4 +90,4 @@ async def test_what_was_damaged_is_found_and_mended_or_settled(market: str, old:
     findings = {reason: scrape.value("audit_findings_total", source="demo", reason=reason) for reason in found}
     assert findings == {"bars": 1, "bucket": 1, "ids": 1}
     assert scrape.value("audit_unresolved_total", source="demo", channel="trades", reason="bars") == 1
-    assert (await one.status())["duties"]["audit"] == "ok"
+    assert (await one.status())["maintenance"]["audit"]["state"] == "ok"

@@ -64,7 +64,7 @@ async def test_the_server_is_killed_and_comes_back(
     await asyncio.to_thread(cluster.kill)
     simulator.trade("BTCUSDT", 500)
     await one.until(lambda now: now.rows("trades")["queued"] == 1000)
-    await one.unready("asking the database")
+    await one.unready("querying the database")
     assert await one.livez() == "ok"  # a restart of the daemon would mend nothing
     await asyncio.to_thread(cluster.start)
     scrape = await one.settled("trades", 1500)

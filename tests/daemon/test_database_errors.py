@@ -80,12 +80,13 @@ async def test_the_roles_of_least_privilege_suffice_and_a_lost_privilege_holds(
     simulator.faults.lose("btcusdt@trade")
     simulator.trade("BTCUSDT", 2)
     await one.until(lambda now: now.value("gaps_total", channel="trades"))
-    all_ok = dict.fromkeys(("rollup", "sentiment", "indicators", "policies", "audit"), "ok")
+    ok = {"state": "ok", "detail": ""}
+    all_ok = dict.fromkeys(("rollup", "sentiment", "indicators", "policies", "audit"), ok)
 
-    async def do_their_duties() -> bool:
-        return (await one.status())["duties"] == all_ok
+    async def maintenance_is_done() -> bool:
+        return (await one.status())["maintenance"] == all_ok
 
-    await until(do_their_duties)
+    await until(maintenance_is_done)
     assert await one.terminate() == 0
     assert [(gap["channel"], gap["reason"]) for gap in await stored.gaps(market)] == [("trades", "sequence")]
     assert [row["payload"] for row in await stored.fetch(market, "SELECT payload FROM rejects")] == ["garbage"]

@@ -1,4 +1,4 @@
-"""What a daemon missed comes back by itself: after a kill, a lost line, a lane that was full, and for an instrument that is new."""
+"""Gaps are filled without a command: after a kill, a lost connection, a full queue, and for a new instrument."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ async def claims_of(market: str, writer: str, count: int = 1) -> bool:
 
 @on_apache
 async def test_no_claim_covers_a_row_that_is_not_stored(market: str, simulator: Simulator, daemon: Daemons):
-    """Killed at any moment, with the table locked, with a lane that is full: what is missing is never called covered."""
+    """Killed at any moment, with the table locked, with a queue that is full: what is missing is never called covered."""
     settings = configuration(market, simulator, queue={"max_rows": 200, "batch_rows": 50, "max_wait": "300 ms"})
     for turn in range(3):
         one = await daemon(settings).start()

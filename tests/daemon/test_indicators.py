@@ -57,7 +57,7 @@ async def test_one_of_two_daemons_computes_and_the_other_goes_on(market: str, hu
     two = await daemon(settings[1]).start()
 
     async def waits() -> bool:
-        return (await two.status())["duties"]["indicators"] == "done by another daemon"
+        return (await two.status())["maintenance"]["indicators"]["state"] == "standby"
 
     await until(waits)
     assert await one.terminate() == 0

@@ -40,7 +40,7 @@ def pooler(market: str, tmp_path: Path) -> Iterator[Pooler]:
 
 
 @on_apache
-async def test_rows_pass_a_pooler_by_every_step_of_the_ladder(market: str, pooler: Pooler, simulator: Simulator, daemon: Daemons):
+async def test_rows_pass_a_pooler_by_every_strategy(market: str, pooler: Pooler, simulator: Simulator, daemon: Daemons):
     await started(pooler)
     database = {"dsn": pooler.dsn, "admin_dsn": market}
     one = await daemon(configuration(market, simulator, database=database, queue={"batch_rows": 100})).start()
@@ -65,7 +65,7 @@ async def test_a_pooler_that_is_killed_and_comes_back_costs_no_row(
     pooler.kill()
     simulator.trade("BTCUSDT", 500)
     await one.until(lambda now: now.value("write_retries_total"))
-    await one.unready("asking the database")
+    await one.unready("querying the database")
     pooler.start()
     scrape = await one.settled("trades", 1000)
     rows = scrape.rows("trades")

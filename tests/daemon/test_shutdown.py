@@ -1,4 +1,4 @@
-"""The end: SIGTERM drains what is in the lanes, and what cannot be drained in time is counted and noted as a gap."""
+"""The end: SIGTERM drains what is in the queues, and what cannot be drained in time is counted and noted as a gap."""
 
 from __future__ import annotations
 

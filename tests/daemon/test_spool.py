@@ -27,7 +27,7 @@ async def test_a_database_that_is_away_for_longer_than_the_lane_holds(
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     async with stopped(cluster):
-        await tell(simulator, one, 5000)  # five times what the lane holds
+        await tell(simulator, one, 5000)  # five times what the queue holds
         # all but the two batches in flight, by which it will notice that the database is back
         scrape = await one.until(lambda now: now.rows("trades")["spooled"] >= 4800)
         rows = scrape.rows("trades")
@@ -44,7 +44,7 @@ async def test_a_database_that_is_away_for_longer_than_the_lane_holds(
 
 
 @on_apache
-async def test_a_database_that_stands_still_fills_the_spool_and_not_the_lane(
+async def test_a_database_that_stands_still_fills_the_spool_and_not_the_queue(
     market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path
 ):
     one = await daemon(spooling(market, simulator, tmp_path, fsync="always")).start()
@@ -213,7 +213,7 @@ async def test_with_always_a_kill_loses_nothing_that_was_counted(
 
 
 @on_apache
-async def test_with_always_rows_of_a_database_that_is_away_leave_the_lane(
+async def test_with_always_rows_of_a_database_that_is_away_leave_the_queue(
     market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path
 ):
     one = await daemon(spooling(market, simulator, tmp_path, durability="always")).start()

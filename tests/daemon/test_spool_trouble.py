@@ -202,7 +202,7 @@ async def test_rows_of_another_format_are_held_and_what_is_live_flows(
     path = tmp_path / "spool" / name
     path.write_bytes(b"".join(in_a_newer_format(path.read_bytes())))
     two = await daemon(settings).start()
-    await two.unready(f"trades: held: segment {name} of the spool, with 300 rows, was written by format 2, this is 1")
+    await two.unready(f"trades: held: segment {name} of the spool, with 300 rows, has format 2, this version reads 1")
     await last_message_at(simulator)
     simulator.trade("BTCUSDT", 200)
     scrape = await two.until(lambda now: now.rows("trades")["written"] == 200)

@@ -1,4 +1,4 @@
-"""The ladder on a real database: each row ends in one outcome, and what is stored is what was sent, value by value."""
+"""The batch_writer on a real database: each row ends in one outcome, and what is stored is what was sent, value by value."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def trade(number: int, **changes: object) -> Trade:
 
 async def batch_of(rows: list[Record]) -> Batch:
     table = BY_RECORD[type(rows[0])]
-    lane = TableQueue(table, Tally(table.name), Limits(batch_rows=100_000), on_gap=lambda gap: None, clock=lambda: NOW)
+    queue = TableQueue(table, Tally(table.name), Limits(batch_rows=100_000), on_gap=lambda gap: None, clock=lambda: NOW)
     for row in rows:
-        assert lane.put(row) is None
-    lane.seal()
-    return await lane.take()
+        assert queue.put(row) is None
+    queue.seal()
+    return await queue.take()
 
 
 async def stored_trades(pool: Pool) -> list[tuple[object, ...]]:
@@ -83,9 +83,9 @@ async def test_a_clean_batch_is_one_copy(pool: Pool) -> None:
 
 async def test_the_same_batch_twice_is_stored_once(pool: Pool) -> None:
     rows = [trade(number) for number in range(500)]
-    ladder, batch = BatchWriter(TRADES, pool), await batch_of(rows)
-    await ladder.write(batch)
-    outcome = await ladder.write(batch)
+    batch_writer, batch = BatchWriter(TRADES, pool), await batch_of(rows)
+    await batch_writer.write(batch)
+    outcome = await batch_writer.write(batch)
     assert (outcome.method, outcome.written, outcome.duplicate) == ("stage", 0, 500)
     assert await stored_trades(pool) == [as_stored(row) for row in rows]
 
@@ -97,11 +97,11 @@ async def test_a_duplicate_within_a_batch_costs_no_other_row(pool: Pool) -> None
 
 
 async def test_a_table_stays_staged_until_batches_are_clean(pool: Pool) -> None:
-    ladder = BatchWriter(TRADES, pool)
+    batch_writer = BatchWriter(TRADES, pool)
     first = await batch_of([trade(0)])
-    await ladder.write(first)
+    await batch_writer.write(first)
     batches = [first] + [await batch_of([trade(number)]) for number in range(1, CLEAN_BATCHES + 2)]
-    methods = [(await ladder.write(batch)).method for batch in batches]
+    methods = [(await batch_writer.write(batch)).method for batch in batches]
     assert methods == ["stage"] * (CLEAN_BATCHES + 1) + ["copy"]
 
 
@@ -142,26 +142,26 @@ async def test_a_batch_of_one_bad_row_is_rejected(pool: Pool) -> None:
 @on_apache
 async def test_bad_rows_of_repeated_attempts_count_once(pool: Pool) -> None:
     """A commit that fails, fourteen times over, makes no hundred bad rows of ten."""
-    ladder, batch = BatchWriter(TRADES, pool), await batch_of([trade(number, price="NaN") for number in range(10)])
+    batch_writer, batch = BatchWriter(TRADES, pool), await batch_of([trade(number, price="NaN") for number in range(10)])
     await pool.execute("ALTER TABLE rejects RENAME TO elsewhere")
     for _ in range(14):
         with pytest.raises(Hold, match='relation "rejects" does not exist'):
-            await ladder.write(batch)
+            await batch_writer.write(batch)
     await pool.execute("ALTER TABLE elsewhere RENAME TO rejects")
-    assert (await ladder.write(batch)).rejected == {"check": 10}
+    assert (await batch_writer.write(batch)).rejected == {"check": 10}
 
 
 @on_apache
 async def test_bad_rows_in_a_row_are_held_in_the_end(pool: Pool) -> None:
-    ladder, batch = BatchWriter(TRADES, pool), await batch_of([trade(number, price="NaN") for number in range(10)])
+    batch_writer, batch = BatchWriter(TRADES, pool), await batch_of([trade(number, price="NaN") for number in range(10)])
     for _ in range(10):
-        await ladder.write(batch)
+        await batch_writer.write(batch)
     for _ in range(3):
         with pytest.raises(Hold, match="at least 110 of 110 rows do not fit"):
-            await ladder.write(batch)
+            await batch_writer.write(batch)
     assert await pool.fetchval("SELECT count(*) FROM rejects") == 100
-    assert (await ladder.write(await batch_of([trade(1)]))).written == 1
-    assert (await ladder.write(batch)).rejected == {"check": 10}
+    assert (await batch_writer.write(await batch_of([trade(1)]))).written == 1
+    assert (await batch_writer.write(batch)).rejected == {"check": 10}
 
 
 async def test_a_clock_that_is_wrong_rejects_and_never_holds(pool: Pool) -> None:
@@ -201,22 +201,22 @@ async def alter_trades(pool: Pool, alter: str) -> None:
 async def test_a_table_altered_by_hand_is_held_and_nothing_rejected(pool: Pool, alter: str, says: str) -> None:
     await alter_trades(pool, alter)
     batch = await batch_of([trade(number) for number in range(100)])
-    ladder = BatchWriter(TRADES, pool)
+    batch_writer = BatchWriter(TRADES, pool)
     with pytest.raises(Hold, match=says):
-        await ladder.write(batch)
+        await batch_writer.write(batch)
     assert await pool.fetchval("SELECT count(*) FROM rejects") == 0
 
 
 async def test_a_table_altered_under_a_live_writer(pool: Pool) -> None:
-    ladder = BatchWriter(TRADES, pool)
-    await ladder.write(await batch_of([trade(number) for number in range(100)]))
+    batch_writer = BatchWriter(TRADES, pool)
+    await batch_writer.write(await batch_of([trade(number) for number in range(100)]))
     await pool.execute("ALTER TABLE trades DROP CONSTRAINT trades_side_check")
     await alter_trades(pool, "ALTER COLUMN side TYPE integer USING 1")
     batch = await batch_of([trade(number) for number in range(100, 200)])
     with pytest.raises(Hold, match=r"trades\.side is integer; expected text"):
-        await ladder.write(batch)
+        await batch_writer.write(batch)
     await pool.execute("ALTER TABLE trades ALTER COLUMN side TYPE text USING 'buy'")
-    assert (await ladder.write(batch)).written == 100
+    assert (await batch_writer.write(batch)).written == 100
     assert await pool.fetchval("SELECT count(*) FROM rejects") == 0
 
 
@@ -227,11 +227,11 @@ async def test_a_table_that_is_not_there_is_held(pool: Pool) -> None:
 
 
 async def test_a_backend_that_is_terminated_in_a_copy_is_a_retry(pool: Pool, market: str) -> None:
-    batch, ladder = await batch_of([trade(number) for number in range(5000)]), BatchWriter(TRADES, pool)
+    batch, batch_writer = await batch_of([trade(number) for number in range(5000)]), BatchWriter(TRADES, pool)
     other, locker = await asyncpg.connect(market), await asyncpg.connect(market)
     async with locker.transaction():
         await locker.execute("LOCK TABLE trades IN SHARE MODE")  # the COPY has begun and waits
-        writing = asyncio.create_task(ladder.write(batch))
+        writing = asyncio.create_task(batch_writer.write(batch))
         victim = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY%' AND wait_event_type = 'Lock'"
         async with asyncio.timeout(10):
             while (pid := await other.fetchval(f"{victim} AND datname = current_database()")) is None:  # noqa: ASYNC110 - of another process
@@ -241,7 +241,7 @@ async def test_a_backend_that_is_terminated_in_a_copy_is_a_retry(pool: Pool, mar
             await writing
     await other.close()
     await locker.close()
-    assert (await ladder.write(batch)).written == 5000
+    assert (await batch_writer.write(batch)).written == 5000
     assert len(await stored_trades(pool)) == 5000
 
 
@@ -273,9 +273,9 @@ def candle(**changes: object) -> Candle:
     ],
 )
 async def test_a_candle_is_revised_by_rank(pool: Pool, second: dict[str, object], fate: tuple[int, int, int], close: str) -> None:
-    ladder = BatchWriter(CANDLES, pool)
-    assert (await ladder.write(await batch_of([candle()]))).written == 1
-    outcome = await ladder.write(await batch_of([candle(**second)]))
+    batch_writer = BatchWriter(CANDLES, pool)
+    assert (await batch_writer.write(await batch_of([candle()]))).written == 1
+    outcome = await batch_writer.write(await batch_of([candle(**second)]))
     assert (outcome.written, outcome.revised, outcome.duplicate) == fate
     assert await pool.fetchval("SELECT close::text FROM candles") == close
 
@@ -309,9 +309,9 @@ async def test_rows_are_stored_by_their_own_list_of_columns(pool: Pool) -> None:
         columns=names[-2::-1],  # without the last, native_id, which a later migration would have added
         source="trades-00000001.spool",
     )
-    ladder = BatchWriter(TRADES, pool)
-    assert (await ladder.write(batch)).written == 5
-    assert (await ladder.write(batch)).duplicate == 5
+    batch_writer = BatchWriter(TRADES, pool)
+    assert (await batch_writer.write(batch)).written == 5
+    assert (await batch_writer.write(batch)).duplicate == 5
     assert await stored_trades(pool) == [as_stored(row) for row in rows]
 
 

@@ -73,7 +73,7 @@ async def test_check_says_what_is_there(database: str, market: str) -> None:
     without = await ingest("check", dsn=market)
     assert (
         without.out[-1]
-        == "duties: disabled, database.admin_dsn is not set: no roll-ups, no indicators, no policies, no retention, no audit"
+        == "maintenance: disabled, database.admin_dsn is not set: no roll-ups, no indicators, no policies, no retention, no audit"
     )
 
 
@@ -110,21 +110,21 @@ async def test_status_with_and_without_a_daemon(
     done = await ingest("status", "--json", dsn=market, SERVER__PORT=port)
     status = json.loads("\n".join(done.out))
     assert (done.code, done.err) == (0, "")
-    assert status["daemon"]["unready"] == []
-    assert status["lanes"]["trades"]["written"] == 10
+    assert (status["daemon"]["state"], status["daemon"]["detail"]) == ("ready", "")
+    assert status["queues"]["trades"]["written"] == 10
     assert status["sources"]["demo"]["subscriptions"] == 1
     assert (status["database"]["edition"], status["migrations"]) == (edition, {"pending": []})
     shown = await ingest("status", dsn=market, SERVER__PORT=port)
     assert (shown.code, shown.err) == (0, "")
-    head = next(line.split() for line in shown.out if line.startswith("lanes "))
+    head = next(line.split() for line in shown.out if line.startswith("queues "))
     trades = next(line.split() for line in shown.out if line.startswith("  trades "))
-    lane = dict(zip(head, trades, strict=True))
-    assert (lane["decoded"], lane["written"], lane["queued"], lane["held"]) == ("10", "10", "0", "-")
+    queue = dict(zip(head, trades, strict=True))
+    assert (queue["decoded"], queue["written"], queue["queued"], queue["held"]) == ("10", "10", "0", "-")
     await one.terminate()
     alone = await ingest("status", "--json", dsn=market, SERVER__PORT=port)
     status = json.loads("\n".join(alone.out))
     assert alone.code == 1
-    assert status["daemon"]["unready"][0].startswith(f"no daemon answers at http://127.0.0.1:{port}/status: ")
+    assert status["daemon"]["detail"].startswith(f"no daemon answers at http://127.0.0.1:{port}/status: ")
     assert (status["database"]["edition"], status["migrations"]) == (edition, {"pending": []})
 
 
@@ -132,7 +132,7 @@ async def test_status_of_something_else_that_answers(market: str, simulator: Sim
     port = simulator.rest_url.rsplit(":", 1)[1]
     done = await ingest("status", "--json", dsn=market, SERVER__PORT=port)
     assert done.code == 1
-    assert "no daemon answers at " in json.loads("\n".join(done.out))["daemon"]["unready"][0]
+    assert "no daemon answers at " in json.loads("\n".join(done.out))["daemon"]["detail"]
 
 
 async def test_indicators_of_stored_candles(market: str) -> None:

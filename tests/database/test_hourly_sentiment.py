@@ -1,6 +1,6 @@
 """The hourly mood that the daemon makes of posts, on both editions: what is in it, when it is made again, and with writers at work.
 
-The posts are written by the ladder, as a poller's are. Their scores are round numbers, so that each row can be checked by hand.
+The posts are written by a batch writer, as a poller's are. Their scores are round numbers, so that each row can be checked by hand.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The duties of a daemon, by lease: who does them, what they say of themselves, and what a change of settings does to them."""
+"""The maintenance tasks of a daemon, by lease: who runs them, their states, and what a change of settings does."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cluster import Cluster
 from ingest.daemon.maintenance import Maintenance
 from ingest.daemon.maintenance_spec import MaintenanceSpec
 from ingest.metrics import Metrics
+from ingest.sources.run_state import RunState, State
 from ingest.store.leases import acquire
 from ingest.store.policies import Desired
 from ingest.tables import TABLES
 from tests.support.daemon import until
 
-DISABLED = "disabled: no database.admin_dsn"
 OK = {"rollup": "ok", "sentiment": "ok", "indicators": "ok", "policies": "ok", "audit": "ok"}
 
 
@@ -33,6 +33,14 @@ def desired(**changes: timedelta | None) -> Desired:
 
 def made(dsn: str | None, holder: str = "one") -> Maintenance:
     return Maintenance(dsn, holder, MaintenanceSpec(desired(), {}), Metrics())
+
+
+def states(one: Maintenance) -> dict[str, str]:
+    return {name: str(state.state) for name, state in one.states.items()}
+
+
+def refused(state: RunState) -> bool:
+    return state.state == State.FAILING and state.detail.startswith("database.admin_dsn: ConnectionRefused")
 
 
 @asynccontextmanager
@@ -57,9 +65,9 @@ async def holders(connection: Any) -> dict[str, str]:
 
 async def test_the_holder_does_them_and_gives_the_leases_back(market: str, connection: Any) -> None:
     one = made(market)
-    assert one.state == dict.fromkeys(OK, "waiting")
+    assert states(one) == dict.fromkeys(OK, "waiting")
     async with running(one):
-        await until(lambda: one.state == OK)
+        await until(lambda: states(one) == OK)
         assert await holders(connection) == dict.fromkeys(OK, "one")
     assert await holders(connection) == {}
 
@@ -68,34 +76,35 @@ async def test_another_daemon_holds_a_lease(market: str, connection: Any) -> Non
     await acquire(connection, "rollup", "two", 60)
     one = made(market)
     async with running(one):
-        await until(lambda: one.state == OK | {"rollup": "done by another daemon"})
+        await until(lambda: states(one) == OK | {"rollup": "standby"})
         await connection.execute("DELETE FROM leases WHERE holder = 'two'")
-        await until(lambda: one.state == OK)
+        await until(lambda: states(one) == OK)
         assert await holders(connection) == dict.fromkeys(OK, "one")
 
 
 async def test_without_admin_dsn_they_are_disabled_and_say_so(caplog: pytest.LogCaptureFixture) -> None:
     one = made(None)
     await one.run()
-    assert one.state == dict.fromkeys(OK, DISABLED)
-    assert "duties (rollup, sentiment, indicators, policies, audit) are disabled: database.admin_dsn is not set" in caplog.text
+    disabled = {"state": "disabled", "detail": "database.admin_dsn is not set"}
+    assert one.status() == dict.fromkeys(OK, disabled)
+    assert "maintenance (rollup, sentiment, indicators, policies, audit) is disabled: database.admin_dsn is not set" in caplog.text
 
 
 async def test_a_dsn_that_leads_nowhere_fails_in_words() -> None:
     one = made("postgresql://nobody@127.0.0.1:1/nothing")
     async with running(one):
-        await until(lambda: all(state.startswith("failing: database.admin_dsn: ConnectionRefused") for state in one.state.values()))
+        await until(lambda: all(map(refused, one.states.values())))
 
 
 async def test_they_recover_when_the_database_is_back(private_cluster: Callable[..., Cluster]) -> None:
     cluster = private_cluster()
     one = made(cluster.dsn("market"))
     async with running(one):
-        await until(lambda: one.state == OK)
+        await until(lambda: states(one) == OK)
         cluster.kill()
-        await until(lambda: one.state["rollup"].startswith("failing: database.admin_dsn: "))
+        await until(lambda: one.states["rollup"].state == State.FAILING)
         cluster.start()
-        await until(lambda: one.state["rollup"] == "ok")
+        await until(lambda: one.states["rollup"].state == State.OK)
 
 
 RETENTION = """
@@ -104,12 +113,12 @@ RETENTION = """
 
 
 async def test_a_change_of_policies_takes_effect_at_once(market: str, connection: Any, edition: str) -> None:
-    """Both duties hear of it: the one that looks first must not take the word away from the other."""
+    """Each reload takes effect, however fast they follow each other."""
     if edition == "apache":
-        pytest.skip("has no policies: retention is the duty's own work, every ten minutes")
+        pytest.skip("has no policies: the daemon applies retention itself, every ten minutes")
     one = made(market)
     async with running(one):
-        await until(lambda: one.state == OK)
+        await until(lambda: states(one) == OK)
         for days in (7, 8, 9):
             one.reload(MaintenanceSpec(desired(quotes=timedelta(days=days)), {}))
 

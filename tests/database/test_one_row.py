@@ -191,17 +191,17 @@ async def pool(market: str) -> AsyncIterator[Pool]:
 
 
 async def write(pool: Pool, batches: list[list[Trade]]) -> list[Outcome]:
-    """Through a lane and the ladder, batch by batch."""
-    lane = TableQueue(TRADES, Tally("trades"), Limits(), on_gap=lambda gap: None)
-    ladder = BatchWriter(TRADES, pool)
+    """Through a queue and the batch_writer, batch by batch."""
+    queue = TableQueue(TRADES, Tally("trades"), Limits(), on_gap=lambda gap: None)
+    batch_writer = BatchWriter(TRADES, pool)
     outcomes = []
     for trades in batches:
         for trade in trades:
-            lane.put(trade)
-        lane.seal()
-        batch = await lane.take()
-        outcomes.append(await ladder.write(batch))
-        lane.settle(batch)
+            queue.put(trade)
+        queue.seal()
+        batch = await queue.take()
+        outcomes.append(await batch_writer.write(batch))
+        queue.settle(batch)
     return outcomes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ from pydantic import SecretStr
 from ingest.config import settings as config
 from ingest.config.sections import Database
 from ingest.config.settings import Settings
+from ingest.daemon.http_server import listen
 from ingest.daemon.source_manager import SourceManager
 from ingest.daemon.supervisor import Supervisor
 from ingest.metrics import Metrics
 from ingest.simulator.server import Simulator
 from ingest.sources.run_state import RunState
+from ingest.store.coverage_buffer import CoverageBuffer
+from ingest.store.instruments import store_instruments
+from ingest.store.pool import open_pool
 from tests.support import stored
 from tests.support.daemon import configuration, last_message_at, on_apache, to_toml, until
 
@@ -24,7 +29,7 @@ from tests.support.daemon import configuration, last_message_at, on_apache, to_t
 def supervisor_of(settings: dict[str, Any], folder: Path) -> Supervisor:
     path = folder / "ingest.toml"
     path.write_text(to_toml(settings))
-    return Supervisor(config.load(path), lambda: config.load(path))
+    return Supervisor(config.load(path), lambda: config.load(path), listen("127.0.0.1", 0))
 
 
 @on_apache
@@ -43,13 +48,13 @@ async def test_a_part_that_nothing_restarts_ends_it_and_what_was_queued_is_noted
     await last_message_at(simulator)
     async with stored.locked(market, "trades"):
         simulator.trade("BTCUSDT", 300)
-        await until(lambda: one.writers["trades"].lane.rows == 300)
+        await until(lambda: one.writers["trades"].queue.rows == 300)
         fails.set()
         with pytest.raises(ExceptionGroup) as group:
             async with asyncio.timeout(15):
                 await running
     assert group.group_contains(ZeroDivisionError, match="a defect", depth=1)
-    tally = one.writers["trades"].lane.tally
+    tally = one.writers["trades"].queue.tally
     assert (tally.decoded, tally.shed, tally.queued, tally.balance()) == (300, {"shutdown": 300}, 0, 0)
     (gap,) = await stored.gaps(market)
     assert (gap["symbol"], gap["channel"], gap["reason"]) == ("BTCUSDT", "trades", "shed")
@@ -78,7 +83,10 @@ class Stubborn:
 
 
 async def test_a_source_that_fails_while_it_is_cancelled_is_not_restarted() -> None:
-    one = SourceManager(Settings(database=Database(dsn=SecretStr("postgresql://nobody@127.0.0.1:1/nothing"))), "one", Metrics())
+    settings, metrics = Settings(database=Database(dsn=SecretStr("postgresql://nobody@127.0.0.1:1/nothing"))), Metrics()
+    pool = await open_pool("postgresql://nobody@127.0.0.1:1/nothing", 1)  # it connects when it is used: never
+    coverage, store = CoverageBuffer(pool, metrics.counters, "one"), partial(store_instruments, pool)
+    one = SourceManager(settings, "one", metrics, group=asyncio.TaskGroup(), queues={}, coverage=coverage, store_instruments=store)
     source = Stubborn()
     keeping = asyncio.create_task(one._keep("stubborn", source, None))
     await until(lambda: source.runs == 1)

@@ -61,7 +61,7 @@ def demo(simulator: Simulator, **changes: Any) -> Settings:
 
 
 def configuration(dsn: str, simulator: Simulator, **changes: Any) -> Settings:
-    """One daemon on one simulated exchange, with the lanes and patience of a test; `changes` replace whole sections."""
+    """One daemon on one simulated exchange, with the queues and patience of a test; `changes` replace whole sections."""
     return {
         "name": "one",
         "database": {"dsn": dsn, "admin_dsn": dsn},

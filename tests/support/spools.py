@@ -19,7 +19,7 @@ SHORT = "300 ms"  # how long a reader waits for room where rows are to be shed
 def spooling(
     dsn: str, simulator: Simulator, folder: Path, *, durability: str = "spool", max_wait: str = "10s", **spool: Any
 ) -> Settings:
-    """A daemon with small lanes, and a spool in `folder`."""
+    """A daemon with small queues, and a spool in `folder`."""
     queue = {"batch_rows": 100, "max_age": "50 ms", "max_rows": 1000, "max_wait": max_wait}
     section = {"path": str(folder / "spool"), "start_after": "200 ms"} | spool
     return configuration(dsn, simulator, queue=queue, spool=section, durability=durability)

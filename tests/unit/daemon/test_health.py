@@ -1,19 +1,23 @@
-"""How the parts are doing: who is stuck, what a lane shows, and what systemd is told over a real socket."""
+"""How the parts are doing: who is stuck, what a queue shows, and what systemd is told over a real socket."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from pathlib import Path
 
 import pytest
+from daemon import until
 
 from ingest.counters import Tally
 from ingest.daemon import health
+from ingest.errors import Hold, IngestError, Retry
 from ingest.pipeline.batch import Batch, Outcome
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.writer import Writer
 from ingest.records import SECOND, Trade
+from ingest.sources.run_state import State
 from ingest.tables import TRADES
 
 LONG = health.STUCK_SECONDS + 10
@@ -24,37 +28,37 @@ async def nothing(_batch: Batch) -> Outcome:
 
 
 def writer_of(*received_seconds_ago: float) -> Writer:
-    lane = TableQueue(TRADES, Tally(TRADES.name), Limits(max_age=3600), on_gap=lambda gap: None)
+    queue = TableQueue(TRADES, Tally(TRADES.name), Limits(max_age=3600), on_gap=lambda gap: None)
     for ago in received_seconds_ago:
         at = int((time.time() - ago) * SECOND)
-        assert lane.put(Trade(1, at, 1, "1", "1", "buy", at)) is None
-    return Writer(lane, nothing)
+        assert queue.put(Trade(1, at, 1, "1", "1", "buy", at)) is None
+    return Writer(queue, nothing)
 
 
 @pytest.mark.parametrize(
     ("waiting", "beat_ago", "expected"),
     [
-        ([LONG], LONG, [f"trades: the writer is stuck since {LONG:.0f} s"]),
+        ([LONG], LONG, [f"trades: the writer has done nothing for {LONG:.0f} s"]),
         ([LONG], 1, []),  # it is at work
         ([], LONG, []),  # it has nothing to do
         ([1], LONG, []),  # the first row after a long silence
-        ([LONG + 1, 1], LONG, [f"trades: the writer is stuck since {LONG:.0f} s"]),  # the oldest row counts
+        ([LONG + 1, 1], LONG, [f"trades: the writer has done nothing for {LONG:.0f} s"]),  # the oldest row counts
     ],
 )
 async def test_a_writer_is_stuck_that_has_old_rows_and_does_nothing(waiting: list[int], beat_ago: int, expected: list[str]) -> None:
     writer = writer_of(*waiting)
-    writer.beat = time.monotonic() - beat_ago
+    writer.last_active_at = time.monotonic() - beat_ago
     assert health.stuck({"trades": writer}) == expected
 
 
-async def test_a_lane_shows_its_account() -> None:
+async def test_the_status_of_a_queue_shows_its_row_totals() -> None:
     writer = writer_of(5)
-    tally = writer.lane.tally
+    tally = writer.queue.tally
     tally.decoded, tally.written, tally.revised, tally.duplicate, tally.expired = 21, 6, 5, 4, 3
     tally.shed["full"], tally.rejected["check"] = 1, 1
     writer.committed_time = 1_790_000_000 * SECOND
     writer.lag_seconds = 0.25
-    shown = health.lane(writer)
+    shown = health.queue_status(writer)
     assert shown.pop("oldest_seconds") == pytest.approx(5, abs=1)
     assert shown == {
         "decoded": 21,
@@ -69,10 +73,28 @@ async def test_a_lane_shows_its_account() -> None:
         "recovered": 0,
         "lag_seconds": 0.25,
         "committed_time": "2026-09-21T14:13:20+00:00",
-        "held": None,
-        "retrying": None,
+        "state": "ok",
+        "detail": "",
     }
-    assert (health.lane(writer_of())["oldest_seconds"], health.lane(writer_of())["committed_time"]) == (0.0, None)
+    assert (health.queue_status(writer_of())["oldest_seconds"], health.queue_status(writer_of())["committed_time"]) == (0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "shown"),
+    [(Retry("the database is away"), "failing", "the database is away"), (Hold("no such column"), "held", "no such column")],
+)
+async def test_a_writer_in_trouble_has_a_state_and_a_detail(error: IngestError, state: str, shown: str) -> None:
+    async def failing(_batch: Batch) -> Outcome:
+        raise error
+
+    queue = TableQueue(TRADES, Tally(TRADES.name), Limits(batch_rows=1), on_gap=lambda gap: None)
+    writer = Writer(queue, failing)
+    running = asyncio.create_task(writer.run())
+    assert queue.put(Trade(1, 1, 1, "1", "1", "buy", 1)) is None
+    await until(lambda: health.writer_state(writer).state != State.OK)
+    assert health.queue_status(writer).items() >= {"state": state, "detail": shown}.items()
+    running.cancel()
+    await asyncio.wait([running])
 
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])

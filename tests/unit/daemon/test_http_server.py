@@ -10,29 +10,28 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingest.daemon.http_server import Server
+from ingest.daemon.http_server import Server, listen
 from ingest.errors import Stop
 from ingest.metrics import Metrics
 
 STATUS: dict[str, Any] = {
-    "daemon": {"name": "<b>one</b>", "unready": ["a & b", "<script>alert(1)</script>"]},
+    "daemon": {"name": "<b>one</b>", "detail": ["a & b", "<script>alert(1)</script>"]},
     "sources": {"kraken": {"last_error": "{'x': \"<img>\"}", "connections": 2}},
-    "lanes": {},
+    "queues": {},
     "nothing": None,
 }
 
 
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.metrics = Metrics()
         self.dead: list[str] = []
         self.unready: list[str] = []
-        self.server = self.make(0)
+        self.server = self.make(0, host)
 
-    def make(self, port: int, host: str = "127.0.0.1") -> Server:
-        return Server(
-            host, port, metrics=self.metrics, status=lambda: STATUS, alive=lambda: self.dead, unready=lambda: self.unready
-        )
+    def make(self, port: int, host: str) -> Server:
+        listener = listen(host, port)
+        return Server(listener, metrics=self.metrics, status=lambda: STATUS, stuck=lambda: self.dead, unready=lambda: self.unready)
 
     async def get(self, path: str) -> tuple[int, str, str]:
         async with aiohttp.ClientSession() as client, client.get(self.server.url + path) as answer:
@@ -42,9 +41,8 @@ class Bench:
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     one = Bench()
-    await one.server.start()
-    yield one
-    await one.server.stop()
+    async with one.server.serving():
+        yield one
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
@@ -53,8 +51,8 @@ async def test_all_is_well(bench: Bench, path: str) -> None:
 
 
 async def test_what_is_not_well_is_said_line_by_line(bench: Bench) -> None:
-    bench.dead = ["trades: the writer is stuck since 200 s"]
-    assert (await bench.get("/livez"))[::2] == (503, "trades: the writer is stuck since 200 s\n")
+    bench.dead = ["trades: the writer has done nothing for 200 s"]
+    assert (await bench.get("/livez"))[::2] == (503, "trades: the writer has done nothing for 200 s\n")
     assert (await bench.get("/readyz"))[0] == 200
     bench.unready = ["stopping", "trades: held: é"]
     assert (await bench.get("/readyz"))[::2] == (503, "stopping\ntrades: held: é\n")
@@ -91,33 +89,30 @@ async def test_what_is_not_there_is_not_found(bench: Bench) -> None:
 
 async def test_a_port_that_is_taken(bench: Bench) -> None:
     port = int(bench.server.url.rsplit(":", 1)[1])
-    said = f"server.port: 127.0.0.1:{port}: .*ddress already in use; another one, or 0 for any, is set there"
+    said = f"server.port: 127.0.0.1:{port}: .*ddress already in use.*; right would be a free port of this host, or 0 for any"
     with pytest.raises(Stop, match=said):
-        await bench.make(port).start()
+        bench.make(port, "127.0.0.1")
     assert (await bench.get("/livez"))[0] == 200
 
 
-async def test_a_host_that_is_not_ours() -> None:
+def test_a_host_that_is_not_ours() -> None:
     with pytest.raises(Stop, match=r"server.port: 192\.0\.2\.1:0: "):
-        await Bench().make(0, "192.0.2.1").start()
+        listen("192.0.2.1", 0)
 
 
 async def test_the_address_of_an_ipv6_host_is_one_that_can_be_asked() -> None:
-    bench = Bench()
-    bench.server = bench.make(0, "::1")
     try:
-        await bench.server.start()
+        bench = Bench("::1")
     except Stop as error:
         pytest.skip(f"no IPv6 here: {error}")
     assert bench.server.url.startswith("http://[::1]:")
-    assert (await bench.get("/livez"))[0] == 200
-    await bench.server.stop()
+    async with bench.server.serving():
+        assert (await bench.get("/livez"))[0] == 200
 
 
 async def test_nobody_answers_after_the_end() -> None:
     bench = Bench()
-    await bench.server.stop()  # before it was started
-    await bench.server.start()
-    await bench.server.stop()
+    async with bench.server.serving():
+        pass
     with pytest.raises(aiohttp.ClientConnectorError):
         await bench.get("/livez")

@@ -1,4 +1,4 @@
-"""The detour of one table: a real lane, writer and spool; the database is a function that the test opens and closes."""
+"""The spill of one table: a real queue, writer and spool; the database is a function that the test opens and closes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ingest.counters import Tally
 from ingest.errors import Retry
 from ingest.pipeline.batch import Batch, Outcome
 from ingest.pipeline.copy_encoder import encoder
-from ingest.pipeline.spill import Rules, Spill
-from ingest.pipeline.spool import Spool
+from ingest.pipeline.spill import Spill, SpillRules
+from ingest.pipeline.spool import Entry, Spool, open_spool
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.time_ranges import spans
 from ingest.pipeline.writer import Writer
@@ -49,19 +49,18 @@ class Bench:
     """One table; `found` is what an earlier run left in the spool."""
 
     def __init__(
-        self, path: Path, rules: Rules, found: list[list[Trade]], *, retention_seconds: float | None, clock: Callable[[], int]
+        self, path: Path, rules: SpillRules, found: list[list[Trade]], *, retention_seconds: float | None, clock: Callable[[], int]
     ) -> None:
         self._path = path
         self.gaps: list[Gap] = []
         self.database = Database()
-        self.spool = Spool(path, Counter(), max_bytes=1 << 30, sync_seconds=0)
-        self.spool.open()
+        self.spool, _ = opened(path)
         for rows in found:
             data = text(*rows)
             batch = Batch(data, len(rows), rows[-1].time, rows[0].received_at, ())
             assert self.spool.append("trades", COLUMNS, batch, spans(TRADES, data))
         self.spool.close()
-        self.lane = TableQueue(
+        self.queue = TableQueue(
             TRADES,
             Tally(TRADES.name),
             Limits(batch_rows=1, max_rows=10, max_wait=3600),
@@ -70,14 +69,14 @@ class Bench:
             count_late=rules.write_ahead,
             clock=clock,
         )
-        entries = self.spool.open().get("trades", [])
-        self.detour = Spill(self.lane, self.spool, rules, entries, on_gap=self.gaps.append)
-        self.writer = Writer(self.lane, self.database.write, workers=1, way=self.detour)
+        self.spool, left = opened(path)
+        self.spill = Spill(self.queue, self.spool, rules, left.get("trades", []), on_gap=self.gaps.append)
+        self.writer = Writer(self.queue, self.database.write, workers=1, batches=self.spill)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.writer.run()), group.create_task(self.detour.run(self.writer))]
+            tasks = [group.create_task(self.writer.run()), group.create_task(self.spill.run(self.writer))]
             yield
             for task in tasks:
                 task.cancel()
@@ -86,9 +85,9 @@ class Bench:
         """The identity holds at every step until then."""
         async with asyncio.timeout(10):
             while not condition():
-                assert self.lane.tally.balance() == 0
+                assert self.queue.tally.balance() == 0
                 await asyncio.sleep(0.001)
-        assert self.lane.tally.balance() == 0
+        assert self.queue.tally.balance() == 0
 
     def left(self) -> list[str]:
         """What is in the directory after an orderly end."""
@@ -97,7 +96,7 @@ class Bench:
 
     def put(self, *numbers: int) -> None:
         for number in numbers:
-            assert self.lane.put(trade(number)) is None
+            assert self.queue.put(trade(number)) is None
 
 
 def text(*rows: Trade) -> bytes:
@@ -108,18 +107,22 @@ def trades(*numbers: int) -> list[Trade]:
     return [trade(number) for number in numbers]
 
 
+def opened(path: Path) -> tuple[Spool, dict[str, list[Entry]]]:
+    return open_spool(path, Counter(), max_bytes=1 << 30, sync_seconds=0)
+
+
 def make(path: Path, *found: list[Trade], retention_seconds: float | None = None, **rules: object) -> Bench:
-    return Bench(path, Rules(**rules), list(found), retention_seconds=retention_seconds, clock=lambda: NOW)  # type: ignore[arg-type]
+    return Bench(path, SpillRules(**rules), list(found), retention_seconds=retention_seconds, clock=lambda: NOW)  # type: ignore[arg-type]
 
 
 async def test_what_an_earlier_run_left_is_recovered_and_written_oldest_first(tmp_path: Path) -> None:
     bench = make(tmp_path, trades(1, 2), trades(3))
-    assert (bench.lane.tally.recovered, bench.lane.tally.spooled) == (3, 3)
+    assert (bench.queue.tally.recovered, bench.queue.tally.spooled) == (3, 3)
     bench.database.open.set()
     async with bench.running():
-        await bench.until(lambda: bench.lane.tally.written == 3)
+        await bench.until(lambda: bench.queue.tally.written == 3)
     assert bench.database.lines == text(*trades(1, 2, 3)).splitlines(keepends=True)
-    assert (bench.lane.tally.spooled, bench.gaps) == (0, [])
+    assert (bench.queue.tally.spooled, bench.gaps) == (0, [])
     assert bench.left() == []
 
 
@@ -131,10 +134,10 @@ async def test_a_damaged_record_is_a_gap_to_be_healed_and_the_next_is_written(tm
     path.write_bytes(data)
     bench.database.open.set()
     async with bench.running():
-        await bench.until(lambda: not bench.lane.tally.spooled)
+        await bench.until(lambda: not bench.queue.tally.spooled)
     assert bench.database.lines == [text(trade(5))]
     assert bench.gaps == [Gap(2, "trades", "spool", NOW + 1, NOW + 3)]
-    assert dict(bench.lane.tally.shed) == {"damaged": 2}
+    assert dict(bench.queue.tally.shed) == {"damaged": 2}
 
 
 async def test_a_record_of_another_format_is_held_and_the_rest_is_written(tmp_path: Path) -> None:
@@ -146,24 +149,24 @@ async def test_a_record_of_another_format_is_held_and_the_rest_is_written(tmp_pa
     bench = make(tmp_path, trades(3))
     bench.database.open.set()
     async with bench.running():
-        await bench.until(lambda: bench.lane.tally.written == 3)
+        await bench.until(lambda: bench.queue.tally.written == 3)
     assert bench.database.lines == text(*trades(1, 2, 3)).splitlines(keepends=True)
-    assert (bench.lane.tally.recovered, bench.lane.tally.spooled, bench.gaps) == (5, 2, [])
-    assert bench.detour.held == [
-        "trades: held: segment trades-00000007.spool of the spool, with 2 rows, was written by format 2, this is 1: run the "
-        "version that wrote it, or end the daemon and move the segment away"
+    assert (bench.queue.tally.recovered, bench.queue.tally.spooled, bench.gaps) == (5, 2, [])
+    assert bench.spill.held == [
+        "trades: held: segment trades-00000007.spool of the spool, with 2 rows, has format 2, this version reads 1: run the "
+        "version that wrote it, or stop the daemon and move the segment away"
     ]
     assert bench.left() == [foreign.name]
 
 
 async def test_live_rows_come_first(tmp_path: Path) -> None:
     bench = make(tmp_path, trades(1))
-    bench.put(*range(10, 16))  # more than half of what the lane holds
+    bench.put(*range(10, 16))  # more than half of what the queue holds
     async with bench.running():
         await bench.until(lambda: bench.writer.stalled_seconds > 0.3)  # time enough for a replay to begin
         assert bench.database.asked == [text(trade(10))]
         bench.database.open.set()
-        await bench.until(lambda: bench.lane.tally.written == 7)
+        await bench.until(lambda: bench.queue.tally.written == 7)
     assert sorted(bench.database.lines) == sorted(text(*trades(1, *range(10, 16))).splitlines(keepends=True))
 
 
@@ -172,9 +175,9 @@ async def test_rows_that_retention_has_passed_meanwhile_expire(tmp_path: Path) -
     bench = make(tmp_path, old, [trade(4, time=NOW - 60 * SECOND)], retention_seconds=10)
     bench.database.open.set()
     async with bench.running():
-        await bench.until(lambda: not bench.lane.tally.spooled)
+        await bench.until(lambda: not bench.queue.tally.spooled)
     assert bench.database.lines == text(*old[1:]).splitlines(keepends=True)
-    assert (bench.lane.tally.expired, bench.lane.tally.written) == (2, 2)
+    assert (bench.queue.tally.expired, bench.queue.tally.written) == (2, 2)
 
 
 @pytest.mark.parametrize("write_ahead", [False, True])
@@ -182,10 +185,10 @@ async def test_what_is_in_flight_stays_and_the_rest_is_spooled(tmp_path: Path, w
     bench = make(tmp_path, start_after=0.05, write_ahead=write_ahead)
     async with bench.running():
         bench.put(*range(5))
-        await bench.until(lambda: bench.lane.tally.spooled == 4)
-        assert bench.lane.tally.queued == 1
+        await bench.until(lambda: bench.queue.tally.spooled == 4)
+        assert bench.queue.tally.queued == 1
         bench.database.open.set()
-        await bench.until(lambda: bench.lane.tally.written == 5)
+        await bench.until(lambda: bench.queue.tally.written == 5)
     assert sorted(bench.database.lines) == sorted(text(*trades(*range(5))).splitlines(keepends=True))
 
 
@@ -196,22 +199,22 @@ async def test_a_lane_that_is_half_full_does_not_wait_for_the_time(tmp_path: Pat
         bench.put(*range(4))
         await bench.until(lambda: bench.writer.retrying)
         bench.put(4)
-        await bench.until(lambda: bench.lane.tally.spooled)
-        assert not bench.lane.half_full
+        await bench.until(lambda: bench.queue.tally.spooled)
+        assert not bench.queue.half_full
         bench.database.away = False
         bench.database.open.set()
-        await bench.until(lambda: bench.lane.tally.written == 5)
+        await bench.until(lambda: bench.queue.tally.written == 5)
 
 
 async def test_with_write_ahead_a_row_counts_when_it_is_on_disk(tmp_path: Path) -> None:
     bench = make(tmp_path, write_ahead=True)
     bench.put(1)
-    assert (bench.lane.tally.decoded, bench.lane.tally.queued, bench.lane.rows) == (0, 0, 1)
+    assert (bench.queue.tally.decoded, bench.queue.tally.queued, bench.queue.rows) == (0, 0, 1)
     async with bench.running():
-        await bench.until(lambda: bench.lane.tally.decoded == 1)
-        assert (bench.lane.tally.queued, bench.spool.used_bytes > 0) == (1, True)
+        await bench.until(lambda: bench.queue.tally.decoded == 1)
+        assert (bench.queue.tally.queued, bench.spool.used_bytes > 0) == (1, True)
         bench.database.open.set()
-        await bench.until(lambda: bench.lane.tally.written == 1)
+        await bench.until(lambda: bench.queue.tally.written == 1)
     assert bench.left() == []
 
 
@@ -222,11 +225,12 @@ async def test_at_the_end_everything_is_on_disk(tmp_path: Path, write_ahead: boo
         bench.put(*range(4))
         await bench.until(lambda: bench.writer.stalled_seconds > 0)
     bench.put(9)  # the last that came
-    await bench.detour.keep()
-    assert (bench.lane.tally.decoded, bench.lane.tally.spooled, bench.lane.rows) == (5, 5, 0)
-    assert bench.lane.tally.balance() == 0
+    await bench.spill.spill_all()
+    assert (bench.queue.tally.decoded, bench.queue.tally.spooled, bench.queue.rows) == (5, 5, 0)
+    assert bench.queue.tally.balance() == 0
     bench.spool.close()
-    (entries,) = bench.spool.open().values()
+    bench.spool, found = opened(tmp_path)
+    (entries,) = found.values()
     batches = [bench.spool.read(entry) for entry in entries]
     assert [batch.data for batch in batches if isinstance(batch, Batch)] == [text(trade(number)) for number in (0, 1, 2, 3, 9)]
 
@@ -236,19 +240,20 @@ async def test_a_slow_disk_at_the_end_gets_no_batch_twice(tmp_path: Path) -> Non
     bench.put(*range(3))
     with bench.spool._guard:  # a disk that does not answer
         async with asyncio.TaskGroup() as group:
-            diverting = group.create_task(bench.detour.run(bench.writer))
+            diverting = group.create_task(bench.spill.run(bench.writer))
             writing = group.create_task(bench.writer.run())
             await bench.until(lambda: bench.writer.stalled_seconds > 0.15)  # by now the next batch is on its way to the disk
             diverting.cancel()
             writing.cancel()
-            keeping = group.create_task(bench.detour.keep())
+            keeping = group.create_task(bench.spill.spill_all())
             await asyncio.sleep(0)
             _, pending = await asyncio.wait({diverting, keeping}, timeout=0.05)
             assert pending == {diverting, keeping}
             bench.spool._guard.release()
             await asyncio.wait({diverting, keeping})
             bench.spool._guard.acquire()
-    assert (bench.lane.tally.spooled, bench.lane.rows) == (3, 0)
+    assert (bench.queue.tally.spooled, bench.queue.rows) == (3, 0)
     bench.spool.close()
-    (entries,) = bench.spool.open().values()
+    bench.spool, found = opened(tmp_path)
+    (entries,) = found.values()
     assert sum(entry.rows for entry in entries) == 3

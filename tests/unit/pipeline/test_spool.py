@@ -12,7 +12,7 @@ import pytest
 
 from ingest.errors import Retry, Stop
 from ingest.pipeline.batch import Batch
-from ingest.pipeline.spool import KEPT_BYTES, SEGMENT_BYTES, Damaged, Entry, Spool
+from ingest.pipeline.spool import KEPT_BYTES, SEGMENT_BYTES, Damaged, Entry, Spool, open_spool
 from ingest.pipeline.time_ranges import spans
 from ingest.tables import TRADES
 from tests.support.batches import COLUMNS, NOW, THREE, batch, from_spool, in_format, large, packed
@@ -32,8 +32,7 @@ class Bench:
         """A run. The one before is left as a kill would leave it: nothing is tidied up, the lock is gone."""
         self.leave()
         self.errors: Counter[tuple[str, str]] = Counter()
-        self.spool = Spool(self.path, self.errors, max_bytes=max_bytes, sync_seconds=sync_seconds)
-        self.found = self.spool.open()
+        self.spool, self.found = open_spool(self.path, self.errors, max_bytes=max_bytes, sync_seconds=sync_seconds)
         self._opened = True
         return self.spool
 
@@ -159,7 +158,7 @@ def test_the_cap_is_never_passed_and_there_is_room_again_after_a_removal(bench: 
 
 def test_a_second_daemon_on_the_directory_is_refused(bench: Bench):
     with pytest.raises(Stop, match=f"spool.path {bench.path} is in use by another daemon"):
-        Spool(bench.path, Counter(), max_bytes=1, sync_seconds=None).open()
+        open_spool(bench.path, Counter(), max_bytes=1, sync_seconds=None)
     bench.close()
     bench.open()
 
@@ -167,7 +166,7 @@ def test_a_second_daemon_on_the_directory_is_refused(bench: Bench):
 def test_a_path_that_cannot_be_a_directory_is_refused(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(Stop, match=r"spool.path .*file/spool: Not a directory"):
-        Spool(tmp_path / "file" / "spool", Counter(), max_bytes=1, sync_seconds=None).open()
+        open_spool(tmp_path / "file" / "spool", Counter(), max_bytes=1, sync_seconds=None)
 
 
 # --- damage -------------------------------------------------------------------------------------------------------------
@@ -208,7 +207,7 @@ def test_damaged_rows_are_known_by_their_head_and_kept_aside(bench: Bench):
     assert bench.spool.read(first) == from_spool(batch(0), name)
     assert bench.spool.read(third) == from_spool(batch(20), name)
     assert bench.spool.read(second) == Damaged(
-        f"segment {name}, byte {second.offset}: 4 rows are damaged, kept aside as {aside}",
+        f"segment {name}, byte {second.offset}: 4 rows are damaged, kept as {aside}",
         ((1, NOW + 10, NOW + 12), (2, NOW + 11, NOW + 13)),
     )
     expected = bytearray(packed(batch(10)))
@@ -227,7 +226,7 @@ def test_of_a_damaged_head_the_rows_say_what_is_missing(bench: Bench):
     assert (first.rows, second.rows) == (0, 4)
     assert [bench.spool.read(entry) for entry in (first, second)] == [
         Damaged(
-            f"segment {name}, byte 0: not a record, kept aside as trades-00000001-0.bad",
+            f"segment {name}, byte 0: not a record, kept as trades-00000001-0.bad",
             ((1, NOW, NOW + 2), (2, NOW + 1, NOW + 3)),
         ),
         from_spool(batch(10), name),
@@ -271,7 +270,7 @@ def test_what_is_larger_than_the_share_is_not_kept_aside(bench: Bench):
     bench.open(max_bytes=16 * (entry.size - 1))
     read = bench.spool.read(bench.found["trades"][0])
     assert isinstance(read, Damaged)
-    assert f"and not kept aside: {entry.size} bytes are more than the {entry.size - 1} there is room for" in read.reason
+    assert f"not kept: {entry.size} bytes exceed the {entry.size - 1} that are left" in read.reason
     bench.remove(bench.found["trades"][0])
     assert bench.files() == []
 
@@ -300,7 +299,7 @@ def test_a_segment_that_somebody_deleted_is_damaged(bench: Bench):
     (entry,) = bench.add(batch(0))
     entry.segment.path.unlink()
     assert bench.spool.read(entry) == Damaged(
-        "segment trades-00000001.spool is gone with 4 rows", ((1, NOW, NOW + 3), (2, NOW, NOW + 3))
+        "segment trades-00000001.spool is missing, with 4 rows", ((1, NOW, NOW + 3), (2, NOW, NOW + 3))
     )
     bench.remove(entry)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ingest.pipeline import spool_segment
 from ingest.pipeline.batch import Batch
 from ingest.pipeline.copy_encoder import encoder
-from ingest.pipeline.spool_segment import MAGIC, Counted, Piece
-from ingest.pipeline.time_ranges import joined, legible, spans
+from ingest.pipeline.spool_segment import MAGIC, ForeignHead, Piece
+from ingest.pipeline.time_ranges import merged, readable_spans, spans
 from ingest.records import Candle
 from ingest.tables import CANDLES, TRADES
 from tests.support.batches import NOW, THREE, batch, from_spool, in_format, packed, trade
@@ -66,13 +66,13 @@ def test_a_record_of_another_format_is_passed_over_whole():
     other = in_format(2, packed(batch(0)))
     pieces = list(spool_segment.parse(packed(batch(10)) + other + packed(batch(20))))
     assert [piece.state for piece in pieces] == ["record", "foreign", "record"]
-    assert (pieces[1].end - pieces[1].offset, pieces[1].format, pieces[1].counted) == (len(other), 2, Counted("trades", 4))
+    assert (pieces[1].end - pieces[1].offset, pieces[1].format, pieces[1].foreign_head) == (len(other), 2, ForeignHead("trades", 4))
 
 
 def test_of_a_head_of_another_format_nothing_need_be_known():
     for head in (b"\x93\xa6trades\x04", b'{"lines":4}', b""):
         (piece,) = spool_segment.parse(in_format(9, packed(batch(0)), head))
-        assert (piece.state, piece.format, piece.counted) == ("foreign", 9, None)
+        assert (piece.state, piece.format, piece.foreign_head) == ("foreign", 9, None)
 
 
 def test_a_flipped_number_of_the_format_is_damage():
@@ -94,15 +94,15 @@ def test_a_time_that_no_calendar_has_is_in_no_span():
     assert spans(TRADES, "".join(map(encoder(TRADES), rows)).encode()) == ((1, NOW, NOW + 4),)
 
 
-def test_spans_of_one_instrument_are_joined():
-    assert joined([(1, 5, 6), (2, 1, 1), (1, 2, 3), (1, 4, 9)]) == ((1, 2, 9), (2, 1, 1))
+def test_spans_of_one_instrument_are_merged():
+    assert merged([(1, 5, 6), (2, 1, 1), (1, 2, 3), (1, 4, 9)]) == ((1, 2, 9), (2, 1, 1))
 
 
-def test_of_damaged_rows_the_legible_ones_within_reason_count():
+def test_of_damaged_rows_the_readable_ones_within_reason_count():
     lines = [encoder(TRADES)(trade(number)) for number in range(6)]
     lines[2] = lines[2].replace("2026-", "9026-")  # a digit of a time
     lines[3] = lines[3].replace("2\t", "29999999999\t", 1)  # of an instrument
     lines[4] = lines[4].replace("\t", "", 1)
     data = b'\xff{"crc":1}' + "".join(lines).encode()
-    assert legible(TRADES, data, NOW - 5, NOW + 9) == ((1, NOW, NOW + 9), (2, NOW + 1, NOW + 5))
-    assert legible(TRADES, b"\0" * 100, 0, NOW) == ()
+    assert readable_spans(TRADES, data, NOW - 5, NOW + 9) == ((1, NOW, NOW + 9), (2, NOW + 1, NOW + 5))
+    assert readable_spans(TRADES, b"\0" * 100, 0, NOW) == ()

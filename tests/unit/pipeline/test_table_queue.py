@@ -1,4 +1,4 @@
-"""A lane: what it holds, when it hands it on, and what becomes of a row when there is no room. The identity holds at every step."""
+"""The queue of a table: what it holds, when it closes a batch, and what a full queue does. The identity holds at every step."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_age_counts_from_the_first_row_of_a_batch() -> None:
     bench.put(trade(3))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.035):
-            await bench.lane.take()
+            await bench.queue.take()
     assert (await bench.take()).data == lines(trade(3))
 
 
@@ -81,13 +81,13 @@ async def test_minutes_are_marked_where_rollups_want_them() -> None:
 
 async def test_the_oldest_row_is_known() -> None:
     bench = Bench()
-    assert bench.lane.oldest == NOW
+    assert bench.queue.oldest == NOW
     bench.put(trade(5))
-    assert bench.lane.oldest == NOW + 105
+    assert bench.queue.oldest == NOW + 105
     bench.put(trade(6), trade(7))
-    assert bench.lane.oldest == NOW + 105
+    assert bench.queue.oldest == NOW + 105
     bench.write(await bench.take())
-    assert bench.lane.oldest == NOW + 107
+    assert bench.queue.oldest == NOW + 107
 
 
 # --- rows that must not be stored ---------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ async def test_a_lane_is_bounded_in_bytes() -> None:
     bytes_ = len(lines(trade(1), trade(2)))
     bench = Bench(max_rows=1000, max_bytes=2 * bytes_)
     bench.put(*map(trade, range(1, 5)))
-    assert bench.lane.waiting_bytes == 2 * bytes_
+    assert bench.queue.waiting_bytes == 2 * bytes_
     task = await bench.begin_wait(trade(5))
     bench.write(await bench.take())
     await task
@@ -177,15 +177,15 @@ async def test_a_reader_that_is_cancelled_while_it_waits_loses_nothing() -> None
     bench.check(queued=5)
     for _ in range(2):
         bench.write(await bench.take())
-    bench.lane.seal()
+    bench.queue.seal()
     assert (await bench.take()).data == lines(trade(4))
 
 
 async def shedding() -> Bench:
-    """A full lane whose reader, with trade 4, has waited for too long."""
+    """A full queue whose reader, with trade 4, has waited for too long."""
     bench = Bench(max_wait=0.01)
     bench.put(*map(trade, range(4)))
-    wait = bench.lane.put(trade(4))
+    wait = bench.queue.put(trade(4))
     assert wait is not None
     await wait
     return bench
@@ -218,7 +218,7 @@ async def test_shedding_without_a_row_is_no_gap() -> None:
     bench.write(await bench.take())
     assert bench.gaps == []
     bench.put(trade(10))
-    task = await bench.begin_wait(trade(11))  # the lane is full again, and readers wait again
+    task = await bench.begin_wait(trade(11))  # the queue is full again, and readers wait again
     bench.write(await bench.take())
     await task
 
@@ -236,17 +236,17 @@ async def test_abandon_gives_up_what_waits_and_what_is_in_flight() -> None:
     bench = await full()
     await bench.take()
     (await bench.begin_wait(trade(4))).cancel()
-    gaps = bench.lane.abandon("shutdown")
+    gaps = bench.queue.abandon("shutdown")
     bench.check(queued=0)
     assert bench.tally.shed == {"shutdown": 5}
     assert gaps == [Gap(1, "trades", "shed", NOW, NOW + 4), Gap(2, "trades", "shed", NOW + 1, NOW + 3)]
-    assert bench.lane.waiting_bytes == 0
+    assert bench.queue.waiting_bytes == 0
 
 
 async def test_abandon_while_shedding_tells_both_gaps() -> None:
     bench = await shedding()
     bench.put(trade(5), trade(6))
-    gaps = bench.lane.abandon("shutdown")
+    gaps = bench.queue.abandon("shutdown")
     bench.check(queued=0)
     assert bench.tally.shed == {"full": 2, "shutdown": 5}
     assert bench.gaps == [Gap(2, "trades", "shed", NOW + 5, NOW + 5), Gap(1, "trades", "shed", NOW + 6, NOW + 6)]
@@ -263,11 +263,11 @@ async def test_abandon_reads_back_odd_rows() -> None:
         trade(9, time=NOW + 123_457),
     ]
     bench.put(*odd)
-    gaps = bench.lane.abandon("shutdown")
+    gaps = bench.queue.abandon("shutdown")
     bench.check(queued=0)
     assert bench.tally.shed == {"shutdown": 5}
     assert gaps == [Gap(2, "trades", "shed", NOW + 1, NOW + 123_457)]
 
 
 async def test_an_empty_lane_has_nothing_to_abandon() -> None:
-    assert Bench().lane.abandon("shutdown") == []
+    assert Bench().queue.abandon("shutdown") == []

@@ -1,4 +1,4 @@
-"""A lane that is given rows column by column, as files have them: the batches are those that the rows would have made."""
+"""A queue that is given rows column by column, as files have them: the batches are those that the rows would have made."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ async def test_columns_are_the_batch_that_their_rows_are() -> None:
     rows = [file_trade(number) for number in range(3 * SAMPLES)]
     by_rows, by_columns = (Bench(batch_rows=1000, max_rows=1000, mark_minutes=True) for _ in range(2))
     by_rows.put(*rows)
-    by_rows.lane.seal()
-    assert by_columns.lane.put_columns(columns(*rows)) is None
+    by_rows.queue.seal()
+    assert by_columns.queue.put_columns(columns(*rows)) is None
     by_columns.check(queued=len(rows))
     last = (rows[-1].time, rows[-1].received_at)
     assert await by_columns.take() == replace(await by_rows.take(), samples=(last,))
@@ -39,11 +39,11 @@ async def test_columns_are_the_batch_that_their_rows_are() -> None:
 async def test_columns_end_the_batch_that_is_open_and_wait_for_room() -> None:
     bench = Bench()
     bench.put(file_trade(0))
-    assert bench.lane.put_columns(columns(file_trade(1), file_trade(2), file_trade(3))) is None
+    assert bench.queue.put_columns(columns(file_trade(1), file_trade(2), file_trade(3))) is None
     first, last = await bench.take(), await bench.take()
     assert first.data == lines(file_trade(0))
     assert last.data == lines(file_trade(1), file_trade(2), file_trade(3))
-    wait = bench.lane.put_columns(columns(file_trade(4)))
+    wait = bench.queue.put_columns(columns(file_trade(4)))
     assert wait is not None
     bench.check(queued=5)
     bench.write(last)
@@ -57,7 +57,7 @@ async def test_columns_end_the_batch_that_is_open_and_wait_for_room() -> None:
 async def test_columns_of_which_not_all_is_stored_are_taken_one_by_one(odd: dict[str, int], outcome: dict[str, int]) -> None:
     bench = Bench(batch_rows=3, retention_seconds=600)
     rows = sorted([file_trade(0), file_trade(1), file_trade(2, **odd)], key=lambda row: row.time)
-    wait = bench.lane.put_columns(columns(*rows))
+    wait = bench.queue.put_columns(columns(*rows))
     assert wait is not None
     await wait
     bench.check(queued=outcome["queued"])

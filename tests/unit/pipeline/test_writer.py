@@ -30,7 +30,7 @@ class Bench:
 
     def __init__(self, workers: int = 1) -> None:
         self.metrics = Metrics()
-        self.lane = TableQueue(
+        self.queue = TableQueue(
             TRADES,
             self.metrics.counters.tallies["trades"],
             Limits(batch_rows=2, max_age=3600),
@@ -39,7 +39,7 @@ class Bench:
         )
         self.slept: list[float] = []
         self.asked: asyncio.Queue[tuple[Batch, asyncio.Future[Outcome]]] = asyncio.Queue()
-        self.writer = Writer(self.lane, self._write, workers=workers, sleep=self._sleep)
+        self.writer = Writer(self.queue, self._write, workers=workers, sleep=self._sleep)
 
     async def _write(self, batch: Batch) -> Outcome:
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -51,7 +51,7 @@ class Bench:
 
     def put(self, *numbers: int) -> None:
         for number in numbers:
-            assert self.lane.put(trade(number)) is None
+            assert self.queue.put(trade(number)) is None
 
     async def begun(self) -> tuple[Batch, Callable[[Outcome | IngestError], None]]:
         """The next batch that the writer wants written, and what to answer it by."""
@@ -64,7 +64,7 @@ class Bench:
         answer(what)
         for _ in range(5):
             await asyncio.sleep(0)
-        assert self.lane.tally.balance() == 0
+        assert self.queue.tally.balance() == 0
         return batch
 
     def value(self, name: str, **labels: str) -> float | None:
@@ -91,9 +91,9 @@ async def test_an_outcome_settles_the_batch(bench: Bench) -> None:
     bench.put(1, 2)
     outcome = Outcome(written=0, revised=1, duplicate=0, rejected={"check": 1}, method="reject")
     await bench.answer(outcome)
-    tally = bench.lane.tally
+    tally = bench.queue.tally
     assert (tally.written, tally.revised, tally.duplicate, tally.rejected) == (0, 1, 0, {"check": 1})
-    assert (bench.lane.rows, bench.lane.waiting_bytes) == (0, 0)
+    assert (bench.queue.rows, bench.queue.waiting_bytes) == (0, 0)
     assert bench.writer.committed_time == NOW + 2
     assert bench.value("write_duration_seconds_count", table="trades", method="reject") == 1
     assert (bench.value("write_batch_rows_sum"), bench.value("commit_lag_seconds_count")) == (2, 2)
@@ -104,7 +104,7 @@ async def test_a_retry_keeps_the_batch_and_backs_off(bench: Bench) -> None:
     first, longest = RETRY_SECONDS
     seen = [await bench.answer(Retry("the line is lost", code="08006")) for _ in range(12)]
     assert (bench.writer.retrying, bench.writer.held) == ("the line is lost", None)
-    assert bench.lane.rows == 2
+    assert bench.queue.rows == 2
     seen.append(await bench.answer(Outcome(written=2)))
     assert all(batch is seen[0] for batch in seen)
     assert bench.writer.retrying is None
@@ -165,7 +165,7 @@ async def test_a_batch_stays_held_while_others_pass(caplog: pytest.LogCaptureFix
         again[id(first)](Outcome(written=2))
         for _ in range(5):
             await asyncio.sleep(0)
-        assert (bench.writer.held, bench.lane.tally.written) == (None, 4)
+        assert (bench.writer.held, bench.queue.tally.written) == (None, 4)
     assert [record.message for record in caplog.records] == ["trades: held: too many bad rows", "trades: writing again"]
 
 
@@ -188,15 +188,15 @@ async def test_drain_returns_when_nothing_is_left(bench: Bench) -> None:
     assert (await bench.answer(Outcome(written=1))).rows == 1  # the open rows, too
     async with asyncio.timeout(1):
         await draining
-    assert bench.lane.rows == 0
+    assert bench.queue.rows == 0
 
 
-async def test_every_attempt_is_a_beat(bench: Bench) -> None:
-    beats = [bench.writer.beat]
+async def test_every_attempt_is_an_activity(bench: Bench) -> None:
+    beats = [bench.writer.last_active_at]
     bench.put(1, 2)
     for what in (Retry("away"), Hold("no"), Outcome(written=2)):
         await bench.answer(what)
-        beats.append(bench.writer.beat)
+        beats.append(bench.writer.last_active_at)
     assert beats[0] < beats[1] < beats[2]
 
 
@@ -204,5 +204,5 @@ async def test_what_is_cancelled_in_flight_stays_queued() -> None:
     async with running() as bench:
         bench.put(1, 2)
         await bench.begun()
-    assert bench.lane.rows == 2
-    assert bench.lane.tally.balance() == 0
+    assert bench.queue.rows == 2
+    assert bench.queue.tally.balance() == 0

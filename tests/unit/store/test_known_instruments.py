@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.records import Instrument
-from ingest.store.known_instruments import NAME, Known, KnownInstruments, Market
+from ingest.store.known_instruments import NAME, Known, KnownInstruments, Market, load_known_instruments
 from ingest.store.pool import open_pool
 from ingest.store.ts_edition import DatabaseInfo
 
@@ -21,9 +21,7 @@ KNOWN = Known(INFO, (Market("demo", "BTCUSDT", 7, "trade"), Market("other", "ETH
 
 def remembered(folder: Path) -> KnownInstruments:
     (folder / NAME).write_bytes(msgspec.json.encode(KNOWN))
-    memory = KnownInstruments(folder)
-    memory.load()
-    return memory
+    return load_known_instruments(folder)
 
 
 def test_it_knows_the_database_and_its_instruments(tmp_path: Path):
@@ -34,15 +32,13 @@ def test_it_knows_the_database_and_its_instruments(tmp_path: Path):
 @pytest.mark.parametrize("content", [b"", b"{", b'{"database":{}}', b"\xff\xfe", b"[]"])
 def test_a_file_that_cannot_be_read_is_as_none(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture):
     (tmp_path / NAME).write_bytes(content)
-    memory = KnownInstruments(tmp_path)
-    memory.load()
+    memory = load_known_instruments(tmp_path)
     assert (memory.database, memory.ids) == (None, set())
     assert f"{tmp_path / NAME} cannot be read" in caplog.text
 
 
 def test_without_a_file_or_a_folder_nothing_is_known(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    for memory in (KnownInstruments(tmp_path), KnownInstruments(None)):
-        memory.load()
+    for memory in (load_known_instruments(tmp_path), load_known_instruments(None)):
         assert (memory.database, memory.ids, caplog.text) == (None, set(), "")
 
 
