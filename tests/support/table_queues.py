@@ -37,40 +37,40 @@ def lines(*trades: Trade) -> bytes:
 
 
 class Bench:
-    """A lane with a clock that stands, and the gaps that it told."""
+    """A queue with a clock that stands, and the gaps that it told."""
 
     def __init__(self, **changes: Any) -> None:
-        lane = {name: changes.pop(name) for name in ("retention_seconds", "mark_minutes") if name in changes}
+        queue = {name: changes.pop(name) for name in ("retention_seconds", "mark_minutes") if name in changes}
         self.gaps: list[Gap] = []
         limits = Limits(**({"batch_rows": 2, "max_age": FOREVER, "max_rows": 4, "max_wait": FOREVER} | changes))
-        self.lane = TableQueue(TRADES, Tally(TRADES.name), limits, on_gap=self.gaps.append, clock=lambda: NOW, **lane)
-        self.tally = self.lane.tally
+        self.queue = TableQueue(TRADES, Tally(TRADES.name), limits, on_gap=self.gaps.append, clock=lambda: NOW, **queue)
+        self.tally = self.queue.tally
 
     def put(self, *trades: Trade) -> None:
         for one in trades:
-            assert self.lane.put(one) is None
+            assert self.queue.put(one) is None
             self.check()
 
     def check(self, queued: int | None = None) -> None:
         assert self.tally.balance() == 0
         if queued is not None:
-            assert self.lane.rows == self.tally.queued == queued
+            assert self.queue.rows == self.tally.queued == queued
 
     async def take(self) -> Batch:
         async with asyncio.timeout(1):
-            return await self.lane.take()
+            return await self.queue.take()
 
     def write(self, batch: Batch) -> None:
         """What the writer does when all of a batch is stored."""
         self.tally.written += batch.rows
-        self.lane.settle(batch)
+        self.queue.settle(batch)
         self.check()
 
     async def begin_wait(self, record: Trade) -> asyncio.Task[None]:
         """A reader that puts `record` and waits for room."""
 
         async def read() -> None:
-            wait = self.lane.put(record)
+            wait = self.queue.put(record)
             assert wait is not None
             self.check()
             await wait

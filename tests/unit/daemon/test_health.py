@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from daemon import until
 
 from ingest.counters import Tally
 from ingest.daemon import health
@@ -19,6 +18,7 @@ from ingest.pipeline.writer import Writer
 from ingest.records import SECOND, Trade
 from ingest.sources.run_state import State
 from ingest.tables import TRADES
+from tests.support.daemon import until
 
 LONG = health.STUCK_SECONDS + 10
 
