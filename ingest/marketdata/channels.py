@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from ingest.marketdata.forming_candle import FormingCandle
 from ingest.marketdata.order_book import SampledQuote
+from ingest.marketdata.values import AHEAD, ahead
 from ingest.protocol.exchange import Options
 from ingest.protocol.http import Response
 from ingest.protocol.session import ChannelName, Gap, Output
@@ -81,7 +82,14 @@ class Trades(Struct, frozen=True):
         parse, instrument_id = self.parse, market.instrument.id
         if market.options.trade_kind in self.dense_ids:
             return ChannelState(_dense(parse, instrument_id, self.first_id))
-        return ChannelState(lambda row, received_at, snapshot: (parse(row, instrument_id, received_at),))
+
+        def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
+            trade = parse(row, instrument_id, received_at)
+            if trade.time > received_at + AHEAD:
+                raise ahead(trade.time, received_at)
+            return (trade,)
+
+        return ChannelState(feed)
 
 
 def _dense(
@@ -93,6 +101,8 @@ def _dense(
     def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
         nonlocal last, expected
         trade = parse(row, instrument_id, received_at)
+        if trade.time > received_at + AHEAD:
+            raise ahead(trade.time, received_at)
         trade_id = trade.trade_id
         if trade_id < expected:
             return (trade,)
@@ -135,7 +145,11 @@ class Candles(Struct, frozen=True):
 def _forming(parse: Callable[[Any, int, int, str], Candle | None], instrument_id: int, bar: FormingCandle) -> ChannelState:
     def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
         candle = parse(row, instrument_id, received_at, "ws")
-        return () if candle is None else bar.seen(candle)
+        if candle is None:
+            return ()
+        if candle.time > received_at + AHEAD:
+            raise ahead(candle.time, received_at)
+        return bar.seen(candle)
 
     def lost(now: int) -> Sequence[Output]:
         bar.lost()
@@ -152,6 +166,8 @@ def _flagged(parse: Callable[[Any, int, int, str], Candle | None], instrument_id
         candle = parse(row, instrument_id, received_at, "ws")
         if candle is None:
             return ()
+        if candle.time > received_at + AHEAD:
+            raise ahead(candle.time, received_at)
         missing, expected = expected, max(candle.time + MINUTE, expected or 0)
         if not every_minute or missing is None or candle.time <= missing:
             return (candle,)
@@ -172,7 +188,11 @@ class Quotes(Struct, frozen=True):
 
         def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
             quote = parse(row, instrument_id, received_at)
-            return () if quote is None else seen(quote)
+            if quote is None:
+                return ()
+            if quote.time > received_at + AHEAD:
+                raise ahead(quote.time, received_at)
+            return seen(quote)
 
         def lost(now: int) -> Sequence[Output]:
             sampled.lost()

@@ -17,7 +17,7 @@ from tests.support.recordings.files import Line, read, received
 
 OPTIONS = Options(ws_url="wss://test", rest_url="https://test", trade_kind="trade")
 BTC = Instrument("deribit", "BTC-PERPETUAL", "BTC/USD:BTC", "BTC", "USD", "swap", "trading", "0.5", "10.0", id=3)
-NOW = 1_600_000_000 * SECOND
+NOW = 1_790_000_000 * SECOND
 
 
 def named(symbol: str, number: int) -> Instrument:

@@ -14,7 +14,7 @@ from ingest.records import SECOND, Instrument
 
 OPTIONS = Options(ws_url="wss://test", rest_url="https://test", trade_kind="trade")
 BTC = Instrument("gate", "BTC_USDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", "0.1", "0.000001", id=3)
-NOW = 1_700_000_000 * SECOND
+NOW = 1_790_000_000 * SECOND
 
 
 def named(symbol: str, number: int) -> Instrument:

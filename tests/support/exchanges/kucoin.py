@@ -16,7 +16,7 @@ from tests.support.recordings.files import Line, read, received
 
 OPTIONS = Options(ws_url=kucoin.LIMITS.ws_url, rest_url="https://test", trade_kind="match", writer="one")
 BTC = Instrument("kucoin", "BTC-USDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", "0.1", "0.00000001", id=3)
-NOW = 1_700_000_000 * SECOND
+NOW = 1_790_000_000 * SECOND
 WELCOME = b'{"id":"NSkIrWGB1s","type":"welcome"}'  # as recorded
 
 

@@ -13,7 +13,7 @@ from tests.support.recordings.files import read
 OPTIONS = Options(ws_url="wss://test", rest_url="https://test", trade_kind="trades-all")
 MERGED = replace(OPTIONS, trade_kind="trades")
 BTC = Instrument("okx", "BTC-USDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", "0.1", "0.00000001", id=3)
-NOW = 1_700_000_000 * SECOND
+NOW = 1_790_000_000 * SECOND
 
 
 def open_session(*instruments: Instrument, channel: str, options: Options = OPTIONS) -> Session:

@@ -30,7 +30,7 @@ SNAPSHOT = {
     "kucoin": "symbol=",
 }  # what stands before the symbol of a recorded answer
 KINDS = {"binance": "aggTrade", "okx": "trades"}  # the kind of trades that is recorded, where it is not the usual one
-TODAY = 1_764_000_000_000_000  # microseconds; when a message without a recorder's time was received
+TODAY = 1_790_000_000_000_000  # microseconds; when a message without a recorder's time was received
 WORD = re.compile(r"[A-Za-z0-9]+(?:[-_/][A-Za-z0-9]+)*")
 
 

@@ -19,7 +19,7 @@ from tests.support.exchanges import gate as gate_session
 from tests.support.exchanges import kucoin as kucoin_session
 from tests.support.exchanges import okx as okx_session
 
-NOW = 1_700_000_000 * SECOND
+NOW = 1_790_000_000 * SECOND
 MINUTE = 60 * SECOND
 
 
