@@ -98,7 +98,7 @@ class Part:
         self._chunks: list[tuple[str, bytes]] = []
 
     async def subscribed(self) -> dict[str, Any]:
-        while not all(self._simulator.hears(f"{symbol.lower()}@{KIND}") for symbol in self._symbols):  # noqa: ASYNC110
+        while not all(self._simulator.has_subscriber(f"{symbol.lower()}@{KIND}") for symbol in self._symbols):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         return {}
 

@@ -70,7 +70,7 @@ class Scene:
 
     async def subscribed(self) -> None:
         """Wait until the daemon is subscribed to every stream."""
-        await until(lambda: all(map(self.simulator.hears, STREAMS)), SUBSCRIBED_SECONDS, "the daemon has subscribed")
+        await until(lambda: all(map(self.simulator.has_subscriber, STREAMS)), SUBSCRIBED_SECONDS, "the daemon has subscribed")
 
     async def followed(self) -> None:
         """Wait until the ledger knows of every stream: what a stream said before that nobody has asked for."""

@@ -10,7 +10,7 @@ import pytest
 
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.daemon import Daemon, Settings, configuration, demo, last_message_at, on_apache, until
+from tests.support.daemon import Daemon, Settings, configuration, demo, on_apache, subscribed, until
 
 Daemons = Callable[..., Daemon]
 HEAL = {"after": "1s", "interval": "200 ms"}
@@ -59,7 +59,7 @@ async def change(market: str, query: str, *values: object) -> list[Any]:
 @on_apache
 async def test_what_was_damaged_is_found_and_mended_or_settled(market: str, old: Simulator, daemon: Daemons) -> None:
     first = await daemon(settings(market, old)).start()  # no admin_dsn: nobody audits yet
-    await last_message_at(old)
+    await subscribed(old)
     minutes = await brought(market)
     assert (await first.status())["maintenance"]["audit"]["state"] == "disabled"
     assert await first.terminate() == 0

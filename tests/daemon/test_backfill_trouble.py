@@ -17,7 +17,7 @@ from ingest.simulator.server import Simulator
 from tests.support import stored
 from tests.support.archive import Served
 from tests.support.backfills import DAY, TRADE_FILES, add_days, backfill, chunks, days, micros, of_archive, start, trades
-from tests.support.daemon import Daemon, configuration, last_message_at, on_apache, until
+from tests.support.daemon import Daemon, configuration, on_apache, subscribed, until
 
 
 @on_apache
@@ -66,7 +66,7 @@ async def test_two_processes_share_a_job(market: str, served: Served, tmp_path: 
 async def test_beside_a_daemon(market: str, past: Simulator, tmp_path: Path, daemon: Callable[..., Daemon]):
     settings = configuration(market, past)
     one = await daemon(settings).start()
-    await last_message_at(past)
+    await subscribed(past)
     await one.settled("trades", 50)
     first = (await stored.fetch(market, "SELECT min(trade_id) FROM trades"))[0][0]
     since = (datetime.now(UTC) - timedelta(minutes=10)).replace(second=0, microsecond=0)

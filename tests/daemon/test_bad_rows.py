@@ -9,7 +9,7 @@ from ingest.simulator import wire
 from ingest.simulator.market import UNIT, Deal
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.daemon import Daemon, configuration, last_message_at, on_apache, until
+from tests.support.daemon import Daemon, configuration, on_apache, subscribed, until
 
 Daemons = Callable[..., Daemon]
 REJECTS = "SELECT table_name, stage, reason, sqlstate, payload FROM rejects ORDER BY id"
@@ -19,7 +19,7 @@ BAD_ID = 7  # below the market's own ids: to the session a trade that is told ag
 def tell(simulator: Simulator, *, price: int, time_ms: int) -> None:
     """A trade that the market did not make."""
     deal = Deal(id=BAD_ID, time=time_ms, price=price, size=UNIT, maker=False)
-    simulator.say(wire.combined("btcusdt@trade", wire.trade("BTCUSDT", deal)))
+    simulator.send_raw(wire.combined("btcusdt@trade", wire.trade("BTCUSDT", deal)))
 
 
 def now_ms() -> int:
@@ -30,7 +30,7 @@ def now_ms() -> int:
 async def test_a_poison_row_among_five_thousand_is_rejected_alone(market: str, simulator: Simulator, daemon: Daemons):
     queue = {"batch_rows": 5001, "max_age": "10 s"}  # all of them in one batch
     one = await daemon(configuration(market, simulator, queue=queue)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 2500)
     tell(simulator, price=0, time_ms=now_ms())
     simulator.trade("BTCUSDT", 2500)
@@ -46,7 +46,7 @@ async def test_a_poison_row_among_five_thousand_is_rejected_alone(market: str, s
 @on_apache
 async def test_a_column_whose_type_no_longer_fits_holds_the_table(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 500)
     await one.settled("trades", 500)
     await stored.execute(
@@ -72,7 +72,7 @@ async def test_a_column_whose_type_no_longer_fits_holds_the_table(market: str, s
 
 async def test_a_table_is_altered_under_a_live_writer(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator, queue={"batch_rows": 50, "max_age": "20 ms"})).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     statements = [
         "ALTER TABLE trades ADD COLUMN note text",
         "ALTER TABLE trades ALTER COLUMN note SET DEFAULT 'new'",
@@ -95,7 +95,7 @@ async def test_a_table_is_altered_under_a_live_writer(market: str, simulator: Si
 @on_apache
 async def test_rows_older_than_retention_are_counted_and_not_stored(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator, retention={"trades": "2 days"})).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     tell(simulator, price=UNIT, time_ms=now_ms() - 2 * 86_400_000 - 60_000)
     scrape = await one.settled("trades", 101)
@@ -106,7 +106,7 @@ async def test_rows_older_than_retention_are_counted_and_not_stored(market: str,
 @on_apache
 async def test_a_row_of_a_broken_clock_is_rejected_and_makes_no_chunk(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     tell(simulator, price=UNIT, time_ms=now_ms() * 1000)  # microseconds, as if they were milliseconds
     scrape = await one.settled("trades", 101)

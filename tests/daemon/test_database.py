@@ -11,7 +11,7 @@ from line import CutLine
 
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.daemon import Daemon, Settings, configuration, last_message_at, on_apache, to_toml, until
+from tests.support.daemon import Daemon, Settings, configuration, on_apache, subscribed, to_toml, until
 from tests.support.paths import ROOT
 
 Daemons = Callable[..., Daemon]
@@ -19,7 +19,7 @@ Daemons = Callable[..., Daemon]
 
 async def test_a_backend_is_terminated_in_the_middle_of_a_copy(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     async with stored.stalled(market, 1_000_501):
         simulator.trade("BTCUSDT", 1000)
         for backend in await until(lambda: stored.stalled_backends(market)):
@@ -35,7 +35,7 @@ async def test_a_backend_is_terminated_in_the_middle_of_a_copy(market: str, simu
 async def test_the_line_is_cut_between_a_commit_and_its_answer(market: str, simulator: Simulator, daemon: Daemons):
     async with CutLine(market) as line:
         one = await daemon(configuration(market, simulator, database={"dsn": line.dsn, "admin_dsn": market})).start()
-        await last_message_at(simulator)
+        await subscribed(simulator)
         simulator.trade("BTCUSDT", 100)
         await one.settled("trades", 100)
         line.cut_after(b"COMMIT\0")
@@ -54,7 +54,7 @@ async def test_the_server_is_killed_and_comes_back(
     cluster = private_cluster(edition)
     market = cluster.dsn("market")
     one = await daemon(configuration(market, simulator)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 500)
     await one.settled("trades", 500)
     stall = stored.stalled(market, 1_000_750)
@@ -83,7 +83,7 @@ async def test_the_database_is_down_at_the_start(
     await one.unready("connecting to the database")
     await asyncio.to_thread(cluster.start)
     await one.ready()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     await stored.assert_all_trades(cluster.dsn("market"), simulator)
@@ -95,7 +95,7 @@ async def test_migrations_are_pending_and_are_then_applied(database: str, simula
     await one.unready("migrations are pending: run `ingest migrate`")
     assert await migrate(settings) == 0
     await one.ready()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     await stored.assert_all_trades(database, simulator)
@@ -117,7 +117,7 @@ async def test_a_database_that_stands_still_fills_the_lane_which_then_sheds(mark
     settings = configuration(market, simulator, queue=SMALL)
     settings["exchanges"]["demo"]["instruments"] = ["BTC/USDT", "ETH/USDT"]
     one = await daemon(settings).start()
-    await last_message_at(simulator, "btcusdt@trade", "ethusdt@trade")
+    await subscribed(simulator, "btcusdt@trade", "ethusdt@trade")
     async with stored.locked(market, "trades"):
         for _ in range(40):
             simulator.trade("BTCUSDT", 100)
@@ -148,13 +148,13 @@ def millis(time: object) -> int:
 @on_apache
 async def test_a_hole_that_cannot_be_noted_yet_is_noted_later(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     async with stored.locked(market, "coverage"):
-        await simulator.disconnect(rudely=True)
-        await until(lambda: not simulator.hears("btcusdt@trade"))
-        await last_message_at(simulator)
+        await simulator.disconnect(abruptly=True)
+        await until(lambda: not simulator.has_subscriber("btcusdt@trade"))
+        await subscribed(simulator)
         simulator.trade("BTCUSDT", 100)
         await one.settled("trades", 200)
         noting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'relation'"
@@ -169,7 +169,7 @@ async def test_a_hole_that_cannot_be_noted_yet_is_noted_later(market: str, simul
 @on_apache
 async def test_memory_is_bounded_while_the_database_stands_still(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator, queue=SMALL)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     await simulator.burst("BTCUSDT", simulator.prepare("BTCUSDT", 2_000))
     await one.settled("trades", 2_000)
     before = resident_bytes(one)

@@ -12,7 +12,7 @@ from cluster import Cluster
 
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.daemon import Daemon, configuration, demo, last_message_at, on_apache, until
+from tests.support.daemon import Daemon, configuration, demo, on_apache, subscribed, until
 from tests.support.paths import ROOT
 
 Daemons = Callable[..., Daemon]
@@ -31,7 +31,7 @@ MENDED = "DROP TRIGGER fault ON trades"
 @on_apache
 async def test_what_may_pass_by_itself_is_tried_again(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     for number, code in enumerate(RETRIED, start=1):
         await stored.execute(market, FAULT.format(code=code))
         simulator.trade("BTCUSDT", 100)
@@ -46,7 +46,7 @@ async def test_what_may_pass_by_itself_is_tried_again(market: str, simulator: Si
 @on_apache
 async def test_an_error_that_nobody_thought_of_holds_the_table(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     await stored.execute(market, FAULT.format(code="XX000"))
     simulator.trade("BTCUSDT", 100)
     assert "XX000: as the test wished" in await one.unready("trades: held: writing 100 rows into trades")
@@ -67,7 +67,7 @@ async def test_the_roles_of_least_privilege_suffice_and_a_lost_privilege_holds(
     database = {name: market.replace("postgres@", f"{user}@") for name, user in ROLES.items()}
     section = demo(simulator, channels=["trades", "book", "quotes"])
     one = await daemon(configuration(market, simulator, database=database, exchanges={"demo": section})).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.until(lambda now: all(now.rows(table)["written"] for table in ("trades", "order_books", "quotes")))
     await stored.execute(market, "REVOKE INSERT ON trades FROM ingest_writer")
@@ -76,7 +76,7 @@ async def test_the_roles_of_least_privilege_suffice_and_a_lost_privilege_holds(
     await stored.execute(market, "GRANT INSERT ON trades TO ingest_writer")
     scrape = await one.settled("trades", 200)
     assert scrape.rows("trades") | {"written": 200, "rejected": 0} == scrape.rows("trades")
-    simulator.say(b"garbage")  # notes need rights, too
+    simulator.send_raw(b"garbage")  # notes need rights, too
     simulator.faults.lose("btcusdt@trade")
     simulator.trade("BTCUSDT", 2)
     await one.until(lambda now: now.value("gaps_total", channel="trades"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.daemon import Daemon, configuration, last_message_at, on_apache, until
+from tests.support.daemon import Daemon, configuration, on_apache, subscribed, until
 
 TRADES = "btcusdt@trade"
 DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
@@ -20,7 +20,7 @@ Daemons = Callable[..., Daemon]
 @on_apache
 async def test_frames_that_are_sent_twice_are_one_row_each(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.faults.repeat(TRADES, 300)
     simulator.trade("BTCUSDT", 500)
     scrape = await one.settled("trades", 800)
@@ -114,16 +114,16 @@ async def all_there(market: str, simulator: Simulator) -> bool:
 async def test_a_killed_daemon_comes_back_and_writes_nothing_twice(market: str, simulator: Simulator, daemon: Daemons):
     settings = configuration(market, simulator)
     one = await daemon(settings).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 400)
     await one.settled("trades", 400)
     async with stored.stalled(market, 1_000_501):
         simulator.trade("BTCUSDT", 200)  # killed in the middle of their COPY
         await until(lambda: stored.stalled_backends(market))
         await one.kill()
-        await until(lambda: not simulator.hears(TRADES))
+        await until(lambda: not simulator.has_subscriber(TRADES))
     again = await daemon(settings).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 400)
     scrape = await again.settled("trades", 400)
     assert scrape.rows("trades") | {"written": 400, "duplicate": 0} == scrape.rows("trades")

@@ -11,7 +11,7 @@ import pytest
 from ingest.simulator.oracle import Oracle
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.daemon import Daemon, configuration, demo, last_message_at, on_apache, until
+from tests.support.daemon import Daemon, configuration, demo, on_apache, subscribed, until
 
 Daemons = Callable[..., Daemon]
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
@@ -55,14 +55,14 @@ async def test_an_exchange_that_falls_silent_is_left_and_the_hole_is_noted(
         market, simulator, exchanges={"demo": demo(simulator, protocol="hasty", channels=["trades", "quotes"])}
     )
     one = await daemon(settings, hasty).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     simulator.faults.silence()
     simulator.trade("BTCUSDT", 100)
     await one.until(lambda now: now.value("source_disconnects_total", reason="silence"))
     messages = await one.value("messages_received_total")
-    simulator.faults.speak()
+    simulator.faults.end_silence()
     await one.until(lambda now: now.value("messages_received_total") > messages)  # quotes
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 200)
@@ -84,7 +84,7 @@ async def test_one_stream_that_falls_silent_costs_one_reconnect(
     await one.until(lambda now: now.rows("order_books")["written"] >= 3)
     simulator.faults.silence(DEPTH)
     await one.until(lambda now: now.value("source_disconnects_total", reason="stale"))
-    simulator.faults.speak()
+    simulator.faults.end_silence()
     written = await one.value("rows_written_total", table="order_books")
     await one.until(lambda now: now.value("rows_written_total", table="order_books") >= written + 3)
     await one.ready()
@@ -119,7 +119,7 @@ async def closed_gaps(market: str) -> list[dict[str, object]]:
 @on_apache
 async def test_a_hole_in_the_trades_is_noted_with_the_ids_that_are_missing(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 50)
     simulator.faults.lose(TRADES, 5)
     simulator.trade("BTCUSDT", 50)
@@ -134,7 +134,7 @@ async def test_a_hole_in_the_trades_is_noted_with_the_ids_that_are_missing(marke
 @on_apache
 async def test_garbage_is_kept_as_evidence_and_nothing_else_is_lost(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     garbage = [
         (b"no JSON at all", "json"),
         (b'{"stream":"btcusdt@trade","data":{"e":"trade","t":1', "json"),
@@ -145,7 +145,7 @@ async def test_garbage_is_kept_as_evidence_and_nothing_else_is_lost(market: str,
     ]
     for payload, _ in garbage:
         simulator.trade("BTCUSDT", 50)
-        simulator.say(payload)
+        simulator.send_raw(payload)
     scrape = await one.settled("trades", 300)
     assert scrape.rows("trades") | {"decoded": 300, "written": 300} == scrape.rows("trades")
     expected = Counter(reason for _, reason in garbage)
@@ -172,7 +172,7 @@ async def test_a_source_that_fails_is_restarted_alone(market: str, simulator: Si
     other.faults.refuse("/api/v3/exchangeInfo", 451, times=1000)
     both = {"demo": demo(simulator), "other": demo(other)}
     one = await daemon(configuration(market, simulator, exchanges=both)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     await until(lambda: one.said("other: GET"))
@@ -195,10 +195,10 @@ async def test_a_source_whose_connection_is_refused_comes_back_alone(
     other.faults.handshake = 503
     both = {"demo": demo(simulator), "other": demo(other)}
     one = await daemon(configuration(market, simulator, exchanges=both)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     await until(lambda: one.said("503"))
     other.faults.handshake = None
-    await last_message_at(other)
+    await subscribed(other)
     other.trade("BTCUSDT", 100)
     simulator.trade("BTCUSDT", 100)
     scrape = await one.settled("trades", 200)
@@ -210,13 +210,13 @@ async def test_a_source_whose_connection_is_refused_comes_back_alone(
 @on_apache
 async def test_a_connection_that_breaks_is_opened_again_and_the_hole_is_noted(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
-    await simulator.disconnect(rudely=True)
-    await until(lambda: not simulator.hears(TRADES))
+    await simulator.disconnect(abruptly=True)
+    await until(lambda: not simulator.has_subscriber(TRADES))
     simulator.trade("BTCUSDT", 100)
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 200)
     said = list(simulator.oracle.trades("BTCUSDT"))

@@ -17,7 +17,7 @@ import pytest
 
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.daemon import Daemon, Settings, configuration, demo, last_message_at, on_apache, to_toml, until
+from tests.support.daemon import Daemon, Settings, configuration, demo, on_apache, subscribed, to_toml, until
 from tests.support.paths import ROOT
 
 Daemons = Callable[..., Daemon]
@@ -50,15 +50,15 @@ async def nothing_is_missing(market: str) -> bool:
 async def test_what_was_said_while_the_daemon_was_dead_comes_back(market: str, simulator: Simulator, daemon: Daemons):
     settings = healing(market, simulator)
     one = await daemon(settings).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 400)
     await one.settled("trades", 400)
     await until(lambda: stored.fetch(market, "SELECT 1 FROM coverage WHERE state = 'covered'"))
     await one.kill()
-    await until(lambda: not simulator.hears(TRADES))
+    await until(lambda: not simulator.has_subscriber(TRADES))
     simulator.trade("BTCUSDT", 1500)  # nobody hears it
     again = await daemon(settings).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await until(lambda: all_there(market, simulator), SECONDS)
     await healed(market)
@@ -76,15 +76,15 @@ async def all_there(market: str, simulator: Simulator) -> bool:
 @on_apache
 async def test_what_was_said_while_the_line_was_lost_comes_back(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(healing(market, simulator)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     simulator.faults.handshake = 503
     await simulator.disconnect()
-    await until(lambda: not simulator.hears(TRADES))
+    await until(lambda: not simulator.has_subscriber(TRADES))
     simulator.trade("BTCUSDT", 700)
     simulator.faults.handshake = None
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await until(lambda: all_there(market, simulator), SECONDS)
     await healed(market)
@@ -94,7 +94,7 @@ async def test_what_was_said_while_the_line_was_lost_comes_back(market: str, sim
 @on_apache
 async def test_ids_that_a_session_missed_are_asked_for_by_id(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(healing(market, simulator)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     simulator.faults.lose(TRADES, 60)
     simulator.trade("BTCUSDT", 100)
@@ -109,7 +109,7 @@ async def test_ids_that_a_session_missed_are_asked_for_by_id(market: str, simula
 async def test_rows_that_were_shed_come_back(market: str, simulator: Simulator, daemon: Daemons):
     queue = {"max_rows": 100, "batch_rows": 50, "max_wait": "200 ms"}
     one = await daemon(healing(market, simulator, queue=queue)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     async with stored.locked(market, "trades"):
         simulator.trade("BTCUSDT", 2000)
         await one.until(lambda now: now.rows("trades")["shed"])
@@ -132,7 +132,7 @@ async def old() -> AsyncIterator[Simulator]:
 async def test_a_new_instrument_with_history_is_a_gap_that_far_back(market: str, old: Simulator, daemon: Daemons):
     section = demo(old, channels=["trades", "candles"], history="20 minutes")
     one = await daemon(healing(market, old, exchanges={"demo": section})).start()
-    await last_message_at(old)
+    await subscribed(old)
     await until(lambda: history_is_healed(market), SECONDS)
     since = (await stored.fetch(market, "SELECT min(since) AS since FROM coverage WHERE channel = 'trades'"))[0]["since"]
     expected = [said for said in old.oracle.trades("BTCUSDT") if said.time >= since.timestamp() * 1000]
@@ -147,7 +147,7 @@ async def test_a_new_instrument_with_history_is_a_gap_that_far_back(market: str,
 @on_apache
 async def test_an_instrument_that_a_reload_brings_has_its_history_at_once(market: str, old: Simulator, daemon: Daemons):
     one = await daemon(healing(market, old)).start()
-    await last_message_at(old)
+    await subscribed(old)
     await until(lambda: histories(market))
     section = demo(old, instruments=["BTC/USDT", "ETH/USDT"], history="20 minutes")
     one.configure(one.settings | {"exchanges": {"demo": section}})
@@ -209,7 +209,7 @@ async def test_no_claim_covers_a_row_that_is_not_stored(market: str, simulator: 
     settings = configuration(market, simulator, queue={"max_rows": 200, "batch_rows": 50, "max_wait": "300 ms"})
     for turn in range(3):
         one = await daemon(settings).start()
-        await last_message_at(simulator)
+        await subscribed(simulator)
         for _ in range(15):
             simulator.trade("BTCUSDT", 20)
             await asyncio.sleep(0.2)
@@ -238,7 +238,7 @@ def _times(milliseconds: list[int]) -> str:
 async def test_a_person_lists_the_gaps_and_has_them_closed(market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path):
     settings = configuration(market, simulator)
     one = await daemon(settings).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     simulator.faults.lose(TRADES, 40)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 
-from ingest.simulator.oracle import Said
+from ingest.simulator.oracle import OracleTrade
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.daemon import Daemon, last_message_at, on_apache, until
+from tests.support.daemon import Daemon, on_apache, subscribed, until
 from tests.support.spools import files, spooling, stopped
 
 Daemons = Callable[..., Daemon]
@@ -28,10 +28,10 @@ async def test_what_was_counted_survives_every_kill(market: str, simulator: Simu
     print(f"seed {seed}")
     chance = random.Random(seed)
     settings = spooling(market, simulator, tmp_path, durability="always", fsync=fsync)
-    counted: list[Said] = []
+    counted: list[OracleTrade] = []
     for number in range(KILLS):
         one = await daemon(settings).start()
-        await last_message_at(simulator)
+        await subscribed(simulator)
         before = len(list(simulator.oracle.trades("BTCUSDT")))
         enough = chance.randint(1, 900)
         async with stored.locked(market, "trades") if number % 2 else nullcontext():  # it keeps up, or all waits on disk
@@ -40,7 +40,7 @@ async def test_what_was_counted_survives_every_kill(market: str, simulator: Simu
             scrape = await one.until(lambda now, enough=enough: now.rows("trades")["decoded"] >= enough)
             await one.kill()
         counted += list(simulator.oracle.trades("BTCUSDT"))[before : before + scrape.rows("trades")["decoded"]]
-        await until(lambda: not simulator.hears("btcusdt@trade"))
+        await until(lambda: not simulator.has_subscriber("btcusdt@trade"))
     last = await daemon(settings).start()
     await last.until(lambda now: now.rows("trades")["recovered"] and not now.rows("trades")["spooled"])  # the last kill left some
     kept = set(await stored.trades(market))
@@ -58,7 +58,7 @@ async def test_a_hole_that_was_noted_while_the_database_was_away_is_not_forgotte
     market = cluster.dsn("market")
     settings = spooling(market, simulator, tmp_path) | {"heal": {"enabled": True, "after": "2s", "interval": "200 ms"}}
     one = await daemon(settings).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     await until(lambda: stored.fetch(market, "SELECT 1 FROM coverage WHERE state = 'covered' AND channel = 'trades'"))
@@ -67,9 +67,9 @@ async def test_a_hole_that_was_noted_while_the_database_was_away_is_not_forgotte
         simulator.trade("BTCUSDT", 50)
         await one.until(lambda now: now.value("gaps_total", reason="sequence"))
         await one.kill()  # the note was in memory alone
-        await until(lambda: not simulator.hears("btcusdt@trade"))
+        await until(lambda: not simulator.has_subscriber("btcusdt@trade"))
     again = await daemon(settings).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
 
     async def all_there() -> bool:

@@ -7,7 +7,7 @@ from itertools import islice
 
 import asyncpg
 
-from ingest.simulator.oracle import Said
+from ingest.simulator.oracle import OracleTrade
 from ingest.simulator.server import Simulator
 from tests.support.daemon import Daemon, configuration, until
 
@@ -30,7 +30,7 @@ async def chunks(dsn: str) -> AsyncIterator[list[tuple[object, ...]]]:
         await connection.close()
 
 
-def as_stored(said: Said) -> tuple[object, ...]:
+def as_stored(said: OracleTrade) -> tuple[object, ...]:
     return (said.id, said.time * 1000, said.price, said.size, said.side, True, None)
 
 
@@ -39,7 +39,7 @@ async def test_every_trade_is_stored_as_it_was_said(
 ) -> None:
     count = TRADES[edition]
     one = await daemon(configuration(market, simulator)).start()
-    await until(lambda: simulator.hears("btcusdt@trade"))
+    await until(lambda: simulator.has_subscriber("btcusdt@trade"))
     for _ in range(count // AT_ONCE):
         await simulator.burst("BTCUSDT", simulator.prepare("BTCUSDT", AT_ONCE))
     await one.settled("trades", count, seconds=60)

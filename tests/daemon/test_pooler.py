@@ -13,7 +13,7 @@ from pooler import PGBOUNCER, Pooler
 
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.daemon import Daemon, configuration, last_message_at, on_apache, until
+from tests.support.daemon import Daemon, configuration, on_apache, subscribed, until
 
 Daemons = Callable[..., Daemon]
 
@@ -44,7 +44,7 @@ async def test_rows_pass_a_pooler_by_every_strategy(market: str, pooler: Pooler,
     await started(pooler)
     database = {"dsn": pooler.dsn, "admin_dsn": market}
     one = await daemon(configuration(market, simulator, database=database, queue={"batch_rows": 100})).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 1000)
     simulator.faults.repeat("btcusdt@trade", 50)  # the table goes over to the temporary one
     simulator.trade("BTCUSDT", 1000)
@@ -59,7 +59,7 @@ async def test_a_pooler_that_is_killed_and_comes_back_costs_no_row(
 ):
     await started(pooler)
     one = await daemon(configuration(market, simulator, database={"dsn": pooler.dsn, "admin_dsn": market})).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 500)
     await one.settled("trades", 500)
     pooler.kill()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.daemon import Daemon, Settings, configuration, demo, last_message_at, on_apache, until
+from tests.support.daemon import Daemon, Settings, configuration, demo, on_apache, subscribed, until
 
 Daemons = Callable[..., Daemon]
 
@@ -28,12 +28,12 @@ def trading(market: str, simulator: Simulator, *instruments: str, channels: tupl
 @on_apache
 async def test_instruments_come_and_go_and_the_others_do_not_notice(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(trading(market, simulator, "BTC/USDT")).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
 
     await reload(one, trading(market, simulator, "BTC/USDT", "ETH/USDT"))
     simulator.trade("BTCUSDT", 100)
-    await last_message_at(simulator, "btcusdt@trade", "ethusdt@trade")
+    await subscribed(simulator, "btcusdt@trade", "ethusdt@trade")
     simulator.trade("BTCUSDT", 100)
     simulator.trade("ETHUSDT", 100)
     scrape = await one.settled("trades", 400)
@@ -41,7 +41,7 @@ async def test_instruments_come_and_go_and_the_others_do_not_notice(market: str,
 
     await reload(one, trading(market, simulator, "BTC/USDT"))
     simulator.trade("BTCUSDT", 100)
-    await until(lambda: not simulator.hears("ethusdt@trade"))
+    await until(lambda: not simulator.has_subscriber("ethusdt@trade"))
     simulator.trade("BTCUSDT", 100)
     scrape = await one.settled("trades", 600)
     assert (scrape.value("source_connects_total"), scrape.value("source_disconnects_total")) == (2, 1)
@@ -56,10 +56,10 @@ async def test_of_two_instruments_on_one_connection_one_goes_without_a_hole_in_t
     market: str, simulator: Simulator, daemon: Daemons
 ):
     one = await daemon(trading(market, simulator, "BTC/USDT", "ETH/USDT")).start()
-    await last_message_at(simulator, "btcusdt@trade", "ethusdt@trade")
+    await subscribed(simulator, "btcusdt@trade", "ethusdt@trade")
     one.configure(trading(market, simulator, "ETH/USDT"))
     one.signal(signal.SIGHUP)
-    while simulator.hears("btcusdt@trade"):
+    while simulator.has_subscriber("btcusdt@trade"):
         simulator.trade("ETHUSDT", 10)
         await one.identity()
     simulator.trade("ETHUSDT", 10)
@@ -72,12 +72,12 @@ async def test_of_two_instruments_on_one_connection_one_goes_without_a_hole_in_t
 @on_apache
 async def test_a_channel_comes_and_goes(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(trading(market, simulator, "BTC/USDT")).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     await reload(one, trading(market, simulator, "BTC/USDT", channels=("trades", "quotes")))
     simulator.trade("BTCUSDT", 100)
     await one.until(lambda now: now.rows("quotes")["written"])
     await reload(one, trading(market, simulator, "BTC/USDT"))
-    await until(lambda: not simulator.hears("btcusdt@bookTicker"))
+    await until(lambda: not simulator.has_subscriber("btcusdt@bookTicker"))
     simulator.trade("BTCUSDT", 100)
     scrape = await one.settled("trades", 200)
     assert (scrape.value("source_connects_total"), scrape.value("source_disconnects_total")) == (2, 1)
@@ -89,14 +89,14 @@ async def test_a_channel_comes_and_goes(market: str, simulator: Simulator, daemo
 async def test_an_exchange_comes_and_goes(market: str, simulator: Simulator, daemon: Daemons):
     both = {"demo": demo(simulator), "other": demo(simulator, instruments=["ETH/USDT"])}
     one = await daemon(trading(market, simulator, "BTC/USDT")).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     await reload(one, configuration(market, simulator, exchanges=both))
-    await last_message_at(simulator, "ethusdt@trade")
+    await subscribed(simulator, "ethusdt@trade")
     simulator.trade("ETHUSDT", 100)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 200)
     await reload(one, trading(market, simulator, "BTC/USDT"))
-    await until(lambda: not simulator.hears("ethusdt@trade"))
+    await until(lambda: not simulator.has_subscriber("ethusdt@trade"))
     simulator.trade("BTCUSDT", 100)
     scrape = await one.settled("trades", 300)
     assert (scrape.value("source_connects_total", source="demo"), scrape.value("source_disconnects_total", source="demo")) == (1, 0)
@@ -109,7 +109,7 @@ async def test_an_exchange_comes_and_goes(market: str, simulator: Simulator, dae
 @on_apache
 async def test_a_wrong_configuration_is_refused_and_the_old_one_stays(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(trading(market, simulator, "BTC/USDT")).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     one.configure(trading(market, simulator, "BTC/USDT", channels=("trades", "ohlcv")))
     one.signal(signal.SIGHUP)
     (said,) = await until(lambda: one.said("reload refused"))

@@ -18,7 +18,7 @@ import pytest
 from ingest.simulator.server import Simulator
 from ingest.tables import CANDLES, ORDER_BOOKS, QUOTES, TRADES
 from tests.support import stored
-from tests.support.daemon import Daemon, assert_balanced, configuration, demo, last_message_at, on_apache, to_toml, until
+from tests.support.daemon import Daemon, assert_balanced, configuration, demo, on_apache, subscribed, to_toml, until
 from tests.support.paths import ROOT
 
 STREAMED = (TRADES, CANDLES, QUOTES, ORDER_BOOKS)
@@ -78,7 +78,7 @@ async def lived(daemon: Daemons, simulator: Simulator, settings: dict[str, Any])
     """A daemon that has seen some of everything that its channels bring."""
     one = await daemon(settings).start()
     channels = settings["exchanges"]["demo"]["channels"]
-    await last_message_at(simulator)
+    await subscribed(simulator)
     for _ in range(10):
         simulator.trade("BTCUSDT", 50)
         await asyncio.sleep(0.01)
@@ -198,7 +198,7 @@ async def test_books_begin_again_after_a_missing_file(
 async def test_captures_stay_within_their_bound(market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path):
     bound = 1 << 20  # the smallest that may be set
     one = await daemon(recorded(market, simulator, tmp_path, {"max_bytes": bound}, channels=["trades"])).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
 
     async def full() -> bool:
         simulator.trade("BTCUSDT", 5000)
@@ -217,7 +217,7 @@ async def test_garbage_is_refused_again_and_the_rest_flows(
     market: str, other_market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path
 ):
     one = await daemon(recorded(market, simulator, tmp_path, channels=["trades"])).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     garbage = [
         b"no JSON at all",
         b'{"stream":"btcusdt@trade",\n"data":null}',
@@ -226,7 +226,7 @@ async def test_garbage_is_refused_again_and_the_rest_flows(
     ]
     for payload in garbage:
         simulator.trade("BTCUSDT", 50)
-        simulator.say(payload)
+        simulator.send_raw(payload)
     await one.settled("trades", 200)
     assert await one.terminate() == 0
     query = "SELECT source, stage, reason, payload FROM rejects ORDER BY id"
@@ -243,7 +243,7 @@ async def test_holes_within_a_connection_are_noted_again_and_once(
     market: str, other_market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path
 ):
     one = await daemon(recorded(market, simulator, tmp_path, channels=["trades"])).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 50)
     simulator.faults.lose("btcusdt@trade", 5)
     simulator.trade("BTCUSDT", 50)
@@ -287,7 +287,7 @@ async def test_a_replay_claims_what_it_brought_and_says_what_was_not_recorded(
         simulator.trade("BTCUSDT", 1)
         await one.settled("trades", 501)
         assert await one.terminate() == 0
-        await until(lambda: not simulator.hears("btcusdt@trade"))
+        await until(lambda: not simulator.has_subscriber("btcusdt@trade"))
         ends.append(datetime.now(UTC))
     _, said = await replay(tmp_path, other_market, tmp_path)
     received = [row["received_at"] for row in await stored.fetch(other_market, "SELECT received_at FROM trades ORDER BY trade_id")]
@@ -311,7 +311,7 @@ async def test_a_replay_fills_what_the_daemon_had_no_room_for(market: str, simul
     queue = {"batch_rows": 50, "max_age": "50 ms", "max_rows": 100, "max_wait": "100 ms"}
     settings = recorded(market, simulator, tmp_path, channels=["trades", "quotes"])
     one = await daemon(settings | {"queue": queue, "heal": {"enabled": False}}).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 50)  # what a stream is heard first with is not vouched for
     await one.settled("trades", 50)
     async with stored.locked(market, "trades"):
@@ -334,7 +334,7 @@ async def test_rows_older_than_retention_are_reported(
     market: str, other_market: str, hasty: Simulator, daemon: Daemons, tmp_path: Path
 ):
     one = await daemon(recorded(market, hasty, tmp_path, channels=["trades"])).start()
-    await last_message_at(hasty)
+    await subscribed(hasty)
     hasty.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     assert await one.terminate() == 0

@@ -11,7 +11,7 @@ from line import CutLine
 
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.daemon import Daemon, configuration, last_message_at, on_apache, until
+from tests.support.daemon import Daemon, configuration, on_apache, subscribed, until
 
 Daemons = Callable[..., Daemon]
 
@@ -24,7 +24,7 @@ async def test_full_lanes_are_drained_when_the_database_answers_again(
     market = cluster.dsn("market")
     one = await daemon(configuration(market, simulator, shutdown_timeout="15s")).start()
     await one.ready()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     cluster.pause()
     try:
         simulator.trade("BTCUSDT", 2000)
@@ -43,7 +43,7 @@ async def test_full_lanes_are_drained_when_the_database_answers_again(
 @on_apache
 async def test_past_the_deadline_rows_are_shed_and_the_gap_is_noted(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator, shutdown_timeout="500 ms")).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     async with stored.locked(market, "trades"):
@@ -56,7 +56,7 @@ async def test_past_the_deadline_rows_are_shed_and_the_gap_is_noted(market: str,
 @on_apache
 async def test_a_second_sigterm_does_not_wait_for_the_drain(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator, shutdown_timeout="10 minutes")).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     async with stored.locked(market, "trades"):
         simulator.trade("BTCUSDT", 300)
         await one.until(lambda now: now.rows("trades")["queued"] == 300)
@@ -71,7 +71,7 @@ async def test_without_a_database_it_ends_in_time_and_says_what_was_lost(market:
     async with CutLine(market) as line:
         database = {"dsn": line.dsn, "admin_dsn": market}
         one = await daemon(configuration(market, simulator, database=database, shutdown_timeout="500 ms")).start()
-        await last_message_at(simulator)
+        await subscribed(simulator)
         simulator.trade("BTCUSDT", 100)
         await one.settled("trades", 100)
         line.close()
@@ -101,7 +101,7 @@ async def test_the_row_for_which_a_reader_waits_at_a_full_lane_is_drained_too(ma
     queue = {"batch_rows": 100, "max_rows": 1000, "max_wait": "1 hour"}
     one = await daemon(configuration(market, simulator, queue=queue, shutdown_timeout="15s")).start()
     await one.ready()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     async with stored.locked(market, "trades"):
         simulator.trade("BTCUSDT", 2000)
         await one.until(lambda now: now.rows("trades")["queued"] == 1001)
@@ -122,7 +122,7 @@ async def test_a_daemon_that_waits_for_its_database_ends_at_once(market: str, si
 @on_apache
 async def test_trades_that_come_during_the_stop_are_not_half_counted(market: str, simulator: Simulator, daemon: Daemons):
     one = await daemon(configuration(market, simulator)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     telling = asyncio.ensure_future(tell_for_ever(simulator))
     await one.until(lambda now: now.rows("trades")["written"] > 500)
     assert await one.terminate() == 0
@@ -130,7 +130,7 @@ async def test_trades_that_come_during_the_stop_are_not_half_counted(market: str
     said, kept = list(simulator.oracle.trades("BTCUSDT")), await stored.trades(market)
     assert kept == said[: len(kept)]  # up to some moment, everything
     assert one.account("trades")["decoded"] == one.account("trades")["written"] == len(kept)
-    await until(lambda: not simulator.hears("btcusdt@trade"))
+    await until(lambda: not simulator.has_subscriber("btcusdt@trade"))
 
 
 async def tell_for_ever(simulator: Simulator) -> None:

@@ -10,7 +10,7 @@ from cluster import Cluster
 
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.daemon import Daemon, last_message_at, on_apache, until
+from tests.support.daemon import Daemon, on_apache, subscribed, until
 from tests.support.spools import SHORT, files, spooling, stopped, tell
 
 Daemons = Callable[..., Daemon]
@@ -23,7 +23,7 @@ async def test_a_database_that_is_away_for_longer_than_the_lane_holds(
     cluster = private_cluster(edition)
     market = cluster.dsn("market")
     one = await daemon(spooling(market, simulator, tmp_path)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     async with stopped(cluster):
@@ -48,7 +48,7 @@ async def test_a_database_that_stands_still_fills_the_spool_and_not_the_queue(
     market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path
 ):
     one = await daemon(spooling(market, simulator, tmp_path, fsync="always")).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     async with stored.locked(market, "trades"):
         await tell(simulator, one, 3000)
         await one.until(lambda now: now.rows("trades")["spooled"] >= 2800)
@@ -63,7 +63,7 @@ async def test_killed_while_rows_are_spooled_the_next_run_writes_them(
 ):
     settings = spooling(market, simulator, tmp_path)
     one = await daemon(settings).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     async with stored.locked(market, "trades"):
         await tell(simulator, one, 2000)
         rows = (await one.until(lambda now: now.rows("trades")["spooled"] >= 1800)).rows("trades")
@@ -81,7 +81,7 @@ async def test_killed_while_rows_are_spooled_the_next_run_writes_them(
 async def test_past_the_deadline_rows_go_to_the_spool(market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path):
     settings = spooling(market, simulator, tmp_path, start_after="1 hour") | {"shutdown_timeout": "500 ms"}
     one = await daemon(settings).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     async with stored.locked(market, "trades"):
         await tell(simulator, one, 300)
         assert await one.terminate() == 0
@@ -101,7 +101,7 @@ async def test_a_torn_tail_and_a_flipped_byte_lose_their_records_alone(
 ):
     settings = spooling(market, simulator, tmp_path, start_after="1 hour") | {"shutdown_timeout": "100 ms"}
     one = await daemon(settings).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     async with stored.locked(market, "trades"):
         await tell(simulator, one, 500)
         assert await one.terminate() == 0
@@ -144,7 +144,7 @@ async def test_at_the_bound_rows_are_shed_at_once_where_the_settings_say_so(
 
 
 async def full_spool(one: Daemon, market: str, simulator: Simulator, *, reason: str, queued: int) -> None:
-    await last_message_at(simulator)
+    await subscribed(simulator)
     async with stored.locked(market, "trades"):
         await tell(simulator, one, 5000)
         scrape = await one.until(lambda now: now.rows("trades")["shed"] and now.value("spool_bytes"))
@@ -196,7 +196,7 @@ async def test_with_always_a_kill_loses_nothing_that_was_counted(
 ):
     settings = spooling(market, simulator, tmp_path, durability="always", start_after="1 hour")
     one = await daemon(settings).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 200)
     await one.settled("trades", 200)
     async with stored.locked(market, "trades"):
@@ -217,7 +217,7 @@ async def test_with_always_rows_of_a_database_that_is_away_leave_the_queue(
     market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path
 ):
     one = await daemon(spooling(market, simulator, tmp_path, durability="always")).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     async with stored.locked(market, "trades"):
         await tell(simulator, one, 3000)
         scrape = await one.until(lambda now: now.rows("trades")["spooled"] >= 2800)

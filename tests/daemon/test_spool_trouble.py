@@ -16,7 +16,7 @@ from ingest.pipeline import spool_segment
 from ingest.pipeline.batch import Batch
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.daemon import Daemon, last_message_at, on_apache
+from tests.support.daemon import Daemon, on_apache, subscribed
 from tests.support.spools import SHORT, files, spooling, tell
 
 Daemons = Callable[..., Daemon]
@@ -39,7 +39,7 @@ async def test_a_held_table_keeps_its_rows_until_its_lane_is_half_full(
     market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path
 ):
     one = await daemon(spooling(market, simulator, tmp_path)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
     await stored.execute(market, "ALTER TABLE trades RENAME COLUMN price TO cost")
@@ -72,7 +72,7 @@ async def test_a_directory_that_is_gone_is_as_no_spool(market: str, simulator: S
 
 
 async def without_disk(one: Daemon, market: str, simulator: Simulator, why: str) -> None:
-    await last_message_at(simulator)
+    await subscribed(simulator)
     async with stored.locked(market, "trades"):
         await tell(simulator, one, 5000)
         await one.until(lambda now: now.rows("trades")["shed"] > 0)
@@ -98,7 +98,7 @@ async def test_always_on_a_disk_that_takes_nothing_still_writes_to_the_database(
 ):
     one = await (await daemon(spooling(market, simulator, tmp_path, durability="always")).start()).ready()
     shutil.rmtree(tmp_path / "spool")
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 1000)
     scrape = await one.until(lambda now: now.rows("trades")["written"] == 1000)
     assert scrape.rows("trades") | {"decoded": 1000, "queued": 0} == scrape.rows("trades")
@@ -129,7 +129,7 @@ def with_a_column_that_is_gone(batch: Batch) -> tuple[tuple[str, ...], bytes]:
 
 async def leave_in_the_spool(one: Daemon, market: str, simulator: Simulator, trades: int) -> None:
     await one.start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     async with stored.locked(market, "trades"):
         await tell(simulator, one, trades)
         assert await one.terminate() == 0
@@ -182,7 +182,7 @@ async def test_a_column_that_is_gone_holds_its_segment_and_not_what_is_live(
     path.write_bytes(rewritten(path, with_a_column_that_is_gone))
     two = await daemon(settings).start()
     await two.unready(f"trades: held: segment {name} of the spool has rows with the column trades.venue, which does not exist")
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 200)
     scrape = await two.until(lambda now: now.rows("trades")["written"] == 200)
     assert scrape.rows("trades") | {"recovered": 300, "spooled": 300, "queued": 0} == scrape.rows("trades")
@@ -203,7 +203,7 @@ async def test_rows_of_another_format_are_held_and_what_is_live_flows(
     path.write_bytes(b"".join(in_a_newer_format(path.read_bytes())))
     two = await daemon(settings).start()
     await two.unready(f"trades: held: segment {name} of the spool, with 300 rows, has format 2, this version reads 1")
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 200)
     scrape = await two.until(lambda now: now.rows("trades")["written"] == 200)
     assert scrape.rows("trades") | {"recovered": 300, "spooled": 300, "queued": 0} == scrape.rows("trades")

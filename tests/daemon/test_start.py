@@ -9,7 +9,7 @@ from cluster import Cluster
 
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.daemon import Daemon, demo, last_message_at, on_apache, until
+from tests.support.daemon import Daemon, demo, on_apache, subscribed, until
 from tests.support.spools import files, spooling, stopped, tell
 
 Daemons = Callable[..., Daemon]
@@ -24,28 +24,28 @@ async def test_without_the_database_it_receives_and_spools(
     market = cluster.dsn("market")
     settings = spooling(market, simulator, tmp_path)
     one = await (await daemon(settings).start()).ready()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     assert await one.terminate() == 0
-    await until(lambda: not simulator.hears("btcusdt@trade"))
+    await until(lambda: not simulator.has_subscriber("btcusdt@trade"))
     settings["exchanges"]["demo"] = demo(simulator, instruments=BOTH)  # the second is not known yet
     async with stopped(cluster):
         two = await daemon(settings).start()
-        await last_message_at(simulator)
+        await subscribed(simulator)
         await tell(simulator, two, 3000)
         scrape = await two.until(lambda now: now.rows("trades")["spooled"] >= 2800)
         assert scrape.rows("trades")["shed"] == 0
-        assert not simulator.hears("ethusdt@trade")
+        assert not simulator.has_subscriber("ethusdt@trade")
         await two.unready("connecting to the database")
         await two.kill()
-        await until(lambda: not simulator.hears("btcusdt@trade"))
+        await until(lambda: not simulator.has_subscriber("btcusdt@trade"))
         spooled = scrape.rows("trades")["spooled"]
         three = await daemon(settings).start()
-        await last_message_at(simulator)
+        await subscribed(simulator)
         simulator.trade("BTCUSDT", 200)
         await three.until(lambda now: now.rows("trades")["decoded"] == 200)
         assert (await three.scrape()).rows("trades")["recovered"] >= spooled
     scrape = await three.until(lambda now: now.rows("trades")["written"] >= spooled + 200 and not now.rows("trades")["spooled"])
-    await until(lambda: simulator.hears("ethusdt@trade"))
+    await until(lambda: simulator.has_subscriber("ethusdt@trade"))
     await three.ready()
     kept, said = await stored.trades(market), list(simulator.oracle.trades("BTCUSDT"))
     ids = {row.id for row in kept}
@@ -67,7 +67,7 @@ async def test_told_to_end_before_the_database_was_there_it_leaves_all_in_the_sp
     assert await one.terminate() == 0
     async with stopped(cluster):
         two = await daemon(settings).start()
-        await last_message_at(simulator)
+        await subscribed(simulator)
         simulator.trade("BTCUSDT", 300)
         await two.until(lambda now: now.rows("trades")["decoded"] == 300)
         assert await two.terminate() == 0
@@ -86,9 +86,9 @@ async def test_without_a_memory_of_the_database_it_waits(
     async with stopped(cluster):
         one = await daemon(spooling(market, simulator, tmp_path)).start()
         await one.unready("connecting to the database")
-        assert not simulator.hears("btcusdt@trade")
+        assert not simulator.has_subscriber("btcusdt@trade")
     await one.ready()
-    await last_message_at(simulator)
+    await subscribed(simulator)
 
 
 @on_apache
@@ -97,7 +97,7 @@ async def test_rows_of_another_database_are_held(
 ):
     settings = spooling(market, simulator, tmp_path) | {"shutdown_timeout": "100 ms"}
     one = await daemon(settings).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     async with stored.locked(market, "trades"):
         await tell(simulator, one, 300)
         assert await one.terminate() == 0
@@ -128,7 +128,7 @@ async def test_an_empty_spool_may_go_with_another_database(
         "VALUES ('else', 'X', 'X/Y', 'X', 'Y', 'spot', 'trading')",
     )
     two = await (await daemon(spooling(other_market, simulator, tmp_path)).start()).ready()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await two.settled("trades", 100)
     await stored.assert_all_trades(other_market, simulator)

@@ -9,7 +9,7 @@ from cluster import Cluster
 
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.daemon import Daemon, configuration, demo, last_message_at, on_apache, until
+from tests.support.daemon import Daemon, configuration, demo, on_apache, subscribed, until
 
 Daemons = Callable[..., Daemon]
 
@@ -20,7 +20,7 @@ async def test_with_a_server_that_answers_no_more_it_ends_in_time(
     cluster = private_cluster()
     one = await daemon(configuration(cluster.dsn("market"), simulator, shutdown_timeout="500 ms")).start()
     await one.ready()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     cluster.pause()
     try:
         simulator.trade("BTCUSDT", 2000)
@@ -34,7 +34,7 @@ async def test_with_a_server_that_answers_no_more_it_ends_in_time(
 @on_apache
 async def test_a_reload_during_the_drain_starts_nothing(market: str, simulator: Simulator, daemon: Daemons) -> None:
     one = await daemon(configuration(market, simulator, shutdown_timeout="3s")).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     async with stored.locked(market, "trades"):
         simulator.trade("BTCUSDT", 300)
         await one.until(lambda now: now.rows("trades")["queued"] == 300)
@@ -55,14 +55,14 @@ async def test_a_reload_before_the_database_is_there_is_heeded(market: str, simu
         await until(lambda: one.said("configuration reloaded"))
     await one.ready()
     assert list((await one.status())["sources"]) == ["other"]
-    assert simulator.hears("ethusdt@trade")
-    assert not simulator.hears("btcusdt@trade")
+    assert simulator.has_subscriber("ethusdt@trade")
+    assert not simulator.has_subscriber("btcusdt@trade")
 
 
 @on_apache
 async def test_a_reload_starts_the_source_that_had_stopped(market: str, simulator: Simulator, daemon: Daemons) -> None:
     first = await daemon(configuration(market, simulator)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     await first.terminate()
     wrong = {"demo": demo(simulator, trade_kind="aggTrade")}
     one = await daemon(configuration(market, simulator, exchanges=wrong)).start()
@@ -70,13 +70,13 @@ async def test_a_reload_starts_the_source_that_had_stopped(market: str, simulato
     one.configure(one.settings | {"exchanges": {"demo": demo(simulator)}})
     one.signal(signal.SIGHUP)
     await one.ready()
-    await last_message_at(simulator)
+    await subscribed(simulator)
 
 
 @on_apache
 async def test_the_last_source_goes_and_another_comes(market: str, simulator: Simulator, daemon: Daemons) -> None:
     one = await daemon(configuration(market, simulator)).start()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     for name, instrument in (("other", "ETH/USDT"), ("third", "SOL/USDT")):
         one.configure(one.settings | {"exchanges": {name: demo(simulator, instruments=[instrument])}})
         one.signal(signal.SIGHUP)

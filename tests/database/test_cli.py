@@ -13,7 +13,7 @@ from typing import NamedTuple
 import asyncpg
 
 from ingest.simulator.server import Simulator
-from tests.support.daemon import Daemon, configuration, last_message_at
+from tests.support.daemon import Daemon, configuration, subscribed
 from tests.support.paths import ROOT
 
 
@@ -103,7 +103,7 @@ async def test_status_with_and_without_a_daemon(
 ) -> None:
     one = await daemon(configuration(market, simulator)).start()
     await one.ready()
-    await last_message_at(simulator)
+    await subscribed(simulator)
     simulator.trade("BTCUSDT", 10)
     await one.settled("trades", 10)
     port = one.url.rsplit(":", 1)[1]

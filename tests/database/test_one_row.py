@@ -54,7 +54,7 @@ def session(module: object, listed: Instrument, trade_kind: str) -> Session:
     return module.session(connection, options)
 
 
-def last_message_at(listener: Session, frames: Iterable[bytes]) -> list[Trade]:
+def trades_of(listener: Session, frames: Iterable[bytes]) -> list[Trade]:
     """What the session makes of frames; its gaps, where trades are left out, are no trades."""
     out = [output for frame in frames for output in listener.feed(frame, SAID)]
     return [output for output in out if isinstance(output, Trade)]
@@ -80,7 +80,7 @@ def on_binance() -> Paths:
     cells = [row | {"time": row["time"] * 1000 + 789} for row in rows]
     lines = [",".join(str(row[name]) for name in ARCHIVED) for row in cells]
     return {
-        "websocket": last_message_at(session(binance, listed, "trade"), encoded(frames)),
+        "websocket": trades_of(session(binance, listed, "trade"), encoded(frames)),
         "rest": [binance.trade_from_rest(row, listed, "trade", SAID + 1) for row in rows],
         "archive": [binance.trade_from_archive(line, listed, "trade", SAID + 2) for line in lines],
     }
@@ -93,11 +93,9 @@ def on_coinbase() -> Paths:
     listed = instrument("coinbase", "SKL-USD")
     rows = [{name: match[name] for name in ("trade_id", "side", "size", "price", "time")} for match in matches]
     return {
-        "websocket": last_message_at(session(coinbase, listed, "match"), encoded(matches)),
+        "websocket": trades_of(session(coinbase, listed, "match"), encoded(matches)),
         "rest": [coinbase.trade_from_rest(row, listed, SAID + 1) for row in rows],
-        "repeated": last_message_at(
-            session(coinbase, listed, "match"), encoded(match | {"type": "last_match"} for match in matches)
-        ),
+        "repeated": trades_of(session(coinbase, listed, "match"), encoded(match | {"type": "last_match"} for match in matches)),
     }
 
 
@@ -108,9 +106,9 @@ def on_kraken() -> Paths:
     listed = instrument("kraken", "BTC/USDT")
     listener = session(kraken, listed, "trade")
     return {
-        "websocket": last_message_at(listener, (kraken_frame("update", row) for row in rows)),
+        "websocket": trades_of(listener, (kraken_frame("update", row) for row in rows)),
         "rest": kraken.trades_from_rest(body, listed, SAID + 1),
-        "repeated": last_message_at(listener, (kraken_frame("snapshot", row) for row in rows)),
+        "repeated": trades_of(listener, (kraken_frame("snapshot", row) for row in rows)),
     }
 
 
@@ -133,9 +131,9 @@ def on_okx() -> Paths:
     frames = [{"arg": arg, "data": [row | {"source": "0", "seqId": 1}]} for row in json.loads(body)["data"]]
     listener = session(okx, listed, "trades-all")
     return {
-        "websocket": last_message_at(listener, encoded(frames)),
+        "websocket": trades_of(listener, encoded(frames)),
         "rest": okx_parse.trades_from_rest(body, listed, SAID + 1),
-        "repeated": last_message_at(listener, encoded(frames)),
+        "repeated": trades_of(listener, encoded(frames)),
     }
 
 
@@ -149,9 +147,9 @@ def on_gate() -> Paths:
     listed = instrument("gate", "NEO_BTC")
     listener = session(gate, listed, "trade")
     return {
-        "websocket": last_message_at(listener, encoded(frames)),
+        "websocket": trades_of(listener, encoded(frames)),
         "rest": gate_parse.trades_from_rest(json.dumps(rows).encode(), listed, SAID + 1),
-        "repeated": last_message_at(listener, encoded(frames)),
+        "repeated": trades_of(listener, encoded(frames)),
     }
 
 
@@ -163,9 +161,9 @@ def on_kucoin() -> Paths:
     listed = instrument("kucoin", "DAPPT-BTC")
     listener = session(kucoin, listed, "match")
     return {
-        "websocket": last_message_at(listener, (line.frame for line in lines)),
+        "websocket": trades_of(listener, (line.frame for line in lines)),
         "rest": kucoin_parse.trades_from_rest(json.dumps({"code": "200000", "data": rows}).encode(), listed, SAID + 1),
-        "repeated": last_message_at(listener, (line.frame for line in lines)),
+        "repeated": trades_of(listener, (line.frame for line in lines)),
     }
 
 
@@ -177,9 +175,9 @@ def on_deribit() -> Paths:
     frames = encoded([{"jsonrpc": "2.0", "method": "subscription", "params": params}])
     listener = session(deribit, listed, "trade")
     return {
-        "websocket": last_message_at(listener, frames),
+        "websocket": trades_of(listener, frames),
         "rest": deribit_parse.trades_from_rest(body, listed, SAID + 1),
-        "repeated": last_message_at(listener, frames),
+        "repeated": trades_of(listener, frames),
     }
 
 

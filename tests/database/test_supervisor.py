@@ -23,7 +23,7 @@ from ingest.store.coverage_buffer import CoverageBuffer
 from ingest.store.instruments import store_instruments
 from ingest.store.pool import open_pool
 from tests.support import stored
-from tests.support.daemon import configuration, last_message_at, on_apache, to_toml, until
+from tests.support.daemon import configuration, on_apache, subscribed, to_toml, until
 
 
 def supervisor_of(settings: dict[str, Any], folder: Path) -> Supervisor:
@@ -45,7 +45,7 @@ async def test_a_part_that_nothing_restarts_ends_it_and_what_was_queued_is_noted
     monkeypatch.setattr(Supervisor, "_ping", ping)
     one = supervisor_of(configuration(market, simulator), tmp_path)
     running = asyncio.create_task(one.run())
-    await last_message_at(simulator)
+    await subscribed(simulator)
     async with stored.locked(market, "trades"):
         simulator.trade("BTCUSDT", 300)
         await until(lambda: one.writers["trades"].queue.rows == 300)

@@ -49,9 +49,9 @@ async def until(condition: Callable[[], T | Awaitable[T]], seconds: float = SECO
         await asyncio.sleep(0.03)
 
 
-async def last_message_at(simulator: Simulator, *streams: str) -> None:
+async def subscribed(simulator: Simulator, *streams: str) -> None:
     """Wait until somebody listens to the streams: from then on it misses nothing."""
-    await until(lambda: all(map(simulator.hears, streams or ("btcusdt@trade",))))
+    await until(lambda: all(map(simulator.has_subscriber, streams or ("btcusdt@trade",))))
 
 
 def demo(simulator: Simulator, **changes: Any) -> Settings:

@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from ingest.simulator.oracle import Said
+from ingest.simulator.oracle import OracleTrade
 from ingest.simulator.server import Simulator
 
 _TRADES = """
@@ -84,10 +84,10 @@ async def stalled_backends(dsn: str) -> list[int]:
     return [row["pid"] for row in await fetch(dsn, query)]
 
 
-async def trades(dsn: str, symbol: str = "BTCUSDT", exchange: str = "demo") -> list[Said]:
+async def trades(dsn: str, symbol: str = "BTCUSDT", exchange: str = "demo") -> list[OracleTrade]:
     """Every stored trade, by id; one that stands twice is here twice."""
     rows = await fetch(dsn, _TRADES, exchange, symbol)
-    return [Said(row["id"], int(row["time"]), row["price"], row["size"], row["side"]) for row in rows]
+    return [OracleTrade(row["id"], int(row["time"]), row["price"], row["size"], row["side"]) for row in rows]
 
 
 async def books(dsn: str, symbol: str = "BTCUSDT", exchange: str = "demo") -> list[tuple[int, Levels, Levels]]:

@@ -56,13 +56,13 @@ ALERT: dict[str, Any] = {
 }
 
 
-def last_message_at(frame: object, options: PollOptions = OPTIONS) -> list[Any]:
+def records_of(frame: object, options: PollOptions = OPTIONS) -> list[Any]:
     text = frame if isinstance(frame, bytes) else json.dumps(frame).encode()
     return list(whale_alert.session(options).feed(text, NOW))
 
 
 def test_an_alert_is_a_row_for_each_token_that_is_large_enough() -> None:
-    usdc, weth = last_message_at(ALERT)
+    usdc, weth = records_of(ALERT)
     assert usdc == WhaleTransaction(
         blockchain="ethereum",
         hash="0x60b2f4ac1d2a1308aa04c82d70c388404c92c1d3474c13ca29188ada1edad9dc",
@@ -84,7 +84,7 @@ def test_an_alert_is_a_row_for_each_token_that_is_large_enough() -> None:
     assert (weth.token, weth.amount_token, weth.amount_usd, weth.alert_level) == ("WETH", "5122.118861012107", "9702266.33", "low")
     assert (weth.from_address, weth.to_address) == ("", ""), "of a token without a part of its own the addresses are not known"
     own = replace(OPTIONS, labels={"0x2": "cold wallet"})
-    assert last_message_at(ALERT, own)[0].from_label == "cold wallet"
+    assert records_of(ALERT, own)[0].from_label == "cold wallet"
 
 
 def test_all_that_is_large_enough_is_subscribed_and_the_key_stands_in_the_address_alone() -> None:
@@ -113,7 +113,7 @@ def test_all_that_is_large_enough_is_subscribed_and_the_key_stands_in_the_addres
     ],
 )
 def test_other_frames_are_answers_to_us(frame: object, said: list[object]) -> None:
-    assert last_message_at(frame) == said
+    assert records_of(frame) == said
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_other_frames_are_answers_to_us(frame: object, said: list[object]) -> No
     ],
 )
 def test_a_frame_that_cannot_be_read_is_kept(frame: bytes, reason: str) -> None:
-    (bad,) = last_message_at(frame)
+    (bad,) = records_of(frame)
     assert isinstance(bad, Malformed)
     assert (bad.reason, bad.payload) == (reason, frame)
 

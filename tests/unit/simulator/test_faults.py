@@ -15,7 +15,7 @@ STREAM = "btcusdt@trade"
 
 
 def told(faults: Faults, *events: bytes) -> list[bytes]:
-    return [frame for event in events for frame in faults.told(STREAM, event)]
+    return [frame for event in events for frame in faults.deliveries(STREAM, event)]
 
 
 def test_a_pair_is_reordered_and_what_follows_is_not():
@@ -46,8 +46,8 @@ def test_fragments_are_two_frames_of_one_message():
 
 async def test_a_fragmented_message_is_whole_and_a_torn_frame_ends_the_connection(simulator: Simulator):
     async with aiohttp.ClientSession() as client, client.ws_connect(f"{simulator.ws_url}/ws/{STREAM}") as socket:
-        await until(lambda: simulator.hears(STREAM))
-        simulator.faults.part(STREAM)
+        await until(lambda: simulator.has_subscriber(STREAM))
+        simulator.faults.fragment(STREAM)
         simulator.trade("BTCUSDT")
         simulator.faults.tear(STREAM)
         simulator.trade("BTCUSDT")
@@ -64,5 +64,5 @@ def test_books_in_one_pass_are_those_that_are_asked_for_one_by_one():
         market.move_book()
     updates = [market.last_update - back for back in (900, 500, 499, 3, 0)]
     assert list(market.books(updates)) == [(update, market.book(update)) for update in updates]
-    with pytest.raises(KeyError, match="is not remembered"):
+    with pytest.raises(KeyError, match="is not kept"):
         list(market.books([market.last_update + 1]))

@@ -7,7 +7,7 @@ import msgspec
 from ingest.simulator import wire
 from ingest.simulator.listener import Command
 from ingest.simulator.market import MINUTE_MS, SPECS, UNIT, Bar, Deal, Market
-from ingest.simulator.oracle import Oracle, Said
+from ingest.simulator.oracle import Oracle, OracleTrade
 
 BTC = SPECS[0]
 T0 = 1_672_515_780_000  # a full minute
@@ -122,5 +122,5 @@ def test_the_oracle_speaks_the_words_of_the_wire() -> None:
     oracle = Oracle({"BTCUSDT": market})
     told = msgspec.json.decode(wire.trade("BTCUSDT", deal))
     side = "sell" if told["m"] else "buy"
-    assert list(oracle.trades("BTCUSDT")) == [Said(told["t"], told["T"], told["p"], told["q"], side)]
+    assert list(oracle.trades("BTCUSDT")) == [OracleTrade(told["t"], told["T"], told["p"], told["q"], side)]
     assert msgspec.json.decode(b'{"method":"SUBSCRIBE","params":["a"],"id":1}', type=Command) == Command("SUBSCRIBE", ["a"], 1)

@@ -19,7 +19,7 @@ from ingest.protocol.exchange import Options, Rate
 from ingest.protocol.http import Request
 from ingest.protocol.session import Gap, Output, Subscription
 from ingest.records import BookSnapshot, Candle, Instrument, Quote, Trade
-from ingest.simulator.oracle import Said
+from ingest.simulator.oracle import OracleTrade
 from ingest.simulator.server import Simulator
 from ingest.transports.client import open_client
 from ingest.transports.http import Http
@@ -96,7 +96,7 @@ async def daemon(
         one = Daemon(simulator, client, instruments, channels)
         task = asyncio.create_task(one.life.run())
         try:
-            await until(lambda: simulator.hears(f"{symbols[-1].lower()}@trade") or "trades" not in channels)
+            await until(lambda: simulator.has_subscriber(f"{symbols[-1].lower()}@trade") or "trades" not in channels)
             yield one
         finally:
             one.life.close()
@@ -113,9 +113,9 @@ async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
             await asyncio.sleep(0.005)
 
 
-def said(trade: Trade) -> Said:
+def said(trade: Trade) -> OracleTrade:
     assert trade.time % 1000 == 0
-    return Said(trade.trade_id, trade.time // 1000, trade.price, trade.size, trade.side)
+    return OracleTrade(trade.trade_id, trade.time // 1000, trade.price, trade.size, trade.side)
 
 
 async def test_trades_arrive_as_they_were_said() -> None:
@@ -125,7 +125,7 @@ async def test_trades_arrive_as_they_were_said() -> None:
         chunks = simulator.prepare("XRPUSDT", 20_000)
         await simulator.burst("XRPUSDT", chunks)
         await until(lambda: len(one.got) == 20_200)
-        by_id: dict[int, list[Said]] = {1: [], 4: []}
+        by_id: dict[int, list[OracleTrade]] = {1: [], 4: []}
         for trade in one.of(Trade):
             by_id[trade.instrument_id].append(said(trade))
         assert by_id[1] == list(simulator.oracle.trades("BTCUSDT"))
@@ -200,12 +200,12 @@ async def test_what_the_stream_lost_is_found_by_rest() -> None:
             url = f"{simulator.rest_url}/api/v3/historicalTrades?symbol=BTCUSDT&fromId={known[0].id}&limit=3"
             rows = msgspec.json.decode((await Http(client, rate=Rate(10, 1.0)).get(Request(url))).body)
         sides = {True: "sell", False: "buy"}
-        assert [Said(r["id"], r["time"], r["price"], r["qty"], sides[r["isBuyerMaker"]]) for r in rows] == known[:3]
+        assert [OracleTrade(r["id"], r["time"], r["price"], r["qty"], sides[r["isBuyerMaker"]]) for r in rows] == known[:3]
 
 
 async def test_garbage_is_malformed_and_the_rest_goes_on() -> None:
     async with simulated(trades_per_second=0.0) as simulator, daemon(simulator, ("trades",)) as one:
-        simulator.say(b'{"stream":"btcusdt@trade","data":{"e":"tra')
+        simulator.send_raw(b'{"stream":"btcusdt@trade","data":{"e":"tra')
         simulator.trade("BTCUSDT")
         await until(lambda: bool(one.of(Trade)))
         (bad,) = one.of(Malformed)
@@ -218,15 +218,15 @@ async def test_the_announced_shutdown_is_a_planned_end() -> None:
         await asyncio.wait_for(one.life.retiring.wait(), 5)
 
 
-@pytest.mark.parametrize(("rudely", "reason"), [(False, "closed"), (True, "error")])
-async def test_connections_are_closed(rudely: bool, reason: Any) -> None:
+@pytest.mark.parametrize(("abruptly", "reason"), [(False, "closed"), (True, "error")])
+async def test_connections_are_closed(abruptly: bool, reason: Any) -> None:
     async with simulated(trades_per_second=0.0) as simulator, open_client() as client:
         one = Daemon(
             simulator, client, [Instrument("binance", "BTCUSDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", id=1)], ("trades",)
         )
         task = asyncio.create_task(one.life.run())
-        await until(lambda: simulator.hears("btcusdt@trade"))
-        await simulator.disconnect(rudely=rudely)
+        await until(lambda: simulator.has_subscriber("btcusdt@trade"))
+        await simulator.disconnect(abruptly=abruptly)
         assert await asyncio.wait_for(task, 10) == Ended(reason, planned=False)
 
 

@@ -193,7 +193,7 @@ async def test_a_lost_connection_is_a_gap_in_each_subscription(simulator: Simula
         await bench.connected(1)
         last = await bench.trade("BTCUSDT")
         lost = now()
-        await simulator.disconnect(rudely=True)
+        await simulator.disconnect(abruptly=True)
         simulator.trade("BTCUSDT", 3)
         await bench.connected(2)
         assert bench.gaps == []  # not before something comes again
@@ -217,7 +217,7 @@ async def test_a_quiet_connection_ends_the_gap_as_well(simulator: Simulator, mon
     async with running(bench):
         await bench.connected(1)
         last = await bench.trade()
-        await simulator.disconnect(rudely=True)
+        await simulator.disconnect(abruptly=True)
         await bench.connected(2)
         await until(lambda: bench.gaps, 5)
     ((gap, _),) = bench.gaps
@@ -230,7 +230,7 @@ async def test_while_nothing_connects_there_is_one_gap(simulator: Simulator) -> 
         await bench.connected(1)
         last = await bench.trade()
         simulator.faults.handshake = 503
-        await simulator.disconnect(rudely=True)
+        await simulator.disconnect(abruptly=True)
         await until(lambda: "HTTP 503" in bench.feed.last_error, 5)
         simulator.faults.handshake = None
         await bench.connected(2)
@@ -268,7 +268,7 @@ async def test_the_wait_grows_until_a_record_comes(simulator: Simulator) -> None
             if delivers:
                 await bench.trade()
             began = time.monotonic()
-            await simulator.disconnect(rudely=True)
+            await simulator.disconnect(abruptly=True)
             await until(lambda number=number: bench.value("source_connects_total") == number + 1, 5)
             waits.append(time.monotonic() - began)
     assert waits[0] >= 0.25

@@ -82,7 +82,7 @@ async def replayed(exchange: Exchange, paths: Sequence[Path], *stored: Instrumen
     return said, replay
 
 
-def last_message_at(outputs: Sequence[Output]) -> list[Output]:
+def recorded(outputs: Sequence[Output]) -> list[Output]:
     """What a replay is to say of the live outputs: other ids, and nothing that was done then."""
     return [
         one if isinstance(one, Malformed) else replace(one, instrument_id=one.instrument_id + OTHER_IDS)
@@ -130,7 +130,7 @@ async def test_sessions_say_the_same_again(traffic: Callable[[], Recorded], tmp_
         for session in sessions:
             live += session.tick(lines[-1].time + 3600 * SECOND)
     said, _ = await replayed(exchange, captures(tmp_path), *instruments)
-    expected = last_message_at(live)
+    expected = recorded(live)
     assert said[: len(expected)] == expected
     # a hole that lasted to the end of the capture is ended there, once
     begun = [one for one in expected if isinstance(one, Gap) and one.until is None]
