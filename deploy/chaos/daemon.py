@@ -25,7 +25,7 @@ START_SECONDS = 30.0
 END_SECONDS = 40.0  # SIGTERM: the settings of a run give it five for the drain
 ENDING_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")  # however we end
 _LISTENS = re.compile(r"health on (http://[0-9.:]+)")
-_ACCOUNT = re.compile(r"(\w+): the account: (.*)")
+_ACCOUNT = re.compile(r"(\w+): row totals: (.*)")
 _CAME = {"decoded", "recovered"}
 
 

@@ -63,7 +63,7 @@ class Scene:
     def lead_lines(self) -> None:
         """To the primary, where there is one line; where there are two, each keeps its server and the client chooses."""
         if len(self.lines) == 1:
-            self.lines[0].lead_to(self.servers.dsn)
+            self.lines[0].redirect(self.servers.dsn)
         else:
             for line in self.lines:
                 line.cut()

@@ -63,7 +63,7 @@ async def test_what_a_promoted_standby_never_had_is_a_hole(primary: Cluster, sta
         await notes.flush()
         await asyncio.to_thread(primary.kill)
         standby.sql("SELECT pg_promote()")
-        line.lead_to(standby.dsn("market"))
+        line.redirect(standby.dsn("market"))
 
         async def flushed() -> bool:
             try:

@@ -202,8 +202,8 @@ class Daemon:
 
     def account(self, table: str) -> dict[str, int]:
         """The terms of the identity that it logged of `table` when it ended; they must balance."""
-        (text,) = self.said(f"{table}: the account: ")
-        rows = {term: int(count) for term, count in re.findall(r"(\w+) (\d+)", text.partition("account: ")[2])}
+        (text,) = self.said(f"{table}: row totals: ")
+        rows = {term: int(count) for term, count in re.findall(r"(\w+) (\d+)", text.partition("row totals: ")[2])}
         assert_balanced(table, rows)
         return rows
 
