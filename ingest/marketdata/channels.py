@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ingest.marketdata.forming_candle import FormingCandle
 from ingest.marketdata.order_book import SampledQuote
@@ -177,22 +178,28 @@ def _flagged(parse: Callable[[Any, int, int, str], Candle | None], instrument_id
 
 
 class Quotes(Struct, frozen=True):
-    """Best bid and ask, sampled on the grid of the exchange's time. `parse` returns None for a row without a time."""
+    """Best bid and ask, sampled on the grid of the exchange's time. `parse` returns None for a row that is left out.
+
+    A quote of time 0 has none: it gets the time of our clock, and this daemon's name as its writer.
+    """
 
     row: Any
     parse: Callable[[Any, int, int], Quote | None]  # row, instrument_id, received_at
+    skip_first: bool = False  # the first row answers the subscription, with the quote of now and the time of an old event
 
     def open(self, market: Market) -> ChannelState:
         parse, instrument_id, sampled = self.parse, market.instrument.id, SampledQuote(market.options.quotes_interval)
-        seen = sampled.seen
+        seen, writer, skip = sampled.seen, market.options.writer, self.skip_first
 
         def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
+            nonlocal skip
             quote = parse(row, instrument_id, received_at)
-            if quote is None:
+            if quote is None or skip:
+                skip = False
                 return ()
             if quote.time > received_at + AHEAD:
                 raise ahead(quote.time, received_at)
-            return seen(quote)
+            return seen(quote if quote.time else replace(quote, time=received_at, writer=writer))
 
         def lost(now: int) -> Sequence[Output]:
             sampled.lost()

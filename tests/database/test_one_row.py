@@ -16,11 +16,13 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.counters import Tally
-from ingest.exchanges import binance, coinbase, kraken
+from ingest.exchanges import binance, coinbase
 from ingest.exchanges.deribit import exchange as deribit
 from ingest.exchanges.deribit import parse as deribit_parse
 from ingest.exchanges.gate import exchange as gate
 from ingest.exchanges.gate import parse as gate_parse
+from ingest.exchanges.kraken import exchange as kraken
+from ingest.exchanges.kraken import parse as kraken_parse
 from ingest.exchanges.kucoin import exchange as kucoin
 from ingest.exchanges.kucoin import parse as kucoin_parse
 from ingest.exchanges.okx import exchange as okx
@@ -107,7 +109,7 @@ def on_kraken() -> Paths:
     listener = session(kraken, listed, "trade")
     return {
         "websocket": trades_of(listener, (kraken_frame("update", row) for row in rows)),
-        "rest": kraken.trades_from_rest(body, listed, SAID + 1),
+        "rest": kraken_parse.trades_from_rest(body, listed, SAID + 1),
         "repeated": trades_of(listener, (kraken_frame("snapshot", row) for row in rows)),
     }
 

@@ -16,8 +16,9 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.errors import Stop
-from ingest.exchanges import binance, coinbase, kraken
+from ingest.exchanges import binance, coinbase
 from ingest.exchanges.gate import exchange as gate
+from ingest.exchanges.kraken import exchange as kraken
 from ingest.exchanges.okx import exchange as okx
 from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
