@@ -74,7 +74,7 @@ class StreamedBookState:
         """A snapshot or a change. Raises ValueError."""
         spec = self._spec
         update = spec.parse(row)
-        if update.time > received_at + AHEAD:
+        if update.time is not None and update.time > received_at + AHEAD:
             raise ahead(update.time, received_at)
         if snapshot or update.snapshot:
             return self._begin(update, received_at)

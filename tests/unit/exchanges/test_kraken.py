@@ -63,7 +63,7 @@ def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
     assert first == Trade(7, 1762795433971744, 10218208, "105433.60000", "0.00027625", "buy", NOW)
     for time in ("2025-11-10T17:23:53.971744Z", "2025-11-10T17:23:53.971744500Z"):
         frame = trade_frame(10218208, price="105433.6").replace(b"2023-10-06T17:35:55.440295Z", time.encode())
-        (trade,) = open_session(BTC, channel="trades").feed(frame, NOW)
+        (trade,) = open_session(BTC, channel="trades").feed(frame, first.time)
         assert (trade.instrument_id, trade.time, trade.trade_id) == (first.instrument_id, first.time, first.trade_id)
         assert (Decimal(trade.price), Decimal(trade.size), trade.side) == (Decimal(first.price), Decimal(first.size), first.side)
 
