@@ -61,6 +61,7 @@ class Channel(Struct, frozen=True):
     topic: str
     spec: ChannelSpec
     listed: bool = False  # a message has a list of rows
+    decoded: bool = False  # `route` decodes the rows of a list, but for those that it cannot
     batch: int | None = None  # topics per message that subscribes, where it is not the protocol's usual number
 
 
