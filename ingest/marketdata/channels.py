@@ -33,6 +33,7 @@ class Market(Struct, frozen=True):
     options: Options
     resubscribe: Clock = lambda now: ()  # asks for the topic anew: returns what to send, nothing while that is paced
     resubscribed: Callable[[], None] = lambda: None  # a good snapshot arrived
+    received: Callable[[int], None] = lambda now: None  # counts an answer of REST as a message of the subscription
 
 
 class ChannelState(Struct):

@@ -214,7 +214,9 @@ class RoutedSession:
 
     def _open(self, index: int, subscription: Subscription, channel: Channel, options: Options) -> None:
         resubscribe, resubscribed = partial(self._resubscriber.want, index), partial(self._resubscriber.came, index)
-        state = channel.spec.open(Market(self._protocol.name, subscription.instrument, options, resubscribe, resubscribed))
+        received = partial(self.last_message_at.__setitem__, index)
+        market = Market(self._protocol.name, subscription.instrument, options, resubscribe, resubscribed, received)
+        state = channel.spec.open(market)
         self.readers[self._members[index].topic] = _reader(index, self._protocol.name, channel, state)
         if state.tick is not None:
             self._ticks.append(state.tick)
