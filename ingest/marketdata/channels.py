@@ -34,6 +34,7 @@ class Market(Struct, frozen=True):
     options: Options
     resubscribe: Clock = lambda now: ()  # asks for the topic anew: returns what to send, nothing while that is paced
     resubscribed: Callable[[], None] = lambda: None  # a good snapshot arrived
+    received: Callable[[int], None] = lambda now: None  # counts an answer of REST as a message of the subscription
 
 
 class ChannelState(Struct):
@@ -62,6 +63,7 @@ class Channel(Struct, frozen=True):
     topic: str
     spec: ChannelSpec
     listed: bool = False  # a message has a list of rows
+    decoded: bool = False  # `route` decodes the rows of a list, but for those that it cannot
     batch: int | None = None  # topics per message that subscribes, where it is not the protocol's usual number
 
 

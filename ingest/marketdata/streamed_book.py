@@ -86,7 +86,9 @@ class StreamedBookState:
             return ()  # it was sent before the new snapshot
         if not spec.rule(update, self._sequence):
             return self._broken("sequence", update.time, received_at)
-        self._sequence, self._time = update.sequence, self._time if update.time is None else update.time
+        self._sequence = update.sequence
+        if update.time is not None:
+            self._time = max(update.time, self._time or 0)
         out: list[Output] = [] if self._time is None else [*self._sampled.due(self._time)]
         if not bids and not asks:
             return out  # nothing changed: the exchange shows that the connection lives

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -25,7 +25,6 @@ MAX_EXPONENT = 40
 MAX_ID = (1 << 63) - 1  # bigint
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _EXACT = re.compile(r"[0-9]{1,40}(?:\.[0-9]{1,40})?[eE][+-]?[0-9]{1,2}").fullmatch
 
 
@@ -76,10 +75,13 @@ def from_text(text: str, unit: int) -> int:
 
 def from_iso(text: str) -> int:
     """Microseconds of a time of RFC 3339; digits beyond the sixth are cut off, not rounded."""
-    time = datetime.fromisoformat(text)
-    if time.tzinfo is None:
-        raise ValueError(f"time {text[:80]!r} has no time zone")
-    return micros((time - _EPOCH) // _MICROSECOND)
+    try:
+        since = datetime.fromisoformat(text) - _EPOCH
+    except TypeError:
+        raise ValueError(f"time {text[:80]!r} has no time zone") from None
+    if EARLIEST <= (time := (since.days * 86_400 + since.seconds) * SECOND + since.microseconds) < LATEST:
+        return time
+    raise ValueError(f"time {text[:80]!r} is not within 2009..2100")
 
 
 def price_and_size(price: str, size: str) -> tuple[str, str]:

@@ -16,7 +16,9 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.counters import Tally
-from ingest.exchanges import binance, coinbase
+from ingest.exchanges import binance
+from ingest.exchanges.coinbase import exchange as coinbase
+from ingest.exchanges.coinbase import parse as coinbase_parse
 from ingest.exchanges.deribit import exchange as deribit
 from ingest.exchanges.deribit import parse as deribit_parse
 from ingest.exchanges.gate import exchange as gate
@@ -96,7 +98,7 @@ def on_coinbase() -> Paths:
     rows = [{name: match[name] for name in ("trade_id", "side", "size", "price", "time")} for match in matches]
     return {
         "websocket": trades_of(session(coinbase, listed, "match"), encoded(matches)),
-        "rest": [coinbase.trade_from_rest(row, listed, SAID + 1) for row in rows],
+        "rest": coinbase_parse.trades_from_rest(json.dumps(rows).encode(), listed, SAID + 1),
         "repeated": trades_of(session(coinbase, listed, "match"), encoded(match | {"type": "last_match"} for match in matches)),
     }
 

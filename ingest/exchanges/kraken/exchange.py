@@ -20,6 +20,7 @@ from ingest.marketdata.rest import Rows
 from ingest.marketdata.session import Control, Part, Protocol, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.streamed_book import StreamedBook
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
+from ingest.protocol.decode import UNREADABLE
 from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
 from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Connection
@@ -43,36 +44,52 @@ LIMITS = ExchangeLimits(
 # The websocket sends no candle for a minute without trades.
 COMPLETENESS = CompletenessRules(dense=TRADE_KINDS, counted=TRADE_KINDS, charted=TRADE_KINDS)
 
+_channel = partial(Channel, listed=True, decoded=True)
 CHANNELS: Channels = {
-    "trades": Channel("trade", Trades(messages.TradeRow, parse.trade, dense_ids=TRADE_KINDS), listed=True),
-    "candles": Channel("ohlc", Candles(messages.BarRow, parse.candle, closes=NextBar(5 * SECOND)), listed=True),
-    "book": Channel(
-        "book", StreamedBook(messages.BookRow, parse.book, verify=parse.agrees, level=parse.level, depth=parse.depth), listed=True
-    ),
-    "quotes": Channel("ticker", Quotes(messages.QuoteRow, parse.quote), listed=True),
+    "trades": _channel("trade", Trades(messages.TradeRow, parse.trade, dense_ids=TRADE_KINDS)),
+    "candles": _channel("ohlc", Candles(messages.BarRow, parse.candle, closes=NextBar(5 * SECOND))),
+    "book": _channel("book", StreamedBook(messages.BookRow, parse.book, verify=parse.agrees, level=parse.level, depth=parse.depth)),
+    "quotes": _channel("ticker", Quotes(messages.QuoteRow, parse.quote)),
 }
 _TOPICS = {channel.topic for channel in CHANNELS.values()}
+_CHANNEL_OF: dict[type, str] = {
+    messages.TradeFrame: "trade",
+    messages.BarFrame: "ohlc",
+    messages.BookFrame: "book",
+    messages.QuoteFrame: "ticker",
+}
 _QUIET = {"heartbeat", "status"}
 _BUSY = "rate"  # "Exceeded msg rate"
 
+_decode_rows = msgspec.json.Decoder(messages.RowsFrame).decode
 _decode = msgspec.json.Decoder(messages.Frame).decode
 _decode_named = msgspec.json.Decoder(list[messages.Named]).decode
 _decode_parts = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def route(frame: bytes) -> Route:
+    """A frame of good rows is decoded in one pass; only then are the symbols known."""
+    try:
+        message = _decode_rows(frame)
+    except UNREADABLE:
+        return route_other(frame)
+    channel, rows, snapshot = _CHANNEL_OF[type(message)], message.data, message.type == "snapshot"
+    if len(rows) == 1:
+        return (channel, rows[0].symbol), rows, snapshot
+    symbols = {row.symbol for row in rows}
+    if len(symbols) == 1:
+        return (channel, symbols.pop()), rows, snapshot
+    return None, [Part((channel, row.symbol), [row], snapshot) for row in rows], False
+
+
+def route_other(frame: bytes) -> Route:
+    """A frame without rows, or with a row that is not as documented."""
     message = _decode(frame)
     channel = message.channel
     if channel in _TOPICS:
-        rows, snapshot = message.data, message.type == "snapshot"
-        named = _decode_named(rows)
-        if not named:
-            return None, (), False
-        symbol = named[0].symbol
-        if all(one.symbol == symbol for one in named):
-            return (channel, symbol), rows, snapshot
-        parts = zip(named, _decode_parts(rows), strict=True)
-        return None, [Part((channel, one.symbol), b"[%b]" % bytes(row), snapshot) for one, row in parts], False
+        rows = zip(_decode_named(message.data), _decode_parts(message.data), strict=True)
+        snapshot = message.type == "snapshot"
+        return None, [Part((channel, named.symbol), b"[%b]" % bytes(row), snapshot) for named, row in rows], False
     if message.method:
         return None, reply(message), False
     return None, () if channel in _QUIET else (Unknown(f"unknown channel {channel!r}; known: {', '.join(_TOPICS)}"),), False

@@ -22,7 +22,7 @@ class Reply(Struct, frozen=True):
 
 
 class Frame(Struct, frozen=True):
-    """Rows of a channel, or the reply to a message, of which there is one for each symbol."""
+    """Any frame: rows of a channel, or the reply to a message, of which there is one for each symbol."""
 
     channel: str = ""
     type: str = ""
@@ -36,12 +36,12 @@ class Frame(Struct, frozen=True):
 
 
 class Named(Struct, frozen=True):
-    """The part of a row that says which market it is about."""
+    """The part of any row that tells its market."""
 
     symbol: str = ""
 
 
-class TradeRow(Struct, frozen=True):
+class TradeRow(Named, frozen=True, kw_only=True):
     side: Literal["buy", "sell"]  # the taker's
     price: Decimal
     qty: Decimal
@@ -49,7 +49,7 @@ class TradeRow(Struct, frozen=True):
     timestamp: str
 
 
-class BarRow(Struct, frozen=True):
+class BarRow(Named, frozen=True, kw_only=True):
     open: Decimal
     high: Decimal
     low: Decimal
@@ -65,19 +65,42 @@ class Level(Struct, frozen=True, gc=False):
     qty: Decimal
 
 
-class BookRow(Struct, frozen=True):
+class BookRow(Named, frozen=True, kw_only=True):
     checksum: int
     bids: list[Level] = []
     asks: list[Level] = []
     timestamp: str | None = None  # older snapshots have none
 
 
-class QuoteRow(Struct, frozen=True):
+class QuoteRow(Named, frozen=True, kw_only=True):
     bid: Decimal
     bid_qty: Decimal
     ask: Decimal
     ask_qty: Decimal
     timestamp: str | None = None  # since 2025
+
+
+class TradeFrame(Struct, frozen=True, tag_field="channel", tag="trade"):
+    data: list[TradeRow]
+    type: str = ""
+
+
+class BarFrame(Struct, frozen=True, tag_field="channel", tag="ohlc"):
+    data: list[BarRow]
+    type: str = ""
+
+
+class BookFrame(Struct, frozen=True, tag_field="channel", tag="book"):
+    data: list[BookRow]
+    type: str = ""
+
+
+class QuoteFrame(Struct, frozen=True, tag_field="channel", tag="ticker"):
+    data: list[QuoteRow]
+    type: str = ""
+
+
+RowsFrame = TradeFrame | BarFrame | BookFrame | QuoteFrame
 
 
 class Body(Struct):

@@ -18,6 +18,7 @@ from ingest.marketdata.order_book import Book
 from ingest.marketdata.rest import Rows, decode, make_rows, rows
 from ingest.marketdata.streamed_book import Update
 from ingest.marketdata.values import (
+    MAX_LENGTH,
     decimal_digits,
     decimal_side,
     digits,
@@ -60,7 +61,10 @@ def book(row: BookRow) -> Update:
 
 
 def level(one: Level) -> tuple[str, str]:
-    return decimal_digits(one.price), decimal_digits(one.qty)
+    """Hot: the usual level is read without another call."""
+    price, size = str(one.price), str(one.qty)
+    plain = price.replace(".", "", 1).isdecimal() and size.replace(".", "", 1).isdecimal()
+    return (price, size) if plain and len(price) + len(size) <= MAX_LENGTH else (decimal_digits(one.price), decimal_digits(one.qty))
 
 
 def depth(options: Options) -> int:

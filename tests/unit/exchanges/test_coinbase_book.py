@@ -19,7 +19,10 @@ from tests.support.exchanges.coinbase import IDS, PRODUCTS, a_session, frame, fr
 
 RESUBSCRIBE = [
     Send('{"type":"unsubscribe","channels":[{"name":"level2_batch","product_ids":["BTC-USD"]}]}'),
-    Send('{"type":"subscribe","channels":[{"name":"level2_batch","product_ids":["BTC-USD"]}]}'),
+    Send(
+        '{"type":"subscribe","channels":[{"name":"heartbeat","product_ids":["BTC-USD"]},'
+        '{"name":"level2_batch","product_ids":["BTC-USD"]}]}'
+    ),
 ]
 
 
@@ -110,8 +113,8 @@ def test_a_crossed_book_is_dropped_and_subscribed_anew() -> None:
     assert crossed == [Gap(1, "book", "crossed", since), *RESUBSCRIBE]
     assert session.feed(update(second(2), ["sell", "10102.55", "0"]), 4) == ()
     assert session.tick(10 * SECOND) == []  # asked a moment ago
-    assert session.tick(16 * SECOND) == RESUBSCRIBE  # and no snapshot came
-    assert session.feed(snapshot(), 17 * SECOND) == []
+    assert session.tick(31 * SECOND) == RESUBSCRIBE  # and no snapshot came
+    assert session.feed(snapshot(), 32 * SECOND) == []
     assert session.tick(60 * SECOND) == []
     healed = session.feed(update(second(5), ["buy", "10101.20", "1"]), 61 * SECOND)
     assert healed == [Gap(1, "book", "crossed", since, micros(second(5)))]
