@@ -10,7 +10,8 @@ import pytest
 
 from ingest import registry
 from ingest.errors import Stop
-from ingest.exchanges import binance, coinbase
+from ingest.exchanges import coinbase
+from ingest.exchanges.binance import exchange as binance
 from ingest.exchanges.deribit import exchange as deribit
 from ingest.exchanges.gate import exchange as gate
 from ingest.exchanges.kraken import exchange as kraken

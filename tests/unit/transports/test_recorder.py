@@ -16,7 +16,8 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.errors import Stop
-from ingest.exchanges import binance, coinbase
+from ingest.exchanges import coinbase
+from ingest.exchanges.binance import exchange as binance
 from ingest.exchanges.gate import exchange as gate
 from ingest.exchanges.kraken import exchange as kraken
 from ingest.exchanges.okx import exchange as okx
