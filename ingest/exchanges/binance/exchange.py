@@ -105,9 +105,9 @@ def _topic(template: str, symbol: str) -> bytes:
 def bind(session: RoutedSession) -> Frames:
     """A `feed` that cuts the topic out itself, and the rows of `aggTrade`, which have other names."""
     find, last_message_at, control = session.readers.get, session.last_message_at, session.control
-    for topic, (index, _, *rest) in session.readers.items():
+    for topic, (index, _, take, unreadable) in session.readers.items():
         if isinstance(topic, bytes) and topic.endswith(b"@aggTrade"):
-            session.readers[topic] = (index, _decode_aggregate, *rest)
+            session.readers[topic] = (index, _decode_aggregate, take, unreadable)
 
     def feed(frame: bytes, received_at: int) -> Sequence[Output]:
         reader = find(frame[_NAME_AT : frame.find(b'"', _NAME_AT)])
