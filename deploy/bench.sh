@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures the daemon against a reference, on a private server that ends with it: one JSON object a line on stdout.
+# Measures the daemon against a reference, on a private server that ends with it. Prints one JSON object per line.
 #
 #   deploy/bench.sh write|live|backfill|durability|coverage|indicators|all [--rows N] [--seconds N]
 #   deploy/bench.sh platforms [--runs N] [--small]
@@ -7,15 +7,15 @@
 #
 # write: write, write_duplicates. live: live, memory, commit_lag. backfill: backfill_candles, backfill_trades, and backfill, which is
 # the lower of the two. durability: durability_spool, durability_always, durability_always_fsync, each beside memory. pair: two daemons'
-# writers of the same rows beside one. indicators: how often the time from 100 candles of a minute to their 2,000 indicators fits into
-# two seconds. Each of these is also taken by its own name. platforms: the queries that the platforms publish, at their volumes, on a
-# server that stays (12 GB under .local, some minutes to fill), and what compression saves of the disk. parse: the processor time that
+# writers of the same rows beside one. indicators: the share of minutes in which the 2,000 indicators of 100 candles are committed
+# within two seconds. Each name can be given by itself. platforms: the queries that the platforms publish, at their volumes, on a
+# server that is kept (12 GB under .local, some minutes to fill), and how much disk compression saves. parse: the processor time that
 # a recorded frame takes here and in another checkout, for each exchange and channel; it needs no server.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . deploy/setup.sh
 
-# cryptofeed, which is measured against, has to be compiled once.
+# cryptofeed, the reference of live, must be compiled once.
 need_compiler() {
     [[ ${1:-} =~ ^(live|all)$ && ! -e .local/bench-peer/made-for ]] || return 0
     local header='import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("include"), "Python.h").stat()'
@@ -23,7 +23,7 @@ need_compiler() {
 }
 
 {
-    unset DATABASE_URL # never somebody else's server: it is emptied, and its settings would not be known
+    unset DATABASE_URL # only a private server: it is emptied, and its settings must be known
     need_python
     need_database
     make_environment

@@ -1,15 +1,15 @@
 """A private PostgreSQL with TimescaleDB for tests, benchmarks and the quickstart; only the standard library is needed.
 
 https://www.postgresql.org/docs/current/app-initdb.html and https://www.postgresql.org/docs/current/server-shutdown.html
-The rule one would get wrong: every backend is a session of its own, so no process group holds the whole server; `kill` and
-`pause` find the backends as the children of the postmaster.
+Every backend is a session of its own, so no process group contains the whole server: `kill` and `pause` find the backends as the
+children of the postmaster.
 
-The server listens on a free port of 127.0.0.1 and trusts everyone there: it is for a developer's machine. It ends when the
-thread that started it ends, however that ends (`setpriv --pdeathsig`), so start a cluster in the main thread.
+The server listens on a free port of 127.0.0.1 and trusts everyone there: it is for a developer's machine. It ends with the thread
+that started it, even if that is killed (`setpriv --pdeathsig`), so start a cluster in the main thread.
 
-    python3 deploy/cluster.py binaries                          where the server is; exit 1 where there is none
+    python3 deploy/cluster.py binaries                          where the server is; exit code 1 if there is none
     python3 deploy/cluster.py edition                           community or apache
-    python3 deploy/cluster.py run --keep -- COMMAND ...         COMMAND with the address of a database, on data that stays
+    python3 deploy/cluster.py run --keep -- COMMAND ...         COMMAND with the address of a database; the data is kept
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import contextlib
 import hashlib
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -36,12 +37,12 @@ from installation import EDITIONS, Installed, NotInstalled, find_binaries, insta
 CHECKOUT = Path(__file__).resolve().parent.parent
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",  # no socket: its path may have 107 bytes, and a checkout's is soon longer
+    "unix_socket_directories": "",  # no socket: its path is limited to 107 bytes, which that of a checkout often exceeds
     "shared_preload_libraries": "timescaledb",
     "shared_buffers": "256MB",
     "max_wal_size": "4GB",
     "max_connections": "100",
-    "max_worker_processes": "40",  # one scheduler for each test database, and their jobs
+    "max_worker_processes": "40",  # a scheduler for each test database, and their jobs
     "timescaledb.max_background_workers": "24",
     "timescaledb.telemetry_level": "off",
     "dynamic_shared_memory_type": "mmap",  # in the data directory, so that a killed server leaves nothing in /dev/shm
@@ -51,19 +52,19 @@ SETTINGS = {
 
 
 class ClusterError(RuntimeError):
-    """The server cannot be made, started or asked; the message ends with what it said itself."""
+    """The server cannot be created, started or queried; the message ends with the server's own."""
 
 
 # --- where a cluster lives ---------------------------------------------------------------------------------------------
 
 
 def account() -> pwd.struct_passwd | None:
-    """The account that the server runs as: `postgres` when we are root (whom the server refuses), None for our own."""
+    """The account that the server runs as: `postgres` if we are root, which the server refuses; None for our own."""
     return pwd.getpwnam("postgres") if os.geteuid() == 0 else None
 
 
 def storage() -> Path:
-    """`.local` of the checkout, or a folder of /var/tmp where the server's account cannot reach the checkout."""
+    """`.local` of the checkout, or a directory of /var/tmp if the server's account cannot reach the checkout."""
     owner = account()
     local = CHECKOUT / ".local"
     if owner and _run(["test", "-x", str(CHECKOUT)]).returncode:
@@ -71,18 +72,17 @@ def storage() -> Path:
     local.mkdir(exist_ok=True)
     if local.stat().st_uid != os.geteuid():
         raise ClusterError(f"{local} belongs to another user (uid {local.stat().st_uid}); remove it or run as that user")
-    local.chmod(0o755)  # whatever the umask: the server's account has to pass
+    local.chmod(0o755)  # whatever the umask, the server's account must be able to enter
     return local
 
 
 def kept_home(binaries: Path) -> Path:
-    """Where data that stays is: one home for each major version, because a server reads only its own."""
+    """The home of data that is kept: one for each major version, because a server reads only its own data."""
     return storage() / f"postgresql-{binaries.parent.name}"
 
 
-def _temporary_home() -> Path:
+def _temporary_home(root: Path) -> Path:
     """A home that dies with this process; those of processes that could not clean up are swept first."""
-    root = storage()
     for stale in root.glob("cluster-*"):
         if not Path("/proc", stale.name.split("-")[1]).exists():
             shutil.rmtree(stale, ignore_errors=True)
@@ -90,7 +90,7 @@ def _temporary_home() -> Path:
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run `command` as the server's account and capture what it says."""
+    """Run `command` as the server's account and capture its output."""
     return subprocess.run(command, text=True, capture_output=True, stdin=subprocess.DEVNULL, cwd="/", check=False, **_identity())
 
 
@@ -100,17 +100,24 @@ def _identity() -> dict[str, object]:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody listens on.
+
+    It is below the range from which the kernel takes the ports of connections and of listeners that ask for any port. So it is
+    still free when a server comes back after a while, whatever other processes do meanwhile.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(min(10_000, first // 2), first)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 # --- processes -----------------------------------------------------------------------------------------------------------
 
 
 def _state(pid: int) -> tuple[str, int] | None:
-    """(state, parent) of a process, None when it is gone; a zombie is gone."""
+    """(state, parent) of a process; None if it has ended, as a zombie has."""
     try:
         fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -143,8 +150,9 @@ def _moments(seconds: float) -> Iterator[None]:
 class Cluster:
     """One server with its data. Use it as a context manager, or call `start` and, when done, `close`.
 
-    `license` is `apache` or `timescale`. With `home` the data stays there and the next start continues on it; without, it is
-    removed by `close`. `settings` are added to SETTINGS. `version` is what it runs, by default the newest that is installed of the
+    `license` is `apache` or `timescale`. With `home` the data stays there and the next start continues on it. Without, it is in a
+    new folder of `root` (default: `storage()`) and removed by `close`. `seed` is the data of a stopped server, of which a new one
+    begins with a copy. `settings` are added to SETTINGS. `version` is what it runs, by default the newest that is installed of the
     edition. The port stays the same over stop, kill and start.
     """
 
@@ -153,6 +161,8 @@ class Cluster:
         license: str = "apache",
         *,
         home: Path | None = None,
+        root: Path | None = None,
+        seed: Path | None = None,
         settings: Mapping[str, str] | None = None,
         version: Installed | None = None,
     ) -> None:
@@ -161,7 +171,8 @@ class Cluster:
         self.license = license
         self.port = free_port()
         self._kept = home is not None
-        self.home = home or _temporary_home()
+        self.home = home or _temporary_home(root or storage())
+        self._seed = seed
         self.data = self.home / "data"
         self.log = self.home / "server.log"
         self._settings = {**SETTINGS, "timescaledb.license": license, "port": str(self.port), **(settings or {})}
@@ -183,7 +194,7 @@ class Cluster:
         return self._server is not None and self._server.poll() is None
 
     def start(self) -> None:
-        """Make the data where there is none, start the server and return when it takes connections."""
+        """Create the data if there is none, start the server and return when it accepts connections."""
         if self.running:
             return
         atexit.register(self.close)
@@ -197,7 +208,7 @@ class Cluster:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                start_new_session=True,  # a Ctrl-C at the terminal is ours to answer
+                start_new_session=True,  # a Ctrl-C at the terminal is for us, not for the server
                 **_identity(),
             )
         self._await_ready()
@@ -218,7 +229,7 @@ class Cluster:
         self.start()
 
     def kill(self) -> None:
-        """SIGKILL for the postmaster and every backend, as the kernel would when memory is short; returns when all are gone."""
+        """Send SIGKILL to the postmaster and every backend, as the kernel does when memory is short; return when all have ended."""
         if not self._server:
             return
         pids = self._freeze()
@@ -231,7 +242,7 @@ class Cluster:
         self._forget_shared_memory()
 
     def pause(self) -> None:
-        """SIGSTOP for the whole server: connections stay open and nothing answers."""
+        """Send SIGSTOP to the whole server: connections stay open and nothing answers."""
         self._freeze()
 
     def resume(self) -> None:
@@ -239,7 +250,7 @@ class Cluster:
             _signal([self._server.pid, *_children(self._server.pid)], signal.SIGCONT)
 
     def follow(self, primary: Cluster) -> None:
-        """Start as a hot standby of `primary`, on a copy of its data; what was here is gone."""
+        """Start as a hot standby of `primary`, on a copy of its data; the data that was here is removed."""
         self.kill()
         shutil.rmtree(self.data, ignore_errors=True)
         self._make_home()
@@ -250,7 +261,7 @@ class Cluster:
         self.start()
 
     def sql(self, statement: str, database: str = "postgres") -> str:
-        """Run SQL as superuser by psql; returns its unaligned output."""
+        """Run SQL as superuser with psql; returns its unaligned output."""
         command = ["-X", "-qAt", "-v", "ON_ERROR_STOP=1", "-d", self.dsn(database), "-c", statement]
         done = _run([str(self.binaries / "psql"), *command])
         if done.returncode:
@@ -267,7 +278,7 @@ class Cluster:
         return self.dsn(database)
 
     def close(self) -> None:
-        """Stop the server, and remove its data unless it has a home of its own."""
+        """Stop the server, and remove its data unless it is kept."""
         if self._kept:
             self.stop()
         else:
@@ -284,6 +295,9 @@ class Cluster:
 
     def _initialise(self) -> None:
         self._make_home()
+        if self._seed:
+            subprocess.run(["cp", "--archive", "--no-target-directory", str(self._seed), str(self.data)], check=True)
+            return
         options = ["-D", str(self.data), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
         done = _run([str(self.binaries / "initdb"), *options])
         if done.returncode:
@@ -302,11 +316,11 @@ class Cluster:
                 lines = (self.data / "postmaster.pid").read_text().splitlines()
                 if len(lines) > 7 and lines[0] == str(self._server.pid) and lines[7].strip() in ("ready", "standby"):
                     return
-        said = "\n".join(self.log.read_text(errors="replace").splitlines()[-12:])
-        raise ClusterError(f"the server in {self.data} did not start on port {self.port}; it said:\n{said}")
+        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-12:])
+        raise ClusterError(f"the server in {self.data} did not start on port {self.port}; the end of its log:\n{tail}")
 
     def _freeze(self) -> list[int]:
-        """Stop the postmaster first, so that no backend is born while the others are found."""
+        """Stop the postmaster first, so that no backend is started while the others are listed."""
         if not self._server or not self.running:
             return []
         postmaster = self._server.pid
@@ -319,7 +333,7 @@ class Cluster:
         return [postmaster, *backends]
 
     def _forget_shared_memory(self) -> None:
-        """A killed server leaves its System V segment; its number is on line 7 of postmaster.pid."""
+        """Remove the System V segment that a killed server leaves; its number is on line 7 of postmaster.pid."""
         with contextlib.suppress(FileNotFoundError, IndexError):
             segment = (self.data / "postmaster.pid").read_text().splitlines()[6].split()[1]
             subprocess.run(["ipcrm", "-m", segment], capture_output=True, check=False)
@@ -329,7 +343,7 @@ class Cluster:
 
 
 def _run_command(cluster: Cluster, command: list[str]) -> int:
-    """Run `command` beside the cluster and wait for it, whatever signal comes: it drains, then the server stops."""
+    """Run `command` beside the cluster and wait for it despite signals: it drains first, then the server stops."""
     environment = {**os.environ, "INGEST__DATABASE__DSN": cluster.create("market")}
     child = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", "--", *command], env=environment)
     signal.signal(signal.SIGINT, lambda number, frame: None)  # the terminal sends it to the child as well
@@ -344,7 +358,7 @@ def main() -> int:
     what.add_parser("edition", help="community or apache")
     run = what.add_parser("run", help="run a command beside a server")
     run.add_argument("--edition", choices=list(EDITIONS), help="default: community where it is installed, else apache")
-    run.add_argument("--keep", action="store_true", help="on the data of the last time, which stays")
+    run.add_argument("--keep", action="store_true", help="use the data of the last run, and keep it")
     run.add_argument("command", nargs="+")
     options = parser.parse_args()
     try:

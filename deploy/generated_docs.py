@@ -1,7 +1,7 @@
 """Writes the tables of the pages that are made from the code: `.venv/bin/python deploy/generated_docs.py`.
 
-A page marks the place: `<!-- generated: NAME -->`, the table, `<!-- end -->`. NAME is a key of `BLOCKS`. `tests/test_docs.py` fails
-when a page is not what this script would write.
+A page marks the place: `<!-- generated: NAME -->`, the table, `<!-- end -->`. NAME is a key of `BLOCKS`.
+`tests/project/test_docs.py` fails when a page is not what this script would write.
 """
 
 from __future__ import annotations
@@ -182,18 +182,16 @@ def _sentence(text: str) -> str:
 
 
 def metrics() -> str:
-    """Every metric: those that are declared one by one, and those that are read from the row totals."""
+    """Every metric: those that are declared one by one, and those that are read from the counters."""
     return table(("metric", "type", "labels", "meaning"), sorted(_metrics()))
 
 
 def _metrics() -> Iterator[Sequence[str]]:
     made = Metrics()
-    tally = made.tally("trades")
-    tally.shed["full"] = tally.rejected["value"] = 1
     labels = {one.describe()[0].name: one._labelnames for one in vars(made).values() if isinstance(one, MetricWrapperBase)}
     for family in made.registry.collect():
         if family.name.startswith("ingest_"):
-            known = labels.get(family.name) or (family.samples[0].labels if family.name not in labels else ())
+            known = labels.get(family.name) or getattr(family, "_labelnames", ())
             name = f"{family.name}_total" if family.type == "counter" else family.name
             yield f"`{name}`", family.type, code(known), family.documentation
 

@@ -1,7 +1,7 @@
-"""PgBouncer in transaction mode before a server: each transaction may be on another of its connections.
+"""PgBouncer in transaction mode before a server: each transaction may run on another of its connections.
 
-https://www.pgbouncer.org/config.html. It refuses to run as root, whose files the server's account cannot read: its configuration
-comes by a pipe.
+https://www.pgbouncer.org/config.html. It refuses to run as root, and the account that it runs as
+cannot read root's files, so it reads its configuration from a pipe.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ default_pool_size = 3
 
 
 class Pooler:
-    """One PgBouncer before the server of `dsn`; its own `dsn` goes through it. `folder` is for its log."""
+    """One PgBouncer before the server of `dsn`; its own `dsn` leads through it. `folder` is for its log."""
 
     def __init__(self, dsn: str, folder: Path) -> None:
         self.port = free_port()
@@ -58,7 +58,7 @@ class Pooler:
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
-        """SIGKILL; those who are connected lose their lines."""
+        """SIGKILL: every client loses its connection."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

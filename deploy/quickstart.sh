@@ -4,7 +4,7 @@
 #   deploy/quickstart.sh [--seconds N]                                a simulated exchange on this machine; needs no internet
 #   deploy/quickstart.sh --live binance BTC/USDT ... [--seconds N]    the real exchange
 #
-# Ctrl-C drains what is queued and stops everything; the data stays, and the next run continues on it.
+# Ctrl-C drains the queues and stops everything. The data is kept, and the next run continues on it.
 # DATABASE_URL names a database to fill; without it a private server is started, which ends with this script.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -27,13 +27,13 @@ parse() {
     done
 }
 
-# The configuration of a live run; it stays, to be read and changed, and `ingest run --config` takes it as well.
+# The configuration of a live run. It is kept, can be edited, and works with `ingest run --config`.
 write_configuration() {
     local quoted
     quoted=$(printf '"%s", ' "${instruments[@]}")
     mkdir -p .local
     cat >$configuration <<TOML
-# made by deploy/quickstart.sh; the database's address comes by INGEST__DATABASE__DSN
+# written by deploy/quickstart.sh; the address of the database is in INGEST__DATABASE__DSN
 [exchanges.$exchange]
 instruments = [${quoted%, }]
 TOML
@@ -50,7 +50,7 @@ run_live() {
 parse "$@"
 need_python
 make_environment
-if [ -z "${INGEST__DATABASE__DSN:-${DATABASE_URL:-}}" ]; then # start a server, and this script again beside it, with the address
+if [ -z "${INGEST__DATABASE__DSN:-${DATABASE_URL:-}}" ]; then # start a server and run this script again beside it, with its address
     need_database
     exec python3 deploy/cluster.py run --keep -- bash deploy/quickstart.sh "$@"
 fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up what the tests need, says what it installs, and passes them: deploy/test.sh [PYTEST ARGUMENT...]
-# DATABASE_URL names a server to test against; without it they start private ones, which end with them.
+# Installs what the tests need, prints what it installs, and runs them: deploy/test.sh [PYTEST ARGUMENT...]
+# DATABASE_URL names a server to test against; without it the tests start private servers, which end with them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . deploy/setup.sh

@@ -1,7 +1,7 @@
-"""Prints, every two seconds, what a running daemon has stored and how late: python3 deploy/watch.py http://127.0.0.1:9464/metrics
+"""Prints, every two seconds, what a running daemon has stored and its lag: python3 deploy/watch.py http://127.0.0.1:9464/metrics
 
-It reads https://prometheus.io/docs/instrumenting/exposition_formats/ by the standard library alone, and ends with the daemon.
-The rule one would get wrong: the lag shown is the mean of the last interval, so it is the difference of two scrapes.
+It reads https://prometheus.io/docs/instrumenting/exposition_formats/ with the standard library alone, and ends with the daemon. The
+lag is the mean of the last interval, computed from the difference of two scrapes.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import time
 import urllib.request
 from collections import Counter
 
-EVERY_SECONDS = 2
-START_SECONDS = 60  # how long a daemon may take until it answers
+INTERVAL_SECONDS = 2
+START_SECONDS = 60  # how long a daemon may take to start
 _SAMPLE = re.compile(r'^ingest_(\w+?)(?:\{(?:.*?table="(\w+)")?.*\})? (\S+)$', re.MULTILINE)
 
 Samples = Counter[tuple[str, str]]
@@ -44,7 +44,7 @@ def describe(before: Samples, after: Samples, seconds: float) -> str:
 
 
 def fetch(url: str) -> Samples:
-    """One scrape. Raises OSError where nobody answers."""
+    """One scrape. Raises OSError if nothing answers."""
     with urllib.request.urlopen(url, timeout=5) as response:
         return parse_samples(response.read().decode())
 
@@ -61,9 +61,9 @@ def main() -> int:
                 break
         else:
             if before is not None:
-                print(f"{time.strftime('%H:%M:%S')}  {describe(before, after, EVERY_SECONDS)}  | {url}", flush=True)
+                print(f"{time.strftime('%H:%M:%S')}  {describe(before, after, INTERVAL_SECONDS)}  | {url}", flush=True)
             before = after
-        time.sleep(EVERY_SECONDS if before is not None else 0.2)
+        time.sleep(INTERVAL_SECONDS if before is not None else 0.2)
     return 0
 
 

@@ -1,23 +1,23 @@
-"""Every error that this project raises on purpose, by what has to happen next.
+"""The errors that this project raises on purpose, by what must happen next.
 
 IngestError
- +-- Retry    the same thing may work later: a lost line, a 5xx, SQLSTATE 08/40/53/57P
- +-- Reject   this frame or record is bad: it is counted, kept as evidence, and the rest goes on
- +-- Hold     what we hold does not fit where it should go (schema, rights): keep all, go unready, say why
- +-- Stop     configuration or schema is wrong in a way that only a person can mend: exit 2
+ +-- Retry    the same operation may succeed later: a lost connection, HTTP 5xx, SQLSTATE 08, 40, 53, 57P
+ +-- Reject   this frame or record is bad: it is counted and kept as evidence, the others are processed
+ +-- Hold     rows do not fit the database (schema, privileges): they are kept, and the daemon reports why it is not ready
+ +-- Stop     only a person can correct it (configuration, schema): exit code 2
 
-A foreign exception is translated at one place per boundary (transports/, store/faults.py), with the original as `__cause__`.
+Exceptions of libraries are translated in one place per boundary (transports/, store/sqlstate.py), with the original as `__cause__`.
 """
 
 from __future__ import annotations
 
 
 class IngestError(Exception):
-    """The root. The message carries the setting or record, the value, and what would be right."""
+    """The base class. A message names the setting or record, the value, and what would be right."""
 
 
 class Retry(IngestError):
-    """Try again later; `after` is the wait in seconds that the other side asked for, `code` an SQLSTATE or HTTP status."""
+    """Try again later. `after` is the wait that the other side asks for, in seconds; `code` is an SQLSTATE or HTTP status."""
 
     def __init__(self, message: str, *, after: float | None = None, code: str = "") -> None:
         super().__init__(message)
@@ -26,7 +26,7 @@ class Retry(IngestError):
 
 
 class Reject(IngestError):
-    """A bad frame or record. `reason` is one of a closed list, fit for a metric label."""
+    """A bad frame or record. `reason` is of a closed list, for use as a metric label."""
 
     def __init__(self, message: str, *, reason: str, code: str = "") -> None:
         super().__init__(message)
@@ -35,7 +35,7 @@ class Reject(IngestError):
 
 
 class Hold(IngestError):
-    """Rows are kept and the table is held until the cause is gone; `code` is the SQLSTATE where there is one."""
+    """Rows are kept and their table is held until the cause is removed. `code` is the SQLSTATE, if there is one."""
 
     def __init__(self, message: str, *, code: str = "") -> None:
         super().__init__(message)
@@ -43,13 +43,13 @@ class Hold(IngestError):
 
 
 class Stop(IngestError):
-    """Nothing sensible can go on; the process says why and exits with 2."""
+    """The process cannot continue: it prints the reason and exits with 2."""
 
 
 def first(error: BaseException) -> BaseException:
-    """The first cause within exception groups.
+    """The first exception within nested groups.
 
-    `except*` would do, but until Python 3.11.4 (Debian 12 has 3.11.2) what is raised within it comes out in a group again:
+    `except*` cannot be used: until Python 3.11.4 (Debian 12 has 3.11.2) what is raised within it is wrapped in a group again:
     https://github.com/python/cpython/issues/103590
     """
     while isinstance(error, BaseExceptionGroup):

@@ -1,4 +1,4 @@
-"""Logs on stderr: one line an event, for people (`console`) or for machines (`json`)."""
+"""Logs to stderr, one line per event: for people (`console`) or for programs (`json`)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Json(logging.Formatter):
 
 class _Console(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        # an event is one line, whatever an exchange put into its error message
+        # an event is one line, even if an exchange's error message has several
         text = record.getMessage().replace("\n", " | ")
         at = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
         line = f"{at} {record.levelname.lower():7} {record.name.removeprefix('ingest.')}: {text}"
@@ -32,7 +32,7 @@ class _Console(logging.Formatter):
 
 
 def set_up(style: Literal["console", "json"], level: str) -> None:
-    """Send every log to stderr in the style chosen."""
+    """Send every log to stderr in this style, from this level on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if style == "json" else _Console())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)

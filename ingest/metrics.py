@@ -1,54 +1,25 @@
-"""Every metric, declared once. Labels are source, stream, table, reason and the like; never an instrument.
+"""Every metric, declared once. Labels are source, channel, table, reason and the like; never an instrument.
 
-The identity, per table: decoded + recovered = written + revised + duplicate + shed + rejected + expired + queued + spooled.
-Its terms are kept in a `Tally` as plain integers (a labelled counter costs a microsecond, an addition 30 ns), read at scrape time.
-https://prometheus.io/docs/practices/naming/
+What `ingest.counters` counts is exported when it is scraped. https://prometheus.io/docs/practices/naming/
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter as Count
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
+from typing import TypeVar
 
 import prometheus_client as prom
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-# promscale had to append minutes to the defaults: a database that is away for a while must still be seen
-LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+from ingest.counters import LAG_BUCKETS, Counters, Histogram, Tally
 
+Labels = TypeVar("Labels", bound=tuple[str, ...])
+T = TypeVar("T")
 
-class Tally:
-    """The fate of every row of one table. `queued` and the like are read from the lanes through `depths`."""
-
-    def __init__(self, table: str) -> None:
-        self.table = table
-        self.decoded = 0
-        self.recovered = 0
-        self.written = 0
-        self.revised = 0
-        self.duplicate = 0
-        self.expired = 0
-        self.spooled = 0
-        self.shed: Count[str] = Count()
-        self.rejected: Count[str] = Count()
-        self.depths: list[Callable[[], int]] = []  # rows in a lane, in flight included
-
-    @property
-    def queued(self) -> int:
-        return sum(depth() for depth in self.depths)
-
-    def __str__(self) -> str:
-        """Every term of the identity, in words."""
-        came = f"decoded {self.decoded}, recovered {self.recovered}"
-        stored = f"written {self.written}, revised {self.revised}, duplicate {self.duplicate}"
-        lost = f"shed {self.shed.total()}, rejected {self.rejected.total()}, expired {self.expired}"
-        return f"{came} = {stored}, {lost}, queued {self.queued}, spooled {self.spooled}"
-
-    def balance(self) -> int:
-        """Zero, unless a row was lost or counted twice."""
-        came = self.decoded + self.recovered
-        gone = self.written + self.revised + self.duplicate + self.shed.total() + self.rejected.total() + self.expired
-        return came - gone - self.queued - self.spooled
+_TABLE = ("table",)
 
 
 class Metrics:
@@ -56,8 +27,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = prom.CollectorRegistry()
-        self.tallies: dict[str, Tally] = {}
-        self.registry.register(_Flow(self.tallies))
+        self.counters = Counters()
+        self.registry.register(_Counted(self.counters))
         prom.ProcessCollector(registry=self.registry)
         prom.PlatformCollector(registry=self.registry)
         self._add_process()
@@ -66,7 +37,6 @@ class Metrics:
         self._add_rows()
 
     def _add_process(self) -> None:
-        self.errors = self._counter("errors", "Errors, by the stage where they occurred and their type.", "stage", "error_type")
         self.event_loop_lag = self._histogram("event_loop_lag_seconds", "Time by which the event loop woke too late.")
         self.build_info = self._gauge("build_info", "1, with the version as label.", "version")
         self.database_info = self._gauge(
@@ -103,11 +73,6 @@ class Metrics:
         self.capture_lines_lost = self._counter("capture_lines_lost", "Lines of captures that the disk did not take.", "source")
 
     def _add_coverage(self) -> None:
-        self.gaps = self._counter("gaps", "Gaps found, by reason.", "source", "channel", "reason")
-        self.gaps_healed = self._counter("gaps_healed", "Gaps that were filled, by reason.", "source", "channel", "reason")
-        self.gap_open_seconds = self._gauge(
-            "gap_open_seconds", "Total length of the open gaps of an exchange's channel.", "source", "channel"
-        )
         self.audit_findings = self._counter(
             "audit_findings", "Differences that the audit found, by comparison; each is a gap.", "source", "channel", "reason"
         )
@@ -117,36 +82,8 @@ class Metrics:
 
     def _add_rows(self) -> None:
         self.lag = self._histogram("lag_seconds", "Time from an event to its receipt; sampled.", "source")
-        self.commit_lag = self._histogram("commit_lag_seconds", "Time from receipt to commit; at most 64 rows of a batch.", "table")
-        self.event_to_commit_lag = self._histogram(
-            "event_to_commit_lag_seconds", "Time from an event to its commit; sampled.", "table"
-        )
-        self.queue_max_rows = self._gauge("queue_max_rows", "Bound of a queue in rows.", "table")
-        self.queue_oldest = self._gauge(
-            "queue_oldest_timestamp_seconds",
-            "Unix time at which the oldest queued row was received; the present where the queue is empty.",
-            "table",
-        )
-        self.queue_put_wait = self._histogram(
-            "queue_put_wait_seconds", "Time for which a reader waited for room in a queue.", "table"
-        )
         self.spool_bytes = self._gauge("spool_bytes", "Size of the spool on disk.")
         self.spool_max_bytes = self._gauge("spool_max_bytes", "Bound of the spool in bytes; 0 where there is none.")
-        self.write_duration = self._histogram(
-            "write_duration_seconds", "Time of one batch, by the method that stored it.", "table", "method"
-        )
-        self.write_batch_rows = self._histogram(
-            "write_batch_rows", "Rows of a batch.", "table", buckets=(1, 10, 100, 500, 1000, 2500, 5000, 10000, 20000)
-        )
-        self.write_retries = self._counter("write_retries", "Batches that were retried, by SQLSTATE.", "sqlstate")
-        self.write_held = self._gauge("write_held", "1 while a table is held, else 0.", "table")
-        self.write_last_success = self._gauge(
-            "write_last_success_timestamp_seconds", "Unix time at which a batch was last committed.", "table"
-        )
-
-    def tally(self, table: str) -> Tally:
-        """The tally of `table`, made at first use."""
-        return self.tallies.setdefault(table, Tally(table))
 
     def render(self) -> bytes:
         """The exposition text of /metrics."""
@@ -158,8 +95,8 @@ class Metrics:
     def _gauge(self, name: str, text: str, *labels: str) -> prom.Gauge:
         return prom.Gauge(f"ingest_{name}", text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, text: str, *labels: str, buckets: tuple[float, ...] = LAG_BUCKETS) -> prom.Histogram:
-        return prom.Histogram(f"ingest_{name}", text, labels, registry=self.registry, buckets=buckets)
+    def _histogram(self, name: str, text: str, *labels: str) -> prom.Histogram:
+        return prom.Histogram(f"ingest_{name}", text, labels, registry=self.registry, buckets=LAG_BUCKETS)
 
 
 _TERMS = {
@@ -170,33 +107,97 @@ _TERMS = {
     "duplicate": "Rows that were stored already.",
     "expired": "Rows older than retention keeps.",
 }
+_TERMS_BY_REASON = {
+    "shed": "Rows given up for lack of room or time, by reason.",
+    "rejected": "Rows that the table does not accept, kept in rejects, by reason.",
+}
 
 
-class _Flow:
-    """Exports the tallies: the terms of the identity, all by table."""
+class _Counted:
+    """Exports counters."""
 
-    def __init__(self, tallies: dict[str, Tally]) -> None:
-        self._tallies = tallies
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
 
     def collect(self) -> Iterator[Metric]:
-        tallies = list(self._tallies.values())
-        for term, text in _TERMS.items():
-            family = CounterMetricFamily(f"ingest_rows_{term}", text, labels=["table"])
-            for tally in tallies:
-                family.add_metric([tally.table], getattr(tally, term))
-            yield family
-        for term, text in (
-            ("shed", "Rows given up for lack of room or time, by reason."),
-            ("rejected", "Rows that the table does not accept, kept in rejects, by reason."),
-        ):
-            family = CounterMetricFamily(f"ingest_rows_{term}", text, labels=["table", "reason"])
-            for tally in tallies:
-                for reason, rows in getattr(tally, term).items():
-                    family.add_metric([tally.table, reason], rows)
-            yield family
-        queue = GaugeMetricFamily("ingest_queue_rows", "Rows in queues, including those in an open transaction.", labels=["table"])
-        spool = GaugeMetricFamily("ingest_spool_rows", "Rows that wait on disk.", labels=["table"])
-        for tally in tallies:
-            queue.add_metric([tally.table], tally.queued)
-            spool.add_metric([tally.table], tally.spooled)
-        yield from (queue, spool)
+        counters, tallies = self._counters, list(self._counters.tallies.values())
+        errors = Count(dict(counters.errors))  # a copy: a thread of the spool may count meanwhile
+        errors["write", "hold"] += sum(tally.holds for tally in tallies)
+        text = "Errors, by the stage where they occurred and their type."
+        yield _counter("errors", text, ("stage", "error_type"), +errors)
+        labels = ("source", "channel", "reason")
+        yield _counter("gaps", "Gaps found, by reason.", labels, counters.gaps)
+        yield _counter("gaps_healed", "Gaps that were filled, by reason.", labels, counters.gaps_healed)
+        text = "Total length of the open gaps of an exchange's channel."
+        yield _gauge("gap_open_seconds", text, ("source", "channel"), counters.gap_open_seconds)
+        yield from _rows(tallies)
+        yield from _queues(tallies)
+        yield from _writes(tallies)
+
+
+def _rows(tallies: list[Tally]) -> Iterator[Metric]:
+    """The terms of the identity, all by table."""
+    for term, text in _TERMS.items():
+        yield _counter(f"rows_{term}", text, _TABLE, _by_table(tallies, attrgetter(term)))
+    for term, text in _TERMS_BY_REASON.items():
+        rows = {(tally.table, reason): count for tally in tallies for reason, count in getattr(tally, term).items()}
+        yield _counter(f"rows_{term}", text, ("table", "reason"), rows)
+    text = "Rows in queues, including those in an open transaction."
+    yield _gauge("queue_rows", text, _TABLE, _by_table(tallies, attrgetter("queued")))
+    yield _gauge("spool_rows", "Rows that wait on disk.", _TABLE, _by_table(tallies, attrgetter("spooled")))
+
+
+def _queues(tallies: list[Tally]) -> Iterator[Metric]:
+    queues = {(tally.table,): queue for tally in tallies for queue in tally.queues}
+    bounds = {table: queue.max_rows for table, queue in queues.items()}
+    yield _gauge("queue_max_rows", "Bound of a queue in rows.", _TABLE, bounds)
+    text = "Unix time at which the oldest queued row was received; the present where the queue is empty."
+    oldest = {table: queue.oldest / 1e6 for table, queue in queues.items()}
+    yield _gauge("queue_oldest_timestamp_seconds", text, _TABLE, oldest)
+    text = "Time for which a reader waited for room in a queue."
+    yield _histogram("queue_put_wait_seconds", text, _TABLE, _by_table(tallies, attrgetter("put_wait")))
+
+
+def _writes(tallies: list[Tally]) -> Iterator[Metric]:
+    for name, text, attribute in (
+        ("write_batch_rows", "Rows of a batch.", "batch_rows"),
+        ("commit_lag_seconds", "Time from receipt to commit; at most 64 rows of a batch.", "commit_lag"),
+        ("event_to_commit_lag_seconds", "Time from an event to its commit; sampled.", "event_to_commit_lag"),
+    ):
+        yield _histogram(name, text, _TABLE, _by_table(tallies, attrgetter(attribute)))
+    text = "Time of one batch, by the method that stored it."
+    durations = {(tally.table, method): one for tally in tallies for method, one in tally.write_duration.items()}
+    yield _histogram("write_duration_seconds", text, ("table", "method"), durations)
+    retries = sum((tally.retries for tally in tallies), Count[str]())
+    by_code = {(code,): count for code, count in retries.items()}
+    yield _counter("write_retries", "Batches that were retried, by SQLSTATE.", ("sqlstate",), by_code)
+    yield _gauge("write_held", "1 while a table is held, else 0.", _TABLE, _by_table(tallies, attrgetter("held")))
+    text = "Unix time at which a batch was last committed."
+    times = {(tally.table,): tally.last_success for tally in tallies if tally.last_success is not None}
+    yield _gauge("write_last_success_timestamp_seconds", text, _TABLE, times)
+
+
+def _by_table(tallies: list[Tally], value: Callable[[Tally], T]) -> dict[tuple[str], T]:
+    return {(tally.table,): value(tally) for tally in tallies}
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...], values: Mapping[Labels, float]) -> Metric:
+    family = CounterMetricFamily(f"ingest_{name}", text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[Labels, float]) -> Metric:
+    family = GaugeMetricFamily(f"ingest_{name}", text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _histogram(name: str, text: str, labels: tuple[str, ...], values: Mapping[Labels, Histogram]) -> Metric:
+    family = HistogramMetricFamily(f"ingest_{name}", text, labels=labels)
+    for key, one in values.items():
+        buckets = [("+Inf" if bound == math.inf else str(float(bound)), count) for bound, count in one.buckets()]
+        family.add_metric(key, buckets, one.sum)
+    return family

@@ -1,8 +1,8 @@
-"""What exchanges and pollers there are, by name: the files of their folders, and what other packages offer by entry point.
+"""The exchanges and pollers by name: the modules of their folders, and those that other packages offer as entry points.
 
 https://packaging.python.org/en/latest/specifications/entry-points/ (groups `ingest.exchanges` and `ingest.pollers`). An exchange is
 a package whose module `exchange` is loaded. A file whose name starts with an underscore is a part of another one. A module is
-imported when it is asked for, so that a command takes the time and memory of those alone that the configuration names.
+imported at first use, so that a command imports only those that the configuration names.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ M = TypeVar("M")
 
 
 class Modules(Mapping[str, M]):
-    """The modules of a package and of its entry point group, by name. What imports one raises Stop where it cannot."""
+    """The modules of a package and of its entry point group, by name. A lookup raises Stop if the import fails."""
 
     def __init__(self, package: ModuleType) -> None:
         group = package.__name__
@@ -67,7 +67,7 @@ def pollers() -> Mapping[str, Provider]:
 
 
 def is_of_ccxt(name: str) -> bool:
-    """Whether ccxt has it: then its past can be had, by `ingest backfill`, without a module here. ccxt itself is not imported."""
+    """Whether ccxt has the exchange: then `ingest backfill` needs no module of ours. ccxt itself is not imported."""
     found = importlib.util.find_spec("ccxt")
     folders = [] if found is None else [Path(folder, "async_support") for folder in found.submodule_search_locations or ()]
     return name.isidentifier() and any((folder / f"{name}.py").exists() for folder in folders)

@@ -1,4 +1,4 @@
-"""What the ledger costs: the same rows through lane, writer and ladder, with the claims of 400 streams beside them, and without.
+"""What the coverage ledger costs: the same rows through queue and writer, with the claims of 400 channels beside them, and without.
 
 A claim is prolonged once a second, so a round must last for some seconds: https://www.postgresql.org/docs/current/storage-hot.html
 """
@@ -11,7 +11,8 @@ import time
 from bench.result import Place, Result, Round, compared, read_settings
 from bench.stored import empty, require, stored
 from bench.write import INSTRUMENTS, VALUES, by_ingest, sent_checksum, trades
-from ingest.metrics import Metrics
+from ingest.counters import Counters
+from ingest.daemon.supervisor import CLAIM_SECONDS
 from ingest.protocol.session import ChannelName
 from ingest.records import Trade
 from ingest.store.coverage import Claim
@@ -51,12 +52,20 @@ async def _claiming(place: Place, sent: list[Trade]) -> float:
         ids = range(1, INSTRUMENTS + 1)
         return [Claim("bench", "bench", one, channel, "trade", since, now) for one in ids for channel in CHANNELS]
 
-    notes = CoverageBuffer(pool, Metrics(), "bench", claims)
-    writing = asyncio.create_task(notes.run())
+    buffer = CoverageBuffer(pool, Counters(), "bench")
+
+    async def prolong() -> None:
+        while True:
+            buffer.claim(claims())
+            await asyncio.sleep(CLAIM_SECONDS)
+
+    tasks = [asyncio.create_task(prolong()), asyncio.create_task(buffer.run())]
     try:
         seconds = await by_ingest(place, sent)
-        await notes.flush()  # so that a short round has claims, too
+        buffer.claim(claims())  # so that a short round has claims, too
+        await buffer.flush()
         return seconds
     finally:
-        writing.cancel()
+        for task in tasks:
+            task.cancel()
         pool.terminate()

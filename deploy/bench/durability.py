@@ -18,8 +18,8 @@ from bench.result import Place, Result, Round, compared, read_settings
 from bench.stored import empty, require, stored
 from bench.write import VALUES, YIELD_ROWS, sent_checksum, trades
 from ingest.config.settings import Settings
-from ingest.daemon.write_path import build_detours, build_writers, limits_of
-from ingest.metrics import Metrics
+from ingest.counters import Counters
+from ingest.daemon.write_path import build_write_path, limits_of, open_configured_spool
 from ingest.protocol.session import Gap
 from ingest.records import Trade
 from ingest.store.pool import open_pool
@@ -66,24 +66,20 @@ async def _compare(name: str, place: Place, rows: int | None, *, durability: str
 
 async def _seconds(place: Place, rows: Sequence[Trade], way: dict[str, Any]) -> tuple[float, float]:
     """Of the clock and of the processor, from the first row until the last is committed; opening and closing excluded."""
-    settings, metrics = Settings(database={"dsn": place.dsn}, **way), Metrics()
-    detours = build_detours(settings, metrics)
-    if detours is not None:
-        await detours.open()
+    settings, counters = Settings(database={"dsn": place.dsn}, **way), Counters()
+    spool = await open_configured_spool(settings, counters.errors)
     pool, info = await open_pool(place.dsn, 8), await detect(place.connection)
     limits = limits_of(settings.queue)
-    writers = build_writers(settings, limits, info=info, pool=pool, metrics=metrics, on_gap=_no_gap, detours=detours)
-    work = [writer.run() for writer in writers.values()] + ([] if detours is None else [detours.run(writers)])
+    path = build_write_path(settings, limits, info=info, pool=pool, counters=counters, on_gap=_no_gap, spool=spool)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one) for one in work]
+        running = group.create_task(path.run())
         started, cpu = time.perf_counter(), time.process_time()
-        await put_all(writers["trades"].lane.put, rows)
-        await writers["trades"].drain()
+        await put_all(path.queues["trades"].put, rows)
+        await path.writers["trades"].drain()
         taken = time.perf_counter() - started, time.process_time() - cpu
-        for task in tasks:
-            task.cancel()
-    if detours is not None:
-        await detours.end()
+        running.cancel()
+    if path.spills is not None:
+        await path.spills.end()
     await pool.close()
     return taken
 
@@ -94,7 +90,7 @@ def _require_empty(folder: Path) -> None:
 
 
 async def put_all(put: Callable[[Trade], Awaitable[None] | None], rows: Sequence[Trade]) -> None:
-    """Put the rows into a lane, waiting where it is full, and giving way as a daemon does between frames."""
+    """Put the rows into a queue, waiting where it is full, and giving way as a daemon does between frames."""
     for index, row in enumerate(rows):
         wait = put(row)
         if wait is not None:
@@ -104,4 +100,4 @@ async def put_all(put: Callable[[Trade], Awaitable[None] | None], rows: Sequence
 
 
 def _no_gap(gap: Gap) -> None:
-    raise RuntimeError(f"the lane shed rows, which the benchmark does not count: {gap}")
+    raise RuntimeError(f"the queue shed rows, which the benchmark does not count: {gap}")

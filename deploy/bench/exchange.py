@@ -20,7 +20,7 @@ from ingest.simulator.market import SPECS, UNIT, Spec
 from ingest.simulator.server import Simulator
 
 KIND = "aggTrade"
-HEARD_SECONDS = 30.0
+SUBSCRIBED_SECONDS = 30.0
 ENDING_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")  # however we end
 Ranges = dict[str, tuple[int, int]]  # symbol -> first and last id
 
@@ -51,13 +51,13 @@ class Exchange:
             self._process.terminate()
         await self._process.wait()
 
-    async def last_message_at(self) -> None:
-        """Return when somebody listens to every instrument's trades."""
+    async def subscribed(self) -> None:
+        """Return when somebody is subscribed to every instrument's trades."""
         try:
-            async with asyncio.timeout(HEARD_SECONDS):
-                await self._ask("heard")
+            async with asyncio.timeout(SUBSCRIBED_SECONDS):
+                await self._ask("subscribed")
         except TimeoutError as error:
-            raise RuntimeError(f"nobody listened to the exchange within {HEARD_SECONDS:.0f} s; what was said is above") from error
+            raise RuntimeError(f"no client subscribed within {SUBSCRIBED_SECONDS:.0f} s; its output is above") from error
 
     async def prepare(self, rows: int) -> Ranges:
         """Make that many trades and their frames; the ids."""
@@ -81,7 +81,7 @@ class Exchange:
         assert self._process.stdout is not None
         line = await self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the simulated exchange ended with {await self._process.wait()}; what it said is above")
+            raise RuntimeError(f"the simulated exchange ended with {await self._process.wait()}; its output is above")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -97,8 +97,8 @@ class Part:
         self._symbols = symbols
         self._chunks: list[tuple[str, bytes]] = []
 
-    async def last_message_at(self) -> dict[str, Any]:
-        while not all(self._simulator.hears(f"{symbol.lower()}@{KIND}") for symbol in self._symbols):  # noqa: ASYNC110
+    async def subscribed(self) -> dict[str, Any]:
+        while not all(self._simulator.has_subscriber(f"{symbol.lower()}@{KIND}") for symbol in self._symbols):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         return {}
 

@@ -1,6 +1,6 @@
 """How long after their candles the indicators of a minute are stored, and how fast those of a past range are.
 
-Candles go the daemon's way: lane, writer, ladder, marks; the duties beside them are the daemon's, all of them. The minutes are the
+Candles take the daemon's write path, and all of the daemon's maintenance runs beside it. The minutes are the
 last ones: VWAP and OBV read the longer the later in the day (UTC) it is. `value` is how many times the time fits into the limit.
 https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-COMMIT-TIMESTAMP - the time is that of the last commit.
 """
@@ -19,12 +19,13 @@ from bench.result import Connection, Place, Result, read_settings
 from bench.stored import Wrong, empty
 from ingest.config.settings import Settings
 from ingest.daemon.maintenance import Maintenance
-from ingest.daemon.maintenance_spec import desired_policies
-from ingest.daemon.write_path import build_writers, limits_of
+from ingest.daemon.maintenance_spec import maintenance_spec
+from ingest.daemon.write_path import build_write_path, limits_of
 from ingest.metrics import Metrics
 from ingest.pipeline.table_queue import TableQueue
 from ingest.protocol.session import Gap
 from ingest.records import Candle
+from ingest.sources.run_state import State
 from ingest.store.indicator_dirty_ranges import mark, ranges_of_candles
 from ingest.store.indicators import compute
 from ingest.store.pool import open_pool
@@ -59,9 +60,9 @@ async def indicators(place: Place, rows: int | None) -> Result:
     await place.connection.execute(HISTORY, count, first, begun - timedelta(minutes=1))
     await place.connection.execute("ANALYZE candles")
     expected = count * len(settings.indicators.names)
-    async with _daemon(place, settings) as lane:
+    async with _daemon(place, settings) as queue:
         minutes = [begun + timedelta(minutes=minute) for minute in range(MINUTES)]
-        took = [await _minute(place.connection, lane, count, minute, expected) for minute in minutes]
+        took = [await _minute(place.connection, queue, count, minute, expected) for minute in minutes]
     per_second = await _past(place.connection, settings, first, min(count, PAST))
     p95 = sorted(took)[math.ceil(0.95 * len(took)) - 1]
     figures = {"p50_s": round(median(took), 3), "p95_s": round(p95, 3), "max_s": round(max(took), 3)}
@@ -81,28 +82,33 @@ async def indicators(place: Place, rows: int | None) -> Result:
 
 @asynccontextmanager
 async def _daemon(place: Place, settings: Settings) -> AsyncIterator[TableQueue]:
-    """The lane of candles, with what the daemon has behind and beside it."""
+    """The queue of candles, with the daemon's write path behind it and its maintenance beside it."""
     metrics = Metrics()
     pool = await open_pool(place.dsn, settings.database.pool_size)
-    writers = build_writers(
-        settings, limits_of(settings.queue), info=await detect(place.connection), pool=pool, metrics=metrics, on_gap=_no_gap
+    path = build_write_path(
+        settings,
+        limits_of(settings.queue),
+        info=await detect(place.connection),
+        pool=pool,
+        counters=metrics.counters,
+        on_gap=_no_gap,
     )
-    duties = Maintenance(place.dsn, "bench", desired_policies(settings), metrics)
+    maintenance = Maintenance(place.dsn, "bench", maintenance_spec(settings), metrics)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one) for one in (*(writer.run() for writer in writers.values()), duties.run())]
-        while duties.state["indicators"] == "waiting":  # noqa: ASYNC110 - states are plain words
+        tasks = [group.create_task(one) for one in (path.run(), maintenance.run())]
+        while maintenance.states["indicators"].state == State.WAITING:  # noqa: ASYNC110 - a state has no event
             await asyncio.sleep(0.05)
-        yield writers["candles"].lane
+        yield path.queues["candles"]
         for task in tasks:
             task.cancel()
     pool.terminate()
 
 
-async def _minute(connection: Connection, lane: TableQueue, count: int, begun: datetime, expected: int) -> float:
+async def _minute(connection: Connection, queue: TableQueue, count: int, begun: datetime, expected: int) -> float:
     """Seconds from the arrival of one minute's candles until the last of their indicators is committed."""
     started = time.time()
     for one in range(1, count + 1):
-        if wait := lane.put(_candle(one, begun)):
+        if wait := queue.put(_candle(one, begun)):
             await wait
     async with asyncio.timeout(60):
         while True:  # asked seldom: the asking costs what is measured
@@ -120,7 +126,7 @@ def _candle(instrument_id: int, begun: datetime) -> Candle:
 
 async def _past(connection: Connection, settings: Settings, first: datetime, instruments: int) -> float:
     """Candles a second over hours whose indicators were never computed; then all of them again, which must change nothing."""
-    selection = desired_policies(settings).indicators
+    selection = maintenance_spec(settings).indicators
     since = int(first.timestamp()) // 60
     ends = [(one, since + minute) for one in range(1, instruments + 1) for minute in (0, PAST_MINUTES - 1)]
     rates = []
@@ -138,4 +144,4 @@ async def _past(connection: Connection, settings: Settings, first: datetime, ins
 
 
 def _no_gap(gap: Gap) -> None:
-    raise RuntimeError(f"the lane shed rows, which the benchmark does not count: {gap}")
+    raise RuntimeError(f"the queue shed rows, which the benchmark does not count: {gap}")

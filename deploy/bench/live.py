@@ -80,7 +80,7 @@ async def measure(side: Side, place: Place, rows: int) -> tuple[float, float]:
     connection = place.connection
     await empty(connection, side.table)
     async with Exchange(INSTRUMENTS) as exchange, side.start(place.dsn, exchange) as process:
-        await exchange.last_message_at()
+        await exchange.subscribed()
         ranges = await exchange.prepare(rows)
         before = process.cpu_seconds
         began = await exchange.burst()

@@ -15,8 +15,8 @@ from bench.result import Place, Result, Round, compared, read_settings
 from bench.stored import empty, require, stored
 from bench.write import VALUES, sent_checksum, trades
 from ingest.config.settings import Settings
-from ingest.daemon.write_path import build_writers, limits_of
-from ingest.metrics import Metrics
+from ingest.counters import Counters
+from ingest.daemon.write_path import build_write_path, limits_of
 from ingest.pipeline.writer import Writer
 from ingest.protocol.session import Gap
 from ingest.records import Trade
@@ -61,14 +61,14 @@ async def _seconds(place: Place, rows: Sequence[Trade], daemons: int) -> float:
 async def _writer(place: Place, pool: Pool) -> Writer:
     settings = Settings(database={"dsn": place.dsn})
     info = await detect(place.connection)
-    writers = build_writers(settings, limits_of(settings.queue), info=info, pool=pool, metrics=Metrics(), on_gap=_no_gap)
-    return writers["trades"]
+    path = build_write_path(settings, limits_of(settings.queue), info=info, pool=pool, counters=Counters(), on_gap=_no_gap)
+    return path.writers["trades"]
 
 
 async def _bring(writer: Writer, rows: Sequence[Trade]) -> None:
-    await put_all(writer.lane.put, rows)
+    await put_all(writer.queue.put, rows)
     await writer.drain()
 
 
 def _no_gap(gap: Gap) -> None:
-    raise RuntimeError(f"a lane shed rows, which the benchmark does not count: {gap}")
+    raise RuntimeError(f"a queue shed rows, which the benchmark does not count: {gap}")

@@ -27,8 +27,8 @@ from bench.result import Result
 from ingest import registry
 from ingest.protocol.exchange import Exchange, Options
 from ingest.protocol.session import Connection, Subscription
-from tests.recordings.frames import KINDS, frames, instruments, snapshots
-from tests.recordings.recordings import Line
+from tests.support.recordings.files import Line
+from tests.support.recordings.frames import KINDS, frames, instruments, snapshots
 
 ROUNDS = 31
 LEAST, MOST = 300, 5000  # frames of a case, but for a book, whose recording cannot be repeated

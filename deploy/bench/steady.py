@@ -50,7 +50,7 @@ async def _flow(place: Place, channels: list[str], trades_per_second: float, sec
     await empty(connection, *TABLES.values())
     async with Exchange(INSTRUMENTS, trades_per_second) as exchange:
         async with daemon(place.dsn, exchange, channels) as process:
-            await exchange.last_message_at()
+            await exchange.subscribed()
             await asyncio.sleep(seconds)
             peak = process.peak_mb
         ranges = await _ranges(connection)  # the daemon has drained

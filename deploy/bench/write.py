@@ -1,4 +1,4 @@
-"""The store's own path against psql: records in memory through lane, writer and ladder until they are committed.
+"""The store's own path against psql: records in memory through queue, writer and batch_writer until they are committed.
 
 https://www.postgresql.org/docs/current/app-psql.html#APP-PSQL-META-COMMANDS-COPY - psql is given the same rows as a file that was
 made before its clock starts; ours has to encode them, and commits every batch, as the daemon does.
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from bench.result import Place, Result, Round, compared, read_settings
 from bench.stored import Checksum, checksum, empty, require, stored
 from ingest.config.sections import Queue
-from ingest.metrics import Metrics
+from ingest.counters import Tally
 from ingest.pipeline.copy_encoder import encoder
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.writer import Writer
@@ -76,7 +76,7 @@ def sent_checksum(rows: Sequence[Trade]) -> Checksum:
 
 
 async def write(place: Place, rows: int | None) -> Result:
-    """COPY, the first step of the ladder, against psql's own."""
+    """COPY, the first step of the batch_writer, against psql's own."""
     once = list(trades(rows or ROWS))
     script = COPY.format(", ".join(COLUMNS), "{}")
     return await _compare("write", place, once=once, sent=once, script=script, command=r"psql: \copy trades from FILE")
@@ -121,23 +121,23 @@ async def by_psql(place: Place, script: str) -> float:
 
 async def by_ingest(place: Place, rows: Sequence[Trade]) -> float:
     """Seconds, opening the connections included. The parts are joined as the supervisor joins them, with its default settings."""
-    metrics, queue = Metrics(), Queue()
+    queue = Queue()
     pool = await open_pool(place.dsn, 8)
     edition = (await detect(place.connection)).edition
-    lane = TableQueue(
+    queue = TableQueue(
         TRADES,
-        metrics,
+        Tally(TRADES.name),
         _limits(queue),
         on_gap=_no_gap,
         retention_seconds=_retention(),
         mark_minutes=is_rolled_up(TRADES.name, edition),
     )
-    writer = Writer(lane, BatchWriter(TRADES, pool, edition).write, metrics, workers=queue.workers)
+    writer = Writer(queue, BatchWriter(TRADES, pool, edition).write, workers=queue.workers)
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         work = group.create_task(writer.run())
         for index, row in enumerate(rows):
-            wait = lane.put(row)
+            wait = queue.put(row)
             if wait is not None:
                 await wait
             if not index % YIELD_ROWS:
@@ -164,4 +164,4 @@ def _retention() -> float | None:
 
 
 def _no_gap(gap: object) -> None:
-    raise RuntimeError(f"the lane shed rows, which the benchmark does not count: {gap}")
+    raise RuntimeError(f"the queue shed rows, which the benchmark does not count: {gap}")

@@ -96,7 +96,7 @@ async def play(one: Scene, happened: Counter[str]) -> int:
         for due in one.plan.faults:
             group.create_task(_inject(one, due, happened))
         group.create_task(_trade(one))
-    await one.last_message_at()
+    await one.subscribed()
     await asyncio.sleep(QUIET_SECONDS)
     one.simulator.trades_per_second = 0
     await until(one.daemon.idle, IDLE_SECONDS, "every row has its outcome")

@@ -25,7 +25,7 @@ START_SECONDS = 30.0
 END_SECONDS = 40.0  # SIGTERM: the settings of a run give it five for the drain
 ENDING_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")  # however we end
 _LISTENS = re.compile(r"health on (http://[0-9.:]+)")
-_ACCOUNT = re.compile(r"(\w+): the account: (.*)")
+_ACCOUNT = re.compile(r"(\w+): row totals: (.*)")
 _CAME = {"decoded", "recovered"}
 
 
@@ -100,8 +100,8 @@ class Daemon:
     async def idle(self) -> bool:
         """Whether it is ready and no row is on its way."""
         status = await self.status()
-        lanes = status.get("lanes", {}).values()
-        return bool(lanes) and not status["daemon"]["unready"] and not any(lane["queued"] or lane["spooled"] for lane in lanes)
+        is_ready = status.get("daemon", {}).get("state") == "ready"
+        return is_ready and not any(queue["queued"] or queue["spooled"] for queue in status["queues"].values())
 
     def _find_url(self) -> str:
         return next(iter(_LISTENS.findall(self._log.read_text())), "")

@@ -114,7 +114,7 @@ async def cut_commit(scene: Scene, chance: Random) -> bool:
 async def _cut(scene: Scene, before: int) -> bool:
     happened = await came(lambda: sum(line.cuts for line in scene.lines) > before, CUT_SECONDS)
     for line in scene.lines:
-        line.spare()
+        line.cancel_cut()
     return happened
 
 

@@ -26,7 +26,7 @@ def refusing(status: int, retry_after: int | None) -> Callable[[Scene, Random], 
         times = chance.randint(1, 3)
         for path in (DEPTH, *HISTORIES):
             faults.refuse(path, status, headers, times)
-        await scene.simulator.disconnect(rudely=True)
+        await scene.simulator.disconnect(abruptly=True)
         happened = await came(lambda: faults.refusals_left(DEPTH) < times, HAPPEN_SECONDS)
         await came(lambda: not faults.refusals_left(DEPTH), HAPPEN_SECONDS)
         for path in (DEPTH, *HISTORIES):
@@ -41,7 +41,7 @@ async def silence(scene: Scene, chance: Random) -> bool:
     streams = [] if chance.random() < 0.5 else [one for one in STREAMS if one.startswith(chance.choice(SYMBOLS).lower())]
     scene.simulator.faults.silence(*streams)
     await asyncio.sleep(chance.uniform(1, 3.5))
-    scene.simulator.faults.speak()
+    scene.simulator.faults.end_silence()
     return True
 
 
@@ -49,7 +49,7 @@ async def partial_frames(scene: Scene, chance: Random) -> bool:
     """Messages in fragments are as good as whole ones; then a frame is torn, and its connection gone."""
     faults = scene.simulator.faults
     for stream in TELLING:
-        faults.part(stream, chance.randint(5, 50))
+        faults.fragment(stream, chance.randint(5, 50))
     await asyncio.sleep(chance.uniform(0.2, 1))
     torn = chance.choice([stream for stream in TELLING if stream.endswith(TRADE_KIND)])
     faults.tear(torn)

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from chaos.daemon import defects, unbalanced
 from chaos.ledger import Moment, ask, count_open, holes
 from chaos.scene import EXCHANGE, GRID_MS, SYMBOLS, Scene
-from ingest.simulator.oracle import Said
+from ingest.simulator.oracle import OracleTrade
 
 MINUTE_MS = 60_000
 SHOWN = 5  # examples of each kind of fault that are printed
@@ -75,9 +75,9 @@ async def judge(scene: Scene, first_ms: int) -> Verdict:
     return verdict
 
 
-async def missing(scene: Scene, symbol: str) -> tuple[list[Said], Counter[Said]]:
+async def missing(scene: Scene, symbol: str) -> tuple[list[OracleTrade], Counter[OracleTrade]]:
     """The trades that are not stored, and what is stored that was never said (a second time counts), for one symbol."""
-    kept = Counter(Said(*row) for row in await scene.fetch(_TRADES, EXCHANGE, symbol))
+    kept = Counter(OracleTrade(*row) for row in await scene.fetch(_TRADES, EXCHANGE, symbol))
     said = list(scene.simulator.oracle.trades(symbol))
     lost = [one for one in said if one not in kept and (symbol, one.id) not in scene.dropped]
     kept.subtract(said)

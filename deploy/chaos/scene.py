@@ -34,7 +34,7 @@ SYMBOLS = [spec.symbol for spec in INSTRUMENTS]
 STREAMS = [f"{symbol.lower()}@{kind}" for symbol in SYMBOLS for kind in (TRADE_KIND, "kline_1m", "depth@100ms", "bookTicker")]
 GRID_MS = 500  # of books and quotes
 DATABASE_MEGABYTES, SPOOL_MEGABYTES = 160, 8
-HEARD_SECONDS = 40.0
+SUBSCRIBED_SECONDS = 40.0
 
 
 class Scene:
@@ -63,14 +63,14 @@ class Scene:
     def lead_lines(self) -> None:
         """To the primary, where there is one line; where there are two, each keeps its server and the client chooses."""
         if len(self.lines) == 1:
-            self.lines[0].lead_to(self.servers.dsn)
+            self.lines[0].redirect(self.servers.dsn)
         else:
             for line in self.lines:
                 line.cut()
 
-    async def last_message_at(self) -> None:
-        """Wait until the daemon listens to every stream."""
-        await until(lambda: all(map(self.simulator.hears, STREAMS)), HEARD_SECONDS, "the daemon has subscribed")
+    async def subscribed(self) -> None:
+        """Wait until the daemon is subscribed to every stream."""
+        await until(lambda: all(map(self.simulator.has_subscriber, STREAMS)), SUBSCRIBED_SECONDS, "the daemon has subscribed")
 
     async def followed(self) -> None:
         """Wait until the ledger knows of every stream: what a stream said before that nobody has asked for."""
@@ -79,7 +79,7 @@ class Scene:
         async def known() -> bool:
             return len(await self.fetch(query, EXCHANGE)) == len(STREAMS)
 
-        await until(known, HEARD_SECONDS, "the ledger knows of every stream")
+        await until(known, SUBSCRIBED_SECONDS, "the ledger knows of every stream")
 
     async def fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
         """Of the run's database, not through the lines."""
@@ -105,7 +105,7 @@ async def scene(plan: Plan, folder: Path, servers: Servers) -> AsyncIterator[Sce
         _daemon(one)
         stack.push_async_callback(one.daemon.kill)
         await one.daemon.start()
-        await one.last_message_at()
+        await one.subscribed()
         await one.followed()
         yield one
 

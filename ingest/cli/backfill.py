@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from ingest.config.settings import Settings
 from ingest.daemon.db_readiness import admin
-from ingest.daemon.maintenance_spec import selected
+from ingest.daemon.maintenance_spec import indicator_selection
 from ingest.errors import Stop
 from ingest.sources import provider_backfill
 from ingest.sources.exchange_backfill import Backfill, BackfillRequest, ended, origin_of
@@ -94,7 +94,7 @@ async def _of_providers(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _of_indicators(settings: Settings, options: argparse.Namespace) -> int:
-    selection = selected(settings)
+    selection = indicator_selection(settings)
     async with admin(settings.database) as connection:
         async with rolled_back(connection) if options.dry_run else committed(connection):
             candles = await mark_stored(

@@ -13,6 +13,7 @@ from typing import Any
 
 from ingest.config import settings as config
 from ingest.config.settings import Settings
+from ingest.daemon.http_server import listen
 from ingest.daemon.supervisor import Supervisor
 from ingest.pipeline.time_ranges import CHANNELS
 from ingest.simulator.market import SPECS
@@ -29,7 +30,8 @@ async def run(path: Path | None, seconds: float | None) -> int:
     await simulator.start()
     try:
         load = partial(_load, path, simulator)
-        supervisor = Supervisor(load(), load)
+        settings = load()
+        supervisor = Supervisor(settings, load, listen(settings.server.host, settings.server.port))
         if seconds is not None:
             asyncio.get_running_loop().call_later(seconds, supervisor.stop)
         telling = asyncio.create_task(_tell(supervisor))
@@ -68,7 +70,7 @@ async def _tell(supervisor: Supervisor) -> None:
 
 def _line(supervisor: Supervisor) -> str:
     """Rows stored by table, how far behind the newest stored trade is, and where the metrics are."""
-    rows = "  ".join(f"{name} {writer.lane.tally.written:,}" for name, writer in supervisor.writers.items() if name in CHANNELS)
+    rows = "  ".join(f"{name} {writer.queue.tally.written:,}" for name, writer in supervisor.writers.items() if name in CHANNELS)
     trades = supervisor.writers.get("trades")
     lag = f"{time.time() - trades.committed_time / 1e6:.2f} s" if trades and trades.committed_time else "-"
     unready = "; ".join(supervisor.unready())

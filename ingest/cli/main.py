@@ -19,12 +19,14 @@ from ingest import __version__, log, registry
 from ingest.cli import backfill, demo
 from ingest.config import settings as config
 from ingest.config.settings import Settings
+from ingest.counters import Counters
 from ingest.daemon.db_readiness import admin
-from ingest.daemon.maintenance_spec import desired_policies
+from ingest.daemon.health import DaemonState
+from ingest.daemon.http_server import listen
+from ingest.daemon.maintenance_spec import maintenance_spec
 from ingest.daemon.supervisor import Supervisor
 from ingest.daemon.write_path import writing
 from ingest.errors import Hold, IngestError, Retry, Stop
-from ingest.metrics import Metrics
 from ingest.pipeline.time_ranges import CHANNELS
 from ingest.sources.gap_filler import GapFiller
 from ingest.sources.poll_plan import outlook
@@ -123,7 +125,8 @@ async def run(options: argparse.Namespace) -> int:
     if not settings.exchanges and not settings.pollers:
         raise Stop("nothing to do: no [exchanges.<name>] is configured; `ingest check --init` prints an example")
     _collect_seldom()
-    return await Supervisor(settings, lambda: _live(config.load(options.config))).run()
+    listener = listen(settings.server.host, settings.server.port)
+    return await Supervisor(settings, lambda: _live(config.load(options.config)), listener).run()
 
 
 def _live(settings: Settings) -> Settings:
@@ -166,7 +169,7 @@ def _shown(info: DatabaseInfo) -> str:
 async def run_status(options: argparse.Namespace) -> int:
     settings = _settings(options)
     status = await _ask_daemon(settings)
-    code = 0 if status.get("daemon", {}).get("unready") == [] else 1
+    code = 0 if status.get("daemon", {}).get("state") == DaemonState.READY else 1
     try:
         async with admin(settings.database) as connection:
             report = await check(connection)
@@ -189,12 +192,12 @@ async def _ask_daemon(settings: Settings) -> dict[str, Any]:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as client, client.get(url) as answer:
             return msgspec.json.decode(await answer.read(), type=dict[str, Any])
     except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
-        return {"daemon": {"unready": [f"no daemon answers at {url}: {error}"]}}
+        return {"daemon": {"state": "unreachable", "detail": f"no daemon answers at {url}: {error}"}}
 
 
 def _lines(value: Mapping[str, Any], indent: str = "") -> Iterator[str]:
     for name, one in value.items():
-        if name == "lanes":
+        if name == "queues":
             yield from _table(one)
         elif isinstance(one, Mapping):
             yield f"{indent}{name}"
@@ -203,12 +206,12 @@ def _lines(value: Mapping[str, Any], indent: str = "") -> Iterator[str]:
             yield f"{indent}{name:<16} {_cell(one)}"
 
 
-def _table(lanes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """A line for each lane, a column for each thing that is said of it."""
-    if not lanes:
+def _table(queues: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each table, a column for each field of its status."""
+    if not queues:
         return
-    rows = [["lanes", *next(iter(lanes.values()))]]
-    rows += [[f"  {name}", *map(_cell, lane.values())] for name, lane in lanes.items()]
+    rows = [["queues", *next(iter(queues.values()))]]
+    rows += [[f"  {name}", *map(_cell, queue.values())] for name, queue in queues.items()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -227,7 +230,7 @@ async def run_check(options: argparse.Namespace) -> int:
         print(EXAMPLE, end="")
         return 0
     settings = _settings(options)
-    desired_policies(settings)
+    maintenance_spec(settings)
     print(f"configuration: ok, {len(settings.exchanges)} exchanges, {len(settings.pollers)} pollers")
     for line in outlook(settings.pollers):
         print(f"poller {line}")
@@ -243,7 +246,7 @@ async def run_check(options: argparse.Namespace) -> int:
     info = report.database
     print(f"database: {_shown(info)}, schema {info.schema_version}")
     if settings.database.admin_dsn is None:
-        print("duties: disabled, database.admin_dsn is not set: no roll-ups, no indicators, no policies, no retention, no audit")
+        print("maintenance: disabled, database.admin_dsn is not set: no roll-ups, indicators, policies, retention or audit")
     return 1 if report.steps else 0
 
 
@@ -280,7 +283,7 @@ async def _heal(settings: Settings, edition: Edition) -> None:
             exchange = registry.exchanges().get(section.protocol or name)
             if exchange is None:  # ccxt's: nothing watches it, so it has no holes
                 continue
-            healer = GapFiller(name, exchange, section, settings, pool=pool, edition=edition, metrics=Metrics())
+            healer = GapFiller(name, exchange, section, settings, pool=pool, edition=edition, counters=Counters())
             try:
                 await healer.until_done()
             except Retry as error:
@@ -291,20 +294,20 @@ async def _heal(settings: Settings, edition: Edition) -> None:
 
 async def run_replay(options: argparse.Namespace) -> int:
     settings = _settings(options)
-    metrics = Metrics()
-    async with writing(settings, metrics, WRITER) as way:
+    counters = Counters()
+    async with writing(settings, counters, WRITER) as work:
         replay = Replay(
             registry.exchanges(),
-            puts={writer.lane.table.record: writer.lane.put for writer in way.writers.values()},
-            store_instruments=partial(store_instruments, way.pool, old=True),
-            on_gap=way.notes.gap,
-            on_malformed=way.notes.malformed,
+            puts={writer.queue.table.record: writer.queue.put for writer in work.writers.values()},
+            store_instruments=partial(store_instruments, work.pool, old=True),
+            on_gap=work.coverage.gap,
+            on_malformed=work.coverage.malformed,
         )
         await replay.run(files_of(options.files))
-        way.claims.extend(replay.claims)
+        work.claims.extend(replay.claims)
     print(f"sent: {', '.join(f'{count} {kind}' for kind, count in sorted(replay.counts.items())) or 'nothing'}")
     for name in CHANNELS:
-        tally = metrics.tallies[name]
+        tally = counters.tallies[name]
         print(f"{name}: {tally}")
         if tally.expired:
             print(f'{name}: {tally.expired} rows are older than retention.{name}; "none" there would keep them')

@@ -1,1 +1,1 @@
-"""The settings: what the configuration file and the environment say, checked. Nothing is opened here."""
+"""The settings, read from the configuration file and the environment, and validated."""

@@ -1,6 +1,6 @@
-"""The sections of the configuration: which keys there are, what they mean, their defaults, and the values that are refused.
+"""The sections of the configuration: keys, their meaning, defaults, and the values that are refused.
 
-What needs the knowledge of which exchanges and providers there are is checked in `ingest/config/settings.py`.
+Checks that depend on the known exchanges and providers are in `ingest/config/settings.py`.
 https://docs.pydantic.dev/latest/concepts/fields/
 """
 
@@ -62,7 +62,7 @@ PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 
 
 class Section(BaseModel):
-    """Frozen, and no key that we do not know."""
+    """A section is frozen and refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -94,7 +94,7 @@ def _is_postgresql(dsn: str) -> bool:
     try:
         address = urlsplit(dsn)
         return address.scheme in ("postgresql", "postgres") and (address.port is None or address.port > 0)
-    except ValueError:  # a port that is no number, a bracket that is not closed
+    except ValueError:  # an invalid port, an unclosed bracket
         return False
 
 
@@ -153,7 +153,7 @@ class ExchangeSection(Section):
 
     @property
     def proxy_url(self) -> str | None:
-        """The proxy with its password, for whoever connects through it."""
+        """The proxy with its password."""
         return None if self.proxy is None else self.proxy.get_secret_value()
 
 

@@ -1,4 +1,4 @@
-"""The configuration: a TOML file and the environment, made into frozen settings. Opens nothing but that file and secret files.
+"""Reads the configuration, a TOML file and the environment, into frozen settings. Opens no other file but those of secrets.
 
 Every key is also an environment variable, `INGEST__SECTION__KEY`, which wins over the file; a value there may be JSON. A secret may
 be given by file: `INGEST__DATABASE__DSN_FILE`. Unknown keys are refused.
@@ -40,7 +40,7 @@ from ingest.protocol.exchange import Exchange
 from ingest.tables import BARS, TABLES
 
 PREFIX = "INGEST__"
-READING_EXCHANGES = ("ai_trading", "mastertrade")  # the platforms for which it matters which exchange answers
+READING_EXCHANGES = ("ai_trading", "mastertrade")  # the platforms whose views read from one exchange per symbol
 
 
 def _durations(default: dict[str, timedelta | None], description: str) -> Any:
@@ -105,9 +105,9 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         assert isinstance(env_settings, EnvSettingsSource)
-        # a variable that names a secret's file is no key: `load` has read the file
+        # a variable that names the file of a secret is not a key: `load` has read the file
         env_settings.env_vars = {name: value for name, value in env_settings.env_vars.items() if not name.endswith("_file")}
-        return env_settings, init_settings  # the environment wins over the file, which arrives as keywords
+        return env_settings, init_settings  # the environment has priority over the file, whose values are keyword arguments
 
     @field_validator("retention", "compress_after")
     @classmethod
@@ -216,7 +216,7 @@ def load(path: Path | None, overrides: dict[str, Any] | None = None) -> Settings
 
 
 def _refuse_unknown_variables() -> None:
-    """pydantic-settings looks only for variables that it knows: a misspelt section would go unnoticed."""
+    """pydantic-settings reads only variables that it knows, so a misspelt section would be ignored silently."""
     for variable in os.environ:
         if variable.startswith(PREFIX):
             section = variable.removeprefix(PREFIX).split("__")[0].lower()
@@ -241,7 +241,7 @@ def _read_secret(variable: str) -> str:
 def _put(values: dict[str, Any], keys: list[str], value: str) -> None:
     for key in keys[:-1]:
         values = values.setdefault(key, {})
-        if not isinstance(values, dict):  # not a section: the validation will say so
+        if not isinstance(values, dict):  # not a section: the validation reports it
             return
     values[keys[-1]] = value
 
@@ -260,7 +260,7 @@ def _explain(problem: Any) -> str:
 
 
 def _known(path: tuple[int | str, ...]) -> list[str]:
-    """The keys of the section that stands at `path`."""
+    """The keys of the section at `path`."""
     model: Any = Settings
     for part in path:
         is_dict = typing.get_origin(model) is dict

@@ -1,1 +1,1 @@
-"""The long-running process: it starts the sources and the writers, keeps them alive, and answers for their state."""
+"""The long-running process: it starts sources, writers and maintenance, keeps them running, and reports their state over HTTP."""

@@ -1,4 +1,4 @@
-"""Whether the database can be worked with: it answers on both addresses, and its schema is current."""
+"""Whether the database can be used: it answers on both addresses, and its schema is current."""
 
 from __future__ import annotations
 
@@ -9,20 +9,29 @@ from pydantic import SecretStr
 
 from ingest.config.sections import Database
 from ingest.errors import Hold, Stop
+from ingest.sources.run_state import RunState, State
 from ingest.store import sqlstate
 from ingest.store.migrate import check, migrate
 from ingest.store.pool import Connection, connect, without_credentials
 from ingest.store.ts_edition import DatabaseInfo
 
 
-async def look(database: Database, *, bring_up: bool = False) -> DatabaseInfo:
-    """Its edition and versions. `bring_up` applies pending migrations first.
+class DatabaseReadiness:
+    """What the daemon knows of its database. The writers, the status and /readyz read it."""
 
-    Raises Retry while it does not answer, Hold where a person must do something (migrations are pending, a password is wrong, a
-    database is missing), Stop for an address that cannot be read.
+    def __init__(self) -> None:
+        self.info: DatabaseInfo | None = None  # since it has answered and its schema is current: until then nothing is written
+        self.state = RunState(State.WAITING, "starting")
+
+
+async def check_database(database: Database, *, migrate_first: bool = False) -> DatabaseInfo:
+    """Returns the edition and the versions. `migrate_first` applies pending migrations.
+
+    Raises Retry while the database does not answer, Hold where a person must act (migrations are pending, a password is wrong, a
+    database is missing), Stop for an address that cannot be parsed.
     """
     async with _connected(database.admin_dsn or database.dsn, "admin_dsn" if database.admin_dsn else "dsn") as connection:
-        if bring_up:
+        if migrate_first:
             await migrate(connection)
         report = await check(connection)
     if not report.current:
@@ -35,7 +44,7 @@ async def look(database: Database, *, bring_up: bool = False) -> DatabaseInfo:
 
 @asynccontextmanager
 async def admin(database: Database) -> AsyncIterator[Connection]:
-    """A direct connection for a command, as the owner's member where there is one. Raises Stop where it cannot be had."""
+    """A connection for a command, to `admin_dsn` if it is set, else to `dsn`. Raises Stop where it cannot be opened."""
     dsn = (database.admin_dsn or database.dsn).get_secret_value()
     try:
         connection = await connect(dsn, "ingest cli")
@@ -44,7 +53,7 @@ async def admin(database: Database) -> AsyncIterator[Connection]:
     try:
         yield connection
     except sqlstate.FOREIGN as error:
-        raise sqlstate.translate(error, "asking the database") from error
+        raise sqlstate.translate(error, "querying the database") from error
     finally:
         connection.terminate()
 

@@ -1,4 +1,4 @@
-"""How the parts are doing, in words: for /livez, the status page and systemd."""
+"""The health of the daemon for /livez, the status and systemd."""
 
 from __future__ import annotations
 
@@ -8,28 +8,49 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from enum import StrEnum
 
 from ingest.pipeline.writer import Writer
+from ingest.sources.run_state import RunState, State
 
-STUCK_SECONDS = 180.0  # longer than any statement may take: a writer that has rows and did nothing for so long is stuck
+STUCK_SECONDS = 180.0  # longer than any statement may take
+
+
+class DaemonState(StrEnum):
+    """What the daemon as a whole is doing."""
+
+    STARTING = "starting"  # the database has not answered yet; with a spool, rows may already be received
+    READY = "ready"
+    UNREADY = "unready"  # it runs, but a part of it does not work: the detail says which
+    STOPPING = "stopping"  # it drains after a signal
 
 
 def stuck(writers: Mapping[str, Writer]) -> list[str]:
-    """The writers that have rows and do nothing, one line each. The database is not asked: a restart would not mend it."""
-    idle = {name: _idle_seconds(writer) for name, writer in writers.items() if writer.lane.rows}
-    return [f"{name}: the writer is stuck since {seconds:.0f} s" for name, seconds in idle.items() if seconds > STUCK_SECONDS]
+    """The writers that have rows and do nothing, as sentences. The database does not matter: a restart would not repair it."""
+    idle = {name: _idle_seconds(writer) for name, writer in writers.items() if writer.queue.rows}
+    return [f"{name}: the writer has done nothing for {seconds:.0f} s" for name, seconds in idle.items() if seconds > STUCK_SECONDS]
 
 
 def _idle_seconds(writer: Writer) -> float:
-    # a row that comes after a long silence finds a writer that rightly did nothing for long
-    return min(time.monotonic() - writer.beat, time.time() - writer.lane.oldest / 1e6)
+    # a writer without rows is idle: its time counts from the receipt of the oldest row
+    return min(time.monotonic() - writer.last_active_at, time.time() - writer.queue.oldest / 1e6)
 
 
-def lane(writer: Writer) -> dict[str, object]:
-    """One lane and what became of its rows."""
-    lane, tally = writer.lane, writer.lane.tally
+def writer_state(writer: Writer) -> RunState:
+    """Whether a table is written, retried or held."""
+    if writer.held is not None:
+        return RunState(State.HELD, writer.held)
+    if writer.retrying is not None:
+        return RunState(State.FAILING, writer.retrying)
+    return RunState(State.OK)
+
+
+def queue_status(writer: Writer) -> dict[str, object]:
+    """The status of one table: its writer, its row totals and its lag."""
+    queue, tally = writer.queue, writer.queue.tally
     committed = writer.committed_time
     return {
+        **writer_state(writer).status(),
         "decoded": tally.decoded,
         "recovered": tally.recovered,
         "written": tally.written,
@@ -38,18 +59,16 @@ def lane(writer: Writer) -> dict[str, object]:
         "shed": dict(tally.shed),
         "rejected": dict(tally.rejected),
         "expired": tally.expired,
-        "queued": lane.rows,
+        "queued": queue.rows,
         "spooled": tally.spooled,
         "lag_seconds": None if writer.lag_seconds is None else round(writer.lag_seconds, 3),
-        "oldest_seconds": round(time.time() - lane.oldest / 1e6, 3) if lane.rows else 0.0,
+        "oldest_seconds": round(time.time() - queue.oldest / 1e6, 3) if queue.rows else 0.0,
         "committed_time": datetime.fromtimestamp(committed / 1e6, UTC).isoformat() if committed else None,
-        "held": writer.held,
-        "retrying": writer.retrying,
     }
 
 
 def notify(state: str) -> None:
-    """Tell systemd, where it asked to be told. https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html"""
+    """Report to systemd, if it asks for it. https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html"""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

@@ -1,12 +1,14 @@
-"""What the daemon tells of itself over HTTP: /metrics, /livez, /readyz, /status (JSON) and a page for people.
+"""Serves the state of the daemon over HTTP: /metrics, /livez, /readyz, /status (JSON) and a page for people.
 
-/livez never asks the database: restarting a process does not mend a server. /readyz says why not.
+/livez does not depend on the database, because a restart of the process does not repair a server. /readyz gives the reasons.
 https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from html import escape
 from typing import Any
 
@@ -25,62 +27,58 @@ td,th{{text-align:left;padding:.15em 1.2em .15em 0;border-bottom:1px solid #ddd;
 <h1>ingest</h1>{body}<p><a href="/metrics">metrics</a> <a href="/status">status as JSON</a></p></html>"""
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises Stop if the address cannot be used."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        message = f"server.port: {host}:{port}: {error.strerror}; right would be a free port of this host, or 0 for any"
+        raise Stop(message) from error
+
+
 class Server:
-    """Serves until stopped. `alive` and `unready` give the reasons against, none when all is well."""
+    """Serves on `listener`. `stuck` and `unready` return the reasons for which /livez and /readyz answer 503; empty for 200."""
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        listener: socket.socket,
         *,
         metrics: Metrics,
         status: Callable[[], Status],
-        alive: Callable[[], list[str]],
+        stuck: Callable[[], list[str]],
         unready: Callable[[], list[str]],
     ) -> None:
-        self._host = host
-        self._port = port
+        host, port = listener.getsockname()[:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._listener = listener
         self._metrics = metrics
         self._status = status
-        self._alive = alive
+        self._stuck = stuck
         self._unready = unready
-        self._runner: web.AppRunner | None = None
 
-    async def start(self) -> None:
-        """Listen. Raises Stop where the address is taken."""
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Serve until the block is left; the socket is closed then."""
         app = web.Application()
         app.router.add_get("/metrics", self._serve_metrics)
         app.router.add_get("/livez", self._serve_livez)
         app.router.add_get("/readyz", self._serve_readyz)
         app.router.add_get("/status", self._serve_status)
         app.router.add_get("/", self._serve_page)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
         try:
-            await site.start()
-        except OSError as error:
-            await self.stop()
-            raise Stop(
-                f"server.port: {self._host}:{self._port}: {error.strerror}; another one, or 0 for any, is set there"
-            ) from error
-        self._port = self._runner.addresses[0][1]
-
-    @property
-    def url(self) -> str:
-        """Where it listens, after `start`."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
-
-    async def stop(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+            await web.SockSite(runner, self._listener).start()
+            yield
+        finally:
+            await runner.cleanup()
 
     async def _serve_metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _serve_livez(self, _request: web.Request) -> web.Response:
-        return _verdict(self._alive())
+        return _verdict(self._stuck())
 
     async def _serve_readyz(self, _request: web.Request) -> web.Response:
         return _verdict(self._unready())

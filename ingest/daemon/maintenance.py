@@ -1,8 +1,7 @@
-"""What must be done once for a database, by whichever daemon holds the lease: roll-ups, indicators, the mood of
-each hour, policies, retention, bars, the audit.
+"""Work that is done once for a database, by the daemon that holds the lease: roll-ups of candles and sentiment, indicators,
+policies, retention, and the audit.
 
-They need `admin_dsn` (a direct connection with the owner's rights). Without it they show as disabled in the status, not skipped in
-silence.
+It needs `admin_dsn`, a direct connection with the owner's rights. Without it the tasks are shown as disabled in the status.
 """
 
 from __future__ import annotations
@@ -20,8 +19,9 @@ from msgspec import Struct
 from ingest.daemon.maintenance_spec import MaintenanceSpec
 from ingest.errors import IngestError
 from ingest.metrics import Metrics
+from ingest.sources.run_state import RunState, State
 from ingest.store import bar_views, indicator_dirty_ranges, platforms, sqlstate
-from ingest.store.audit import audit
+from ingest.store.audit import RecordedFinding, audit
 from ingest.store.coverage import delete_expired
 from ingest.store.hourly_sentiment import roll_up_sentiment
 from ingest.store.indicators import ComputeResult, compute
@@ -36,162 +36,169 @@ from ingest.transports.backoff import Backoff
 
 LEASE_SECONDS = 30.0
 ROLLUP_SECONDS = 1.0
-INDICATORS_SECONDS = 1.0  # where no notification came
-INDICATORS_BUDGET = 5.0  # seconds of work in one round, about: the lease has to be prolonged
+INDICATORS_SECONDS = 1.0  # if no notification arrives earlier
+INDICATORS_BUDGET = 5.0  # about how many seconds one run works, so that the lease is renewed in time
 SENTIMENT_SECONDS = 10.0
-SENTIMENT_ROUNDS = 20  # of a thousand hours each: what is left waits for the next
+SENTIMENT_ROUNDS = 20  # of a thousand hours each; the rest is for the next run
 POLICY_SECONDS = 600.0
 AUDIT_SECONDS = 30.0
-AUDIT_BUDGET = 1.0  # seconds of work in one round, about: what is left waits for the next
-AUDIT_BACK = timedelta(hours=2)  # what a round looks at
-AUDIT_ALL_SECONDS = 600.0  # how often it looks all the way back: something may have been healed or filled there
-WORK_SECONDS = 600.0  # a statement on a line that went dead would be waited for without end
+AUDIT_BUDGET = 1.0  # about how many seconds one run works; the rest is for the next run
+AUDIT_LOOKBACK = timedelta(hours=2)  # the range of most runs
+AUDIT_ALL_SECONDS = 600.0  # between two audits of the whole history, where gaps may have been filled in the meantime
+RUN_TIMEOUT = 600.0  # seconds; a statement on a dead connection would never return
+RELEASE_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
 
-class Duty(Struct, frozen=True):
-    """`work` is done every `seconds` while the lease of that name is ours, and at once when `channel` is notified."""
+class MaintenanceTask(Struct, frozen=True):
+    """`run` is called every `interval` seconds while this daemon holds the lease `name`, and at once when `channel` is notified."""
 
     name: str
-    seconds: float
-    work: Callable[[Connection], Awaitable[None]]
+    interval: float
+    run: Callable[[Connection], Awaitable[None]]
     channel: str | None = None
 
 
 class Maintenance:
-    """The duties of one daemon, `holder` of their leases."""
+    """The tasks of one daemon, which is the `holder` of their leases. `dsn` is `admin_dsn`; without it they are disabled."""
 
-    def __init__(
-        self,
-        dsn: str | None,
-        holder: str,
-        wanted: MaintenanceSpec,
-        metrics: Metrics,
-    ) -> None:
+    def __init__(self, dsn: str | None, holder: str, spec: MaintenanceSpec, metrics: Metrics) -> None:
         self._dsn = dsn
         self._holder = holder
-        self._wanted = wanted
+        self._spec = spec
         self._metrics = metrics
-        self._duties = (
-            Duty("rollup", ROLLUP_SECONDS, self._roll_up),
-            Duty("sentiment", SENTIMENT_SECONDS, self._sum_up),
-            Duty("indicators", INDICATORS_SECONDS, self._compute, indicator_dirty_ranges.CHANNEL),
-            Duty("policies", POLICY_SECONDS, self._keep_policies),
-            Duty("audit", AUDIT_SECONDS, self._audit),
+        self._tasks = (
+            MaintenanceTask("rollup", ROLLUP_SECONDS, self._roll_up),
+            MaintenanceTask("sentiment", SENTIMENT_SECONDS, self._roll_up_sentiment),
+            MaintenanceTask("indicators", INDICATORS_SECONDS, self._compute_indicators, indicator_dirty_ranges.CHANNEL),
+            MaintenanceTask("policies", POLICY_SECONDS, self._apply_policies),
+            MaintenanceTask("audit", AUDIT_SECONDS, self._audit),
         )
         self._audit_all_at = 0.0
-        self._changed = {duty.name: asyncio.Event() for duty in self._duties}
-        self.state: dict[str, str] = {duty.name: "waiting" if dsn else "disabled: no database.admin_dsn" for duty in self._duties}
+        self._due_now = {task.name: asyncio.Event() for task in self._tasks}
+        initial = RunState(State.WAITING) if dsn else RunState(State.DISABLED, "database.admin_dsn is not set")
+        self.states = {task.name: initial for task in self._tasks}
 
-    def reload(self, wanted: MaintenanceSpec) -> None:
-        """Something else is wanted; policies are reconciled at once."""
-        self._wanted = wanted
-        self._changed["policies"].set()
+    def status(self) -> dict[str, object]:
+        """The state of each task."""
+        return {name: state.status() for name, state in self.states.items()}
+
+    def reload(self, spec: MaintenanceSpec) -> None:
+        """Follow other settings; policies are reconciled at once."""
+        self._spec = spec
+        self._due_now["policies"].set()
 
     async def run(self) -> None:
         """Until cancelled."""
         if self._dsn is None:
-            log.warning("duties (%s) are disabled: database.admin_dsn is not set", ", ".join(self.state))
+            log.warning("maintenance (%s) is disabled: database.admin_dsn is not set", ", ".join(self.states))
             return
         async with asyncio.TaskGroup() as group:
-            for duty in self._duties:
-                group.create_task(self._serve(self._dsn, duty))
+            for task in self._tasks:
+                group.create_task(self._run_forever(self._dsn, task))
 
-    async def _serve(self, dsn: str, duty: Duty) -> None:
+    async def _run_forever(self, dsn: str, task: MaintenanceTask) -> None:
+        """Run one task on a connection of its own, which is opened again after an error."""
         backoff = Backoff(random.random)
         while True:
             try:
-                connection = await connect(dsn, f"ingest {duty.name}")
+                connection = await connect(dsn, f"ingest {task.name}")
                 try:
-                    if duty.channel is not None:
-                        await connection.add_listener(duty.channel, lambda *_: self._changed[duty.name].set())
-                    await self._attend(connection, duty, backoff)
+                    if task.channel is not None:
+                        await connection.add_listener(task.channel, lambda *_: self._due_now[task.name].set())
+                    await self._run_while_connected(connection, task, backoff)
                 finally:
-                    await self._leave(connection, duty)
+                    await self._release(connection, task)
             except (*sqlstate.FOREIGN, IngestError) as error:
-                self._metrics.errors.labels("duty", type(error).__name__).inc()
-                why = error if isinstance(error, IngestError) else sqlstate.translate(error, "database.admin_dsn")
-                self.state[duty.name] = f"failing: {why}"
-                log.warning("duty %s: %s", duty.name, why)
+                self._metrics.counters.errors["maintenance", type(error).__name__] += 1
+                reason = error if isinstance(error, IngestError) else sqlstate.translate(error, "database.admin_dsn")
+                self.states[task.name] = RunState(State.FAILING, str(reason))
+                log.warning("maintenance %s: %s", task.name, reason)
             await asyncio.sleep(backoff.next())
 
-    async def _attend(self, connection: Connection, duty: Duty, backoff: Backoff) -> None:
-        due, changed = 0.0, self._changed[duty.name]
+    async def _run_while_connected(self, connection: Connection, task: MaintenanceTask, backoff: Backoff) -> None:
+        due_at, due_now = 0.0, self._due_now[task.name]
         while True:
-            wanted = time.monotonic() >= due or changed.is_set()
-            changed.clear()
-            async with asyncio.timeout(WORK_SECONDS):
-                if not await acquire(connection, duty.name, self._holder, LEASE_SECONDS):
-                    self.state[duty.name] = "done by another daemon"
-                elif wanted:
-                    await duty.work(connection)
-                    due = time.monotonic() + duty.seconds
-                    self.state[duty.name] = "ok"
+            is_due = time.monotonic() >= due_at or due_now.is_set()
+            due_now.clear()
+            async with asyncio.timeout(RUN_TIMEOUT):
+                if not await acquire(connection, task.name, self._holder, LEASE_SECONDS):
+                    self.states[task.name] = RunState(State.STANDBY, "another daemon does it")
+                elif is_due:
+                    await task.run(connection)
+                    due_at = time.monotonic() + task.interval
+                    self.states[task.name] = RunState(State.OK)
                     backoff.reset()
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(duty.seconds, LEASE_SECONDS / 3)):
-                    await changed.wait()
+                async with asyncio.timeout(min(task.interval, LEASE_SECONDS / 3)):
+                    await due_now.wait()
 
-    async def _leave(self, connection: Connection, duty: Duty) -> None:
-        """Give the lease back, so that another daemon need not wait for its end."""
+    async def _release(self, connection: Connection, task: MaintenanceTask) -> None:
+        """Give the lease back, so that another daemon need not wait until it expires."""
         try:
-            async with asyncio.timeout(1):
-                await release(connection, duty.name, self._holder)
+            async with asyncio.timeout(RELEASE_SECONDS):
+                await release(connection, task.name, self._holder)
                 await connection.close()
         except sqlstate.FOREIGN:
             connection.terminate()
 
+    # --- the tasks ----------------------------------------------------------------------------------------------------------
+
     async def _roll_up(self, connection: Connection) -> None:
         await roll_up(connection)
 
-    async def _sum_up(self, connection: Connection) -> None:
+    async def _roll_up_sentiment(self, connection: Connection) -> None:
         for _ in range(SENTIMENT_ROUNDS):
             if not (await roll_up_sentiment(connection)).taken:
                 break
 
-    async def _compute(self, connection: Connection) -> None:
+    async def _compute_indicators(self, connection: Connection) -> None:
         end, done = time.monotonic() + INDICATORS_BUDGET, ComputeResult(taken=1)
         while done.taken:
-            done = await compute(connection, self._wanted.indicators)
-            tally = self._metrics.tally(INDICATORS.name)
+            done = await compute(connection, self._spec.indicators)
+            tally = self._metrics.counters.tallies[INDICATORS.name]
             tally.decoded += done.values
             tally.written += done.written
             tally.revised += done.revised
             tally.duplicate += done.values - done.written - done.revised
             if time.monotonic() > end:
-                self._changed["indicators"].set()
+                self._due_now["indicators"].set()
                 return
 
-    async def _keep_policies(self, connection: Connection) -> None:
-        for change in await reconcile(connection, self._wanted.policies):
+    async def _apply_policies(self, connection: Connection) -> None:
+        policies = self._spec.policies
+        for change in await reconcile(connection, policies):
             log.info("policy: %s", change)
         if (await detect(connection)).edition == "apache":
-            for chunk in await apply_retention(connection, self._wanted.policies):
+            for chunk in await apply_retention(connection, policies):
                 log.info("retention: dropped %s", chunk)
-        await delete_expired(connection, self._wanted.policies.retention)
-        await delete_expired_native_ids(connection, self._wanted.policies.retention)
-        await platforms.delete_expired(connection, self._wanted.policies.retention)
-        await platforms.move_newest(connection, self._wanted.policies.retention.get(CANDLES.name))
-        for change in await platforms.reconcile(connection, self._wanted.platforms):
+        await delete_expired(connection, policies.retention)
+        await delete_expired_native_ids(connection, policies.retention)
+        await platforms.delete_expired(connection, policies.retention)
+        await platforms.move_newest(connection, policies.retention.get(CANDLES.name))
+        for change in await platforms.reconcile(connection, self._spec.platforms):
             log.info("platform %s", change)
         await bar_views.switch(connection)
 
     async def _audit(self, connection: Connection) -> None:
-        wanted, whole = self._wanted, time.monotonic() >= self._audit_all_at
-        lookback = timedelta.max if whole else AUDIT_BACK
-        done = await audit(connection, wanted.evidence, wanted.policies.retention, seconds=AUDIT_BUDGET, lookback=lookback)
-        if whole and not done.more_due:
+        spec, is_whole = self._spec, time.monotonic() >= self._audit_all_at
+        lookback = timedelta.max if is_whole else AUDIT_LOOKBACK
+        done = await audit(connection, spec.completeness, spec.policies.retention, seconds=AUDIT_BUDGET, lookback=lookback)
+        if is_whole and not done.more_due:
             self._audit_all_at = time.monotonic() + AUDIT_ALL_SECONDS
         for recorded in done.recorded:
-            found = recorded.finding
-            counter = self._metrics.audit_unresolved if recorded.unresolved else self._metrics.audit_findings
-            counter.labels(found.target.source, found.channel, found.reason).inc()
-            log.warning(
-                "%s: audit of instrument %d at %s: %s%s",
-                found.target.source,
-                found.target.instrument_id,
-                found.since.isoformat(),
-                found.detail,
-                ", after healing as well: it stays so" if recorded.unresolved else "",
-            )
+            self._report_finding(recorded)
+
+    def _report_finding(self, recorded: RecordedFinding) -> None:
+        found = recorded.finding
+        counter = self._metrics.audit_unresolved if recorded.unresolved else self._metrics.audit_findings
+        counter.labels(found.target.source, found.channel, found.reason).inc()
+        log.warning(
+            "%s: audit of instrument %d at %s: %s%s",
+            found.target.source,
+            found.target.instrument_id,
+            found.since.isoformat(),
+            found.detail,
+            ", and it remains after the gap was filled" if recorded.unresolved else "",
+        )

@@ -19,28 +19,29 @@ from ingest.tables import INDICATORS
 
 
 class MaintenanceSpec(Struct, frozen=True):
-    """What the settings ask of the duties: policies, and an audit of these sources against what their exchanges say."""
+    """What the settings ask of the tasks. `completeness` is by source, for the audit."""
 
     policies: Desired
-    evidence: dict[str, CompletenessRules]
+    completeness: dict[str, CompletenessRules]
     indicators: Selection = Selection((), ())
-    platforms: Mapping[str, tuple[str, ...]] = {}  # which exchanges answer for each
+    platforms: Mapping[str, tuple[str, ...]] = {}  # by platform, the exchanges that it reads
 
 
-def desired_policies(settings: Settings) -> MaintenanceSpec:
-    """What the settings ask for. Raises Stop where compression and retention contradict each other."""
-    desired = Desired(retention=settings.retention, compress_after=settings.compress_after)
-    plan(desired)
+def maintenance_spec(settings: Settings) -> MaintenanceSpec:
+    """What the settings ask for. Raises Stop if compression and retention contradict each other."""
+    policies = Desired(retention=settings.retention, compress_after=settings.compress_after)
+    plan(policies)
     known = registry.exchanges()
     protocols = {name: section.protocol or name for name, section in settings.exchanges.items()}
-    modules = {name: known[protocol] for name, protocol in protocols.items() if protocol in known}  # not what is only backfilled
-    # a module of another package may be older than this word
-    evidence = {name: getattr(module, "COMPLETENESS", CompletenessRules()) for name, module in modules.items()}
-    answering = {name: section.exchanges for name, section in settings.platforms.items()}
-    return MaintenanceSpec(desired, evidence, selected(settings), answering)
+    # an exchange that is only backfilled, through ccxt, has no module
+    modules = {name: known[protocol] for name, protocol in protocols.items() if protocol in known}
+    # a module of another package may be older than this attribute
+    completeness = {name: getattr(module, "COMPLETENESS", CompletenessRules()) for name, module in modules.items()}
+    readers = {name: section.exchanges for name, section in settings.platforms.items()}
+    return MaintenanceSpec(policies, completeness, indicator_selection(settings), readers)
 
 
-def selected(settings: Settings) -> Selection:
+def indicator_selection(settings: Settings) -> Selection:
     """The indicators that the settings ask for."""
     section = settings.indicators
     return Selection(

@@ -51,9 +51,19 @@ class Source(Protocol):
 
 
 class SourceManager:
-    """The sources by name. `holder` is this daemon's name as the holder of leases."""
+    """The sources by name, which run in `group`. `holder` is this daemon's name as the holder of leases; `queues` are by table."""
 
-    def __init__(self, settings: Settings, holder: str, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        holder: str,
+        metrics: Metrics,
+        *,
+        group: asyncio.TaskGroup,
+        queues: Mapping[str, TableQueue],
+        coverage: CoverageBuffer,
+        store_instruments: StoreInstruments,
+    ) -> None:
         self.feeds: dict[str, ExchangeFeed] = {}
         self.gap_fillers: dict[str, GapFiller] = {}
         self.pollers: dict[str, Poller | ProviderStream] = {}
@@ -61,29 +71,22 @@ class SourceManager:
         self._holder = holder
         self._metrics = metrics
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._queues: Mapping[str, TableQueue] = {}
-        self._database: tuple[Pool, Edition] | None = None
-        self._group: asyncio.TaskGroup
-        self._coverage: CoverageBuffer
-        self._store_instruments: StoreInstruments
+        self._group = group
+        self._queues = queues
+        self._coverage = coverage
+        self._store_instruments = store_instruments
+        self._database: tuple[Pool, Edition] | None = None  # since it has answered
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
         return list(self._tasks.values())
 
-    def open(
-        self,
-        group: asyncio.TaskGroup,
-        queues: Mapping[str, TableQueue],
-        coverage: CoverageBuffer,
-        store_instruments: StoreInstruments,
-    ) -> None:
-        """Start the feeds, which need no database. `queues` are by table."""
-        self._group, self._queues, self._coverage, self._store_instruments = group, queues, coverage, store_instruments
+    def start_feeds(self) -> None:
+        """Start the feeds, which need no database."""
         for name, section in self._settings.exchanges.items():
             self._add_feed(name, section)
 
-    def meet(self, pool: Pool, edition: Edition) -> None:
+    def database_ready(self, pool: Pool, edition: Edition) -> None:
         """The database answers: start the sources that read it, too."""
         self._database = pool, edition
         for name, section in self._settings.exchanges.items():
@@ -93,7 +96,7 @@ class SourceManager:
             self._add_poller(name, poller)
 
     def reload(self, settings: Settings) -> None:
-        """Follow other settings. Before `open` and `meet` they are only kept."""
+        """Follow other settings."""
         before, self._settings = self._settings, settings
         for name in self.feeds.keys() - settings.exchanges.keys():
             self.feeds.pop(name), self.gap_fillers.pop(name, None)
@@ -103,7 +106,7 @@ class SourceManager:
                 self.feeds[name].reload(section)
                 if name in self.gap_fillers:
                     self.gap_fillers[name].reload(section)
-            elif self._queues:
+            else:
                 self._add_feed(name, section)
                 self._add_gap_filler(name, section)
         for name in self.pollers.keys() - settings.pollers.keys():
@@ -161,7 +164,7 @@ class SourceManager:
             self._settings,
             pool=pool,
             edition=edition,
-            metrics=self._metrics,
+            counters=self._metrics.counters,
             busy=lambda: any(queue.half_full for queue in self._queues.values()),
         )
         if self._settings.heal.enabled:
@@ -211,13 +214,13 @@ class SourceManager:
                 state = RunState(State.STOPPED, str(fault))
                 source.report(state)
                 log.error("%s: %s", name, state)
-                self._metrics.errors.labels("source", "Stop").inc()
+                self._metrics.counters.errors["source", "Stop"] += 1
                 return
             if not isinstance(fault, IngestError):
                 log.error("%s: a defect, the source is restarted", name, exc_info=fault)
             else:
                 log.warning("%s: %s", name, fault)
-            self._metrics.errors.labels("source", type(fault).__name__).inc()
+            self._metrics.counters.errors["source", type(fault).__name__] += 1
             source.report(RunState(State.FAILING, str(fault)))
             if time.monotonic() - started > LONG_SECONDS:
                 backoff.reset()

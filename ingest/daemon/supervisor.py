@@ -1,8 +1,10 @@
-"""Builds the parts of the daemon, joins them, and ends them in the order in which nothing is lost.
+"""One daemon: it builds its parts, runs them, and ends them in the order in which no row is lost.
 
-Start: the status server, the database (waited for, its schema checked), lanes and writers, duties, feeds. With a spool that knows
-the database from an earlier run, lanes and feeds do not wait for it: until it answers, rows go there.
-End: readiness first, then feeds, then the lanes are drained within the deadline; what is left goes to the spool, or is a gap.
+Start: the status server, the spool, the database (it is awaited and its schema is checked), queues and writers, sources,
+maintenance. With a spool that knows the database from an earlier run, queues and feeds do not wait for the database: until it
+answers, rows go to the spool.
+End: readiness first, then the sources, then the queues are drained within `shutdown_timeout`. What is left goes to the spool;
+without one it is shed and recorded as gaps.
 """
 
 from __future__ import annotations
@@ -11,97 +13,110 @@ import asyncio
 import logging
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Callable
 from functools import partial
 
 import msgspec
+from msgspec import Struct
 
 from ingest import __version__
 from ingest.config.settings import Settings
 from ingest.daemon import health
-from ingest.daemon.db_readiness import look
+from ingest.daemon.db_readiness import DatabaseReadiness, check_database
+from ingest.daemon.health import DaemonState
 from ingest.daemon.http_server import Server
 from ingest.daemon.maintenance import Maintenance
-from ingest.daemon.maintenance_spec import desired_policies
+from ingest.daemon.maintenance_spec import maintenance_spec
 from ingest.daemon.source_manager import SourceManager
 from ingest.daemon.task_cancel import cancelled
-from ingest.daemon.write_path import build_detours, build_writers, limits_of, watermarks
+from ingest.daemon.write_path import OpenSpool, WritePath, build_write_path, limits_of, open_configured_spool, spool_path
 from ingest.errors import Hold, IngestError, Retry, Stop, first
 from ingest.metrics import Metrics
 from ingest.pipeline.writer import Writer
+from ingest.sources.run_state import RunState, State
 from ingest.store import sqlstate
 from ingest.store.coverage_buffer import CoverageBuffer
-from ingest.store.known_instruments import KnownInstruments
+from ingest.store.known_instruments import KnownInstruments, load_known_instruments
 from ingest.store.pool import Pool, open_pool
 from ingest.store.ts_edition import DatabaseInfo
 
 BEAT_SECONDS = 0.25
-DATABASE_SECONDS = 2.0  # how often a database that is not ready is looked at again
-PING_SECONDS = 5.0  # without an answer for so long, the database is away
-PING_EVERY_SECONDS = 1.0
+DATABASE_SECONDS = 2.0  # between two checks of a database that is not ready
+PING_TIMEOUT = 5.0  # seconds without an answer after which the database is unreachable
+PING_SECONDS = 1.0
 CLAIM_SECONDS = 1.0  # between two computations of what the feeds cover
-CANCEL_SECONDS = 2.0  # for what is in hand to end by itself; then its line is cut
-NOTES_SECONDS = 5.0  # for the last notes, after the deadline
+CANCEL_SECONDS = 2.0  # for statements that run to end; then their connections are closed
+FLUSH_SECONDS = 5.0  # for the last claims and gaps, after the deadline
 
 log = logging.getLogger(__name__)
 
 
-class Supervisor:
-    """One daemon. `run` returns when it has drained after SIGTERM or SIGINT; on SIGHUP it asks `load` for the settings anew."""
+class Opened(Struct, frozen=True):
+    """What is open before the database has answered."""
 
-    def __init__(self, settings: Settings, load: Callable[[], Settings]) -> None:
+    pool: Pool
+    coverage: CoverageBuffer
+    known: KnownInstruments
+    spool: OpenSpool | None
+
+
+class Intake(Struct, frozen=True):
+    """What receives rows and writes them."""
+
+    path: WritePath
+    sources: SourceManager
+
+
+class Supervisor:
+    """One daemon; `listener` is the socket of its status server.
+
+    `run` returns when it has drained after SIGTERM or SIGINT. On SIGHUP it takes new settings from `load`.
+    """
+
+    def __init__(self, settings: Settings, load: Callable[[], Settings], listener: socket.socket) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.writers: dict[str, Writer] = {}
-        self.database: DatabaseInfo | None = None
+        self.database = DatabaseReadiness()
         self._load = load
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._unready = "starting"  # why sources are not running yet
-        self._unreachable = ""
-        self._others: list[asyncio.Task[None]] = []
-        self._group: asyncio.TaskGroup
-        self._pool: Pool | None = None
-        self._detours = build_detours(settings, self.metrics)
-        self._memory = KnownInstruments(settings.spool.path if self._detours is not None else None)
-        self._notes: CoverageBuffer
+        self._tasks: list[asyncio.Task[None]] = []  # but those of the sources
+        self._opened: Opened | None = None
+        self._intake: Intake | None = None
         self._holder = f"{settings.name} {secrets.token_hex(4)}"  # two daemons of one name must not both hold a lease
-        self.roster = SourceManager(settings, self._holder, self.metrics)
-        admin = settings.database.admin_dsn
-        self.duties = Maintenance(
-            admin.get_secret_value() if admin else None,
+        admin_dsn = settings.database.admin_dsn
+        self.maintenance = Maintenance(
+            admin_dsn.get_secret_value() if admin_dsn else None,
             self._holder,
-            desired_policies(settings),
+            maintenance_spec(settings),
             self.metrics,
         )
-        self.server = Server(
-            settings.server.host,
-            settings.server.port,
-            metrics=self.metrics,
-            status=self.status,
-            alive=self._stuck,
-            unready=self.unready,
-        )
+        self.server = Server(listener, metrics=self.metrics, status=self.status, stuck=self._stuck, unready=self.unready)
         self.metrics.build_info.labels(__version__).set(1)
 
-    # --- the course of a run ------------------------------------------------------------------------------------------------
+    @property
+    def writers(self) -> dict[str, Writer]:
+        """By table; empty until the database, or the spool, says what there is."""
+        return self._intake.path.writers if self._intake is not None else {}
+
+    # --- start --------------------------------------------------------------------------------------------------------------
 
     async def run(self) -> int:
-        """Until told to stop; the exit code. Raises Stop where a person must mend something before anything can work."""
+        """Run until stopped; returns the exit code. Raises Stop where nothing can work until a person acts."""
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
-        await self.server.start()
-        log.info("status, metrics and health on %s", self.server.url)
         try:
-            async with asyncio.TaskGroup() as group:
+            async with self.server.serving(), asyncio.TaskGroup() as group:
+                log.info("status, metrics and health on %s", self.server.url)
                 beat = group.create_task(self._beat())
                 starting = group.create_task(self._start(group))
                 try:
                     await self._stopping.wait()
-                except asyncio.CancelledError:  # a part failed that nothing restarts: what is in the lanes is noted, not drained
+                except asyncio.CancelledError:  # a part failed that nothing restarts: do not drain, record gaps
                     self._hurry.set()
                     raise
                 finally:
@@ -112,174 +127,190 @@ class Supervisor:
             if (stops := group.subgroup(Stop)) is not None:
                 raise first(stops) from None
             raise
-        finally:
-            await self.server.stop()
         return 0
 
     def stop(self) -> None:
-        """Drain and end; called a second time, do not wait for the drain."""
+        """Drain and end; called a second time, end without draining."""
         if self._stopping.is_set():
             self._hurry.set()
         self._stopping.set()
         health.notify("STOPPING=1")
 
     def reload(self) -> None:
-        """Read the configuration again: instruments, channels and policies. A wrong one is refused and the old one stays."""
+        """Load the configuration again and follow its instruments, channels and policies. If it is invalid, the old one stays."""
         if self._stopping.is_set():
             return
         try:
             settings = self._load()
-            desired = desired_policies(settings)
+            spec = maintenance_spec(settings)
         except Stop as error:
-            log.error("reload refused, the old configuration stays: %s", error)
-            self.metrics.errors.labels("reload", "Stop").inc()
+            log.error("the new configuration is refused, the old one stays: %s", error)
+            self.metrics.counters.errors["reload", "Stop"] += 1
             return
         self.settings = settings
-        self.duties.reload(desired)
-        self.roster.reload(settings)
+        self.maintenance.reload(spec)
+        if self._intake is not None:
+            self._intake.sources.reload(settings)
         log.info("configuration reloaded")
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
-        if self._detours is not None:
-            await self._detours.open()
-            await asyncio.to_thread(self._memory.load)
-        pool = self._pool = await open_pool(self.settings.database.dsn.get_secret_value(), self.settings.database.pool_size)
-        self._notes = CoverageBuffer(pool, self.metrics, self.settings.name)
-        self._group = group
-        while (info := await self._look(pool)) is None:
-            if not self.writers and self._memory.database is not None:
-                log.error("until the database can be written to, what is received goes to the spool")
-                self._open(pool, self._memory.database)
+        opened = self._opened = await self._open()
+        while (info := await self._check_database(opened)) is None:
+            if self._intake is None and opened.known.database is not None:
+                log.error("received rows go to the spool until the database can be written to")
+                self._intake = self._start_intake(group, opened, opened.known.database)
             await asyncio.sleep(DATABASE_SECONDS)
         self.metrics.database_info.labels(info.edition, info.timescaledb, info.postgres, str(info.schema_version)).set(1)
         log.info("TimescaleDB %s (%s edition), PostgreSQL %s", info.timescaledb, info.edition, info.postgres)
-        self.database = info
-        if not self.writers:
-            self._open(pool, info)
-        self._others += [
-            group.create_task(one) for one in (self._claim_forever(), self._notes.run(), self.duties.run(), self._ping(pool))
-        ]
-        self.roster.meet(pool, info.edition)
-        self._unready = ""
+        self.database.info = info
+        if self._intake is None:
+            self._intake = self._start_intake(group, opened, info)
+        work = (self._claim_forever(self._intake, opened), opened.coverage.run(), self.maintenance.run(), self._ping(opened.pool))
+        self._tasks += [group.create_task(one) for one in work]
+        self._intake.sources.database_ready(opened.pool, info.edition)
+        self.database.state = RunState(State.OK)
         health.notify("READY=1")
 
-    def _open(self, pool: Pool, info: DatabaseInfo) -> None:
-        """Lanes, writers and feeds, for a database that is as `info` says; nothing is written there before it has answered."""
-        self.writers = build_writers(
+    async def _open(self) -> Opened:
+        counters, database = self.metrics.counters, self.settings.database
+        spool = await open_configured_spool(self.settings, counters.errors)
+        if spool is not None:
+            self.metrics.spool_max_bytes.set(spool.spool.max_bytes)
+            self.metrics.spool_bytes.set_function(partial(getattr, spool.spool, "used_bytes"))
+        known = await asyncio.to_thread(load_known_instruments, spool_path(self.settings))
+        pool = await open_pool(database.dsn.get_secret_value(), database.pool_size)
+        return Opened(pool, CoverageBuffer(pool, counters, self.settings.name), known, spool)
+
+    def _start_intake(self, group: asyncio.TaskGroup, opened: Opened, info: DatabaseInfo) -> Intake:
+        """Start writers and feeds for a database as `info` describes it; nothing is written before it has answered."""
+        path = build_write_path(
             self.settings,
             limits_of(self.settings.queue),
             info=info,
-            pool=pool,
-            metrics=self.metrics,
-            on_gap=lambda gap: self._notes.gap("lane", gap),
-            detours=self._detours,
-            known=self._memory.ids,
-            closed=lambda: "" if self.database is not None else self._unready,
+            pool=opened.pool,
+            counters=self.metrics.counters,
+            on_gap=partial(opened.coverage.gap, "queue"),
+            spool=opened.spool,
+            known=opened.known.ids,
+            readiness=self.database,
         )
-        work = [writer.run() for writer in self.writers.values()]
-        if self._detours is not None:
-            work.append(self._detours.run(self.writers))
-        self._others += [self._group.create_task(one) for one in work]
-        lanes = {name: writer.lane for name, writer in self.writers.items()}
-        self.roster.open(self._group, lanes, self._notes, partial(self._memory.store, pool))
+        self._tasks.append(group.create_task(path.run()))
+        sources = SourceManager(
+            self.settings,
+            self._holder,
+            self.metrics,
+            group=group,
+            queues=path.queues,
+            coverage=opened.coverage,
+            store_instruments=partial(opened.known.store, opened.pool),
+        )
+        sources.start_feeds()
+        return Intake(path, sources)
 
-    async def _look(self, pool: Pool) -> DatabaseInfo | None:
-        """Its edition and versions, once it answers, its schema is current, and what is in the spool is its own."""
+    async def _check_database(self, opened: Opened) -> DatabaseInfo | None:
+        """Edition and versions, once it answers, its schema is current, and the rows of the spool belong to it."""
+        has_spooled = opened.spool is not None and (bool(opened.spool.found) or self._intake is not None)
         try:
-            info = await look(self.settings.database, bring_up=self.settings.migrate_on_start)
-            await self._memory.confirm(pool, info, needed=self._detours is not None and self._detours.has_rows)
+            info = await check_database(self.settings.database, migrate_first=self.settings.migrate_on_start)
+            await opened.known.confirm(opened.pool, info, needed=has_spooled)
         except (Retry, Hold) as error:
-            self.metrics.errors.labels("database", type(error).__name__).inc()
-            if str(error) != self._unready:
+            self.metrics.counters.errors["database", type(error).__name__] += 1
+            if str(error) != self.database.state.detail:
                 log.error("%s", error)
-            self._unready = str(error)
+            self.database.state = RunState(State.FAILING, str(error))
             return None
         return info
 
-    async def _claim_forever(self) -> None:
+    async def _claim_forever(self, intake: Intake, opened: Opened) -> None:
         while True:
-            self._claim()
+            _claim(intake, opened)
             await asyncio.sleep(CLAIM_SECONDS)
 
-    def _claim(self) -> None:
-        """Hand to the coverage buffer what the feeds cover, as far as the rows in the queues have their outcome."""
-        self._notes.claim(self.roster.claims(watermarks(self.writers)))
-
-    # --- the end ----------------------------------------------------------------------------------------------------------
+    # --- end ----------------------------------------------------------------------------------------------------------------
 
     async def _end(self) -> None:
-        await cancelled(self.roster.tasks, CANCEL_SECONDS)
-        if self.writers:
-            await self._drain()
-            await cancelled(self._others, CANCEL_SECONDS)
-        if self._detours is not None:
-            await self._detours.end()
-        if self.writers:
-            for writer in self.writers.values():
-                for gap in writer.lane.abandon("shutdown"):
-                    self._notes.gap("lane", gap)
-                log.info("%s: the account: %s", writer.lane.table.name, writer.lane.tally)
-            self._claim()
-            await self._write_last_notes()
-        if self._pool is not None:
-            self._pool.terminate()
-        await cancelled([*self.roster.tasks, *self._others])
+        if self._opened is not None and self._intake is not None:
+            await self._end_intake(self._opened, self._intake)
+        elif self._opened is not None and self._opened.spool is not None:
+            await asyncio.to_thread(self._opened.spool.spool.close)
+        if self._opened is not None:
+            self._opened.pool.terminate()
+        await cancelled([*(self._intake.sources.tasks if self._intake is not None else []), *self._tasks])
 
-    async def _drain(self) -> None:
-        """Until the lanes are empty, the deadline has come, or we are told to hurry."""
+    async def _end_intake(self, opened: Opened, intake: Intake) -> None:
+        await cancelled(intake.sources.tasks, CANCEL_SECONDS)
+        await self._drain(intake.path)
+        await cancelled(self._tasks, CANCEL_SECONDS)
+        if intake.path.spills is not None:
+            await intake.path.spills.end()
+        for gap in intake.path.abandon():
+            opened.coverage.gap("queue", gap)
+        for name, queue in intake.path.queues.items():
+            log.info("%s: row totals: %s", name, queue.tally)
+        _claim(intake, opened)
+        await self._write_last_coverage(opened.coverage)
+
+    async def _drain(self, path: WritePath) -> None:
+        """Until the queues are empty, the deadline has come, or a second signal asks to hurry."""
         seconds = self.settings.shutdown_timeout.total_seconds()
-        drained = asyncio.ensure_future(self._drain_all())
+        drained = asyncio.ensure_future(path.drain())
         hurry = asyncio.ensure_future(self._hurry.wait())
         await asyncio.wait({drained, hurry}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if not drained.done():
-            left = sum(writer.lane.rows for writer in self.writers.values())
-            fate = "are given up, each counted as shed{shutdown}" if self._detours is None else "go to the spool"
-            log.error("not drained in time: %d rows %s", left, fate)
+            fate = "are shed, counted with the reason shutdown" if path.spills is None else "go to the spool"
+            log.error("not drained in time: %d rows %s", path.rows, fate)
         await cancelled([drained, hurry])
 
-    async def _drain_all(self) -> None:
-        for writer in self.writers.values():
-            await writer.drain()
-
-    async def _write_last_notes(self) -> None:
-        flushing = asyncio.create_task(self._flush_notes())
-        self._others.append(flushing)
-        await asyncio.wait({flushing}, timeout=NOTES_SECONDS)
+    async def _write_last_coverage(self, coverage: CoverageBuffer) -> None:
+        flushing = asyncio.create_task(_flush(coverage))
+        self._tasks.append(flushing)
+        await asyncio.wait({flushing}, timeout=FLUSH_SECONDS)
         if not flushing.done():
-            log.error("the last gaps could not be noted: no answer within %.0f s", NOTES_SECONDS)
+            log.error("the last claims and gaps were not written: the database did not answer within %.0f s", FLUSH_SECONDS)
 
-    async def _flush_notes(self) -> None:
-        try:
-            await self._notes.flush()
-        except IngestError as error:
-            log.error("the last gaps could not be noted: %s", error)
+    # --- status -------------------------------------------------------------------------------------------------------------
 
-    # --- what others may know -----------------------------------------------------------------------------------------------
+    @property
+    def state(self) -> DaemonState:
+        if self._stopping.is_set():
+            return DaemonState.STOPPING
+        if self.database.info is None:
+            return DaemonState.STARTING
+        return DaemonState.UNREADY if self.unready() else DaemonState.READY
 
     def unready(self) -> list[str]:
-        """Why this daemon is not ready; empty when it is."""
+        """The reasons why this daemon is not ready, as sentences; empty if it is."""
         reasons = ["stopping"] if self._stopping.is_set() else []
-        reasons += [self._unready] if self._unready else []
-        reasons += [self._unreachable] if self._unreachable else []
+        if self.database.state.state != State.OK:
+            reasons.append(self.database.state.detail)
         reasons += [f"{name}: held: {writer.held}" for name, writer in self.writers.items() if writer.held]
-        reasons += self._detours.held if self._detours is not None else []
-        return reasons + self.roster.unready()
+        if self._intake is not None:
+            reasons += self._intake.path.spills.held if self._intake.path.spills is not None else []
+            reasons += self._intake.sources.unready()
+        return reasons
 
     def status(self) -> dict[str, object]:
-        """Everything that `ingest status` and the page show."""
+        """What `ingest status` and the page show."""
+        info = self.database.info
+        sources = self._intake.sources.status() if self._intake is not None else {}
         return {
-            "daemon": {"name": self.settings.name, "version": __version__, "unready": self.unready()},
-            "database": msgspec.structs.asdict(self.database) if self.database else {},
-            "duties": dict(self.duties.state),
-            **self.roster.status(),
-            "lanes": {name: health.lane(writer) for name, writer in self.writers.items()},
+            "daemon": {
+                "name": self.settings.name,
+                "version": __version__,
+                "state": self.state,
+                "detail": "; ".join(self.unready()),
+            },
+            "database": self.database.state.status() | (msgspec.structs.asdict(info) if info is not None else {}),
+            "maintenance": self.maintenance.status(),
+            **sources,
+            "queues": {name: health.queue_status(writer) for name, writer in self.writers.items()},
         }
 
     def _stuck(self) -> list[str]:
         return health.stuck(self.writers)
 
     async def _beat(self) -> None:
-        """Measures how late the loop wakes, and tells the service manager that we live."""
+        """Measure how late the event loop wakes, and report to the service manager that it does."""
         while True:
             started = time.monotonic()
             await asyncio.sleep(BEAT_SECONDS)
@@ -288,12 +319,24 @@ class Supervisor:
                 health.notify("WATCHDOG=1")
 
     async def _ping(self, pool: Pool) -> None:
-        """Whether the database answers: the writers alone would not notice while no row comes."""
+        """Check that the database answers: the writers would not notice while no row arrives."""
         while True:
             try:
-                async with asyncio.timeout(PING_SECONDS), pool.acquire() as connection:
+                async with asyncio.timeout(PING_TIMEOUT), pool.acquire() as connection:
                     await connection.execute("SELECT 1")
-                self._unreachable = ""
+                self.database.state = RunState(State.OK)
             except sqlstate.FOREIGN as error:
-                self._unreachable = str(sqlstate.translate(error, "asking the database"))
-            await asyncio.sleep(PING_EVERY_SECONDS)
+                self.database.state = RunState(State.FAILING, str(sqlstate.translate(error, "querying the database")))
+            await asyncio.sleep(PING_SECONDS)
+
+
+def _claim(intake: Intake, opened: Opened) -> None:
+    """Hand what the feeds cover to the coverage buffer, as far as the rows in the queues have their outcome."""
+    opened.coverage.claim(intake.sources.claims(intake.path.watermarks()))
+
+
+async def _flush(coverage: CoverageBuffer) -> None:
+    try:
+        await coverage.flush()
+    except IngestError as error:
+        log.error("the last claims and gaps were not written: %s", error)

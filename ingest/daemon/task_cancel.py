@@ -1,4 +1,4 @@
-"""Ending asyncio tasks, where some do not end at once.
+"""Cancels asyncio tasks, some of which do not end at once.
 
 https://docs.python.org/3/library/asyncio-task.html#task-cancellation
 """
@@ -11,23 +11,23 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-AGAIN_SECONDS = 2.0
+REPEAT_SECONDS = 2.0
 
 
 def is_cancelled() -> bool:
-    """Whether the current task was cancelled: a task group in which something fails at that moment raises that instead."""
+    """Whether the current task was cancelled, even if its task group raised the error of another task instead."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 async def cancelled(tasks: Iterable[asyncio.Future[Any]], seconds: float | None = None) -> None:
-    """Cancel them and wait until they have ended, or for `seconds`: who waits for a server that answers no more does not end.
+    """Cancel the tasks and wait until they have ended, at most `seconds`: one that waits for a dead server may not end.
 
-    They are cancelled again while they live: where a timeout and a cancellation meet, older Pythons may lose the one in the other.
+    The cancellation is repeated, because older Pythons may lose it where it meets a timeout.
     """
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     pending = {task for task in tasks if not task.done()}
     while pending and (left := deadline - time.monotonic()) > 0:
         for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=min(left, AGAIN_SECONDS))
+        _, pending = await asyncio.wait(pending, timeout=min(left, REPEAT_SECONDS))

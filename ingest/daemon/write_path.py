@@ -1,30 +1,32 @@
-"""The way into the database, for whoever has rows: a lane and a writer for each table, built from the settings.
+"""The way of rows into the database: a queue, a writer and, with a spool, a spill for each table, built from the settings.
 
-`build_writers` is for the daemon, which keeps them alive by itself; `writing` is for a command that has an end: what it put has its
-outcome when the block is left. https://docs.python.org/3/library/asyncio-task.html#task-groups
-The rule one would get wrong: a live reader waits a little for room and then sheds, because its exchange would hang up; rows from a
-file can wait for as long as it takes.
+`build_write_path` is for the daemon, which runs it as long as it lives. `writing` is for a command: when its block is left, every
+row has its outcome. A live reader waits `queue.max_wait` for room and then sheds, because its exchange would close the connection;
+rows of a file or of a provider wait as long as necessary.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ingest.config.sections import Queue
 from ingest.config.settings import Settings
-from ingest.daemon.db_readiness import look
+from ingest.counters import Counters
+from ingest.daemon.db_readiness import DatabaseReadiness, check_database
 from ingest.errors import Hold, IngestError, Retry, Stop, first
-from ingest.metrics import Metrics
 from ingest.pipeline.batch import Batch, Outcome
-from ingest.pipeline.spill import Rules
+from ingest.pipeline.spill import Spill, SpillRules
 from ingest.pipeline.spills import Spills
-from ingest.pipeline.spool import Spool
+from ingest.pipeline.spool import Entry, Spool, open_spool
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.time_ranges import CHANNELS
 from ingest.pipeline.writer import Writer
@@ -37,123 +39,169 @@ from ingest.store.rollup import is_rolled_up
 from ingest.store.ts_edition import DatabaseInfo
 from ingest.tables import TABLES
 
-FOR_EVER = 86_400.0 * 365  # seconds
+YEAR = 86_400.0 * 365  # seconds
+
+log = logging.getLogger(__name__)
 
 
-class Writing(Struct, frozen=True):
-    """What a command that brings rows works with; `claims` takes what it may claim once all of them have their outcome."""
+class OpenSpool(Struct, frozen=True):
+    """The daemon's spool, how each table uses it, and the records of an earlier run by table."""
 
-    pool: Pool
-    writers: dict[str, Writer]
-    notes: CoverageBuffer
-    claims: list[Claim]
-
-
-def limits_of(queue: Queue) -> Limits:
-    """The bounds of a lane, as the settings have them."""
-    return Limits(
-        batch_rows=queue.batch_rows,
-        max_age=queue.max_age.total_seconds(),
-        max_rows=queue.max_rows,
-        max_bytes=queue.max_bytes,
-        max_wait=queue.max_wait.total_seconds(),
-    )
+    spool: Spool
+    rules: dict[str, SpillRules]
+    found: dict[str, list[Entry]]
 
 
-def build_detours(settings: Settings, metrics: Metrics) -> Spills | None:
-    """What leads rows around a database that is away; None where they only wait in memory."""
-    section = settings.spool
-    if section.path is None or settings.durability == "memory":
+def spool_path(settings: Settings) -> Path | None:
+    """The directory of the spool; None if rows wait only in memory."""
+    return None if settings.durability == "memory" else settings.spool.path
+
+
+async def open_configured_spool(settings: Settings, errors: Counter[tuple[str, str]]) -> OpenSpool | None:
+    """The spool that the settings ask for. Raises Stop if its directory cannot be used."""
+    path, section = spool_path(settings), settings.spool
+    if path is None:
         return None
     fsync = {"always": 0.0, "never": None}
-    spool = Spool(
-        section.path,
-        metrics,
-        max_bytes=section.max_bytes,
-        sync_seconds=fsync[section.fsync] if isinstance(section.fsync, str) else section.fsync.total_seconds(),
-    )
+    sync_seconds = fsync[section.fsync] if isinstance(section.fsync, str) else section.fsync.total_seconds()
+    spool, found = await asyncio.to_thread(open_spool, path, errors, max_bytes=section.max_bytes, sync_seconds=sync_seconds)
+    for name in found.keys() - section.when_full.keys():
+        rows = sum(entry.rows for entry in found[name])
+        log.error("the spool has %d rows of %s, which is not a table of this version: they stay there", rows, name)
     start_after, write_ahead = section.start_after.total_seconds(), settings.durability == "always"
     rules = {
-        table: Rules(start_after=start_after, when_full=when_full, write_ahead=write_ahead)
+        table: SpillRules(start_after=start_after, when_full=when_full, write_ahead=write_ahead)
         for table, when_full in section.when_full.items()
     }
-    return Spills(spool, rules)
+    return OpenSpool(spool, rules, found)
 
 
-def build_writers(
+def limits_of(section: Queue) -> Limits:
+    """The bounds of a queue that the settings ask for."""
+    return Limits(
+        batch_rows=section.batch_rows,
+        max_age=section.max_age.total_seconds(),
+        max_rows=section.max_rows,
+        max_bytes=section.max_bytes,
+        max_wait=section.max_wait.total_seconds(),
+    )
+
+
+class WritePath:
+    """Queues, writers and spills, by table."""
+
+    def __init__(self, writers: dict[str, Writer], spills: Spills | None) -> None:
+        self.writers = writers
+        self.queues = {name: writer.queue for name, writer in writers.items()}
+        self.spills = spills
+
+    @property
+    def rows(self) -> int:
+        """Rows in all queues."""
+        return sum(queue.rows for queue in self.queues.values())
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for writer in self.writers.values():
+                group.create_task(writer.run())
+            if self.spills is not None:
+                group.create_task(self.spills.run(self.writers))
+
+    async def drain(self) -> None:
+        """Return when all queues are empty."""
+        for writer in self.writers.values():
+            await writer.drain()
+
+    def abandon(self) -> list[Gap]:
+        """Shed what the queues still have, at the deadline of a shutdown. Returns the gaps that this leaves."""
+        return [gap for queue in self.queues.values() for gap in queue.abandon("shutdown")]
+
+    def watermarks(self) -> dict[ChannelName, int]:
+        """By channel: the time, in microseconds, up to which every row received has an outcome; 0 while some wait on disk."""
+        queues = {CHANNELS[name]: queue for name, queue in self.queues.items() if name in CHANNELS}
+        return {channel: 0 if queue.tally.spooled else queue.oldest for channel, queue in queues.items()}
+
+
+def build_write_path(
     settings: Settings,
     limits: Limits,
     *,
     info: DatabaseInfo,
     pool: Pool,
-    metrics: Metrics,
+    counters: Counters,
     on_gap: Callable[[Gap], None],
-    detours: Spills | None = None,
+    spool: OpenSpool | None = None,
     known: Collection[int] = (),
-    closed: Callable[[], str] = str,
-) -> dict[str, Writer]:
-    """One for each table, by its name; none of them runs yet. `on_gap` hears of rows that a lane had no room for.
+    readiness: DatabaseReadiness | None = None,
+) -> WritePath:
+    """The write path into a database as `info` describes it. `on_gap` receives the gaps of rows that are shed.
 
-    `known` are the instruments of which the spool may hold rows. Nothing is written while `closed` says why not.
+    `known` are the instruments whose rows the spool may hold. With `readiness`, nothing is written until the database has answered.
     """
-    writers = {}
+    writers, spills = {}, {}
     for table in TABLES:
         retention = settings.retention[table.name]
-
-        lane = TableQueue(
+        queue = TableQueue(
             table,
-            metrics,
-            limits if table.name in CHANNELS else replace(limits, max_wait=None),  # what is polled can wait, as long as it takes
+            counters.tallies[table.name],
+            limits if table.name in CHANNELS else replace(limits, max_wait=None),  # a poller can wait
             on_gap=on_gap,
             retention_seconds=None if retention is None else retention.total_seconds(),
             mark_minutes=is_rolled_up(table.name, info.edition),
-            count_late=detours is not None and settings.durability == "always",
+            count_late=spool is not None and settings.durability == "always",
         )
-        batch_writer = BatchWriter(table, pool, info.edition)
-        # rows that may be revised are written in order: a newer value must not be overtaken by an older one
+        if spool is not None:
+            spool.spool.instruments[table.name].update(known)
+            found = spool.found.get(table.name, ())
+            spills[table.name] = Spill(queue, spool.spool, spool.rules[table.name], found, on_gap=on_gap)
+        write = partial(_write, readiness, BatchWriter(table, pool, info.edition))
+        # rows that may be revised are written in order, so that an older value cannot replace a newer one
         workers = 1 if table.revise else settings.queue.workers
-        way = None if detours is None else detours.add(lane, on_gap, known)
-        writers[table.name] = Writer(lane, partial(_write, closed, batch_writer), metrics, workers=workers, way=way)
-    return writers
+        writers[table.name] = Writer(queue, write, workers=workers, batches=spills.get(table.name))
+    return WritePath(writers, None if spool is None else Spills(spool.spool, spills))
 
 
-async def _write(closed: Callable[[], str], batch_writer: BatchWriter, batch: Batch) -> Outcome:
-    if why := closed():
-        raise Retry(why)
+async def _write(readiness: DatabaseReadiness | None, batch_writer: BatchWriter, batch: Batch) -> Outcome:
+    if readiness is not None and readiness.info is None:
+        raise Retry(readiness.state.detail)
     return await batch_writer.write(batch)
 
 
-def watermarks(writers: Mapping[str, Writer]) -> dict[ChannelName, int]:
-    """By channel: the time, in microseconds, up to which every row received has an outcome; 0 while some wait on disk."""
-    lanes = {CHANNELS[name]: writer.lane for name, writer in writers.items() if name in CHANNELS}
-    return {channel: 0 if lane.tally.spooled else lane.oldest for channel, lane in lanes.items()}
+class Writing(Struct, frozen=True):
+    """What a command writes with. It appends to `claims` what is covered once all rows have their outcome."""
+
+    pool: Pool
+    writers: Mapping[str, Writer]
+    coverage: CoverageBuffer
+    claims: list[Claim]
 
 
 @asynccontextmanager
-async def writing(settings: Settings, metrics: Metrics, writer: str) -> AsyncIterator[Writing]:
-    """Writers that run, on a database that is ready; on leaving, every row has its outcome and every note is written.
+async def writing(settings: Settings, counters: Counters, writer: str) -> AsyncIterator[Writing]:
+    """A running write path. When the block is left, every row has its outcome, and claims and gaps are written.
 
-    `writer` is who claims and misses, in the ledger. Raises Stop where the database cannot be reached or its schema is behind.
+    `writer` is the name in the coverage ledger. Raises Stop if the database cannot be reached or its schema is not current.
     """
     try:
-        info = await look(settings.database)
+        info = await check_database(settings.database)
     except (Retry, Hold) as error:
         raise Stop(str(error)) from error
     pool = await open_pool(settings.database.dsn.get_secret_value(), settings.database.pool_size)
-    notes = CoverageBuffer(pool, metrics, writer)
-    limits = replace(limits_of(settings.queue), max_wait=FOR_EVER)
-    writers = build_writers(settings, limits, info=info, pool=pool, metrics=metrics, on_gap=lambda gap: notes.gap("lane", gap))
+    coverage = CoverageBuffer(pool, counters, writer)
+    limits = replace(limits_of(settings.queue), max_wait=YEAR)
+    on_gap = partial(coverage.gap, "queue")
+    path = build_write_path(settings, limits, info=info, pool=pool, counters=counters, on_gap=on_gap)
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in (*(one.run() for one in writers.values()), notes.run())]
-            way = Writing(pool, writers, notes, [])
-            yield way
-            for one in writers.values():
-                await one.drain()
-            notes.claim(way.claims)
+            tasks = [group.create_task(path.run()), group.create_task(coverage.run())]
+            work = Writing(pool, path.writers, coverage, [])
+            yield work
+            await path.drain()
+            coverage.claim(work.claims)
             for task in tasks:
                 task.cancel()
-        await notes.flush()
+        await coverage.flush()
     except BaseExceptionGroup as group:
         if (errors := group.subgroup(IngestError)) is not None:
             raise first(errors) from None

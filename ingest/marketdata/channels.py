@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from ingest.marketdata.forming_candle import FormingCandle
 from ingest.marketdata.order_book import SampledQuote
+from ingest.marketdata.values import AHEAD, ahead
 from ingest.protocol.exchange import Options
 from ingest.protocol.http import Response
 from ingest.protocol.session import ChannelName, Gap, Output
@@ -84,7 +85,14 @@ class Trades(Struct, frozen=True):
         parse, instrument_id = self.parse, market.instrument.id
         if market.options.trade_kind in self.dense_ids:
             return ChannelState(_dense(parse, instrument_id, self.first_id))
-        return ChannelState(lambda row, received_at, snapshot: (parse(row, instrument_id, received_at),))
+
+        def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
+            trade = parse(row, instrument_id, received_at)
+            if trade.time > received_at + AHEAD:
+                raise ahead(trade.time, received_at)
+            return (trade,)
+
+        return ChannelState(feed)
 
 
 def _dense(
@@ -96,6 +104,8 @@ def _dense(
     def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
         nonlocal last, expected
         trade = parse(row, instrument_id, received_at)
+        if trade.time > received_at + AHEAD:
+            raise ahead(trade.time, received_at)
         trade_id = trade.trade_id
         if trade_id < expected:
             return (trade,)
@@ -138,7 +148,11 @@ class Candles(Struct, frozen=True):
 def _forming(parse: Callable[[Any, int, int, str], Candle | None], instrument_id: int, bar: FormingCandle) -> ChannelState:
     def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
         candle = parse(row, instrument_id, received_at, "ws")
-        return () if candle is None else bar.seen(candle)
+        if candle is None:
+            return ()
+        if candle.time > received_at + AHEAD:
+            raise ahead(candle.time, received_at)
+        return bar.seen(candle)
 
     def lost(now: int) -> Sequence[Output]:
         bar.lost()
@@ -155,6 +169,8 @@ def _flagged(parse: Callable[[Any, int, int, str], Candle | None], instrument_id
         candle = parse(row, instrument_id, received_at, "ws")
         if candle is None:
             return ()
+        if candle.time > received_at + AHEAD:
+            raise ahead(candle.time, received_at)
         missing, expected = expected, max(candle.time + MINUTE, expected or 0)
         if not every_minute or missing is None or candle.time <= missing:
             return (candle,)
@@ -183,6 +199,8 @@ class Quotes(Struct, frozen=True):
             if quote is None or skip:
                 skip = False
                 return ()
+            if quote.time > received_at + AHEAD:
+                raise ahead(quote.time, received_at)
             return seen(quote if quote.time else replace(quote, time=received_at, writer=writer))
 
         def lost(now: int) -> Sequence[Output]:

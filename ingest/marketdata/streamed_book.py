@@ -10,7 +10,7 @@ from msgspec import Struct
 from ingest.marketdata.channels import ChannelState, Market
 from ingest.marketdata.order_book import Book, SampledBook
 from ingest.marketdata.synced_book import bad_levels
-from ingest.marketdata.values import Level, check_levels, good_level, sift_levels
+from ingest.marketdata.values import AHEAD, Level, ahead, check_levels, good_level, sift_levels
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Options
 from ingest.protocol.session import Output
@@ -74,6 +74,8 @@ class StreamedBookState:
         """A snapshot or a change. Raises ValueError."""
         spec = self._spec
         update = spec.parse(row)
+        if update.time is not None and update.time > received_at + AHEAD:
+            raise ahead(update.time, received_at)
         if snapshot or update.snapshot:
             return self._begin(update, received_at)
         read = spec.level

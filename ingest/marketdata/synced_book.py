@@ -17,7 +17,7 @@ from msgspec import Struct
 from ingest.marketdata.channels import ChannelState, Market
 from ingest.marketdata.order_book import Book, SampledBook, Side
 from ingest.marketdata.rest import evidence
-from ingest.marketdata.values import Level, sift_levels
+from ingest.marketdata.values import AHEAD, Level, ahead, sift_levels
 from ingest.protocol.decode import UNREADABLE, Malformed
 from ingest.protocol.exchange import Options
 from ingest.protocol.http import Request, Response
@@ -108,6 +108,8 @@ class SyncedBookState:
     def feed(self, row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
         """One difference of the stream. Raises ValueError."""
         diff = self._parse(row)
+        if diff.time is not None and diff.time > received_at + AHEAD:
+            raise ahead(diff.time, received_at)
         if diff.whole:
             return self._whole(diff, received_at)
         out = self._follow(diff, received_at) if self._sampled.book is not None else []
@@ -125,6 +127,8 @@ class SyncedBookState:
             return []
         try:
             snapshot, rejected = self._sifted(self._rest.parse(response.body))
+            if snapshot.time is not None and snapshot.time > now + AHEAD:
+                raise ahead(snapshot.time, now)
         except (*UNREADABLE, ValueError) as error:
             return [evidence(self._exchange, response.body, error)]
         if self._waiting and snapshot.last + 1 < self._waiting[0][0].first:

@@ -19,6 +19,7 @@ Level = Sequence[str]  # price and size as digits; what follows is ignored
 MILLISECOND = 1000
 EARLIEST = 1_230_768_000 * SECOND  # 2009-01-01, before the first trade of any coin
 LATEST = 4_102_444_800 * SECOND  # 2100-01-01
+AHEAD = 86_400 * SECOND  # that an exchange's clock may be ahead of ours
 MAX_LENGTH = 64  # characters of a number
 MAX_EXPONENT = 40
 MAX_ID = (1 << 63) - 1  # bigint
@@ -58,6 +59,11 @@ def micros(time: int) -> int:
     if EARLIEST <= time < LATEST:
         return time
     raise ValueError(f"time {time} us is not within 2009..2100")
+
+
+def ahead(time: int, received_at: int) -> ValueError:
+    """The error for an event more than AHEAD after it was received: it would stop every grid, and all later events be old."""
+    return ValueError(f"time {time} us is more than a day after it was received, {received_at} us")
 
 
 def from_text(text: str, unit: int) -> int:

@@ -1,1 +1,1 @@
-"""From records to encoded batches: lane.py takes them in, encode.py makes COPY text of them, writer.py drains."""
+"""From records to committed rows: bounded queues, batches as COPY text, writers, and a spool on disk."""

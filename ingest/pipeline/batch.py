@@ -1,4 +1,4 @@
-"""A batch: rows of one table as COPY text, with what must be known of them until they are settled."""
+"""A batch: rows of one table as COPY text, and the outcome of writing it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SAMPLES = 64  # rows of a batch whose lag is measured
 
 
 class Refusal(Struct, frozen=True):
-    """A row that must not reach COPY: its line, the reason (a metric label) and what is wrong with it."""
+    """A row that must not reach COPY: its line, the reason as a metric label, and a message for people."""
 
     line: str
     reason: str
@@ -18,21 +18,21 @@ class Refusal(Struct, frozen=True):
 
 
 class Batch(Struct, frozen=True):
-    """Encoded rows on their way. Times are microseconds."""
+    """Encoded rows of one table. Times are microseconds since the epoch."""
 
     data: bytes
     rows: int
-    last_time: int
+    last_time: int  # the latest event time
     received_at: int  # of the oldest row
     samples: tuple[tuple[int, int], ...]  # (time, received_at) of at most SAMPLES rows
-    minutes: frozenset[tuple[int, int]] = frozenset()  # (instrument_id, minute) touched, where roll-ups want to know
+    minutes: frozenset[tuple[int, int]] = frozenset()  # the (instrument_id, minute) that changed, of a table that is rolled up
     refused: tuple[Refusal, ...] = ()  # not in `data`, but counted in `rows`
-    columns: tuple[str, ...] = ()  # what `data` holds, where a spool kept it; () is the columns of the table
-    source: str = ""  # the spool's segment that kept it
+    columns: tuple[str, ...] = ()  # the columns of `data` if it comes from a spool; empty means those of the table
+    source: str = ""  # the segment of the spool from which it was read
 
 
 class Outcome(Struct, frozen=True):
-    """What became of a batch's rows. The sum is the batch's `rows`, except that expired rows never reach a batch."""
+    """How many rows of a batch were written, revised, duplicate or rejected (by reason). The sum is the batch's `rows`."""
 
     written: int = 0
     revised: int = 0
@@ -41,5 +41,5 @@ class Outcome(Struct, frozen=True):
     method: str = "copy"
 
 
-# How a batch is stored: all that the pipeline knows of the store. Raises Retry (the same batch again later) or Hold.
+# Stores a batch; it is all that the pipeline knows of the store. Raises Retry (write the same batch again later) or Hold.
 Write = Callable[[Batch], Awaitable[Outcome]]

@@ -1,10 +1,10 @@
-"""Rows as the text that COPY reads, one line each.
+"""Encodes rows as the text format of COPY, one line per row.
 
 https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-TEXT-FORMAT: tab between columns, `\\N` for NULL, backslash escapes.
 
-Text, because the exchange's digits then pass through untouched, and because binary COPY trusts a type cache that is wrong after an
-ALTER TABLE. The encoder of a table is one generated f-string: measured 0.9 us a trade, against 2.6 us for a loop over columns.
-Formatting the two times was half of that, so seconds are remembered; rows seldom share a millisecond (0.9 us against 5).
+Text keeps the exchange's digits as they are, and binary COPY relies on a type cache that is wrong after an ALTER TABLE. The
+encoder of a table is one generated f-string: 0.9 us per trade, against 2.6 us for a loop over columns. Formatting the two times
+took half of that, so the text of a second is cached; rows that share a millisecond are too rare to cache more.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 class _Days(dict[int, str]):
-    """The text of a day since the epoch, made when it is first asked for."""
+    """The text of a day since the epoch, formatted at first use."""
 
     def __missing__(self, day: int) -> str:
         text = self[day] = time.strftime("%Y-%m-%d ", time.gmtime(day * 86_400))
@@ -31,7 +31,7 @@ class _Days(dict[int, str]):
 
 
 class _Seconds(dict[int, str]):
-    """The text of a second since the epoch: in history, where rows seldom share one, by its day and minute."""
+    """The text of a second since the epoch, composed of its day and minute, because rows of history seldom share a second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class _Seconds(dict[int, str]):
         day, rest = divmod(second, 86_400)
         try:
             text = f"{self._days[day]}{_MINUTES[rest // 60]}{rest % 60:02d}."
-        except (OverflowError, OSError, ValueError):  # beyond any calendar: such a row is rejected, its batch must not be lost
+        except (OverflowError, OSError, ValueError):  # beyond the calendar: the row will be rejected, without its batch
             text = f"{second} s."
         self[second] = text
         return text
@@ -65,24 +65,24 @@ def _levels(values: tuple[str, ...]) -> str:
 
 
 def _texts(values: tuple[str, ...]) -> str:
-    """An array literal: its own quotes and backslashes first, then those of COPY."""
+    """An array literal: escaped first as an array, then for COPY."""
     quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
     return _text("{" + ",".join(f'"{value}"' for value in quoted) + "}")
 
 
 def encoder(table: Table) -> Encoder:
-    """A function from one record of `table` to its line, newline included."""
+    """Returns the function that encodes one record of `table` as its line, newline included."""
     parts = [_expression(column) for column in table.columns]
-    # generated once per table from our own annotations, never from data
+    # the source is generated from our own annotations, never from data
     source = 'lambda r: f"' + "\\t".join(parts) + '\\n"'
     names = {"seconds": _Seconds(), "millis": _MILLIS, "micros": _MICROS, "text": _text, "texts": _texts, "levels": _levels}
     names["null"] = "\\N"
-    made: Encoder = eval(source, names)
-    return made
+    encode: Encoder = eval(source, names)
+    return encode
 
 
 def columns_encoder(table: Table) -> ColumnsEncoder:
-    """From columns of `table` to their lines: 0.7 us a candle, because what all rows share is made once, and Python sees no row."""
+    """Returns the function that encodes columns of `table` as lines. What all rows share is formatted once: 0.7 us per candle."""
     line = encoder(table)
     names = [column.name for column in table.columns]
     days = _Days()
@@ -93,13 +93,13 @@ def columns_encoder(table: Table) -> ColumnsEncoder:
             f"{_SECONDS[t // 1_000_000 % 60]}{_MILLIS[t // 1000 % 1000]}{_MICROS[t % 1000]}"
             for t in columns.times
         ]
-        differ = {"time": times, **{name: value for name, value in columns.values.items() if isinstance(value, list)}}
+        varying = {"time": times, **{name: value for name, value in columns.values.items() if isinstance(value, list)}}
         first = dict(zip(names, line(next(iter(columns)))[:-1].split("\t"), strict=True))
         parts: list[Iterable[str]] = []
-        for is_list, group in groupby(names, differ.__contains__):
-            some = list(group)
-            parts += [differ[name] for name in some] if is_list else [repeat("\t".join(first[name] for name in some))]
-        return "\n".join(map("\t".join, zip(*parts, strict=False))) + "\n"  # `repeat` has no end
+        for varies, group in groupby(names, varying.__contains__):
+            adjacent = list(group)
+            parts += [varying[name] for name in adjacent] if varies else [repeat("\t".join(first[name] for name in adjacent))]
+        return "\n".join(map("\t".join, zip(*parts, strict=False))) + "\n"  # not strict: `repeat` does not end
 
     return encode
 

@@ -1,7 +1,7 @@
-"""Damaged bytes of the spool, kept aside in files `.bad` for a person to look at: evidence, which nobody ever reads back.
+"""Damaged bytes of the spool, kept in files `.bad` as evidence for a person. The daemon never reads them back.
 
-The rule one would get wrong: rows come before evidence. The files are part of the spool's bound, with a share of their own, and the
-oldest go first.
+Rows have priority over evidence: the files count towards the bound of the spool, with a bound of their own within it, and the
+oldest are deleted first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Quarantine:
-    """The files kept aside, at most `max_bytes` of them."""
+    """The `.bad` files of one spool, at most `max_bytes` in total."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -22,30 +22,30 @@ class Quarantine:
         self._sizes: dict[Path, int] = {}  # oldest first
 
     def add(self, path: Path) -> None:
-        """One that an earlier run left."""
-        with suppress(OSError):  # somebody took it away just now
+        """Count a file that an earlier run left."""
+        with suppress(OSError):  # it was deleted in the meantime
             self._sizes[path] = path.stat().st_size
             self.bytes += self._sizes[path]
 
     def keep(self, path: Path, data: bytes, room: int) -> str:
-        """Write one, where it fits into `room` and our share; what was done, in words."""
+        """Write a file if it fits into `room` and `max_bytes`. Returns what was done, for a log line."""
         limit = min(self.max_bytes, room)
         if path in self._sizes:
-            return f"kept aside as {path.name}"
+            return f"kept as {path.name}"
         if len(data) > limit:
-            return f"and not kept aside: {len(data)} bytes are more than the {max(0, limit)} there is room for"
+            return f"not kept: {len(data)} bytes exceed the {max(0, limit)} that are left"
         try:
             while self.bytes + len(data) > limit:
                 self._delete_oldest()
             path.write_bytes(data)
         except OSError as error:
-            return f"and could not be kept aside: {error.strerror}"
+            return f"could not be kept: {error.strerror}"
         self._sizes[path] = len(data)
         self.bytes += len(data)
-        return f"kept aside as {path.name}"
+        return f"kept as {path.name}"
 
     def _delete_oldest(self) -> None:
         path = next(iter(self._sizes))
         path.unlink(missing_ok=True)
         self.bytes -= self._sizes.pop(path)
-        log.warning("spool: %s was deleted to stay within %d bytes of what is kept aside", path.name, self.max_bytes)
+        log.warning("spool: %s was deleted to keep damaged records within %d bytes", path.name, self.max_bytes)

@@ -1,13 +1,14 @@
-"""The detour of one table's batches by the disk, for when the straight way to the database is closed.
+"""How the batches of one table get to the spool and from there to the database.
 
-Divert: while the database is away, what waits in the lane goes to the spool. The batches in flight stay: by them the writer learns
-that it is back. Replay: then the spool is written beside the lane, a batch at a time, and only while the lane is not half full:
-what is live comes first. Write-ahead: every batch goes to the disk first, and only then to the writer.
+Spilling: while the database is away, batches that wait in the queue go to the spool. Batches in flight stay: by them the writer
+finds out that the database is back. Replay: then the records of the spool are written beside the queue, one at a time, and only
+while the queue is less than half full, because live rows come first. Write-ahead: every batch goes to the spool before it goes to
+the writer.
 
-The rows of a table that is held stay in the lane, because a person is to mend it soon, until the lane is half full.
-A record that cannot be read any more is a gap of the reason `spool`, so that healing brings its rows back. One of another format is
-held, as long as it takes: its rows are `spooled`.
-The rule one would get wrong: rows are `spooled` while only the disk has them; while the lane has them, too, they are `queued`.
+While a table is held, its rows stay in the queue until that is half full, because a person is expected to correct the schema soon.
+A record that cannot be read becomes a gap of the reason `spool`, so that its rows are fetched again. A record of another format is
+held, and its rows stay `spooled`, until it is removed.
+Rows are `spooled` while only the disk has them; while the queue has them, too, they are `queued`.
 """
 
 from __future__ import annotations
@@ -28,199 +29,199 @@ from ingest.pipeline.batch import Batch
 from ingest.pipeline.spool import Damaged, Entry, Spool
 from ingest.pipeline.spool_segment import FORMAT
 from ingest.pipeline.table_queue import TableQueue
-from ingest.pipeline.time_ranges import CHANNELS, Span, joined, newer, spans
+from ingest.pipeline.time_ranges import CHANNELS, Span, merged, newer, spans
 from ingest.pipeline.writer import Writer
 from ingest.protocol.session import Gap
 
-LOOK_SECONDS = 0.1  # how often it is looked whether there is something to divert or to replay
-DISK_SECONDS = 1.0  # after which a disk that failed is tried again
+CHECK_SECONDS = 0.1  # between two checks for something to spill or to replay
+DISK_SECONDS = 1.0  # until a disk that failed is tried again
 
 log = logging.getLogger(__name__)
 
 
-class Rules(Struct, frozen=True, kw_only=True):
-    """When the disk is used. `start_after` is how long the database may be away first, in seconds."""
+class SpillRules(Struct, frozen=True, kw_only=True):
+    """When a table uses the spool."""
 
-    start_after: float = 5.0
-    when_full: Literal["wait", "shed"] = "wait"  # what becomes of rows for which the spool has no room
+    start_after: float = 5.0  # seconds for which the database must be away
+    when_full: Literal["wait", "shed"] = "wait"  # what rows do for which the spool has no room
     write_ahead: bool = False
 
 
 class Spill:
-    """The way of one table's batches by the disk; `found` is what another run left there."""
+    """The spilling of one table's queue. `found` are the records that an earlier run left."""
 
     def __init__(
-        self, lane: TableQueue, spool: Spool, rules: Rules, found: Iterable[Entry] = (), *, on_gap: Callable[[Gap], None]
+        self, queue: TableQueue, spool: Spool, rules: SpillRules, found: Iterable[Entry] = (), *, on_gap: Callable[[Gap], None]
     ) -> None:
-        self._lane = lane
+        self._queue = queue
         self._spool = spool
         self._rules = rules
         self._on_gap = on_gap
-        self._name = lane.table.name
-        self._columns = tuple(column.name for column in lane.table.columns)
+        self._name = queue.table.name
+        self._columns = tuple(column.name for column in queue.table.columns)
         found = list(found)
-        self._due = deque(entry for entry in found if entry.format == FORMAT)  # what only the disk has, oldest first
+        self._due = deque(entry for entry in found if entry.format == FORMAT)  # records that only the disk has, oldest first
         self._foreign = [entry for entry in found if entry.format != FORMAT]
-        self._logged: asyncio.Queue[Batch] = asyncio.Queue()  # write-ahead: what the writer may take
-        self._entries: dict[int, Entry] = {}  # write-ahead: the record of each batch that the lane has, too
-        self._lost: tuple[Span, ...] = ()  # what was shed since there is no room
+        self._logged: asyncio.Queue[Batch] = asyncio.Queue()  # write-ahead: batches that the writer may take
+        self._entries: dict[int, Entry] = {}  # write-ahead: by id, the record of each batch that is in the queue, too
+        self._lost: tuple[Span, ...] = ()  # what was shed since the spool is full
         self._spilling = asyncio.Lock()
         self._disk_error = ""
-        self._rest_until = 0.0  # until then a disk that failed is left alone
+        self._disk_rests_until = 0.0  # after an error; monotonic seconds
         rows = sum(entry.rows for entry in found)
-        lane.tally.recovered += rows
-        lane.tally.spooled += rows
+        queue.tally.recovered += rows
+        queue.tally.spooled += rows
         if rows:
             log.info("%s: the spool has %d rows of an earlier run", self._name, rows)
 
     @property
     def held(self) -> list[str]:
-        """Why rows stay in the spool until a person does something, in words: one for each segment of another format."""
+        """Why records stay in the spool until a person acts: a sentence for each segment of another format."""
         rows = Counter[tuple[str, int]]()
         for entry in self._foreign:
             rows[entry.segment.path.name, entry.format] += entry.rows
         return [
-            f"{self._name}: held: segment {name} of the spool, with {count or 'an unknown number of'} rows, was written by format "
-            f"{number}, this is {FORMAT}: run the version that wrote it, or end the daemon and move the segment away"
+            f"{self._name}: held: segment {name} of the spool, with {count or 'an unknown number of'} rows, has format {number}, "
+            f"this version reads {FORMAT}: run the version that wrote it, or stop the daemon and move the segment away"
             for (name, number), count in rows.items()
         ]
 
-    # --- what the writer sees -----------------------------------------------------------------------------------------------
+    # --- for the writer -----------------------------------------------------------------------------------------------------
 
     async def take(self) -> Batch:
         """The next batch to write; see `TableQueue.take`."""
-        return await (self._logged.get() if self._rules.write_ahead else self._lane.take())
+        return await (self._logged.get() if self._rules.write_ahead else self._queue.take())
 
     def settle(self, batch: Batch) -> None:
-        """The batch has an outcome: it is neither the lane's nor the disk's any more."""
-        self._lane.settle(batch)
+        """The batch has an outcome: release it from the queue and from the disk."""
+        self._queue.settle(batch)
         entry = self._entries.pop(id(batch), None)
         if entry is not None:
             self._spool.remove(entry)
 
-    # --- its tasks ----------------------------------------------------------------------------------------------------------
+    # --- tasks --------------------------------------------------------------------------------------------------------------
 
     async def run(self, writer: Writer) -> None:
-        """Until cancelled."""
+        """Spill and replay until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._divert(writer))
+            group.create_task(self._spill_waiting(writer))
             group.create_task(self._replay(writer))
             if self._rules.write_ahead:
                 group.create_task(self._write_ahead())
 
-    async def keep(self) -> None:
-        """The end: bring to disk whatever the lane still has. What does not go there stays in the lane."""
-        self._lane.seal()
-        self._rest_until = 0.0
-        for batch in self._lane.waiting():
+    async def spill_all(self) -> None:
+        """At the end of the daemon, spill all that is in the queue. What the spool does not take stays in the queue."""
+        self._queue.seal()
+        self._disk_rests_until = 0.0
+        for batch in self._queue.waiting():
             await self._spill(batch)
-        self._note_lost()
+        self._record_lost()
 
     async def _write_ahead(self) -> None:
         while True:
-            batch = await self._lane.take()
+            batch = await self._queue.take()
             await _to_its_end(self._log(batch))
 
     async def _log(self, batch: Batch) -> None:
         entry = await self._append(batch)
-        if entry is not None:  # else the database alone will have it: its rows count when they are there
+        if entry is not None:  # else its rows count when they are in the database
             self._entries[id(batch)] = entry
-            self._lane.accept(batch)
+            self._queue.accept(batch)
         self._logged.put_nowait(batch)
 
-    async def _divert(self, writer: Writer) -> None:
+    async def _spill_waiting(self, writer: Writer) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
             while self._is_away(writer) and (batch := self._take_nowait()) is not None:
                 if not await _to_its_end(self._spill(batch)):
                     self._give_back(batch)
                     break
             if not self._is_away(writer):
-                self._note_lost()
+                self._record_lost()
 
     def _is_away(self, writer: Writer) -> bool:
-        if self._lane.half_full and (writer.retrying or writer.held):
+        if self._queue.half_full and (writer.retrying or writer.held):
             return True
         return writer.stalled_seconds > self._rules.start_after and not writer.held
 
     def _take_nowait(self) -> Batch | None:
-        if not self._rules.write_ahead:
-            return self._lane.take_nowait()
-        return None if self._logged.empty() else self._logged.get_nowait()
+        if self._rules.write_ahead:
+            return None if self._logged.empty() else self._logged.get_nowait()
+        return self._queue.take_nowait()
 
     def _give_back(self, batch: Batch) -> None:
         if self._rules.write_ahead:
             self._logged.put_nowait(batch)
         else:
-            self._lane.give_back(batch)
+            self._queue.give_back(batch)
 
-    # --- lane to disk -------------------------------------------------------------------------------------------------------
+    # --- from the queue to the disk -----------------------------------------------------------------------------------------
 
     async def _spill(self, batch: Batch) -> bool:
-        """Leave a batch to the disk alone; whether it left the lane."""
-        async with self._spilling:  # at the end, a slow disk may still be at a batch that `keep` wants to bring there
-            if self._lane.has(batch):
+        """Move a batch from the queue to the spool. Returns whether it left the queue."""
+        async with self._spilling:  # at the end, a slow disk may still be writing a batch that `spill_all` wants to spill
+            if self._queue.has(batch):
                 entry = self._entries.pop(id(batch), None) or await self._append(batch)
-                return self._spilled(batch, entry)
+                return self._release(batch, entry)
             return True
 
-    def _spilled(self, batch: Batch, entry: Entry | None) -> bool:
+    def _release(self, batch: Batch, entry: Entry | None) -> bool:
         if entry is not None:
-            self._lane.settle(batch)
-            self._lane.tally.spooled += entry.rows
+            self._queue.settle(batch)
+            self._queue.tally.spooled += entry.rows
             self._due.append(entry)
             return True
-        if self._rules.when_full == "shed" and time.monotonic() >= self._rest_until:
-            self._lost = joined((*self._lost, *self._lane.shed(batch, "spool")))
+        if self._rules.when_full == "shed" and time.monotonic() >= self._disk_rests_until:
+            self._lost = merged((*self._lost, *self._queue.shed(batch, "spool")))
             return True
         return False
 
     async def _append(self, batch: Batch) -> Entry | None:
-        """Its record on disk; None where there is no room, or the disk does not take it."""
-        if time.monotonic() < self._rest_until:
+        """The record of a batch on disk; None if there is no room or the disk fails."""
+        if time.monotonic() < self._disk_rests_until:
             return None
         try:
             entry = await asyncio.to_thread(self._append_now, batch)
         except Retry as error:
-            self._rest_until = time.monotonic() + DISK_SECONDS
-            self._say(str(error))
+            self._disk_rests_until = time.monotonic() + DISK_SECONDS
+            self._log_once(str(error))
             return None
         self._disk_error = ""
         return entry
 
     def _append_now(self, batch: Batch) -> Entry | None:
-        return self._spool.append(self._name, self._columns, batch, spans(self._lane.table, batch.data))
+        return self._spool.append(self._name, self._columns, batch, spans(self._queue.table, batch.data))
 
-    def _say(self, error: str) -> None:
+    def _log_once(self, error: str) -> None:
         if error != self._disk_error:  # once per cause
             log.error("%s: %s", self._name, error)
         self._disk_error = error
 
-    def _note_lost(self) -> None:
-        for gap in self._lane.gaps(self._lost):
+    def _record_lost(self) -> None:
+        for gap in self._queue.gaps(self._lost):
             self._on_gap(gap)
         self._lost = ()
 
-    # --- disk to database ---------------------------------------------------------------------------------------------------
+    # --- from the disk to the database --------------------------------------------------------------------------------------
 
     async def _replay(self, writer: Writer) -> None:
         while True:
-            if not self._due or self._lane.half_full or self._is_away(writer) or writer.retrying or writer.held:
-                await asyncio.sleep(LOOK_SECONDS)
+            if not self._due or self._queue.half_full or self._is_away(writer) or writer.retrying or writer.held:
+                await asyncio.sleep(CHECK_SECONDS)
                 continue
             entry = self._due[0]
             try:
                 batch = await asyncio.to_thread(self._spool.read, entry)
             except Retry as error:
-                self._say(str(error))
+                self._log_once(str(error))
                 await asyncio.sleep(DISK_SECONDS)
                 continue
-            await self._bring_back(entry, batch, writer)
+            await self._replay_record(entry, batch, writer)
             if not self._due:
-                log.info("%s: the spool is empty again", self._name)
+                log.info("%s: all rows of the spool are written", self._name)
 
-    async def _bring_back(self, entry: Entry, batch: Batch | Damaged, writer: Writer) -> None:
-        tally = self._lane.tally
+    async def _replay_record(self, entry: Entry, batch: Batch | Damaged, writer: Writer) -> None:
+        tally = self._queue.tally
         if isinstance(batch, Damaged):
             log.error("%s: spool: %s", self._name, batch.reason)
             tally.shed["damaged"] += entry.rows
@@ -236,8 +237,8 @@ class Spill:
         self._spool.remove(entry)
 
     def _unexpired(self, batch: Batch) -> Batch:
-        """Without the rows that retention would have dropped by now."""
-        cutoff = self._lane.cutoff
+        """The batch without the rows that are older than retention by now."""
+        cutoff = self._queue.cutoff
         if cutoff is None:
             return batch
         data = newer(batch.columns, batch.data, cutoff)
@@ -245,12 +246,12 @@ class Spill:
 
 
 async def _to_its_end(work: Coroutine[Any, Any, Any]) -> Any:
-    """Await it, and when cancelled still let it end: a record that is written and not noted would be written again."""
+    """Await `work`, and let it end even if cancelled: a record that is on disk but not counted would be written twice."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         while not task.done():
-            with suppress(asyncio.CancelledError):  # it may come again
+            with suppress(asyncio.CancelledError):  # further cancellations
                 await asyncio.wait({task})
         raise

@@ -1,15 +1,15 @@
-"""The format of the spool: a segment is a file of records, each of them one encoded batch of one table.
+"""The file format of the spool: a segment is a sequence of records, each of which is one encoded batch of one table.
 
     record   prefix, head, data
     prefix   magic (5 bytes), format (1), lengths of head and data (4, 4), CRC32 of all this and the head (4); big-endian
     head     a `Head` as JSON; it holds the CRC32 of the data
     data     the batch's rows as COPY text
 
-An intact head says which rows a damaged record had. Where the head is damaged too, the next record is found by its magic: 0xff
-stands neither in JSON nor in UTF-8. CRC32 is that of https://www.rfc-editor.org/rfc/rfc1952#section-8
-The prefix is the same in every format, so that a record of another one is known to be whole, and is kept, not taken for damage.
-The rule one would get wrong: what ends too early is torn (a write that a crash cut off) and no harm; what is whole and wrong is
-damaged.
+If only the data is damaged, the head tells which rows the record had. If the head is damaged too, the next record is found by its
+magic, because 0xff occurs neither in JSON nor in UTF-8. CRC32 is that of https://www.rfc-editor.org/rfc/rfc1952#section-8
+The prefix is the same in every format, so a record of another format is recognised as complete and kept.
+A record that ends too early is torn: a crash cut off the write, and no row that counts is lost. A complete record with a wrong
+checksum is damaged.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CRC = struct.Struct(">I")
 
 
 class Head(Struct, frozen=True):
-    """What is known of a record beside its rows. Times are microseconds; `spans` are those of `pipeline.spans`."""
+    """The description of a record. Times are microseconds; `spans` are those of `time_ranges.spans`."""
 
     table: str
     columns: tuple[str, ...]
@@ -43,20 +43,20 @@ class Head(Struct, frozen=True):
     received_at: int
     samples: tuple[tuple[int, int], ...]
     minutes: tuple[tuple[int, int], ...]
-    refused: tuple[tuple[bytes, str, str], ...]  # each line as bytes: it may hold what no JSON text can
+    refused: tuple[tuple[bytes, str, str], ...]  # the line is bytes, because it may hold what is no Unicode text
     spans: tuple[Span, ...]
     crc: int  # of the data
 
 
-class Counted(Struct, frozen=True):
-    """What a head of any format is expected to say."""
+class ForeignHead(Struct, frozen=True):
+    """The part of a head that every format is expected to have."""
 
     table: str
     rows: int
 
 
 class Piece(Struct, frozen=True):
-    """A stretch [offset, end) of a segment; `head` is None where it could not be read, the data begins at `body`."""
+    """The bytes [offset, end) of a segment. `head` is None if it cannot be read; the data begins at `body`."""
 
     state: Literal["record", "damaged", "torn", "foreign"]
     offset: int
@@ -64,11 +64,11 @@ class Piece(Struct, frozen=True):
     head: Head | None = None
     body: int = 0
     format: int = FORMAT
-    counted: Counted | None = None  # of a foreign record, where its head says so
+    foreign_head: ForeignHead | None = None  # of a record of another format, if its head can be read
 
 
 def pack(table: str, columns: tuple[str, ...], batch: Batch, spans: tuple[Span, ...]) -> tuple[bytes, bytes]:
-    """The record of a batch: what precedes its data, and its data."""
+    """Returns the record of a batch in two parts: prefix with head, and data."""
     head = msgspec.json.encode(
         Head(
             table=table,
@@ -88,7 +88,7 @@ def pack(table: str, columns: tuple[str, ...], batch: Batch, spans: tuple[Span, 
 
 
 def unpack(head: Head, data: bytes, source: str) -> Batch:
-    """The batch of an intact record; `source` names its segment."""
+    """Returns the batch of an intact record; `source` names its segment."""
     return Batch(
         data=data,
         rows=head.rows,
@@ -103,7 +103,7 @@ def unpack(head: Head, data: bytes, source: str) -> Batch:
 
 
 def parse(segment: bytes) -> Iterator[Piece]:
-    """The pieces of a segment in order; without a gap between them."""
+    """Yields the pieces of a segment in order. Together they cover all of its bytes."""
     offset = 0
     while offset < len(segment):
         piece = _piece(segment, offset)
@@ -125,13 +125,13 @@ def _piece(segment: bytes, offset: int) -> Piece:
     if end > len(segment):
         return Piece("torn", offset, len(segment))
     if format_ != FORMAT:
-        return Piece("foreign", offset, end, format=format_, counted=_counted(head))
-    said = msgspec.json.decode(head, type=Head)
-    intact = zlib.crc32(segment[body:end]) == said.crc
-    return Piece("record" if intact else "damaged", offset, end, said, body)
+        return Piece("foreign", offset, end, format=format_, foreign_head=_foreign_head(head))
+    decoded = msgspec.json.decode(head, type=Head)
+    intact = zlib.crc32(segment[body:end]) == decoded.crc
+    return Piece("record" if intact else "damaged", offset, end, decoded, body)
 
 
-def _counted(head: bytes) -> Counted | None:
+def _foreign_head(head: bytes) -> ForeignHead | None:
     with suppress(*UNREADABLE):
-        return msgspec.json.decode(head, type=Counted)
+        return msgspec.json.decode(head, type=ForeignHead)
     return None

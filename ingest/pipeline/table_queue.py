@@ -1,9 +1,9 @@
-"""A lane: the bounded way of one table's rows from the sources to its writer.
+"""The bounded queue of one table's rows, between the sources and the writer.
 
-Rows are gathered into batches of `batch_rows`, or of what `max_age` brought, and encoded at that moment: what waits is compact
-text, so the bound in bytes is exact. When a lane is full a reader waits, at most `max_wait`: a websocket that is not read answers
-no ping, and the exchange would then close every channel on it. After that the table sheds, counted, and the hole becomes one gap
-per instrument.
+A batch is closed when it has `batch_rows` rows or its oldest row is `max_age` old, and is encoded at that moment: waiting rows are
+compact text, so the bound in bytes is exact. A reader that finds the queue full waits at most `max_wait`: a websocket that is not
+read does not answer pings, and the exchange would close it with every channel on it. After that the table sheds rows, which are
+counted and become one gap per instrument.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from typing import cast
 
 from msgspec import Struct
 
-from ingest.metrics import Metrics
+from ingest.counters import Tally
 from ingest.pipeline.batch import SAMPLES, Batch, Refusal
 from ingest.pipeline.copy_encoder import columns_encoder, encoder
-from ingest.pipeline.time_ranges import CHANNELS, Span, joined, spans
+from ingest.pipeline.time_ranges import CHANNELS, Span, merged, spans
 from ingest.protocol.history import Columns
 from ingest.protocol.session import Gap
 from ingest.records import MINUTE, Record, Streamed
 from ingest.tables import Table
 
-FUTURE = 86_400_000_000  # a row dated more than a day ahead is a broken clock or unit: it would make a chunk of its own
+FUTURE = 86_400_000_000  # microseconds; a row further ahead has a wrong clock or unit and would create a chunk of its own
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """The bounds of a lane."""
+    """The bounds of a queue."""
 
     batch_rows: int = 5_000
     max_age: float = 0.25  # seconds
     max_rows: int = 200_000
     max_bytes: int = 64 << 20
-    max_wait: float | None = 10.0  # seconds; None where nothing may be shed
+    max_wait: float | None = 10.0  # seconds; None to wait without end and never shed
 
 
 class TableQueue:
-    """Rows of one table, in order of arrival. One event loop; `put` from any task, `take` by the writers.
+    """Rows of one table, in order of arrival. `put` is for any task of one event loop, `take` for the writer.
 
-    With `count_late` a row counts as decoded when its batch is accepted, given up or settled, and not when it is put: what was
-    counted is then never lost with the process.
+    With `count_late` a row counts as decoded when its batch is accepted, shed or settled instead of when it is put, so that no row
+    is lost with the process after it was counted.
     """
 
     def __init__(
         self,
         table: Table,
-        metrics: Metrics,
+        tally: Tally,
         limits: Limits,
         *,
         on_gap: Callable[[Gap], None],
@@ -59,11 +59,8 @@ class TableQueue:
     ) -> None:
         self.table = table
         self.limits = limits
-        self.tally = metrics.tally(table.name)
-        self.tally.depths.append(lambda: self.rows - self._late_rows)
-        metrics.queue_max_rows.labels(table.name).set(limits.max_rows)
-        metrics.queue_oldest.labels(table.name).set_function(lambda: self.oldest / 1e6)
-        self._put_wait = metrics.queue_put_wait.labels(table.name)
+        self.tally = tally
+        tally.queues.append(self)
         self._encode = encoder(table)
         self._encode_columns = columns_encoder(table)
         self._clock = clock
@@ -73,76 +70,85 @@ class TableQueue:
         self._batch_rows = limits.batch_rows
         self._open: list[Record] = []
         self._sealed: asyncio.Queue[Batch] = asyncio.Queue()
-        self._waiting: dict[int, Batch] = {}  # sealed and not settled yet, by id, oldest first
+        self._waiting: dict[int, Batch] = {}  # sealed and not settled, by id, oldest first
         self._count_late = count_late
-        self._late: set[int] = set()  # ids of sealed batches that do not count yet
-        self._late_rows = 0  # open or sealed, and not counted yet
+        self._late: set[int] = set()  # ids of sealed batches that are not counted yet
+        self._late_rows = 0  # open or sealed, not counted yet
         self._sealed_rows = 0
         self._bytes = 0
         self._full = False
-        self._shed: dict[int, list[int]] | None = None  # by instrument [first, last] event time, shedding
+        self._shed: dict[int, list[int]] | None = None  # while shedding, by instrument: [first, last] event time
         self._room = asyncio.Event()
         self._room.set()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def rows(self) -> int:
-        """Rows that are ours: open, sealed, and in flight."""
+        """Rows that have no outcome: open, sealed and in flight."""
         return len(self._open) + self._sealed_rows
 
     @property
+    def counted_rows(self) -> int:
+        """The rows among them that count as decoded."""
+        return self.rows - self._late_rows
+
+    @property
+    def max_rows(self) -> int:
+        return self.limits.max_rows
+
+    @property
     def half_full(self) -> bool:
-        """Whether half of what may wait is waiting."""
+        """Whether it is filled to half of a bound."""
         return 2 * self._sealed_rows >= self.limits.max_rows or 2 * self._bytes >= self.limits.max_bytes
 
     @property
     def cutoff(self) -> int | None:
-        """Event time of the oldest row that is still stored; None where all are."""
+        """Event time of the oldest row that retention keeps; None if it keeps all."""
         return None if self._retention is None else self._clock() - self._retention
 
     @property
     def waiting_bytes(self) -> int:
-        """Encoded bytes that wait or are in flight; the open rows are not encoded yet."""
+        """Bytes of the rows that have no outcome; of open rows, which are not encoded yet, an estimate."""
         return self._bytes + len(self._open) * self.table.row_bytes
 
     @property
     def oldest(self) -> int:
-        """When the oldest row here was received; now, when the lane is empty."""
+        """When the oldest row was received, in microseconds; now if the queue is empty."""
         if self._waiting:
             return next(iter(self._waiting.values())).received_at
         return self._open[0].received_at if self._open else self._clock()
 
     def put(self, record: Record) -> Awaitable[None] | None:
-        """Take a record. What is returned, if anything, must be awaited: the lane is full and the reader has to wait.
+        """Add a record. If the queue is full, returns what the reader must await.
 
-        The record itself is taken all the same, so that a reader that is cancelled while it waits loses nothing: the bound is
-        passed by one row a reader.
+        The record is added even then, so that a reader that is cancelled while it waits loses nothing; each reader may exceed the
+        bound by one row.
         """
         if self._count_late:
             self._late_rows += 1
         else:
             self.tally.decoded += 1
         if self._shed is not None:
-            self._give_up(record, self._shed)
+            self._shed_row(record, self._shed)
             return None
         full = self._full
         self._append(record)
         return self._wait() if full else None
 
     def put_columns(self, columns: Columns) -> Awaitable[None] | None:
-        """As `put`, for many rows: they make a batch of their own. Where some are not to be stored, they are taken one by one."""
+        """As `put`, for many rows, which become a batch of their own; one by one if some of them must not be stored."""
         if self._shed is not None or min(columns.times) < (self.cutoff or 0) or max(columns.times) > self._clock() + FUTURE:
-            return self._take_each(columns)
+            return self._put_each(columns)
         if self._count_late:
             self._late_rows += len(columns)
         else:
             self.tally.decoded += len(columns)
         full = self._full
         self.seal()
-        self._hand_over(self._batch_of(columns))
+        self._enqueue(self._batch_of(columns))
         return self._wait() if full else None
 
-    async def _take_each(self, records: Iterable[Record]) -> None:
+    async def _put_each(self, records: Iterable[Record]) -> None:
         for record in records:
             if (room := self.put(record)) is not None:
                 await room
@@ -164,9 +170,9 @@ class TableQueue:
         except TimeoutError:
             if self._full and self._shed is None:
                 self._shed = {}
-        self._put_wait.observe(time.monotonic() - started)
+        self.tally.put_wait.observe(time.monotonic() - started)
 
-    def _give_up(self, record: Record, shed: dict[int, list[int]]) -> None:
+    def _shed_row(self, record: Record, shed: dict[int, list[int]]) -> None:
         self._count(1)
         self.tally.shed["full"] += 1
         if isinstance(record, Streamed):
@@ -179,7 +185,7 @@ class TableQueue:
             self.tally.decoded += rows
 
     def seal(self) -> None:
-        """Close the open batch: encode it and hand it to the writers."""
+        """Close the open batch: encode it and hand it to the writer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -187,16 +193,16 @@ class TableQueue:
         rows = self._unexpired(rows)
         if not rows:
             return
-        self._hand_over(self._batch(rows))
+        self._enqueue(self._batch(rows))
 
-    def _hand_over(self, batch: Batch) -> None:
+    def _enqueue(self, batch: Batch) -> None:
         self._waiting[id(batch)] = batch
         self._sealed_rows += batch.rows
         self._bytes += len(batch.data)
         if self._count_late:
             self._late.add(id(batch))
         self._sealed.put_nowait(batch)
-        self._judge()
+        self._update_room()
 
     def _unexpired(self, rows: list[Record]) -> list[Record]:
         cutoff = self.cutoff
@@ -211,7 +217,7 @@ class TableQueue:
         count = len(rows)
         refused: tuple[Refusal, ...] = ()
         data = self._text(rows)
-        # a row of a broken clock would make a chunk of its own; digits with a line break in them would be two lines
+        # a wrong time would create a chunk of its own; a value with a line break in it would be two lines
         last_time = max([row.time for row in rows])
         if last_time > self._clock() + FUTURE or data.count(b"\n") != count:
             rows, refused = self._refuse(rows)
@@ -231,7 +237,7 @@ class TableQueue:
     def _batch_of(self, columns: Columns) -> Batch:
         times, values = columns.times, columns.values
         instrument_id, received_at = values["instrument_id"], values["received_at"]
-        assert isinstance(instrument_id, int)  # columns are of one instrument, and came with one answer
+        assert isinstance(instrument_id, int)  # columns are of one instrument and of one response
         assert isinstance(received_at, int)
         minutes = {time // MINUTE for time in times} if self._mark_minutes else ()
         return Batch(
@@ -239,12 +245,12 @@ class TableQueue:
             rows=len(times),
             last_time=times[-1],
             received_at=received_at,
-            samples=((times[-1], received_at),),  # they came together
+            samples=((times[-1], received_at),),  # all rows were received together
             minutes=frozenset(zip(repeat(instrument_id), minutes)),
         )
 
     def _text(self, rows: list[Record]) -> bytes:
-        # a lone surrogate cannot be UTF-8: passed on, the server refuses that row by name, and only that row
+        # a lone surrogate is no UTF-8: the server refuses that row, which is named in its error, and only that row
         return "".join(map(self._encode, rows)).encode("utf-8", "surrogatepass")
 
     def _refuse(self, rows: list[Record]) -> tuple[list[Record], tuple[Refusal, ...]]:
@@ -262,15 +268,15 @@ class TableQueue:
         return good, tuple(refused)
 
     async def take(self) -> Batch:
-        """The next batch, when there is one. It stays ours (counted as queued) until `settle`."""
+        """The next batch, as soon as there is one. It counts as queued until `settle`."""
         return await self._sealed.get()
 
     def take_nowait(self) -> Batch | None:
-        """As `take`; None where no batch waits."""
+        """As `take`; None if no batch waits."""
         return None if self._sealed.empty() else self._sealed.get_nowait()
 
     def give_back(self, batch: Batch) -> None:
-        """What was taken is for somebody else to take."""
+        """Undo a `take`."""
         self._sealed.put_nowait(batch)
 
     def waiting(self) -> list[Batch]:
@@ -282,38 +288,38 @@ class TableQueue:
         return id(batch) in self._waiting
 
     def accept(self, batch: Batch) -> None:
-        """From now on the batch's rows count, if they did not yet: it is where a kill does not reach it."""
+        """Count the batch's rows, if they are not counted yet: a kill does not lose them any more."""
         if id(batch) in self._late:
             self._late.remove(id(batch))
             self._count(batch.rows)
 
     def settle(self, batch: Batch) -> None:
-        """The batch's rows have an outcome: they are no longer ours."""
+        """The batch's rows have an outcome: release them."""
         self.accept(batch)
         del self._waiting[id(batch)]
         self._sealed_rows -= batch.rows
         self._bytes -= len(batch.data)
-        self._judge()
+        self._update_room()
 
     def shed(self, batch: Batch, reason: str) -> tuple[Span, ...]:
-        """Give up a batch; what is missing with it."""
+        """Give up a batch; returns what is missing without it."""
         self.tally.shed[reason] += batch.rows
         self.settle(batch)
         return spans(self.table, batch.data)
 
     def abandon(self, reason: str) -> list[Gap]:
-        """Give up everything that waits or is in flight (the deadline of a shutdown): it is shed, and one gap per instrument."""
+        """Shed everything that waits or is in flight, at the deadline of a shutdown. Returns one gap per instrument."""
         self.seal()
         return self.gaps(chain.from_iterable(self.shed(batch, reason) for batch in self.waiting()))
 
     def gaps(self, missing: Iterable[Span]) -> list[Gap]:
-        """The holes that shed rows leave, one for each instrument; none where the table has no stream."""
+        """The gaps that shed rows leave, one per instrument; none for a polled table."""
         channel = CHANNELS.get(self.table.name)
         if channel is None:
             return []
-        return [Gap(instrument_id, channel, "shed", since, until) for instrument_id, since, until in joined(missing)]
+        return [Gap(instrument_id, channel, "shed", since, until) for instrument_id, since, until in merged(missing)]
 
-    def _judge(self) -> None:
+    def _update_room(self) -> None:
         self._full = self._sealed_rows >= self.limits.max_rows or self._bytes >= self.limits.max_bytes
         if self._full:
             self._room.clear()

@@ -1,6 +1,6 @@
-"""Which stretch of event time encoded rows cover, read back from their text: what is lost with them is noted as a gap.
+"""The range of event time that encoded rows cover, read back from their text. Rows that are lost become a gap of that range.
 
-It is the inverse of what encode.py makes of a time; texts of one length sort as the times do, so only the ends are ever parsed.
+It inverts how `copy_encoder` formats a time. Texts of equal length sort as the times do, so only the ends of a range are parsed.
 """
 
 from __future__ import annotations
@@ -12,20 +12,17 @@ from datetime import UTC, datetime, timedelta
 from ingest.protocol.session import ChannelName
 from ingest.tables import Table
 
-# the stream that fills a table; what is polled has none, and leaves no gap: it is asked for again
+# by table, the channel that fills it; a table that is polled has none and leaves no gap: its rows are requested again
 CHANNELS: dict[str, ChannelName] = {"trades": "trades", "candles": "candles", "quotes": "quotes", "order_books": "book"}
 
 Span = tuple[int, int, int]  # (instrument_id, first, last) event time in microseconds
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LENGTH = len("2026-01-31 23:59:59.123456+00")  # another length is a time that no calendar has: such a row is rejected
+_LENGTH = len("2026-01-31 23:59:59.123456+00")  # another length is beyond the calendar: such a row is rejected
 
 
 def spans(table: Table, data: bytes) -> tuple[Span, ...]:
-    """One span for each instrument that has rows in `data`, COPY text with the columns of `table`.
-
-    None for a table without a stream.
-    """
+    """One span per instrument that has rows in `data`, which is COPY text with the columns of `table`. Empty for a polled table."""
     if table.name not in CHANNELS:
         return ()
     names = [column.name for column in table.columns]
@@ -48,19 +45,19 @@ def spans(table: Table, data: bytes) -> tuple[Span, ...]:
     return tuple(found)
 
 
-def legible(table: Table, damaged: bytes, since: int, until: int) -> tuple[Span, ...]:
-    """As `spans`, of the lines that can still be read in a damaged record; of their times what is within [since, until]."""
+def readable_spans(table: Table, damaged: bytes, since: int, until: int) -> tuple[Span, ...]:
+    """As `spans`, of the lines of a damaged record that can still be read, limited to the times in [since, until]."""
     lines = damaged.split(b"\n")[:-1]
     if lines:
-        lines[0] = lines[0].rpartition(b"}")[2]  # a record's head, and what precedes it, stands before its first row
+        lines[0] = lines[0].rpartition(b"}")[2]  # the record's head precedes its first row
     fields = len(table.columns) - 1
     found = spans(table, b"".join(line + b"\n" for line in lines if line.count(b"\t") == fields))
-    # of a damaged line any digit may be wrong: what follows must neither fail in the database nor ask for a thousand years
+    # any digit of a damaged line may be wrong: the gap must neither fail in the database nor span a thousand years
     return tuple((one, max(first, since), min(last, until)) for one, first, last in found if 0 < one < 1 << 31 and first <= until)
 
 
-def joined(parts: Iterable[Span]) -> tuple[Span, ...]:
-    """One span for each instrument, over all of its parts."""
+def merged(parts: Iterable[Span]) -> tuple[Span, ...]:
+    """One span per instrument, from its earliest to its latest part."""
     ends: dict[int, tuple[int, int]] = {}
     for instrument_id, first, last in parts:
         before = ends.get(instrument_id, (first, last))
@@ -69,7 +66,7 @@ def joined(parts: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def newer(columns: tuple[str, ...], data: bytes, cutoff: int) -> bytes:
-    """The rows whose event time is not before `cutoff` (microseconds)."""
+    """The rows whose event time is `cutoff` (microseconds) or later."""
     time_at = columns.index("time")
     oldest = (_EPOCH + timedelta(microseconds=cutoff)).strftime("%Y-%m-%d %H:%M:%S.%f+00").encode()
     kept = []

@@ -1,7 +1,7 @@
-"""The batch loop of one lane: take a batch, have it written, settle its outcome. A batch is never dropped here.
+"""Takes the batches of one table and writes each until it has an outcome. A batch is never dropped here.
 
-Retry keeps the batch and waits, with capped and jittered backoff; Hold keeps it, too, marks the table and looks again every
-`HOLD_SECONDS`, because what is wrong (a column's type, a privilege) is mended by a person outside.
+On Retry it waits, with exponential backoff and jitter, and writes the same batch again. On Hold it reports the table as held and
+tries again every `HOLD_SECONDS`, because a person has to correct the cause: a column's type, a privilege.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ingest.errors import Hold, Retry
-from ingest.metrics import Metrics
 from ingest.pipeline.batch import Batch, Outcome, Write
 from ingest.pipeline.table_queue import TableQueue
 
 HOLD_SECONDS = 5.0
 RETRY_SECONDS = (0.1, 10.0)  # first and longest wait
 
+Trouble = Literal["retrying", "held"]
+
 log = logging.getLogger(__name__)
 
 
-class Way(Protocol):
-    """Where batches come from and go to when they are settled, if not straight from and to the lane."""
+class BatchSource(Protocol):
+    """What gives the writer its batches and takes them back when they are settled: the queue itself, or a spill beside it."""
 
     async def take(self) -> Batch: ...
 
@@ -33,127 +34,117 @@ class Way(Protocol):
 
 
 class Writer:
-    """Drains a lane with `workers` batches in flight: while the server works on one, the next is sent."""
+    """Writes the batches of a queue, `workers` at a time: while the server works on one, the next is sent."""
 
     def __init__(
         self,
-        lane: TableQueue,
+        queue: TableQueue,
         write: Write,
-        metrics: Metrics,
         *,
         workers: int = 2,
-        way: Way | None = None,
+        batches: BatchSource | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.lane = lane
+        self.queue = queue
         self.committed_time = 0  # event time of the latest row committed, microseconds
-        self.lag_seconds: float | None = None  # received to committed, of the oldest row of the last batch
-        self._way: Way = way or lane
-        self._started: dict[int, float] = {}  # of each batch of the lane that is in flight: since when
-        self._troubles: dict[int, tuple[str, str]] = {}  # of each batch that is not through: what happens to it, and why
+        self.lag_seconds: float | None = None  # from received to committed, of the oldest row of the last batch
+        self.last_active_at = time.monotonic()  # when a worker last began something; /livez reports a writer that is stuck
+        self._batches: BatchSource = batches or queue
+        self._started: dict[int, float] = {}  # by id of each batch of the queue in flight: since when
+        self._troubles: dict[int, tuple[Trouble, str]] = {}  # by id of each batch that failed: what happens to it, and why
         self._write = write
         self._sleep = sleep
         self._workers = workers
-        self._metrics = metrics
-        name = lane.table.name
-        self._held_gauge = metrics.write_held.labels(name)
-        self._held_gauge.set(0)
-        self._commit_lag = metrics.commit_lag.labels(name)
-        self._event_lag = metrics.event_to_commit_lag.labels(name)
-        self._batch_rows = metrics.write_batch_rows.labels(name)
-        self._last_success = metrics.write_last_success.labels(name)
-        self.beat = time.monotonic()  # when a worker last did anything: a stuck one is seen by /livez
 
     @property
     def held(self) -> str | None:
-        """Why a batch is held, in words; None when none is."""
-        return self._why("held")
+        """Why a batch is held; None if none is."""
+        return self._reason("held")
 
     @property
     def retrying(self) -> str | None:
-        """What the last attempt failed with, while a batch is tried again."""
-        return self._why("retrying")
+        """The error of the last attempt, while a batch is retried."""
+        return self._reason("retrying")
 
     @property
     def stalled_seconds(self) -> float:
-        """How long the lane's oldest batch in flight has been so."""
+        """How long the queue's oldest batch has been in flight."""
         return time.monotonic() - min(self._started.values()) if self._started else 0.0
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Write until cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._workers):
                 group.create_task(self._work())
 
     async def drain(self) -> None:
-        """Return when nothing is left in the lane."""
-        while self.lane.rows:
-            self.lane.seal()
+        """Return when the queue is empty."""
+        while self.queue.rows:
+            self.queue.seal()
             await asyncio.sleep(0.01)
+
+    async def store(self, batch: Batch) -> None:
+        """Write a batch, however long it takes, and count its outcome. The caller then settles it."""
+        self.last_active_at = time.monotonic()
+        started = time.perf_counter()
+        outcome = await self._write_with_retry(batch)
+        self.queue.tally.write_duration[outcome.method].observe(time.perf_counter() - started)
+        self._count(batch, outcome)
 
     async def _work(self) -> None:
         while True:
-            batch = await self._way.take()
+            batch = await self._batches.take()
             self._started[id(batch)] = time.monotonic()
             try:
                 await self.store(batch)
             finally:
                 del self._started[id(batch)]
-            self._way.settle(batch)
+            self._batches.settle(batch)
 
-    async def store(self, batch: Batch) -> None:
-        """Write a batch, however long it takes, and count what became of its rows; they are then the caller's to settle."""
-        self.beat = time.monotonic()
-        started = time.perf_counter()
-        outcome = await self._insist(batch)
-        self._metrics.write_duration.labels(self.lane.table.name, outcome.method).observe(time.perf_counter() - started)
-        self._count(batch, outcome)
-
-    async def _insist(self, batch: Batch) -> Outcome:
-        first, longest = RETRY_SECONDS
-        wait = first
+    async def _write_with_retry(self, batch: Batch) -> Outcome:
+        wait, longest = RETRY_SECONDS
         while True:
-            self.beat = time.monotonic()
+            self.last_active_at = time.monotonic()
             try:
                 outcome = await self._write(batch)
             except Retry as error:
-                self._metrics.write_retries.labels(error.code or "connection").inc()
-                self._say(batch, "retrying", str(error), logging.WARNING)
+                self.queue.tally.retries[error.code or "connection"] += 1
+                self._report(batch, "retrying", str(error), logging.WARNING)
                 await self._sleep(error.after or wait * random.uniform(0.5, 1.0))
                 wait = min(wait * 2, longest)
             except Hold as error:
-                self._metrics.errors.labels("write", "hold").inc()
-                self._say(batch, "held", str(error), logging.ERROR)
+                self.queue.tally.holds += 1
+                self._report(batch, "held", str(error), logging.ERROR)
                 await self._sleep(HOLD_SECONDS)
             else:
-                self._clear(batch)
+                self._recovered(batch)
                 return outcome
 
-    def _why(self, state: str) -> str | None:
-        return next((why for is_, why in self._troubles.values() if is_ == state), None)
+    def _reason(self, trouble: Trouble) -> str | None:
+        return next((reason for kind, reason in self._troubles.values() if kind == trouble), None)
 
-    def _say(self, batch: Batch, state: str, why: str, level: int) -> None:
-        if (state, why) not in self._troubles.values():  # once per cause, not once per attempt
-            log.log(level, "%s: %s: %s", self.lane.table.name, state, why)
-        self._troubles[id(batch)] = (state, why)
-        self._held_gauge.set(self.held is not None)
+    def _report(self, batch: Batch, trouble: Trouble, reason: str, level: int) -> None:
+        if (trouble, reason) not in self._troubles.values():  # once per cause, not once per attempt
+            log.log(level, "%s: %s: %s", self.queue.table.name, trouble, reason)
+        self._troubles[id(batch)] = (trouble, reason)
+        self.queue.tally.held = self.held is not None
 
-    def _clear(self, batch: Batch) -> None:
+    def _recovered(self, batch: Batch) -> None:
         if self._troubles.pop(id(batch), None) and not self._troubles:
-            log.info("%s: writing again", self.lane.table.name)
-        self._held_gauge.set(self.held is not None)
+            log.info("%s: writing again", self.queue.table.name)
+        self.queue.tally.held = self.held is not None
 
     def _count(self, batch: Batch, outcome: Outcome) -> None:
-        tally = self.lane.tally
+        tally = self.queue.tally
         tally.written += outcome.written
         tally.revised += outcome.revised
         tally.duplicate += outcome.duplicate
         tally.rejected.update(outcome.rejected)
         now = time.time()
         for event, received in batch.samples:
-            self._commit_lag.observe(now - received / 1e6)
-            self._event_lag.observe(now - event / 1e6)
-        self._batch_rows.observe(batch.rows)
-        self._last_success.set(now)
+            tally.commit_lag.observe(now - received / 1e6)
+            tally.event_to_commit_lag.observe(now - event / 1e6)
+        tally.batch_rows.observe(batch.rows)
+        tally.last_success = now
         self.committed_time = max(self.committed_time, batch.last_time)
         self.lag_seconds = now - batch.received_at / 1e6

@@ -1,1 +1,1 @@
-"""A simulated exchange on loopback: Binance's spot wire protocol, an oracle of all that it said, and faults on demand."""
+"""A simulated exchange on loopback: Binance's spot wire protocol, an oracle that knows every value sent, and faults on demand."""

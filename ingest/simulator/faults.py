@@ -1,4 +1,4 @@
-"""What goes wrong on demand. Tests script it; the server asks before each frame, handshake and answer."""
+"""Faults on demand. A test sets them; the server consults them before each frame, handshake and response."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 
 class Refusal(Struct):
-    """How a REST path answers instead, for the next `times` requests."""
+    """The response of a REST path to the next `times` requests, instead of its own."""
 
     status: int
     headers: dict[str, str]
@@ -18,52 +18,52 @@ class Refusal(Struct):
 
 
 class Faults:
-    """Nothing is wrong at first. A stream is named as on the wire: `btcusdt@trade`."""
+    """The faults of one simulator, none at first. A stream is named as on the wire: `btcusdt@trade`."""
 
     def __init__(self) -> None:
-        self.handshake: int | None = None  # the status that every websocket handshake is refused with
+        self.handshake: int | None = None  # the status with which every websocket handshake is refused
         self._silent: set[str] = set()
         self._all_silent = False
         self._lost: Counter[str] = Counter()
-        self._twice: Counter[str] = Counter()
-        self._late: Counter[str] = Counter()
-        self._held: dict[str, bytes] = {}  # what a later event overtakes
+        self._repeated: Counter[str] = Counter()
+        self._reordered: Counter[str] = Counter()
+        self._held: dict[str, bytes] = {}  # the event that the next one overtakes
         self._torn: set[str] = set()
-        self._parted: Counter[str] = Counter()
+        self._fragmented: Counter[str] = Counter()
         self._refusals: dict[str, Refusal] = {}
 
     def silence(self, *streams: str) -> None:
-        """Say nothing more on `streams` (without any: on all, pings included) while TCP stays up."""
+        """Send nothing on `streams` while the connection stays up; without arguments on all of them, pings included."""
         self._silent.update(streams)
         self._all_silent = self._all_silent or not streams
 
-    def speak(self) -> None:
+    def end_silence(self) -> None:
         """End every silence."""
         self._silent.clear()
         self._all_silent = False
 
     def lose(self, stream: str, frames: int = 1) -> None:
-        """The next `frames` of `stream` happen but are not sent: a gap in the sequence."""
+        """Do not send the next `frames` of `stream`, although their events happen: a gap in the sequence."""
         self._lost[stream] += frames
 
     def repeat(self, stream: str, frames: int = 1) -> None:
-        """The next `frames` of `stream` are sent twice."""
-        self._twice[stream] += frames
+        """Send the next `frames` of `stream` twice."""
+        self._repeated[stream] += frames
 
     def reorder(self, stream: str, pairs: int = 1) -> None:
-        """In the next `pairs` of frames of `stream` the second is sent before the first."""
-        self._late[stream] += pairs
+        """Send the second frame before the first, for the next `pairs` of frames of `stream`."""
+        self._reordered[stream] += pairs
 
     def tear(self, stream: str) -> None:
-        """The next frame of `stream` is sent in part, and the connection is gone."""
+        """Send only half of the next frame of `stream`, then close the connection."""
         self._torn.add(stream)
 
-    def part(self, stream: str, frames: int = 1) -> None:
-        """The next `frames` of `stream` come in fragments (RFC 6455, 5.4), as any server may send them."""
-        self._parted[stream] += frames
+    def fragment(self, stream: str, frames: int = 1) -> None:
+        """Send the next `frames` of `stream` in fragments, as any server may (RFC 6455, 5.4)."""
+        self._fragmented[stream] += frames
 
     def refuse(self, path: str, status: int, headers: dict[str, str] | None = None, times: int = 1) -> None:
-        """The next requests for the REST `path` are answered with `status`."""
+        """Answer the next `times` requests for the REST `path` with `status`."""
         self._refusals[path] = Refusal(status, headers or {}, times)
 
     @property
@@ -71,55 +71,55 @@ class Faults:
         return self._all_silent
 
     def copies(self, stream: str) -> int:
-        """How many times the next frame of `stream` is sent; asked once per frame."""
+        """How many times the next frame of `stream` is sent. To be called once per frame."""
         if self._all_silent or stream in self._silent:
             return 0
         if self._lost[stream] > 0:
             self._lost[stream] -= 1
             return 0
-        if self._twice[stream] > 0:
-            self._twice[stream] -= 1
+        if self._repeated[stream] > 0:
+            self._repeated[stream] -= 1
             return 2
         return 1
 
-    def told(self, stream: str, event: bytes) -> Sequence[bytes]:
-        """What is sent where `event` of `stream` is due, in this order; asked once per event."""
+    def deliveries(self, stream: str, event: bytes) -> Sequence[bytes]:
+        """The events to send, in this order, when `event` of `stream` is due. To be called once per event."""
         events = [event] * self.copies(stream)
         if not events:
             return ()
         if stream in self._held:
             return [*events, self._held.pop(stream)]
-        if self._late[stream] > 0:
-            self._late[stream] -= 1
+        if self._reordered[stream] > 0:
+            self._reordered[stream] -= 1
             self._held[stream] = event
             return ()
         return events
 
-    def torn(self, stream: str) -> bool:
-        """Whether the next frame of `stream` is the last of its connection, and not whole; asked once per event."""
+    def is_torn(self, stream: str) -> bool:
+        """Whether half of the next frame of `stream` is the last of its connection. To be called once per event."""
         if stream not in self._torn:
             return False
         self._torn.remove(stream)
         return True
 
-    def parted(self, stream: str) -> bool:
-        """Whether the next frame of `stream` comes in fragments; asked once per event."""
-        if self._parted[stream] <= 0:
+    def is_fragmented(self, stream: str) -> bool:
+        """Whether the next frame of `stream` is sent in fragments. To be called once per event."""
+        if self._fragmented[stream] <= 0:
             return False
-        self._parted[stream] -= 1
+        self._fragmented[stream] -= 1
         return True
 
     def pending(self, stream: str) -> int:
-        """How many frames are still to go wrong on `stream`."""
-        counts = (self._lost, self._twice, self._late, self._parted)
+        """How many faults are still due on `stream`."""
+        counts = (self._lost, self._repeated, self._reordered, self._fragmented)
         return sum(count[stream] for count in counts) + (stream in self._torn)
 
     def refusals_left(self, path: str) -> int:
-        """How many requests for `path` are still to be answered otherwise."""
+        """How many requests for `path` will still be refused."""
         return self._refusals[path].times if path in self._refusals else 0
 
     def refusal(self, path: str) -> Refusal | None:
-        """How a request for `path` is answered instead; asked once per request."""
+        """The refusal of a request for `path`, if one is due. To be called once per request."""
         refusal = self._refusals.get(path)
         if refusal is None or refusal.times == 0:
             return None

@@ -1,7 +1,7 @@
-"""One client of the simulated exchange's streams: what it subscribed to, its commands, and the way to its socket.
+"""One websocket client of the simulated exchange: its subscriptions, its commands and its connection.
 
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#live-subscribingunsubscribing-to-streams
-A stream that does not exist is acknowledged like any other, and nothing ever comes: so does the real one.
+As at the real exchange, a subscription to a stream that does not exist is acknowledged, and nothing is ever sent.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ingest.simulator.wire import combined, encode, text_frame
 
 MESSAGES_PER_SECOND = 5
 STREAMS = 1024
-BUFFER_BYTES = 64 << 20  # who lags further behind is disconnected, as exchanges do
+BUFFER_BYTES = 64 << 20  # a client that lags further behind is disconnected, as exchanges do
 
 
 class Command(msgspec.Struct):
-    """What a client may say."""
+    """A command of a client."""
 
     method: str
     params: list[Any] = []
@@ -30,48 +30,48 @@ class Command(msgspec.Struct):
 
 
 class Listener:
-    """One websocket. `enveloped`: events come as on /stream, not bare as on /ws."""
+    """One websocket. `enveloped`: events are sent in the envelope of /stream, not bare as on /ws."""
 
     def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport, streams: list[str], *, enveloped: bool) -> None:
         self.socket = socket
         self.enveloped = enveloped
         self.streams = set(streams)
         self._transport = transport
-        self._heard: deque[float] = deque(maxlen=MESSAGES_PER_SECOND)
+        self._received: deque[float] = deque(maxlen=MESSAGES_PER_SECOND)
 
     @property
     def backlog(self) -> int:
-        """Bytes that the client has not taken yet."""
+        """Bytes that the client has not read yet."""
         return self._transport.get_write_buffer_size()
 
     def event(self, stream: str, event: bytes, frame: Callable[[bytes], bytes] = text_frame) -> bytes:
-        """The frame by which this client hears `event`."""
+        """The frame that carries `event` to this client."""
         return frame(combined(stream, event) if self.enveloped else event)
 
     def write(self, frames: bytes) -> None:
-        """Any number of whole frames."""
+        """Send any number of complete frames."""
         if self.backlog > BUFFER_BYTES:
             self.abort()
         elif not self._transport.is_closing():
             self._transport.write(frames)
 
     def tear(self, frame: bytes) -> None:
-        """Half of a frame, and the connection is gone: what was written is still sent."""
+        """Send half of a frame, after everything written before it, and close the connection."""
         self.write(frame[: len(frame) // 2])
         self._transport.close()
 
     def abort(self) -> None:
-        """The connection is gone without a word."""
+        """Reset the connection."""
         self._transport.abort()
 
     def too_fast(self, now: float) -> bool:
-        """Whether the message that came at `now` (seconds) is one too many."""
-        over = len(self._heard) == MESSAGES_PER_SECOND and now - self._heard[0] < 1.0
-        self._heard.append(now)
+        """Whether the message received at `now`, in seconds, exceeds the rate limit."""
+        over = len(self._received) == MESSAGES_PER_SECOND and now - self._received[0] < 1.0
+        self._received.append(now)
         return over
 
-    def obey(self, text: str) -> bytes:
-        """Carry out one command; the reply."""
+    def execute(self, text: str) -> bytes:
+        """Execute one command and return the reply."""
         try:
             command = msgspec.json.decode(text, type=Command)
         except msgspec.ValidationError as error:

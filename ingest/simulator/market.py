@@ -1,7 +1,7 @@
-"""One simulated market: trades, the book, one-minute bars. Pure: the time is passed in, in milliseconds as on the wire.
+"""One simulated market: trades, the order book and one-minute bars. Pure: times are passed in, in milliseconds as on the wire.
 
-What a trade says is a function of its id, so that a million of them are remembered as their times alone and can be told again,
-exactly. Prices and sizes are integers in units of 1e-8: no float ever touches them.
+The values of a trade are a function of its id, so that of a million trades only the times are stored, and every trade can be
+reproduced exactly. Prices and sizes are integers in units of 1e-8, never floats.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ UNIT = 10**8
 MINUTE_MS = 60_000
 DEPTH = 40  # levels on each side that change at random
 CELL = 2048  # trades between two turning points of the price
-REMEMBERED = 100_000  # changes of a book, after which the oldest are forgotten
+KEPT_CHANGES = 100_000  # of a book; older ones are dropped
 
 _MASK = (1 << 64) - 1
 
 
 class Spec(Struct, frozen=True):
-    """One instrument: its names, and start price, price step, size step and usual size in units of 1e-8."""
+    """One instrument. Start price, price step, size step and usual size are in units of 1e-8."""
 
     base: str
     quote: str
@@ -58,7 +58,7 @@ class Deal(Struct, frozen=True, gc=False):
 
 
 class Bar(Struct, gc=False):
-    """One minute of trades; without any, `first` and `last` are -1 and the prices those of the bar before."""
+    """One minute of trades. Without any, the ids `first` and `last` are -1 and the prices are those of the bar before."""
 
     time: int
     open: int
@@ -93,7 +93,7 @@ class Bar(Struct, gc=False):
 
 
 class Diff(Struct, frozen=True):
-    """The levels that changed with the updates first..last: price to size, 0 for gone."""
+    """The levels that the updates first..last changed: price to size, 0 for a removed level."""
 
     first: int
     last: int
@@ -105,7 +105,7 @@ Sides = tuple[dict[int, int], dict[int, int]]  # bids, asks: price to size
 
 
 class Market:
-    """The state of one instrument. Everything is determined by `spec`, `seed` and the times that are passed in."""
+    """The state of one instrument, determined by `spec`, `seed` and the times that are passed in."""
 
     def __init__(self, spec: Spec, seed: int, now: int, first_id: int = 1_000_001) -> None:
         self.spec = spec
@@ -116,9 +116,9 @@ class Market:
         self._random = random.Random(self._seed)
         self._times = array("q")
         self._book: Sides = ({}, {})
-        self._base: Sides = ({}, {})  # the book before the oldest change that is remembered
+        self._base: Sides = ({}, {})  # the book before the oldest change that is kept
         self._changes: deque[tuple[int, int, int]] = deque()  # (side, price, size), one for each update id
-        self._told = self.last_update  # the last update of the last diff
+        self._diffed = self.last_update  # the last update of the last diff
         price = self.deal(first_id, now).price
         self.bar = Bar(now - now % MINUTE_MS, price, price, price, price)
         self.move_book()
@@ -130,14 +130,14 @@ class Market:
         return self.first_id + len(self._times)
 
     def trade(self, now: int) -> Deal:
-        """The next trade happens, at `now`."""
+        """Let the next trade happen at `now`."""
         deal = self.deal(self.next_id, now)
         self._times.append(now)
         self.bar.add(deal)
         return deal
 
     def deals(self, first: int | None = None, last: int | None = None) -> Iterator[Deal]:
-        """The trades first..last (inclusive) that happened, told again."""
+        """The trades first..last (inclusive) that have happened."""
         start = self.first_id if first is None else max(first, self.first_id)
         stop = self.next_id if last is None else min(last + 1, self.next_id)
         return (self.deal(id, self._times[id - self.first_id]) for id in range(start, stop))
@@ -170,7 +170,7 @@ class Market:
     # --- the book ---------------------------------------------------------------------------------------------------
 
     def move_book(self) -> None:
-        """The book follows the price: what the price passed goes, the best levels are there, a few others change."""
+        """Let the book follow the price: levels that it passed are removed, the best ones are set, a few others change."""
         step, middle = self.spec.price_step, self._middle(self.next_id)
         bids, asks = self._book
         far = 4 * DEPTH * step
@@ -185,31 +185,31 @@ class Market:
                 self._set(side, price, 0 if self._random.random() < 0.3 else self._some_size())
 
     def diff(self) -> Diff | None:
-        """What changed since the last diff: absolute sizes; None when nothing did."""
-        if self.last_update == self._told:
+        """What changed since the last diff, as absolute sizes; None if nothing did."""
+        if self.last_update == self._diffed:
             return None
-        first, self._told = self._told + 1, self.last_update
+        first, self._diffed = self._diffed + 1, self.last_update
         sides: Sides = ({}, {})
         for side, price, size in self._recent(self.last_update - first + 1):
             sides[side][price] = size
         return Diff(first, self.last_update, *sides)
 
     def book(self, update: int | None = None) -> Sides:
-        """Both sides, best first, as they stood after `update` (the last one by default). Raises KeyError when forgotten."""
+        """Both sides after `update`, best first; by default after the last one. Raises KeyError for an update that is not kept."""
         bids, asks = self._book if update is None else self._book_at(update)
         return dict(sorted(bids.items(), reverse=True)), dict(sorted(asks.items()))
 
     def books(self, updates: Iterable[int]) -> Iterator[tuple[int, Sides]]:
-        """Each of `updates`, which must ascend, with the sides as they stood after it, in one pass. Raises KeyError."""
+        """Each of `updates`, in ascending order, with the sides after it, in one pass. Raises KeyError as `book` does."""
         bids, asks = sides = (dict(self._base[0]), dict(self._base[1]))
         changes = iter(list(self._changes))
-        stands = self._forgotten
+        reached = self._base_update
         for update in updates:
-            if not stands <= update <= self.last_update:
-                raise self._not_remembered(update)
-            for side, price, size in islice(changes, update - stands):
+            if not reached <= update <= self.last_update:
+                raise self._not_kept(update)
+            for side, price, size in islice(changes, update - reached):
                 _put(sides[side], price, size)
-            stands = update
+            reached = update
             yield update, (dict(sorted(bids.items(), reverse=True)), dict(sorted(asks.items())))
 
     def best(self) -> tuple[int, int, int, int]:
@@ -219,9 +219,9 @@ class Market:
         return bid, bids[bid], ask, asks[ask]
 
     def _book_at(self, update: int) -> Sides:
-        kept = update - self._forgotten
+        kept = update - self._base_update
         if not 0 <= kept <= len(self._changes):
-            raise self._not_remembered(update)
+            raise self._not_kept(update)
         sides: Sides = (dict(self._base[0]), dict(self._base[1]))
         for index, (side, price, size) in enumerate(self._changes):
             if index == kept:
@@ -230,12 +230,12 @@ class Market:
         return sides
 
     @property
-    def _forgotten(self) -> int:
-        """The last update that is not remembered as a change: it is in the base."""
+    def _base_update(self) -> int:
+        """The last update that is contained in the base."""
         return self.last_update - len(self._changes)
 
-    def _not_remembered(self, update: int) -> KeyError:
-        return KeyError(f"{self.spec.symbol}: update {update} is not remembered; known: the last {len(self._changes)}")
+    def _not_kept(self, update: int) -> KeyError:
+        return KeyError(f"{self.spec.symbol}: update {update} is not kept; known: the last {len(self._changes)}")
 
     def _set(self, side: int, price: int, size: int) -> None:
         if self._book[side].get(price, 0) == size:
@@ -243,7 +243,7 @@ class Market:
         _put(self._book[side], price, size)
         self.last_update += 1
         self._changes.append((side, price, size))
-        if len(self._changes) > REMEMBERED:
+        if len(self._changes) > KEPT_CHANGES:
             old_side, old_price, old_size = self._changes.popleft()
             _put(self._base[old_side], old_price, old_size)
 
@@ -262,7 +262,7 @@ def _put(side: dict[int, int], price: int, size: int) -> None:
 
 
 def _mixed(seed: int, number: int) -> int:
-    """A well-scattered 64-bit number (the finalizer of splitmix64)."""
+    """A pseudorandom 64-bit number: the finalizer of splitmix64, https://prng.di.unimi.it/splitmix64.c"""
     mixed = (number * 0x9E3779B97F4A7C15 + seed) & _MASK
     mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -271,7 +271,7 @@ def _mixed(seed: int, number: int) -> int:
 
 @lru_cache(maxsize=256)
 def _turning_point(spec: Spec, seed: int, cell: int) -> int:
-    """In price steps."""
+    """A price in price steps."""
     middle = spec.price // spec.price_step
     reach = middle // 1000
     return middle + _mixed(seed + 1, cell) % (2 * reach + 1) - reach

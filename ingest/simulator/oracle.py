@@ -1,4 +1,4 @@
-"""What the simulated exchange has said, in the words of the wire, so that what was stored can be compared value by value."""
+"""Every value that the simulated exchange has produced, spelt as on the wire, to compare with what was stored."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from msgspec import Struct
 from ingest.simulator.market import Market, Sides
 from ingest.simulator.wire import digits, kline_row
 
-DIFFS = 10_000  # that are remembered of a symbol
+DIFFS = 10_000  # the newest of each symbol that are kept
 
 Levels = list[tuple[str, str]]  # price and size, best first
 
 
-class Said(Struct, frozen=True, gc=False):
+class OracleTrade(Struct, frozen=True, gc=False):
     """One trade. `time` in milliseconds, `side` the taker's."""
 
     id: int
@@ -27,17 +27,17 @@ class Said(Struct, frozen=True, gc=False):
 
 
 class Oracle:
-    """The truth about each symbol, whether or not a fault kept it from being sent."""
+    """What happened at each symbol, whether or not a fault kept it from being sent."""
 
     def __init__(self, markets: Mapping[str, Market]) -> None:
         self._markets = markets
-        # of each symbol when a diff was said (milliseconds), and the last update in it; the newest of them
+        # by symbol: the time of each diff in milliseconds, and its last update
         self.diffs: dict[str, deque[tuple[int, int]]] = {symbol: deque(maxlen=DIFFS) for symbol in markets}
 
-    def trades(self, symbol: str, first: int | None = None, last: int | None = None) -> Iterator[Said]:
-        """The trades first..last (inclusive; by default all), by id. Told again one by one: a million need no room."""
+    def trades(self, symbol: str, first: int | None = None, last: int | None = None) -> Iterator[OracleTrade]:
+        """The trades first..last (inclusive; by default all), by id. They are reproduced one by one and take no memory."""
         for deal in self._markets[symbol].deals(first, last):
-            yield Said(deal.id, deal.time, digits(deal.price), digits(deal.size), "sell" if deal.maker else "buy")
+            yield OracleTrade(deal.id, deal.time, digits(deal.price), digits(deal.size), "sell" if deal.maker else "buy")
 
     def count(self, symbol: str) -> int:
         """How many trades there were."""
@@ -49,11 +49,11 @@ class Oracle:
         return [kline_row(bar) for bar in self._markets[symbol].bars]
 
     def book(self, symbol: str, update: int) -> tuple[Levels, Levels]:
-        """Bids and asks, best first, after `update`. Raises KeyError where that is too long ago."""
+        """Bids and asks after `update`, best first. Raises KeyError for an update that is not kept."""
         return _levels(self._markets[symbol].book(update))
 
     def books(self, symbol: str, updates: Iterable[int]) -> Iterator[tuple[int, Levels, Levels]]:
-        """Every one of `updates`, which must ascend, with bids and asks as in `book`: much faster than one by one."""
+        """Each of `updates`, in ascending order, with bids and asks as `book` returns them; much faster than one by one."""
         for update, sides in self._markets[symbol].books(updates):
             yield update, *_levels(sides)
 

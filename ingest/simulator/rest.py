@@ -1,4 +1,4 @@
-"""The REST half of the simulated exchange: the public market data endpoints that a client of spot needs.
+"""The REST API of the simulated exchange: the public market data endpoints of spot.
 
 https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints. Errors are HTTP 400 with Binance's code.
 """
@@ -20,7 +20,7 @@ Query = Mapping[str, str]
 
 
 class Rest:
-    """Answers from the markets, unless a fault says otherwise. Every request is counted against the documented weight header."""
+    """Answers from the markets, unless a fault is due. Every request is counted in the documented weight header."""
 
     def __init__(self, markets: Mapping[str, Market], faults: Faults, now: Callable[[], int]) -> None:
         self._markets = markets
@@ -100,7 +100,7 @@ class Rest:
 
 
 class _Refused(Exception):
-    """An error as Binance numbers it."""
+    """An error with Binance's code and message."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)

@@ -1,7 +1,7 @@
-"""The simulated exchange: an HTTP and websocket server on loopback that lives through a market and tells of it.
+"""The simulated exchange: an HTTP and websocket server on loopback, with markets that move in real time.
 
-https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams. Frames are written to the transport whole, many at
-once where there are many: a server library's send per frame would be slower than what is measured against it.
+https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams. Complete frames are written
+to the transport, many at once: one send per frame through the server library would be slower than the client under test.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ KLINE_MS = 2_000
 CHUNK = 500  # trades of a burst that are written at once
 BACKLOG_BYTES = 4 << 20  # a burst waits while a client has more than this before it
 
-Said = ParamSpec("Said")
+EventArgs = ParamSpec("EventArgs")
 
 
 class Simulator:
-    """An exchange with one market for each of `specs`, all of them together trading `trades_per_second`, which may be set.
+    """An exchange with one market for each of `specs`. All of them together make `trades_per_second`, which may be changed.
 
-    `clock` gives microseconds; a test that passes a faster one sees its minutes pass faster. With `history_seconds` the markets
-    have traded for that long when the server starts, for those who ask by REST.
+    `clock` returns microseconds; with a faster one minutes pass faster. With `history_seconds` the markets have traded for that
+    long when the server starts, and REST returns it.
     """
 
     def __init__(
@@ -53,8 +53,8 @@ class Simulator:
         begun = self._now() - history_seconds * 1000
         self._markets = {spec.symbol: Market(spec, seed, begun) for spec in specs}
         self._turns = cycle(self._markets.values())
-        self._lived_until = self._diffed = self._klined = begun
-        self._owed = 0.0  # trades, a fraction of one included
+        self._moved_until = self._diffed = self._klined = begun
+        self._owed = 0.0  # trades that are due, with the fraction of one
         self._listeners: set[Listener] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
@@ -66,21 +66,21 @@ class Simulator:
 
     @property
     def ws_url(self) -> str:
-        """What takes the place of wss://stream.binance.com:9443."""
+        """To be used instead of wss://stream.binance.com:9443."""
         return f"ws://127.0.0.1:{self._port}"
 
     @property
     def rest_url(self) -> str:
-        """What takes the place of https://api.binance.com."""
+        """To be used instead of https://api.binance.com."""
         return f"http://127.0.0.1:{self._port}"
 
-    def hears(self, stream: str) -> bool:
-        """Whether anybody has subscribed to `stream`."""
-        return bool(self._hearers(stream))
+    def has_subscriber(self, stream: str) -> bool:
+        """Whether a client has subscribed to `stream`."""
+        return bool(self._subscribers(stream))
 
     async def start(self, port: int = 0) -> None:
-        """Serve on loopback, on a free port by default; the markets begin to move."""
-        for now in range(self._lived_until, self._now(), 1000):
+        """Serve on loopback, by default on a free port, and let the markets move."""
+        for now in range(self._moved_until, self._now(), 1000):
             self._trade_until(now)
         app = web.Application()
         rest = Rest(self._markets, self.faults, self._now)
@@ -93,10 +93,10 @@ class Simulator:
         site = web.TCPSite(self._runner, "127.0.0.1", port)
         await site.start()
         self._port = self._runner.addresses[0][1]
-        self._tasks = [asyncio.create_task(self._live()), asyncio.create_task(self._ping())]
+        self._tasks = [asyncio.create_task(self._move_forever()), asyncio.create_task(self._ping())]
 
     async def stop(self) -> None:
-        """Close every connection and the server. What went wrong inside is raised here."""
+        """Close every connection and the server. Raises the error of a task that failed."""
         for task in self._tasks:
             task.cancel()
         results = await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -130,40 +130,40 @@ class Simulator:
             if listener.too_fast(time.monotonic()):
                 await listener.socket.close(code=1008, message=b"Too many requests")
                 return
-            reply = listener.obey(message.data)
+            reply = listener.execute(message.data)
             if not self.faults.all_silent:
                 listener.write(wire.text_frame(reply))
 
-    # --- what tests do to it ----------------------------------------------------------------------------------------
+    # --- for tests ----------------------------------------------------------------------------------------
 
-    async def disconnect(self, *, rudely: bool = False) -> None:
-        """Close every websocket, `rudely` without a close frame."""
+    async def disconnect(self, *, abruptly: bool = False) -> None:
+        """Close every websocket; `abruptly` without a close frame."""
         for listener in list(self._listeners):
-            if rudely:
+            if abruptly:
                 listener.abort()
             else:
                 await listener.socket.close(code=1001)
 
-    def say(self, payload: bytes) -> None:
-        """Send any text to every client: garbage, or an event that is made by hand."""
+    def send_raw(self, payload: bytes) -> None:
+        """Send any text to every client: garbage, or an event made by hand."""
         for listener in self._listeners:
             listener.write(wire.text_frame(payload))
 
     def announce_shutdown(self) -> None:
-        """The serverShutdown event, some minutes before a real server closes."""
+        """Send the serverShutdown event, which a real server sends some minutes before it closes."""
         event = wire.server_shutdown(self._now())
         for listener in self._listeners:
             listener.write(listener.event("!serverShutdown", event))
 
     def trade(self, symbol: str, count: int = 1) -> None:
-        """`count` trades happen at once and are told one by one."""
+        """Let `count` trades happen now; each is sent as an event of its own."""
         now = self._now()
         self._close_bars(now)
         for _ in range(count):
             self._trade(self._markets[symbol], now)
 
     def prepare(self, symbol: str, count: int, kind: str = "trade") -> list[bytes]:
-        """`count` trades happen at once; the chunks of frames by which /stream tells of them. `kind`: trade or aggTrade."""
+        """Let `count` trades happen now. Returns their frames for /stream in chunks. `kind` is trade or aggTrade."""
         stream = _stream(symbol, kind)
         chunks = []
         for start in range(0, count, CHUNK):
@@ -175,10 +175,10 @@ class Simulator:
         return chunks
 
     async def burst(self, symbol: str, chunks: Sequence[bytes], kind: str = "trade") -> None:
-        """Send what `prepare` made to all who hear that stream on /stream, as fast as they take it. A chunk counts as one frame."""
+        """Send the chunks of `prepare` to the subscribers on /stream, as fast as they read. For faults a chunk is one frame."""
         stream = _stream(symbol, kind)
         for chunk in chunks:
-            for listener in self._hearers(stream):
+            for listener in self._subscribers(stream):
                 listener.write(chunk * self.faults.copies(stream))
             await asyncio.sleep(0)
             while self._behind():  # noqa: ASYNC110 - a transport has no event for room
@@ -186,9 +186,9 @@ class Simulator:
 
     # --- the market -------------------------------------------------------------------------------------------------
 
-    async def _live(self) -> None:
+    async def _move_forever(self) -> None:
         while True:
-            self._live_until(self._now())
+            self._move_until(self._now())
             await asyncio.sleep(STEP_SECONDS)
 
     async def _ping(self) -> None:
@@ -200,13 +200,13 @@ class Simulator:
 
     def _trade_until(self, now: int) -> None:
         self._close_bars(now)
-        self._owed += self.trades_per_second * max(0, now - self._lived_until) / 1000
-        self._lived_until = now
+        self._owed += self.trades_per_second * max(0, now - self._moved_until) / 1000
+        self._moved_until = now
         while self._owed >= 1:
             self._owed -= 1
             self._trade(next(self._turns), now)
 
-    def _live_until(self, now: int) -> None:
+    def _move_until(self, now: int) -> None:
         self._trade_until(now)
         for market in self._markets.values():
             self._move(market)
@@ -217,48 +217,50 @@ class Simulator:
         if now - self._klined >= KLINE_MS:
             self._klined = now
             for symbol, market in self._markets.items():
-                self._tell(symbol, "kline_1m", wire.kline, symbol, market.bar, now, closed=False)
+                self._publish(symbol, "kline_1m", wire.kline, symbol, market.bar, now, closed=False)
 
     def _trade(self, market: Market, now: int) -> None:
         symbol, deal = market.spec.symbol, market.trade(now)
         for kind, event in wire.EVENTS.items():
-            self._tell(symbol, kind, event, symbol, deal)
+            self._publish(symbol, kind, event, symbol, deal)
 
     def _move(self, market: Market) -> None:
         best = market.best()
         market.move_book()
         if market.best() != best:
             symbol = market.spec.symbol
-            self._tell(symbol, "bookTicker", wire.book_ticker, symbol, market.last_update, market.best())
+            self._publish(symbol, "bookTicker", wire.book_ticker, symbol, market.last_update, market.best())
 
     def _diff(self, market: Market, now: int) -> None:
         diff = market.diff()
         if diff is not None:
             self.oracle.diffs[market.spec.symbol].append((now, diff.last))
-            self._tell(market.spec.symbol, "depth@100ms", wire.depth_update, market.spec.symbol, diff, now)
+            self._publish(market.spec.symbol, "depth@100ms", wire.depth_update, market.spec.symbol, diff, now)
 
     def _close_bars(self, now: int) -> None:
         for symbol, market in self._markets.items():
             for bar in market.close_bars(now):
-                self._tell(symbol, "kline_1m", wire.kline, symbol, bar, now, closed=True)
+                self._publish(symbol, "kline_1m", wire.kline, symbol, bar, now, closed=True)
 
-    def _tell(self, symbol: str, kind: str, event: Callable[Said, bytes], *args: Said.args, **kwargs: Said.kwargs) -> None:
-        """One event to those who hear it; it is made only if there are any."""
+    def _publish(
+        self, symbol: str, kind: str, event: Callable[EventArgs, bytes], *args: EventArgs.args, **kwargs: EventArgs.kwargs
+    ) -> None:
+        """Send one event to its subscribers; it is encoded only if there are any."""
         stream = _stream(symbol, kind)
-        hearers = self._hearers(stream)
-        if not hearers:
+        subscribers = self._subscribers(stream)
+        if not subscribers:
             return
-        events = self.faults.told(stream, event(*args, **kwargs))
-        frame = wire.fragments if events and self.faults.parted(stream) else wire.text_frame
-        torn = bool(events) and self.faults.torn(stream)
-        for listener in hearers:
+        events = self.faults.deliveries(stream, event(*args, **kwargs))
+        frame = wire.fragments if events and self.faults.is_fragmented(stream) else wire.text_frame
+        torn = bool(events) and self.faults.is_torn(stream)
+        for listener in subscribers:
             frames = b"".join(listener.event(stream, one, frame) for one in events)
             if torn:
                 listener.tear(frames)
             else:
                 listener.write(frames)
 
-    def _hearers(self, stream: str) -> list[Listener]:
+    def _subscribers(self, stream: str) -> list[Listener]:
         return [listener for listener in self._listeners if stream in listener.streams]
 
     def _behind(self) -> bool:

@@ -1,8 +1,8 @@
-"""How Binance spells a market: the events of its streams and the bodies of its REST answers. Pure.
+"""Binance's wire format: the events of its streams and the bodies of its REST responses. Pure.
 
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints
-Times are milliseconds; a bar without trades has the ids -1 and the price of the bar before.
+Times are milliseconds. A bar without trades has the ids -1 and the price of the bar before.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def text_frame(payload: bytes) -> bytes:
 
 
 def fragments(payload: bytes) -> bytes:
-    """The same message in two frames: one that says that more follows, and its continuation (RFC 6455, 5.4)."""
+    """The same message in two frames: a first fragment and its continuation (RFC 6455, 5.4)."""
     middle = len(payload) // 2
     return _frame(0x01, payload[:middle]) + _frame(0x80, payload[middle:])
 
@@ -53,7 +53,7 @@ def combined(stream: str, event: bytes) -> bytes:
 
 
 def trade(symbol: str, deal: Deal) -> bytes:
-    """By hand, because a million of them are wanted at once."""
+    """Formatted by hand, because a million of them are made at once."""
     maker = "true" if deal.maker else "false"
     return (
         f'{{"e":"trade","E":{deal.time},"s":"{symbol}","t":{deal.id},"p":"{digits(deal.price)}","q":"{digits(deal.size)}",'
@@ -62,7 +62,7 @@ def trade(symbol: str, deal: Deal) -> bytes:
 
 
 def agg_trade(symbol: str, deal: Deal) -> bytes:
-    """Every taker order here fills at once, so that an aggregate is one trade."""
+    """Every taker order is filled by one trade here, so an aggregate is one trade."""
     return encode({"e": "aggTrade", "E": deal.time, "s": symbol} | agg_trade_row(deal))
 
 
@@ -119,7 +119,7 @@ def trade_row(deal: Deal) -> Json:
 
 
 def agg_trade_row(deal: Deal) -> Json:
-    """A row of /api/v3/aggTrades; the stream's event carries the same fields."""
+    """A row of /api/v3/aggTrades; the event of the stream has the same fields."""
     sizes = {"p": digits(deal.price), "q": digits(deal.size)}
     return {"a": deal.id} | sizes | {"f": deal.id, "l": deal.id, "T": deal.time, "m": deal.maker, "M": True}
 

@@ -20,8 +20,8 @@ from msgspec import Struct
 
 from ingest.config.sections import ExchangeSection
 from ingest.config.settings import Settings
+from ingest.counters import Counters
 from ingest.errors import Reject, Retry
-from ingest.metrics import Metrics
 from ingest.protocol.exchange import Exchange, Rate
 from ingest.protocol.history import HistoryRequest
 from ingest.protocol.session import ChannelName
@@ -74,7 +74,7 @@ class GapFiller:
         *,
         pool: Pool,
         edition: Edition,
-        metrics: Metrics,
+        counters: Counters,
         busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.name = name
@@ -87,7 +87,7 @@ class GapFiller:
         self._settings = settings
         self._pool = pool
         self._edition: Edition = edition
-        self._metrics = metrics
+        self._counters = counters
         self._busy = busy
         # the name alone: a daemon that is killed and started again goes on at once, and two of one name do no harm
         self._lease = HeldLease(pool, f"heal {name}", settings.name)
@@ -191,7 +191,7 @@ class GapFiller:
         """The gauges and the status."""
         open_gaps = await gap_backlog.summary(connection, self.name)
         for channel in get_args(ChannelName):
-            self._metrics.gap_open_seconds.labels(self.name, channel).set(open_gaps.get(channel, (0, 0.0))[1])
+            self._counters.gap_open_seconds[self.name, channel] = open_gaps.get(channel, (0, 0.0))[1]
         self._open_gaps = sum(count for count, _ in open_gaps.values())
         self._open_seconds = round(sum(seconds for _, seconds in open_gaps.values()), 1)
         self.state = RunState(State.OK)
@@ -300,11 +300,11 @@ class GapFiller:
         await gap_backlog.postpone(connection, gap, wait, str(error))
 
     def _count_healed(self, gap: OpenGap) -> None:
-        self._metrics.gaps_healed.labels(self.name, gap.channel, gap.reason).inc()
+        self._counters.gaps_healed[self.name, gap.channel, gap.reason] += 1
 
     def _count(self, channel: ChannelName, result: LoadResult) -> None:
         """Rows from history are part of the row totals, too."""
-        tally, outcome = self._metrics.tally(TABLES[channel].name), result.outcome
+        tally, outcome = self._counters.tallies[TABLES[channel].name], result.outcome
         tally.decoded += outcome.written + outcome.revised + outcome.duplicate + sum(outcome.rejected.values())
         tally.written += outcome.written
         tally.revised += outcome.revised

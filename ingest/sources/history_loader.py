@@ -10,8 +10,8 @@ from typing import Protocol, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ingest.counters import Tally
 from ingest.errors import Reject, Retry
-from ingest.metrics import Metrics
 from ingest.pipeline.batch import Outcome
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.writer import Writer
@@ -91,7 +91,7 @@ class HistoryLoader:
 
     async def fill(self, request: HistoryRequest, on_rows: Callable[[int], None] = lambda rows: None) -> LoadResult:
         """Load the requested range, as far as the exchange has it; everything is committed when this returns."""
-        queue = TableQueue(self._table, Metrics(), LIMITS, on_gap=_never, mark_minutes=self._mark_minutes)
+        queue = TableQueue(self._table, Tally(self._table.name), LIMITS, on_gap=_never, mark_minutes=self._mark_minutes)
         rejected: list[Malformed] = []
         until, error = await stored(queue, self._batch_writer, self._read(request, queue, rejected, on_rows))
         outcome = outcome_of(queue)
@@ -128,7 +128,7 @@ class HistoryLoader:
 async def stored(queue: TableQueue, batch_writer: BatchWriter, reading: Awaitable[T]) -> T:
     """The result of `reading`, when everything that it put into the queue is committed."""
     # one connection: several ranges are loaded at once, and those in a new chunk wait for the one that creates it
-    writer = Writer(queue, batch_writer.write, Metrics(), workers=1)
+    writer = Writer(queue, batch_writer.write, workers=1)
     async with asyncio.TaskGroup() as group:
         writing = group.create_task(writer.run())
         result = await reading

@@ -204,7 +204,7 @@ class Poller:
     def _miss(self, part: Missed, turn: Turn) -> None:
         """A part of the turn failed: counted in each turn, logged and kept once for as long as it fails."""
         turn.missed[part.name] = str(part.error)
-        self._task.metrics.errors.labels("poll", type(part.error).__name__).inc()
+        self._task.metrics.counters.errors["poll", type(part.error).__name__] += 1
         if part.name in self._missed:
             return
         log.warning("%s: %s: %s", self.name, part.name, self._access.redacted(str(part.error)))

@@ -20,8 +20,8 @@ from msgspec.structs import replace
 from ingest import registry
 from ingest.config.sections import PollerSection
 from ingest.config.settings import Settings
+from ingest.counters import Tally
 from ingest.errors import Reject, Retry, Stop
-from ingest.metrics import Metrics
 from ingest.pipeline.table_queue import TableQueue
 from ingest.polling.db_queries import Filtered, PricesAt
 from ingest.polling.provider import Emitted, Missed, Poll, PollOptions, Provider, Step
@@ -143,7 +143,11 @@ class ProviderBackfill:
 
             async def fill(one: PollOptions, chunk: Chunk) -> ChunkResult:
                 queue = TableQueue(
-                    self._table, Metrics(), LIMITS, on_gap=_never, mark_minutes=is_rolled_up(self._table.name, edition)
+                    self._table,
+                    Tally(self._table.name),
+                    LIMITS,
+                    on_gap=_never,
+                    mark_minutes=is_rolled_up(self._table.name, edition),
                 )
                 flow = self._module.history(one, chunk.since, chunk.until)
                 verdict = await stored(queue, batch_writer, reader.read(flow, queue))

@@ -1,4 +1,4 @@
-"""The state of what the daemon runs: a source, a poller, the gap filler of an exchange, a maintenance task.
+"""The state of what the daemon runs: a source, a poller, the gap filler of an exchange, a maintenance task, a writer.
 
 A client compares `state` with the values of `State`; `detail` is a sentence for people.
 """
@@ -18,6 +18,7 @@ class State(StrEnum):
     OK = "ok"  # it works
     PARTIAL = "partial"  # it works, but a part of it fails: one connection, one coin
     FAILING = "failing"  # its last attempt failed; it tries again by itself
+    HELD = "held"  # it keeps its rows until a person corrects the cause
     STANDBY = "standby"  # another daemon holds the lease for this work
     DISABLED = "disabled"  # the configuration does not allow it, or the other side refused the key or the request
     STOPPED = "stopped"  # it does not try again until the configuration is changed

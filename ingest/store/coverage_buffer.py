@@ -9,8 +9,8 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 
+from ingest.counters import Counters
 from ingest.errors import Hold, Retry
-from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
 from ingest.protocol.session import Gap
 from ingest.store import sqlstate
@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 class CoverageBuffer:
     """The buffer of one daemon or command; `writer` is its name in the ledger."""
 
-    def __init__(self, pool: Pool, metrics: Metrics, writer: str) -> None:
+    def __init__(self, pool: Pool, counters: Counters, writer: str) -> None:
         self._pool = pool
-        self._metrics = metrics
+        self._counters = counters
         self._writer = writer
         self._claims: dict[tuple[object, ...], Claim] = {}  # by `Claim.key`
         self._gaps: list[LedgerGap] = []
@@ -46,31 +46,31 @@ class CoverageBuffer:
         if ledger_gap.key in self._open:
             self._open.remove(ledger_gap.key)
         else:
-            self._metrics.gaps.labels(source, gap.channel, gap.reason).inc()
+            self._counters.gaps[source, gap.channel, gap.reason] += 1
             log.warning("%s: gap in %s of instrument %d: %s", source, gap.channel, gap.instrument_id, gap.reason)
         if gap.until is None:
             self._open.add(ledger_gap.key)
         if len(self._gaps) < MAX_GAPS:
             self._gaps.append(ledger_gap)
         else:
-            self._metrics.errors.labels("coverage_buffer", "gap_dropped").inc()
+            self._counters.errors["coverage_buffer", "gap_dropped"] += 1
 
     def claim(self, claims: Iterable[Claim]) -> None:
         """Write these claims at the next flush. Every row that they cover must have its outcome by now."""
         for claim in claims:
             held = self._claims.get(claim.key)
             if held is None and len(self._claims) >= MAX_CLAIMS:
-                self._metrics.errors.labels("coverage_buffer", "claim_dropped").inc()
+                self._counters.errors["coverage_buffer", "claim_dropped"] += 1
             elif held is None or held.until < claim.until:
                 self._claims[claim.key] = claim
 
     def malformed(self, source: str, malformed: Malformed) -> None:
         """Record a frame, or a part of one, that differs from what the source documents."""
-        self._metrics.errors.labels("decode", malformed.reason).inc()
+        self._counters.errors["decode", malformed.reason] += 1
         if len(self._rejects) < MAX_REJECTS:
             self._rejects.append(undecoded(source, malformed))
         else:
-            self._metrics.errors.labels("coverage_buffer", "reject_dropped").inc()
+            self._counters.errors["coverage_buffer", "reject_dropped"] += 1
 
     async def run(self) -> None:
         """Flush every second, until cancelled."""
@@ -80,7 +80,7 @@ class CoverageBuffer:
                 await self.flush()
             except (Retry, Hold) as error:
                 log.warning("%s", error)
-                self._metrics.errors.labels("coverage_buffer", type(error).__name__).inc()
+                self._counters.errors["coverage_buffer", type(error).__name__] += 1
 
     async def flush(self) -> None:
         """Write the buffer in one transaction. On Retry or Hold it is kept for the next flush."""
@@ -105,6 +105,6 @@ class CoverageBuffer:
 
     def _count_failover(self, gaps: Sequence[LedgerGap]) -> None:
         for one in gaps:
-            self._metrics.gaps.labels(one.source, one.gap.channel, one.gap.reason).inc()
+            self._counters.gaps[one.source, one.gap.channel, one.gap.reason] += 1
         if gaps:
             log.warning("the database failed over: the last moments of %d claims are recorded as gaps", len(gaps))

@@ -51,34 +51,37 @@ class Known(Struct, frozen=True):
     markets: tuple[Market, ...]
 
 
-class KnownInstruments:
-    """The file in `folder`; without a folder nothing is kept. `load` blocks."""
+def load_known_instruments(folder: Path | None) -> KnownInstruments:
+    """Those of an earlier run, from the file in `folder`; without a folder nothing is kept. Blocks.
 
-    def __init__(self, folder: Path | None) -> None:
-        self.database: DatabaseInfo | None = None  # when instruments were last stored
+    A file that cannot be read counts as missing.
+    """
+    if folder is None:
+        return KnownInstruments(None)
+    path = folder / NAME
+    try:
+        return KnownInstruments(path, msgspec.json.decode(path.read_bytes(), type=Known))
+    except FileNotFoundError:
+        pass
+    except (OSError, *UNREADABLE) as error:
+        log.error("%s cannot be read, so no instrument is known until the database answers: %s", path, error)
+    return KnownInstruments(path)
+
+
+class KnownInstruments:
+    """The instruments that are `known` from an earlier run, and those stored in this one, which are kept in the file `path`."""
+
+    def __init__(self, path: Path | None, known: Known | None = None) -> None:
+        self.database = known.database if known is not None else None  # when instruments were last stored
         self._confirmed: DatabaseInfo | None = None  # since the database has answered in this run
-        self._path = None if folder is None else folder / NAME
-        self._markets: dict[tuple[str, str], Market] = {}
+        self._path = path
+        self._markets = {(market.exchange, market.symbol): market for market in (known.markets if known is not None else ())}
         self._lock = Lock()
 
     @property
     def ids(self) -> set[int]:
         """The ids of all known instruments."""
         return {market.id for market in self._markets.values()}
-
-    def load(self) -> None:
-        """Read the file of an earlier run. A file that cannot be read counts as missing."""
-        if self._path is None:
-            return
-        try:
-            known = msgspec.json.decode(self._path.read_bytes(), type=Known)
-        except FileNotFoundError:
-            return
-        except (OSError, *UNREADABLE) as error:
-            log.error("%s cannot be read, so no instrument is known until the database answers: %s", self._path, error)
-            return
-        self.database = known.database
-        self._markets = {(market.exchange, market.symbol): market for market in known.markets}
 
     async def confirm(self, pool: Pool, info: DatabaseInfo, *, needed: bool) -> None:
         """The database answers with `info`. If the ids are `needed`, check them against it; else forget them.

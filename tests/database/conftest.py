@@ -6,7 +6,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from platform_facts import facts
+
+from tests.support.platform_facts import facts
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from ingest.protocol.exchange import CompletenessRules
 from ingest.store import bar_views
 from ingest.store.audit import audit
-from tests.database.audited import (
+from tests.support.audited import (
     KEPT,
     NOW,
     START,

@@ -115,7 +115,7 @@ async def test_a_book_that_was_missed_will_never_come(connection: Connection) ->
 
 
 async def test_a_lane_names_no_exchange_and_the_ledger_knows_it(connection: Connection) -> None:
-    shed = LedgerGap("lane", "a", Gap(1, "trades", "shed", DAY, DAY + MINUTE), None)
+    shed = LedgerGap("queue", "a", Gap(1, "trades", "shed", DAY, DAY + MINUTE), None)
     await write_gaps(connection, [shed])
     assert tuple(await connection.fetchrow("SELECT source, trade_kind, reason FROM coverage")) == ("binance", "trade", "shed")  # type: ignore[arg-type]
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from cluster import Cluster
-from daemon import until
 from line import CutLine
 
 from ingest.errors import IngestError
@@ -16,6 +15,8 @@ from ingest.records import SECOND
 from ingest.store.coverage import Claim, to_datetime
 from ingest.store.coverage_buffer import CoverageBuffer
 from ingest.store.pool import open_pool
+from tests.support.daemon import until
+from tests.support.servers import private
 
 START = 1_790_000_000 * SECOND
 LEDGER = "SELECT instrument_id, state, reason, since, until FROM coverage ORDER BY instrument_id, state, since"
@@ -28,7 +29,7 @@ def primary(private_cluster: Callable[..., Cluster]) -> Cluster:
 
 @pytest.fixture
 def standby(primary: Cluster) -> Iterator[Cluster]:
-    made = Cluster("apache", version=primary.version)
+    made = private("apache", primary.version)
     yield made
     made.close()
 
@@ -51,7 +52,7 @@ async def test_what_a_promoted_standby_never_had_is_a_hole(primary: Cluster, sta
     async with CutLine(primary.dsn("market")) as line:
         pool = await open_pool(line.dsn, 2)
         metrics = Metrics()
-        notes = CoverageBuffer(pool, metrics, "one")
+        notes = CoverageBuffer(pool, metrics.counters, "one")
         notes.claim([claim(1, 10), claim(2, 10)])
         await notes.flush()
         await asyncio.to_thread(standby.follow, primary)
@@ -63,7 +64,7 @@ async def test_what_a_promoted_standby_never_had_is_a_hole(primary: Cluster, sta
         await notes.flush()
         await asyncio.to_thread(primary.kill)
         standby.sql("SELECT pg_promote()")
-        line.lead_to(standby.dsn("market"))
+        line.redirect(standby.dsn("market"))
 
         async def flushed() -> bool:
             try:

@@ -6,16 +6,16 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import pytest_asyncio
-from daemon import on_apache
 
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Rate
 from ingest.protocol.history import HistoryRequest, Page
 from ingest.records import SECOND, Instrument, Trade
-from ingest.sources.history_loader import REJECTS, Past
+from ingest.sources.history_loader import REJECTS, HistoryLoader
 from ingest.store.instruments import store_instruments
 from ingest.store.pool import Pool, open_pool
 from ingest.transports.http import Http
+from tests.support.daemon import on_apache
 
 NOW = 1_790_000_000 * SECOND
 BTC = Instrument("gate", "BTC_USDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", "0.1", "0.01")
@@ -50,7 +50,7 @@ async def pool(market: str) -> AsyncIterator[Pool]:
 async def test_a_bad_row_of_a_page_is_counted_and_kept(pool: Pool) -> None:
     (instrument,) = await store_instruments(pool, [BTC], "trade")
     http: Any = None  # nothing is asked for
-    past = Past(Origin(), "trades", "rest", http=http, pool=pool, edition="apache")
+    past = HistoryLoader(Origin(), "trades", "rest", http=http, pool=pool, edition="apache")
     told = await past.fill(HistoryRequest(instrument=instrument, channel="trades", since=NOW - SECOND, until=NOW))
     assert told.error is None
     assert (told.outcome.written, told.outcome.rejected) == (2, {"value": REJECTS + 1, "shape": REJECTS + 1})

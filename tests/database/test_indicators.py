@@ -17,13 +17,13 @@ import asyncpg
 import pytest
 from msgspec import Struct
 from msgspec.structs import replace
-from unit.indicators.real_hours import hours, part
 
 from ingest.indicators.names import DEFAULT, MAX_GAP_CANDLES, parse
 from ingest.indicators.values import Bars, values
 from ingest.store.indicator_dirty_ranges import BLOCK, CHANNEL, DirtyRange, mark, mark_stored, ranges_of_candles
 from ingest.store.indicators import LOCK_KEY, ComputeResult, Selection, compute
 from ingest.store.rollup import mark_batch, roll_up
+from tests.support.real_hours import hours, part
 
 NAMED = tuple(parse(name) for name in DEFAULT)
 SELECTION = Selection(NAMED, ("1h",))
@@ -231,9 +231,9 @@ class Batch(Struct, frozen=True):
 
 async def test_whoever_writes_candles_marks_them_and_says_so(connection: Any, market: str, edition: Any, bars: Bars) -> None:
     """A writer its one-minute candles, the roll-up those that it makes of them; of a past day all at once."""
-    last_message_at = asyncio.Event()
+    notified = asyncio.Event()
     listener = await asyncpg.connect(market)
-    await listener.add_listener(CHANNEL, lambda *_: last_message_at.set())
+    await listener.add_listener(CHANNEL, lambda *_: notified.set())
 
     day = datetime(2026, 11, 1, tzinfo=UTC)
     start = int(day.timestamp() // 60)
@@ -245,7 +245,7 @@ async def test_whoever_writes_candles_marks_them_and_says_so(connection: Any, ma
     )
     await mark_batch(connection, "candles", edition, frozenset((1, start + minute) for minute in range(1440)))
     async with asyncio.timeout(10):
-        await last_message_at.wait()
+        await notified.wait()
     await listener.close()
     assert await marked(connection) == {("1m", day, day + timedelta(minutes=1439))}
     await roll_up(connection)

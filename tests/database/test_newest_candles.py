@@ -7,10 +7,10 @@ from decimal import Decimal
 from typing import Any
 
 import asyncpg
-from platform_facts import DAY, MINUTE, Facts, rows
 
 from ingest.store import platforms
 from ingest.store.platforms import move_newest
+from tests.support.platform_facts import DAY, MINUTE, Facts, rows
 
 NEWEST = "SELECT count(*) FROM newest_candles"
 SINCE = "SELECT newest_since()"

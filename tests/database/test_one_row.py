@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from daemon import on_apache
 from msgspec.structs import replace
 
+from ingest.counters import Tally
 from ingest.exchanges import binance
 from ingest.exchanges.coinbase import exchange as coinbase
 from ingest.exchanges.coinbase import parse as coinbase_parse
@@ -29,7 +29,6 @@ from ingest.exchanges.kucoin import exchange as kucoin
 from ingest.exchanges.kucoin import parse as kucoin_parse
 from ingest.exchanges.okx import exchange as okx
 from ingest.exchanges.okx import parse as okx_parse
-from ingest.metrics import Metrics
 from ingest.pipeline.batch import Outcome
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.protocol.exchange import Options
@@ -38,8 +37,9 @@ from ingest.records import SECOND, Instrument, Trade
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.pool import Pool, open_pool
 from ingest.tables import TRADES
-from tests.recordings.recordings import load, read, received
-from tests.recordings.whole import records
+from tests.support.daemon import on_apache
+from tests.support.recordings.files import load, read, received
+from tests.support.recordings.whole import records
 
 pytestmark = on_apache  # the edition has no part in what a row is
 
@@ -58,7 +58,7 @@ def session(module: object, listed: Instrument, trade_kind: str) -> Session:
     return module.session(connection, options)
 
 
-def last_message_at(listener: Session, frames: Iterable[bytes]) -> list[Trade]:
+def trades_of(listener: Session, frames: Iterable[bytes]) -> list[Trade]:
     """What the session makes of frames; its gaps, where trades are left out, are no trades."""
     out = [output for frame in frames for output in listener.feed(frame, SAID)]
     return [output for output in out if isinstance(output, Trade)]
@@ -84,7 +84,7 @@ def on_binance() -> Paths:
     cells = [row | {"time": row["time"] * 1000 + 789} for row in rows]
     lines = [",".join(str(row[name]) for name in ARCHIVED) for row in cells]
     return {
-        "websocket": last_message_at(session(binance, listed, "trade"), encoded(frames)),
+        "websocket": trades_of(session(binance, listed, "trade"), encoded(frames)),
         "rest": [binance.trade_from_rest(row, listed, "trade", SAID + 1) for row in rows],
         "archive": [binance.trade_from_archive(line, listed, "trade", SAID + 2) for line in lines],
     }
@@ -97,11 +97,9 @@ def on_coinbase() -> Paths:
     listed = instrument("coinbase", "SKL-USD")
     rows = [{name: match[name] for name in ("trade_id", "side", "size", "price", "time")} for match in matches]
     return {
-        "websocket": last_message_at(session(coinbase, listed, "match"), encoded(matches)),
+        "websocket": trades_of(session(coinbase, listed, "match"), encoded(matches)),
         "rest": coinbase_parse.trades_from_rest(json.dumps(rows).encode(), listed, SAID + 1),
-        "repeated": last_message_at(
-            session(coinbase, listed, "match"), encoded(match | {"type": "last_match"} for match in matches)
-        ),
+        "repeated": trades_of(session(coinbase, listed, "match"), encoded(match | {"type": "last_match"} for match in matches)),
     }
 
 
@@ -112,9 +110,9 @@ def on_kraken() -> Paths:
     listed = instrument("kraken", "BTC/USDT")
     listener = session(kraken, listed, "trade")
     return {
-        "websocket": last_message_at(listener, (kraken_frame("update", row) for row in rows)),
+        "websocket": trades_of(listener, (kraken_frame("update", row) for row in rows)),
         "rest": kraken_parse.trades_from_rest(body, listed, SAID + 1),
-        "repeated": last_message_at(listener, (kraken_frame("snapshot", row) for row in rows)),
+        "repeated": trades_of(listener, (kraken_frame("snapshot", row) for row in rows)),
     }
 
 
@@ -137,9 +135,9 @@ def on_okx() -> Paths:
     frames = [{"arg": arg, "data": [row | {"source": "0", "seqId": 1}]} for row in json.loads(body)["data"]]
     listener = session(okx, listed, "trades-all")
     return {
-        "websocket": last_message_at(listener, encoded(frames)),
+        "websocket": trades_of(listener, encoded(frames)),
         "rest": okx_parse.trades_from_rest(body, listed, SAID + 1),
-        "repeated": last_message_at(listener, encoded(frames)),
+        "repeated": trades_of(listener, encoded(frames)),
     }
 
 
@@ -153,9 +151,9 @@ def on_gate() -> Paths:
     listed = instrument("gate", "NEO_BTC")
     listener = session(gate, listed, "trade")
     return {
-        "websocket": last_message_at(listener, encoded(frames)),
+        "websocket": trades_of(listener, encoded(frames)),
         "rest": gate_parse.trades_from_rest(json.dumps(rows).encode(), listed, SAID + 1),
-        "repeated": last_message_at(listener, encoded(frames)),
+        "repeated": trades_of(listener, encoded(frames)),
     }
 
 
@@ -167,9 +165,9 @@ def on_kucoin() -> Paths:
     listed = instrument("kucoin", "DAPPT-BTC")
     listener = session(kucoin, listed, "match")
     return {
-        "websocket": last_message_at(listener, (line.frame for line in lines)),
+        "websocket": trades_of(listener, (line.frame for line in lines)),
         "rest": kucoin_parse.trades_from_rest(json.dumps({"code": "200000", "data": rows}).encode(), listed, SAID + 1),
-        "repeated": last_message_at(listener, (line.frame for line in lines)),
+        "repeated": trades_of(listener, (line.frame for line in lines)),
     }
 
 
@@ -181,9 +179,9 @@ def on_deribit() -> Paths:
     frames = encoded([{"jsonrpc": "2.0", "method": "subscription", "params": params}])
     listener = session(deribit, listed, "trade")
     return {
-        "websocket": last_message_at(listener, frames),
+        "websocket": trades_of(listener, frames),
         "rest": deribit_parse.trades_from_rest(body, listed, SAID + 1),
-        "repeated": last_message_at(listener, frames),
+        "repeated": trades_of(listener, frames),
     }
 
 
@@ -195,17 +193,17 @@ async def pool(market: str) -> AsyncIterator[Pool]:
 
 
 async def write(pool: Pool, batches: list[list[Trade]]) -> list[Outcome]:
-    """Through a lane and the ladder, batch by batch."""
-    lane = TableQueue(TRADES, Metrics(), Limits(), on_gap=lambda gap: None)
-    ladder = BatchWriter(TRADES, pool)
+    """Through a queue and the batch_writer, batch by batch."""
+    queue = TableQueue(TRADES, Tally("trades"), Limits(), on_gap=lambda gap: None)
+    batch_writer = BatchWriter(TRADES, pool)
     outcomes = []
     for trades in batches:
         for trade in trades:
-            lane.put(trade)
-        lane.seal()
-        batch = await lane.take()
-        outcomes.append(await ladder.write(batch))
-        lane.settle(batch)
+            queue.put(trade)
+        queue.seal()
+        batch = await queue.take()
+        outcomes.append(await batch_writer.write(batch))
+        queue.settle(batch)
     return outcomes
 
 

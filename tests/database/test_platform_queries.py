@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
-from platform_facts import DAY, Facts, rows
 
+from tests.support.paths import DECLARED
+from tests.support.platform_facts import DAY, Facts, rows
 from tests.support.versions import every_version
 
-DECLARED = Path(__file__).parents[3] / "shared" / "platforms"
 PLANS_THROUGH_UNIONS = (2, 27)  # where a union's query says `> now() - ...`: https://github.com/timescale/timescaledb/pull/9515
 
 

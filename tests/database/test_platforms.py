@@ -7,19 +7,18 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
-from platform_facts import DAY, HUGE, MINUTE, Facts, levels, rows
 
 from ingest.config.settings import READING_EXCHANGES
 from ingest.store import bar_views
 from ingest.store.platforms import DEFAULT, delete_expired, overflows, reconcile
+from tests.support.paths import DECLARED
+from tests.support.platform_facts import DAY, HUGE, MINUTE, Facts, levels, rows
 
-DECLARED = Path(__file__).parents[3] / "shared" / "platforms"
 PLATFORMS = ("ai_trading", "catalyst", "cryptomax", "cryptosense", "mastertrade")
 SPELT = {  # a declared type -> how the server spells it
     "TIMESTAMPTZ": "timestamp with time zone",

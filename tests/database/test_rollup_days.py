@@ -8,10 +8,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from test_rollup import candles, marks, minute, put_candles
 
 from ingest.records import INTERVALS
 from ingest.store.rollup import DAY_MIN_BUCKETS, DirtyBucket, mark_batch, merge_days, roll_up
+from tests.support.rollups import candles, marks, minute, put_candles
 
 DAY, FIVE = INTERVALS["1d"], INTERVALS["5m"]
 PAST = datetime(2024, 3, 1, tzinfo=UTC)

@@ -7,10 +7,10 @@ from decimal import Decimal
 from typing import Any
 
 import asyncpg
-import polled
 import pytest
 
 from ingest.tables import TABLES, Table
+from tests.support import polled
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ROWS: dict[str, dict[str, Any]] = {

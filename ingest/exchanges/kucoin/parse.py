@@ -30,7 +30,7 @@ _decode_book = msgspec.json.Decoder(BookAnswer).decode
 def trade(row: TradeRow, instrument_id: int, received_at: int) -> Trade:
     if row.side not in ("buy", "sell"):
         raise ValueError(f"side {row.side!r}")
-    time = micros((row.time if isinstance(row.time, int) else identifier(row.time)) // 1000)
+    time = micros(int(row.time) // 1000)
     price, size = price_and_size(row.price, row.size)
     return Trade(instrument_id, time, identifier(row.sequence), price, size, row.side, received_at)
 

@@ -2,9 +2,8 @@
 
 https://www.okx.com/docs-v5/en/#overview-websocket
 
-Channels live on two endpoints: candles and `trades-all` on /business, the rest on /public; the wrong one refuses them. `trades`
-merges the fills of one order into one row under the last fill's id: it is another kind of trade than the single fills of
-`trades-all` and of REST, and the two are never mixed.
+Candles and `trades-all` are on the endpoint /business, the rest on /public; the wrong one refuses them. `trades` merges the
+fills of an order under the last fill's id: another kind of trade than the single fills of `trades-all` and REST, never mixed.
 """
 
 from __future__ import annotations
@@ -43,8 +42,7 @@ LIMITS = ExchangeLimits(
     subscriptions_per_connection=200,
     silence_seconds=40.0,
 )
-# The documentation does not say whether a minute without trades has a candle, so none is expected.
-COMPLETENESS = CompletenessRules(dense=("trades-all",), charted=("trades-all",))
+COMPLETENESS = CompletenessRules(dense=("trades-all",), charted=("trades-all",))  # empty minutes: not documented, so not expected
 
 CHANNELS: Channels = {
     "trades": Channel("{kind}", Trades(messages.TradeRow, parse.trade, dense_ids=("trades-all",)), listed=True),

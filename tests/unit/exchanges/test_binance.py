@@ -16,8 +16,7 @@ from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Response
 from ingest.protocol.session import ChannelName, Connection, Gap, Reconnect, Refused, Send, Subscription
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Quote, Trade
-from tests.recordings.recordings import read, recording
-from tests.unit.exchanges.binance_session import (
+from tests.support.exchanges.binance import (
     IDS,
     a_session,
     an_instrument,
@@ -31,6 +30,7 @@ from tests.unit.exchanges.binance_session import (
     play,
     trade_frame,
 )
+from tests.support.recordings.files import read, recording
 
 
 def test_recorded_trades_are_the_frames() -> None:

@@ -21,10 +21,10 @@ from ingest.errors import Reject
 from ingest.exchanges import _binance_archive, binance
 from ingest.protocol.http import Request, Response
 from ingest.records import MINUTE, SECOND, Candle, Trade
-from tests.recordings.recordings import read
-from tests.unit.exchanges.binance_rest import Rest, as_candle, as_trade, recorded_trades
-from tests.unit.exchanges.binance_session import an_instrument, options
-from tests.unit.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.exchanges.binance import an_instrument, options
+from tests.support.exchanges.binance_rest import Rest, as_candle, as_trade, recorded_trades
+from tests.support.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.recordings.files import read
 
 DATA = "https://data.binance.vision/data/spot"
 DAY = 1440 * MINUTE

@@ -20,8 +20,7 @@ from ingest.protocol.exchange import Options
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Gap
 from ingest.records import SECOND, BookSnapshot
-from tests.recordings.recordings import Line
-from tests.unit.exchanges.binance_session import (
+from tests.support.exchanges.binance import (
     IDS,
     REST,
     SYMBOLS,
@@ -35,6 +34,7 @@ from tests.unit.exchanges.binance_session import (
     snapshots,
     url,
 )
+from tests.support.recordings.files import Line
 
 
 class Oracle:

@@ -11,7 +11,8 @@ from ingest.errors import Reject
 from ingest.exchanges import _binance_past, binance
 from ingest.protocol.http import Request, Response
 from ingest.records import MINUTE, SECOND, Trade
-from tests.unit.exchanges.binance_rest import (
+from tests.support.exchanges.binance import REST, an_instrument, options
+from tests.support.exchanges.binance_rest import (
     Rest,
     Row,
     as_candle,
@@ -21,8 +22,7 @@ from tests.unit.exchanges.binance_rest import (
     recorded_trades,
     rest_rows,
 )
-from tests.unit.exchanges.binance_session import REST, an_instrument, options
-from tests.unit.exchanges.past import LATER, Told, ask, tell
+from tests.support.exchanges.past import LATER, Told, ask, tell
 
 ETH = an_instrument("ETHBTC")
 MILLISECOND = 1000

@@ -9,8 +9,8 @@ import pytest
 from ingest.errors import Reject
 from ingest.exchanges import binance
 from ingest.records import Candle, Instrument, Trade
-from tests.recordings.recordings import load, read
-from tests.unit.exchanges.binance_session import a_session, an_instrument, listed, options
+from tests.support.exchanges.binance import a_session, an_instrument, listed, options
+from tests.support.recordings.files import load, read
 
 BTC = an_instrument("BTCUSDT")
 

@@ -14,8 +14,8 @@ from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Session
 from ingest.records import MINUTE, SECOND, Candle
-from tests.recordings.recordings import read
-from tests.unit.exchanges.coinbase_session import REST, a_session, an_instrument
+from tests.support.exchanges.coinbase import REST, a_session, an_instrument
+from tests.support.recordings.files import read
 
 LAST = 1517443740 * SECOND  # the newest bar of the recorded answer
 

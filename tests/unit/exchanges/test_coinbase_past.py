@@ -14,9 +14,9 @@ from ingest.exchanges.coinbase import exchange as coinbase
 from ingest.exchanges.coinbase import history as coinbase_past
 from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
-from tests.recordings.recordings import read, received
-from tests.unit.exchanges.coinbase_session import REST, an_instrument, options
-from tests.unit.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.exchanges.coinbase import REST, an_instrument, options
+from tests.support.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.recordings.files import read, received
 
 OPTIONS = options()
 SKL = an_instrument("SKL-USD")

@@ -21,9 +21,7 @@ from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Response
 from ingest.protocol.session import Gap, Output, Refused, Subscription
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Quote, Trade
-from tests.recordings.plain import at_ticks
-from tests.recordings.recordings import read, received, recording
-from tests.unit.exchanges.deribit_session import (
+from tests.support.exchanges.deribit import (
     BTC,
     NOW,
     OPTIONS,
@@ -36,6 +34,8 @@ from tests.unit.exchanges.deribit_session import (
     reasons,
     recorded,
 )
+from tests.support.recordings.files import read, received, recording
+from tests.support.recordings.plain import at_ticks
 
 # --- trades ----------------------------------------------------------------------------------------------------------
 

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from ingest.protocol.exchange import Options
 from ingest.protocol.session import Gap, Send, Session
 from ingest.records import SECOND, BookSnapshot
-from tests.recordings.plain import PlainBook, at_ticks
-from tests.recordings.recordings import Line
-from tests.unit.exchanges.deribit_session import BTC, NOW, OPTIONS, digits, edited, named, nautilus, open_session, reasons, recorded
+from tests.support.exchanges.deribit import BTC, NOW, OPTIONS, digits, edited, named, nautilus, open_session, reasons, recorded
+from tests.support.recordings.files import Line
+from tests.support.recordings.plain import PlainBook, at_ticks
 
 
 @cache

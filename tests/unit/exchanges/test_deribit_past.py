@@ -19,9 +19,9 @@ from ingest.exchanges.deribit import exchange as deribit
 from ingest.exchanges.deribit import history as _deribit_past
 from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
-from tests.unit.exchanges import binance_rest
-from tests.unit.exchanges.deribit_session import BTC, OPTIONS, nautilus, plain
-from tests.unit.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.exchanges import binance_rest
+from tests.support.exchanges.deribit import BTC, OPTIONS, nautilus, plain
+from tests.support.exchanges.past import LATER, Told, ask, path_and_query, tell
 
 Row = dict[str, Any]
 

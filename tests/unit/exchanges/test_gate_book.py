@@ -17,9 +17,9 @@ from ingest.protocol.exchange import Options
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Gap, Output, Session
 from ingest.records import SECOND, BookSnapshot
-from tests.recordings.plain import PlainBook, at_ticks
-from tests.recordings.recordings import Line, received, recording
-from tests.unit.exchanges.gate_session import BTC, NOW, OPTIONS, named, open_session, reasons, update
+from tests.support.exchanges.gate import BTC, NOW, OPTIONS, named, open_session, reasons, update
+from tests.support.recordings.files import Line, received, recording
+from tests.support.recordings.plain import PlainBook, at_ticks
 
 
 def recorded(symbol: str = "") -> list[Line]:

@@ -17,9 +17,9 @@ from ingest.exchanges.gate import exchange as gate
 from ingest.exchanges.gate import history as _gate_past
 from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
-from tests.unit.exchanges import binance_rest
-from tests.unit.exchanges.gate_session import BTC, OPTIONS
-from tests.unit.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.exchanges import binance_rest
+from tests.support.exchanges.gate import BTC, OPTIONS
+from tests.support.exchanges.past import LATER, Told, ask, path_and_query, tell
 
 DAY = 1440 * MINUTE
 

@@ -18,8 +18,8 @@ from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Response
 from ingest.protocol.session import Gap, Output, Refused, Send, Subscription
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Quote, Trade
-from tests.recordings.recordings import received, recording
-from tests.unit.exchanges.gate_session import BTC, NOW, OPTIONS, named, open_session, reasons, update
+from tests.support.exchanges.gate import BTC, NOW, OPTIONS, named, open_session, reasons, update
+from tests.support.recordings.files import received, recording
 
 # --- trades ----------------------------------------------------------------------------------------------------------
 

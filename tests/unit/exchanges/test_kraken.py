@@ -15,9 +15,9 @@ from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Response
 from ingest.protocol.session import Gap, Output, Refused, Send, Subscription
 from ingest.records import SECOND, Candle, Instrument, Trade
-from tests.recordings import kraken_v1
-from tests.recordings.recordings import read
-from tests.unit.exchanges.kraken_session import BTC, NOW, OPTIONS, nautilus, open_session, trade_frame
+from tests.support.exchanges.kraken import BTC, NOW, OPTIONS, nautilus, open_session, trade_frame
+from tests.support.recordings import kraken_v1
+from tests.support.recordings.files import read
 
 # --- trades ----------------------------------------------------------------------------------------------------------
 
@@ -63,7 +63,7 @@ def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
     assert first == Trade(7, 1762795433971744, 10218208, "105433.60000", "0.00027625", "buy", NOW)
     for time in ("2025-11-10T17:23:53.971744Z", "2025-11-10T17:23:53.971744500Z"):
         frame = trade_frame(10218208, price="105433.6").replace(b"2023-10-06T17:35:55.440295Z", time.encode())
-        (trade,) = open_session(BTC, channel="trades").feed(frame, NOW)
+        (trade,) = open_session(BTC, channel="trades").feed(frame, first.time)
         assert (trade.instrument_id, trade.time, trade.trade_id) == (first.instrument_id, first.time, first.trade_id)
         assert (Decimal(trade.price), Decimal(trade.size), trade.side) == (Decimal(first.price), Decimal(first.size), first.side)
 

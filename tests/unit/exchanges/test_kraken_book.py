@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ingest.exchanges.kraken import exchange as kraken
 from ingest.protocol.session import Gap, Send, Subscription
 from ingest.records import SECOND, BookSnapshot, Quote
-from tests.unit.exchanges.kraken_session import BTC, NOW, OPTIONS, nautilus, open_session
+from tests.support.exchanges.kraken import BTC, NOW, OPTIONS, nautilus, open_session
 
 
 def book_frame(name: str, checksum: int, time: str = "55.440295Z") -> bytes:

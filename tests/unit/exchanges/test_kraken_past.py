@@ -14,8 +14,8 @@ from ingest.exchanges.kraken import exchange as kraken
 from ingest.exchanges.kraken import history as kraken_past
 from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Trade
-from tests.unit.exchanges.kraken_session import OPTIONS, nautilus
-from tests.unit.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.exchanges.kraken import OPTIONS, nautilus
+from tests.support.exchanges.past import LATER, Told, ask, path_and_query, tell
 
 BTC = Instrument("kraken", "BTC/USDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", id=1)
 

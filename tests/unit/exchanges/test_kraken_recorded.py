@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from ingest.protocol.session import Gap, Send
 from ingest.records import SECOND, BookSnapshot, Instrument, Quote, Trade
-from tests.recordings import kraken_v1
-from tests.recordings.recordings import Line, recording
-from tests.unit.exchanges.kraken_session import BTC, NOW, OPTIONS, open_session
+from tests.support.exchanges.kraken import BTC, NOW, OPTIONS, open_session
+from tests.support.recordings import kraken_v1
+from tests.support.recordings.files import Line, recording
 
 
 def numbers_kept(frame: bytes) -> dict:

@@ -19,9 +19,7 @@ from ingest.protocol.exchange import Located
 from ingest.protocol.http import Flow, Request, Response
 from ingest.protocol.session import Output, Refused, Send, Subscription
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Quote, Trade
-from tests.recordings.plain import at_ticks
-from tests.recordings.recordings import received, recording
-from tests.unit.exchanges.kucoin_session import (
+from tests.support.exchanges.kucoin import (
     BTC,
     NOW,
     OPTIONS,
@@ -33,6 +31,8 @@ from tests.unit.exchanges.kucoin_session import (
     reasons,
     recorded,
 )
+from tests.support.recordings.files import received, recording
+from tests.support.recordings.plain import at_ticks
 
 # --- trades ----------------------------------------------------------------------------------------------------------
 

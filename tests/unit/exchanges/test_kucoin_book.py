@@ -18,9 +18,9 @@ from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Gap, Output, Session
 from ingest.records import SECOND, BookSnapshot
-from tests.recordings.plain import PlainBook, at_ticks
-from tests.recordings.recordings import Line, recording
-from tests.unit.exchanges.kucoin_session import BTC, NOW, OPTIONS, jkorf, message, named, open_session, reasons, recorded
+from tests.support.exchanges.kucoin import BTC, NOW, OPTIONS, jkorf, message, named, open_session, reasons, recorded
+from tests.support.recordings.files import Line, recording
+from tests.support.recordings.plain import PlainBook, at_ticks
 
 
 @cache

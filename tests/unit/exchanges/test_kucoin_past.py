@@ -17,9 +17,9 @@ from ingest.exchanges.kucoin import exchange as kucoin
 from ingest.exchanges.kucoin import history as _kucoin_past
 from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
-from tests.unit.exchanges import binance_rest
-from tests.unit.exchanges.kucoin_session import BTC, OPTIONS
-from tests.unit.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.exchanges import binance_rest
+from tests.support.exchanges.kucoin import BTC, OPTIONS
+from tests.support.exchanges.past import LATER, Told, ask, path_and_query, tell
 
 
 class Exchange:

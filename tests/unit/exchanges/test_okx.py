@@ -17,8 +17,8 @@ from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Response
 from ingest.protocol.session import Gap, Output, Reconnect, Refused, Send, Subscription
 from ingest.records import SECOND, Candle, Instrument, Quote, Trade
-from tests.recordings.recordings import read, received
-from tests.unit.exchanges.okx_session import BTC, MERGED, NOW, OPTIONS, nautilus, open_session, reasons
+from tests.support.exchanges.okx import BTC, MERGED, NOW, OPTIONS, nautilus, open_session, reasons
+from tests.support.recordings.files import read, received
 
 
 def rest_body(name: str) -> bytes:

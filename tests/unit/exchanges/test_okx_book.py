@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ingest.protocol.session import Gap, Send
 from ingest.records import SECOND, BookSnapshot
-from tests.unit.exchanges.okx_session import BTC, NOW, OPTIONS, nautilus, open_session, reasons
+from tests.support.exchanges.okx import BTC, NOW, OPTIONS, nautilus, open_session, reasons
 
 
 def update(previous: int, sequence: int, *, ms: int = 1597026383085, levels: bool = True) -> bytes:

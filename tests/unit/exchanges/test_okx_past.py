@@ -14,10 +14,10 @@ from ingest.exchanges.okx import exchange as okx
 from ingest.exchanges.okx import history as _okx_past
 from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
-from tests.recordings.recordings import received
-from tests.unit.exchanges.binance_rest import recorded_minutes
-from tests.unit.exchanges.okx_session import BTC, MERGED, OPTIONS, nautilus
-from tests.unit.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.exchanges.binance_rest import recorded_minutes
+from tests.support.exchanges.okx import BTC, MERGED, OPTIONS, nautilus
+from tests.support.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.recordings.files import received
 
 DAY = 1440 * MINUTE
 MILLISECOND = 1000

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from ingest.protocol.exchange import Options
 from ingest.protocol.session import Gap, Output, Send
 from ingest.records import SECOND, BookSnapshot, Instrument, Quote, Trade
-from tests.recordings.recordings import Line, received
-from tests.unit.exchanges.okx_session import BTC, MERGED, OPTIONS, open_session
+from tests.support.exchanges.okx import BTC, MERGED, OPTIONS, open_session
+from tests.support.recordings.files import Line, received
 
 RECORDED = ("BTC-USDT", "BTC-USD-220527", "UNI-USD-SWAP")
 INSTRUMENTS = {symbol: replace(BTC, symbol=symbol, id=number) for number, symbol in enumerate(RECORDED, 1)}

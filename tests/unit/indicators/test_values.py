@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import fmean, pstdev
 
-import by_the_book
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from real_hours import hours, part
 
 from ingest.indicators.names import (
     DAY,
@@ -24,6 +22,8 @@ from ingest.indicators.names import (
     parse,
 )
 from ingest.indicators.values import FUNCTIONS, Bars, Value, values
+from tests.support import indicators as by_the_book
+from tests.support.real_hours import hours, part
 
 WINDOWED = [named for kind in KINDS.values() if (named := parse(example(kind))).window is not None]
 LATE = 1_207  # every window is whole by then, and the day has begun

@@ -12,10 +12,13 @@ from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Options
 from ingest.protocol.session import Gap
 from ingest.records import MINUTE, SECOND, Candle, Quote, Trade
-from tests.unit.exchanges import deribit_session, gate_session, kucoin_session, okx_session
-from tests.unit.exchanges.gate_session import BTC
+from tests.support.exchanges import deribit as deribit_session
+from tests.support.exchanges import gate as gate_session
+from tests.support.exchanges import kucoin as kucoin_session
+from tests.support.exchanges import okx as okx_session
+from tests.support.exchanges.gate import BTC
 
-NOW = 1_700_000_000 * SECOND
+NOW = 1_790_000_000 * SECOND
 T = 1_600_000_020 * SECOND  # a full minute
 OPTIONS = Options(ws_url="wss://test", rest_url="https://test", trade_kind="trade")
 
@@ -163,3 +166,31 @@ def test_a_quote_with_a_bad_value_leaves_nothing_to_write(fields: dict[str, Any]
     session.feed(kucoin_quote(), NOW)
     assert [type(one) for one in session.feed(kucoin_quote(**fields), NOW)] == [Malformed]
     assert quotes(session) == []
+
+
+# --- times -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_event_more_than_a_day_after_it_was_received_is_refused() -> None:
+    """Two of them would stop the grid of a quote or a book for good: its next tick would be theirs."""
+    session = kucoin_session.open_session(kucoin_session.BTC, channel="quotes")
+    milliseconds = NOW // 1000
+    for days in (2, 30_000):
+        (bad,) = session.feed(kucoin_quote(time=milliseconds + days * 86_400_000), NOW)
+        assert (type(bad), bad.reason) == (Malformed, "value")
+    session.feed(kucoin_quote(time=milliseconds + 80_000_000), NOW)  # our clock may be behind
+    session.feed(kucoin_quote(time=milliseconds), NOW)
+    (quote,) = quotes(session)
+    assert quote.time == NOW + SECOND
+    book = gate_session.open_session(gate_session.BTC, channel="book")
+    row = {"t": milliseconds + 2 * 86_400_000, "e": "depthUpdate", "s": "BTC_USDT", "U": 1, "u": 2, "b": [], "a": []}
+    assert [type(one) for one in book.feed(gate_session.update("spot.order_book_update", row), NOW)] == [Malformed]
+    with pytest.raises(ValueError, match="more than a day after it was received"):
+        forming().feed(bar(0), T - 2 * 1440 * MINUTE, False)
+    with pytest.raises(ValueError, match="more than a day after it was received"):
+        trades_at(T, T - 2 * 1440 * MINUTE)
+
+
+def trades_at(time: int, received_at: int) -> Any:
+    spec = Trades(int, lambda row, number, at: Trade(number, time, row, "1", "1", "buy", at))
+    return spec.open(Market("x", BTC, OPTIONS)).feed(1, received_at, False)

@@ -20,8 +20,10 @@ from ingest.marketdata.values import minute_bar
 from ingest.protocol.history import History, Page
 from ingest.protocol.http import Request, Response
 from ingest.records import MINUTE, SECOND, Candle, Instrument
-from tests.unit.exchanges import gate_session, kucoin_session, okx_session
-from tests.unit.exchanges.past import LATER, Exchange, ask, path_and_query, tell
+from tests.support.exchanges import gate as gate_session
+from tests.support.exchanges import kucoin as kucoin_session
+from tests.support.exchanges import okx as okx_session
+from tests.support.exchanges.past import LATER, Exchange, ask, path_and_query, tell
 
 T = 1_600_000_020 * SECOND  # a full minute
 

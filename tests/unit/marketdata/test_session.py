@@ -20,8 +20,8 @@ from ingest.protocol.exchange import Exchange, Options
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Connection, Output, Session, Subscription
 from ingest.records import SECOND, Record
-from tests.recordings.frames import KINDS, frames, instruments, snapshots
-from tests.recordings.recordings import Line
+from tests.support.recordings.files import Line
+from tests.support.recordings.frames import KINDS, frames, instruments, snapshots
 
 FRAMES = 1500  # of one exchange and seed
 KINDS_OF_OUTPUT = get_args(Output)

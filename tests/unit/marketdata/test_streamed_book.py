@@ -14,9 +14,10 @@ from msgspec.structs import replace
 from ingest.protocol.decode import Malformed
 from ingest.protocol.session import Gap, Output, Send
 from ingest.records import SECOND, BookSnapshot
-from tests.recordings.recordings import received
-from tests.unit.exchanges import deribit_session, okx_session
-from tests.unit.exchanges.okx_session import NOW, nautilus
+from tests.support.exchanges import deribit as deribit_session
+from tests.support.exchanges import okx as okx_session
+from tests.support.exchanges.okx import NOW, nautilus
+from tests.support.recordings.files import received
 
 FAR = NOW + 365 * 86_400 * SECOND
 

@@ -14,9 +14,12 @@ from ingest.exchanges.kucoin import exchange as kucoin
 from ingest.marketdata.subscriptions import Accepted, Batch, Member, Rejected, Resubscriber, Subscriptions
 from ingest.protocol.session import Output, Refused, Send, Subscription
 from ingest.records import SECOND
-from tests.unit.exchanges import deribit_session, gate_session, kucoin_session, okx_session
+from tests.support.exchanges import deribit as deribit_session
+from tests.support.exchanges import gate as gate_session
+from tests.support.exchanges import kucoin as kucoin_session
+from tests.support.exchanges import okx as okx_session
 
-NOW = 1_700_000_000 * SECOND
+NOW = 1_790_000_000 * SECOND
 MINUTE = 60 * SECOND
 
 

@@ -18,7 +18,7 @@ from ingest.protocol.exchange import Options
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Gap, Output, Session
 from ingest.records import SECOND, BookSnapshot
-from tests.unit.exchanges.gate_session import BTC, NOW, OPTIONS, open_session, update
+from tests.support.exchanges.gate import BTC, NOW, OPTIONS, open_session, update
 
 T = 1_600_000_000_000  # milliseconds
 BIDS, ASKS = [["10", "1"], ["9", "2"]], [["11", "3"], ["12", "4"]]

@@ -1,0 +1,158 @@
+"""`ingest backfill` as a process, against the simulated exchange and archives on loopback: what is stored is what they have.
+
+The archive's trades are synthetic, in the documented format; candles are real (Binance's klines of others' recordings).
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.records import INTERVALS, MINUTE
+from ingest.simulator.server import Simulator
+from tests.support import stored
+from tests.support.archive import Served, trade_lines
+from tests.support.backfills import DAY, KLINES, TRADE_FILES, backfill, days, micros, of_archive, told, trades
+from tests.support.daemon import configuration, on_apache
+
+_CANDLES = """
+    SELECT extract(epoch FROM time)::bigint * 1000, open::text, high::text, low::text, close::text, volume::text,
+           extract(epoch FROM time)::bigint * 1000 + 59999, quote_volume::text, trades_count, taker_buy_volume::text,
+           taker_buy_quote_volume::text
+      FROM candles JOIN instruments i ON i.id = instrument_id
+     WHERE interval = '1m' AND origin = $1 AND parts = 1 AND i.symbol = $2 ORDER BY time"""
+_ROLLED = """
+    SELECT interval, (extract(epoch FROM time) * 1000000)::bigint AS time, open, high, low, close, volume, quote_volume,
+           trades_count, parts, origin FROM candles WHERE interval <> '1m' ORDER BY interval, time"""
+_DAYS = "SELECT (extract(epoch FROM time) * 1000000)::bigint AS time, open, high, low, close, volume FROM daily_ohlcv ORDER BY time"
+_BARS = "SELECT (extract(epoch FROM time) * 1000000)::bigint AS time, open, high, low, close, volume FROM {} ORDER BY time"
+
+
+def bars_of(parts: list[tuple[int, *tuple[Any, ...]]], length: int) -> list[tuple[Any, ...]]:
+    """(time, open, high, low, close, sum of the fifth) of each bucket of (time, open, high, low, close, size), in order."""
+    made = []
+    for bucket, group in groupby(parts, key=lambda part: part[0] - part[0] % length):
+        rows = list(group)
+        high, low = max(row[2] for row in rows), min(row[3] for row in rows)
+        made.append((bucket, rows[0][1], high, low, rows[-1][4], sum(row[5] for row in rows)))
+    return made
+
+
+@pytest.mark.parametrize("kind", ["plain", "refused"])
+@on_apache
+async def test_the_past_by_rest_is_the_exchanges_own(market: str, past: Simulator, tmp_path: Path, kind: str):
+    if kind == "refused":
+        past.faults.refuse("/api/v3/historicalTrades", 429, {"Retry-After": "1"}, times=1)
+        past.faults.refuse("/api/v3/klines", 503, times=2)
+    settings = configuration(market, past)
+    since = (datetime.now(UTC) - timedelta(minutes=10)).replace(second=0, microsecond=0)
+    end = since + timedelta(minutes=8)
+    span = ("--from", since.isoformat(), "--to", end.isoformat(), "--via", "rest")
+    assert (await backfill(tmp_path, settings, "trades", *span))[0] == 0
+    assert (await backfill(tmp_path, settings, "candles", *span))[0] == 0
+    first, last = micros(since) // 1000, micros(end) // 1000
+    assert await stored.trades(market) == [one for one in past.oracle.trades("BTCUSDT") if first <= one.time < last]
+    rows = [row[:11] for row in past.oracle.candles("BTCUSDT") if first <= row[0] < last]
+    assert [list(row) for row in await stored.fetch(market, _CANDLES, "rest", "BTCUSDT")] == rows
+    assert len(rows) == 8
+
+
+async def test_real_klines_from_archive_with_their_rollups(market: str, served: Served, tmp_path: Path, real: Path):
+    lines = []
+    for day in ("2021-11-27", "2021-11-28"):
+        text = (real / f"binance_archive/ADABTC-1m-{day}.csv").read_text()
+        served.add(f"{KLINES}-{day}", text, header="open_time,open,high,low,close,volume,close_time\n" if day[-1] == "8" else "")
+        lines += [line.split(",") for line in text.splitlines()]
+    span = days(2, datetime(2021, 11, 27, tzinfo=UTC))
+    code, said = await backfill(tmp_path, of_archive(market, served), "candles", "--instrument", "ADA/BTC", *span)
+    assert (code, "1 chunks: 21 written, 0 revised, 0 were there already" in said) == (0, True), said
+    found = await stored.fetch(market, _CANDLES, "archive", "ADABTC")
+    assert [[str(value) for value in row] for row in found] == [line[:11] for line in lines]
+
+    parts = [(int(line[0]) * 1000, *map(Decimal, line[1:6])) for line in lines]
+    rolled = await stored.fetch(market, _ROLLED)
+    for interval in ("5m", "15m", "1h", "4h", "1d"):
+        rows = [tuple(row[1:7]) for row in rolled if row["interval"] == interval]
+        assert rows == bars_of(parts, INTERVALS[interval]), interval
+    assert sum(row["parts"] for row in rolled if row["interval"] == "1d") == 21
+    assert [tuple(row) for row in await stored.fetch(market, _DAYS)] == bars_of(parts, INTERVALS["1d"])
+
+
+@on_apache
+async def test_1468_real_klines_by_rest_in_pages(market: str, served: Served, tmp_path: Path, real: Path):
+    routes = json.loads((real / "gocryptotrader/binance.http.json").read_text())["routes"]["/api/v3/klines"]["GET"]
+    # consecutive bars of an hour, in two answers; the way of bars of a minute is the same
+    served.klines = [row for one in routes if "interval=1h&limit=1000&startTime=15" in one["queryString"] for row in one["data"]]
+    assert len(served.klines) == 1468
+    code, said = await backfill(
+        tmp_path, of_archive(market, served), "candles", "--from", "2020-04-30T21:00", "--to", "2020-07-02", "--via", "rest"
+    )
+    assert code == 0, said
+    found = await stored.fetch(market, _CANDLES, "rest", "BTCUSDT")
+    assert [list(row)[:6] + list(row)[7:] for row in found] == [row[:6] + row[7:11] for row in served.klines]
+
+
+async def test_trades_of_both_units_with_header_and_without_are_rows_and_bars(market: str, served: Served, tmp_path: Path):
+    expected = []
+    for number, (unit, header) in enumerate([(1000, ""), (1, "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match\n")]):
+        day = datetime(2024, 12, 31, tzinfo=UTC) + timedelta(days=number)
+        lines = trade_lines(micros(day), 250, unit=unit, first=1 + number * 250)
+        served.add(f"{TRADE_FILES}-{day:%Y-%m-%d}", lines, header=header)
+        expected += [told(line, unit) for line in lines]
+    settings, span = of_archive(market, served), days(2, datetime(2024, 12, 31, tzinfo=UTC))
+    code, said = await backfill(tmp_path, settings, "trades", *span)
+    assert (code, "2 chunks: 500 written" in said) == (0, True), said
+    assert await trades(market) == expected
+    parts = [(time, *[Decimal(price)] * 4, Decimal(size)) for _, time, price, size, _ in expected]
+    for name, length in (("bars_1m", MINUTE), ("bars_1h", INTERVALS["1h"])):
+        assert [tuple(row) for row in await stored.fetch(market, _BARS.format(name))] == bars_of(parts, length)
+
+    assert "nothing is pending" in (await backfill(tmp_path, settings, "trades", *span))[1]
+    code, said = await backfill(tmp_path, settings, "trades", *span, "--again")
+    assert (code, "2 chunks: 0 written, 0 revised, 500 were there already" in said) == (0, True), said
+    assert await trades(market) == expected
+
+
+@on_apache
+async def test_the_month_then_its_days_then_rest(market: str, served: Served, tmp_path: Path):
+    def bar(time: datetime) -> list[Any]:
+        opened = micros(time) // 1000
+        return [opened, "1.5", "2.5", "0.5", "1.25", "10.125", opened + 59_999, "12.5", 3, "4.5", "5.5"]
+
+    folder = "data/spot/{}/klines/BTCUSDT/1m/BTCUSDT-1m-{}"
+    months = [datetime(2026, month, 1, tzinfo=UTC) for month in (3, 4)]
+    rows = [bar(months[0]), bar(months[0] + timedelta(days=9)), bar(months[1]), bar(months[1] + timedelta(days=1, minutes=7))]
+    lines = [",".join(map(str, row)) + ",0\n" for row in rows]
+    served.add(folder.format("monthly", "2026-03"), lines[:2])
+    served.add(folder.format("daily", "2026-04-01"), lines[2:3])
+    served.klines = rows[3:]
+    code, said = await backfill(tmp_path, of_archive(market, served), "candles", "--from", "2026-03-01", "--to", "2026-04-03")
+    assert (code, "2 chunks: 4 written" in said) == (0, True), said
+    for origin, expected in (("archive", rows[:3]), ("rest", rows[3:])):
+        assert [list(row) for row in await stored.fetch(market, _CANDLES, origin, "BTCUSDT")] == expected
+
+
+@pytest.mark.parametrize("edition", ["community"], indirect=True)
+async def test_a_compressed_chunk_is_filled(market: str, served: Served, tmp_path: Path):
+    path, day, settings = f"{TRADE_FILES}-{DAY:%Y-%m-%d}", micros(DAY), of_archive(market, served)
+    dense = trade_lines(day, 120_000, first=1, step=2)
+    served.add(path, dense)
+    assert (await backfill(tmp_path, settings, "trades", *days(1)))[0] == 0
+    compressed = "SELECT count(compress_chunk(c)) FROM show_chunks('trades') c"
+    assert (await stored.fetch(market, compressed))[0][0] == 1
+    # first a batch all over the chunk, which holds more than the 100,000 rows that one transaction may open; then each gap
+    thin = trade_lines(day, 10_000, first=2, step=24)
+    served.add(path, thin)
+    code, said = await backfill(tmp_path, settings, "trades", *days(1), "--again")
+    assert (code, "10,000 written" in said) == (0, True), said
+    other = trade_lines(day, 120_000, first=2, step=2)
+    served.add(path, other)
+    code, said = await backfill(tmp_path, settings, "trades", *days(1), "--again")
+    assert (code, "110,000 written, 0 revised, 10,000 were there already" in said) == (0, True), said
+    assert await trades(market) == sorted(map(told, [*dense, *other]))

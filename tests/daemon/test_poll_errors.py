@@ -1,0 +1,153 @@
+"""Everything that a provider may answer instead of data, all at once: each is counted, tried again by rule, and nobody else's."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ingest.pollers.blockchain_com import CHARTS
+from tests.support import stored
+from tests.support.daemon import Daemon, on_apache, until
+from tests.support.providers import JSON, SIMPLE, VIX, Answer, Providers, polling, serving
+
+Daemons = Callable[..., Daemon]
+
+HTML: Answer = (200, b"<!DOCTYPE html><html>Just a moment...</html>", {"Content-Type": "text/html"})
+KEY = "geheim-4711"
+LIMITED = b'{"Information": "We have detected your API key as geheim-4711 and our standard API rate limit is 25 requests per day."}'
+SHUT: dict[str, Answer] = {  # what nothing mends soon
+    "v1/metrics/addresses/active_count": (401, b'{"error":"unauthorized"}', JSON),
+    "api/v2.2/erc20/0x7fc66500c84a76ad7e9c93437bfc5ac33e2ddae9/holders": (403, b'{"message":"plan"}', JSON),
+    **dict.fromkeys((f"charts/{chart}" for chart in CHARTS), (422, b'{"error":"Missing parameter"}', JSON)),
+    "v2/api": (200, b'{"status":"0","message":"NOTOK","result":"Max rate limit reached"}', JSON),
+    "q/d/l/": (200, b"Exceeded the daily hits limit\n", {"Content-Type": "text/plain"}),
+    "query": (200, LIMITED, JSON),
+}
+KEYED = ("glassnode", "moralis", "etherscan", "stooq", "alphavantage")
+
+
+def good(real: Path) -> dict[str, Answer]:
+    """Recorded answers; of mempool.space and Coin Metrics documented ones."""
+    chart = json.loads((real / "yahoo/chart-AAPL-2020-08-31-to-2020-11-07.json").read_text())["response"]["bodyJson"]
+    markets = (real / "jkorf_coingecko/Endpoints.GetMarkets.txt").read_text().split("false\n", 1)[1]
+    mining = b'{"hashrates":[{"timestamp":1652486400,"avgHashrate":236416872483600000000}],"difficulty":[]}'
+    metrics = b'{"data":[{"asset":"btc","time":"2025-11-05T00:00:00.000000000Z","TxCnt":"399776"}]}'
+    return {
+        "coins/markets": (200, markets.encode(), JSON),
+        "simple/price": (200, SIMPLE, JSON),
+        "arc/outboundfeeds/rss/": (200, (real / "news_rss/coindesk_2026-09-25.xml").read_bytes(), {"Content-Type": "text/xml"}),
+        VIX[1:]: (200, (real / "stock_indices/vix-daily.csv").read_bytes(), {}),
+        "fng/": (200, (real / "alternative_me/fng_limit2_2026-09-08.json").read_bytes(), JSON),
+        **{f"v8/finance/chart/^{name}": (200, json.dumps(chart).encode(), JSON) for name in ("GSPC", "IXIC", "VIX")},
+        "api/v1/mining/hashrate/1y": (200, mining, JSON),
+        "api/v1/mining/hashrate/1m": (200, mining, JSON),
+        "api/mempool": (200, b'{"count":8134,"vsize":3444604}', JSON),
+        "v4/timeseries/asset-metrics": (200, metrics, JSON),
+    }
+
+
+def break_once(providers: Providers) -> None:
+    """One bad answer of each kind, before the good ones."""
+    half = {path: (status, body[: len(body) // 2], headers) for path, (status, body, headers) in providers.always.items()}
+    providers.once = {
+        "/fng/": [(503, b"", {})],
+        "/v4/timeseries/asset-metrics": [(429, b"", {})],
+        "/api/v1/mining/hashrate/1y": [(429, b'{"error":"slow down"}', JSON | {"Retry-After": "1"})],
+        "/v8/finance/chart/^GSPC": [HTML],
+        VIX: [None],
+        "/arc/outboundfeeds/rss/": [half["/arc/outboundfeeds/rss/"]],
+        "/coins/markets": [half["/coins/markets"]],
+    }
+
+
+@on_apache
+async def test_every_trouble_is_counted_and_nobody_elses(market: str, real: Path, daemon: Daemons) -> None:
+    async with serving(**good(real), **SHUT) as providers:
+        break_once(providers)
+        # a source whose answer cannot be read waits for its next turn
+        slow, soon = {"enabled": True, "interval": "1 hour"}, {"enabled": True, "interval": "1s"}
+        sections: dict[str, dict[str, Any]] = dict.fromkeys((*KEYED, "blockchain_com", "coinmetrics", "mempool_space"), slow)
+        sections |= {"alternative_me": slow, "cboe": slow | {"timeout": "1500ms"}}
+        sections |= {"yahoo": soon, "news_coindesk": soon, "coingecko": soon | {"symbols": ["BTC"]}}
+        settings = polling(market, providers, **sections)
+        settings["retention"] = dict.fromkeys(("stock_indices", "onchain_metrics"), "none")
+        one = await daemon(settings, {f"INGEST__POLLERS__{name.upper()}__API_KEY": KEY for name in KEYED}).start()
+        await one.until(lambda now: now.rows("sentiment_scores")["written"] == 2 and now.rows("prices")["written"] == 1, 60)
+        await one.until(lambda now: now.rows("onchain_metrics")["written"] == 4 and now.rows("news")["written"] == 3, 60)
+        await one.until(lambda now: now.rows("stock_indices")["written"] == 3 * 49 + good(real)[VIX[1:]][1].count(b"\n") - 1, 60)
+
+        async def have_settled() -> dict[str, str]:
+            """A turn is over a little after its rows are committed."""
+            said = {name: f"{poller['state']}: {poller['detail']}" for name, poller in (await one.status())["pollers"].items()}
+            return said if {name for name, state in said.items() if state != "ok: "} == {*KEYED, "blockchain_com"} else {}
+
+        states = await until(have_settled)
+        for name in ("glassnode", "moralis", "blockchain_com"):
+            assert states[name].startswith("disabled: GET http://127.0.0.1"), states[name]
+        limits = {"etherscan": "Max rate limit", "stooq": "Exceeded the daily hits limit", "alphavantage": "API key as *** and"}
+        for name, said in limits.items():
+            assert states[name].startswith("failing: ") and said in states[name], states[name]
+        scrape = await one.identity()
+        assert scrape.value("errors_total", stage="poll", error_type="Retry") >= 4 + 3  # 503, 429, 429, time; three limits
+        # 401, 403, 422 and each chart of it; three that are no answer
+        assert scrape.value("errors_total", stage="poll", error_type="Reject") == 3 + len(CHARTS) + 3
+        await check_what_is_kept(market, one, providers)
+
+
+async def check_what_is_kept(market: str, one: Daemon, providers: Providers) -> None:
+    """The evidence of what could not be read, the requests of each, and no key."""
+    kept = await stored.fetch(market, "SELECT source, reason FROM rejects ORDER BY source")
+    assert [tuple(row) for row in kept] == [("coingecko", "json"), ("news_coindesk", "xml"), ("yahoo", "json")]
+    rows = await stored.fetch(market, "SELECT payload, message FROM rejects")
+    assert KEY not in str([tuple(row) for row in rows]) + one.log
+    spent = dict(await stored.fetch(market, "SELECT source, requests FROM poll_cursors"))  # type: ignore[arg-type]
+    by_path = Counter(request.path.split("/")[1] for request in providers.requests)
+    (due,) = await stored.fetch(
+        market, "SELECT due_at < now() + interval '61 s' AS soon FROM poll_cursors WHERE source = 'glassnode'"
+    )
+    assert due["soon"]  # a key that is mended is tried by the next process
+    expected = {"alternative_me": "fng", "stooq": "q", "alphavantage": "query", "glassnode": "v1", "coinmetrics": "v4"}
+    assert {name: spent[name] for name in expected} == {name: by_path[path] for name, path in expected.items()}
+    assert (spent["alternative_me"], spent["coinmetrics"], spent["stooq"], spent["glassnode"]) == (2, 2, 1, 1)
+
+
+@on_apache
+async def test_a_coin_that_is_not_known_there_keeps_no_other_from_its_price(market: str, real: Path, daemon: Daemons) -> None:
+    """Recorded: CoinGecko answers for those that it knows, without a word. It is said in the status, and kept once."""
+    async with serving(**good(real)) as providers:
+        asked = {"symbols": ["BTC", "ONE"], "ids": {"ONE": "no-such-coin"}, "interval": "1s"}
+        one = await daemon(
+            polling(market, providers, coingecko=asked | {"budget": {"per_minute": 600, "per_month": 10**8}})
+        ).start()
+        await until(lambda: providers.asked["/simple/price"] >= 3)
+        said = (await one.status())["pollers"]["coingecko"]
+        right = "no coin has the id 'no-such-coin'; right would be one of /coins/list (pollers.coingecko.ids.ONE)"
+        assert (said["state"], said["detail"]) == ("partial", f"ONE: {right}")
+        assert (await one.identity()).value("errors_total", stage="poll", error_type="Reject") >= 2
+    kept = await stored.fetch(market, "SELECT source, reason, message FROM rejects")
+    assert [tuple(row) for row in kept] == [("coingecko", "unknown", f"ONE: {right}")]
+    assert [row[0] for row in await stored.fetch(market, "SELECT a.symbol FROM prices p JOIN assets a ON a.id = p.asset_id")] == [
+        "BTC"
+    ]
+
+
+@on_apache
+async def test_a_kill_in_the_middle_of_a_turn_has_spent_what_it_asked(market: str, real: Path, daemon: Daemons) -> None:
+    """And its lease is no longer than a minute; here it is over at once, so that the test need not wait for it."""
+    async with serving(**good(real)) as providers:
+        providers.once["/simple/price"] = [None]
+        settings = polling(market, providers, coingecko={"symbols": ["BTC"], "interval": "1 hour"})
+        one = await daemon(settings).start()
+        await until(lambda: providers.asked["/simple/price"] == 1)
+        await one.kill()
+        assert [tuple(row) for row in await stored.fetch(market, "SELECT requests, cursor FROM poll_cursors")] == [(2, "")]
+        lasts = "SELECT expires_at < now() + interval '61 s' AS short FROM leases WHERE name = 'poll coingecko'"
+        (lease,) = await stored.fetch(market, lasts)
+        assert lease["short"]
+        await stored.fetch(market, "UPDATE leases SET expires_at = now()")
+        two = await daemon(settings | {"name": "two"}).start()
+        await two.until(lambda now: now.rows("prices")["written"] == 1)
+        assert await stored.fetch(market, "SELECT FROM poll_cursors WHERE requests = 4")

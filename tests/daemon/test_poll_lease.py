@@ -1,0 +1,86 @@
+"""A turn that takes longer than a lease, and a provider that punishes who comes back soon: the driver of turns, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from ingest.config.sections import PollerSection
+from ingest.errors import Retry
+from ingest.metrics import Metrics
+from ingest.polling.provider import Plan, Poll, PollOptions, Provider
+from ingest.protocol.http import Request, answer_to
+from ingest.sources import poller as poll
+from ingest.sources.provider_access import ProviderAccess
+from ingest.sources.provider_task import ProviderTask
+from ingest.store.pool import open_pool
+from tests.support import stored
+from tests.support.daemon import on_apache, until
+from tests.support.providers import Providers, serving
+
+_LEASE = "SELECT expires_at FROM leases WHERE name = 'poll slow' AND holder = 'one'"
+
+
+def turn(options: PollOptions, _cursor: str) -> Poll:
+    yield from answer_to(Request(f"{options.base_url}/slow"))
+    return "told"
+
+
+PLAN = Plan(base_url="", per_minute=600, interval=3600, pause=7200, requests=1, terms="none")
+SLOW = SimpleNamespace(NAME="slow", TABLES=(), PLANS={"keyless": PLAN}, ASSETS={}, poll=turn)
+
+
+@pytest.fixture
+async def providers() -> AsyncIterator[Providers]:
+    async with serving(slow=(200, b"[]", {})) as made:
+        yield made
+
+
+@pytest.fixture
+async def poller(market: str, providers: Providers) -> AsyncIterator[poll.Poller]:
+    pool = await open_pool(market, 3)
+    section = PollerSection(base_url=providers.url)
+    module = cast(Provider, SLOW)
+    access = ProviderAccess("slow", module, section)
+    yield poll.Poller(ProviderTask(access, "one", pool=pool, queues={}, on_malformed=unexpected, metrics=Metrics()))
+    pool.terminate()
+
+
+def unexpected(*said: object) -> None:
+    raise AssertionError(f"nothing here is malformed: {said}")
+
+
+@on_apache
+async def test_a_long_turn_keeps_its_lease_until_it_is_lost(
+    market: str, providers: Providers, poller: poll.Poller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poll, "RENEW_SECONDS", 0.05)
+    providers.once["/slow"] = [None]
+    running = asyncio.create_task(poller.run())
+    await until(lambda: providers.asked["/slow"] == 1)
+    first = (await stored.fetch(market, _LEASE))[0]["expires_at"]
+
+    async def is_prolonged() -> bool:
+        return bool((await stored.fetch(market, _LEASE))[0]["expires_at"] > first)
+
+    await until(is_prolonged)
+    assert not running.done()
+    await stored.fetch(market, "UPDATE leases SET holder = 'two', expires_at = now() + interval '1 hour'")
+    with pytest.raises(Retry, match="slow: the lease was lost in the middle of a turn"):
+        await asyncio.wait_for(running, 20)
+    assert [tuple(row) for row in await stored.fetch(market, "SELECT requests, cursor FROM poll_cursors")] == [(1, "")]
+
+
+@on_apache
+async def test_after_a_429_it_stays_away_as_long_as_the_plan_says(providers: Providers, poller: poll.Poller) -> None:
+    providers.once["/slow"] = [(429, b"Too Many Requests", {})]
+    running = asyncio.create_task(poller.run())
+    await until(lambda: poller.status()["state"] == "failing" and poller.status()["next_due_seconds"])
+    assert 7100 < cast(int, poller.status()["next_due_seconds"]) <= 7200
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running

@@ -1,0 +1,114 @@
+"""Coinbase's recorded traffic through the whole daemon into the database, value by value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ingest.records import MINUTE, SECOND, Candle, Quote, Record, Trade
+from tests.support.daemon import Daemon, on_apache
+from tests.support.recordings.files import Line, read, received, recording
+from tests.support.recordings.plain import PlainBook, at_ticks, iso_micros
+from tests.support.recordings.replay import Clock, Dialect, Replay
+from tests.support.recordings.whole import Ids, assert_stored
+
+DEPTH = 50
+FEED = ("match", "last_match", "ticker", "snapshot", "l2update")
+TAKER = {"buy": "sell", "sell": "buy"}
+
+Make = Callable[..., Daemon]
+
+
+def reply(message: dict, now: int) -> Sequence[str]:
+    return [json.dumps({"type": "subscriptions", "channels": message["channels"]})]
+
+
+def messages(*kinds: str) -> Iterator[tuple[Line, dict]]:
+    """Frames of these types in order; what acknowledged the recorder's subscriptions is none of them."""
+    for line in received("COINBASE.ws.28.0"):
+        message = json.loads(line.text)
+        if message["type"] in kinds:
+            yield line, message
+
+
+def trades(ids: Ids) -> list[Trade]:
+    """What answers the subscription is a trade like any other; `side` is the maker's."""
+    return [
+        Trade(ids[m["product_id"]], iso_micros(m["time"]), m["trade_id"], m["price"], m["size"], TAKER[m["side"]], line.time)
+        for line, m in messages("match", "last_match")
+    ]
+
+
+def quotes(ids: Ids) -> list[Quote]:
+    """Without sizes, which came after 2021. The first ticker of a product answers the subscription and tells nothing new."""
+    seen, states = set(), []
+    for line, m in messages("ticker"):
+        if m["product_id"] in seen:
+            best = m["best_bid"], None, m["best_ask"], None
+            states.append(Quote(ids[m["product_id"]], iso_micros(m["time"]), "", *best, m["sequence"], line.time))
+        seen.add(m["product_id"])
+    return at_ticks(states)
+
+
+def books(ids: Ids) -> list[Record]:
+    plain: dict[str, PlainBook] = {}
+    states = []
+    for line, m in messages("snapshot", "l2update"):
+        product = m["product_id"]
+        if m["type"] == "snapshot":
+            plain[product] = PlainBook()
+            plain[product].change(m["bids"], m["asks"])
+        else:
+            for side, *level in m["changes"]:
+                plain[product].change([level] if side == "buy" else [], [level] if side == "sell" else [])
+            states.append(plain[product].state(ids[product], iso_micros(m["time"]), None, line.time, DEPTH))
+    return at_ticks(states)
+
+
+@on_apache
+async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
+    lines = [line for line, _ in messages(*FEED)]
+    products = sorted({m["product_id"] for _, m in messages(*FEED)})
+    section = {
+        "instruments": [product.replace("-", "/") for product in products],
+        "channels": ["trades", "book", "quotes"],
+        "book": {"depth": DEPTH},
+    }
+    listing = {"/products": recording("COINBASE.0")[0].frame}
+    clock = Clock(tmp_path / "clock", lines[0].time)
+    async with Replay(lines, clock, Dialect(1, reply), listing).serving() as replay:
+        await assert_stored(daemon, market, replay, {"coinbase": section}, lambda ids: (trades(ids), quotes(ids), books(ids)))
+
+
+def bars() -> bytes:
+    return read("xchange/coinbasepro/example-historical-candles.json")
+
+
+def candles(ids: Ids, asked_at: int) -> list[Candle]:
+    """Of the recorded answer the bars of the window that was asked for: time, low, high, open, close, volume."""
+    rows = [(int(time) * SECOND, *digits) for time, *digits in json.loads(bars(), parse_float=str, parse_int=str)]
+    return [
+        Candle(ids["BTC-USD"], "1m", time, open_, high, low, close, volume, *[None] * 6, 1, "rest", asked_at)
+        for time, low, high, open_, close, volume in rows
+        if time >= rows[0][0] - 4 * MINUTE
+    ]
+
+
+@on_apache
+async def test_bars_are_asked_for_when_their_minute_is_over(market: str, daemon: Make, tmp_path: Path) -> None:
+    """The recorded answer is of 2018, and so is the clock: half a second into the minute after its newest bar."""
+    newest = json.loads(bars())[0][0] * SECOND
+    clock = Clock(tmp_path / "clock", newest + MINUTE + SECOND // 2)
+    section = {"instruments": ["BTC/USD"], "channels": ["candles"]}
+    path = "/products/BTC-USD/candles"
+    answers = {"/products": read("xchange/coinbasepro/products.json"), path: bars()}
+    async with Replay([], clock, Dialect(1, reply), answers).serving() as replay:
+        await assert_stored(daemon, market, replay, {"coinbase": section}, lambda ids: [candles(ids, clock.now)])
+    start, end = map(iso, (newest - 4 * MINUTE, newest))
+    assert replay.asked == ["/products", f"{path}?granularity=60&start={start}&end={end}"]
+
+
+def iso(micros: int) -> str:
+    return datetime.fromtimestamp(micros / SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,178 @@
+"""What is noted beside the rows: holes into coverage, unreadable frames into rejects."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from ingest.counters import Counters
+from ingest.errors import Retry
+from ingest.metrics import Metrics
+from ingest.protocol.decode import Malformed
+from ingest.protocol.session import Gap
+from ingest.records import SECOND
+from ingest.store import coverage_buffer
+from ingest.store.coverage import Claim, to_datetime
+from ingest.store.coverage_buffer import MAX_REJECTS, CoverageBuffer
+from ingest.store.pool import Pool, open_pool
+from tests.support.daemon import on_apache
+
+pytestmark = on_apache  # notes are rows of plain tables
+
+NOW = 1_790_000_000 * SECOND
+HOLES = """
+    SELECT source, writer, instrument_id, channel, state, reason, since, until, first_id, last_id, expected
+      FROM coverage ORDER BY id"""
+
+
+@pytest_asyncio.fixture
+async def pool(market: str) -> AsyncIterator[Pool]:
+    made = await open_pool(market, 2)
+    yield made
+    await made.close()
+
+
+async def holes(pool: Pool) -> list[tuple[object, ...]]:
+    return [tuple(row.values()) for row in await pool.fetch(HOLES)]
+
+
+async def test_a_hole_that_is_known_whole(pool: Pool) -> None:
+    notes = CoverageBuffer(pool, Counters(), "one")
+    notes.gap("binance", Gap(7, "trades", "sequence", NOW, NOW + 5, first_id=10, last_id=12), "trade")
+    await notes.flush()
+    await notes.flush()  # nothing is written twice
+    expected = ("binance", "one", 7, "trades", "open", "sequence", to_datetime(NOW), to_datetime(NOW + 5), 10, 12, 3)
+    assert await holes(pool) == [expected]
+    assert await pool.fetchval("SELECT trade_kind FROM coverage") == "trade"
+
+
+@pytest.mark.parametrize("flush_between", [True, False])
+async def test_a_hole_that_opens_and_ends_is_one(pool: Pool, flush_between: bool) -> None:
+    metrics = Metrics()
+    notes = CoverageBuffer(pool, metrics.counters, "one")
+    notes.gap("kraken", Gap(7, "book", "checksum", NOW), None)
+    if flush_between:
+        await notes.flush()
+        assert (await holes(pool))[0][6:8] == (to_datetime(NOW), None)
+    notes.gap("kraken", Gap(7, "book", "checksum", NOW, NOW + 9), None)
+    await notes.flush()
+    expected = ("kraken", "one", 7, "book", "unrecoverable", "checksum", to_datetime(NOW), to_datetime(NOW + 9), None, None, None)
+    assert await holes(pool) == [expected]
+    counted = {"source": "kraken", "channel": "book", "reason": "checksum"}
+    assert metrics.registry.get_sample_value("ingest_gaps_total", counted) == 1
+
+
+async def test_what_was_committed_without_our_hearing_is_not_noted_twice(pool: Pool) -> None:
+    whole, opened = Gap(7, "trades", "sequence", NOW, NOW + 5, first_id=10, last_id=12), Gap(7, "book", "checksum", NOW)
+    for _ in range(2):
+        notes = CoverageBuffer(pool, Counters(), "one")
+        notes.gap("kraken", whole, "trade")
+        notes.gap("kraken", opened, None)
+        await notes.flush()
+    assert [(row[3], row[6], row[7]) for row in await holes(pool)] == [
+        ("trades", to_datetime(NOW), to_datetime(NOW + 5)),
+        ("book", to_datetime(NOW), None),
+    ]
+
+
+async def test_two_holes_of_one_moment_are_two(pool: Pool) -> None:
+    notes = CoverageBuffer(pool, Counters(), "one")
+    for first_id in (10, 20):
+        notes.gap("binance", Gap(7, "trades", "sequence", NOW, NOW, first_id=first_id, last_id=first_id), "trade")
+    await notes.flush()
+    assert [row[8] for row in await holes(pool)] == [10, 20]
+
+
+async def test_two_daemons_note_their_own(pool: Pool) -> None:
+    for name in ("one", "two"):
+        notes = CoverageBuffer(pool, Counters(), name)
+        notes.gap("kraken", Gap(7, "book", "checksum", NOW), None)
+        await notes.flush()
+    notes.gap("kraken", Gap(7, "book", "checksum", NOW, NOW + 9), None)
+    await notes.flush()
+    assert [(row[1], row[7]) for row in await holes(pool)] == [("one", None), ("two", to_datetime(NOW + 9))]
+
+
+async def test_garbage_is_kept_where_a_person_can_read_it(pool: Pool) -> None:
+    notes = CoverageBuffer(pool, Counters(), "one")
+    notes.malformed("okx", Malformed(b'{"a\0":\xff', "json", "invalid\0 character"))
+    await notes.flush()
+    row = await pool.fetchrow("SELECT source, table_name, stage, reason, sqlstate, message, payload FROM rejects")
+    assert tuple(row.values()) == ("okx", None, "decode", "json", None, "invalid\\0 character", '{"a\\0":\\xff')
+
+
+async def test_a_flood_of_garbage_is_counted_and_bounded(pool: Pool) -> None:
+    metrics = Metrics()
+    notes = CoverageBuffer(pool, metrics.counters, "one")
+    for _ in range(MAX_REJECTS + 50):
+        notes.malformed("okx", Malformed(b"x", "json", "no JSON"))
+    await notes.flush()
+    assert await pool.fetchval("SELECT count(*) FROM rejects") == MAX_REJECTS
+    count = metrics.registry.get_sample_value
+    assert count("ingest_errors_total", {"stage": "decode", "error_type": "json"}) == MAX_REJECTS + 50
+    assert count("ingest_errors_total", {"stage": "coverage_buffer", "error_type": "reject_dropped"}) == 50
+
+
+async def test_notes_outlive_a_database_that_is_away(pool: Pool) -> None:
+    away = await open_pool("postgresql://nobody@127.0.0.1:1/nothing", 1)
+    notes = CoverageBuffer(away, Counters(), "one")
+    notes.gap("okx", Gap(1, "trades", "disconnect", NOW, NOW + 1), "trades-all")
+    with pytest.raises(Retry, match="writing 0 claims, 1 gaps and 0 rejects"):
+        await notes.flush()
+    notes._pool = pool
+    await notes.flush()
+    assert len(await holes(pool)) == 1
+
+
+def claim(seconds: int, since: int = 0) -> Claim:
+    return Claim("okx", "one", 1, "trades", "trades-all", NOW + since * SECOND, NOW + seconds * SECOND)
+
+
+async def claimed(pool: Pool) -> list[tuple[int, int]]:
+    """The covered ranges, in seconds after NOW."""
+    rows = await pool.fetch("SELECT since, until FROM coverage WHERE state = 'covered' ORDER BY since")
+    return [tuple(int((time - to_datetime(NOW)).total_seconds()) for time in row.values()) for row in rows]
+
+
+async def test_a_claim_is_handed_down_and_written_at_the_next_flush(pool: Pool) -> None:
+    notes = CoverageBuffer(pool, Counters(), "one")
+    notes.claim([claim(10)])
+    assert await claimed(pool) == []
+    await notes.flush()
+    assert await claimed(pool) == [(0, 10)]
+    notes.claim([claim(20), claim(40, since=30)])
+    await notes.flush()
+    assert await claimed(pool) == [(0, 20), (30, 40)]
+
+
+async def test_a_claim_that_could_not_be_written_is_written_later(pool: Pool) -> None:
+    away = await open_pool("postgresql://nobody@127.0.0.1:1/nothing", 1)
+    notes = CoverageBuffer(away, Counters(), "one")
+    notes.claim([claim(10)])  # the last one of a connection that has ended: nobody computes it again
+    with pytest.raises(Retry, match="writing 1 claims, 0 gaps and 0 rejects"):
+        await notes.flush()
+    notes.claim([claim(40, since=30)])
+    notes._pool = pool
+    await notes.flush()
+    assert await claimed(pool) == [(0, 10), (30, 40)]
+
+
+async def test_of_two_claims_with_one_beginning_the_longer_is_written(pool: Pool) -> None:
+    notes = CoverageBuffer(pool, Counters(), "one")
+    notes.claim([claim(20)])
+    notes.claim([claim(15)])  # the margin grew, because late rows were seen
+    await notes.flush()
+    assert await claimed(pool) == [(0, 20)]
+
+
+async def test_claims_are_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coverage_buffer, "MAX_CLAIMS", 2)
+    metrics = Metrics()
+    notes = CoverageBuffer(pool, metrics.counters, "one")
+    notes.claim([claim(10), claim(30, since=20), claim(50, since=40), claim(15)])
+    await notes.flush()
+    assert await claimed(pool) == [(0, 15), (20, 30)]
+    dropped = {"stage": "coverage_buffer", "error_type": "claim_dropped"}
+    assert metrics.registry.get_sample_value("ingest_errors_total", dropped) == 1

@@ -1,0 +1,1 @@
+"""Exchanges as the tests play them: their sessions, frames and answers."""

@@ -1,0 +1,54 @@
+"""A session on KuCoin for the tests, and the frames of recordings and of other projects that they feed to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec.structs import replace
+
+from ingest.exchanges.kucoin import exchange as kucoin
+from ingest.protocol.exchange import Options
+from ingest.protocol.session import Output, Session, Subscription
+from ingest.records import SECOND, Instrument
+from tests.support.recordings.files import Line, read, received
+
+OPTIONS = Options(ws_url=kucoin.LIMITS.ws_url, rest_url="https://test", trade_kind="match", writer="one")
+BTC = Instrument("kucoin", "BTC-USDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", "0.1", "0.00000001", id=3)
+NOW = 1_790_000_000 * SECOND
+WELCOME = b'{"id":"NSkIrWGB1s","type":"welcome"}'  # as recorded
+
+
+def named(symbol: str, number: int) -> Instrument:
+    return replace(BTC, symbol=symbol, instrument=symbol.replace("-", "/"), id=number)
+
+
+def open_session(*instruments: Instrument, channel: str, options: Options = OPTIONS) -> Session:
+    (connection,) = kucoin.connections([Subscription(instrument, channel) for instrument in instruments], options)
+    session = kucoin.session(connection, options)
+    assert session.start(NOW) == ()
+    session.feed(WELCOME, NOW)
+    return session
+
+
+def message(topic: str, data: dict[str, Any]) -> bytes:
+    return json.dumps({"type": "message", "topic": topic, "subject": "any", "data": data}).encode()
+
+
+def recorded(topic: str) -> Iterator[tuple[Line, dict[str, Any]]]:
+    """The messages of the topics that begin so, with their data."""
+    for line in received("KUCOIN.ws.1.0"):
+        said = json.loads(line.text)
+        if said.get("topic", "").startswith(topic):
+            yield line, said["data"]
+
+
+def jkorf(name: str) -> bytes:
+    """The message in one of JKorf's files, below the subscription; or the answer, below the three lines of the request."""
+    text = read(f"jkorf_kucoin/{name}.txt")
+    return text.split(b"\n= ", 1)[1] if name.startswith("Subscriptions") else text.split(b"\n", 3)[3]
+
+
+def reasons(outputs: list[Output]) -> list[str]:
+    return [getattr(output, "reason", type(output).__name__) for output in outputs]

@@ -1,0 +1,80 @@
+"""Providers on loopback: any of them, told apart by path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+Answer = tuple[int, bytes, dict[str, str]]
+JSON = {"Content-Type": "application/json"}
+VIX = "/api/global/us_indices/daily_prices/VIX_History.csv"
+
+
+class Providers:
+    """Answers by path: those of `once` first, in order, then that of `always`, which may be of one parameter of a path
+    (`/v2/api?action=dailytx`). None of `once` is no answer, until `released`.
+    """
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.once: dict[str, list[Answer | None]] = {}
+        self.always: dict[str, Answer] = {}
+        self.asked: Counter[str] = Counter()
+        self.requests: list[web.Request] = []
+        self.released = asyncio.Event()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.asked[request.path] += 1
+        self.requests.append(request)
+        queue = self.once.get(request.path)
+        named = [f"{request.path}?{name}={value}" for name, value in request.query.items()]
+        known = next((path for path in named if path in self.always), request.path)
+        answer = queue.pop(0) if queue else self.always[known]
+        if answer is None:
+            await self.released.wait()
+            return web.Response(status=503)
+        status, body, headers = answer
+        for said, asked in (("ETag", "If-None-Match"), ("Last-Modified", "If-Modified-Since")):
+            if said in headers and request.headers.get(asked) == headers[said]:
+                return web.Response(status=304)
+        return web.Response(status=status, body=body, headers=headers)
+
+
+@asynccontextmanager
+async def serving(**always: Answer) -> AsyncIterator[Providers]:
+    """Providers that answer by path, the leading `/` left out."""
+    made = Providers()
+    made.always = {f"/{path}": answer for path, answer in always.items()}
+    app = web.Application()
+    app.router.add_get("/{path:.*}", made.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield made
+    finally:
+        made.released.set()
+        await runner.cleanup()
+
+
+SIMPLE = b'{"bitcoin":{"aud":105280.51,"aud_market_cap":2072476876774.5,"aud_24h_vol":30231277399.25}}'
+
+
+FAST = {"interval": "100ms", "budget": {"per_minute": 100_000, "per_month": 1_000_000_000}}
+
+
+def polling(dsn: str, providers: Providers, **pollers: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": "one",
+        "database": {"dsn": dsn, "admin_dsn": dsn},
+        "pollers": {name: {"base_url": providers.url, **FAST, **section} for name, section in pollers.items()},
+        "server": {"port": 0},
+        "log": {"format": "json"},
+        "shutdown_timeout": "5s",
+    }

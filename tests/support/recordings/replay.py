@@ -1,0 +1,149 @@
+"""An exchange on loopback that says what a recording says, to a daemon that lives in the time of the recording.
+
+The grid of a book is written by events or, after a silence, by the clock: a daemon of today would take the recorded market for a
+silent one. So the replay turns the daemon's clock (`clock/sitecustomize.py`). Before each frame it is set to the frame's time, and
+the next one is sent when the daemon has answered a ping that followed (RFC 6455, 5.5.2): `received_at` is then exactly the
+recorder's, and what must be stored does not depend on the machine's pace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from ingest.records import SECOND
+from tests.support.recordings.files import Line
+
+SECONDS = 20.0  # how long the daemon may take for anything
+SILENCE = 5 * SECOND  # after the last frame: every state that waits for its tick is written by then
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self, path: Path, now: int) -> None:
+        path.write_bytes(bytes(8))
+        with path.open("r+b") as file:
+            self._micros = memoryview(mmap.mmap(file.fileno(), 8)).cast("q")
+        self._micros[0] = now
+        folder = Path(__file__).parent / "clock"
+        self.environment = {"PYTHONPATH": str(folder), "REPLAY_CLOCK": str(path)}
+
+    @property
+    def now(self) -> int:
+        return self._micros[0]
+
+    def set(self, now: int) -> None:
+        """Never back: a recorder stamps frames of two connections in about their order only."""
+        self._micros[0] = max(now, self.now)
+
+
+class Dialect(NamedTuple):
+    """As much of an exchange's protocol as a listener must speak."""
+
+    requests: int  # how many messages subscribe to everything
+    reply: Callable[[dict, int], Sequence[str]]  # to a message of the client, at a time: the frames that answer it
+    greeting: Sequence[str] = ()  # what is said to who connects
+
+
+class Turn:
+    """A REST answer of the recording: given when it was given then, to whoever asked."""
+
+    def __init__(self, line: Line) -> None:
+        self.body = line.frame
+        self.asked = asyncio.Event()
+        self.told = asyncio.Event()
+
+
+class Replay:
+    """The server. `lines` are told in order; `answers`, by path, at once and as often as asked."""
+
+    def __init__(self, lines: Sequence[Line], clock: Clock, dialect: Dialect, answers: Mapping[str, bytes]) -> None:
+        self.url = ""
+        self.clock = clock
+        self.asked: list[str] = []  # path and query of every REST request
+        self._lines = lines
+        self._dialect = dialect
+        self._answers = answers
+        self._turns = {_path(line.url): Turn(line) for line in lines if line.kind == "answer"}
+        self._socket = web.WebSocketResponse(autoping=False, compress=False)
+        self._subscribed = asyncio.Event()
+        self._pong = asyncio.Event()
+
+    async def play(self) -> None:
+        """Tell everything, once the daemon has subscribed; the clock then passes over the silence that follows."""
+        async with asyncio.timeout(SECONDS):
+            await self._subscribed.wait()
+        for line in self._lines:
+            async with asyncio.timeout(SECONDS):
+                await self._tell(line)
+        self.clock.set(self.clock.now + SILENCE)
+
+    async def _tell(self, line: Line) -> None:
+        if line.kind == "answer":
+            turn = self._turns[_path(line.url)]
+            await turn.asked.wait()
+            self.clock.set(line.time)
+            turn.told.set()
+        else:
+            self.clock.set(line.time)
+            await self._socket.send_str(line.text)
+            self._pong.clear()
+            await self._socket.ping()
+            await self._pong.wait()
+
+    # --- the server ---------------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Replay]:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.url = f"127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            yield self
+        finally:
+            await runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            await self._socket.prepare(request)
+            for frame in self._dialect.greeting:
+                await self._socket.send_str(frame)
+            await self._converse()
+            return self._socket
+        self.asked.append(request.path_qs)
+        if request.path in self._answers:
+            return web.Response(body=self._answers[request.path])
+        if turn := self._turns.get(request.path_qs):
+            turn.asked.set()
+            await turn.told.wait()
+            return web.Response(body=turn.body)
+        return web.Response(status=404)
+
+    async def _converse(self) -> None:
+        requests = 0
+        async for message in self._socket:
+            if message.type is WSMsgType.PONG:
+                self._pong.set()
+            elif message.type is WSMsgType.TEXT:
+                for frame in self._dialect.reply(msgspec.json.decode(message.data), self.clock.now):
+                    await self._socket.send_str(frame)
+                requests += 1
+                if requests == self._dialect.requests:
+                    self._subscribed.set()
+
+
+def _path(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}"

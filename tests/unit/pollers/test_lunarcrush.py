@@ -1,0 +1,80 @@
+"""Answers of LunarCrush to records, in full: its official examples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from ingest.config.sections import PollerSection
+from ingest.errors import Reject
+from ingest.pollers import lunarcrush
+from ingest.protocol.http import Request, Response
+from ingest.records import SECOND, SentimentScore
+from ingest.sources.poll_plan import plan_of
+from tests.support.social import NOW, OPTIONS, paths, turn
+
+
+def lunar(real: Path, name: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads((real / f"lunarcrush/{name}.json").read_text())["response"]
+    return answer
+
+
+def test_hours_and_the_last_day_are_what_lunarcrush_said(real: Path) -> None:
+    topic, series = lunar(real, "topic"), lunar(real, "topic_time_series")
+    options = replace(OPTIONS, headers={"Authorization": "k"})
+    flow = lunarcrush.poll(options, "1749945600")
+    first = next(flow)
+    assert isinstance(first, Request)
+    second = flow.send(Response(200, json.dumps(topic).encode(), received_at=1_750_604_580 * SECOND))
+    assert isinstance(second, Request)
+    assert paths([first, second]) == [
+        "/public/topic/bitcoin/v1",
+        "/public/topic/bitcoin/time-series/v1?bucket=hour&start=1749772800&end=1750604580",  # since two days before
+    ]
+    assert first.headers == second.headers == {"Authorization": "Bearer k"}
+    running = series["data"][0] | {"time": 1_750_604_400}
+    told = flow.send(Response(200, json.dumps(series | {"data": [*series["data"], running]}).encode(), received_at=NOW))
+    assert told == [
+        SentimentScore("BTC", "lunarcrush", "1h", 1_749_945_600 * SECOND, "63", None, 25526, None, None, None, 13585, NOW),
+        SentimentScore(
+            symbol="BTC",
+            platform="lunarcrush",
+            interval="1d",
+            time=1_750_550_400 * SECOND,
+            social_score="63",
+            label=None,
+            mentions=264764,
+            positive="35.03",
+            neutral="48.34",
+            negative="16.63",
+            influencer_mentions=90751,
+            received_at=1_750_604_580 * SECOND,
+        ),
+    ]
+    with pytest.raises(StopIteration) as done:
+        next(flow)
+    assert done.value.value == "1749945600"
+
+
+def test_history_is_hours_alone(real: Path) -> None:
+    since, until = 1_749_945_600 * SECOND, 1_749_949_200 * SECOND
+    asked, records, _ = turn(lunarcrush.history(OPTIONS, since, until), lunar(real, "topic_time_series"))
+    assert paths(asked) == ["/public/topic/bitcoin/time-series/v1?bucket=hour&start=1749945600&end=1749949200"]
+    assert [(one.interval, one.time) for one in records] == [("1h", since)]
+    assert turn(lunarcrush.history(OPTIONS, until, until + 1), lunar(real, "topic_time_series"))[1] == []
+
+
+@pytest.mark.parametrize(("body", "reason"), [(b'{"error":"Invalid API key"}', "shape"), (b"<html></html>", "json")])
+def test_what_is_no_answer_is_refused(body: bytes, reason: str) -> None:
+    with pytest.raises(Reject) as refused:
+        turn(lunarcrush.poll(OPTIONS, ""), body)
+    assert refused.value.reason == reason
+
+
+def test_lunarcrush_is_off_without_its_key() -> None:
+    assert plan_of(lunarcrush, PollerSection())[1] == "no key"
+    assert plan_of(lunarcrush, PollerSection(api_key="k"))[0].per_minute == 10

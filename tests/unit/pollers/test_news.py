@@ -1,0 +1,231 @@
+"""Feeds of news to articles: recorded ones in full, the layouts that there are besides, and what is no feed or no article."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.errors import Reject
+from ingest.pollers import news_coindesk, news_cointelegraph
+from ingest.pollers._news_article import clean_link, read_time
+from ingest.protocol.decode import Malformed
+from ingest.records import SECOND, News
+from tests.support.turns import NOW, micros, turn
+
+
+def score(text: str) -> str:
+    return "0.5000" if "moves" in text else "-0.2500"
+
+
+def articles(body: bytes | str, module: Any = news_cointelegraph) -> list[News | Malformed]:
+    return turn(module, body if isinstance(body, bytes) else body.encode(), score=score).records
+
+
+def rss(item: str) -> str:
+    return f'<?xml version="1.0"?><rss version="2.0" xmlns:media="http://search.yahoo.com/mrss/"><channel>{item}</channel></rss>'
+
+
+def item(**parts: str) -> str:
+    said = {"title": "Bitcoin moves", "link": "https://x.org/a", "pubDate": "Fri, 20 Nov 2026 11:00:00 GMT"} | parts
+    return "<item>" + "".join(f"<{name}>{text}</{name}>" for name, text in said.items()) + "</item>"
+
+
+def test_an_article_is_what_the_feed_says(real: Path) -> None:
+    told = turn(news_coindesk, (real / "news_rss/coindesk_2026-09-25.xml").read_bytes(), score=score)
+    assert (told.urls, len(told.records), told.cursor) == (["http://x/arc/outboundfeeds/rss/"], 3, "")
+    assert told.records[0] == News(
+        source="coindesk",
+        id="a0b4a6ba-5569-4fef-940c-e402f9698d89",
+        time=micros(2026, 9, 25, 14, 41, 53),
+        title="Circle and Tether step in to freeze hacker wallet after massive Bitget crypto heist",
+        summary="The stablecoin issuer blacklisted a wallet holding about $318,000 in USDT and USDC. Most of the stolen funds sit "
+        "in ether, which can't be frozen.",
+        url="https://www.coindesk.com/markets/2026/09/25/"
+        "circle-and-tether-step-in-to-freeze-hacker-wallet-after-massive-bitget-crypto-heist",
+        author="Oliver Knight",
+        image_url="https://cdn.sanity.io/images/s3y3vcno/production/fa4127f0e7d39e461c0b46e5ad103a58c4d7cf7f-1920x1080.png"
+        "?fm=jpg&w=1920&h=1080&crop=focalpoint&fit=clip",
+        symbols=("ETH", "USDC", "USDT"),
+        categories=("Markets", "Circle", "Tether", "News", "security"),
+        sentiment="-0.2500",
+        relevance="0.81",
+        impact_level="critical",
+        received_at=NOW,
+    )
+
+
+def test_the_older_layout_of_the_feed_is_read_as_well(real: Path) -> None:
+    found = articles((real / "news_rss/coindesk_2023-03-13.xml").read_bytes(), news_coindesk)
+    stored = [one for one in found if isinstance(one, News)]
+    assert len({one.id for one in stored}) == len(found) == 50
+    assert [one.url for one in stored if "utm_" in one.url] == []
+    assert min(one.time for one in stored) == micros(2023, 3, 10, 13, 8, 1)
+    assert "(Shutterstock)" not in {one.title for one in stored} | {one.summary for one in stored}, "a picture's words are its own"
+
+
+def test_a_summary_in_html_is_plain_text_and_a_text_is_cut() -> None:
+    html = '<![CDATA[<p style="float:right"><img src="https://x.org/p.jpg"></p><p>Ether&nbsp;<b>moves</b> &lt;3</p>]]>'
+    (short, long, solid) = articles(
+        rss(item(description=html) + item(description="word " * 500, guid="b" * 600) + item(title="\u5e01 " + "\u5e01" * 400))
+    )
+    assert isinstance(short, News)
+    assert isinstance(long, News)
+    assert (short.summary, short.symbols, short.sentiment) == ("Ether moves <3", ("BTC", "ETH"), "0.5000")
+    assert long.summary == "word " * 118 + "word\N{HORIZONTAL ELLIPSIS}"
+    assert isinstance(solid, News)
+    assert len(solid.title) == 300
+    assert len(long.id) == 64, "a hash, where an index could not hold it"
+
+
+ATOM = """<?xml version="1.0" encoding="utf-8"?>
+<feed xmlns="http://www.w3.org/2005/Atom">
+  <title>Example Feed</title><link href="http://example.org/"/><updated>2003-12-13T18:30:02Z</updated>
+  <author><name>John Doe</name></author><id>urn:uuid:60a76c80-d399-11d9-b93C-0003939e0af6</id>
+  <entry>
+    <title type="html">Atom-Powered Robots &lt;b>Run Amok&lt;/b></title>
+    <link rel="self" href="http://example.org/2003/12/13/atom03.xml"/><link href="http://Example.org/2003/12/13/atom03#top"/>
+    <id>urn:uuid:1225c695-cfb8-4ebb-aaaa-80da344efa6a</id>
+    <updated>2013-12-13T18:30:02.25+01:00</updated><category term="robots"/>
+    <author><name>Jane Doe</name></author><summary type="xhtml"><div>Some <i>text</i>.</div></summary>
+  </entry>
+</feed>"""
+
+
+def test_what_a_publisher_files_an_article_under_makes_its_topics_too() -> None:
+    (one,) = articles(rss(item(title="A quiet day", category="Regulation")))
+    assert isinstance(one, News)
+    assert (one.categories, one.impact_level, one.relevance) == (("Regulation", "regulation"), "low", "0.31")
+
+
+def test_atom_is_read_too() -> None:
+    """The example of https://www.rfc-editor.org/rfc/rfc4287#section-1.1, with what an entry may have besides."""
+    (one,) = articles(ATOM)
+    assert isinstance(one, News)
+    assert (one.id, one.url) == ("urn:uuid:1225c695-cfb8-4ebb-aaaa-80da344efa6a", "http://example.org/2003/12/13/atom03")
+    assert (one.title, one.summary, one.author) == ("Atom-Powered Robots Run Amok", "Some text .", "Jane Doe")
+    assert (one.time, one.categories) == (micros(2013, 12, 13, 17, 30, 2) + SECOND // 4, ("robots",))
+
+
+def test_rss_1_is_read_too() -> None:
+    """As https://validator.w3.org/feed/docs/rss1.html has it: items beside the channel, dates of Dublin Core, no guid."""
+    body = """<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns="http://purl.org/rss/1.0/"
+        xmlns:dc="http://purl.org/dc/elements/1.1/"><channel rdf:about="http://x.org/"><title>X</title></channel>
+        <item rdf:about="http://x.org/a"><title>Ether moves</title><link>http://x.org/a/?utm_source=rss</link>
+        <dc:date>2026-11-20T11:00+02:00</dc:date><dc:creator>Jane</dc:creator></item></rdf:RDF>"""
+    (one,) = articles(body)
+    assert isinstance(one, News)
+    assert (one.id, one.url, one.author, one.time) == ("http://x.org/a/", "http://x.org/a/", "Jane", micros(2026, 11, 20, 9))
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason", "message"),
+    [
+        ({"pubDate": "Fri, 20 Nov 2026 13:00:01 GMT"}, "value", "dated 2026-11-20T13:00:01+00:00, more than an hour ahead"),
+        ({"pubDate": "soon"}, "value", "has no date; right would be one of RFC 2822 or ISO 8601"),
+        ({"pubDate": "Thu, 01 Jan 1970 00:00:00 GMT"}, "value", "has no date"),
+        ({"pubDate": ""}, "value", "has no date"),
+        ({"title": "<![CDATA[<b></b>]]>"}, "shape", "an article needs a title and a link: '', 'https://x.org/a'"),
+        ({"link": ""}, "shape", "an article needs a title and a link: 'Bitcoin moves', ''"),
+        ({"link": "javascript:alert(1)"}, "shape", "an article needs a title and a link"),
+        ({"link": "https://[x.org/a"}, "shape", "an article needs a title and a link"),
+        ({"link": "https://x.org/" + "a" * 2000}, "shape", "an article needs a title and a link"),
+    ],
+)
+def test_what_is_no_article_is_kept_and_the_others_go_on(parts: dict[str, str], reason: str, message: str) -> None:
+    first, bad, last = articles(rss(item() + item(**parts) + item(guid="c")))
+    assert isinstance(first, News)
+    assert isinstance(last, News)
+    assert isinstance(bad, Malformed)
+    assert (bad.reason, bad.payload.startswith(b"<item")) == (reason, True)
+    assert message in bad.message
+
+
+def test_an_hour_ahead_is_a_clock() -> None:
+    (one,) = articles(rss(item(pubDate="Fri, 20 Nov 2026 13:00:00 GMT")))
+    assert isinstance(one, News)
+    assert one.time == NOW + 3600 * SECOND == micros(2026, 11, 20, 13)
+
+
+BOMB = '<?xml version="1.0"?><!DOCTYPE rss [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><rss><channel><title>&b;</title></channel></rss>'
+FILE = '<!DOCTYPE rss [<!ENTITY a SYSTEM "file:///etc/passwd">]><rss><channel><title>&a;</title></channel></rss>'
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "message"),
+    [
+        (b"<html><body>Just a moment...</body></html>", "shape", "<html> is no feed"),
+        (b"<!DOCTYPE html><html><head><meta></head></html>", "xml", "mismatched tag"),
+        (b'{"error":"slow down"}', "xml", "not well-formed"),
+        (b"", "xml", "no element found"),
+        (rss(item()).encode()[:-30], "xml", "unclosed token"),
+        (b"<rss></rss>", "shape", "<rss> is no feed"),
+        (BOMB.encode(), "xml", "declares its own types or entities"),
+        (BOMB.encode("utf-16"), "xml", "declares its own types or entities"),
+        (FILE.encode(), "xml", "declares its own types or entities"),
+        (rss(item(title="A&nbsp;B")).encode(), "xml", "undefined entity"),
+        (b'<?xml version="1.0" encoding="klingon"?><rss/>', "xml", "unknown encoding"),
+    ],
+)
+def test_what_is_no_feed_is_refused(body: bytes, reason: str, message: str) -> None:
+    with pytest.raises(Reject, match=message) as refused:
+        articles(body)
+    assert refused.value.reason == reason
+
+
+def test_a_feed_without_articles_is_one() -> None:
+    assert articles(rss("<title>Nothing yet</title>")) == []
+    assert articles('<?xml version="1.0"?><!DOCTYPE rss><rss><channel/></rss>') == [], "a doctype alone declares nothing"
+
+
+def test_entries_within_an_entry_are_part_of_it() -> None:
+    """Read one by one, 9,000 of them kept the event loop busy for minutes: each was written with all below it."""
+    nested = "<item><title>Bitcoin</title>" * 9000 + "</item>" * 9000
+    first, bad, last = articles(rss(item() + nested + item(guid="c")))
+    assert isinstance(bad, Malformed)
+    assert len(bad.payload) < len(nested)
+    assert [one.id for one in (first, last) if isinstance(one, News)] == ["https://x.org/a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("Fri, 25 Sep 2026 14:41:53 +0000", (2026, 9, 25, 14, 41, 53)),
+        ("Fri, 25 Sep 2026 14:41:53 GMT", (2026, 9, 25, 14, 41, 53)),
+        ("25 Sep 26 14:41 EST", (2026, 9, 25, 19, 41, 0)),
+        ("Friday, 25-Sep-26 14:41:53 UTC", (2026, 9, 25, 14, 41, 53)),
+        ("Fri,25 September 2026 4:41:60 -0330", (2026, 9, 25, 8, 11, 59)),  # a leap second
+        ("2026-09-25T14:41:53Z", (2026, 9, 25, 14, 41, 53)),
+        ("2026-09-25T14:41:53+02:00", (2026, 9, 25, 12, 41, 53)),
+        ("2026-09-25 14:41:53", (2026, 9, 25, 14, 41, 53)),
+        ("Fri, 25 Sep 2026 14:41:53 +02:00", (2026, 9, 25, 12, 41, 53)),
+        ("Fri, 25 Sep 2026 14:41:53 -0000", (2026, 9, 25, 14, 41, 53)),  # UTC, from a place that is not told (RFC 2822, 3.3)
+        ("Fri, 25 Sep 2026 14:41:53", None),
+        ("Fri, 25 Sep 2026 14:41:53 CET", None),  # nobody says which offset: it would be hours wrong
+        ("Fri, 32 Sep 2026 14:41:53 GMT", None),
+        ("25 Abc 2026 14:41:53 GMT", None),
+        ("Fri, 25 Sep 99999999999999999999 14:41:53 GMT", None),
+        ("Fri, 25 Sep 2026 14:41:53 +9900", None),
+        ("1790347313", None),
+        ("tomorrow", None),
+        ("", None),
+    ],
+)
+def test_dates_as_feeds_write_them(text: str, time: tuple[int, ...] | None) -> None:
+    assert read_time(text) == (micros(*time) if time else None)
+
+
+@pytest.mark.parametrize(
+    ("url", "clean"),
+    [
+        ("https://X.org/A/?utm_source=rss&id=7&UTM_Medium=x#top", "https://x.org/A/?id=7"),
+        ("HTTP://x.org/a?b=%20c&d=", "http://x.org/a?b=%20c&d="),
+        ("https://x.org/a?utm_campaign=rss", "https://x.org/a"),
+        ("ftp://x.org/a", ""),
+        ("/a", ""),
+    ],
+)
+def test_a_link_is_without_what_differs_by_reading(url: str, clean: str) -> None:
+    assert clean_link(url) == clean
+    assert clean_link(clean) == clean

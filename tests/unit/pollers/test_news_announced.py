@@ -1,0 +1,219 @@
+"""What exchanges announce and an aggregator collects.
+
+CryptoPanic's posts of 2018 are recorded. OKX's answer is the documented example of
+https://www.okx.com/docs-v5/en/#announcement-get-announcements. Binance documents none: the shape is that of its website's answers.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.errors import Reject
+from ingest.pollers import news_binance, news_cryptopanic, news_okx
+from ingest.protocol.decode import Malformed
+from ingest.records import News
+from tests.support.turns import NOW, Told, micros, turn
+
+
+def score(_: str) -> str:
+    return "0.0000"
+
+
+def binance(*articles: dict[str, Any], name: str = "New Cryptocurrency Listing") -> bytes:
+    catalogue = {"catalogId": 48, "parentCatalogId": None, "catalogName": name, "catalogType": 1, "total": 1819}
+    data = {"catalogs": [catalogue | {"articles": articles}]}
+    return json.dumps({"code": "000000", "message": None, "messageDetail": None, "data": data}).encode()
+
+
+OLUSDT = {
+    "id": 239914,
+    "code": "80889caa7146492f9de2a2627fa30a4d",
+    "title": "Binance Futures Will Launch USDⓈ-Margined OLUSDT Perpetual Contract (2025-06-25)",
+    "type": 1,
+    "releaseDate": 1750843841537,
+}
+
+
+def test_a_listing_of_binance_is_of_high_impact() -> None:
+    delisted = OLUSDT | {"code": "b", "title": "Binance Will Delist ALCX, ARDR on 2026-07-10", "id": 2}
+    latest = OLUSDT | {"code": "c", "title": "Notice of Wallet Maintenance for BTC", "id": 3}
+    told = turn(
+        news_binance,
+        binance(OLUSDT),
+        binance(delisted, {"code": "d"}, name="Delisting"),
+        binance(latest, OLUSDT, name="Latest Binance News"),
+        score=score,
+    )
+    path = "http://x/bapi/composite/v1/public/cms/article/list/query?type=1&catalogId={}&pageNo=1&pageSize=20"
+    assert told.urls == [path.format(number) for number in (48, 161, 49)]
+    assert {request.headers["lang"] for request in told.requests} == {"en"}
+    listing, delisting, bad, news = told.records  # the listing that is among the latest news too is told once, as a listing
+    assert listing == News(
+        source="binance",
+        id="80889caa7146492f9de2a2627fa30a4d",
+        time=1750843841537000,
+        title="Binance Futures Will Launch USDⓈ-Margined OLUSDT Perpetual Contract (2025-06-25)",
+        summary=None,
+        url="https://www.binance.com/en/support/announcement/80889caa7146492f9de2a2627fa30a4d",
+        author=None,
+        image_url=None,
+        symbols=("OL",),
+        categories=("New Cryptocurrency Listing", "listing"),
+        sentiment="0.0000",
+        relevance="1.00",
+        impact_level="high",
+        received_at=NOW,
+    )
+    assert (delisting.symbols, delisting.categories) == (("ALCX", "ARDR"), ("Delisting", "delisting"))
+    assert (news.symbols, news.impact_level) == (("BTC",), "low")
+    assert isinstance(bad, Malformed)
+    assert (bad.reason, bad.payload) == ("shape", b'{"code": "d"}')
+
+
+OKX = {
+    "code": "0",
+    "data": [
+        {
+            "details": [
+                {
+                    "annType": "announcements-new-listings",
+                    "title": "OKX to list Virtuals Protocol (VIRTUAL) for spot trading",
+                    "url": "https://www.okx.com/help/okx-to-list-virtuals-protocol-virtual-for-spot-trading",
+                    "pTime": "1761620404821",
+                    "businessPTime": "1761620400000",
+                },
+                {
+                    "annType": "announcements-web3",
+                    "title": "Completion of X Layer Mainnet Upgrade",
+                    "url": "https://www.okx.com/help/completion-of-x-layer-mainnet-upgrade",
+                    "pTime": "1761582756071",
+                    "businessPTime": "1761580800000",
+                },
+            ],
+            "totalPage": "123",
+        }
+    ],
+    "msg": "",
+}
+
+
+def test_an_announcement_of_okx_is_known_by_its_page() -> None:
+    told = turn(news_okx, json.dumps(OKX).encode(), score=score)
+    assert told.urls == ["http://x/api/v5/support/announcements?page=1"]
+    assert told.requests[0].headers == {"Accept-Language": "en-US"}
+    assert told.cursor == "1761620404821000"
+    assert told.records[0] == News(
+        source="okx",
+        id="https://www.okx.com/help/okx-to-list-virtuals-protocol-virtual-for-spot-trading",
+        time=1761620404821000,
+        title="OKX to list Virtuals Protocol (VIRTUAL) for spot trading",
+        summary=None,
+        url="https://www.okx.com/help/okx-to-list-virtuals-protocol-virtual-for-spot-trading",
+        author=None,
+        image_url=None,
+        symbols=("VIRTUAL",),
+        categories=("announcements-new-listings", "listing"),
+        sentiment="0.0000",
+        relevance="1.00",
+        impact_level="high",
+        received_at=NOW,
+    )
+    assert (told.records[1].categories, told.records[1].impact_level) == (("announcements-web3", "technology"), "medium")
+
+
+def test_after_a_pause_okx_is_read_until_what_is_known() -> None:
+    def page(*times: int) -> bytes:
+        details = [
+            {"annType": "announcements-api", "title": f"No {time}", "url": f"https://x.org/{time}", "pTime": f"{time}"}
+            for time in times
+        ]
+        return json.dumps({"code": "0", "msg": "", "data": [{"details": details, "totalPage": "3"}]}).encode()
+
+    def asked(cursor: int, *bodies: bytes) -> Told:
+        return turn(news_okx, *bodies, cursor=str(cursor * 1000), score=score)
+
+    start = 1_761_620_400_000
+    first, second, third = page(start + 9, start + 8), page(start + 7, start + 6), page(start + 5, start + 4)
+    assert [len(asked(start + since, first, second, third).urls) for since in (8, 7, 6, 5, 1)] == [1, 2, 2, 3, 3]
+    assert asked(start + 7, first, second).cursor == f"{start + 9}000"
+
+
+def recorded(real: Path) -> bytes:
+    text = (real / "cryptopanic/moq_2018.js.txt").read_text()
+    page, _ = json.JSONDecoder().raw_decode(text, text.index("{", text.index("generic:")))
+    return json.dumps(page).encode()
+
+
+def test_posts_of_cryptopanic_as_they_were_recorded(real: Path) -> None:
+    told = turn(news_cryptopanic, recorded(real), secret={"auth_token": "geheim"}, score=score)
+    assert told.urls == ["http://x/posts/?kind=news&public=true&regions=en"]
+    assert told.requests[0].secret == {"auth_token": "geheim"}
+    page = json.loads(recorded(real))["results"]
+    assert len(told.records) == len(page) == 40
+    assert [one.id for one in told.records] == [str(post["id"]) for post in page]
+    assert told.records[0] == News(
+        source="cryptopanic",
+        id="841770",
+        time=micros(2018, 1, 18, 9, 45, 28) + 965353,
+        title="NEO ($NEO) price is up 20.99%",
+        summary=None,
+        url="https://cryptopanic.com/news/841770/NEO-NEO-price-is-up-2099-in-the-last-24h",
+        author="CoinMarketCap",
+        image_url=None,
+        symbols=("NEO",),
+        categories=(),
+        sentiment="0.0000",
+        relevance="0.42",
+        impact_level="low",
+        received_at=NOW,
+    )
+
+
+V2 = {
+    "id": 12345,
+    "slug": "bitcoin-exploit",
+    "title": "Bitcoin bridge exploited",
+    "description": "An exploit of <b>a bridge</b>.",
+    "published_at": "2026-11-20T10:30:00Z",
+    "created_at": "2026-11-20T10:31:00Z",
+    "kind": "news",
+    "source": {"title": "CoinDesk", "region": "en", "domain": "coindesk.com"},
+    "original_url": "https://www.coindesk.com/exploit?utm_source=cryptopanic",
+    "url": "https://cryptopanic.com/news/12345/bitcoin-exploit",
+    "image": "https://x.org/12345.jpg",
+    "instruments": [{"code": "BTC", "title": "Bitcoin"}, {"code": "WBTC", "title": "Wrapped Bitcoin"}],
+    "votes": {"positive": 120},
+}
+
+
+def test_a_post_of_version_2_has_its_publishers_link() -> None:
+    """The fields that https://cryptopanic.com/developers/api/ documents of a post; a bad one does not cost the others."""
+    body = json.dumps({"next": "https://x/?auth_token=geheim&page=2", "results": [{"id": "x"}, V2, V2 | {"title": None}]})
+    bad, post, worse = turn(news_cryptopanic, body.encode(), score=score).records
+    assert (bad.payload, bad.reason, worse.reason) == (b'{"id": "x"}', "shape", "shape")
+    assert (post.url, post.summary, post.author) == ("https://www.coindesk.com/exploit", "An exploit of a bridge.", "CoinDesk")
+    assert (post.symbols, post.categories) == (("BTC", "WBTC"), ("news", "security"))
+    assert (post.impact_level, post.image_url) == ("high", "https://x.org/12345.jpg")
+
+
+@pytest.mark.parametrize(
+    ("module", "body", "reason"),
+    [
+        (news_binance, b'{"code":"000002","message":"illegal parameter","data":null}', "shape"),
+        (news_binance, b"", "json"),
+        (news_binance, b"<html></html>", "json"),
+        (news_okx, b'{"code":"50011","msg":"Too Many Requests","data":[]}', "shape"),
+        (news_okx, b'{"code":"0","msg":"","data":[{"details":[],"totalPage":"many"}]}', "shape"),
+        (news_okx, b'{"code":"0","msg":"","data":[{"details":[', "json"),
+        (news_cryptopanic, b'{"status":"api_error","info":"Token not found"}', "shape"),
+        (news_cryptopanic, b"<html></html>", "json"),
+    ],
+)
+def test_what_is_no_answer_is_refused(module: Any, body: bytes, reason: str) -> None:
+    with pytest.raises(Reject) as refused:
+        turn(module, body, score=score)
+    assert refused.value.reason == reason

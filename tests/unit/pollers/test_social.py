@@ -1,0 +1,336 @@
+"""Answers of Mastodon, Reddit, StockTwits and Telegram to records, in full; social.py says whose they are."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from pydantic import ValidationError
+
+from ingest.config.sections import PollerSection
+from ingest.config.settings import Settings
+from ingest.errors import Reject
+from ingest.pollers import lunarcrush, mastodon, reddit, stocktwits, telegram
+from ingest.polling.db_queries import Filtered
+from ingest.records import SECOND, Asset, SentimentPost
+from ingest.sources.poll_plan import assets_of, interval_of, plan_of
+from tests.support.social import (
+    EXAMPLE,
+    EXAMPLE_TEXT,
+    NOW,
+    OPTIONS,
+    RSS,
+    STOCKTWITS,
+    TELEGRAM,
+    TELEGRAM_TEXT,
+    entry,
+    feed,
+    listed,
+    listing,
+    paths,
+    timeline,
+    turn,
+)
+
+
+def micros(text: str) -> int:
+    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000) * 1000
+
+
+# --- Mastodon -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_post_of_mastodon_is_what_its_documentation_says() -> None:
+    asked, records, _ = turn(mastodon.poll(OPTIONS, ""), [EXAMPLE])
+    assert paths(asked) == ["/api/v1/timelines/tag/bitcoin?limit=40"]
+    assert records == [
+        SentimentPost(
+            platform="mastodon",
+            post_id="103270115826048975",
+            symbol="BTC",
+            time=micros("2019-12-08T03:48:33.901"),
+            text=EXAMPLE_TEXT,
+            author="Gargron",
+            score="-0.6597",
+            label="negative",
+            engagement=22,
+            received_at=NOW,
+            followers=322930,
+        )
+    ]
+
+
+def test_a_recorded_timeline_is_left_out_by_its_language_and_else_kept(real: Path) -> None:
+    recorded = timeline(real)
+    assert turn(mastodon.poll(OPTIONS, ""), recorded)[1] == [Filtered("language", 1)]
+    _, (record,), _ = turn(mastodon.poll(OPTIONS, ""), [recorded[0] | {"language": None}])
+    assert (record.post_id, record.text, record.author) == ("117020593741189701", "#hoot (hashtag toot)", "mastodonpy_test_2")
+    assert (record.time, record.engagement, record.followers) == (micros("2026-08-01T13:55:55.867"), 0, 0)
+
+
+def test_pages_are_read_back_to_what_was_read_last() -> None:
+    def page(first: int, count: int) -> list[dict[str, Any]]:
+        times = [(n, datetime.fromtimestamp(NOW / 1e6 - 60 * n, UTC).isoformat()) for n in range(first, first + count)]
+        return [EXAMPLE | {"id": str(10_000 - n), "created_at": time, "content": f"good {n}"} for n, time in times]
+
+    asked, records, cursor = turn(mastodon.poll(OPTIONS, ""), page(0, 40), page(40, 40), page(80, 5))
+    assert [url.partition("limit=40")[2] for url in paths(asked)] == ["", "&max_id=9961", "&max_id=9921"]
+    assert len({record.post_id for record in records}) == 85
+    assert len(turn(mastodon.poll(OPTIONS, cursor), page(0, 40))[0]) == 2 - 1, "what is new stands on the first page"
+    older = cursor.replace(str(NOW), str(NOW - 60 * 50 * SECOND), 1)
+    assert len(turn(mastodon.poll(OPTIONS, older), page(0, 40), page(40, 40))[0]) == 2, "what is new goes on to the second"
+
+
+def test_a_post_whose_likes_grew_comes_out_with_them() -> None:
+    _, (first,), cursor = turn(mastodon.poll(OPTIONS, ""), [EXAMPLE])
+    _, (second,), _ = turn(mastodon.poll(OPTIONS, cursor), [EXAMPLE | {"favourites_count": 100}])
+    assert second == replace(first, engagement=111)
+
+
+# --- Reddit ---------------------------------------------------------------------------------------------------------------
+
+
+def test_an_entry_of_reddit_is_its_title_and_text() -> None:
+    options = replace(OPTIONS, assets=(Asset("BTC", "Bitcoin"), Asset("RSS", "rss")), channels=("CryptoCurrency",))
+    asked, records, _ = turn(reddit.poll(options, ""), RSS)
+    assert paths(asked) == ["/r/Bitcoin+rss+CryptoCurrency/new/.rss?limit=100"]
+    assert asked[0].headers == {"User-Agent": "linux:ingest:1"}
+    assert records == [
+        SentimentPost(
+            platform="reddit",
+            post_id="t3_1fkm9r6",
+            symbol="RSS",
+            time=micros("2024-09-19T15:40:12"),
+            text="Does anyone know how to use Feedly as a proxy similar to the way Feedburner generates proxy feeds?",
+            author="Consumermicrosystems",
+            score="0.0000",
+            label="neutral",
+            engagement=None,
+            received_at=NOW,
+        ),
+        SentimentPost(
+            platform="reddit",
+            post_id="t3_1fmapo9",
+            symbol="RSS",
+            time=micros("2024-09-21T20:00:01"),
+            text="I'm thinking of publishing a free/ltd feed reader chrome extn, but not sure "
+            "Hey all, New here & this is a genuine query.",
+            author="International_Swan_1",
+            score="-0.3491",
+            label="negative",
+            engagement=None,
+            received_at=NOW,
+        ),
+    ]
+
+
+def test_posts_of_a_recorded_listing_are_all_there(real: Path) -> None:
+    posts = listing(real)
+    options = replace(OPTIONS, assets=(Asset("BTC", "AskReddit"),))
+    _, records, cursor = turn(reddit.poll(options, ""), listed(posts))
+    kept = {record.post_id: record for record in records if isinstance(record, SentimentPost)}
+    left_out = sum(record.count for record in records if isinstance(record, Filtered))
+    asked = [post for post in posts if post["subreddit"] == "AskReddit"]
+    assert len(kept) + left_out == len(posts)
+    assert len(kept) > 10
+    assert {post["name"] for post in asked} >= kept.keys()
+    for post in (post for post in asked if post["name"] in kept):
+        record = kept[post["name"]]
+        assert record.text.startswith(" ".join(post["title"].split()))
+        assert (record.author, record.time) == (post["author"], int(post["created_utc"]) * SECOND)
+    assert turn(reddit.poll(options, cursor), listed(posts))[1] == [*kept.values()], (
+        "told again they are the same, and nothing counts"
+    )
+
+
+def test_a_post_elsewhere_is_about_the_coins_that_it_names() -> None:
+    times = [f"2026-11-20T12:00:0{n}+00:00" for n in range(3)]
+    body = feed(
+        entry("t3_a", "a", "CryptoCurrency", time=times[0], title="Ethereum and $BTC look good"),
+        entry("t3_b", "b", "CryptoCurrency", time=times[1], title="This market looks good"),
+        entry("t3_c", "AutoModerator", "CryptoCurrency", time=times[2], title="Daily thread about Bitcoin"),
+    )
+    _, records, _ = turn(reddit.poll(replace(OPTIONS, channels=("CryptoCurrency",)), ""), body)
+    assert [(one.post_id, one.symbol) for one in records[:2]] == [("t3_a", "BTC"), ("t3_a", "ETH")]
+    assert records[2:] == [Filtered("symbol", 1), Filtered("bot", 1)]
+
+
+# --- StockTwits -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_of_stocktwits_is_what_its_documentation_says() -> None:
+    options = replace(OPTIONS, assets=(Asset("AAPL", "AAPL"),))
+    asked, records, _ = turn(stocktwits.poll(options, ""), STOCKTWITS)
+    assert paths(asked) == ["/api/2/streams/symbol/AAPL.json"], "the second page would be years old"
+    assert records[1] == SentimentPost(
+        platform="stocktwits",
+        post_id="60975379",
+        symbol="AAPL",
+        time=micros("2016-08-19T15:15:48"),
+        text="$AAPL going up from here",
+        author="ericalford",
+        score="0.0000",
+        label="neutral",
+        engagement=5,
+        received_at=NOW,
+    )
+    assert [record.post_id for record in records] == ["60822179", "60975379"]
+
+
+def test_an_author_may_say_which_way_and_other_coins_are_told_as_well() -> None:
+    message = STOCKTWITS["messages"][0] | {
+        "body": "$BTC.X &amp; $ETH.X here we go",
+        "entities": {"sentiment": {"basic": "Bearish"}},
+        "symbols": [{"symbol": "BTC.X"}, {"symbol": "ETH.X"}, {"symbol": "TSLA"}],
+        "likes": {"total": 2},
+        "user": {"username": "u", "followers": 12},
+    }
+    answer = STOCKTWITS | {"messages": [message], "cursor": {"more": False, "since": None, "max": None}}
+    _, records, _ = turn(stocktwits.poll(OPTIONS, ""), answer)
+    assert [(one.symbol, one.score, one.label, one.engagement, one.followers) for one in records] == [
+        (symbol, "-0.5000", "negative", 7, 12) for symbol in ("BTC", "ETH")
+    ]
+    assert records[0].text == "$BTC.X & $ETH.X here we go"
+
+
+def test_further_pages_of_stocktwits_are_asked_for_by_the_cursor() -> None:
+    def page(first: int, oldest: int) -> dict[str, Any]:
+        numbers = range(first, oldest - 1, -1)
+        times = [datetime.fromtimestamp(NOW / 1e6 - 3600 * (100 - n), UTC).isoformat() for n in numbers]
+        messages = [
+            STOCKTWITS["messages"][0] | {"id": n, "body": f"good {n}", "created_at": time}
+            for n, time in zip(numbers, times, strict=True)
+        ]
+        return STOCKTWITS | {"messages": messages, "cursor": {"more": True, "since": first, "max": oldest}}
+
+    asked, records, _ = turn(stocktwits.poll(OPTIONS, ""), page(100, 90), page(90, 80), page(80, 70))
+    assert [url.partition(".json")[2] for url in paths(asked)] == ["", "?max=90", "?max=80"]
+    assert [record.post_id for record in records] == [str(n) for n in range(70, 101)], "the message at both ends is one"
+
+
+# --- Telegram -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_of_telegram_is_what_the_preview_shows() -> None:
+    page = TELEGRAM.replace("AI Text Editor.", "Bitcoin.")
+    asked, records, cursor = turn(telegram.poll(replace(OPTIONS, channels=("telegram",)), ""), page.encode())
+    assert paths(asked) == ["/s/telegram"]
+    assert records == [
+        SentimentPost(
+            platform="telegram",
+            post_id="telegram/435",
+            symbol="BTC",
+            time=micros("2026-04-09T07:01:44"),
+            text=TELEGRAM_TEXT.replace("AI Text Editor.", "Bitcoin."),
+            author="telegram",
+            score="0.0000",
+            label="neutral",
+            engagement=None,
+            received_at=NOW,
+            followers=9_780_000,
+        )
+    ]
+    assert turn(telegram.poll(replace(OPTIONS, channels=("telegram",)), cursor), page.encode())[1] == records
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("AI Text Editor.", "Nothing.", [Filtered("symbol", 1)]),
+        ('<div class="tgme_widget_message_bubble">', '<div class="tgme_widget_message_forwarded_from">', [Filtered("repost", 1)]),
+        ("tgme_widget_message_text js-message_text", "tgme_widget_message_text js-message_reply_text", []),  # a picture, a reply
+    ],
+)
+def test_what_is_not_the_channels_own_word_is_left_out(old: str, new: str, told: list[Any]) -> None:
+    options = replace(OPTIONS, channels=("telegram",))
+    assert turn(telegram.poll(options, ""), TELEGRAM.replace(old, new).encode())[1] == told
+
+
+def test_reactions_are_the_engagement_and_a_text_may_stand_in_two_boxes() -> None:
+    box = '<div class="tgme_widget_message_text js-message_text" dir="auto">'
+    reactions = '<span class="tgme_reaction"><i class="emoji"><b>👍</b></i>1.2K</span><span class="tgme_reaction">57</span>'
+    page = TELEGRAM.replace(box, box + box + "Bitcoin: ").replace(
+        'compact js-message_footer">', f'compact js-message_footer">{reactions}'
+    )
+    _, (record,), _ = turn(telegram.poll(replace(OPTIONS, channels=("telegram",)), ""), page.encode())
+    assert (record.engagement, record.text) == (1257, "Bitcoin: " + TELEGRAM_TEXT)
+
+
+# --- what is no answer, and what it costs -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "body", "reason"),
+    [
+        (mastodon, b"<!DOCTYPE html><html></html>", "json"),
+        (mastodon, b'{"error":"The access token is invalid"}', "shape"),
+        (mastodon, json.dumps([EXAMPLE]).encode()[:100], "json"),
+        (mastodon, json.dumps([EXAMPLE | {"created_at": "soon"}]).encode(), "shape"),
+        (mastodon, json.dumps([EXAMPLE | {"created_at": "2019-12-08T03:48:33"}]).encode(), "shape"),
+        (
+            stocktwits,
+            b'{"errors": [{"message": "Rate limit exceeded. Client may not make more than N requests an hour."}]}',
+            "shape",
+        ),
+        (stocktwits, b"<html>Just a moment...</html>", "json"),
+        (reddit, b"", "xml"),
+        (reddit, RSS[:500], "xml"),
+        (reddit, b"<!doctype html><html><body></body></html>", "xml"),
+        (reddit, b"<rss><channel></channel></rss>", "shape"),
+        (reddit, b'<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY lol "lol">]><feed>&lol;</feed>', "xml"),
+        (reddit, b"<?xml version='1.0'?><!--" + b"x" * 1000 + b"--><!DOCTYPE feed [<!ENTITY lol 'lol'>]><feed/>", "xml"),
+        (reddit, b"<?xml version='1.0' encoding='big5'?><feed/>", "xml"),
+        (reddit, RSS.replace(b"t3_1fmapo9</id>", b"</id>"), "shape"),
+        (reddit, RSS.replace(b"<published>2024-09-21T20:00:01+00:00", b"<published>soon"), "shape"),
+        (reddit, RSS.replace(b"<published>2024-09-21T20:00:01+00:00", b"<published>2024-09-21T20:00:01"), "shape"),
+        (telegram, b"<html><body>Telegram: Contact @telegram</body></html>", "shape"),
+        (telegram, TELEGRAM.replace("tgme_widget_message_date", "").encode(), "shape"),
+        (telegram, TELEGRAM.replace("2026-04-09T07:01:44+00:00", "07:01").encode(), "shape"),
+    ],
+)
+def test_what_is_no_answer_is_refused(module: Any, body: bytes, reason: str) -> None:
+    with pytest.raises(Reject) as refused:
+        turn(module.poll(replace(OPTIONS, channels=("telegram",)), ""), body)
+    assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("module", "section", "seconds"),
+    [
+        (mastodon, {}, 300),
+        (mastodon, {"symbols": [str(n) for n in range(600)]}, 600),  # 60 a minute
+        (stocktwits, {"symbols": [str(n) for n in range(90)]}, 1800),
+        (reddit, {"symbols": [str(n) for n in range(90)]}, 300),  # one address
+        (telegram, {"channels": [str(n) for n in range(100)]}, 600),
+        (telegram, {}, 300),
+        (lunarcrush, {"budget": {"per_month": 2976}}, 3600),  # two coins, two requests each
+        (lunarcrush, {"budget": {"per_month": 2976}, "symbols": ["BTC"] * 4}, 7200),
+    ],
+)
+def test_the_interval_counts_coins_or_channels(module: Any, section: dict[str, Any], seconds: float) -> None:
+    settings = PollerSection(**section)
+    assert interval_of(plan_of(module, settings)[0], module, settings) == seconds
+
+
+@pytest.mark.parametrize("module", [mastodon, reddit, stocktwits, telegram])
+def test_what_may_not_be_collected_is_off_and_says_why(module: Any) -> None:
+    assert plan_of(module, PollerSection())[1].startswith("not enabled: https://")
+    assert plan_of(module, PollerSection(enabled=True))[1] == ""
+
+
+def test_channels_of_who_has_none_are_refused() -> None:
+    database = {"dsn": "postgresql://localhost/market"}
+    assert Settings(database=database, pollers={"telegram": {"channels": ["a"]}}).pollers["telegram"].channels == ("a",)
+    with pytest.raises(ValidationError, match="mastodon: it has no channels; these have: reddit, telegram"):
+        Settings(database=database, pollers={"mastodon": {"channels": ["a"]}})
+
+
+def test_coins_have_their_tags() -> None:
+    assert assets_of("mastodon", mastodon, PollerSection(ids={"PEPE": "pepe"}, symbols=("BTC", "PEPE"))) == [
+        Asset("BTC", "bitcoin"),
+        Asset("PEPE", "pepe"),
+    ]

@@ -1,0 +1,273 @@
+"""Ethereum's blocks to large transfers: recorded transfers and a block of Etherscan, Blockscout's answers as they are documented.
+
+https://docs.blockscout.com/devs/apis/rpc/logs https://docs.blockscout.com/api-reference/get-block-transactions
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from msgspec.structs import replace
+
+from ingest.errors import Reject, Retry, Stop
+from ingest.pollers import _whale_blockscout as whale_blockscout
+from ingest.pollers import whale_ethereum
+from ingest.polling.db_queries import PricesAt, ReorgedBlock
+from ingest.polling.provider import PollOptions
+from ingest.records import SECOND, Asset, WhaleTransaction
+from tests.support.chains import FIRST, FIRST_TIME, MKR, Etherscan, proxied
+from tests.support.whales import NOW, Told, past, turn
+
+DS_TOKEN = "0x642ae78fafbb8032da552d619ad43f1d81e4dd7c"
+ZERO = "0x" + "0" * 40
+COINS = (Asset("ETH", whale_ethereum.ETHER), Asset("MKR", f"{MKR}/18"))
+ETHERSCAN = PollOptions(
+    base_url="http://x", plan="etherscan", secret={"apikey": "geheim-4711"}, assets=COINS, labels={DS_TOKEN: "maker"}
+)
+BLOCKSCOUT = replace(ETHERSCAN, plan="blockscout", secret={})
+PRICES = {"ETH": "470", "MKR": "430"}
+
+
+@pytest.fixture
+def etherscan(real: Path) -> Etherscan:
+    return Etherscan(real)
+
+
+def take(answer: Callable[[str], bytes], cursor: str = "", options: PollOptions = ETHERSCAN) -> Told:
+    return turn(whale_ethereum, options, answer, PRICES, cursor=cursor)
+
+
+def test_a_transfer_is_what_etherscan_says(etherscan: Etherscan) -> None:
+    """A million MKR moved in the first block that has any, two blocks behind the newest."""
+    told = take(etherscan)
+    assert [dict(parse_qsl(urlsplit(path).query))["action"] for path in told.asked] == [
+        "eth_blockNumber",
+        "eth_getBlockByNumber",
+        "tokentx",
+    ]
+    assert told.priced == [PricesAt(("ETH", "MKR"), 1_511_634_240 * SECOND)], "at the minute of its block"
+    assert told.records == [
+        WhaleTransaction(
+            blockchain="ethereum",
+            hash="0x5c9b0f9c6c32d2690771169ec62dd648fef7bce3d45fe8a6505d99fdcbade27a",
+            token="MKR",
+            index=0,
+            time=1_511_634_257 * SECOND,
+            from_address="0x731c6f8c754fa404cfcc2ed8035ef79262f65702",
+            from_label=None,
+            to_address=DS_TOKEN,
+            to_label="maker",
+            amount_token="1000000.000000000000000000",
+            amount_usd="430000000.00",
+            alert_level="critical",
+            block_height=FIRST,
+            block_hash="0xee385ac028bb7d8863d70afa02d63181894e0b2d51b99c0c525ef24538c44c24",
+            source="etherscan",
+            received_at=NOW,
+        )
+    ]
+
+
+def test_all_blocks_are_told_once_and_only_what_is_large_enough(etherscan: Etherscan) -> None:
+    """In ten blocks a turn; a transfer of nothing is none."""
+    cursor, told = take(etherscan).cursor, []
+    etherscan.tip = FIRST + 320
+    for _ in range(40):
+        one = take(etherscan, cursor)
+        cursor = one.cursor
+        told += one.records
+    large = [row for row in etherscan.transfers if int(row["value"]) > 10**22 and FIRST < int(row["blockNumber"]) <= FIRST + 318]
+    assert [(one.hash, one.from_address, one.to_address, one.block_hash) for one in told] == [
+        (row["hash"], row["from"], row["to"], row["blockHash"]) for row in large
+    ]
+    assert any(row["value"] == "0" for row in etherscan.transfers[:10])
+
+
+def test_ether_is_told_where_the_transaction_was_not_reverted(etherscan: Etherscan) -> None:
+    """As recorded, with more wei: beyond 2^63 of them."""
+    sent = etherscan.block["transactions"][0]
+    large, reverted, made = (sent | {"value": hex(2500 * 10**18), "hash": f"0x{number}"} for number in (1, 2, 3))
+    etherscan.ether[FIRST] = [sent, large, reverted, made | {"to": None}, sent | {"value": "0x0"}]
+    etherscan.reverted = {"0x2"}
+    told = take(etherscan)
+    assert [path.rpartition("=")[2] for path in told.asked if "Receipt" in path] == ["0x1", "0x2"]
+    (one,) = [one for one in told.records if one.token == "ETH"]
+    assert (one.hash, one.index, one.amount_token, one.amount_usd) == ("0x1", 0, "2500.000000000000000000", "1175000.00")
+    assert (one.from_address, one.to_address, one.alert_level) == (sent["from"], sent["to"], "low")
+
+
+def test_an_answer_that_is_full_is_asked_for_in_halves(etherscan: Etherscan, monkeypatch: pytest.MonkeyPatch) -> None:
+    cursor = take(etherscan).cursor
+    etherscan.tip = FIRST + 12
+    row = etherscan.transfers[0]
+    etherscan.transfers = [
+        row | {"blockNumber": str(height), "blockHash": etherscan.hash_of(height), "hash": f"{height}-{number}"}
+        for height in range(FIRST + 1, FIRST + 11)
+        for number in range(3)
+    ]
+    etherscan.full = 4
+    monkeypatch.setattr(whale_ethereum, "MAX_ROWS", 4)
+    told = take(etherscan, cursor)
+    assert sorted(one.hash for one in told.records) == sorted(one["hash"] for one in etherscan.transfers)
+    assert told.malformed == []
+    etherscan.full = 2
+    monkeypatch.setattr(whale_ethereum, "MAX_ROWS", 2)
+    told = take(etherscan, cursor)
+    assert len(told.records) == 20
+    assert told.malformed[0].message == f"block {FIRST + 1} has 2 transfers of MKR or more: the rest is not included"
+
+
+def test_blocks_that_are_replaced_are_given_up(etherscan: Etherscan) -> None:
+    first = take(etherscan)
+    etherscan.tip += 1
+    old, new = etherscan.hash_of(FIRST), "0x" + "f" * 64
+    etherscan.hashes[FIRST] = new
+    etherscan.transfers[0] = etherscan.transfers[0] | {"blockHash": new}
+    second = take(etherscan, first.cursor)
+    assert second.orphans == [ReorgedBlock("ethereum", old, 1_511_634_257 * SECOND)]
+    assert second.records == [replace(one, block_hash=new) for one in first.records]
+    etherscan.hashes[FIRST], etherscan.tip = old, FIRST + 2
+    with pytest.raises(Retry, match=f"block {FIRST} was replaced while it was read"):
+        take(etherscan)
+
+
+@pytest.mark.parametrize(
+    ("prices", "said"),
+    [
+        ({"MKR": "430"}, f"no price of ETH at block {FIRST}"),
+        ({"DAI": "1"}, f"no price of ETH, MKR at block {FIRST}"),
+    ],
+)
+def test_without_a_price_nothing_is_guessed(etherscan: Etherscan, prices: dict[str, str], said: str) -> None:
+    with pytest.raises(Retry, match=said):
+        turn(whale_ethereum, ETHERSCAN, etherscan, prices)
+
+
+def test_wrapped_coins_have_the_price_of_what_they_wrap_and_pegged_ones_are_a_dollar(etherscan: Etherscan) -> None:
+    known = tuple(Asset(symbol, whale_ethereum.ASSETS[symbol]) for symbol in whale_ethereum.SYMBOLS)
+    told = turn(whale_ethereum, replace(ETHERSCAN, assets=known), etherscan, {"ETH": "470", "BTC": "60000"})
+    assert told.priced[0].symbols == ("BTC", "DAI", "ETH", "USDC", "USDT")
+    with pytest.raises(Stop, match="ids: '0x12' is no contract with its decimals; right would be MKR = \"0x"):
+        take(etherscan, options=replace(ETHERSCAN, assets=(Asset("MKR", "0x12"),)))
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "said"),
+    [
+        (b'{"status":"0","message":"NOTOK","result":"Max calls per sec rate limit reached (3/sec)"}', Retry, "Max calls per sec"),
+        (
+            b'{"status":"0","message":"NOTOK","result":"Max rate limit reached, please use API Key for higher rate limit"}',
+            Retry,
+            "Max rate limit",
+        ),
+        (b'{"status":"0","message":"NOTOK","result":"Invalid API Key (#err2)|v2"}', Reject, "Invalid API Key"),
+        (b'{"status":"0","message":"NOTOK","result":"Missing/Invalid API Key"}', Reject, "Missing/Invalid"),
+        (b'{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"header not found"}}', Retry, "header not found"),
+        (b'{"jsonrpc":"2.0","id":1,"result":null}', Retry, "null"),
+        (b'{"jsonrpc":"2.0","id":1,"result":{"hash":1}}', Reject, "Expected"),
+        (b"<html><body>502</body></html>", Reject, "malformed"),
+        (b'{"status":"1","message":"OK","result":[{"blockNumber"', Reject, "truncated"),
+        (b"", Reject, "truncated"),
+    ],
+)
+@pytest.mark.parametrize("action", ["eth_blockNumber", "eth_getBlockByNumber", "tokentx"])
+def test_errors_come_with_status_200(etherscan: Etherscan, action: str, body: bytes, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said) as raised:
+        take(lambda path: body if action in path else etherscan(path))
+    if "API Key" in said or "Invalid" in said:
+        assert (raised.value.reason, raised.value.code) == ("http", "401")  # type: ignore[attr-defined]
+
+
+def test_the_past_is_what_the_turns_would_have_told(etherscan: Etherscan) -> None:
+    """Of a token without a look at the blocks; of ether block by block."""
+    since, until = FIRST_TIME * SECOND, (FIRST_TIME + 12 * 300) * SECOND
+    for row in etherscan.transfers:
+        row["timeStamp"] = str(FIRST_TIME + 12 * (int(row["blockNumber"]) - FIRST))
+    cursor, told = take(etherscan).cursor, take(etherscan).records
+    etherscan.tip = FIRST + 299 + 2
+    for _ in range(30):
+        one = take(etherscan, cursor)
+        cursor, told = one.cursor, told + one.records
+    coin = replace(ETHERSCAN, assets=COINS[1:])
+    found = past(whale_ethereum, coin, (since, until), etherscan, PRICES)
+    assert found.records == told
+    assert len(told) > 1
+    assert [path for path in found.asked if "eth_getBlock" in path] == []
+    sent = etherscan.block["transactions"][0] | {"value": hex(2500 * 10**18)}
+    etherscan.ether = {FIRST + 7: [sent], FIRST + 12: [sent]}
+    ether = past(whale_ethereum, replace(ETHERSCAN, assets=COINS[:1]), (since + 1, since + 12 * 12 * SECOND), etherscan, PRICES)
+    assert [(one.block_height, one.amount_usd) for one in ether.records] == [(FIRST + 7, "1175000.00")]
+
+
+MIXED = "0xBf3403210f9802205f426759947a80a9Fda71B1E"
+TRADER, POOL = "0x" + "1" * 40, "0x" + "2" * 40
+
+
+def log(hash_: str, sender: str, recipient: str, value: int) -> dict[str, Any]:
+    topics = [whale_blockscout.TRANSFER, *(f"0x{'0' * 24}{one[2:]}" for one in (sender, recipient)), None]
+    where = {"blockNumber": hex(FIRST), "timeStamp": hex(1_511_634_257), "logIndex": "0x1", "transactionIndex": "0x0"}
+    return {"address": MKR, "topics": topics, "data": f"0x{value:064x}", "transactionHash": hash_, **where}
+
+
+class Blockscout:
+    """One block: ether in two pages, of which one transaction was reverted and one makes a contract; and a token's events."""
+
+    def __init__(self) -> None:
+        self.logs = [
+            log("0x4", TRADER, POOL, 5000 * 10**18),
+            log("0x4", POOL, DS_TOKEN, 5000 * 10**18),
+            log("0x5", ZERO, DS_TOKEN, 10**6 * 10**18),
+            log("0x6", TRADER, DS_TOKEN, 1),
+        ]
+        sent = {"hash": "0x1", "value": str(2500 * 10**18), "from": {"hash": MIXED}, "to": {"hash": DS_TOKEN}, "status": "ok"}
+        more = {"block_number": FIRST, "index": 1}
+        self.pages = {
+            "": {"items": [sent, sent | {"hash": "0x2", "status": "error"}], "next_page_params": more},
+            f"block_number={FIRST}&index=1": {"items": [sent | {"hash": "0x3", "to": None}], "next_page_params": None},
+        }
+        self.block = {"hash": "0xaa", "height": FIRST, "parent_hash": "0x99", "timestamp": "2017-11-25T18:24:17.000000Z"}
+
+    def __call__(self, path: str) -> bytes:
+        parts = urlsplit(path)
+        query = dict(parse_qsl(parts.query))
+        match (parts.path, query.get("action")):
+            case ("/api", "eth_block_number"):
+                return proxied(hex(FIRST + 2))
+            case ("/api", "getblocknobytime"):
+                return json.dumps({"message": "OK", "result": {"blockNumber": str(FIRST)}, "status": "1"}).encode()
+            case ("/api", "getLogs"):
+                wanted = {"module": "logs", "address": MKR, "fromBlock": str(FIRST), "toBlock": str(FIRST)}
+                assert wanted.items() <= query.items()
+                found = {"message": "OK", "result": self.logs, "status": "1"}
+                return json.dumps(found if self.logs else {"message": "No records found", "result": [], "status": "0"}).encode()
+            case ("/api/v2/blocks/4620855", None):
+                return json.dumps(self.block).encode()
+            case ("/api/v2/blocks/0xaa/transactions", None):
+                return json.dumps(self.pages[parts.query]).encode()
+        raise AssertionError(path)
+
+
+def test_blockscout_says_the_same() -> None:
+    """What a pool passes on is the recipient's; new coins come from the address zero."""
+    blockscout = Blockscout()
+    told = take(blockscout, options=BLOCKSCOUT)
+    assert [(one.hash, one.token, one.from_address, one.to_address, one.amount_usd) for one in told.records] == [
+        ("0x1", "ETH", MIXED.lower(), DS_TOKEN, "1175000.00"),
+        ("0x4", "MKR", TRADER, DS_TOKEN, "2150000.00"),
+        ("0x5", "MKR", ZERO, DS_TOKEN, "430000000.00"),
+    ]
+    where = {(one.block_height, one.block_hash, one.source, one.time) for one in told.records}
+    assert where == {(FIRST, "0xaa", "blockscout", 1_511_634_257 * SECOND)}
+    span = (FIRST_TIME * SECOND, (FIRST_TIME + 12) * SECOND)
+    coins = past(whale_ethereum, replace(BLOCKSCOUT, assets=COINS[1:]), span, blockscout, PRICES)
+    assert coins.records == [replace(one, block_hash=None) for one in told.records[1:]], "its events do not name their block"
+    blockscout.logs = []
+    assert [one.token for one in take(blockscout, options=BLOCKSCOUT).records] == ["ETH"]
+    blockscout.logs = [log("0x4", TRADER, POOL, 1) | {"topics": [whale_blockscout.TRANSFER, None]}]
+    with pytest.raises(Reject, match="a Transfer of 0x4 has the topics"):
+        take(blockscout, options=BLOCKSCOUT)

@@ -1,0 +1,396 @@
+"""The live feed of one exchange, on the simulated one: nothing is missed where that can be helped, and what is missed is known."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from msgspec.structs import replace
+
+from ingest.config.sections import ExchangeSection
+from ingest.errors import Reject, Stop
+from ingest.exchanges import binance
+from ingest.metrics import Metrics
+from ingest.protocol.exchange import Exchange
+from ingest.protocol.session import Gap
+from ingest.records import SECOND, Instrument, Record, Trade
+from ingest.simulator.server import Simulator
+from ingest.sources import connection_slot
+from ingest.sources.exchange_feed import ExchangeFeed
+from tests.support.daemon import until
+
+BTC, ETH, SOL = "BTC/USDT", "ETH/USDT", "SOL/USDT"
+IDS = {"BTCUSDT": 1, "ETHUSDT": 2, "SOLUSDT": 3}
+LISTING = "/api/v3/exchangeInfo"
+
+
+@pytest.fixture(autouse=True)
+def short_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_slot, "OVERLAP_SECONDS", 0.1)
+
+
+def now() -> int:
+    return time.time_ns() // 1000
+
+
+class Bench:
+    """A feed of trades from the simulator, and what came out of it."""
+
+    def __init__(self, simulator: Simulator, *instruments: str, exchange: Exchange = binance, **section: Any) -> None:
+        self.simulator = simulator
+        self.trades: list[Trade] = []
+        self.gaps: list[tuple[Gap, str]] = []
+        self.kinds: list[str | None] = []
+        self.refused: Stop | None = None  # what storing the instruments ends with
+        self.metrics = Metrics()
+        self.feed = ExchangeFeed(
+            "demo",
+            exchange,
+            self.section(*instruments, **section),
+            writer="one",
+            puts={Trade: self.put},
+            store_instruments=self.store,
+            on_gap=lambda source, gap, kind: self.gaps.append((gap, kind)),
+            on_malformed=lambda source, malformed: pytest.fail(f"malformed: {malformed}"),
+            metrics=self.metrics,
+        )
+
+    def section(self, *instruments: str, **changes: Any) -> ExchangeSection:
+        urls = {"ws_url": self.simulator.ws_url, "rest_url": self.simulator.rest_url}
+        return ExchangeSection(**({"instruments": instruments or (BTC,), "channels": ("trades",)} | urls | changes))
+
+    async def store(self, instruments: Sequence[Instrument], kind: str | None) -> list[Instrument]:
+        self.kinds.append(kind)
+        if self.refused:
+            raise self.refused
+        return [replace(row, id=IDS[row.symbol]) for row in instruments]
+
+    def put(self, record: Record) -> None:
+        assert isinstance(record, Trade)
+        self.trades.append(record)
+
+    def value(self, name: str) -> int:
+        return int(self.metrics.registry.get_sample_value(f"ingest_{name}", {"source": "demo"}) or 0)
+
+    async def connected(self, times: int, open_now: int = 1) -> None:
+        """Wait for the `times`-th connection, until `open_now` are open and each hears its streams."""
+
+        def is_so() -> bool:
+            listeners = list(self.simulator._listeners)
+            all_hear = len(listeners) == open_now and all(listener.streams for listener in listeners)
+            return all_hear and (self.value("source_connects_total"), self.value("source_connected")) == (times, open_now)
+
+        await until(is_so, 5)
+
+    async def trade(self, symbol: str = "BTCUSDT") -> Trade:
+        """One trade happens and comes through."""
+        before = len(self.trades)
+        self.simulator.trade(symbol)
+        await until(lambda: len(self.trades) > before, 5)
+        return self.trades[-1]
+
+    def ids(self, instrument_id: int = 1) -> list[int]:
+        """The trades of an instrument that came, each once."""
+        return sorted({trade.trade_id for trade in self.trades if trade.instrument_id == instrument_id})
+
+    def said(self, symbol: str = "BTCUSDT") -> list[int]:
+        return [trade.id for trade in self.simulator.oracle.trades(symbol)]
+
+
+@asynccontextmanager
+async def running(bench: Bench) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(bench.feed.run())
+    yield task
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
+async def trade_until(bench: Bench, condition: Callable[[], bool]) -> None:
+    """Trades go on until it is so."""
+    async with asyncio.timeout(5):
+        while not condition():
+            bench.simulator.trade("BTCUSDT")
+            await asyncio.sleep(0.005)
+
+
+# --- nothing is missed ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_connection_that_is_to_end_is_replaced_without_a_hole(simulator: Simulator) -> None:
+    bench = Bench(simulator)
+    async with running(bench):
+        await bench.connected(1)
+        await trade_until(bench, lambda: len(bench.trades) > 3)
+        simulator.announce_shutdown()
+        await trade_until(bench, lambda: bench.value("source_connects_total") == 2)
+        await trade_until(bench, lambda: bench.value("source_connected") == 1)
+        await bench.trade()
+    assert bench.ids() == bench.said()
+    assert bench.gaps == []
+
+
+async def test_other_options_are_gone_over_to_without_a_hole(simulator: Simulator) -> None:
+    bench = Bench(simulator)
+    async with running(bench):
+        await bench.connected(1)
+        await trade_until(bench, lambda: len(bench.trades) > 3)
+        bench.feed.reload(bench.section(book={"depth": 5}))
+        await trade_until(bench, lambda: bench.value("source_connects_total") == 2)
+        await trade_until(bench, lambda: bench.value("source_connected") == 1)
+        await bench.trade()
+    assert bench.ids() == bench.said()
+    assert bench.gaps == []
+
+
+async def test_a_second_change_before_the_first_was_seen_leaves_the_old_one_open(simulator: Simulator) -> None:
+    bench = Bench(simulator)
+    async with running(bench):
+        await bench.connected(1)
+        (old,) = simulator._listeners
+        for depth in (5, 6, 7):
+            bench.feed.reload(bench.section(book={"depth": depth}))
+            await until(lambda: bench.value("source_connected") == 2, 5)
+            assert old in simulator._listeners
+        await trade_until(bench, lambda: bench.value("source_connected") == 1)
+        await bench.trade()
+    assert bench.ids() == bench.said()
+    assert bench.gaps == []
+
+
+async def test_a_successor_that_cannot_connect_leaves_the_old_one_open(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_slot, "QUIET_SECONDS", 0.05)
+    bench = Bench(simulator)
+    async with running(bench):
+        await bench.connected(1)
+        await bench.trade()
+        simulator.faults.handshake = 503
+        simulator.announce_shutdown()
+        await until(lambda: "HTTP 503" in bench.feed.last_error, 5)
+        await bench.trade()
+        simulator.faults.handshake = None
+        await trade_until(bench, lambda: bench.value("source_connects_total") == 2)
+        await trade_until(bench, lambda: bench.value("source_connected") == 1)
+    assert bench.gaps == []
+    assert bench.ids() == bench.said()
+
+
+# --- what is missed is known ----------------------------------------------------------------------------------------------
+
+
+async def test_a_lost_connection_is_a_gap_in_each_subscription(simulator: Simulator) -> None:
+    bench = Bench(simulator, BTC, ETH)
+    async with running(bench):
+        began = now()
+        await bench.connected(1)
+        last = await bench.trade("BTCUSDT")
+        lost = now()
+        await simulator.disconnect(abruptly=True)
+        simulator.trade("BTCUSDT", 3)
+        await bench.connected(2)
+        assert bench.gaps == []  # not before something comes again
+        first = await bench.trade("BTCUSDT")
+        await until(lambda: len(bench.gaps) == 2, 5)
+        found = now()
+        await bench.trade("ETHUSDT")
+    (btc, kind), (eth, _) = sorted(bench.gaps, key=lambda noted: noted[0].instrument_id)
+    assert (btc.instrument_id, btc.channel, btc.reason, kind) == (1, "trades", "disconnect", "trade")
+    assert btc.since == last.received_at
+    assert btc.until is not None
+    assert first.received_at <= btc.until <= found
+    assert (eth.instrument_id, eth.channel, eth.until) == (2, "trades", btc.until)
+    assert began <= eth.since <= lost  # it never spoke: from the opening on
+    assert set(bench.said()) - set(bench.ids()) == set(bench.said()[1:4])
+
+
+async def test_a_quiet_connection_ends_the_gap_as_well(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_slot, "QUIET_SECONDS", 0.1)
+    bench = Bench(simulator)
+    async with running(bench):
+        await bench.connected(1)
+        last = await bench.trade()
+        await simulator.disconnect(abruptly=True)
+        await bench.connected(2)
+        await until(lambda: bench.gaps, 5)
+    ((gap, _),) = bench.gaps
+    assert (gap.since, gap.reason) == (last.received_at, "disconnect")
+
+
+async def test_while_nothing_connects_there_is_one_gap(simulator: Simulator) -> None:
+    bench = Bench(simulator)
+    async with running(bench):
+        await bench.connected(1)
+        last = await bench.trade()
+        simulator.faults.handshake = 503
+        await simulator.disconnect(abruptly=True)
+        await until(lambda: "HTTP 503" in bench.feed.last_error, 5)
+        simulator.faults.handshake = None
+        await bench.connected(2)
+        await bench.trade()
+        await until(lambda: bench.gaps, 5)
+    assert [gap.since for gap, _ in bench.gaps] == [last.received_at]
+
+
+async def test_a_hole_that_a_defect_made_is_known_after_the_restart(simulator: Simulator) -> None:
+    bench = Bench(simulator)
+    with pytest.raises(ExceptionGroup) as group:
+        async with running(bench) as task:
+            await bench.connected(1)
+            last = await bench.trade()
+            bench.feed._puts[Trade] = lambda record: {}[record]
+            simulator.trade("BTCUSDT")
+            await asyncio.wait([task], timeout=5)
+    assert group.group_contains(KeyError)
+    bench.feed._puts[Trade] = bench.put
+    async with running(bench):
+        await bench.connected(2)
+        first = await bench.trade()
+        await until(lambda: bench.gaps, 5)
+    ((gap, _),) = bench.gaps
+    assert (gap.instrument_id, gap.reason) == (1, "disconnect")
+    assert last.received_at <= gap.since < first.received_at
+
+
+async def test_the_wait_grows_until_a_record_comes(simulator: Simulator) -> None:
+    bench = Bench(simulator)
+    waits = []
+    async with running(bench):
+        for number, delivers in enumerate((False, False, True, False), start=1):
+            await bench.connected(number)
+            if delivers:
+                await bench.trade()
+            began = time.monotonic()
+            await simulator.disconnect(abruptly=True)
+            await until(lambda number=number: bench.value("source_connects_total") == number + 1, 5)
+            waits.append(time.monotonic() - began)
+    assert waits[0] >= 0.25
+    assert waits[1] >= 0.5
+    assert waits[2] < 1  # a record had come; else it would be the third of its kind, 1 s or more
+    assert waits[3] >= 0.5
+
+
+# --- the configuration ----------------------------------------------------------------------------------------------------
+
+
+async def test_an_instrument_is_added_and_removed_without_touching_the_others(simulator: Simulator) -> None:
+    bench = Bench(simulator, BTC)
+    async with running(bench):
+        await bench.connected(1)
+        (btc,) = simulator._listeners
+        bench.feed.reload(bench.section(BTC, ETH))
+        await bench.connected(2, open_now=2)
+        (eth,) = simulator._listeners - {btc}
+        assert (btc.streams, eth.streams) == ({"btcusdt@trade"}, {"ethusdt@trade"})
+        await bench.trade("ETHUSDT")
+        bench.feed.reload(bench.section(ETH))
+        await until(lambda: simulator._listeners == {eth}, 5)
+        quiet = {"state": "ok", "detail": "", "refused": {}, "last_error": "", "last_error_at": None}
+        assert bench.feed.status() == quiet | {"connections": 1, "subscriptions": 1}
+        bench.feed.reload(bench.section(ETH, SOL))
+        await bench.connected(3, open_now=2)
+        assert eth in simulator._listeners
+    assert bench.gaps == []
+
+
+async def test_one_of_two_on_a_connection_is_removed_without_a_hole_in_the_other(simulator: Simulator) -> None:
+    bench = Bench(simulator, BTC, ETH)
+    async with running(bench):
+        await bench.connected(1)
+        await trade_until(bench, lambda: len(bench.trades) > 3)
+        bench.feed.reload(bench.section(BTC))
+        await trade_until(bench, lambda: bench.value("source_connects_total") == 2)
+        await trade_until(bench, lambda: bench.value("source_connected") == 1)
+        await until(lambda: [listener.streams for listener in simulator._listeners] == [{"btcusdt@trade"}], 5)
+    assert bench.ids() == bench.said()
+    assert bench.gaps == []
+
+
+async def test_another_trade_kind_is_asked_for_before_it_is_taken(simulator: Simulator) -> None:
+    bench = Bench(simulator)
+    async with running(bench) as task:
+        await bench.connected(1)
+        bench.refused = Stop("demo: trade_kind is 'aggTrade', but the stored trades are 'trade'")
+        bench.feed.reload(bench.section(trade_kind="aggTrade"))
+        await until(lambda: bench.feed.last_error == str(bench.refused), 5)
+        assert bench.kinds == ["trade", "aggTrade"]
+        await bench.trade()
+        assert not task.done()
+        assert [listener.streams for listener in simulator._listeners] == [{"btcusdt@trade"}]
+        bench.refused = None
+        bench.feed.reload(bench.section(trade_kind="aggTrade"))
+        await until(lambda: {"btcusdt@aggTrade"} in [listener.streams for listener in simulator._listeners], 5)
+
+
+async def test_without_trades_no_kind_is_claimed(simulator: Simulator) -> None:
+    bench = Bench(simulator, channels=("candles",))
+    async with running(bench):
+        await until(lambda: bench.kinds == [None], 5)
+
+
+async def test_an_unknown_instrument_is_named_with_what_is_near(simulator: Simulator) -> None:
+    bench = Bench(simulator, "BTC/USDX", ETH)
+    async with running(bench):
+        await bench.connected(1)
+        assert bench.feed.last_error.startswith("unknown instrument 'BTC/USDX'; near: BTC/USDT")
+        assert bench.feed.last_error.endswith("(4 are listed)")
+        assert [listener.streams for listener in simulator._listeners] == [{"ethusdt@trade"}]
+
+
+async def test_a_delisted_instrument_is_said_to_be(simulator: Simulator) -> None:
+    def listing(options: Any) -> Any:
+        rows = yield from binance.listing(options)
+        return [replace(row, status="delisted") if row.instrument == BTC else row for row in rows]
+
+    names = {name: getattr(binance, name) for name in ("NAME", "TRADE_KINDS", "CHANNELS", "LIMITS", "connections", "session")}
+    bench = Bench(simulator, BTC, ETH, exchange=cast(Exchange, SimpleNamespace(**names, listing=listing)))
+    async with running(bench):
+        await bench.connected(1)
+        assert bench.feed.last_error == "instrument 'BTC/USDT' is delisted: it sends nothing"
+        assert [listener.streams for listener in simulator._listeners] == [{"ethusdt@trade"}]
+
+
+async def test_the_first_listing_decides(simulator: Simulator) -> None:
+    bench = Bench(simulator)
+    simulator.faults.refuse(LISTING, 400)
+    with pytest.raises(ExceptionGroup) as group:
+        await bench.feed.run()
+    assert group.group_contains(Reject, match="HTTP 400")
+    bench.refused = Stop("another kind")
+    with pytest.raises(ExceptionGroup) as group:
+        await bench.feed.run()
+    assert group.group_contains(Stop, match="another kind")
+    assert bench.value("source_connects_total") == 0
+
+
+async def test_a_later_listing_that_fails_touches_nothing(simulator: Simulator) -> None:
+    bench = Bench(simulator)
+    async with running(bench) as task:
+        await bench.connected(1)
+        (listener,) = simulator._listeners
+        simulator.faults.refuse(LISTING, 400)
+        bench.feed.reload(bench.section(BTC, ETH))
+        await until(lambda: "HTTP 400" in bench.feed.last_error, 5)
+        await bench.trade()
+        assert not task.done()
+        bench.feed.reload(bench.section(BTC, ETH))
+        await bench.connected(2, open_now=2)
+        assert listener in simulator._listeners
+    assert bench.gaps == []
+
+
+async def test_the_lag_is_measured(simulator: Simulator) -> None:
+    bench = Bench(simulator)
+    async with running(bench):
+        await bench.connected(1)
+        simulator.trade("BTCUSDT", 128)
+        await until(lambda: len(bench.trades) == 128, 5)
+    assert bench.value("lag_seconds_count") == 2
+    assert (bench.metrics.registry.get_sample_value("ingest_lag_seconds_sum", {"source": "demo"}) or 0) < 2 * SECOND

@@ -1,0 +1,261 @@
+"""The HTTP path against a server on loopback that behaves as exchanges do when they are not content."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from ingest.errors import Reject, Retry
+from ingest.protocol.exchange import Rate
+from ingest.protocol.http import Flow, Request, Response
+from ingest.transports.client import open_client, redacted_url
+from ingest.transports.http import Http
+from tests.support.retry_after import BOUNDED_WAITS, UNREADABLE_WAITS
+
+Answer = Callable[[web.Request], web.Response]
+
+
+class Server:
+    """Answers from a script, the last line for ever; notes when it was asked for what."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = [lambda request: web.Response(body=b"[]")]
+        self.asked: list[tuple[float, str]] = []
+        self.url = ""
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.asked.append((time.monotonic(), request.path_qs))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return answer(request)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    answers = Server()
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answers.handle)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    answers.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield answers
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with open_client() as session:
+        yield session
+
+
+def status(code: int, body: bytes = b"", **headers: str) -> Answer:
+    return lambda request: web.Response(status=code, body=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
+
+
+def http(client: aiohttp.ClientSession, rate: Rate | None = None, body_bytes: int = 1 << 20) -> Http:
+    return Http(
+        client, rate=rate or Rate(1000, 1.0), alternative="https://data-api.binance.vision", body_bytes=body_bytes, rand=lambda: 0.0
+    )
+
+
+async def test_a_body_comes_back_with_status_and_headers(server: Server, client: aiohttp.ClientSession) -> None:
+    server.answers = [status(200, b'{"serverTime":1499827319559}', X_MBX_USED_WEIGHT_1M="7")]
+    response = await http(client).get(Request(f"{server.url}/api/v3/time"))
+    assert (response.status, response.body) == (200, b'{"serverTime":1499827319559}')
+    assert response.headers["X-MBX-USED-WEIGHT-1M"] == "7"
+
+
+async def test_a_key_in_the_query_is_sent_and_not_shown(server: Server, client: aiohttp.ClientSession) -> None:
+    server.answers = [status(500), status(200)]
+    request = Request(f"{server.url}/api?module=stats&s=%5Espx", secret={"apikey": "geheim-4711"})
+    with pytest.raises(Retry) as failed:
+        await http(client).get(request)
+    assert "geheim" not in f"{failed.value} {request.url}"
+    await http(client).get(request)
+    assert {path for _, path in server.asked} == {"/api?module=stats&s=%5Espx&apikey=geheim-4711"}
+
+
+@pytest.mark.parametrize(
+    ("date", "made_at"),
+    [
+        ("Wed, 30 Sep 2026 23:59:30 GMT", 1790812770000000),
+        ("Wed, 30 Sep 2026 23:59:30 -0000", 1790812770000000),
+        ("yesterday", None),
+        ("Wed, 30 Sep 99999999999999999999 23:59:30 GMT", None),
+        ("", None),
+    ],
+)
+async def test_an_answer_says_when_it_was_made(
+    server: Server, client: aiohttp.ClientSession, date: str, made_at: int | None
+) -> None:
+    server.answers = [status(200, Date=date)]
+    assert (await http(client).get(Request(f"{server.url}/"))).made_at == made_at
+
+
+async def test_the_budget_is_weighed(server: Server, client: aiohttp.ClientSession) -> None:
+    """50 + 50 fill the half second; the third waits for it to pass."""
+    path = http(client, Rate(100, 0.5))
+    async with asyncio.TaskGroup() as tasks:
+        for name in ("a", "b", "c"):
+            tasks.create_task(path.get(Request(f"{server.url}/{name}", weight=50)))
+    times = {name: when for when, name in server.asked}
+    assert times["/b"] - times["/a"] < 0.4
+    assert times["/c"] - times["/a"] > 0.45
+
+
+@pytest.mark.parametrize("code", [418, 429, 503])
+async def test_retry_after_holds_everyone_back(server: Server, client: aiohttp.ClientSession, code: int) -> None:
+    server.answers = [status(code, Retry_After="1"), status(200)]
+    path = http(client)
+    with pytest.raises(Retry) as caught:
+        await path.get(Request(f"{server.url}/first"))
+    assert (caught.value.after, caught.value.code) == (1.0, str(code))
+    await path.get(Request(f"{server.url}/another"))
+    (first, _), (second, _) = server.asked
+    assert second - first > 0.95
+
+
+async def test_retry_after_may_be_a_date(server: Server, client: aiohttp.ClientSession) -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    server.answers = [status(429, Retry_After=soon)]
+    with pytest.raises(Retry) as caught:
+        await http(client).get(Request(f"{server.url}/"))
+    assert caught.value.after is not None
+    assert 80 < caught.value.after <= 90
+
+
+@pytest.mark.parametrize(("code", "value", "after"), BOUNDED_WAITS)
+async def test_retry_after_is_bounded(server: Server, client: aiohttp.ClientSession, code: int, value: str, after: float) -> None:
+    server.answers = [status(code, Retry_After=value)]
+    path = http(client)
+    with pytest.raises(Retry) as caught:
+        await path.get(Request(f"{server.url}/"))
+    assert (caught.value.code, caught.value.after) == (str(code), after)
+    with pytest.raises(Retry, match="asked us to wait") as held:
+        await path.get(Request(f"{server.url}/"))
+    assert held.value.after is not None
+    assert after - 5 < held.value.after <= after
+
+
+@pytest.mark.parametrize(("code", "penalty"), [(429, 5.0), (418, 120.0), (503, None)])
+@pytest.mark.parametrize("value", UNREADABLE_WAITS)
+async def test_a_retry_after_that_cannot_be_read_is_ignored(
+    server: Server, client: aiohttp.ClientSession, value: str, code: int, penalty: float | None
+) -> None:
+    """The host is held back as without the header."""
+    server.answers = [status(code, Retry_After=value)]
+    with pytest.raises(Retry) as caught:
+        await http(client).get(Request(f"{server.url}/"))
+    assert (caught.value.code, caught.value.after) == (str(code), penalty)
+
+
+async def test_a_limit_without_a_header_doubles_its_penalty(server: Server, client: aiohttp.ClientSession) -> None:
+    """The limiter and its pause are removed each time, so that the test need not wait."""
+    server.answers = [status(429)]
+    waits = []
+    path = http(client)
+    for _ in range(1100):  # 2 ** 1024 is no float
+        path._limiters.clear()
+        with pytest.raises(Retry) as caught:
+            await path.get(Request(f"{server.url}/"))
+        waits.append(caught.value.after)
+    assert waits[:4] == [5.0, 10.0, 20.0, 40.0]
+    assert max(waits) == waits[-1] == 3600.0
+
+
+async def test_a_long_ban_is_said_at_once_and_nothing_is_sent(server: Server, client: aiohttp.ClientSession) -> None:
+    server.answers = [status(418, Retry_After="7200"), status(200)]
+    path = http(client)
+    with pytest.raises(Retry):
+        await path.get(Request(f"{server.url}/"))
+    with pytest.raises(Retry, match=r"127\.0\.0\.1 asked us to wait, 7200 s are left"):
+        await path.get(Request(f"{server.url}/"))
+    assert len(server.asked) == 1
+
+
+async def test_a_region_that_is_refused_is_told_the_alternative(server: Server, client: aiohttp.ClientSession) -> None:
+    server.answers = [status(451, b"Unavailable For Legal Reasons")]
+    with pytest.raises(Retry, match=r"HTTP 451.*use https://data-api\.binance\.vision") as caught:
+        await http(client).get(Request(f"{server.url}/api/v3/time"))
+    assert (caught.value.code, caught.value.after) == ("451", 600.0)
+
+
+async def test_what_we_asked_wrongly_is_rejected_with_the_reason_given(server: Server, client: aiohttp.ClientSession) -> None:
+    body = b'{"code":-1121,"msg":"Invalid symbol."}'
+    server.answers = [status(400, body + b" " * 1000)]
+    with pytest.raises(Reject) as caught:
+        await http(client).get(Request(f"{server.url}/api/v3/depth?symbol=X&api_key=secret"))
+    assert str(caught.value) == f"GET {server.url}/api/v3/depth: HTTP 400: {body.decode()}" + " " * (300 - len(body))
+
+
+async def test_a_redirect_is_not_followed(server: Server, client: aiohttp.ClientSession) -> None:
+    server.answers = [status(302, Location="https://elsewhere.example/")]
+    with pytest.raises(Reject, match="HTTP 302"):
+        await http(client).get(Request(f"{server.url}/"))
+
+
+async def test_a_body_without_end_is_cut(server: Server, client: aiohttp.ClientSession) -> None:
+    server.answers = [status(200, b"x" * 5000)]
+    with pytest.raises(Reject, match="more than 4096 bytes"):
+        await http(client, body_bytes=4096).get(Request(f"{server.url}/"))
+
+
+async def test_a_lost_line_is_to_be_tried_again(client: aiohttp.ClientSession) -> None:
+    with pytest.raises(Retry, match=r"GET http://127\.0\.0\.1:1/: ClientConnectorError") as caught:
+        await http(client).get(Request("http://127.0.0.1:1/?api_key=secret"))
+    assert "secret" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, aiohttp.ClientError)
+
+
+async def test_a_proxy_that_is_not_there_is_a_lost_line(server: Server) -> None:
+    for proxy in ("socks5://127.0.0.1:1", "http://127.0.0.1:1"):
+        async with open_client(proxy) as client:
+            with pytest.raises(Retry, match=r"127\.0\.0\.1[:, ]+1"):
+                await http(client).get(Request(f"{server.url}/"))
+    assert server.asked == []
+
+
+def two_pages(url: str) -> Flow[list[bytes]]:
+    first = yield Request(f"{url}/1")
+    second = yield Request(f"{url}/2")
+    return [first.body, second.body]
+
+
+async def test_a_flow_is_driven_over_a_hiccup(server: Server, client: aiohttp.ClientSession) -> None:
+    server.answers = [status(200, b"one"), status(502), status(200, b"two")]
+    assert await http(client).run(two_pages(server.url)) == [b"one", b"two"]
+    assert [path for _, path in server.asked] == ["/1", "/2", "/2"]
+
+
+async def test_a_final_error_is_thrown_into_the_flow(server: Server, client: aiohttp.ClientSession) -> None:
+    def careful() -> Flow[str]:
+        try:
+            yield Request(f"{server.url}/missing")
+        except Reject as error:
+            response: Response = yield Request(f"{server.url}/instead")
+            return f"{error.code}, then {response.body.decode()}"
+        return "never"
+
+    server.answers = [status(404), status(200, b"this")]
+    assert await http(client).run(careful()) == "404, then this"
+    server.answers = [status(404)]
+    with pytest.raises(Reject, match="HTTP 404"):
+        await http(client).run(two_pages(server.url))
+
+
+async def test_a_flow_does_not_sleep_through_a_refusal(server: Server, client: aiohttp.ClientSession) -> None:
+    server.answers = [status(451)]
+    with pytest.raises(Retry, match="HTTP 451"):
+        await http(client).run(two_pages(server.url))
+    assert len(server.asked) == 1
+
+
+def test_what_is_shown_of_a_url_holds_no_key() -> None:
+    assert redacted_url("https://me:pw@api.example/v1/x?api_key=secret#there") == "https://api.example/v1/x"

@@ -1,0 +1,144 @@
+"""What goes out through a websocket life, and how it bears load."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+
+from aiohttp import web
+
+from ingest.protocol.exchange import Rate
+from ingest.protocol.session import Output, Refused, Send
+from ingest.transports.websocket import Ended
+from tests.support.websocket_bench import Bench, idle, running, trade, until
+
+# --- what goes out ----------------------------------------------------------------------------------------------------
+
+
+async def test_sends_are_paced_and_keep_their_order(bench: Bench) -> None:
+    times = []
+
+    async def talk(socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            times.append(time.monotonic())
+            bench.last_message_at.append(message.data)
+            if len(times) == 5:
+                return
+
+    bench.talk = talk
+    bench.session.says = [Send(str(number)) for number in range(5)]
+    assert await bench.life(sends=Rate(2, 0.5)).run() == Ended("closed", planned=False)
+    assert bench.last_message_at == ["0", "1", "2", "3", "4"]
+    assert times[1] - times[0] < 0.4
+    assert times[2] - times[0] > 0.45
+    assert times[4] - times[0] > 0.95
+
+
+async def test_a_question_that_fails_is_not_repeated_by_the_transport(bench: Bench) -> None:
+    """The session knows when to ask again: here it is told to, by the next frame."""
+
+    async def talk(socket: web.WebSocketResponse) -> None:
+        bench.statuses = [502]
+        for _ in range(2):
+            await socket.send_str("ask")
+            bench.last_message_at.append((await socket.receive(timeout=5)).data)
+
+    bench.talk = talk
+    assert await bench.life().run() == Ended("closed", planned=False)
+    assert bench.last_message_at == ["t: failed", "t:42"]
+
+
+async def test_a_question_that_is_refused_is_told(bench: Bench) -> None:
+    async def talk(socket: web.WebSocketResponse) -> None:
+        bench.statuses = [404]
+        await socket.send_str("ask")
+        await idle(socket)
+
+    bench.talk = talk
+    life = bench.life()
+    async with running(life):
+        await until(lambda: bool(bench.got))
+    assert bench.got == [Refused(f"GET {bench.session.http_url}/answer: HTTP 404: ")]
+
+
+# --- under load -------------------------------------------------------------------------------------------------------
+
+
+async def test_without_room_the_socket_is_not_read_and_nothing_overtakes(bench: Bench) -> None:
+    room = asyncio.Event()
+    sent = 0
+
+    async def talk(socket: web.WebSocketResponse) -> None:
+        nonlocal sent
+        for number in range(3000):
+            await socket.send_str(str(number).rjust(10_000))
+            sent = number + 1
+
+    def sink(output: Output) -> Awaitable[None] | None:
+        bench.got.append(output)
+        return None if room.is_set() else wait_for_room()
+
+    async def wait_for_room() -> None:
+        await room.wait()
+
+    bench.talk = talk
+    life = bench.life(sink, message_bytes=1 << 20)
+    async with running(life) as task:
+        await until(lambda: bool(bench.got))
+        ticks = bench.session.ticks
+        still = -1
+        while still != sent:  # until the exchange, too, has no room left
+            still = sent
+            await asyncio.sleep(0.3)
+        assert sent < 3000
+        assert bench.ids() == [0]
+        assert bench.session.ticks == ticks  # a tick's rows must not overtake the one that waits
+        room.set()
+        assert await asyncio.wait_for(asyncio.shield(task), 20) == Ended("closed", planned=False)
+    assert bench.ids() == list(range(3000))
+
+
+async def test_while_a_ticks_row_waits_for_room_no_frame_overtakes_it(bench: Bench) -> None:
+    room, waiting = asyncio.Event(), asyncio.Event()
+
+    async def talk(socket: web.WebSocketResponse) -> None:
+        await waiting.wait()
+        for number in range(3):
+            await socket.send_str(str(number))
+
+    def sink(output: Output) -> Awaitable[None] | None:
+        bench.got.append(output)
+        return None if room.is_set() else wait_for_room()
+
+    async def wait_for_room() -> None:
+        waiting.set()
+        await room.wait()
+
+    bench.talk = talk
+    bench.session.late = [trade(999, 1)]
+    life = bench.life(sink)
+    async with running(life) as task:
+        await asyncio.wait_for(waiting.wait(), 5)
+        await asyncio.sleep(0.3)  # long enough for the frames to be here; nothing is to be seen of them
+        assert bench.ids() == [999]
+        room.set()
+        assert await asyncio.wait_for(asyncio.shield(task), 5) == Ended("closed", planned=False)
+    assert bench.ids() == [999, 0, 1, 2]
+
+
+async def test_a_flood_does_not_starve_the_tick(bench: Bench) -> None:
+    async def talk(socket: web.WebSocketResponse) -> None:
+        while not socket.closed:
+            for _ in range(100):
+                await socket.send_str("1")
+            await asyncio.sleep(0)  # a write that finds room does not let the reader run
+
+    bench.talk = talk
+    life = bench.life(lambda output: None)
+    async with running(life):
+        await until(life.delivering.is_set)
+        before, since = bench.session.ticks, time.monotonic()
+        await until(lambda: bench.session.ticks >= before + 8)
+        assert time.monotonic() - since < 8 * 0.25 + 0.5
+    assert (bench.metric("ingest_messages_received_total") or 0) > 10_000
