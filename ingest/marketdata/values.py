@@ -87,7 +87,7 @@ def from_iso(text: str) -> int:
 def price_and_size(price: str, size: str) -> tuple[str, str]:
     """Both in plain digits. One call instead of four: this is done for each trade."""
     plain = price.replace(".", "", 1).isdecimal() and size.replace(".", "", 1).isdecimal()
-    if plain and (both := price + size).isascii() and len(both) <= MAX_LENGTH:
+    if plain and price.isascii() and size.isascii() and len(price) + len(size) <= MAX_LENGTH:
         return (price, size)
     return (digits(price), digits(size))
 
@@ -97,7 +97,7 @@ def quote_side(price: str | None, size: str | None) -> tuple[str, str] | tuple[N
     if not price or not size or not size.strip("0.") or not price.strip("0."):
         return (None, None)
     plain = price.replace(".", "", 1).isdecimal() and size.replace(".", "", 1).isdecimal()  # as above: a call costs 80 ns
-    if plain and (both := price + size).isascii() and len(both) <= MAX_LENGTH:
+    if plain and price.isascii() and size.isascii() and len(price) + len(size) <= MAX_LENGTH:
         return (price, size)
     return (digits(price), digits(size))
 

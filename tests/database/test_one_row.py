@@ -16,7 +16,9 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.counters import Tally
-from ingest.exchanges import binance
+from ingest.exchanges.binance import exchange as binance
+from ingest.exchanges.binance import parse as binance_parse
+from ingest.exchanges.binance.archive import trade_from_archive
 from ingest.exchanges.coinbase import exchange as coinbase
 from ingest.exchanges.coinbase import parse as coinbase_parse
 from ingest.exchanges.deribit import exchange as deribit
@@ -85,8 +87,8 @@ def on_binance() -> Paths:
     lines = [",".join(str(row[name]) for name in ARCHIVED) for row in cells]
     return {
         "websocket": trades_of(session(binance, listed, "trade"), encoded(frames)),
-        "rest": [binance.trade_from_rest(row, listed, "trade", SAID + 1) for row in rows],
-        "archive": [binance.trade_from_archive(line, listed, "trade", SAID + 2) for line in lines],
+        "rest": binance_parse.trades_from_rest(json.dumps(rows).encode(), listed, "trade", SAID + 1),
+        "archive": [trade_from_archive(line, listed, "trade", SAID + 2) for line in lines],
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ingest import registry
 from ingest.errors import Stop
-from ingest.exchanges import binance
+from ingest.exchanges.binance import exchange as binance
 from ingest.exchanges.coinbase import exchange as coinbase
 from ingest.exchanges.deribit import exchange as deribit
 from ingest.exchanges.gate import exchange as gate

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from ingest.config.sections import ExchangeSection
 from ingest.errors import Reject, Stop
-from ingest.exchanges import binance
+from ingest.exchanges.binance import exchange as binance
 from ingest.metrics import Metrics
 from ingest.protocol.exchange import Exchange
 from ingest.protocol.session import Gap

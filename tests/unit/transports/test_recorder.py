@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.errors import Stop
-from ingest.exchanges import binance
+from ingest.exchanges.binance import exchange as binance
 from ingest.exchanges.coinbase import exchange as coinbase
 from ingest.exchanges.gate import exchange as gate
 from ingest.exchanges.kraken import exchange as kraken
