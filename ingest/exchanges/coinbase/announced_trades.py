@@ -10,7 +10,7 @@ from msgspec import Struct
 from ingest.exchanges.coinbase.messages import Heartbeat, TradeRow
 from ingest.exchanges.coinbase.parse import trade
 from ingest.marketdata.channels import ChannelState, Market
-from ingest.marketdata.values import from_iso
+from ingest.marketdata.values import AHEAD, ahead, from_iso
 from ingest.protocol.session import Gap, Output
 
 
@@ -36,6 +36,8 @@ class _Trades:
         if isinstance(row, Heartbeat):
             return self._beat(row)
         one = trade(row, self._instrument_id, received_at)
+        if one.time > received_at + AHEAD:
+            raise ahead(one.time, received_at)
         if self._last_id is None or one.trade_id == self._last_id + 1:  # the usual case
             self._last_id, self._last_time = one.trade_id, one.time
             return (one,)

@@ -57,6 +57,7 @@ def frame(message: object) -> bytes:
 
 
 MATCH_TIME = micros("2014-11-07T08:19:27.028459Z")
+NOW = micros("2014-11-07T08:19:28Z")
 
 
 def match_message(trade_id: int, kind: str = "match", **changes: object) -> bytes:
@@ -83,7 +84,7 @@ def heartbeat(last_trade_id: int, second: int) -> bytes:
 
 
 def btc_trade(trade_id: int) -> Trade:
-    return Trade(1, MATCH_TIME, trade_id, "400.23", "5.23512", "buy", 5)
+    return Trade(1, MATCH_TIME, trade_id, "400.23", "5.23512", "buy", NOW + 5)
 
 
 def snapshot(bid: str = "10101.10", ask: str = "10102.55") -> bytes:

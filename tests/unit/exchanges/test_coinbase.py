@@ -20,6 +20,7 @@ from ingest.records import SECOND, Instrument, Quote, Trade
 from tests.support.exchanges.coinbase import (
     IDS,
     MATCH_TIME,
+    NOW,
     REST,
     TAKER,
     a_session,
@@ -72,22 +73,22 @@ def test_a_lost_match_is_a_gap_with_its_id() -> None:
 
 def test_a_heartbeat_finds_trades_that_never_came() -> None:
     session = a_session("trades", products=["BTC-USD"])
-    assert list(session.feed(match_message(10, "last_match"), 5)) == [btc_trade(10)]
-    assert list(session.feed(heartbeat(12, 28), 6)) == []  # its trades may be on their way
-    assert session.last_message_at == [6]
-    assert list(session.feed(match_message(11), 5)) == [btc_trade(11)]
+    assert list(session.feed(match_message(10, "last_match"), NOW + 5)) == [btc_trade(10)]
+    assert list(session.feed(heartbeat(12, 28), NOW + 6)) == []  # its trades may be on their way
+    assert session.last_message_at == [NOW + 6]
+    assert list(session.feed(match_message(11), NOW + 5)) == [btc_trade(11)]
     until = micros("2014-11-07T08:19:29.464459Z")
-    assert list(session.feed(heartbeat(12, 29), 7)) == [Gap(1, "trades", "sequence", MATCH_TIME, until, 12, 12)]
-    assert list(session.feed(heartbeat(12, 30), 8)) == []
-    assert list(session.feed(match_message(12), 5)) == [btc_trade(12)]
-    assert list(session.feed(match_message(13), 5)) == [btc_trade(13)]
+    assert list(session.feed(heartbeat(12, 29), NOW + 7)) == [Gap(1, "trades", "sequence", MATCH_TIME, until, 12, 12)]
+    assert list(session.feed(heartbeat(12, 30), NOW + 8)) == []
+    assert list(session.feed(match_message(12), NOW + 5)) == [btc_trade(12)]
+    assert list(session.feed(match_message(13), NOW + 5)) == [btc_trade(13)]
 
 
 def test_a_heartbeat_alone_says_where_to_begin() -> None:
     session = a_session("trades", products=["BTC-USD"])
-    assert list(session.feed(heartbeat(12, 28), 6)) == []
-    assert list(session.feed(heartbeat(12, 29), 7)) == []
-    assert list(session.feed(match_message(13), 5)) == [btc_trade(13)]
+    assert list(session.feed(heartbeat(12, 28), NOW + 6)) == []
+    assert list(session.feed(heartbeat(12, 29), NOW + 7)) == []
+    assert list(session.feed(match_message(13), NOW + 5)) == [btc_trade(13)]
 
 
 def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
@@ -151,12 +152,13 @@ def test_a_ticker_of_today_has_sizes() -> None:
         "last_size": "11.4396987",
     }
     session = a_session("quotes", products=["ETH-USD"])
-    assert session.feed(frame(message), 1) == ()
-    assert session.feed(frame(message), 2) == ()
+    now = micros("2022-10-19T23:28:23Z")
+    assert session.feed(frame(message), now) == ()
+    assert session.feed(frame(message), now + 2) == ()
     tick = micros("2022-10-19T23:28:23Z")
-    quote = Quote(1, tick, "", "1285.04", "0.46688654", "1285.27", "1.56637040", 37475248783, 2)
+    quote = Quote(1, tick, "", "1285.04", "0.46688654", "1285.27", "1.56637040", 37475248783, now + 2)
     assert session.tick(tick + 2 * SECOND) == [quote]
-    (bad,) = session.feed(frame(message | {"best_ask": "NaN", "time": "2022-10-19T23:28:25Z"}), 3)
+    (bad,) = session.feed(frame(message | {"best_ask": "NaN", "time": "2022-10-19T23:28:25Z"}), now + 3)
     assert isinstance(bad, Malformed)
     assert session.tick(tick + 60 * SECOND) == []
 
@@ -180,17 +182,18 @@ def test_a_ticker_of_today_has_sizes() -> None:
         (match_message(1, size=5), "shape"),
         (match_message(1, side="both"), "shape"),
         (match_message(1, time="yesterday"), "value"),
+        (match_message(1, time="2090-11-07T08:19:27.028459Z"), "value"),
         (match_message(1, product_id="ETH-USD"), "unknown"),
         (snapshot(), "unknown"),
     ],
 )
 def test_a_bad_frame_is_evidence_and_the_next_one_goes_on(bad_frame: bytes, reason: str) -> None:
     session = a_session("trades", products=["BTC-USD"])
-    (bad,) = session.feed(bad_frame, 5)
+    (bad,) = session.feed(bad_frame, NOW + 5)
     assert isinstance(bad, Malformed)
     assert (bad.payload, bad.reason) == (bad_frame, reason)
     assert bad.message
-    assert list(session.feed(match_message(1), 5)) == [btc_trade(1)]
+    assert list(session.feed(match_message(1), NOW + 5)) == [btc_trade(1)]
 
 
 def test_an_error_is_a_refusal() -> None:
@@ -219,7 +222,7 @@ def test_a_refused_product_is_taken_out_and_the_others_are_subscribed() -> None:
 
 def test_a_heartbeat_of_a_product_whose_trades_are_not_subscribed_is_no_error() -> None:
     session = a_session("quotes", products=["BTC-USD"])
-    assert session.feed(heartbeat(12, 28), 6) == ()
+    assert session.feed(heartbeat(12, 28), NOW + 6) == ()
     assert session.last_message_at == [0]
 
 
@@ -240,7 +243,7 @@ def test_a_side_of_zero_is_empty(changes: dict[str, object], bid: tuple[str | No
     }  # fmt: skip
     session = a_session("quotes", products=["ETH-USD"])
     for _ in range(2):
-        session.feed(frame(message | changes), 1)
+        session.feed(frame(message | changes), micros("2022-10-19T23:28:23Z"))
     (quote,) = session.tick(micros("2022-10-19T23:28:30Z"))
     assert ((quote.bid_price, quote.bid_size), quote.ask_price) == (bid, "1285.27")
 
