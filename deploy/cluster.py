@@ -20,6 +20,7 @@ import contextlib
 import hashlib
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -80,9 +81,8 @@ def kept_home(binaries: Path) -> Path:
     return storage() / f"postgresql-{binaries.parent.name}"
 
 
-def _temporary_home() -> Path:
-    """A home that is removed with this process. Homes of processes that were killed are removed first."""
-    root = storage()
+def _temporary_home(root: Path) -> Path:
+    """A home that dies with this process; those of processes that could not clean up are swept first."""
     for stale in root.glob("cluster-*"):
         if not Path("/proc", stale.name.split("-")[1]).exists():
             shutil.rmtree(stale, ignore_errors=True)
@@ -100,10 +100,17 @@ def _identity() -> dict[str, object]:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody listens on.
+
+    It is below the range from which the kernel takes the ports of connections and of listeners that ask for any port. So it is
+    still free when a server comes back after a while, whatever other processes do meanwhile.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(min(10_000, first // 2), first)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 # --- processes -----------------------------------------------------------------------------------------------------------
@@ -143,8 +150,9 @@ def _moments(seconds: float) -> Iterator[None]:
 class Cluster:
     """One server with its data. Use it as a context manager, or call `start` and, when done, `close`.
 
-    `license` is `apache` or `timescale`. With `home` the data is kept there and the next start continues on it; without it, `close`
-    removes the data. `settings` are added to SETTINGS. `version` is what it runs, by default the newest that is installed of the
+    `license` is `apache` or `timescale`. With `home` the data stays there and the next start continues on it. Without, it is in a
+    new folder of `root` (default: `storage()`) and removed by `close`. `seed` is the data of a stopped server, of which a new one
+    begins with a copy. `settings` are added to SETTINGS. `version` is what it runs, by default the newest that is installed of the
     edition. The port stays the same over stop, kill and start.
     """
 
@@ -153,6 +161,8 @@ class Cluster:
         license: str = "apache",
         *,
         home: Path | None = None,
+        root: Path | None = None,
+        seed: Path | None = None,
         settings: Mapping[str, str] | None = None,
         version: Installed | None = None,
     ) -> None:
@@ -161,7 +171,8 @@ class Cluster:
         self.license = license
         self.port = free_port()
         self._kept = home is not None
-        self.home = home or _temporary_home()
+        self.home = home or _temporary_home(root or storage())
+        self._seed = seed
         self.data = self.home / "data"
         self.log = self.home / "server.log"
         self._settings = {**SETTINGS, "timescaledb.license": license, "port": str(self.port), **(settings or {})}
@@ -284,6 +295,9 @@ class Cluster:
 
     def _initialise(self) -> None:
         self._make_home()
+        if self._seed:
+            subprocess.run(["cp", "--archive", "--no-target-directory", str(self._seed), str(self.data)], check=True)
+            return
         options = ["-D", str(self.data), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
         done = _run([str(self.binaries / "initdb"), *options])
         if done.returncode:

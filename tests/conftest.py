@@ -1,121 +1,21 @@
-"""The databases that the tests run on: a private cluster for each edition, or the server that DATABASE_URL names.
-
-A database is cloned from a template that is made once, so that it costs a few hundredths of a second. A template can be cloned only
-while nobody is connected to it, TimescaleDB's own workers included.
-https://www.postgresql.org/docs/current/manage-ag-templatedbs.html
-"""
+"""The databases that the tests run on: a private server for each edition, or the server that DATABASE_URL names."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import pytest
 from cluster import Cluster
 from installation import EDITIONS, Installed, installed
 
 from tests.support.paths import REAL
+from tests.support.report import NO_SUCH_EDITION, RAN_ON
+from tests.support.servers import Seeds, Server, add_nothing, add_schema, private
 from tests.support.versions import usual
 
-pytest_plugins = ["tests.support.daemon"]
-
-T = TypeVar("T")
-NO_SUCH_EDITION = "has no {} edition"
-NUMBERS = itertools.count()  # of the databases, whose names two servers of one cluster share
-RAN_ON = pytest.StashKey[set[str]]()  # edition and versions, for the summary
-
-
-def wait_for(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run to the end on a loop and a thread of its own: a test may be inside its loop when it asks for a database."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()
-
-
-async def _execute(dsn: str, *statements: str) -> str:
-    """Run the statements one by one; returns the first value of the last."""
-    connection = await asyncpg.connect(dsn, server_settings={"client_min_messages": "error"})
-    try:
-        return [str(await connection.fetchval(statement)) for statement in statements][-1]
-    finally:
-        await connection.close()
-
-
-async def _add_nothing(dsn: str) -> None:
-    """The extension is in every database."""
-
-
-async def _add_schema(dsn: str) -> None:
-    from ingest.store.migrate import migrate  # noqa: PLC0415 - tests of pure code must not need it
-
-    connection = await asyncpg.connect(dsn)
-    try:
-        await migrate(connection)
-    finally:
-        await connection.close()
-
-
-class Server:
-    """A server on which databases of our own are made and dropped; no other database of it is ever touched.
-
-    They have the extension, in the version that is given, by default the server's default.
-    """
-
-    def __init__(self, dsn: str, timescaledb: str = "") -> None:
-        self._dsn = dsn
-        self._version = timescaledb
-        self._templates: dict[Callable[[str], Awaitable[None]], str] = {}
-        self._mine: set[str] = set()
-
-    def ask(self, query: str) -> str:
-        return wait_for(_execute(self._dsn, query))
-
-    def versions(self) -> str:
-        """Of TimescaleDB and PostgreSQL."""
-        timescaledb = self._version or self.ask("SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'")
-        return f"TimescaleDB {timescaledb}, PostgreSQL {self.ask('SHOW server_version').split()[0]}"
-
-    def create(self, prepare: Callable[[str], Awaitable[None]]) -> str:
-        """The DSN of a new database that is as `prepare` leaves it."""
-        if prepare not in self._templates:
-            self._templates[prepare] = wait_for(self._make_template(prepare))
-        name = self._name()
-        wait_for(_execute(self._dsn, f"CREATE DATABASE {name} TEMPLATE {self._templates[prepare]}"))
-        return self._address(name)
-
-    def drop(self, dsn: str) -> None:
-        """Drop a database; TimescaleDB ends its workers there and the server whoever else is still connected."""
-        name = urlsplit(dsn).path[1:]
-        wait_for(_execute(self._dsn, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-        self._mine.discard(name)
-
-    def close(self) -> None:
-        for name in sorted(self._mine):
-            self.drop(self._address(name))
-
-    async def _make_template(self, prepare: Callable[[str], Awaitable[None]]) -> str:
-        name = self._name()
-        await _execute(self._dsn, f"CREATE DATABASE {name} TEMPLATE template0")
-        extension = "CREATE EXTENSION timescaledb" + (f" VERSION '{self._version}'" if self._version else "")
-        await _execute(self._address(name), extension)
-        await prepare(self._address(name))
-        await _execute(self._address(name), "SELECT _timescaledb_functions.stop_background_workers()")
-        await _execute(self._dsn, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        return name
-
-    def _name(self) -> str:
-        name = f"ingest_test_{os.getpid()}_{next(NUMBERS)}"
-        self._mine.add(name)
-        return name
-
-    def _address(self, database: str) -> str:
-        return urlunsplit(urlsplit(self._dsn)._replace(path=f"/{database}"))
+pytest_plugins = ["tests.support.daemon", "tests.support.report"]
 
 
 @pytest.fixture(scope="session")
@@ -123,13 +23,12 @@ def servers(pytestconfig: pytest.Config) -> Iterator[Callable[[str, Installed | 
     """The server of an edition and version, started when it is first asked for; skips where there is none."""
     clusters: dict[tuple[str, Path], Cluster] = {}
     made: dict[tuple[str, Installed | None], Server] = {}
-    ran_on = pytestconfig.stash.setdefault(RAN_ON, set())
 
     def server(edition: str, version: Installed | None) -> Server:
         key = (edition, version)
         if key not in made:
             made[key] = _private(edition, version, clusters) if version else _given(edition)
-            ran_on.add(f"{edition} edition, {made[key].versions()}")
+            pytestconfig.stash[RAN_ON].add(f"{edition} edition, {made[key].versions()}")
         return made[key]
 
     yield server
@@ -152,7 +51,7 @@ def _private(edition: str, version: Installed, clusters: dict[tuple[str, Path], 
     """The versions of TimescaleDB that are installed for one PostgreSQL share a cluster."""
     key = (edition, version.binaries)
     if key not in clusters:
-        clusters[key] = Cluster(EDITIONS[edition], version=version)
+        clusters[key] = private(edition, version)
         clusters[key].start()
     return Server(clusters[key].dsn(), version.timescaledb)
 
@@ -179,7 +78,7 @@ def server(edition: str, version: Installed | None, servers: Callable[[str, Inst
 @pytest.fixture
 def database(server: Server) -> Iterator[str]:
     """The DSN of an empty database with the extension."""
-    dsn = server.create(_add_nothing)
+    dsn = server.create(add_nothing)
     yield dsn
     server.drop(dsn)
 
@@ -187,7 +86,7 @@ def database(server: Server) -> Iterator[str]:
 @pytest.fixture
 def market(server: Server) -> Iterator[str]:
     """The DSN of a database with all migrations applied."""
-    dsn = server.create(_add_schema)
+    dsn = server.create(add_schema)
     yield dsn
     server.drop(dsn)
 
@@ -195,23 +94,30 @@ def market(server: Server) -> Iterator[str]:
 @pytest.fixture
 def other_market(server: Server) -> Iterator[str]:
     """The DSN of a second such database."""
-    dsn = server.create(_add_schema)
+    dsn = server.create(add_schema)
     yield dsn
     server.drop(dsn)
 
 
+@pytest.fixture(scope="session")
+def seeds() -> Iterator[Seeds]:
+    made = Seeds()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def private_cluster() -> Iterator[Callable[..., Cluster]]:
+def private_cluster(seeds: Seeds) -> Iterator[Callable[..., Cluster]]:
     """Make clusters that the test may kill: `private_cluster("apache", work_mem="1MB").dsn("market")` has all migrations."""
     clusters: list[Cluster] = []
 
     def make(edition: str = "apache", **settings: str) -> Cluster:
         if not installed(edition):
             pytest.skip(f"the installed TimescaleDB {NO_SUCH_EDITION.format(edition)}")
-        cluster = Cluster(EDITIONS[edition], settings=settings, version=usual(edition))
+        version = usual(edition)
+        cluster = private(edition, version, seed=seeds(edition, version), **settings)
         clusters.append(cluster)
         cluster.start()
-        wait_for(_add_schema(cluster.create("market")))
         return cluster
 
     yield make
@@ -225,16 +131,3 @@ def real() -> Path:
     if not REAL.is_dir():
         pytest.skip(f"real payloads are absent: {REAL}")
     return REAL
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say on what the tests ran, and which edition's were skipped for want of it."""
-    for one in sorted(config.stash.get(RAN_ON, ())):
-        terminalreporter.write_line(f"tested on: {one}")
-    for edition in EDITIONS:
-        missing = NO_SUCH_EDITION.format(edition)
-        skipped = [report for report in terminalreporter.stats.get("skipped", []) if missing in str(report.longrepr)]
-        if skipped:
-            terminalreporter.write_line(
-                f"{edition} edition: {len(skipped)} tests SKIPPED, {skipped[0].longrepr[2].removeprefix('Skipped: ')}"
-            )

@@ -15,7 +15,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 from msgspec import Struct
 
-from ingest.exchanges._binance_archive import candles_from_archive, trades_from_archive
+from ingest.exchanges.binance.archive import candles_from_archive, trades_from_archive
 from ingest.records import Candle, Instrument, Trade
 from ingest.tables import CANDLES, TRADES, Table
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ingest.marketdata.forming_candle import FormingCandle
 from ingest.marketdata.order_book import SampledQuote
@@ -33,6 +34,7 @@ class Market(Struct, frozen=True):
     options: Options
     resubscribe: Clock = lambda now: ()  # asks for the topic anew: returns what to send, nothing while that is paced
     resubscribed: Callable[[], None] = lambda: None  # a good snapshot arrived
+    received: Callable[[int], None] = lambda now: None  # counts an answer of REST as a message of the subscription
 
 
 class ChannelState(Struct):
@@ -61,6 +63,7 @@ class Channel(Struct, frozen=True):
     topic: str
     spec: ChannelSpec
     listed: bool = False  # a message has a list of rows
+    decoded: bool = False  # `route` decodes the rows of a list, but for those that it cannot
     batch: int | None = None  # topics per message that subscribes, where it is not the protocol's usual number
 
 
@@ -177,22 +180,28 @@ def _flagged(parse: Callable[[Any, int, int, str], Candle | None], instrument_id
 
 
 class Quotes(Struct, frozen=True):
-    """Best bid and ask, sampled on the grid of the exchange's time. `parse` returns None for a row without a time."""
+    """Best bid and ask, sampled on the grid of the exchange's time. `parse` returns None for a row that is left out.
+
+    A quote of time 0 has none: it gets the time of our clock, and this daemon's name as its writer.
+    """
 
     row: Any
     parse: Callable[[Any, int, int], Quote | None]  # row, instrument_id, received_at
+    skip_first: bool = False  # the first row answers the subscription, with the quote of now and the time of an old event
 
     def open(self, market: Market) -> ChannelState:
         parse, instrument_id, sampled = self.parse, market.instrument.id, SampledQuote(market.options.quotes_interval)
-        seen = sampled.seen
+        seen, writer, skip = sampled.seen, market.options.writer, self.skip_first
 
         def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
+            nonlocal skip
             quote = parse(row, instrument_id, received_at)
-            if quote is None:
+            if quote is None or skip:
+                skip = False
                 return ()
             if quote.time > received_at + AHEAD:
                 raise ahead(quote.time, received_at)
-            return seen(quote)
+            return seen(quote if quote.time else replace(quote, time=received_at, writer=writer))
 
         def lost(now: int) -> Sequence[Output]:
             sampled.lost()

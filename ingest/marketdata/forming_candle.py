@@ -1,7 +1,6 @@
-"""A bar that is sent while it changes, by an exchange that never says that it is closed; shared by the exchanges that have such.
+"""The running bar of an exchange that sends it while it changes and does not say when it is closed.
 
-Pure. The next bar closes it, or the clock some time after its end; should it change after that, it is said again, and the row is
-revised.
+The next bar closes it, or the clock some time after its end. If it changes after that, it is yielded again and the row is revised.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class FormingCandle:
         return self._close()
 
     def lost(self) -> None:
-        """A state could not be read: what we hold may not be the last one."""
+        """A state could not be read: the bar that is known may not be its last state."""
         self._bar = None
 
     def _close(self) -> Sequence[Candle]:

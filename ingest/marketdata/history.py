@@ -111,6 +111,8 @@ def trades_by_id(
         trades = yield from fetch(cursor, end)
         if trades:
             yield page_of(ask, trades, response, trades[-1].time)
+            if ask.is_past(trades[-1]):
+                break
         cursor = end + 1
     yield ask.page((), response)
 

@@ -221,30 +221,3 @@ class SampledQuote:
 
     def _write(self, tick: int | None) -> Sequence[Quote]:
         return () if tick is None or self._latest is None else (replace(self._latest, time=tick),)
-
-
-class Resync:
-    """When to ask for a fresh snapshot: at once when a book breaks, never within `pause` of the last time (exchanges count such
-    messages), and again every `pause` until one came.
-    """
-
-    def __init__(self, pause: int) -> None:
-        self._pause = pause
-        self._allowed_at = 0
-        self._wanted = False
-
-    def want(self, now: int) -> bool:
-        """The book broke: whether to ask at once."""
-        self._wanted = True
-        return self.due(now)
-
-    def due(self, now: int) -> bool:
-        """On a clock tick: whether to ask now."""
-        if not self._wanted or now < self._allowed_at:
-            return False
-        self._allowed_at = now + self._pause
-        return True
-
-    def came(self) -> None:
-        """A snapshot arrived."""
-        self._wanted = False

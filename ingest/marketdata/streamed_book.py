@@ -12,7 +12,9 @@ from ingest.marketdata.order_book import Book, SampledBook
 from ingest.marketdata.synced_book import bad_levels
 from ingest.marketdata.values import AHEAD, Level, ahead, check_levels, good_level, sift_levels
 from ingest.protocol.decode import Malformed
+from ingest.protocol.exchange import Options
 from ingest.protocol.session import Output
+from ingest.records import Instrument
 
 MAX_MISMATCHES = 3  # fresh snapshots in a row whose checksum fails; then the checksum is no longer verified
 
@@ -20,7 +22,7 @@ MAX_MISMATCHES = 3  # fresh snapshots in a row whose checksum fails; then the ch
 class Update(Struct, frozen=True, gc=False):
     """A snapshot or a change, with its levels in any JSON. `previous` is the sequence that it follows."""
 
-    time: int  # microseconds
+    time: int | None  # microseconds; None: that of the update before it
     bids: Sequence[Any]
     asks: Sequence[Any]
     sequence: int | None = None
@@ -35,13 +37,17 @@ def follows(update: Update, last: int | None) -> bool:
 
 
 class StreamedBook(Struct, frozen=True):
-    """A channel of a snapshot and its changes. `rule` says whether a change follows; `verify` compares the book with a checksum."""
+    """A channel of a snapshot and its changes. `rule` says whether a change follows; `verify` compares the book with a checksum.
+
+    A snapshot without a time is not written before the next change, which has one.
+    """
 
     row: Any
     parse: Callable[[Any], Update]
     rule: Callable[[Update, int | None], bool] = follows
-    verify: Callable[[Book, Update], bool] | None = None
+    verify: Callable[[Book, Update, Instrument], bool] | None = None
     level: Callable[[Any], Level] | None = None  # reads a level that is not price and size in text; raises ValueError
+    depth: Callable[[Options], int] | None = None  # levels of a side, where no message removes one that falls out of them
 
     def open(self, market: Market) -> ChannelState:
         book = StreamedBookState(market, self)
@@ -55,17 +61,20 @@ class StreamedBookState:
         options = market.options
         self._exchange = market.exchange
         self._spec = spec
+        self._instrument = market.instrument
         self._level = spec.level or good_level
+        self._depth = None if spec.depth is None else spec.depth(options)
         self._resubscribe, self._resubscribed = market.resubscribe, market.resubscribed
         self._sampled = SampledBook(market.instrument.id, options.book_depth, options.book_interval)
         self._sequence: int | None = None
+        self._time: int | None = None  # of the last update since the snapshot
         self._mismatches = 0
 
     def feed(self, row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
         """A snapshot or a change. Raises ValueError."""
         spec = self._spec
         update = spec.parse(row)
-        if update.time > received_at + AHEAD:
+        if update.time is not None and update.time > received_at + AHEAD:
             raise ahead(update.time, received_at)
         if snapshot or update.snapshot:
             return self._begin(update, received_at)
@@ -77,8 +86,10 @@ class StreamedBookState:
             return ()  # it was sent before the new snapshot
         if not spec.rule(update, self._sequence):
             return self._broken("sequence", update.time, received_at)
-        out: list[Output] = [*self._sampled.due(update.time)]
         self._sequence = update.sequence
+        if update.time is not None:
+            self._time = max(update.time, self._time or 0)
+        out: list[Output] = [] if self._time is None else [*self._sampled.due(self._time)]
         if not bids and not asks:
             return out  # nothing changed: the exchange shows that the connection lives
         book.apply(bids, asks)
@@ -96,16 +107,23 @@ class StreamedBookState:
         (bids, bad_bids), (asks, bad_asks) = sift_levels(update.bids, self._level), sift_levels(update.asks, self._level)
         if (bad_bids and not bids) or (bad_asks and not asks):
             raise ValueError((bad_bids + bad_asks)[0])
-        out: list[Output] = [*self._sampled.due(update.time), *bad_levels(self._exchange, bad_bids + bad_asks)]
+        out: list[Output] = [] if update.time is None else [*self._sampled.due(update.time)]
+        out += bad_levels(self._exchange, bad_bids + bad_asks)
+        if self._sampled.book is not None and update.sequence is None and self._spec.verify is None:
+            out += self._sampled.broken("sequence", received_at)  # it was not asked for, and nothing shows what was lost before it
         book = self._sampled.book = Book()
         book.apply(bids, asks)
-        self._sequence = update.sequence
+        self._sequence, self._time = update.sequence, update.time
         return self._applied(book, update, received_at, out, fresh=True)
 
     def _applied(self, book: Book, update: Update, received_at: int, out: list[Output], *, fresh: bool = False) -> list[Output]:
+        if self._depth is not None:
+            book.bids.truncate(self._depth)
+            book.asks.truncate(self._depth)
         if self._spec.verify is not None and update.checksum is not None and not self._agrees(book, update, fresh, out):
             return out + self._broken("checksum", update.time, received_at)
-        out += self._sampled.applied(update.time, received_at, update.sequence)
+        if self._time is not None:
+            out += self._sampled.applied(self._time, received_at, update.sequence)
         if self._sampled.book is None:  # it was crossed
             return [*out, *self._resubscribe(received_at)]
         if fresh:
@@ -116,7 +134,7 @@ class StreamedBookState:
         """Whether the book has the update's checksum. One that keeps failing on fresh snapshots is no longer verified."""
         if self._mismatches >= MAX_MISMATCHES:
             return True
-        if self._spec.verify is None or self._spec.verify(book, update):
+        if self._spec.verify is None or self._spec.verify(book, update, self._instrument):
             self._mismatches = 0
             return True
         self._mismatches += fresh
@@ -125,6 +143,6 @@ class StreamedBookState:
             out.append(Malformed(str(update.checksum).encode(), "checksum", message))
         return False
 
-    def _broken(self, reason: str, time: int, now: int) -> list[Output]:
+    def _broken(self, reason: str, time: int | None, now: int) -> list[Output]:
         # a state that is due is not written: what was missed may have come before its tick
-        return [*self._sampled.broken(reason, time), *self._resubscribe(now)]
+        return [*self._sampled.broken(reason, now if time is None else time), *self._resubscribe(now)]

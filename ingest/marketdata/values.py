@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +24,7 @@ MAX_LENGTH = 64  # characters of a number
 MAX_EXPONENT = 40
 MAX_ID = (1 << 63) - 1  # bigint
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _EXACT = re.compile(r"[0-9]{1,40}(?:\.[0-9]{1,40})?[eE][+-]?[0-9]{1,2}").fullmatch
 
 
@@ -71,22 +73,38 @@ def from_text(text: str, unit: int) -> int:
     raise ValueError(f"time {text[:80]!r} is not within 2009..2100")
 
 
+def from_iso(text: str) -> int:
+    """Microseconds of a time of RFC 3339; digits beyond the sixth are cut off, not rounded."""
+    try:
+        since = datetime.fromisoformat(text) - _EPOCH
+    except TypeError:
+        raise ValueError(f"time {text[:80]!r} has no time zone") from None
+    if EARLIEST <= (time := (since.days * 86_400 + since.seconds) * SECOND + since.microseconds) < LATEST:
+        return time
+    raise ValueError(f"time {text[:80]!r} is not within 2009..2100")
+
+
 def price_and_size(price: str, size: str) -> tuple[str, str]:
     """Both in plain digits. One call instead of four: this is done for each trade."""
     plain = price.replace(".", "", 1).isdecimal() and size.replace(".", "", 1).isdecimal()
-    if plain and (both := price + size).isascii() and len(both) <= MAX_LENGTH:
+    if plain and price.isascii() and size.isascii() and len(price) + len(size) <= MAX_LENGTH:
         return (price, size)
     return (digits(price), digits(size))
 
 
 def quote_side(price: str | None, size: str | None) -> tuple[str, str] | tuple[None, None]:
-    """Best price and size of one side of a quote; None twice for an empty side, which is null, empty text or a size of zero."""
-    if not price or not size or not size.strip("0."):
+    """Best price and size of one side of a quote; None twice for an empty side, of which one is null, empty text or zero."""
+    if not price or not size or not size.strip("0.") or not price.strip("0."):
         return (None, None)
     plain = price.replace(".", "", 1).isdecimal() and size.replace(".", "", 1).isdecimal()  # as above: a call costs 80 ns
-    if plain and (both := price + size).isascii() and len(both) <= MAX_LENGTH:
+    if plain and price.isascii() and size.isascii() and len(price) + len(size) <= MAX_LENGTH:
         return (price, size)
     return (digits(price), digits(size))
+
+
+def decimal_side(price: Decimal | None, size: Decimal | None) -> tuple[str, str] | tuple[None, None]:
+    """As `quote_side`, of JSON numbers."""
+    return (decimal_digits(price), decimal_digits(size)) if price and size else (None, None)
 
 
 def check_levels(levels: Sequence[Any]) -> Sequence[Level]:
@@ -142,9 +160,16 @@ def step_of(decimals: int) -> str:
 
 
 def minute_bar(
-    instrument_id: int, time: int, numbers: Iterable[Any], *, origin: str, received_at: int, read: Callable[[Any], str] = digits
+    instrument_id: int,
+    time: int,
+    numbers: Iterable[Any],
+    *,
+    origin: str,
+    received_at: int,
+    read: Callable[[Any], str] = digits,
+    trades: int | None = None,
 ) -> Candle:
-    """A candle of one minute of an exchange that gives no counts. `numbers`: open, high, low, close, volume, quote volume."""
-    opened, high, low, close, volume, quote_volume = map(read, numbers)
-    sums = volume, quote_volume, None, None, None, None, None
+    """A candle of one minute. `numbers` are open, high, low, close, volume and, where given, quote volume, `trades` their count."""
+    opened, high, low, close, volume, *turnover = map(read, numbers)
+    sums = volume, turnover[0] if turnover else None, trades, None, None, None, None
     return Candle(instrument_id, "1m", time, opened, high, low, close, *sums, 1, origin, received_at)

@@ -55,7 +55,7 @@ class Simulator:
         self._turns = cycle(self._markets.values())
         self._moved_until = self._diffed = self._klined = begun
         self._owed = 0.0  # trades that are due, with the fraction of one
-        self._listeners: set[Listener] = set()
+        self.listeners: set[Listener] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
         self._port = 0
@@ -116,11 +116,11 @@ class Simulator:
         streams = request.query.get("streams", request.match_info.get("stream", ""))
         names = [name for name in streams.split("/") if name]
         listener = Listener(socket, request.transport, names, enveloped=request.path == "/stream")
-        self._listeners.add(listener)
+        self.listeners.add(listener)
         try:
             await self._converse(listener)
         finally:
-            self._listeners.discard(listener)
+            self.listeners.discard(listener)
         return socket
 
     async def _converse(self, listener: Listener) -> None:
@@ -138,7 +138,7 @@ class Simulator:
 
     async def disconnect(self, *, abruptly: bool = False) -> None:
         """Close every websocket; `abruptly` without a close frame."""
-        for listener in list(self._listeners):
+        for listener in list(self.listeners):
             if abruptly:
                 listener.abort()
             else:
@@ -146,13 +146,13 @@ class Simulator:
 
     def send_raw(self, payload: bytes) -> None:
         """Send any text to every client: garbage, or an event made by hand."""
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.write(wire.text_frame(payload))
 
     def announce_shutdown(self) -> None:
         """Send the serverShutdown event, which a real server sends some minutes before it closes."""
         event = wire.server_shutdown(self._now())
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.write(listener.event("!serverShutdown", event))
 
     def trade(self, symbol: str, count: int = 1) -> None:
@@ -195,7 +195,7 @@ class Simulator:
         while True:
             await asyncio.sleep(self._ping_seconds)
             if not self.faults.all_silent:
-                for listener in self._listeners:
+                for listener in self.listeners:
                     listener.write(wire.PING_FRAME)
 
     def _trade_until(self, now: int) -> None:
@@ -261,10 +261,10 @@ class Simulator:
                 listener.write(frames)
 
     def _subscribers(self, stream: str) -> list[Listener]:
-        return [listener for listener in self._listeners if stream in listener.streams]
+        return [listener for listener in self.listeners if stream in listener.streams]
 
     def _behind(self) -> bool:
-        return any(listener.backlog > BACKLOG_BYTES for listener in self._listeners)
+        return any(listener.backlog > BACKLOG_BYTES for listener in self.listeners)
 
     def _now(self) -> int:
         return self._clock() // 1000

@@ -19,7 +19,7 @@ FAST = {"depth": 10, "interval": "100 ms"}
 
 HASTY = """
 from msgspec.structs import replace
-from ingest.exchanges.binance import *
+from ingest.exchanges.binance.exchange import *
 NAME = "hasty"
 LIMITS = replace(LIMITS, silence_seconds=1.5, stale_seconds=1.0)
 """

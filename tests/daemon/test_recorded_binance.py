@@ -60,7 +60,7 @@ def books(ids: Ids) -> list[Record]:
         snapshot, book = json.loads(answer.text), PlainBook()
         book.change(snapshot["bids"], snapshot["asks"])
         for line, event in events("depth@100ms"):
-            if event["s"] == symbol and event["u"] > snapshot["lastUpdateId"]:
+            if event["s"] == symbol and event["u"] >= snapshot["lastUpdateId"]:
                 book.change(event["b"], event["a"])
                 states.append(book.state(ids[symbol], event["E"] * 1000, event["u"], line.time, DEPTH))
     return at_ticks(states)

@@ -81,7 +81,7 @@ async def test_the_last_source_goes_and_another_comes(market: str, simulator: Si
         one.configure(one.settings | {"exchanges": {name: demo(simulator, instruments=[instrument])}})
         one.signal(signal.SIGHUP)
         stream = instrument.replace("/", "").lower() + "@trade"
-        await until(lambda stream=stream: [listener.streams for listener in simulator._listeners] == [{stream}])
+        await until(lambda stream=stream: [listener.streams for listener in simulator.listeners] == [{stream}])
         assert list((await one.status())["sources"]) == [name]
 
 

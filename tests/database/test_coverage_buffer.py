@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from line import CutLine
 
 from ingest.counters import Counters
 from ingest.errors import Retry
@@ -115,14 +116,28 @@ async def test_a_flood_of_garbage_is_counted_and_bounded(pool: Pool) -> None:
     assert count("ingest_errors_total", {"stage": "coverage_buffer", "error_type": "reject_dropped"}) == 50
 
 
-async def test_notes_outlive_a_database_that_is_away(pool: Pool) -> None:
-    away = await open_pool("postgresql://nobody@127.0.0.1:1/nothing", 1)
+@pytest.fixture
+async def line(market: str) -> AsyncIterator[CutLine]:
+    async with CutLine(market) as one:
+        yield one
+
+
+async def through(line: CutLine) -> Pool:
+    """A pool that has no connection yet, of a line that leads nowhere."""
+    pool = await open_pool(line.dsn, 1)
+    line.lead_to("postgresql://nobody@127.0.0.1:1/nothing")
+    return pool
+
+
+async def test_notes_outlive_a_database_that_is_away(pool: Pool, market: str, line: CutLine) -> None:
+    away = await through(line)
     notes = CoverageBuffer(away, Counters(), "one")
     notes.gap("okx", Gap(1, "trades", "disconnect", NOW, NOW + 1), "trades-all")
     with pytest.raises(Retry, match="writing 0 claims, 1 gaps and 0 rejects"):
         await notes.flush()
-    notes._pool = pool
+    line.lead_to(market)
     await notes.flush()
+    away.terminate()
     assert len(await holes(pool)) == 1
 
 
@@ -147,15 +162,16 @@ async def test_a_claim_is_handed_down_and_written_at_the_next_flush(pool: Pool) 
     assert await claimed(pool) == [(0, 20), (30, 40)]
 
 
-async def test_a_claim_that_could_not_be_written_is_written_later(pool: Pool) -> None:
-    away = await open_pool("postgresql://nobody@127.0.0.1:1/nothing", 1)
+async def test_a_claim_that_could_not_be_written_is_written_later(pool: Pool, market: str, line: CutLine) -> None:
+    away = await through(line)
     notes = CoverageBuffer(away, Counters(), "one")
     notes.claim([claim(10)])  # the last one of a connection that has ended: nobody computes it again
     with pytest.raises(Retry, match="writing 1 claims, 0 gaps and 0 rejects"):
         await notes.flush()
     notes.claim([claim(40, since=30)])
-    notes._pool = pool
+    line.lead_to(market)
     await notes.flush()
+    away.terminate()
     assert await claimed(pool) == [(0, 10), (30, 40)]
 
 

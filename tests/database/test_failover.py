@@ -16,6 +16,7 @@ from ingest.store.coverage import Claim, to_datetime
 from ingest.store.coverage_buffer import CoverageBuffer
 from ingest.store.pool import open_pool
 from tests.support.daemon import until
+from tests.support.servers import private
 
 START = 1_790_000_000 * SECOND
 LEDGER = "SELECT instrument_id, state, reason, since, until FROM coverage ORDER BY instrument_id, state, since"
@@ -28,7 +29,7 @@ def primary(private_cluster: Callable[..., Cluster]) -> Cluster:
 
 @pytest.fixture
 def standby(primary: Cluster) -> Iterator[Cluster]:
-    made = Cluster("apache", version=primary.version)
+    made = private("apache", primary.version)
     yield made
     made.close()
 

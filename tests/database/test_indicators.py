@@ -160,7 +160,7 @@ async def test_only_what_is_wanted_is_computed(connection: Any, bars: Bars) -> N
 
 async def test_the_newest_candles_are_first_and_a_round_has_an_end(connection: Any, bars: Bars, monkeypatch: Any) -> None:
     """A candle that came long ago makes the two after it, too; the last ones only themselves."""
-    monkeypatch.setattr("ingest.store.indicators.BUDGET", 40)
+    monkeypatch.setattr("ingest.store.indicators.CANDLE_BUDGET", 40)
     ends = {1: 30, 2: 31, 3: 32, 4: 60}  # instrument -> how many candles it has
     for instrument_id, end in ends.items():
         await put(connection, part(bars, slice(0, end)), instrument_id)

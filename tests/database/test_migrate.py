@@ -23,6 +23,7 @@ from ingest.store.policies import Desired, reconcile
 from ingest.store.rollup import buckets_of, mark, roll_up
 from ingest.store.schema_files import Schema, find, read
 from ingest.store.ts_edition import detect, require
+from tests.support.servers import private
 
 CATALOGUE = """
     SELECT c.oid::regclass::text AS relation, c.relkind::text, c.reloptions::text, obj_description(c.oid, 'pg_class'),
@@ -347,7 +348,7 @@ def bars_of(*days: int) -> dict[str, list[tuple[Any, ...]]]:
 def switchable() -> Iterator[Cluster]:
     if not (found := installed("community")):
         pytest.skip("the installed TimescaleDB has no community edition")
-    with Cluster(EDITIONS["apache"], version=found[-1]) as cluster:
+    with private("apache", found[-1]) as cluster:
         yield cluster
 
 

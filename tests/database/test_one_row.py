@@ -16,11 +16,17 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.counters import Tally
-from ingest.exchanges import binance, coinbase, kraken
+from ingest.exchanges.binance import exchange as binance
+from ingest.exchanges.binance import parse as binance_parse
+from ingest.exchanges.binance.archive import trade_from_archive
+from ingest.exchanges.coinbase import exchange as coinbase
+from ingest.exchanges.coinbase import parse as coinbase_parse
 from ingest.exchanges.deribit import exchange as deribit
 from ingest.exchanges.deribit import parse as deribit_parse
 from ingest.exchanges.gate import exchange as gate
 from ingest.exchanges.gate import parse as gate_parse
+from ingest.exchanges.kraken import exchange as kraken
+from ingest.exchanges.kraken import parse as kraken_parse
 from ingest.exchanges.kucoin import exchange as kucoin
 from ingest.exchanges.kucoin import parse as kucoin_parse
 from ingest.exchanges.okx import exchange as okx
@@ -81,8 +87,8 @@ def on_binance() -> Paths:
     lines = [",".join(str(row[name]) for name in ARCHIVED) for row in cells]
     return {
         "websocket": trades_of(session(binance, listed, "trade"), encoded(frames)),
-        "rest": [binance.trade_from_rest(row, listed, "trade", SAID + 1) for row in rows],
-        "archive": [binance.trade_from_archive(line, listed, "trade", SAID + 2) for line in lines],
+        "rest": binance_parse.trades_from_rest(json.dumps(rows).encode(), listed, "trade", SAID + 1),
+        "archive": [trade_from_archive(line, listed, "trade", SAID + 2) for line in lines],
     }
 
 
@@ -94,7 +100,7 @@ def on_coinbase() -> Paths:
     rows = [{name: match[name] for name in ("trade_id", "side", "size", "price", "time")} for match in matches]
     return {
         "websocket": trades_of(session(coinbase, listed, "match"), encoded(matches)),
-        "rest": [coinbase.trade_from_rest(row, listed, SAID + 1) for row in rows],
+        "rest": coinbase_parse.trades_from_rest(json.dumps(rows).encode(), listed, SAID + 1),
         "repeated": trades_of(session(coinbase, listed, "match"), encoded(match | {"type": "last_match"} for match in matches)),
     }
 
@@ -107,7 +113,7 @@ def on_kraken() -> Paths:
     listener = session(kraken, listed, "trade")
     return {
         "websocket": trades_of(listener, (kraken_frame("update", row) for row in rows)),
-        "rest": kraken.trades_from_rest(body, listed, SAID + 1),
+        "rest": kraken_parse.trades_from_rest(body, listed, SAID + 1),
         "repeated": trades_of(listener, (kraken_frame("snapshot", row) for row in rows)),
     }
 

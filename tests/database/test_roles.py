@@ -111,7 +111,9 @@ async def writer_writes(writer: asyncpg.Connection[Any], edition: Any) -> None:
         async with writer.transaction():
             assert await stage_in(writer, CANDLES, Statements.of(CANDLES), CANDLE) == wanted
             await mark(writer, [("5m", 1, 0)])
-            await indicator_dirty_ranges.mark(writer, indicator_dirty_ranges.of_candles("1m", [(1, int(NOW.timestamp()) // 60)]))
+            await indicator_dirty_ranges.mark(
+                writer, indicator_dirty_ranges.ranges_of_candles("1m", [(1, int(NOW.timestamp()) // 60)])
+            )
     async with writer.transaction():
         assert await stage_in(writer, SENTIMENT_POSTS, Statements.of(SENTIMENT_POSTS), POST) == (1, 0)
         await mark_posts(writer)
@@ -266,7 +268,7 @@ async def test_no_function_is_open_to_everyone(market: str) -> None:
             "GRANT EXECUTE ON FUNCTION newest_since TO PUBLIC; REVOKE ALL ON FUNCTION newest_since FROM ingest_reader"
         )
         await migrator.execute("COMMENT ON VIEW bars_1m IS 'of another text'")
-        assert await bar_views.point(migrator)
+        assert await bar_views.switch(migrator)
         assert await migrator.fetch(OPEN) == []
         await migrate(migrator, rollback=0)
         await migrate(migrator)

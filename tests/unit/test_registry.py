@@ -10,9 +10,11 @@ import pytest
 
 from ingest import registry
 from ingest.errors import Stop
-from ingest.exchanges import binance, coinbase, kraken
+from ingest.exchanges.binance import exchange as binance
+from ingest.exchanges.coinbase import exchange as coinbase
 from ingest.exchanges.deribit import exchange as deribit
 from ingest.exchanges.gate import exchange as gate
+from ingest.exchanges.kraken import exchange as kraken
 from ingest.exchanges.kucoin import exchange as kucoin
 from ingest.exchanges.okx import exchange as okx
 
@@ -64,7 +66,7 @@ def test_two_of_one_name_are_refused(offer: Offer) -> None:
     offer('NAME = "kraken"\n', name="kraken")
     with pytest.raises(Stop) as stop:
         registry.exchanges()
-    said = "two modules are named 'kraken' in the group ingest.exchanges: ingest.exchanges.kraken, tiny_exchange"
+    said = "two modules are named 'kraken' in the group ingest.exchanges: ingest.exchanges.kraken.exchange, tiny_exchange"
     assert str(stop.value) == said
 
 

@@ -18,7 +18,7 @@ from ingest.errors import Reject
 from ingest.exchanges.deribit.messages import BarRow, Body, BookRow, Chart, Listed, QuoteRow, TradeRow, Trades
 from ingest.marketdata.rest import Rows, decode, make_rows, rows
 from ingest.marketdata.streamed_book import Update
-from ingest.marketdata.values import MAX_LENGTH, MILLISECOND, Level, decimal_digits, micros, minute_bar, price_step
+from ingest.marketdata.values import MAX_LENGTH, MILLISECOND, Level, decimal_digits, decimal_side, micros, minute_bar, price_step
 from ingest.records import Candle, Instrument, Quote, Trade
 
 _NUMBERS = {int, Decimal}  # a JSON number is an int, or a Decimal where it has a point or an exponent
@@ -61,13 +61,9 @@ def level(change: Any) -> Level:
 
 
 def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
-    bid, bid_size = _side(row.best_bid_price, row.best_bid_amount)
-    ask, ask_size = _side(row.best_ask_price, row.best_ask_amount)
+    bid, bid_size = decimal_side(row.best_bid_price, row.best_bid_amount)
+    ask, ask_size = decimal_side(row.best_ask_price, row.best_ask_amount)
     return Quote(instrument_id, micros(row.timestamp * MILLISECOND), "", bid, bid_size, ask, ask_size, None, received_at)
-
-
-def _side(price: Decimal | None, size: Decimal | None) -> tuple[str, str] | tuple[None, None]:
-    return (decimal_digits(price), decimal_digits(size)) if price and size else (None, None)
 
 
 def instrument(listed: Listed) -> Instrument | None:

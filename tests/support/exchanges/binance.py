@@ -7,16 +7,17 @@ from collections.abc import Sequence
 
 import pytest
 
-from ingest.exchanges import binance
+from ingest.exchanges.binance import exchange as binance
 from ingest.protocol.exchange import Options
 from ingest.protocol.http import Request, Response
-from ingest.protocol.session import ChannelName, Output, Subscription
-from ingest.records import Instrument
+from ingest.protocol.session import ChannelName, Output, Session, Subscription
+from ingest.records import SECOND, Instrument
 from tests.support.recordings.files import Line, received, recording
 
 SYMBOLS = ("NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR")
 IDS = {symbol: number for number, symbol in enumerate(SYMBOLS, start=1)}
 REST = "https://api.binance.com"
+NOW = 1_790_000_000 * SECOND
 
 
 def an_instrument(symbol: str, number: int = 1) -> Instrument:
@@ -27,7 +28,7 @@ def options(trade_kind: str = "aggTrade", depth: int = 500) -> Options:
     return Options(ws_url="wss://example", rest_url=REST, trade_kind=trade_kind, book_depth=depth, writer="here")
 
 
-def a_session(*channels: ChannelName, symbols: Sequence[str] = SYMBOLS, given: Options | None = None) -> binance.Session:
+def a_session(*channels: ChannelName, symbols: Sequence[str] = SYMBOLS, given: Options | None = None) -> Session:
     given = given or options()
     subscriptions = tuple(
         Subscription(an_instrument(symbol, number), channel)
@@ -46,7 +47,7 @@ def snapshots() -> dict[str, Line]:
     return {line.url: line for line in recording("BINANCE.http.0.0")}
 
 
-def play(session: binance.Session, lines: Sequence[Line], answers: dict[str, Line]) -> list[Output]:
+def play(session: Session, lines: Sequence[Line], answers: dict[str, Line]) -> list[Output]:
     """Feed the frames in order; each snapshot is answered when it was in the recording, if it was asked for by then."""
     out: list[Output] = []
     asked: list[Request] = []
@@ -75,8 +76,8 @@ def url(symbol: str, limit: int = 1000) -> str:
 
 
 def depth_event(first: int, last: int, time_ms: int, bids: list[list[str]], asks: list[list[str]]) -> bytes:
-    """The documented shape of `depthUpdate`."""
-    event = {"e": "depthUpdate", "E": time_ms, "s": "NKNUSDT", "U": first, "u": last, "b": bids, "a": asks}
+    """The documented shape of `depthUpdate`, `time_ms` after `NOW`."""
+    event = {"e": "depthUpdate", "E": NOW // 1000 + time_ms, "s": "NKNUSDT", "U": first, "u": last, "b": bids, "a": asks}
     return json.dumps({"stream": "nknusdt@depth@100ms", "data": event}, separators=(",", ":")).encode()
 
 
@@ -86,7 +87,7 @@ def trade_frame(trade_id: int, price: object = "0.001", size: object = "100", ti
     return json.dumps({"stream": "bnbbtc@trade", "data": event}, separators=(",", ":")).encode()
 
 
-def bnb_trades() -> binance.Session:
+def bnb_trades() -> Session:
     return a_session("trades", symbols=["BNBBTC"], given=options("trade"))
 
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from ingest.exchanges import coinbase
+from ingest.exchanges.coinbase import exchange as coinbase
 from ingest.protocol.exchange import Options
-from ingest.protocol.session import ChannelName, Output, Subscription
+from ingest.protocol.session import ChannelName, Output, Session, Subscription
 from ingest.records import SECOND, Instrument, Trade
 from tests.support.recordings.files import Line, received
 
@@ -26,7 +26,7 @@ def options(depth: int = 20, every: int = SECOND) -> Options:
     return Options(ws_url="wss://example", rest_url=REST, trade_kind="match", book_depth=depth, book_interval=every, writer="here")
 
 
-def a_session(*channels: ChannelName, products: Sequence[str] = PRODUCTS, given: Options | None = None) -> coinbase.Session:
+def a_session(*channels: ChannelName, products: Sequence[str] = PRODUCTS, given: Options | None = None) -> Session:
     given = given or options()
     subscriptions = tuple(
         Subscription(an_instrument(product, number), channel)
@@ -52,11 +52,12 @@ def micros(text: str) -> int:
     return seconds * SECOND + int(fraction.ljust(6, "0")[:6] or 0)
 
 
-def frame(message: dict[str, object]) -> bytes:
+def frame(message: object) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode()
 
 
 MATCH_TIME = micros("2014-11-07T08:19:27.028459Z")
+NOW = micros("2014-11-07T08:19:28Z")
 
 
 def match_message(trade_id: int, kind: str = "match", **changes: object) -> bytes:
@@ -83,7 +84,7 @@ def heartbeat(last_trade_id: int, second: int) -> bytes:
 
 
 def btc_trade(trade_id: int) -> Trade:
-    return Trade(1, MATCH_TIME, trade_id, "400.23", "5.23512", "buy", 5)
+    return Trade(1, MATCH_TIME, trade_id, "400.23", "5.23512", "buy", NOW + 5)
 
 
 def snapshot(bid: str = "10101.10", ask: str = "10102.55") -> bytes:

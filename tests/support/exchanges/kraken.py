@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingest.exchanges import kraken
+from ingest.exchanges.kraken import exchange as kraken
 from ingest.protocol.exchange import Options
 from ingest.protocol.session import Session, Subscription
 from ingest.records import SECOND, Instrument

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
 
-from ingest.exchanges import kraken
+from ingest.exchanges.kraken import exchange as kraken
 from ingest.protocol.exchange import Options
 from ingest.protocol.http import Response
 from ingest.records import Instrument

@@ -11,13 +11,14 @@ import json
 import pytest
 
 from ingest.errors import Reject
-from ingest.exchanges import binance
+from ingest.exchanges.binance import exchange as binance
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Response
 from ingest.protocol.session import ChannelName, Connection, Gap, Reconnect, Refused, Send, Subscription
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Quote, Trade
 from tests.support.exchanges.binance import (
     IDS,
+    NOW,
     a_session,
     an_instrument,
     bnb_trades,
@@ -61,7 +62,7 @@ def test_recorded_candles_are_yielded_only_when_closed() -> None:
         _, event = data(line)
         bar = event["k"]
         closed = line.text.replace('"x":false', '"x":true').encode()
-        assert session.feed(closed, 5) == (
+        assert session.feed(closed, line.time) == (
             Candle(
                 instrument_id=IDS[event["s"]],
                 interval="1m",
@@ -79,7 +80,7 @@ def test_recorded_candles_are_yielded_only_when_closed() -> None:
                 last_trade_id=bar["L"],
                 parts=1,
                 origin="ws",
-                received_at=5,
+                received_at=line.time,
             ),
         )
 
@@ -104,9 +105,9 @@ def test_an_empty_side_of_a_quote_is_none() -> None:
     # documentation, "Individual Symbol Book Ticker Streams", with an empty bid
     session.feed(
         b'{"stream":"bnbusdt@bookTicker","data":{"u":4,"s":"BNBUSDT","b":"0.00000000","B":"0.00000000","a":"25.36520000","A":"40.66"}}',
-        1,
+        NOW + 1,
     )
-    assert session.tick(10 * SECOND) == [Quote(1, SECOND, "here", None, None, "25.36520000", "40.66", 4, 1)]
+    assert session.tick(NOW + 10 * SECOND) == [Quote(1, NOW + SECOND, "here", None, None, "25.36520000", "40.66", 4, NOW + 1)]
 
 
 @pytest.mark.parametrize(("name", "kind"), [("ws_spot_trade", "trade"), ("ws_spot_agg_trade", "aggTrade")])
@@ -115,9 +116,9 @@ def test_frames_that_are_spaced_otherwise_are_read_too(name: str, kind: str) -> 
     event = json.loads(frame)["data"]
     session = a_session("trades", symbols=["ETHUSDT"], given=options(kind))
     side = "sell" if event["m"] else "buy"
-    trade = Trade(1, event["T"] * 1000, event["t" if kind == "trade" else "a"], event["p"], event["q"], side, 7)
-    assert session.feed(frame, 7) == (trade,)
-    assert session.last_message_at == [7]
+    trade = Trade(1, event["T"] * 1000, event["t" if kind == "trade" else "a"], event["p"], event["q"], side, NOW)
+    assert session.feed(frame, NOW) == (trade,)
+    assert session.last_message_at == [NOW]
 
 
 def test_a_jump_of_ids_is_a_gap_and_an_old_id_is_not() -> None:
@@ -126,29 +127,29 @@ def test_a_jump_of_ids_is_a_gap_and_an_old_id_is_not() -> None:
     assert session.last_message_at == [0]
 
     def trade(trade_id: int, later: int = 0) -> Trade:
-        return Trade(1, time + later, trade_id, "0.001", "100", "sell", 5)
+        return Trade(1, time + later, trade_id, "0.001", "100", "sell", NOW)
 
-    assert session.feed(trade_frame(10), 5) == (trade(10),)
-    assert session.feed(trade_frame(11), 5) == (trade(11),)
-    jump = session.feed(trade_frame(15, time=1672515782137), 5)
+    assert session.feed(trade_frame(10), NOW) == (trade(10),)
+    assert session.feed(trade_frame(11), NOW) == (trade(11),)
+    jump = session.feed(trade_frame(15, time=1672515782137), NOW)
     assert jump == (Gap(1, "trades", "sequence", time, time + 1000, 12, 14), trade(15, 1000))
-    assert session.feed(trade_frame(13), 5) == (trade(13),)
-    assert session.feed(trade_frame(15), 5) == (trade(15),)
-    assert session.feed(trade_frame(16), 5) == (trade(16),)
-    assert session.last_message_at == [5]
+    assert session.feed(trade_frame(13), NOW) == (trade(13),)
+    assert session.feed(trade_frame(15), NOW) == (trade(15),)
+    assert session.feed(trade_frame(16), NOW) == (trade(16),)
+    assert session.last_message_at == [NOW]
 
 
 def test_a_missing_minute_is_a_gap_and_an_empty_one_has_no_ids() -> None:
     session = a_session("candles", symbols=["BNBBTC"])
     start = 1672515780000
-    (first,) = session.feed(kline_frame(start), 5)
+    (first,) = session.feed(kline_frame(start), NOW)
     assert (first.first_trade_id, first.last_trade_id) == (100, 200)
-    (second,) = session.feed(kline_frame(start + 60_000, count=0), 5)
+    (second,) = session.feed(kline_frame(start + 60_000, count=0), NOW)
     assert (second.first_trade_id, second.last_trade_id, second.trades_count) == (None, None, 0)
-    gap, fourth = session.feed(kline_frame(start + 180_000), 5)
+    gap, fourth = session.feed(kline_frame(start + 180_000), NOW)
     assert gap == Gap(1, "candles", "sequence", start * 1000 + 2 * MINUTE, start * 1000 + 3 * MINUTE)
     assert fourth.time == start * 1000 + 3 * MINUTE
-    (again,) = session.feed(kline_frame(start), 6)  # sent twice: the row is written once by its key
+    (again,) = session.feed(kline_frame(start), NOW)  # sent twice: the row is written once by its key
     assert again.time == first.time
 
 
@@ -173,18 +174,19 @@ def test_a_missing_minute_is_a_gap_and_an_empty_one_has_no_ids() -> None:
         (trade_frame(1, price=""), "value"),
         (trade_frame(1, size="abc"), "value"),
         (trade_frame(1, size="-1"), "value"),
-        (trade_frame(1, size="1e5"), "value"),
+        (trade_frame(1, size="1e500"), "value"),
+        (trade_frame(1, time=1), "value"),
         (trade_frame(1, size="٣"), "value"),
         (b'{"stream":"ethusdt@trade","data":{}}', "unknown"),
     ],
 )
 def test_a_bad_frame_is_evidence_and_the_next_one_goes_on(frame: bytes, reason: str) -> None:
     session = bnb_trades()
-    (bad,) = session.feed(frame, 5)
+    (bad,) = session.feed(frame, NOW)
     assert isinstance(bad, Malformed)
     assert (bad.payload, bad.reason) == (frame, reason)
     assert bad.message
-    assert session.feed(trade_frame(1), 5) == (Trade(1, 1672515782136000, 1, "0.001", "100", "sell", 5),)
+    assert session.feed(trade_frame(1), NOW) == (Trade(1, 1672515782136000, 1, "0.001", "100", "sell", NOW),)
 
 
 @pytest.mark.parametrize("channel", ["candles", "quotes", "book"])
@@ -195,13 +197,13 @@ def test_a_value_that_is_no_number_is_malformed_on_every_channel(channel: Channe
         "quotes": b'{"stream":"nknusdt@bookTicker","data":{"u":4,"b":"1","B":"x","a":"2","A":"3"}}',
         "book": depth_event(1, 1, 1, [["1", "Infinity"]], []),
     }
-    (bad,) = session.feed(bodies[channel], 5)
+    (bad,) = session.feed(bodies[channel], NOW)
     assert isinstance(bad, Malformed)
     assert bad.reason == "value"
 
 
 def test_an_acknowledgement_says_nothing() -> None:
-    assert bnb_trades().feed(b'{"result":null,"id":1}', 5) == ()
+    assert bnb_trades().feed(b'{"result":null,"id":1}', NOW) == ()
 
 
 @pytest.mark.parametrize(
@@ -212,7 +214,9 @@ def test_an_acknowledgement_says_nothing() -> None:
     ],
 )
 def test_an_error_is_a_refusal(frame: bytes) -> None:
-    assert bnb_trades().feed(frame, 5) == (Refused("binance: request 1 refused with code 2: Invalid request: too many parameters"),)
+    assert bnb_trades().feed(frame, NOW) == (
+        Refused("binance: request 1 refused with code 2: Invalid request: too many parameters"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,7 +227,7 @@ def test_an_error_is_a_refusal(frame: bytes) -> None:
     ],
 )
 def test_a_shutdown_is_a_planned_reconnection(frame: bytes) -> None:
-    assert bnb_trades().feed(frame, 5) == (Reconnect("serverShutdown", planned=True),)
+    assert bnb_trades().feed(frame, NOW) == (Reconnect("serverShutdown", planned=True),)
 
 
 def test_subscriptions_go_out_in_messages_of_200() -> None:
@@ -241,9 +245,15 @@ def test_subscriptions_go_out_in_messages_of_200() -> None:
 
 def test_every_channel_has_its_stream() -> None:
     instrument = an_instrument("BTCUSDT")
-    names = [binance.stream_name(Subscription(instrument, channel), options("trade")) for channel in binance.CHANNELS]
-    assert names == ["btcusdt@trade", "btcusdt@kline_1m", "btcusdt@depth@100ms", "btcusdt@bookTicker"]
-    assert binance.stream_name(Subscription(instrument, "trades"), options("aggTrade")) == "btcusdt@aggTrade"
+    subscriptions = [Subscription(instrument, channel) for channel in binance.CHANNELS]
+
+    def streams(trade_kind: str) -> list[str]:
+        (connection,) = binance.connections(subscriptions, options(trade_kind))
+        (sent,) = binance.session(connection, options(trade_kind)).start(NOW)
+        return json.loads(sent.text)["params"]
+
+    assert streams("trade") == ["btcusdt@trade", "btcusdt@kline_1m", "btcusdt@depth@100ms", "btcusdt@bookTicker"]
+    assert streams("aggTrade")[0] == "btcusdt@aggTrade"
 
 
 def test_a_connection_holds_1024_streams() -> None:
@@ -280,5 +290,5 @@ def test_the_recorded_listing() -> None:
 def test_a_listing_that_is_none_is_rejected() -> None:
     flow = binance.listing(options())
     next(flow)
-    with pytest.raises(Reject, match="exchangeInfo"):
+    with pytest.raises(Reject, match="not what REST documents"):
         flow.send(Response(200, b"<html>"))

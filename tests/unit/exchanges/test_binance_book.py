@@ -12,16 +12,17 @@ from decimal import Decimal
 
 import pytest
 
-from ingest.exchanges import binance
-from ingest.exchanges._binance_book import snapshot_limit, trimmed
+from ingest.exchanges.binance.exchange import snapshot
 from ingest.marketdata.order_book import Side
+from ingest.marketdata.synced_book import trimmed
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Options
 from ingest.protocol.http import Request, Response
-from ingest.protocol.session import Gap
+from ingest.protocol.session import Gap, Session
 from ingest.records import SECOND, BookSnapshot
 from tests.support.exchanges.binance import (
     IDS,
+    NOW,
     REST,
     SYMBOLS,
     a_session,
@@ -38,7 +39,10 @@ from tests.support.recordings.files import Line
 
 
 class Oracle:
-    """One recorded book in plain dictionaries: its states after each event, by the exchange's rule."""
+    """One recorded book in plain dictionaries: its states after each event, by the exchange's rule.
+
+    The first is that of the event which the snapshot was taken after.
+    """
 
     def __init__(self, symbol: str, lines: Sequence[Line], snapshot: Line) -> None:
         body = json.loads(snapshot.text)
@@ -49,7 +53,7 @@ class Oracle:
             (line, event)
             for line in lines
             for stream, event in [data(line)]
-            if stream == f"{symbol.lower()}@depth@100ms" and event["u"] > self.last
+            if stream == f"{symbol.lower()}@depth@100ms" and event["u"] >= self.last
         ]
 
     def states(self, depth: int, every: int) -> Iterator[BookSnapshot]:
@@ -125,12 +129,11 @@ def test_a_lost_event_breaks_the_book_until_a_new_snapshot() -> None:
     for name, side in (("bids", "b"), ("asks", "a")):
         fresh[name] = [[p, q] for p, q in oracle.sides[side].items() if Decimal(q)]
     request = broken[1]
-    assert session.answer(request, Response(200, json.dumps(fresh).encode()), 9) == []  # it is as new as the stream
-    healed = play(session, lines[lost + 12 :], {})
-    assert healed[0] == Gap(1, "book", "sequence", gap.since, later["E"] * 1000)
-    healed += session.tick(lines[-1].time + 60 * SECOND)
+    joined = session.answer(request, Response(200, json.dumps(fresh).encode()), lines[lost + 11].time)
+    assert joined == [Gap(1, "book", "sequence", gap.since, events[-1]["E"] * 1000)]  # it is as new as the stream
+    healed = [*play(session, lines[lost + 12 :], {}), *session.tick(lines[-1].time + 60 * SECOND)]
     whole = list(Oracle("NKNUSDT", lines, snapshot).states(500, SECOND))
-    assert healed[1:] == [state for state in whole if state.time > later["E"] * 1000]
+    assert healed == [state for state in whole if state.time > events[-1]["E"] * 1000]
 
 
 def test_a_snapshot_older_than_the_first_event_is_asked_for_again() -> None:
@@ -140,7 +143,7 @@ def test_a_snapshot_older_than_the_first_event_is_asked_for_again() -> None:
     asked = session.feed(lines[1].frame, lines[1].time)
     assert asked == [Request(url("NKNUSDT"), weight=50, tag="NKNUSDT")]
     first = data(lines[1])[1]["U"]
-    stale = json.dumps({"lastUpdateId": first - 1, "bids": [], "asks": []}).encode()
+    stale = json.dumps({"lastUpdateId": first - 2, "bids": [], "asks": []}).encode()
     now = lines[1].time + 100
     assert session.answer(asked[0], Response(200, stale), now) == []
     assert session.tick(now + SECOND // 2) == []
@@ -153,8 +156,8 @@ def test_an_answer_that_never_comes_is_asked_for_again() -> None:
     session = a_session("book", symbols=["NKNUSDT"], given=options(depth=20))
     asked = session.feed(line.frame, line.time)
     assert asked == [Request(url("NKNUSDT", 100), weight=5, tag="NKNUSDT")]
-    assert session.tick(line.time + 60 * SECOND) == []
-    assert session.tick(line.time + 70 * SECOND) == asked
+    assert session.tick(line.time + 299 * SECOND) == []
+    assert session.tick(line.time + 300 * SECOND) == asked
 
 
 def test_a_snapshot_that_is_no_snapshot_is_evidence_and_asked_for_again() -> None:
@@ -174,26 +177,26 @@ def full_snapshot(last: int, best: int, count: int = 100) -> bytes:
     return json.dumps({"lastUpdateId": last, "bids": bids, "asks": asks}).encode()
 
 
-def standing_book() -> binance.Session:
+def standing_book() -> Session:
     session = a_session("book", symbols=["NKNUSDT"], given=options(depth=20))
-    (request,) = session.feed(depth_event(1, 1, 1_000, [], []), 0)
-    assert session.answer(request, Response(200, full_snapshot(1, 1_000)), 1) == []
-    assert session.feed(depth_event(2, 2, 1_500, [], []), 2) == []
+    (request,) = session.feed(depth_event(1, 1, 1_000, [], []), NOW)
+    assert session.answer(request, Response(200, full_snapshot(1, 1_000)), NOW + 1) == []
+    assert session.feed(depth_event(2, 2, 1_500, [], []), NOW + 2) == []
     return session
 
 
 def test_a_thin_book_asks_for_a_new_snapshot_and_goes_on_meanwhile() -> None:
     session = standing_book()
     eaten = [[str(1_000 - i), "0"] for i in range(75)]  # 25 of the 100 known bids are left, 20 are written
-    first = session.feed(depth_event(3, 3, 6_500, eaten, [["2000", "5"]]), 10 * SECOND)
+    first = session.feed(depth_event(3, 3, 6_500, eaten, [["2000", "5"]]), NOW + 10 * SECOND)
     assert [type(output) for output in first] == [BookSnapshot, Request]
-    assert session.feed(depth_event(4, 4, 6_600, [["899", "7"]], []), 11 * SECOND) == []  # beyond what is known
-    (written,) = session.feed(depth_event(5, 5, 7_000, [], []), 12 * SECOND)
+    assert session.feed(depth_event(4, 4, 6_600, [["899", "7"]], []), NOW + 11 * SECOND) == []  # beyond what is known
+    (written,) = session.feed(depth_event(5, 5, 7_000, [], []), NOW + 12 * SECOND)
     assert written.bid_prices == tuple(str(925 - i) for i in range(20))
-    assert session.answer(first[1], Response(200, full_snapshot(5, 925)), 13 * SECOND) == []  # the stream must pass it
-    (written,) = session.feed(depth_event(6, 6, 8_000, [["924", "0"]], []), 14 * SECOND)
-    assert written.time == 8 * SECOND
-    (written,) = session.feed(depth_event(7, 7, 9_000, [], []), 15 * SECOND)
+    assert session.answer(first[1], Response(200, full_snapshot(5, 925)), NOW + 13 * SECOND) == []  # all of it was written
+    (written,) = session.feed(depth_event(6, 6, 8_000, [["924", "0"]], []), NOW + 14 * SECOND)
+    assert written.time == NOW + 8 * SECOND
+    (written,) = session.feed(depth_event(7, 7, 9_000, [], []), NOW + 15 * SECOND)
     assert written.bid_prices == ("925", *(str(923 - i) for i in range(19)))
 
 
@@ -201,47 +204,47 @@ def test_too_few_known_levels_are_never_written() -> None:
     session = standing_book()
     eaten = [[str(1_000 - i), "0"] for i in range(81)]  # 19 known bids are left
     touched = [[str(900 - i), "1"] for i in range(10)]  # and ten that lie beyond the snapshot
-    out = session.feed(depth_event(3, 3, 6_500, eaten + touched, []), 10 * SECOND)
+    out = session.feed(depth_event(3, 3, 6_500, eaten + touched, []), NOW + 10 * SECOND)
     assert [type(output) for output in out] == [BookSnapshot, Gap, Request]
-    assert out[0].time == 2 * SECOND  # the state before it
-    assert out[1] == Gap(1, "book", "sequence", 1_500_000)
-    assert session.feed(depth_event(4, 4, 7_500, [], []), 11 * SECOND) == []
+    assert out[0].time == NOW + 2 * SECOND  # the state before it
+    assert out[1] == Gap(1, "book", "sequence", NOW + 1_500_000)
+    assert session.feed(depth_event(4, 4, 7_500, [], []), NOW + 11 * SECOND) == []
 
 
 def test_a_side_known_to_its_end_may_be_short() -> None:
     session = a_session("book", symbols=["NKNUSDT"], given=options(depth=20))
-    (request,) = session.feed(depth_event(1, 1, 1_000, [], []), 0)
-    session.answer(request, Response(200, full_snapshot(1, 1_000, count=3)), 1)
-    assert session.feed(depth_event(2, 2, 1_500, [], []), 2) == []
-    (written,) = session.feed(depth_event(3, 3, 2_000, [], []), 3)
+    (request,) = session.feed(depth_event(1, 1, 1_000, [], []), NOW)
+    session.answer(request, Response(200, full_snapshot(1, 1_000, count=3)), NOW + 1)
+    assert session.feed(depth_event(2, 2, 1_500, [], []), NOW + 2) == []
+    (written,) = session.feed(depth_event(3, 3, 2_000, [], []), NOW + 3)
     assert (written.bid_prices, written.ask_prices) == (("1000", "999", "998"), ("1001", "1002", "1003"))
 
 
 def test_events_that_were_sent_before_change_nothing() -> None:
     session = standing_book()
-    assert session.feed(depth_event(1, 2, 9_000, [["1000", "0"]], []), 3) == []
-    (written,) = session.feed(depth_event(3, 3, 2_000, [], []), 4)
+    assert session.feed(depth_event(1, 2, 9_000, [["1000", "0"]], []), NOW + 3) == []
+    (written,) = session.feed(depth_event(3, 3, 2_000, [], []), NOW + 4)
     assert written.bid_prices[0] == "1000"
 
 
 def test_a_crossed_book_is_dropped() -> None:
     session = standing_book()
-    out = session.feed(depth_event(3, 3, 1_600, [["1001", "1"]], []), 10 * SECOND)
-    assert out == [Gap(1, "book", "crossed", 1_500_000), Request(url("NKNUSDT", 100), weight=5, tag="NKNUSDT")]
+    out = session.feed(depth_event(3, 3, 1_600, [["1001", "1"]], []), NOW + 10 * SECOND)
+    assert out == [Gap(1, "book", "crossed", NOW + 1_500_000), Request(url("NKNUSDT", 100), weight=5, tag="NKNUSDT")]
 
 
 def test_waiting_events_are_bounded_and_a_hole_among_them_starts_over() -> None:
     session = a_session("book", symbols=["NKNUSDT"], given=options(depth=20))
-    (request,) = session.feed(depth_event(1, 1, 1_000, [], []), 0)
+    (request,) = session.feed(depth_event(1, 1, 1_000, [], []), NOW)
     for update in range(2, 2_000):
-        session.feed(depth_event(update, update, 1_000 + update, [], []), 0)
-    assert session.answer(request, Response(200, full_snapshot(500, 1_000)), 1) == []  # its events are no longer held
-    session.feed(depth_event(3_000, 3_000, 9_000, [], []), 2)
-    assert session.answer(request, Response(200, full_snapshot(1_500, 1_000)), 3) == []
-    assert session.feed(depth_event(3_001, 3_001, 9_100, [], []), 4) == []
-    assert session.answer(request, Response(200, full_snapshot(3_000, 1_000)), 5) == []
-    (written,) = session.feed(depth_event(3_002, 3_002, 10_000, [], []), 6)
-    assert (written.time, written.sequence) == (10 * SECOND, 3_001)
+        session.feed(depth_event(update, update, 1_000 + update, [], []), NOW)
+    assert session.answer(request, Response(200, full_snapshot(500, 1_000)), NOW + 1) == []  # its events are no longer held
+    session.feed(depth_event(3_000, 3_000, 9_000, [], []), NOW + 2)
+    assert session.answer(request, Response(200, full_snapshot(1_500, 1_000)), NOW + 3) == []
+    assert session.feed(depth_event(3_001, 3_001, 9_100, [], []), NOW + 4) == []
+    assert session.answer(request, Response(200, full_snapshot(3_000, 1_000)), NOW + 5) == []
+    (written,) = session.feed(depth_event(3_002, 3_002, 10_000, [], []), NOW + 6)
+    assert (written.time, written.sequence) == (NOW + 10 * SECOND, 3_001)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +252,8 @@ def test_waiting_events_are_bounded_and_a_hole_among_them_starts_over() -> None:
     [(5, (100, 5)), (50, (100, 5)), (51, (500, 25)), (500, (1000, 50)), (1000, (5000, 250)), (5000, (5000, 250))],
 )
 def test_the_smallest_snapshot_that_leaves_room_is_asked_for(depth: int, limit: tuple[int, int]) -> None:
-    assert snapshot_limit(depth) == limit
+    asked = snapshot(options(depth=depth))
+    assert (asked.levels, asked.weight) == limit
 
 
 def test_a_side_that_grew_is_cut_and_known_as_far_as_it_was_kept() -> None:

@@ -8,7 +8,8 @@ from itertools import islice
 import pytest
 
 from ingest.errors import Reject
-from ingest.exchanges import _binance_past, binance
+from ingest.exchanges.binance import exchange as binance
+from ingest.exchanges.binance import history as past
 from ingest.protocol.http import Request, Response
 from ingest.records import MINUTE, SECOND, Trade
 from tests.support.exchanges.binance import REST, an_instrument, options
@@ -31,7 +32,7 @@ MILLISECOND = 1000
 @pytest.fixture(params=[1, 7, 100, 999, 1000])
 def limit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Rows of one answer: small ones end in the middle of a millisecond, 1000 is what Binance has."""
-    monkeypatch.setattr(_binance_past, "LIMIT", request.param)
+    monkeypatch.setattr(past, "ROWS", request.param)
     return request.param
 
 
@@ -172,7 +173,7 @@ def test_a_history_that_is_left_early_and_resumed_tells_the_rest() -> None:
     rows = recorded_trades()
     until = rows[-1]["time"] * MILLISECOND + 1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_binance_past, "LIMIT", 70)
+        patch.setattr(past, "ROWS", 70)
         first = list(islice(pages(Rest(rows), 0, until), 5))
         resumed = trades(rows, first[-1][1], until)
     told = {trade.trade_id: trade for trade in [t for records, _ in first for t in records] + resumed.records}

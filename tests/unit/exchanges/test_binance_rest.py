@@ -7,9 +7,10 @@ import json
 import pytest
 
 from ingest.errors import Reject
-from ingest.exchanges import binance
+from ingest.exchanges.binance.archive import candle_from_archive, trade_from_archive
+from ingest.exchanges.binance.parse import candles_from_rest, trades_from_rest
 from ingest.records import Candle, Instrument, Trade
-from tests.support.exchanges.binance import a_session, an_instrument, listed, options
+from tests.support.exchanges.binance import NOW, a_session, an_instrument, listed, options
 from tests.support.recordings.files import load, read
 
 BTC = an_instrument("BTCUSDT")
@@ -23,33 +24,33 @@ def rest(path: str, query: str) -> list[object]:
 
 def test_one_trade_by_websocket_rest_and_archive_is_one_row() -> None:
     for row in rest("/api/v3/historicalTrades", "limit=5&symbol=BTCUSDT"):
-        by_rest = binance.trade_from_rest(row, BTC, "trade", 5)
+        (by_rest,) = trades_from_rest(json.dumps([row]).encode(), BTC, "trade", NOW)
         assert by_rest == Trade(
-            1, row["time"] * 1000, row["id"], row["price"], row["qty"], "sell" if row["isBuyerMaker"] else "buy", 5
+            1, row["time"] * 1000, row["id"], row["price"], row["qty"], "sell" if row["isBuyerMaker"] else "buy", NOW
         )
         # documentation, "Trade Streams" and binance-public-data, with the same values
         event = {"e": "trade", "E": row["time"] + 1, "s": "BTCUSDT", "t": row["id"], "p": row["price"], "q": row["qty"]}
         event |= {"b": 88, "a": 50, "T": row["time"], "m": row["isBuyerMaker"], "M": True}
         frame = json.dumps({"stream": "btcusdt@trade", "data": event}, separators=(",", ":")).encode()
-        assert a_session("trades", symbols=["BTCUSDT"], given=options("trade")).feed(frame, 5) == (by_rest,)
+        assert a_session("trades", symbols=["BTCUSDT"], given=options("trade")).feed(frame, NOW) == (by_rest,)
         for time in (row["time"], row["time"] * 1000 + 789):
             cells = [row["id"], row["price"], row["qty"], row["quoteQty"], time, row["isBuyerMaker"], row["isBestMatch"]]
-            assert binance.trade_from_archive(",".join(map(str, cells)), BTC, "trade", 5) == by_rest
+            assert trade_from_archive(",".join(map(str, cells)), BTC, "trade", NOW) == by_rest
 
 
 def test_one_aggregate_by_rest_and_archive_is_one_row() -> None:
     row = rest("/api/v3/aggTrades", "limit=1000&symbol=BTCUSDT")[0]
     expected = Trade(1, 1588749117459000, 284861205, "9039.74000000", "0.17700100", "sell", 5)
-    assert binance.trade_from_rest(row, BTC, "aggTrade", 5) == expected
+    assert trades_from_rest(json.dumps([row]).encode(), BTC, "aggTrade", 5) == [expected]
     line = "284861205,9039.74000000,0.17700100,310207484,310207484,1588749117459,True,True\n"
-    assert binance.trade_from_archive(line, BTC, "aggTrade", 5) == expected
+    assert trade_from_archive(line, BTC, "aggTrade", 5) == expected
 
 
 @pytest.mark.parametrize(
     "line", ["id,price,qty,quote_qty,time,is_buyer_maker", "id,price,qty,quoteQty,time,isBuyerMaker,isBestMatch"]
 )
 def test_a_header_of_the_archive_is_no_trade(line: str) -> None:
-    assert binance.trade_from_archive(line, BTC, "trade", 5) is None
+    assert trade_from_archive(line, BTC, "trade", 5) is None
 
 
 @pytest.mark.parametrize(
@@ -65,13 +66,21 @@ def test_a_header_of_the_archive_is_no_trade(line: str) -> None:
 )
 def test_a_line_of_the_archive_that_is_no_trade_is_rejected(line: str) -> None:
     with pytest.raises(Reject):
-        binance.trade_from_archive(line, BTC, "trade", 5)
+        trade_from_archive(line, BTC, "trade", 5)
 
 
 def test_a_rest_row_without_its_maker_is_rejected() -> None:
     row = rest("/api/v3/aggTrades", "limit=3&symbol=BTCUSDT")[0]  # recorded with an empty name in place of `m`
-    with pytest.raises(Reject, match="not a trade: 303004096,"):
-        binance.trade_from_rest(row, BTC, "aggTrade", 5)
+    with pytest.raises(Reject, match="missing required field `m`"):
+        trades_from_rest(json.dumps([row]).encode(), BTC, "aggTrade", 5)
+
+
+def test_a_bad_row_of_rest_costs_itself() -> None:
+    good, bad = rest("/api/v3/historicalTrades", "limit=5&symbol=BTCUSDT")[:2]
+    found = trades_from_rest(json.dumps([good, bad | {"price": "NaN"}]).encode(), BTC, "trade", 5)
+    assert [trade.trade_id for trade in found] == [good["id"]]
+    (rejected,) = found.rejected
+    assert (rejected.reason, json.loads(rejected.payload)["id"]) == ("value", bad["id"])
 
 
 def test_archived_candles_are_the_lines() -> None:
@@ -79,7 +88,7 @@ def test_archived_candles_are_the_lines() -> None:
     assert len(lines) == 10
     for line in lines:
         time, open_, high, low, close, volume, _, quote, count, taker, taker_quote, _ = line.split(",")
-        assert binance.candle_from_archive(line, BTC, 5) == Candle(
+        assert candle_from_archive(line, BTC, 5) == Candle(
             instrument_id=1,
             interval="1m",
             time=int(time) * 1000,
@@ -102,16 +111,17 @@ def test_archived_candles_are_the_lines() -> None:
 
 def test_archived_candles_in_microseconds() -> None:
     line = read("binance_archive/BTCUSDT-1h-2025-02.csv").decode().splitlines()[0]
-    candle = binance.candle_from_archive(line, BTC, 5, interval="1h")
+    candle = candle_from_archive(line, BTC, 5)
     assert candle is not None
-    assert (candle.time, candle.interval, candle.open) == (1738368000000000, "1h", "102429.56000000")
+    assert (candle.time, candle.open) == (1738368000000000, "102429.56000000")
 
 
 def test_a_candle_by_rest() -> None:
     row = rest("/api/v3/klines", "endTime=1673146800000&interval=1h&limit=1000&startTime=1672516800000&symbol=BTCUSDT")[0]
-    assert binance.candle_from_rest(row, BTC, 5, interval="1h") == Candle(
+    (candle,) = candles_from_rest(json.dumps([row]).encode(), BTC, 5)  # of an hour, which an answer does not show
+    assert candle == Candle(
         instrument_id=1,
-        interval="1h",
+        interval="1m",
         time=1672516800000000,
         open="16570.14000000",
         high="16574.97000000",
@@ -128,8 +138,8 @@ def test_a_candle_by_rest() -> None:
         origin="rest",
         received_at=5,
     )
-    with pytest.raises(Reject, match="not a candle"):
-        binance.candle_from_rest(row[:6], BTC, 5)
+    with pytest.raises(Reject, match="not what REST documents"):
+        candles_from_rest(json.dumps([row[:6]]).encode(), BTC, 5)
 
 
 def test_a_listing_of_2025_and_one_without_filters() -> None:

@@ -11,7 +11,8 @@ import json
 import pytest
 
 from ingest.errors import Reject
-from ingest.exchanges import coinbase
+from ingest.exchanges.coinbase import exchange as coinbase
+from ingest.exchanges.coinbase import parse as coinbase_parse
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Connection, Gap, Refused, Subscription
@@ -19,6 +20,7 @@ from ingest.records import SECOND, Instrument, Quote, Trade
 from tests.support.exchanges.coinbase import (
     IDS,
     MATCH_TIME,
+    NOW,
     REST,
     TAKER,
     a_session,
@@ -71,22 +73,22 @@ def test_a_lost_match_is_a_gap_with_its_id() -> None:
 
 def test_a_heartbeat_finds_trades_that_never_came() -> None:
     session = a_session("trades", products=["BTC-USD"])
-    assert session.feed(match_message(10, "last_match"), 5) == [btc_trade(10)]
-    assert session.feed(heartbeat(12, 28), 6) == []  # its trades may be on their way
-    assert session.last_message_at == [6]
-    assert session.feed(match_message(11), 5) == [btc_trade(11)]
+    assert list(session.feed(match_message(10, "last_match"), NOW + 5)) == [btc_trade(10)]
+    assert list(session.feed(heartbeat(12, 28), NOW + 6)) == []  # its trades may be on their way
+    assert session.last_message_at == [NOW + 6]
+    assert list(session.feed(match_message(11), NOW + 5)) == [btc_trade(11)]
     until = micros("2014-11-07T08:19:29.464459Z")
-    assert session.feed(heartbeat(12, 29), 7) == [Gap(1, "trades", "sequence", MATCH_TIME, until, 12, 12)]
-    assert session.feed(heartbeat(12, 30), 8) == []
-    assert session.feed(match_message(12), 5) == [btc_trade(12)]
-    assert session.feed(match_message(13), 5) == [btc_trade(13)]
+    assert list(session.feed(heartbeat(12, 29), NOW + 7)) == [Gap(1, "trades", "sequence", MATCH_TIME, until, 12, 12)]
+    assert list(session.feed(heartbeat(12, 30), NOW + 8)) == []
+    assert list(session.feed(match_message(12), NOW + 5)) == [btc_trade(12)]
+    assert list(session.feed(match_message(13), NOW + 5)) == [btc_trade(13)]
 
 
 def test_a_heartbeat_alone_says_where_to_begin() -> None:
     session = a_session("trades", products=["BTC-USD"])
-    assert session.feed(heartbeat(12, 28), 6) == []
-    assert session.feed(heartbeat(12, 29), 7) == []
-    assert session.feed(match_message(13), 5) == [btc_trade(13)]
+    assert list(session.feed(heartbeat(12, 28), NOW + 6)) == []
+    assert list(session.feed(heartbeat(12, 29), NOW + 7)) == []
+    assert list(session.feed(match_message(13), NOW + 5)) == [btc_trade(13)]
 
 
 def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
@@ -94,17 +96,18 @@ def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
         message = json.loads(line.text)
         # documentation, "Get product trades", with the same values
         row = {name: message[name] for name in ("time", "trade_id", "price", "size", "side")}
-        by_rest = coinbase.trade_from_rest(row, an_instrument("", IDS[message["product_id"]]), line.time)
-        assert a_session("trades").feed(line.frame, line.time) == [by_rest]
+        by_rest = coinbase_parse.trades_from_rest(frame([row]), an_instrument("", IDS[message["product_id"]]), line.time)
+        assert list(a_session("trades").feed(line.frame, line.time)) == by_rest
 
 
 def test_the_documented_rest_trade() -> None:
     row = {"time": "2020-03-20T00:36:59.860Z", "trade_id": 86327327, "price": "6225.32000000", "size": "0.06469797", "side": "sell"}
-    assert coinbase.trade_from_rest(row, an_instrument("BTC-USD"), 5) == Trade(
-        1, 1584664619860000, 86327327, "6225.32000000", "0.06469797", "buy", 5
-    )
-    with pytest.raises(Reject, match="not a trade"):
-        coinbase.trade_from_rest(row | {"price": "NaN"}, an_instrument("BTC-USD"), 5)
+    trade = Trade(1, 1584664619860000, 86327327, "6225.32000000", "0.06469797", "buy", 5)
+    assert coinbase_parse.trades_from_rest(frame([row]), an_instrument("BTC-USD"), 5) == [trade]
+    some = coinbase_parse.trades_from_rest(frame([row, row | {"price": "NaN"}]), an_instrument("BTC-USD"), 5)
+    assert (some, [bad.reason for bad in some.rejected]) == ([trade], ["value"])
+    with pytest.raises(Reject, match="not what REST documents, in any row: 'NaN' is not a price or size"):
+        coinbase_parse.trades_from_rest(frame([row | {"price": "NaN"}]), an_instrument("BTC-USD"), 5)
 
 
 def test_recorded_quotes_are_the_last_before_each_tick() -> None:
@@ -149,12 +152,13 @@ def test_a_ticker_of_today_has_sizes() -> None:
         "last_size": "11.4396987",
     }
     session = a_session("quotes", products=["ETH-USD"])
-    assert session.feed(frame(message), 1) == ()
-    assert session.feed(frame(message), 2) == ()
+    now = micros("2022-10-19T23:28:23Z")
+    assert session.feed(frame(message), now) == ()
+    assert session.feed(frame(message), now + 2) == ()
     tick = micros("2022-10-19T23:28:23Z")
-    quote = Quote(1, tick, "", "1285.04", "0.46688654", "1285.27", "1.56637040", 37475248783, 2)
+    quote = Quote(1, tick, "", "1285.04", "0.46688654", "1285.27", "1.56637040", 37475248783, now + 2)
     assert session.tick(tick + 2 * SECOND) == [quote]
-    (bad,) = session.feed(frame(message | {"best_ask": "NaN", "time": "2022-10-19T23:28:25Z"}), 3)
+    (bad,) = session.feed(frame(message | {"best_ask": "NaN", "time": "2022-10-19T23:28:25Z"}), now + 3)
     assert isinstance(bad, Malformed)
     assert session.tick(tick + 60 * SECOND) == []
 
@@ -172,22 +176,24 @@ def test_a_ticker_of_today_has_sizes() -> None:
         (b'{"type":"match","product_id":"BTC-USD"}', "shape"),
         (match_message(1, price="NaN"), "value"),
         (match_message(1, price=""), "value"),
-        (match_message(1, size="1e5"), "value"),
+        (match_message(1, size="1e99"), "value"),
+        (match_message(1, size="-1"), "value"),
+        (match_message(1, size="1" * 5000), "value"),
         (match_message(1, size=5), "shape"),
         (match_message(1, side="both"), "shape"),
-        (match_message(1, time="yesterday"), "shape"),
+        (match_message(1, time="yesterday"), "value"),
+        (match_message(1, time="2090-11-07T08:19:27.028459Z"), "value"),
         (match_message(1, product_id="ETH-USD"), "unknown"),
         (snapshot(), "unknown"),
     ],
 )
 def test_a_bad_frame_is_evidence_and_the_next_one_goes_on(bad_frame: bytes, reason: str) -> None:
     session = a_session("trades", products=["BTC-USD"])
-    (bad,) = session.feed(bad_frame, 5)
+    (bad,) = session.feed(bad_frame, NOW + 5)
     assert isinstance(bad, Malformed)
     assert (bad.payload, bad.reason) == (bad_frame, reason)
     assert bad.message
-    assert session.last_message_at == [0]
-    assert session.feed(match_message(1), 5) == [btc_trade(1)]
+    assert list(session.feed(match_message(1), NOW + 5)) == [btc_trade(1)]
 
 
 def test_an_error_is_a_refusal() -> None:
@@ -196,6 +202,50 @@ def test_an_error_is_a_refusal() -> None:
     assert a_session("trades").feed(frame(message), 5) == (
         Refused("coinbase: Failed to subscribe: BTC-XYZ is not a valid product"),
     )
+
+
+def test_a_refused_product_is_taken_out_and_the_others_are_subscribed() -> None:
+    session = a_session("trades", "quotes", products=["BTC-USD", "BTC-XYZ"])
+    session.start(0)
+    text = "coinbase: Failed to subscribe: BTC-XYZ is not a valid product"
+    message = {"type": "error", "message": "Failed to subscribe", "reason": "BTC-XYZ is not a valid product"}
+    *refused, again = session.feed(frame(message), 5)
+    assert refused == [Refused(text), Refused(text)]
+    assert session.refused == {2: text, 3: text}
+    channels = [{"name": name, "product_ids": ["BTC-USD"]} for name in ("heartbeat", "matches", "ticker")]
+    assert json.loads(again.text) == {"type": "subscribe", "channels": channels}
+    assert session.feed(frame({"type": "subscriptions", "channels": channels}), 6) == ()
+    assert [json.loads(send.text)["channels"][1:] for send in session.tick(60 * SECOND + 5)] == [
+        [{"name": name, "product_ids": ["BTC-XYZ"]}] for name in ("matches", "ticker")
+    ]
+
+
+def test_a_heartbeat_of_a_product_whose_trades_are_not_subscribed_is_no_error() -> None:
+    session = a_session("quotes", products=["BTC-USD"])
+    assert session.feed(heartbeat(12, 28), NOW + 6) == ()
+    assert session.last_message_at == [0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "bid"),
+    [
+        ({"best_bid": "0", "best_bid_size": "0.00000000"}, (None, None)),
+        ({"best_bid": "0.00", "best_bid_size": "1"}, (None, None)),
+        ({"best_bid": "0", "best_bid_size": None}, (None, None)),
+        ({"best_bid_size": "0"}, (None, None)),
+        ({"best_bid_size": None}, ("1285.04", None)),  # as in 2021
+    ],
+)
+def test_a_side_of_zero_is_empty(changes: dict[str, object], bid: tuple[str | None, str | None]) -> None:
+    message = {
+        "type": "ticker", "sequence": 1, "product_id": "ETH-USD", "best_bid": "1285.04", "best_bid_size": "0.46688654",
+        "best_ask": "1285.27", "best_ask_size": "1.56637040", "time": "2022-10-19T23:28:22.061769Z",
+    }  # fmt: skip
+    session = a_session("quotes", products=["ETH-USD"])
+    for _ in range(2):
+        session.feed(frame(message | changes), micros("2022-10-19T23:28:23Z"))
+    (quote,) = session.tick(micros("2022-10-19T23:28:30Z"))
+    assert ((quote.bid_price, quote.bid_size), quote.ask_price) == (bid, "1285.27")
 
 
 def test_recorded_acknowledgements_say_nothing() -> None:
@@ -284,5 +334,5 @@ def test_an_older_listing_without_size_steps() -> None:
 def test_a_listing_that_is_none_is_rejected() -> None:
     flow = coinbase.listing(options())
     next(flow)
-    with pytest.raises(Reject, match="/products"):
+    with pytest.raises(Reject, match="coinbase: not what REST documents"):
         flow.send(Response(200, b'{"message":"rate limited"}'))

@@ -19,7 +19,10 @@ from tests.support.exchanges.coinbase import IDS, PRODUCTS, a_session, frame, fr
 
 RESUBSCRIBE = [
     Send('{"type":"unsubscribe","channels":[{"name":"level2_batch","product_ids":["BTC-USD"]}]}'),
-    Send('{"type":"subscribe","channels":[{"name":"level2_batch","product_ids":["BTC-USD"]}]}'),
+    Send(
+        '{"type":"subscribe","channels":[{"name":"heartbeat","product_ids":["BTC-USD"]},'
+        '{"name":"level2_batch","product_ids":["BTC-USD"]}]}'
+    ),
 ]
 
 
@@ -75,70 +78,75 @@ def second(number: int, fraction: str = "500000") -> str:
     return f"2019-08-14T20:42:{number:02}.{fraction}Z"
 
 
+NOW = micros(second(0))
+
+
 def books(outputs: Sequence[Output]) -> list[tuple[int, tuple[str, ...], tuple[str, ...]]]:
     return [(book.time, book.bid_prices, book.ask_prices) for book in outputs if isinstance(book, BookSnapshot)]
 
 
 def test_an_update_without_a_time_counts_to_the_one_before_it() -> None:
     session = a_session("book", products=["BTC-USD"])
-    session.feed(snapshot(), 1)
+    session.feed(snapshot(), NOW + 1)
     nowhen = "0001-01-01T00:00:00.000000Z"
-    assert session.feed(update(nowhen, ["buy", "10101.20", "1"]), 2) == []
+    assert session.feed(update(nowhen, ["buy", "10101.20", "1"]), NOW + 2) == []
     assert session.tick(10**18) == []  # it alone gives no state a time
-    assert session.feed(update(second(1), ["buy", "10101.30", "1"]), 3) == []
-    assert session.feed(update(nowhen, ["buy", "10101.40", "1"]), 4) == []
-    out = session.feed(update(second(2), ["buy", "10101.50", "1"]), 5)
+    assert session.feed(update(second(1), ["buy", "10101.30", "1"]), NOW + 3) == []
+    assert session.feed(update(nowhen, ["buy", "10101.40", "1"]), NOW + 4) == []
+    out = session.feed(update(second(2), ["buy", "10101.50", "1"]), NOW + 5)
     tick = micros(second(2, "000000"))
     assert books(out) == [(tick, ("10101.40", "10101.30", "10101.20", "10101.10"), ("10102.55",))]
 
 
 def test_an_update_that_is_older_than_the_one_before_it_turns_no_clock_back() -> None:
     session = a_session("book", products=["BTC-USD"])
-    session.feed(snapshot(), 1)
-    session.feed(update(second(5), ["sell", "10103", "1"]), 2)
-    assert session.feed(update(second(3), ["sell", "10104", "1"]), 3) == []
-    out = session.feed(update(second(6), ["sell", "10105", "1"]), 4)
+    session.feed(snapshot(), NOW + 1)
+    session.feed(update(second(5), ["sell", "10103", "1"]), NOW + 2)
+    assert session.feed(update(second(3), ["sell", "10104", "1"]), NOW + 3) == []
+    out = session.feed(update(second(6), ["sell", "10105", "1"]), NOW + 4)
     assert books(out) == [(micros(second(6, "000000")), ("10101.10",), ("10102.55", "10103", "10104"))]
 
 
 def test_a_crossed_book_is_dropped_and_subscribed_anew() -> None:
     session = a_session("book", products=["BTC-USD"])
-    session.feed(snapshot(), 1)
-    assert session.feed(update(second(1), ["buy", "10101.10", "2"]), 2) == []
-    crossed = session.feed(update(second(1, "700000"), ["buy", "10102.55", "1"]), 3)
+    session.feed(snapshot(), NOW + 1)
+    assert session.feed(update(second(1), ["buy", "10101.10", "2"]), NOW + 2) == []
+    crossed = session.feed(update(second(1, "700000"), ["buy", "10102.55", "1"]), NOW + 3)
     since = micros(second(1))
     assert crossed == [Gap(1, "book", "crossed", since), *RESUBSCRIBE]
-    assert session.feed(update(second(2), ["sell", "10102.55", "0"]), 4) == ()
-    assert session.tick(10 * SECOND) == []  # asked a moment ago
-    assert session.tick(16 * SECOND) == RESUBSCRIBE  # and no snapshot came
-    assert session.feed(snapshot(), 17 * SECOND) == []
-    assert session.tick(60 * SECOND) == []
-    healed = session.feed(update(second(5), ["buy", "10101.20", "1"]), 61 * SECOND)
+    assert session.feed(update(second(2), ["sell", "10102.55", "0"]), NOW + 4) == ()
+    assert session.tick(NOW + 10 * SECOND) == []  # asked a moment ago
+    assert session.tick(NOW + 31 * SECOND) == RESUBSCRIBE  # and no snapshot came
+    assert session.feed(snapshot(), NOW + 32 * SECOND) == []
+    assert session.tick(NOW + 60 * SECOND) == []
+    healed = session.feed(update(second(5), ["buy", "10101.20", "1"]), NOW + 61 * SECOND)
     assert healed == [Gap(1, "book", "crossed", since, micros(second(5)))]
-    out = session.feed(update(second(6), ["buy", "10101.30", "1"]), 62 * SECOND)
+    out = session.feed(update(second(6), ["buy", "10101.30", "1"]), NOW + 62 * SECOND)
     assert books(out) == [(micros(second(6, "000000")), ("10101.20", "10101.10"), ("10102.55",))]
 
 
 def test_a_snapshot_that_was_not_asked_for_is_a_hole() -> None:
     session = a_session("book", products=["BTC-USD"])
-    assert session.feed(snapshot(), 1) == []
-    session.feed(update(second(1), ["buy", "10101.20", "1"]), 2)
+    assert session.feed(snapshot(), NOW + 1) == []
+    session.feed(update(second(1), ["buy", "10101.20", "1"]), NOW + 2)
     since = micros(second(1))
-    assert session.feed(snapshot(), 3) == [Gap(1, "book", "sequence", since)]
-    assert session.feed(update("0001-01-01T00:00:00Z", ["buy", "10101.30", "1"]), 4) == []
+    assert session.feed(snapshot(), NOW + 3) == [Gap(1, "book", "sequence", since)]
+    assert session.feed(update("0001-01-01T00:00:00Z", ["buy", "10101.30", "1"]), NOW + 4) == []
     assert session.tick(10**18) == []  # no state has a time again
-    assert session.feed(update(second(5), ["buy", "10101.40", "1"]), 5) == [Gap(1, "book", "sequence", since, micros(second(5)))]
-    out = session.feed(update(second(6), ["buy", "10101.50", "1"]), 6)
+    assert session.feed(update(second(5), ["buy", "10101.40", "1"]), NOW + 5) == [
+        Gap(1, "book", "sequence", since, micros(second(5)))
+    ]
+    out = session.feed(update(second(6), ["buy", "10101.50", "1"]), NOW + 6)
     assert books(out) == [(micros(second(6, "000000")), ("10101.40", "10101.30", "10101.10"), ("10102.55",))]
 
 
 def test_an_update_that_cannot_be_read_breaks_the_book() -> None:
     session = a_session("book", products=["BTC-USD"])
-    session.feed(snapshot(), 1)
-    session.feed(update(second(1), ["buy", "10101.10", "2"]), 2)
-    bad, gap, *asked = session.feed(update(second(2), ["buy", "NaN", "1"]), 3)
+    session.feed(snapshot(), NOW + 1)
+    session.feed(update(second(1), ["buy", "10101.10", "2"]), NOW + 2)
+    bad, gap, *asked = session.feed(update(second(2), ["buy", "NaN", "1"]), NOW + 3)
     assert isinstance(bad, Malformed)
     assert bad.reason == "value"
     assert gap == Gap(1, "book", "sequence", micros(second(1)))
     assert asked == RESUBSCRIBE
-    assert session.feed(update(second(3), ["buy", "10101.10", "3"]), 4) == ()
+    assert session.feed(update(second(3), ["buy", "10101.10", "3"]), NOW + 4) == ()

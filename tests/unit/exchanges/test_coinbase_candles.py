@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 import pytest
 
 from ingest.errors import Reject
-from ingest.exchanges import coinbase
+from ingest.exchanges.coinbase import exchange as coinbase
+from ingest.exchanges.coinbase import parse as coinbase_parse
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response
+from ingest.protocol.session import Session
 from ingest.records import MINUTE, SECOND, Candle
 from tests.support.exchanges.coinbase import REST, a_session, an_instrument
 from tests.support.recordings.files import read
@@ -53,19 +55,20 @@ def candles_request(minute: int) -> Request:
     return Request(f"{REST}/products/BTC-USD/candles?granularity=60&start={start}&end={end}", weight=1, tag="BTC-USD")
 
 
-def btc_candles(now: int) -> coinbase.Session:
+def btc_candles(now: int) -> Session:
     session = a_session("candles", products=["BTC-USD"])
-    list(session.start(now))
+    session.start(now)
+    session.tick(now)
     return session
 
 
 def test_recorded_candles_keep_their_digits() -> None:
-    assert coinbase.candles_from_rest(candles_body(), an_instrument("BTC-USD"), 5) == recorded_candles(5)
+    assert coinbase_parse.candles_from_rest(candles_body(), an_instrument("BTC-USD"), 5) == recorded_candles(5)
     assert "4.727521520000001" in {candle.volume for candle in recorded_candles(5)}
-    (tiny,) = coinbase.candles_from_rest(b"[[60,1e-8,2E-8,1.50e-8,1e-8,1e3]]", an_instrument("X"), 5)
+    (tiny,) = coinbase_parse.candles_from_rest(b"[[1517443740,1e-8,2E-8,1.50e-8,1e-8,1e3]]", an_instrument("X"), 5)
     assert (tiny.low, tiny.open, tiny.volume) == ("0.00000001", "0.0000000150", "1000")
-    with pytest.raises(Reject, match="not candles"):
-        coinbase.candles_from_rest(b'{"message":"NotFound"}', an_instrument("X"), 5)
+    with pytest.raises(Reject, match="not what REST documents"):
+        coinbase_parse.candles_from_rest(b'{"message":"NotFound"}', an_instrument("X"), 5)
 
 
 def test_closed_minutes_are_asked_for_and_yielded_once() -> None:
@@ -144,3 +147,21 @@ def test_a_candle_that_is_no_number_is_malformed() -> None:
     assert (good.time, good.low) == (LAST - MINUTE, "1")
     assert isinstance(bad, Malformed)
     assert bad.reason == "value"
+
+
+@pytest.mark.parametrize("number", [b"-1", b"1" * 5000, b"1e99", b'"NaN"'])
+def test_a_number_that_is_no_price_is_refused(number: bytes) -> None:
+    good = b"[1517443680,1,2,1,1,1]"
+    bars = coinbase_parse.candles_from_rest(b"[[1517443740,%b,2,1,1,1],%b]" % (number, good), an_instrument("X"), 5)
+    assert ([bar.low for bar in bars], [bad.reason for bad in bars.rejected]) == (["1"], ["value"])
+    with pytest.raises(Reject, match="not what REST documents, in any row"):
+        coinbase_parse.candles_from_rest(b"[[1517443740,%b,2,1,1,1]]" % number, an_instrument("X"), 5)
+
+
+def test_a_question_that_failed_is_asked_again() -> None:
+    session = btc_candles(LAST + MINUTE)
+    now = LAST + MINUTE + 2 * SECOND
+    (request,) = session.tick(now)
+    assert session.failed(request, now + SECOND) == ()
+    assert session.last_message_at == [0]
+    assert session.tick(now + 20 * SECOND) == [request]

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ingest.errors import Reject
-from ingest.exchanges import _coinbase_past, coinbase
+from ingest.exchanges.coinbase import exchange as coinbase
+from ingest.exchanges.coinbase import history as coinbase_past
 from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
 from tests.support.exchanges.coinbase import REST, an_instrument, options
@@ -87,7 +88,7 @@ def candles(bars: Sequence[list[str]], since: int, until: int, at: int = LATER) 
 
 @pytest.mark.parametrize("page", [1, 2, 7, 52, 53, 1000])
 def test_all_trades_are_told_once_whatever_the_page(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_coinbase_past, "TRADES", page)
+    monkeypatch.setattr(coinbase_past, "TRADES", page)
     rows = recorded_trades()
     assert len(rows) == 53
     expected = [as_trade(row) for row in rows]
@@ -101,7 +102,7 @@ def test_all_trades_are_told_once_whatever_the_page(page: int, monkeypatch: pyte
 
 @pytest.mark.parametrize("page", [1, 4, 1000])
 def test_what_is_asked_by_id_is_told_by_id(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_coinbase_past, "TRADES", page)
+    monkeypatch.setattr(coinbase_past, "TRADES", page)
     rows = recorded_trades()
     told = trades(rows, 0, 1, (rows[10]["trade_id"], rows[20]["trade_id"]))
     assert told.records == [as_trade(row) for row in rows[10:21]]
@@ -109,7 +110,7 @@ def test_what_is_asked_by_id_is_told_by_id(page: int, monkeypatch: pytest.Monkey
 
 
 def test_ids_that_are_not_dense_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_coinbase_past, "TRADES", 3)
+    monkeypatch.setattr(coinbase_past, "TRADES", 3)
     rows = recorded_trades()
     rows = rows[:5] + rows[15:20] + rows[40:]
     assert trades(rows, 0, LATER - MINUTE).records == [as_trade(row) for row in rows]
@@ -138,7 +139,7 @@ def test_where_there_is_nothing_all_was_said() -> None:
 
 @pytest.mark.parametrize("window", [1, 3, 300])
 def test_all_candles_are_told_once_whatever_the_window(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_coinbase_past, "BARS", window)
+    monkeypatch.setattr(coinbase_past, "BARS", window)
     bars = recorded_bars()
     first, last = (int(bar[0]) * SECOND for bar in (bars[0], bars[-1]))
     told = candles(bars, first, last + MINUTE)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ingest.errors import Reject, Retry
-from ingest.exchanges import _kraken_past, kraken
+from ingest.exchanges.kraken import exchange as kraken
+from ingest.exchanges.kraken import history as kraken_past
 from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Trade
 from tests.support.exchanges.kraken import OPTIONS, nautilus
@@ -62,7 +63,7 @@ def told(exchange: Exchange, since: int, until: int, ids: tuple[int, int] | None
 
 @pytest.fixture(params=[41, 100, 999, 1000])
 def page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(_kraken_past, "TRADES", request.param)
+    monkeypatch.setattr(kraken_past, "TRADES", request.param)
     return request.param
 
 
@@ -100,7 +101,7 @@ def test_where_there_is_nothing_all_was_said() -> None:
 
 
 def test_a_moment_that_fills_a_page_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_kraken_past, "TRADES", 10)
+    monkeypatch.setattr(kraken_past, "TRADES", 10)
     with pytest.raises(Reject, match="10 trades at 1762795433971744500 ns, no way past them"):
         told(Exchange(crowded(), True), 0, LATER - MINUTE)
 
@@ -131,7 +132,7 @@ def test_the_closed_candles_are_told() -> None:
 
 def test_older_candles_than_there_are_are_refused_with_what_there_is() -> None:
     first = recorded_candles()[0].time
-    with pytest.raises(Reject, match="of the last 720 minutes alone are given, from 1762777020000000 us on") as caught:
+    with pytest.raises(Reject, match="REST has only the candles of the last 720 minutes, since 1762777020000000 us") as caught:
         candles(first - 1, first + MINUTE)
     assert (caught.value.reason, caught.value.code) == ("history", str(first))
 

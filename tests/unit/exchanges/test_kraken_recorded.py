@@ -117,8 +117,8 @@ def test_a_lost_message_breaks_the_book_until_the_next_snapshot(fault: str) -> N
     assert gap == Gap(instrument.id, "book", "checksum", last_good)
     params = {"channel": "book", "symbol": [symbol], "depth": 1000}
     assert sends[:2] == [
-        Send(json.dumps({"method": "unsubscribe", "params": params}, separators=(",", ":"))),
-        Send(json.dumps({"method": "subscribe", "params": params}, separators=(",", ":"))),
+        Send(json.dumps({"method": "unsubscribe", "params": params, "req_id": 0}, separators=(",", ":"))),
+        Send(json.dumps({"method": "subscribe", "params": params, "req_id": 2}, separators=(",", ":"))),
     ]
     assert sends[2:] == []
 
@@ -154,7 +154,7 @@ def test_recorded_tickers_have_no_time_so_the_row_names_its_writer() -> None:
     row = numbers_kept(first.frame)["data"][0]
     instrument = replace(BTC, symbol=row["symbol"])
     session = open_session(instrument, channel="quotes", options=replace(OPTIONS, writer="north"))
-    assert session.feed(first.frame, NOW + 250_000) == []
+    assert list(session.feed(first.frame, NOW + 250_000)) == []
     assert session.tick(NOW + 2 * SECOND) == []
     assert session.tick(NOW + 3 * SECOND) == [
         Quote(7, NOW + SECOND, "north", row["bid"], row["bid_qty"], row["ask"], row["ask_qty"], None, NOW + 250_000)

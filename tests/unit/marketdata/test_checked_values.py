@@ -12,6 +12,7 @@ from ingest.marketdata.values import (
     check_levels,
     decimal_digits,
     digits,
+    from_iso,
     from_text,
     identifier,
     micros,
@@ -129,3 +130,23 @@ def test_steps() -> None:
     for step in ("0", "0.0", "-1", "1e99"):
         with pytest.raises(ValueError, match=r"step|not a price or size"):
             price_step(step)
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2023-10-06T17:35:55.440295Z", 1696613755440295),
+        ("2023-10-06T19:35:55.44+02:00", 1696613755440000),
+        ("2025-11-10T17:23:53.971744999Z", 1762795433971744),  # cut, not rounded
+    ],
+)
+def test_a_time_is_microseconds(text: str, time: int) -> None:
+    assert from_iso(text) == time
+
+
+@pytest.mark.parametrize(
+    "text", ["2023-10-06T17:35:55", "2008-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "2100-01-01T00:00:00Z", "soon"]
+)
+def test_a_time_without_a_zone_or_out_of_range_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"time|isoformat"):
+        from_iso(text)

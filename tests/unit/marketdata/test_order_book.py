@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from ingest.marketdata.order_book import Book, Grid, Resync, SampledBook, SampledQuote, Side
+from ingest.marketdata.order_book import Book, Grid, SampledBook, SampledQuote, Side
 from ingest.protocol.session import Gap
 from ingest.records import BookSnapshot, Quote
 
@@ -170,20 +170,6 @@ def test_a_crossed_book_is_dropped_and_its_gap_is_reported_twice() -> None:
     sampled.book = Book()
     assert sampled.applied(400, received_at=4) == (Gap(7, "book", "crossed", 100, 400),)
     assert sampled.applied(500, received_at=5) == ()
-
-
-def test_resync_asks_at_once_then_paced_until_a_snapshot_came() -> None:
-    resync = Resync(pause=10)
-    assert not resync.due(0)
-    assert resync.want(5)
-    assert not resync.due(14)
-    assert resync.due(15)
-    resync.came()
-    assert not resync.due(1000)
-    assert resync.want(1001)
-    resync.came()
-    assert not resync.want(1002)
-    assert resync.due(1011)
 
 
 def test_a_quote_is_written_as_it_stood_at_the_tick() -> None:

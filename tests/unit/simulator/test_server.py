@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from ingest.exchanges import binance
+from ingest.exchanges.binance import exchange as binance
 from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Options, Rate

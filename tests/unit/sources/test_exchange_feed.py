@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from ingest.config.sections import ExchangeSection
 from ingest.errors import Reject, Stop
-from ingest.exchanges import binance
+from ingest.exchanges.binance import exchange as binance
 from ingest.metrics import Metrics
 from ingest.protocol.exchange import Exchange
 from ingest.protocol.session import Gap
@@ -81,7 +81,7 @@ class Bench:
         """Wait for the `times`-th connection, until `open_now` are open and each hears its streams."""
 
         def is_so() -> bool:
-            listeners = list(self.simulator._listeners)
+            listeners = list(self.simulator.listeners)
             all_hear = len(listeners) == open_now and all(listener.streams for listener in listeners)
             return all_hear and (self.value("source_connects_total"), self.value("source_connected")) == (times, open_now)
 
@@ -153,11 +153,11 @@ async def test_a_second_change_before_the_first_was_seen_leaves_the_old_one_open
     bench = Bench(simulator)
     async with running(bench):
         await bench.connected(1)
-        (old,) = simulator._listeners
+        (old,) = simulator.listeners
         for depth in (5, 6, 7):
             bench.feed.reload(bench.section(book={"depth": depth}))
             await until(lambda: bench.value("source_connected") == 2, 5)
-            assert old in simulator._listeners
+            assert old in simulator.listeners
         await trade_until(bench, lambda: bench.value("source_connected") == 1)
         await bench.trade()
     assert bench.ids() == bench.said()
@@ -284,19 +284,19 @@ async def test_an_instrument_is_added_and_removed_without_touching_the_others(si
     bench = Bench(simulator, BTC)
     async with running(bench):
         await bench.connected(1)
-        (btc,) = simulator._listeners
+        (btc,) = simulator.listeners
         bench.feed.reload(bench.section(BTC, ETH))
         await bench.connected(2, open_now=2)
-        (eth,) = simulator._listeners - {btc}
+        (eth,) = simulator.listeners - {btc}
         assert (btc.streams, eth.streams) == ({"btcusdt@trade"}, {"ethusdt@trade"})
         await bench.trade("ETHUSDT")
         bench.feed.reload(bench.section(ETH))
-        await until(lambda: simulator._listeners == {eth}, 5)
+        await until(lambda: simulator.listeners == {eth}, 5)
         quiet = {"state": "ok", "detail": "", "refused": {}, "last_error": "", "last_error_at": None}
         assert bench.feed.status() == quiet | {"connections": 1, "subscriptions": 1}
         bench.feed.reload(bench.section(ETH, SOL))
         await bench.connected(3, open_now=2)
-        assert eth in simulator._listeners
+        assert eth in simulator.listeners
     assert bench.gaps == []
 
 
@@ -308,7 +308,7 @@ async def test_one_of_two_on_a_connection_is_removed_without_a_hole_in_the_other
         bench.feed.reload(bench.section(BTC))
         await trade_until(bench, lambda: bench.value("source_connects_total") == 2)
         await trade_until(bench, lambda: bench.value("source_connected") == 1)
-        await until(lambda: [listener.streams for listener in simulator._listeners] == [{"btcusdt@trade"}], 5)
+        await until(lambda: [listener.streams for listener in simulator.listeners] == [{"btcusdt@trade"}], 5)
     assert bench.ids() == bench.said()
     assert bench.gaps == []
 
@@ -323,10 +323,10 @@ async def test_another_trade_kind_is_asked_for_before_it_is_taken(simulator: Sim
         assert bench.kinds == ["trade", "aggTrade"]
         await bench.trade()
         assert not task.done()
-        assert [listener.streams for listener in simulator._listeners] == [{"btcusdt@trade"}]
+        assert [listener.streams for listener in simulator.listeners] == [{"btcusdt@trade"}]
         bench.refused = None
         bench.feed.reload(bench.section(trade_kind="aggTrade"))
-        await until(lambda: {"btcusdt@aggTrade"} in [listener.streams for listener in simulator._listeners], 5)
+        await until(lambda: {"btcusdt@aggTrade"} in [listener.streams for listener in simulator.listeners], 5)
 
 
 async def test_without_trades_no_kind_is_claimed(simulator: Simulator) -> None:
@@ -341,7 +341,7 @@ async def test_an_unknown_instrument_is_named_with_what_is_near(simulator: Simul
         await bench.connected(1)
         assert bench.feed.last_error.startswith("unknown instrument 'BTC/USDX'; near: BTC/USDT")
         assert bench.feed.last_error.endswith("(4 are listed)")
-        assert [listener.streams for listener in simulator._listeners] == [{"ethusdt@trade"}]
+        assert [listener.streams for listener in simulator.listeners] == [{"ethusdt@trade"}]
 
 
 async def test_a_delisted_instrument_is_said_to_be(simulator: Simulator) -> None:
@@ -354,7 +354,7 @@ async def test_a_delisted_instrument_is_said_to_be(simulator: Simulator) -> None
     async with running(bench):
         await bench.connected(1)
         assert bench.feed.last_error == "instrument 'BTC/USDT' is delisted: it sends nothing"
-        assert [listener.streams for listener in simulator._listeners] == [{"ethusdt@trade"}]
+        assert [listener.streams for listener in simulator.listeners] == [{"ethusdt@trade"}]
 
 
 async def test_the_first_listing_decides(simulator: Simulator) -> None:
@@ -374,7 +374,7 @@ async def test_a_later_listing_that_fails_touches_nothing(simulator: Simulator) 
     bench = Bench(simulator)
     async with running(bench) as task:
         await bench.connected(1)
-        (listener,) = simulator._listeners
+        (listener,) = simulator.listeners
         simulator.faults.refuse(LISTING, 400)
         bench.feed.reload(bench.section(BTC, ETH))
         await until(lambda: "HTTP 400" in bench.feed.last_error, 5)
@@ -382,7 +382,7 @@ async def test_a_later_listing_that_fails_touches_nothing(simulator: Simulator) 
         assert not task.done()
         bench.feed.reload(bench.section(BTC, ETH))
         await bench.connected(2, open_now=2)
-        assert listener in simulator._listeners
+        assert listener in simulator.listeners
     assert bench.gaps == []
 
 

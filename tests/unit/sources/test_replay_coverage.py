@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from ingest.exchanges import binance
+from ingest.exchanges.binance import exchange as binance
 from ingest.protocol.exchange import Options
 from ingest.protocol.session import ChannelName, Connection, Gap, Subscription
 from ingest.records import MINUTE, SECOND, Instrument

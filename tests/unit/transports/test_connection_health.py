@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ingest.exchanges import binance
+from ingest.exchanges.binance import exchange as binance
 from ingest.protocol.session import Subscription
 from ingest.records import SECOND, Instrument
 from ingest.transports.connection_health import ConnectionHealth

@@ -16,8 +16,10 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.errors import Stop
-from ingest.exchanges import binance, coinbase, kraken
+from ingest.exchanges.binance import exchange as binance
+from ingest.exchanges.coinbase import exchange as coinbase
 from ingest.exchanges.gate import exchange as gate
+from ingest.exchanges.kraken import exchange as kraken
 from ingest.exchanges.okx import exchange as okx
 from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed

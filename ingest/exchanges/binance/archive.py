@@ -17,17 +17,20 @@ from typing import BinaryIO
 from zipfile import BadZipFile, ZipFile
 
 from ingest.errors import Reject
-from ingest.exchanges._binance_rest import to_candle, to_trade
+from ingest.exchanges.binance.messages import Frame, RestKline, RestTrade
+from ingest.exchanges.binance.parse import bar, trade
+from ingest.marketdata.values import MILLISECOND, identifier
 from ingest.protocol.exchange import Options
 from ingest.protocol.history import Columns, History, HistoryRequest, Page
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import Candle, Instrument, Trade
 
-Rows = Columns | Sequence[Trade | Candle]  # columns where every line is spelt as it always is
+ArchiveRows = Columns | Sequence[Trade | Candle]  # columns where every line is in the usual form
 
 URL = "https://data.binance.vision"
 HEADERS = ("id", "agg_trade_id", "open_time")  # the first cell of a header; older files have none
 BLOCK = 3 << 17  # bytes of CSV in one page, about 5,400 trades or 3,300 candles: ten milliseconds, then others have their turn
+MICROSECONDS_FROM = 10**14  # larger times are microseconds: in milliseconds this is the year 5138
 HASHED = 1 << 22  # bytes of zip that are hashed in one go, some milliseconds
 
 _TRADE_COLUMNS = {"trade": (0, 1, 2, 4, 5), "aggTrade": (0, 1, 2, 5, 6)}  # id, price, size, time, whether the buyer was the maker
@@ -43,8 +46,9 @@ def _lines(*cells: str) -> re.Pattern[str]:
     return re.compile(rf"(?:{','.join(cells)}\n)++")
 
 
-# what `to_trade` and `to_candle` check of each value, of all at once; a line that is right but spelt otherwise is left to them
-_WHOLE, _NUMBER, _TIME = r"(?:0|[1-9][0-9]{0,17})", r"[0-9]++(?:\.[0-9]*+)?+", r"[0-9]{13}(?:[0-9]{3})?+"
+# the usual form of each value, checked in whole blocks; a line in another form is read by itself. Times are of 2011..2096.
+_WHOLE, _NUMBER = r"(?:0|[1-9][0-9]{0,17})", r"[0-9]{1,30}+(?:\.[0-9]{0,30}+)?+"
+_TIME = r"(?:1[3-9]|[23][0-9])[0-9]{11}(?:[0-9]{3})?+"
 _BOOLEAN, _ANY = r"(?:[Tt]rue|[Ff]alse)", r"[^,\n]*+"
 _TRADE_LINES = {
     "trade": _lines(_WHOLE, _NUMBER, _NUMBER, _ANY, _TIME, _BOOLEAN, _ANY),
@@ -53,8 +57,8 @@ _TRADE_LINES = {
 _CANDLE_LINES = _lines(_TIME, *[_NUMBER] * 5, _TIME, _NUMBER, _WHOLE, _NUMBER, _NUMBER, _ANY)
 
 
-def file_history(ask: HistoryRequest, options: Options, period: str, at: int) -> History:
-    """What one file has of what was asked. `period` is `2024-11` or `2024-11-30`, `at` where it begins.
+def read_file(ask: HistoryRequest, options: Options, period: str, at: int) -> History:
+    """The rows of one file that are asked for. `period` is `2024-11` or `2024-11-30`, `at` where it begins.
 
     An empty page now and then, while the file is hashed, lets others run. Raises Reject, with code 404 where there is no such file.
     """
@@ -81,7 +85,7 @@ def _address(ask: HistoryRequest, options: Options, period: str) -> str:
 def _told(ask: HistoryRequest, options: Options, file: BinaryIO, response: Response) -> Iterator[Page]:
     instrument, received_at = ask.instrument, response.received_at
     for text in _texts(file):
-        records: Rows
+        records: ArchiveRows
         if ask.channel == "candles":
             records = candles_from_archive(text, instrument, received_at)
         else:
@@ -129,7 +133,7 @@ def _text(lines: bytes) -> str:
 # --- its lines ---------------------------------------------------------------------------------------------------------
 
 
-def trades_from_archive(text: str, instrument: Instrument, trade_kind: str, received_at: int) -> Rows:
+def trades_from_archive(text: str, instrument: Instrument, trade_kind: str, received_at: int) -> ArchiveRows:
     """Whole lines of a `trades` or `aggTrades` file. Raises Reject, naming the line."""
     text = _without_header(text)
     if _TRADE_LINES[trade_kind].fullmatch(text) is None:
@@ -153,10 +157,18 @@ def trades_from_archive(text: str, instrument: Instrument, trade_kind: str, rece
 def trade_from_archive(line: str, instrument: Instrument, trade_kind: str, received_at: int) -> Trade | None:
     """One line of a `trades` or `aggTrades` file; None for a header. Raises Reject."""
     cells = _cells(line, max(_TRADE_COLUMNS[trade_kind]) + 1)
-    return None if cells is None else to_trade([cells[i] for i in _TRADE_COLUMNS[trade_kind]], instrument, received_at)
+    if cells is None:
+        return None
+    number, price, size, time, maker = (cells[i] for i in _TRADE_COLUMNS[trade_kind])
+    try:
+        row = RestTrade(identifier(number), price, size, _milliseconds(time), {"true": True, "false": False}[maker.lower()])
+        return trade(Frame(row), instrument.id, received_at)
+    except (ValueError, KeyError) as error:
+        shown = ",".join((number, price, size, time, maker))
+        raise Reject(f"binance: {instrument.symbol}: not a trade: {error}: {shown}", reason="value") from error
 
 
-def candles_from_archive(text: str, instrument: Instrument, received_at: int) -> Rows:
+def candles_from_archive(text: str, instrument: Instrument, received_at: int) -> ArchiveRows:
     """Whole lines of a `klines` file of one minute. Raises Reject, naming the line."""
     text = _without_header(text)
     if _CANDLE_LINES.fullmatch(text) is None:
@@ -168,10 +180,18 @@ def candles_from_archive(text: str, instrument: Instrument, received_at: int) ->
     return Columns(Candle, _micros(times), values | {"first_trade_id": None, "last_trade_id": None})
 
 
-def candle_from_archive(line: str, instrument: Instrument, received_at: int, *, interval: str = "1m") -> Candle | None:
-    """One line of a `klines` file; None for a header. Raises Reject."""
+def candle_from_archive(line: str, instrument: Instrument, received_at: int) -> Candle | None:
+    """One line of a `klines` file of one minute; None for a header. Raises Reject."""
     cells = _cells(line, 11)
-    return None if cells is None else to_candle(cells, instrument, received_at, interval, "archive")
+    if cells is None:
+        return None
+    time, opened, high, low, close, volume, end, quote_volume, count, *taker = cells[:11]
+    try:
+        times = _milliseconds(time), _milliseconds(end)
+        row = RestKline(times[0], opened, high, low, close, volume, times[1], quote_volume, identifier(count), *taker)
+        return bar(row, instrument.id, received_at, "archive")
+    except ValueError as error:
+        raise Reject(f"binance: {instrument.symbol}: not a candle: {error}: {line[:200]}", reason="value") from error
 
 
 def _cells(line: str, count: int) -> list[str] | None:
@@ -194,4 +214,9 @@ def _columns(text: str, wanted: Sequence[int]) -> list[list[str]]:
 
 def _micros(times: Sequence[str]) -> list[int]:
     """Cut to the millisecond, whichever unit the file has."""
-    return [int(time[:13]) * 1000 for time in times]
+    return [int(time[:13]) * MILLISECOND for time in times]
+
+
+def _milliseconds(time: str) -> int:
+    number = identifier(time)
+    return number if number < MICROSECONDS_FROM else number // MILLISECOND

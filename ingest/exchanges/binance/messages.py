@@ -1,0 +1,168 @@
+"""What Binance sends: the frames of its websocket and the answers of its REST, as far as they are used.
+
+https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
+https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints
+
+All times are milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from msgspec import UNSET, Raw, Struct, UnsetType, field
+
+Event = TypeVar("Event")
+
+
+class Frame(Struct, Generic[Event], gc=False):
+    """The envelope of an event. Its other member, `stream`, is read by `route`."""
+
+    data: Event
+
+
+class TradeEvent(Struct, gc=False):
+    """`a` and `b` are order ids here."""
+
+    id: int = field(name="t")
+    price: str = field(name="p")
+    size: str = field(name="q")
+    time_ms: int = field(name="T")
+    buyer_is_maker: bool = field(name="m")
+
+
+class AggTradeEvent(Struct, gc=False):
+    """Fills of one taker order at one price, with an id of their own; the same by REST."""
+
+    id: int = field(name="a")
+    price: str = field(name="p")
+    size: str = field(name="q")
+    time_ms: int = field(name="T")
+    buyer_is_maker: bool = field(name="m")
+
+
+class RestTrade(Struct, gc=False):
+    """GET /historicalTrades."""
+
+    id: int
+    price: str
+    size: str = field(name="qty")
+    time_ms: int = field(name="time")
+    buyer_is_maker: bool = field(name="isBuyerMaker")
+
+
+class Kline(Struct, gc=False):
+    """A bar so far; `closed` when nothing will be added. The trade ids are -1 where the minute is empty."""
+
+    time_ms: int = field(name="t")
+    open: str = field(name="o")
+    high: str = field(name="h")
+    low: str = field(name="l")
+    close: str = field(name="c")
+    volume: str = field(name="v")
+    quote_volume: str = field(name="q")
+    count: int = field(name="n")
+    taker_buy_volume: str = field(name="V")
+    taker_buy_quote_volume: str = field(name="Q")
+    first_id: int = field(name="f")
+    last_id: int = field(name="L")
+    closed: bool = field(name="x")
+
+
+class KlineEvent(Struct, gc=False):
+    kline: Kline = field(name="k")
+
+
+class RestKline(Struct, gc=False, array_like=True):
+    """GET /klines. What follows these values means nothing."""
+
+    time_ms: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    end_ms: int
+    quote_volume: str
+    count: int
+    taker_buy_volume: str
+    taker_buy_quote_volume: str
+
+
+class DepthEvent(Struct, gc=False):
+    """What changed in updates `first`..`last`; sizes are absolute, zero removes."""
+
+    time_ms: int = field(name="E")
+    first: int = field(name="U")
+    last: int = field(name="u")
+    bids: list[tuple[str, str]] = field(name="b")
+    asks: list[tuple[str, str]] = field(name="a")
+
+
+class Depth(Struct):
+    """GET /depth: the best levels as they were after update `last`."""
+
+    last: int = field(name="lastUpdateId")
+    bids: list[Any]
+    asks: list[Any]
+
+
+class QuoteEvent(Struct, gc=False):
+    """`bookTicker`, which has no time. An empty side has zeros."""
+
+    update: int = field(name="u")
+    bid_price: str = field(name="b")
+    bid_size: str = field(name="B")
+    ask_price: str = field(name="a")
+    ask_size: str = field(name="A")
+
+
+class Problem(Struct):
+    code: int
+    msg: str
+
+
+class Notice(Struct):
+    event: str = field(name="e", default="")
+
+
+class Other(Notice):
+    """Any frame: replies and errors (in both documented forms) and notices beside the events of streams."""
+
+    stream: str = ""
+    data: Notice = field(default_factory=Notice)
+    id: int | str | None = None
+    result: object | UnsetType = UNSET
+    error: Problem | None = None
+    code: int | None = None
+    msg: str = ""
+
+
+class Aggregate(Struct):
+    """As much of GET /aggTrades as finds the trades of a time."""
+
+    id: int = field(name="a")
+    first_id: int = field(name="f")  # of its trades; -1 in old aggregates that have none
+    time_ms: int = field(name="T")
+
+
+class Listing(Struct):
+    """GET /exchangeInfo."""
+
+    symbols: Raw
+
+
+class Filter(Struct):
+    """A step of zero disables the rule."""
+
+    kind: str = field(name="filterType", default="")
+    price_step: str | None = field(name="tickSize", default=None)
+    size_step: str | None = field(name="stepSize", default=None)
+
+
+class Listed(Struct):
+    symbol: str
+    status: str
+    base: str = field(name="baseAsset")
+    quote: str = field(name="quoteAsset")
+    filters: list[Filter]

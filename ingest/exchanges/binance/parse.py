@@ -1,0 +1,111 @@
+"""From Binance's messages to records. A bad value raises ValueError.
+
+`m` says that the **buyer** was the maker, so the taker sold. Times are milliseconds in the websocket and in REST, but microseconds
+in the archive since 2025: a trade's time is cut to the millisecond, which every path knows.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ingest.exchanges.binance.messages import (
+    AggTradeEvent,
+    Depth,
+    DepthEvent,
+    Filter,
+    Frame,
+    Kline,
+    KlineEvent,
+    Listed,
+    QuoteEvent,
+    RestKline,
+    RestTrade,
+    TradeEvent,
+)
+from ingest.marketdata.rest import Rows, rows
+from ingest.marketdata.synced_book import Diff, Snapshot
+from ingest.marketdata.values import (
+    EARLIEST,
+    LATEST,
+    MILLISECOND,
+    check_levels,
+    digits,
+    micros,
+    price_and_size,
+    price_step,
+    quote_side,
+)
+from ingest.records import Candle, Instrument, Quote, Trade
+
+AnyTrade = TradeEvent | AggTradeEvent | RestTrade
+
+_decode_depth = msgspec.json.Decoder(Depth).decode
+
+
+def trade(frame: Frame[AnyTrade], instrument_id: int, received_at: int) -> Trade:
+    event = frame.data
+    time = event.time_ms * MILLISECOND
+    if not EARLIEST <= time < LATEST:
+        micros(time)
+    price, size = price_and_size(event.price, event.size)
+    return Trade(instrument_id, time, event.id, price, size, "sell" if event.buyer_is_maker else "buy", received_at)
+
+
+def candle(frame: Frame[KlineEvent], instrument_id: int, received_at: int, origin: str) -> Candle | None:
+    kline = frame.data.kline
+    if not kline.closed:
+        return None
+    ids = (kline.first_id, kline.last_id) if kline.count else (None, None)
+    return bar(kline, instrument_id, received_at, origin, ids)
+
+
+def bar(
+    row: Kline | RestKline, instrument_id: int, received_at: int, origin: str, ids: tuple[int | None, int | None] = (None, None)
+) -> Candle:
+    prices = digits(row.open), digits(row.high), digits(row.low), digits(row.close)
+    sums = digits(row.volume), digits(row.quote_volume)
+    taker = digits(row.taker_buy_volume), digits(row.taker_buy_quote_volume)
+    time = micros(row.time_ms * MILLISECOND)
+    return Candle(instrument_id, "1m", time, *prices, *sums, row.count, *taker, *ids, 1, origin, received_at)
+
+
+def quote(frame: Frame[QuoteEvent], instrument_id: int, received_at: int) -> Quote:
+    event = frame.data
+    bid, bid_size = quote_side(event.bid_price, event.bid_size)
+    ask, ask_size = quote_side(event.ask_price, event.ask_size)
+    return Quote(instrument_id, 0, "", bid, bid_size, ask, ask_size, event.update, received_at)
+
+
+def diff(frame: Frame[DepthEvent]) -> Diff:
+    event = frame.data
+    time = micros(event.time_ms * MILLISECOND)
+    return Diff(time, event.first, event.last, check_levels(event.bids), check_levels(event.asks))
+
+
+def snapshot(body: bytes) -> Snapshot:
+    depth = _decode_depth(body)
+    return Snapshot(depth.last, depth.bids, depth.asks)
+
+
+def instrument(listed: Listed) -> Instrument:
+    """HALT, BREAK and END_OF_DAY are all `halted`."""
+    filters = {one.kind: one for one in listed.filters}
+    steps = _step(filters.get("PRICE_FILTER", Filter()).price_step), _step(filters.get("LOT_SIZE", Filter()).size_step)
+    status = "trading" if listed.status == "TRADING" else "halted"
+    name = f"{listed.base}/{listed.quote}"
+    return Instrument("binance", listed.symbol, name, listed.base, listed.quote, "spot", status, *steps)
+
+
+def _step(step: str | None) -> str | None:
+    return price_step(step) if step and step.strip("0.") else None
+
+
+def trades_from_rest(body: bytes, instrument: Instrument, trade_kind: str, received_at: int) -> Rows[Trade]:
+    """An answer of /historicalTrades, or, for `aggTrade`, of /aggTrades, oldest first. Raises Reject."""
+    shape = AggTradeEvent if trade_kind == "aggTrade" else RestTrade
+    return rows("binance", body, shape, lambda row: trade(Frame(row), instrument.id, received_at))
+
+
+def candles_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Candle]:
+    """An answer of /klines of one minute, oldest first, with the bar that is still open. Raises Reject."""
+    return rows("binance", body, RestKline, lambda row: bar(row, instrument.id, received_at, "rest"))

@@ -1,0 +1,137 @@
+"""Coinbase Exchange: limits, channels, and how its websocket speaks. Candles of one minute come by REST.
+
+https://docs.cdp.coinbase.com/exchange/websocket-feed/overview
+https://docs.cdp.coinbase.com/exchange/introduction/rate-limits-overview
+
+`level2` needs a key, `level2_batch` gives the same messages without one, every 50 ms. A subscription to `matches` first repeats an
+old trade as `last_match`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+
+from ingest.exchanges.coinbase import history as past
+from ingest.exchanges.coinbase import messages, parse
+from ingest.exchanges.coinbase.announced_trades import AnnouncedTrades
+from ingest.exchanges.coinbase.polled_candles import PolledCandles
+from ingest.marketdata.channels import Channel, Channels, Quotes
+from ingest.marketdata.history import by_channel
+from ingest.marketdata.rest import Rows, rows
+from ingest.marketdata.session import Control, Protocol, Route, RoutedSession, Unknown, one_url
+from ingest.marketdata.streamed_book import StreamedBook
+from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.http import Flow, Request
+from ingest.protocol.session import Connection
+from ingest.records import SECOND, Instrument
+
+NAME = "coinbase"
+TRADE_KINDS = ("match",)
+VIA = ("rest",)
+LIMITS = ExchangeLimits(
+    ws_url="wss://ws-feed.exchange.coinbase.com",
+    rest_url="https://api.exchange.coinbase.com",
+    alternative="no other host: Coinbase Exchange serves the countries it is licensed in",
+    sends=Rate(50, 1.0),  # it takes 100 a second from one address
+    connects=Rate(4, 1.0),  # it takes 8 a second from one address
+    weight=Rate(8, 1.0),  # it takes 10 a second from one address
+    subscriptions_per_connection=200,
+    silence_seconds=15.0,  # every product's heartbeat comes each second
+)
+# Its candles "may be incomplete", as it says, and there is none for a minute without trades: they prove nothing.
+# https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-product-candles
+COMPLETENESS = CompletenessRules(dense=TRADE_KINDS)
+
+CHANNELS: Channels = {
+    "trades": Channel("matches", AnnouncedTrades()),
+    "candles": Channel("heartbeat", PolledCandles()),
+    "book": Channel("level2_batch", StreamedBook(messages.BookRow, parse.book)),
+    "quotes": Channel("ticker", Quotes(messages.QuoteRow, parse.quote, skip_first=True)),
+}
+SPREAD = 30 * SECOND  # over which a connection's questions for candles are laid out
+STEP = SECOND // 4  # at most 4 of them a second
+_TOPICS = {
+    "match": "matches",
+    "last_match": "matches",
+    "heartbeat": "matches",
+    "l2update": "level2_batch",
+    "snapshot": "level2_batch",
+    "ticker": "ticker",
+}
+_BUSY = "rate limit"
+
+_decode = msgspec.json.Decoder(messages.Head).decode
+
+
+def route(frame: bytes) -> Route:
+    message = _decode(frame)
+    channel = _TOPICS.get(message.type)
+    if channel is not None:
+        return (channel, message.product_id), frame, False
+    control: Control
+    match message.type:
+        case "subscriptions":  # all that there are, in no relation to one message of ours
+            control = Accepted(topics=tuple((one.name, product) for one in message.channels for product in one.product_ids))
+        case "error":
+            text = f"{NAME}: {message.message}: {message.reason}"
+            control = Rejected(text, busy=_BUSY in text.lower())
+        case _:
+            control = Unknown(f"unknown type {message.type!r}")
+    return None, (control,), False
+
+
+def route_unsubscribed(frame: bytes) -> Route:
+    """Heartbeats come also for products whose trades are not subscribed."""
+    return (None, (), False) if _decode(frame).type == "heartbeat" else route(frame)
+
+
+def subscribe(batch: Batch) -> str:
+    """With the heartbeats of each product: a connection without a subscription is closed after 5 seconds."""
+    heartbeats = dict.fromkeys(member.symbol for member in batch.members)
+    return request("subscribe", {"heartbeat": list(heartbeats), **_products(batch)})
+
+
+def unsubscribe(batch: Batch) -> str:
+    return request("unsubscribe", _products(batch))
+
+
+def request(kind: str, channels: dict[str, list[str]]) -> str:
+    named = [{"name": name, "product_ids": products} for name, products in channels.items()]
+    return msgspec.json.encode({"type": kind, "channels": named}).decode()
+
+
+def _products(batch: Batch) -> dict[str, list[str]]:
+    """By channel, without the heartbeats."""
+    names = [channel.topic for name, channel in CHANNELS.items() if name != "candles"]
+    products = {name: [member.symbol for member in batch.members if member.template == name] for name in names}
+    return {name: found for name, found in products.items() if found}
+
+
+PROTOCOL = Protocol(
+    name=NAME,
+    route=route,
+    slow_route=route_unsubscribed,
+    subscribe=subscribe,
+    unsubscribe=unsubscribe,
+    topic=lambda template, symbol: (template, symbol),
+    topics_per_message=LIMITS.subscriptions_per_connection,
+    mixed=True,
+)
+connections = partial(one_url, "", LIMITS.subscriptions_per_connection)
+history = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
+
+
+def session(connection: Connection, options: Options) -> RoutedSession:
+    polled = [one.instrument.symbol for one in connection.subscriptions if one.channel == "candles"]
+    step = min(STEP, SPREAD // max(1, len(polled)))
+    candles = PolledCandles({symbol: number * step for number, symbol in enumerate(polled)})
+    return RoutedSession(PROTOCOL, {**CHANNELS, "candles": Channel("heartbeat", candles)}, connection, options)
+
+
+def listing(options: Options) -> Flow[Rows[Instrument]]:
+    """Every product, also the delisted ones, which stay in the list."""
+    response = yield Request(f"{options.rest_url}/products")
+    return rows(NAME, response.body, messages.Listed, parse.instrument)

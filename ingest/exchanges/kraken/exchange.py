@@ -1,0 +1,138 @@
+"""Kraken spot: limits, channels, and how its websocket v2 speaks.
+
+https://docs.kraken.com/exchange/api-reference/spot-websocket-v2
+
+The rows of a frame name their symbols, the frame does not. A bar has no closed flag. The book has a checksum and no sequence.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from ingest.exchanges.kraken import history as past
+from ingest.exchanges.kraken import messages, parse
+from ingest.marketdata.channels import Candles, Channel, Channels, NextBar, Quotes, Topic, Trades
+from ingest.marketdata.history import by_channel
+from ingest.marketdata.rest import Rows
+from ingest.marketdata.session import Control, Part, Protocol, Route, RoutedSession, Unknown, one_url
+from ingest.marketdata.streamed_book import StreamedBook
+from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
+from ingest.protocol.decode import UNREADABLE
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.http import Flow, Request
+from ingest.protocol.session import Connection
+from ingest.records import SECOND, Instrument
+
+NAME = "kraken"
+TRADE_KINDS = ("trade",)
+VIA = ("rest",)
+# https://docs.kraken.com/api/docs/guides/spot-ratelimits: the websocket's limit is dynamic ("Exceeded msg rate") and no number is
+# published for it, for connects, or for public REST, where one call a second is known to be safe: ours are cautious.
+LIMITS = ExchangeLimits(
+    ws_url="wss://ws.kraken.com/v2",
+    rest_url="https://api.kraken.com",
+    alternative="Kraken has one host for all countries; where it is refused, set exchanges.kraken.proxy",
+    sends=Rate(10, 1.0),
+    connects=Rate(70, 600.0),
+    weight=Rate(1, 2.0),
+    subscriptions_per_connection=200,
+    silence_seconds=30.0,
+)
+# The websocket sends no candle for a minute without trades.
+COMPLETENESS = CompletenessRules(dense=TRADE_KINDS, counted=TRADE_KINDS, charted=TRADE_KINDS)
+
+_channel = partial(Channel, listed=True, decoded=True)
+CHANNELS: Channels = {
+    "trades": _channel("trade", Trades(messages.TradeRow, parse.trade, dense_ids=TRADE_KINDS)),
+    "candles": _channel("ohlc", Candles(messages.BarRow, parse.candle, closes=NextBar(5 * SECOND))),
+    "book": _channel("book", StreamedBook(messages.BookRow, parse.book, verify=parse.agrees, level=parse.level, depth=parse.depth)),
+    "quotes": _channel("ticker", Quotes(messages.QuoteRow, parse.quote)),
+}
+_TOPICS = {channel.topic for channel in CHANNELS.values()}
+_CHANNEL_OF: dict[type, str] = {
+    messages.TradeFrame: "trade",
+    messages.BarFrame: "ohlc",
+    messages.BookFrame: "book",
+    messages.QuoteFrame: "ticker",
+}
+_QUIET = {"heartbeat", "status"}
+_BUSY = "rate"  # "Exceeded msg rate"
+
+_decode_rows = msgspec.json.Decoder(messages.RowsFrame).decode
+_decode = msgspec.json.Decoder(messages.Frame).decode
+_decode_named = msgspec.json.Decoder(list[messages.Named]).decode
+_decode_parts = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def route(frame: bytes) -> Route:
+    """A frame of good rows is decoded in one pass; only then are the symbols known."""
+    try:
+        message = _decode_rows(frame)
+    except UNREADABLE:
+        return route_other(frame)
+    channel, rows, snapshot = _CHANNEL_OF[type(message)], message.data, message.type == "snapshot"
+    if len(rows) == 1:
+        return (channel, rows[0].symbol), rows, snapshot
+    symbols = {row.symbol for row in rows}
+    if len(symbols) == 1:
+        return (channel, symbols.pop()), rows, snapshot
+    return None, [Part((channel, row.symbol), [row], snapshot) for row in rows], False
+
+
+def route_other(frame: bytes) -> Route:
+    """A frame without rows, or with a row that is not as documented."""
+    message = _decode(frame)
+    channel = message.channel
+    if channel in _TOPICS:
+        rows = zip(_decode_named(message.data), _decode_parts(message.data), strict=True)
+        snapshot = message.type == "snapshot"
+        return None, [Part((channel, named.symbol), b"[%b]" % bytes(row), snapshot) for named, row in rows], False
+    if message.method:
+        return None, reply(message), False
+    return None, () if channel in _QUIET else (Unknown(f"unknown channel {channel!r}; known: {', '.join(_TOPICS)}"),), False
+
+
+def reply(message: messages.Frame) -> tuple[Control, ...]:
+    """One for each symbol of a message of ours."""
+    accepted = message.result
+    if not message.success:
+        what = " ".join(filter(None, (message.method, accepted.channel, message.symbol or accepted.symbol)))
+        return (Rejected(f"{NAME}: {what}: {message.error}", message.req_id, busy=_BUSY in message.error.split()),)
+    topics: tuple[Topic, ...] = ((accepted.channel, accepted.symbol),)
+    return (Accepted(message.req_id, topics),) if message.method == "subscribe" else ()
+
+
+def request(method: str, depth: int, batch: Batch) -> str:
+    """`subscribe` or `unsubscribe`; both name the same parameters."""
+    more: dict[str, dict[str, Any]] = {"ohlc": {"interval": 1}, "book": {"depth": depth}, "ticker": {"event_trigger": "bbo"}}
+    params = {"channel": batch.template, "symbol": [member.symbol for member in batch.members], **more.get(batch.template, {})}
+    return msgspec.json.encode({"method": method, "params": params, "req_id": batch.number}).decode()
+
+
+def session(connection: Connection, options: Options) -> RoutedSession:
+    depth = parse.depth(options)
+    protocol = Protocol(
+        name=NAME,
+        route=route,
+        subscribe=partial(request, "subscribe", depth),
+        unsubscribe=partial(request, "unsubscribe", depth),
+        topic=lambda template, symbol: (template, symbol),
+        topics_per_message=100,
+        single=True,
+        ping=lambda now: '{"method":"ping"}',
+        ping_after=10 * SECOND,
+    )
+    return RoutedSession(protocol, CHANNELS, connection, options)
+
+
+connections = partial(one_url, "", LIMITS.subscriptions_per_connection)
+history = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
+
+
+def listing(options: Options) -> Flow[Rows[Instrument]]:
+    """Every pair that the websocket knows."""
+    response = yield Request(f"{options.rest_url}/0/public/AssetPairs")
+    return parse.listing(response.body)

@@ -1,0 +1,143 @@
+"""What Kraken sends: the frames of its websocket v2 and the answers of its REST, as far as they are used.
+
+https://docs.kraken.com/exchange/api-reference/spot-websocket-v2
+https://docs.kraken.com/exchange/api-reference/spot-rest
+
+On the websocket prices and sizes are JSON numbers: they are decoded to `Decimal`, which keeps their digits ("105944.20").
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+from msgspec import Raw, Struct
+
+
+class Reply(Struct, frozen=True):
+    """What was accepted."""
+
+    channel: str = ""
+    symbol: str = ""
+
+
+class Frame(Struct, frozen=True):
+    """Any frame: rows of a channel, or the reply to a message, of which there is one for each symbol."""
+
+    channel: str = ""
+    type: str = ""
+    data: Raw = Raw(b"null")
+    method: str = ""
+    success: bool = True
+    error: str = ""
+    symbol: str = ""
+    result: Reply = Reply()
+    req_id: int | None = None
+
+
+class Named(Struct, frozen=True):
+    """The part of any row that tells its market."""
+
+    symbol: str = ""
+
+
+class TradeRow(Named, frozen=True, kw_only=True):
+    side: Literal["buy", "sell"]  # the taker's
+    price: Decimal
+    qty: Decimal
+    trade_id: int  # dense per symbol
+    timestamp: str
+
+
+class BarRow(Named, frozen=True, kw_only=True):
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    trades: int
+    interval_begin: str
+    interval: int  # minutes
+
+
+class Level(Struct, frozen=True, gc=False):
+    price: Decimal
+    qty: Decimal
+
+
+class BookRow(Named, frozen=True, kw_only=True):
+    checksum: int
+    bids: list[Level] = []
+    asks: list[Level] = []
+    timestamp: str | None = None  # older snapshots have none
+
+
+class QuoteRow(Named, frozen=True, kw_only=True):
+    bid: Decimal
+    bid_qty: Decimal
+    ask: Decimal
+    ask_qty: Decimal
+    timestamp: str | None = None  # since 2025
+
+
+class TradeFrame(Struct, frozen=True, tag_field="channel", tag="trade"):
+    data: list[TradeRow]
+    type: str = ""
+
+
+class BarFrame(Struct, frozen=True, tag_field="channel", tag="ohlc"):
+    data: list[BarRow]
+    type: str = ""
+
+
+class BookFrame(Struct, frozen=True, tag_field="channel", tag="book"):
+    data: list[BookRow]
+    type: str = ""
+
+
+class QuoteFrame(Struct, frozen=True, tag_field="channel", tag="ticker"):
+    data: list[QuoteRow]
+    type: str = ""
+
+
+RowsFrame = TradeFrame | BarFrame | BookFrame | QuoteFrame
+
+
+class Body(Struct):
+    """An answer of REST. Errors come with status 200."""
+
+    error: list[str] = []
+    result: Raw = Raw(b"null")
+
+
+class Listed(Struct):
+    pair_decimals: int
+    lot_decimals: int
+    wsname: str = ""  # dark pools have none
+    status: str = "online"
+    tick_size: str = "0"
+
+
+class RestTrade(Struct, frozen=True, array_like=True):
+    """One row of /0/public/Trades; `time` in seconds, with 7 decimals."""
+
+    price: str
+    size: str
+    time: Decimal
+    side: Literal["b", "s"]
+    order_type: str
+    misc: str
+    trade_id: int
+
+
+class RestBar(Struct, frozen=True, array_like=True):
+    """One row of /0/public/OHLC; `time` is its open in seconds."""
+
+    time: int
+    open: str
+    high: str
+    low: str
+    close: str
+    vwap: str
+    volume: str
+    trades: int
