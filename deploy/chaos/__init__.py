@@ -1,1 +1,1 @@
-"""The fault suite: seeded runs of the daemon against everything that goes wrong, judged by an oracle."""
+"""The fault suite: runs of the daemon under random faults drawn from a seed, checked against an oracle."""

@@ -1,4 +1,4 @@
-"""The course of one run: trades while the faults come, then quiet until the ledger is closed, then the verdict."""
+"""One run: trades during the faults, then quiet until every gap is filled, then the verdict."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BROKEN = (ClusterError, Late, RuntimeError, OSError, asyncpg.PostgresError, asyn
 
 
 class Run(Struct, frozen=True):
-    """What became of one plan. `broken` says why the run itself failed, if it did."""
+    """The result of one plan. `broken` is the reason if the run itself failed."""
 
     plan: Plan
     happened: Counter[str]
@@ -46,7 +46,7 @@ class Run(Struct, frozen=True):
 
 
 async def run(plan: Plan, servers: Servers, mutation: str | None) -> Run:
-    """One run. What fails in it is its own affair: the others go on."""
+    """Execute one plan. An error within it ends this run alone."""
     started = time.monotonic()
     happened: Counter[str] = Counter()
     verdict, broken = Verdict(), ""
@@ -69,7 +69,7 @@ async def run(plan: Plan, servers: Servers, mutation: str | None) -> Run:
 
 
 def _keep(folder: Path, seed: int) -> None:
-    """The logs and the ledger of a run that failed, for whoever looks for the defect."""
+    """Keep the logs and the coverage ledger of a run that failed, to find the defect."""
     kept = KEPT / str(seed)
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True)
@@ -81,7 +81,7 @@ def _keep(folder: Path, seed: int) -> None:
 def _folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="chaos-", dir=storage(), ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        folder.chmod(0o755)  # the server's account has to pass
+        folder.chmod(0o755)  # the server's account must be able to enter
         yield folder
 
 
@@ -90,7 +90,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 
 async def play(one: Scene, happened: Counter[str]) -> int:
-    """Everything but the verdict; when the first trade was, in milliseconds. The daemon has ended."""
+    """Everything but the verdict. Returns the time of the first trade in milliseconds; the daemon has ended."""
     first_ms = time.time_ns() // 1_000_000
     async with asyncio.TaskGroup() as group:
         for due in one.plan.faults:
@@ -100,7 +100,7 @@ async def play(one: Scene, happened: Counter[str]) -> int:
     await asyncio.sleep(QUIET_SECONDS)
     one.simulator.trades_per_second = 0
     await until(one.daemon.idle, IDLE_SECONDS, "every row has its outcome")
-    # a killed daemon leaves its leases behind; nobody needs to wait here until they run out
+    # a killed daemon leaves its leases; they need not be waited for
     await one.servers.sql("UPDATE leases SET expires_at = now()", MARKET)
     await came(lambda: _closed(one, first_ms), HEALED_SECONDS)
     await one.daemon.terminate()
@@ -110,9 +110,9 @@ async def play(one: Scene, happened: Counter[str]) -> int:
 
 
 async def _trade(one: Scene) -> None:
-    """As many trades as a run must have while faults fall due, and fewer while the last of them take their time."""
+    """Make as many trades as a run must have while faults begin, and fewer while the last of them end."""
     one.simulator.trades_per_second = 1.1 * ROWS / SECONDS
-    await until(lambda: sum(map(one.simulator.oracle.count, SYMBOLS)) > ROWS, IDLE_SECONDS, f"{ROWS} trades are said")
+    await until(lambda: sum(map(one.simulator.oracle.count, SYMBOLS)) > ROWS, IDLE_SECONDS, f"{ROWS} trades have happened")
     one.simulator.trades_per_second = LATER_PER_SECOND
 
 
@@ -122,7 +122,7 @@ async def _inject(one: Scene, due: Due, happened: Counter[str]) -> None:
 
 
 async def _closed(one: Scene, first_ms: int) -> bool:
-    """Whether nothing is missing any more, and no hole is open."""
+    """Whether nothing is missing and no gap is open."""
     await asyncio.sleep(0.5)
     if await count_open(one):
         return False
@@ -132,31 +132,31 @@ async def _closed(one: Scene, first_ms: int) -> bool:
 
 
 def described(run: Run) -> str:
-    """A line for people, and one for each thing that is wrong."""
+    """One line, and one more for each fault that was found."""
     verdict, plan = run.verdict, run.plan
     faults = " ".join(due.kind if run.happened[due.kind] else f"({due.kind})" for due in plan.faults)
-    explained = ", ".join(f"{count} {why}" for why, count in verdict.explained.most_common()) or "none"
+    explained = ", ".join(f"{count} {reason}" for reason, count in verdict.explained.most_common()) or "none"
     lines = [
-        f"seed {plan.seed}: {'ok' if not wrongs(run) else 'FAILED'}; {run.seconds:.1f} s; {plan.durability}; {faults}; "
-        f"trades {verdict.said} said, {verdict.stored} stored, missing with a reason: {explained}; "
+        f"seed {plan.seed}: {'ok' if not faults_of(run) else 'FAILED'}; {run.seconds:.1f} s; {plan.durability}; {faults}; "
+        f"trades {verdict.sent} produced, {verdict.stored} stored, missing with a reason: {explained}; "
         f"candles {verdict.candles}, books {verdict.books}, quotes {verdict.quotes}; left open {verdict.left_open}; "
-        f"holes: {', '.join(verdict.holes) or 'none'}"
+        f"gaps: {', '.join(verdict.gaps) or 'none'}"
     ]
-    return "\n".join([*lines, *(f"    {wrong}" for wrong in wrongs(run))])
+    return "\n".join([*lines, *(f"    {fault}" for fault in faults_of(run))])
 
 
-def wrongs(run: Run) -> list[str]:
-    """Everything for which this run fails the set."""
+def faults_of(run: Run) -> list[str]:
+    """Everything for which this run fails; empty if it passes."""
     if run.broken:
         return [f"the run itself: {run.broken}"]
     return [*run.verdict.wrong, *_too_little(run)]
 
 
 def _too_little(run: Run) -> list[str]:
-    """What every run must have had."""
+    """What every run must contain and this one does not."""
     lacks = {
-        f"only {run.verdict.said} trades were said": run.verdict.said >= ROWS,
+        f"only {run.verdict.sent} trades happened": run.verdict.sent >= ROWS,
         "no kill of the database": any(run.happened[kind] for kind in DATABASE_KILLS),
         "no end of the daemon": any(run.happened[kind] for kind in DAEMON_ENDS),
     }
-    return [lack for lack, there in lacks.items() if not there]
+    return [lack for lack, is_there in lacks.items() if not is_there]

@@ -1,6 +1,6 @@
-"""The daemon of a run: processes that follow each other under one configuration, ended by signals, and what each said.
+"""The daemon of a run: successive processes with one configuration, ended by signals, and their logs.
 
-Everything is set by the environment, so that there is no file of settings. The log is JSON, one file a process.
+The configuration is in the environment. The log is JSON, one file per process.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from msgspec import Struct
 from chaos.waiting import until
 
 START_SECONDS = 30.0
-END_SECONDS = 40.0  # SIGTERM: the settings of a run give it five for the drain
-ENDING_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")  # however we end
+END_SECONDS = 40.0  # after SIGTERM; the drain alone may take five
+ENDING_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")  # even if we are killed
 _LISTENS = re.compile(r"health on (http://[0-9.:]+)")
-_ACCOUNT = re.compile(r"(\w+): row totals: (.*)")
+_ROW_TOTALS = re.compile(r"(\w+): row totals: (.*)")
 _CAME = {"decoded", "recovered"}
 
 
 class Ended(Struct, frozen=True):
-    """One process that is gone: its log, and its exit code (negative where a signal of ours killed it)."""
+    """A process that has ended: its log and its exit code, which is negative if a signal killed it."""
 
     log: Path
     code: int
 
 
 class Daemon:
-    """`command` stands before the program; `environment` is added to ours. At most one process lives at a time."""
+    """`command` precedes the program; `environment` is added to ours. At most one process runs at a time."""
 
     def __init__(self, folder: Path, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self.ended: list[Ended] = []
@@ -48,7 +48,7 @@ class Daemon:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """A new process; it is waited for until it listens."""
+        """Start a process and wait until it listens."""
         with self._log.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -88,7 +88,7 @@ class Daemon:
         self.ended.append(Ended(self._log, code))
 
     async def status(self) -> dict[str, Any]:
-        """What it says of itself; empty while it does not answer."""
+        """Its status; empty while it does not answer."""
         timeout = aiohttp.ClientTimeout(total=5)
         try:
             async with aiohttp.ClientSession(timeout=timeout) as client, client.get(f"{self._url}/status") as answer:
@@ -98,7 +98,7 @@ class Daemon:
             return {}
 
     async def idle(self) -> bool:
-        """Whether it is ready and no row is on its way."""
+        """Whether it is ready and no row waits."""
         status = await self.status()
         is_ready = status.get("daemon", {}).get("state") == "ready"
         return is_ready and not any(queue["queued"] or queue["spooled"] for queue in status["queues"].values())
@@ -112,30 +112,30 @@ class Daemon:
 
 
 def events(ended: Ended) -> list[dict[str, Any]]:
-    """The lines of its log, parsed; a last one that a kill has torn is left out."""
+    """The parsed lines of its log, without a last one that a kill cut off."""
     lines = ended.log.read_text().splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
 
 def defects(ended: Ended) -> list[str]:
-    """The exceptions that nothing in the daemon was prepared for."""
+    """The exceptions that the daemon did not expect."""
     raised = [(event["logger"], event["exception"]) for event in events(ended) if "exception" in event]
-    # where a server goes away within a COPY asyncpg itself may forget a future; the COPY is retried all the same
+    # asyncpg may leave a future unretrieved if the server goes away within a COPY; the COPY is retried
     return [text for logger, text in raised if logger != "asyncio" or not text.startswith("asyncpg.")]
 
 
 def unbalanced(ended: Ended) -> list[str]:
-    """The tables whose account it logged does not balance; a process that ended by itself and logged none is named as well."""
+    """The tables whose logged row totals do not balance, and a process that ended by itself without logging them."""
     if ended.code < 0:
         return []
-    said = [event["message"] for event in events(ended)]
-    accounts = [match for message in said if (match := _ACCOUNT.fullmatch(message))]
-    had_rows = any(message.startswith("TimescaleDB ") for message in said)  # else it ended before it had a database
-    if ended.code or (had_rows and not accounts):
-        return [f"{ended.log.name}: exit code {ended.code}, {len(accounts)} accounts"]
-    return [f"{ended.log.name}: {match[0]}" for match in accounts if not _balances(match[2])]
+    messages = [event["message"] for event in events(ended)]
+    totals = [match for message in messages if (match := _ROW_TOTALS.fullmatch(message))]
+    had_rows = any(message.startswith("TimescaleDB ") for message in messages)  # else it ended before it had a database
+    if ended.code or (had_rows and not totals):
+        return [f"{ended.log.name}: exit code {ended.code}, row totals of {len(totals)} tables"]
+    return [f"{ended.log.name}: {match[0]}" for match in totals if not _balances(match[2])]
 
 
-def _balances(account: str) -> bool:
-    rows = {term: int(count) for term, count in re.findall(r"(\w+) (\d+)", account)}
+def _balances(totals: str) -> bool:
+    rows = {term: int(count) for term, count in re.findall(r"(\w+) (\d+)", totals)}
     return sum(rows[term] for term in _CAME) == sum(count for term, count in rows.items() if term not in _CAME)

@@ -1,4 +1,4 @@
-"""What is done to the daemon itself, its spool and its clock."""
+"""Faults of the daemon itself, its spool and its clock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def terminate(scene: Scene, chance: Random) -> bool:
 
 
 async def spool_full(scene: Scene, chance: Random) -> bool:
-    """The database stands still, so that rows want to go where there is no room for them."""
+    """The database does not answer, so rows are spilled to a disk that is full."""
     assert scene.spool_disk is not None
     async with scene.database:
         scene.spool_disk.fill()
@@ -42,7 +42,7 @@ async def spool_full(scene: Scene, chance: Random) -> bool:
 
 
 async def spool_flip(scene: Scene, chance: Random) -> bool:
-    """Rows are spooled, the daemon is killed, and one byte is another when the next process reads them."""
+    """Rows are spooled, the daemon is killed, and one byte is changed before the next process reads them."""
     async with scene.process, scene.database:
         await asyncio.to_thread(scene.servers.primary.pause)
         await came(lambda: bool(_segments(scene.spool)), SPOOLED_SECONDS)
@@ -56,7 +56,7 @@ async def spool_flip(scene: Scene, chance: Random) -> bool:
 
 
 def _segments(folder: Path) -> list[Path]:
-    """What the spool holds, the larger ones: a byte of a few hundred is soon found."""
+    """The larger files of the spool."""
     return sorted(path for path in folder.glob("*") if path.is_file() and path.suffix != ".bad" and path.stat().st_size > 1000)
 
 
@@ -67,7 +67,7 @@ def _flip(path: Path, chance: Random) -> None:
 
 
 async def clock_step(scene: Scene, chance: Random) -> bool:
-    """Ahead or back by up to a minute; some seconds later it is right again."""
+    """The clock is wrong by up to a minute for some seconds."""
     seconds = chance.choice([-1, 1]) * chance.randint(2, 60)
     scene.clock.write_text(f"{seconds:+d}\n")
     await asyncio.sleep(chance.uniform(1, 4))

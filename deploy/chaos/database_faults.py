@@ -1,6 +1,6 @@
-"""What goes wrong with the database and the way to it. Each fault ends with everything as it should be, but for the rows.
+"""Faults of the database and of the connection to it. Each fault repairs what it broke, except for the rows.
 
-Each returns whether it really happened: a line that nobody used cannot be cut.
+Each returns whether it really happened: a connection that is not used cannot be cut.
 """
 
 from __future__ import annotations
@@ -53,19 +53,19 @@ async def restart(scene: Scene, chance: Random) -> bool:
 
 
 async def failover_sync(scene: Scene, chance: Random) -> bool:
-    """There and back: what was acknowledged is on the standby each time."""
+    """To the standby and back: each time it has everything that was acknowledged."""
     async with scene.database:
         for _ in range(2):
             await scene.servers.follow(synchronous=True)
             await asyncio.sleep(chance.uniform(0.2, 1))
             await scene.servers.fail_over()
-            scene.lead_lines()
+            scene.redirect()
             await asyncio.sleep(chance.uniform(0.2, 1))
     return True
 
 
 async def failover_async(scene: Scene, chance: Random) -> bool:
-    """The standby stops receiving some time before the primary dies: whatever was committed then is gone."""
+    """The standby stops receiving before the primary is killed: what was committed in between is lost."""
     async with scene.database:
         await scene.servers.follow(synchronous=False)
         await scene.servers.set("primary_conninfo", "", on_standby=True)
@@ -73,7 +73,7 @@ async def failover_async(scene: Scene, chance: Random) -> bool:
         had = (await scene.fetch("SELECT count(*) FROM trades"))[0][0]
         await scene.servers.fail_over()
         kept = (await scene.fetch("SELECT count(*) FROM trades"))[0][0]
-        scene.lead_lines()
+        scene.redirect()
     return bool(kept < had)
 
 
@@ -121,16 +121,16 @@ async def _cut(scene: Scene, before: int) -> bool:
 async def dns_gone(scene: Scene, chance: Random) -> bool:
     assert scene.names is not None
     async with scene.database:
-        scene.names.forget()
+        scene.names.remove()
         for line in scene.lines:
             line.cut()
         await asyncio.sleep(chance.uniform(1, 4))
-        scene.names.know()
+        scene.names.restore()
     return True
 
 
 async def pooler(scene: Scene, chance: Random) -> bool:
-    """It has been between all the while; now it dies, too."""
+    """All connections pass the pooler; it is killed and started again."""
     assert scene.pooler is not None
     async with scene.database:
         scene.pooler.kill()
@@ -141,24 +141,24 @@ async def pooler(scene: Scene, chance: Random) -> bool:
 
 async def chunk_compress(scene: Scene, chance: Random) -> bool:
     async with scene.database:
-        return bool(await _insisted(scene, _COMPRESS))
+        return bool(await _with_retry(scene, _COMPRESS))
 
 
 async def chunk_drop(scene: Scene, chance: Random) -> bool:
-    """What the chunk held at that moment is gone by our own doing; what is written from then on is not."""
+    """The rows in the chunk are dropped on purpose; rows that are written later must be stored."""
     async with scene.database:
-        said = (await _insisted(scene, _DROP)).splitlines()
-    pairs = [line.split("|") for line in said if "|" in line]
+        output = (await _with_retry(scene, _DROP)).splitlines()
+    pairs = [line.split("|") for line in output if "|" in line]
     scene.dropped |= {(symbol, int(trade_id)) for symbol, trade_id in pairs}
-    return bool(pairs) and any(line.startswith("dropped") for line in said)
+    return bool(pairs) and any(line.startswith("dropped") for line in output)
 
 
-async def _insisted(scene: Scene, statements: str) -> str:
-    """Try until the locks were to be had: writers hold them all the time."""
+async def _with_retry(scene: Scene, statements: str) -> str:
+    """Repeat until the locks are granted: writers hold them most of the time."""
     for _ in range(LOCK_TRIES):
         try:
-            if said := await scene.servers.sql(statements, "market"):
-                return said  # else there is no chunk yet
+            if output := await scene.servers.sql(statements, "market"):
+                return output  # else there is no chunk yet
             await asyncio.sleep(WAIT_SECONDS)
         except ClusterError as error:
             if "lock timeout" not in str(error) and "deadlock" not in str(error):

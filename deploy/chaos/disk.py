@@ -1,4 +1,4 @@
-"""A file system of a few megabytes that can be filled and emptied again. Only root may mount one.
+"""A file system of a few megabytes that can be filled and cleared. Needs root.
 
 https://www.kernel.org/doc/html/latest/filesystems/tmpfs.html
 """
@@ -15,26 +15,26 @@ CHUNK = 1 << 16
 
 
 class Disk:
-    """The mounted file system at `path`; `ballast` is what fills it."""
+    """The mounted file system at `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._ballast = path / "ballast"
 
     def fill(self) -> None:
-        """Take every free byte."""
+        """Use every free byte."""
         with self._ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(CHUNK))
 
     def clear(self) -> None:
-        """Give the room back."""
+        """Free the space again."""
         self._ballast.unlink(missing_ok=True)
 
 
 @contextmanager
 def mounted(path: Path, megabytes: int, owner: int = 0) -> Iterator[Disk]:
-    """A new file system at `path` for the length of a `with`, its root owned by the user `owner`."""
+    """A new file system at `path` for the duration of a `with`, owned by the user `owner`."""
     path.mkdir()
     options = f"size={megabytes}m,uid={owner},mode=0700"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], check=True, capture_output=True)

@@ -1,6 +1,6 @@
-"""What the exchange does wrong: it refuses, falls silent, loses, doubles, reorders and tears frames.
+"""Faults of the exchange: it refuses requests, stops sending, and loses, repeats, reorders and cuts off frames.
 
-Each fault returns whether it really happened. What was not sent is what the exchange said all the same: the daemon has to find out.
+Each fault returns whether it really happened. Events that are not sent have happened all the same: the daemon must find them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from chaos.waiting import came
 
 DEPTH = "/api/v3/depth"
 HISTORIES = ("/api/v3/aggTrades", "/api/v3/klines")
-TELLING = [stream for stream in STREAMS if not stream.endswith("kline_1m")]  # that have a frame every moment
+BUSY = [stream for stream in STREAMS if not stream.endswith("kline_1m")]  # streams with several frames a second
 HAPPEN_SECONDS = 15.0
 
 
 def refusing(status: int, retry_after: int | None) -> Callable[[Scene, Random], Awaitable[bool]]:
-    """The next requests for books and for the past are answered with `status`; every book is asked for anew."""
+    """Answer the next requests for books and history with `status`; every book must be requested again."""
 
     async def refuse(scene: Scene, chance: Random) -> bool:
         faults, headers = scene.simulator.faults, {} if retry_after is None else {"Retry-After": str(retry_after)}
@@ -37,7 +37,7 @@ def refusing(status: int, retry_after: int | None) -> Callable[[Scene, Random], 
 
 
 async def silence(scene: Scene, chance: Random) -> bool:
-    """One symbol or the whole exchange, pings included, says nothing for some seconds."""
+    """One symbol, or the whole exchange with its pings, sends nothing for some seconds."""
     streams = [] if chance.random() < 0.5 else [one for one in STREAMS if one.startswith(chance.choice(SYMBOLS).lower())]
     scene.simulator.faults.silence(*streams)
     await asyncio.sleep(chance.uniform(1, 3.5))
@@ -46,20 +46,20 @@ async def silence(scene: Scene, chance: Random) -> bool:
 
 
 async def partial_frames(scene: Scene, chance: Random) -> bool:
-    """Messages in fragments are as good as whole ones; then a frame is torn, and its connection gone."""
+    """Messages arrive in fragments; then a frame is cut off by the end of its connection."""
     faults = scene.simulator.faults
-    for stream in TELLING:
+    for stream in BUSY:
         faults.fragment(stream, chance.randint(5, 50))
     await asyncio.sleep(chance.uniform(0.2, 1))
-    torn = chance.choice([stream for stream in TELLING if stream.endswith(TRADE_KIND)])
+    torn = chance.choice([stream for stream in BUSY if stream.endswith(TRADE_KIND)])
     faults.tear(torn)
     return await came(lambda: not faults.pending(torn), HAPPEN_SECONDS)
 
 
 async def sequence_gap(scene: Scene, chance: Random) -> bool:
-    """Frames of several streams never come."""
+    """Frames of several streams are not sent."""
     faults = scene.simulator.faults
-    chosen = chance.sample(TELLING, 4)
+    chosen = chance.sample(BUSY, 4)
     for stream in chosen:
         faults.lose(stream, chance.randint(1, 40))
     return await came(lambda: not any(map(faults.pending, chosen)), HAPPEN_SECONDS)
@@ -67,7 +67,7 @@ async def sequence_gap(scene: Scene, chance: Random) -> bool:
 
 async def duplicate_frames(scene: Scene, chance: Random) -> bool:
     faults = scene.simulator.faults
-    chosen = chance.sample(TELLING, 6)
+    chosen = chance.sample(BUSY, 6)
     for stream in chosen:
         faults.repeat(stream, chance.randint(1, 100))
     return await came(lambda: not any(map(faults.pending, chosen)), HAPPEN_SECONDS)
@@ -75,7 +75,7 @@ async def duplicate_frames(scene: Scene, chance: Random) -> bool:
 
 async def reordered_frames(scene: Scene, chance: Random) -> bool:
     faults = scene.simulator.faults
-    chosen = chance.sample(TELLING, 6)
+    chosen = chance.sample(BUSY, 6)
     for stream in chosen:
         faults.reorder(stream, chance.randint(1, 20))
     return await came(lambda: not any(map(faults.pending, chosen)), HAPPEN_SECONDS)

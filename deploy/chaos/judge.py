@@ -1,7 +1,7 @@
-"""Whether what is stored is what the exchange said, and whether the ledger speaks the truth of the rest.
+"""Checks that the stored rows are those of the exchange, and that the coverage ledger is right about the missing ones.
 
-A row that is missing must lie in a hole with a reason, and no claim may cover it: that is the proof of the ledger. What is stored
-must have been said, value by value. Books and quotes may be missing, but never untrue.
+A missing row must lie in a gap with a reason, and no claim may cover it. A stored row must equal that of the exchange, value by
+value. Books and quotes may be missing, but never wrong.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 from msgspec import Struct, field
 
 from chaos.daemon import defects, unbalanced
-from chaos.ledger import Moment, ask, count_open, holes
+from chaos.ledger import Moment, count_open, explain, gaps
 from chaos.scene import EXCHANGE, GRID_MS, SYMBOLS, Scene
 from ingest.simulator.oracle import OracleTrade
 
 MINUTE_MS = 60_000
-SHOWN = 5  # examples of each kind of fault that are printed
-LATE_MS = 2_000  # a state after which nothing came is written so much after its tick: what comes later still is not in it
+SHOWN = 5  # examples that are printed of each finding
+LATE_MS = 2_000  # a state that no event follows is written so much after its tick; later events are not in it
 DEPTH = 20
 
 _TRADES = """
@@ -42,62 +42,62 @@ Bar = tuple[Any, ...]  # a row of `_CANDLES`
 
 
 class Verdict(Struct):
-    """What was checked, and what is wrong (empty: nothing)."""
+    """What was checked. `wrong` lists the findings; it is empty if all is well."""
 
-    said: int = 0
+    sent: int = 0
     stored: int = 0
-    explained: Counter[str] = field(default_factory=Counter)  # missing trades by the reasons that the ledger has
+    explained: Counter[str] = field(default_factory=Counter)  # missing trades, by the reasons in the ledger
     candles: int = 0
     books: int = 0
     quotes: int = 0
     left_open: int = 0
-    holes: list[str] = field(default_factory=list)
+    gaps: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
-    def blame(self, what: str, cases: list[Any]) -> None:
-        """Note that something is wrong, with some of the cases."""
+    def report(self, what: str, cases: list[Any]) -> None:
+        """Add a finding, with some of its cases, if there are any."""
         if cases:
             self.wrong.append(f"{what}: {len(cases)}, such as {', '.join(map(str, cases[:SHOWN]))}")
 
 
 async def judge(scene: Scene, first_ms: int) -> Verdict:
-    """Everything that was said from `first_ms` on, against everything that is stored; the daemon has ended."""
+    """Compare everything that happened from `first_ms` on with everything that is stored. The daemon has ended."""
     verdict = Verdict()
     for symbol in SYMBOLS:
         await _judge_trades(scene, symbol, verdict)
         await _judge_candles(scene, symbol, first_ms, verdict)
         await _judge_books(scene, symbol, verdict)
         await _judge_quotes(scene, symbol, verdict)
-    verdict.blame("identity", [text for ended in scene.daemon.ended for text in unbalanced(ended)])
-    verdict.blame("defects that the daemon logged", [text for ended in scene.daemon.ended for text in defects(ended)])
+    verdict.report("identity", [text for ended in scene.daemon.ended for text in unbalanced(ended)])
+    verdict.report("defects that the daemon logged", [text for ended in scene.daemon.ended for text in defects(ended)])
     verdict.left_open = await count_open(scene)
-    verdict.holes = [f"{row['state']} {row['channel']} {row['reason']} {row['count']}" for row in await holes(scene)]
+    verdict.gaps = [f"{row['state']} {row['channel']} {row['reason']} {row['count']}" for row in await gaps(scene)]
     return verdict
 
 
 async def missing(scene: Scene, symbol: str) -> tuple[list[OracleTrade], Counter[OracleTrade]]:
-    """The trades that are not stored, and what is stored that was never said (a second time counts), for one symbol."""
+    """Of one symbol: the trades that are not stored, and stored rows that were not sent, or are stored twice."""
     kept = Counter(OracleTrade(*row) for row in await scene.fetch(_TRADES, EXCHANGE, symbol))
-    said = list(scene.simulator.oracle.trades(symbol))
-    lost = [one for one in said if one not in kept and (symbol, one.id) not in scene.dropped]
-    kept.subtract(said)
+    sent = list(scene.simulator.oracle.trades(symbol))
+    lost = [one for one in sent if one not in kept and (symbol, one.id) not in scene.dropped]
+    kept.subtract(sent)
     return lost, +kept
 
 
 async def _judge_trades(scene: Scene, symbol: str, verdict: Verdict) -> None:
-    lost, unsaid = await missing(scene, symbol)
-    said = len(list(scene.simulator.oracle.trades(symbol)))
-    verdict.said += said
-    verdict.stored += said - len(lost) + unsaid.total()
-    verdict.blame(f"{symbol}: stored, and never said so", list(unsaid))
-    answers = await ask(scene, "trades", [Moment(symbol, one.id, one.time, one.time) for one in lost])
-    verdict.explained.update(one.why for one in answers if one.why)
-    verdict.blame(f"{symbol}: trades missing without a reason", [one.id for one in answers if not one.why])
-    verdict.blame(f"{symbol}: trades claimed, and not stored", [one.id for one in answers if one.claimed])
+    lost, unknown = await missing(scene, symbol)
+    sent = len(list(scene.simulator.oracle.trades(symbol)))
+    verdict.sent += sent
+    verdict.stored += sent - len(lost) + unknown.total()
+    verdict.report(f"{symbol}: stored, but not sent", list(unknown))
+    answers = await explain(scene, "trades", [Moment(symbol, one.id, one.time, one.time) for one in lost])
+    verdict.explained.update(one.reason for one in answers if one.reason)
+    verdict.report(f"{symbol}: trades missing without a reason", [one.id for one in answers if not one.reason])
+    verdict.report(f"{symbol}: trades covered by a claim, but not stored", [one.id for one in answers if one.claimed])
 
 
 async def missing_bars(scene: Scene, symbol: str, first_ms: int) -> tuple[list[int], list[Bar], int]:
-    """The times of the closed bars that are not stored; what is stored that was never said; and how many are stored."""
+    """The times of closed bars that are not stored, stored rows that were not sent, and the number of stored rows."""
     rows = [tuple(row) for row in await scene.fetch(_CANDLES, EXCHANGE, symbol)]
     bars = [_bar(row) for row in scene.simulator.oracle.candles(symbol)]
     stored = {row[0] for row in rows}
@@ -106,12 +106,12 @@ async def missing_bars(scene: Scene, symbol: str, first_ms: int) -> tuple[list[i
 
 
 async def _judge_candles(scene: Scene, symbol: str, first_ms: int, verdict: Verdict) -> None:
-    lost, unsaid, stored = await missing_bars(scene, symbol, first_ms)
+    lost, unknown, stored = await missing_bars(scene, symbol, first_ms)
     verdict.candles += stored
-    verdict.blame(f"{symbol}: candles stored, and never said so", unsaid)
-    answers = await ask(scene, "candles", [Moment(symbol, time, time, time + 2 * MINUTE_MS) for time in lost])
-    verdict.blame(f"{symbol}: candles missing without a reason", [one.id for one in answers if not one.why])
-    verdict.blame(f"{symbol}: candles claimed, and not stored", [one.id for one in answers if one.claimed])
+    verdict.report(f"{symbol}: candles stored, but not sent", unknown)
+    answers = await explain(scene, "candles", [Moment(symbol, time, time, time + 2 * MINUTE_MS) for time in lost])
+    verdict.report(f"{symbol}: candles missing without a reason", [one.id for one in answers if not one.reason])
+    verdict.report(f"{symbol}: candles covered by a claim, but not stored", [one.id for one in answers if one.claimed])
 
 
 def _bar(row: list[Any]) -> Bar:
@@ -123,11 +123,11 @@ async def _judge_books(scene: Scene, symbol: str, verdict: Verdict) -> None:
     rows = await scene.fetch(_BOOKS, EXCHANGE, symbol)
     books = scene.simulator.oracle.books(symbol, sorted({row["sequence"] for row in rows}))
     truth = {update: (bids[:DEPTH], asks[:DEPTH]) for update, bids, asks in books}
-    untrue = [row["time"] for row in rows if _levels(row) != truth[row["sequence"]]]
+    wrong = [row["time"] for row in rows if _levels(row) != truth[row["sequence"]]]
     verdict.books += len(rows)
-    verdict.blame(f"{symbol}: books that never stood so", untrue)
+    verdict.report(f"{symbol}: books that never existed", wrong)
     late = await _unexplained(scene, symbol, [row["time"] for row in rows if not _was_latest(scene, symbol, row)])
-    verdict.blame(f"{symbol}: books that stood at another time", late)
+    verdict.report(f"{symbol}: books of another time", late)
 
 
 def _levels(row: Any) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -135,22 +135,22 @@ def _levels(row: Any) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
 
 
 def _was_latest(scene: Scene, symbol: str, row: Any) -> bool:
-    """Whether the stored state is that after the last diff before its tick; a clock that was set ahead may be two ticks early."""
+    """Whether the stored state is that after the last diff before its tick. A clock that is ahead may be two ticks early."""
     early = 2 * GRID_MS if "clock_step" in scene.plan.kinds else 0
     return bool(_latest(scene, symbol, row["time"] - early) <= row["sequence"] <= _latest(scene, symbol, row["time"]))
 
 
 def _latest(scene: Scene, symbol: str, time: int) -> int:
-    """The update that the last diff before `time` ended with."""
+    """The last update of the last diff before `time`."""
     diffs = scene.simulator.oracle.diffs[symbol]
     before = bisect_left(diffs, (time, 0))
     return diffs[before - 1][1] if before else 0
 
 
 async def _unexplained(scene: Scene, symbol: str, ticks: list[int]) -> list[int]:
-    """Those of the ticks at which the ledger does not say that the book had a hole."""
-    answers = await ask(scene, "book", [Moment(symbol, tick, tick - LATE_MS, tick + LATE_MS) for tick in ticks])
-    return [one.id for one in answers if not one.why]
+    """Those of the ticks at which the ledger has no gap in the book."""
+    answers = await explain(scene, "book", [Moment(symbol, tick, tick - LATE_MS, tick + LATE_MS) for tick in ticks])
+    return [one.id for one in answers if not one.reason]
 
 
 async def _judge_quotes(scene: Scene, symbol: str, verdict: Verdict) -> None:
@@ -158,4 +158,4 @@ async def _judge_quotes(scene: Scene, symbol: str, verdict: Verdict) -> None:
     books = scene.simulator.oracle.books(symbol, sorted({row["sequence"] for row in rows}))
     best = {update: (*bids[0], *asks[0]) for update, bids, asks in books}
     verdict.quotes += len(rows)
-    verdict.blame(f"{symbol}: quotes that never stood so", [tuple(row) for row in rows if tuple(row)[1:] != best[row["sequence"]]])
+    verdict.report(f"{symbol}: quotes that never existed", [tuple(row) for row in rows if tuple(row)[1:] != best[row["sequence"]]])

@@ -1,13 +1,13 @@
-"""The checker's own test: one stored row is tampered with after a run, and the verdict must say so."""
+"""Tests the checker: one stored row is changed after a run, and the verdict must report it."""
 
 from __future__ import annotations
 
 from chaos.scene import EXCHANGE, Scene
 
-OTHER = 1_000_000_000  # from an id to one that the exchange never said
+OTHER = 1_000_000_000  # added to an id, it gives one that the exchange does not have
 
-_OURS = "(SELECT id FROM instruments WHERE exchange = '{exchange}' ORDER BY id LIMIT 1)"
-# the newest row that no hole explains
+_INSTRUMENT = "(SELECT id FROM instruments WHERE exchange = '{exchange}' ORDER BY id LIMIT 1)"
+# the newest row that is in no gap
 _LAST = """
     SELECT max(trade_id) FROM trades t WHERE instrument_id = {instrument} AND NOT EXISTS (
         SELECT FROM coverage c
@@ -23,7 +23,7 @@ MUTATIONS = {
 
 
 async def mutate(scene: Scene, name: str) -> None:
-    """Tamper with one stored trade."""
-    instrument = _OURS.format(exchange=EXCHANGE)
+    """Change one stored trade."""
+    instrument = _INSTRUMENT.format(exchange=EXCHANGE)
     last = _LAST.format(instrument=instrument)
     await scene.servers.sql(MUTATIONS[name].format(instrument=instrument, last=last, other=OTHER), "market")

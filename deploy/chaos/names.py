@@ -1,31 +1,29 @@
-"""Names that only the daemon sees: an /etc/hosts and an /etc/resolv.conf in a mount namespace of its own.
+"""Host names that only the daemon sees: /etc/hosts and /etc/resolv.conf in a mount namespace of its own. Needs root.
 
-Only root may have one.
-
-https://man7.org/linux/man-pages/man7/mount_namespaces.7.html - the files are written in place: a new file
-of the same name would not be the one that is mounted.
+https://man7.org/linux/man-pages/man7/mount_namespaces.7.html - the files are written in place, because a new file of the same name
+would not be the mounted one.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-HOST = "database.test"  # RFC 6761: never anybody's
+HOST = "database.test"  # RFC 6761 reserves .test
 _ENTER = 'mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/resolv.conf && shift 2 && exec "$@"'
 
 
 class Names:
-    """The one name, known or not; `command` is what a process is started with to see it."""
+    """The name of the database, which can be removed and restored. `command` starts a process that sees it."""
 
     def __init__(self, folder: Path) -> None:
         self._hosts = folder / "hosts"
         resolver = folder / "resolv.conf"
-        resolver.write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")  # where nobody answers
-        self.know()
+        resolver.write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")  # nothing answers there
+        self.restore()
         self.command = ["unshare", "-m", "sh", "-c", _ENTER, "sh", str(self._hosts), str(resolver)]
 
-    def know(self) -> None:
+    def restore(self) -> None:
         self._hosts.write_text(f"127.0.0.1 localhost {HOST}\n")
 
-    def forget(self) -> None:
+    def remove(self) -> None:
         self._hosts.write_text("127.0.0.1 localhost\n")

@@ -1,7 +1,7 @@
-"""What happens in one run, drawn from its seed alone: the same seed and kinds give the same plan. Pure.
+"""The plan of one run, drawn from its seed: the same seed and kinds give the same plan. Pure.
 
-A plan says which faults come and when they are due, and how the daemon is set up. What a fault does is in the modules beside it. A
-run always kills the database, and kills or terminates the daemon.
+A plan has the faults with their times, and the configuration of the daemon. The faults themselves are in the modules beside this
+one. A run always kills the database, and kills or terminates the daemon.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from random import Random
 
 from msgspec import Struct
 
-SECONDS = 9.0  # within which faults are due; some take longer than their turn
+SECONDS = 9.0  # within which faults begin; some take longer
 DURABILITIES = ("memory", "spool", "always")
 
 KINDS = {
@@ -45,7 +45,7 @@ KINDS = {
 DATABASE_KILLS = {"database_kill", "failover_sync", "failover_async"}
 DAEMON_ENDS = {"daemon_kill", "daemon_term", "spool_flip"}
 _SPOOLED = {"spool_full", "spool_flip"}
-_ALONE = {"failover_sync", "failover_async", "disk_full"}  # each has servers of its own: one of them a run
+_ALONE = {"failover_sync", "failover_async", "disk_full"}  # each needs servers of its own: at most one per run
 
 
 class Due(Struct, frozen=True, order=True):
@@ -56,7 +56,7 @@ class Due(Struct, frozen=True, order=True):
 
 
 class Plan(Struct, frozen=True):
-    """One run. `hosts`: the clients are given both servers of a failover by name, instead of one address that moves."""
+    """One run. `hosts`: the DSN lists both servers of a failover, instead of one address that is redirected."""
 
     seed: int
     durability: str
@@ -68,10 +68,10 @@ class Plan(Struct, frozen=True):
         return {due.kind for due in self.faults}
 
 
-def draw(seed: int, asked: Sequence[str]) -> Plan:
-    """The plan of a run with some of the kinds that are `asked`, the kills always among them."""
+def draw(seed: int, allowed: Sequence[str]) -> Plan:
+    """The plan of a run with some of the kinds `allowed`, and always the kills."""
     random = Random(seed)
-    chosen = _choose(random, sorted(asked))
+    chosen = _choose(random, sorted(allowed))
     chosen += [kind for kind in ["database_kill"] if kind not in chosen]
     if not DAEMON_ENDS & set(chosen):
         chosen.append(random.choice(["daemon_kill", "daemon_term"]))
@@ -81,16 +81,16 @@ def draw(seed: int, asked: Sequence[str]) -> Plan:
         durability = random.choice(DURABILITIES[1:])
     step = SECONDS / len(chosen)
     faults = tuple(sorted(Due(round((i + random.random()) * step, 2), kind) for i, kind in enumerate(chosen)))
-    hosts = random.random() < 0.5 and "pooler" not in chosen  # which knows one address
+    hosts = random.random() < 0.5 and "pooler" not in chosen  # a pooler has one address
     return Plan(seed, durability, hosts, faults)
 
 
-def _choose(random: Random, asked: list[str]) -> list[str]:
-    """Between three and six of them."""
-    wanted = random.randint(3, 6)
+def _choose(random: Random, allowed: list[str]) -> list[str]:
+    """Three to six of them."""
+    count = random.randint(3, 6)
     chosen: list[str] = []
-    for kind in random.sample(asked, len(asked)):
+    for kind in random.sample(allowed, len(allowed)):
         alone = kind in _ALONE and bool(_ALONE & set(chosen))
-        if len(chosen) < wanted and not alone:
+        if len(chosen) < count and not alone:
             chosen.append(kind)
     return chosen

@@ -1,6 +1,6 @@
-"""One run's parts: the exchange, the database behind lines that can go wrong, and the daemon between them.
+"""The parts of one run: the exchange, the database behind proxies that can be cut, and the daemon between them.
 
-exchange -> daemon -> [pooler] -> line -> server
+exchange -> daemon -> [pooler] -> proxy -> server
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ingest.simulator.server import Simulator
 EXCHANGE = "demo"
 WRITER = "chaos"
 INSTRUMENTS = SPECS[:3]
-TRADE_KIND = "aggTrade"  # its past costs a sixth of what that of `trade` does: the exchange's limits are kept here, too
+TRADE_KIND = "aggTrade"  # its history costs a sixth of the weight of `trade`, and the exchange's limits apply here, too
 SYMBOLS = [spec.symbol for spec in INSTRUMENTS]
 STREAMS = [f"{symbol.lower()}@{kind}" for symbol in SYMBOLS for kind in (TRADE_KIND, "kline_1m", "depth@100ms", "bookTicker")]
 GRID_MS = 500  # of books and quotes
@@ -38,7 +38,7 @@ SUBSCRIBED_SECONDS = 40.0
 
 
 class Scene:
-    """What faults are done to. A fault holds `database` or `process` while that part is not as usual, so that they do not meet."""
+    """What the faults act on. A fault locks `database` or `process` while it breaks that part, so that faults do not overlap."""
 
     def __init__(self, plan: Plan, folder: Path, servers: Servers, simulator: Simulator) -> None:
         self.plan = plan
@@ -51,8 +51,8 @@ class Scene:
         self.names: Names | None = None
         self.database_disk: Disk | None = None
         self.spool_disk: Disk | None = None
-        self.clock = folder / "clock"  # what libfaketime adds to the daemon's time
-        self.dropped: set[tuple[str, int]] = set()  # (symbol, trade id) that a fault itself took out of the table
+        self.clock = folder / "clock"  # the offset that libfaketime adds to the daemon's time
+        self.dropped: set[tuple[str, int]] = set()  # the (symbol, trade id) that a fault removed from the table
         self.database = asyncio.Lock()
         self.process = asyncio.Lock()
 
@@ -60,8 +60,8 @@ class Scene:
     def spool(self) -> Path:
         return self.folder / "spool"
 
-    def lead_lines(self) -> None:
-        """To the primary, where there is one line; where there are two, each keeps its server and the client chooses."""
+    def redirect(self) -> None:
+        """Lead a single proxy to the primary. Two proxies keep their servers, and the client chooses."""
         if len(self.lines) == 1:
             self.lines[0].redirect(self.servers.dsn)
         else:
@@ -73,22 +73,22 @@ class Scene:
         await until(lambda: all(map(self.simulator.has_subscriber, STREAMS)), SUBSCRIBED_SECONDS, "the daemon has subscribed")
 
     async def followed(self) -> None:
-        """Wait until the ledger knows of every stream: what a stream said before that nobody has asked for."""
+        """Wait until the ledger has every channel: earlier events need not be stored."""
         query = "SELECT 1 FROM coverage WHERE source = $1 GROUP BY instrument_id, channel"
 
         async def known() -> bool:
             return len(await self.fetch(query, EXCHANGE)) == len(STREAMS)
 
-        await until(known, SUBSCRIBED_SECONDS, "the ledger knows of every stream")
+        await until(known, SUBSCRIBED_SECONDS, "the ledger has every channel")
 
     async def fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
-        """Of the run's database, not through the lines."""
+        """Query the run's database, not through the proxies."""
         return await fetch(self.servers.dsn, query, *values)
 
 
 @asynccontextmanager
 async def scene(plan: Plan, folder: Path, servers: Servers) -> AsyncIterator[Scene]:
-    """Everything in place and running, and no trade yet."""
+    """Start everything; no trade has happened yet."""
     async with AsyncExitStack() as stack:
         simulator = Simulator(specs=INSTRUMENTS, seed=plan.seed, trades_per_second=0)
         one = Scene(plan, folder, servers, simulator)
@@ -127,7 +127,7 @@ async def _mount(one: Scene, stack: AsyncExitStack) -> None:
 
 
 def _daemon(one: Scene) -> None:
-    """What a daemon of this plan is started with."""
+    """The daemon as this plan configures it."""
     plan, environment, command = one.plan, _environment(one), []
     if "clock_step" in plan.kinds:
         one.clock.write_text("+0\n")
@@ -144,7 +144,7 @@ def _daemon(one: Scene) -> None:
 
 
 def faketime() -> Path | None:
-    """The library that steps a process's clock, where Debian's package libfaketime is installed."""
+    """The library that changes the clock of a process, if Debian's package libfaketime is installed."""
     return next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 
@@ -165,7 +165,7 @@ def _environment(one: Scene) -> dict[str, str]:
         "exchanges": {EXCHANGE: exchange},
         "queue": {"batch_rows": 500, "max_age": "100 ms"},
         "durability": one.plan.durability,
-        "heal": {"after": "10s", "interval": "1s"},  # younger rows no history vouches for
+        "heal": {"after": "10s", "interval": "1s"},  # histories are not complete for younger rows
         "shutdown_timeout": "5s",
     }
     if one.plan.durability != "memory":

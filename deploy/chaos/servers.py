@@ -1,7 +1,7 @@
-"""The database servers of the runs: a primary that goes on from run to run, and a second one for as long as a failover takes.
+"""The database servers: a primary for all runs, and a second one during a failover.
 
-https://www.postgresql.org/docs/current/warm-standby.html. A server that was killed after the other was promoted is thrown away: its
-history has parted from that of the new primary.
+https://www.postgresql.org/docs/current/warm-standby.html. A former primary is discarded after a failover, because its
+timeline differs from that of the new one.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ingest.store.migrate import migrate
 STREAMING_SECONDS = 20.0
 TEMPLATE = "template_market"
 MARKET = "market"
-SETTINGS = {"fsync": "off"}  # what a killed process wrote the kernel still has; only the power would have to fail for a loss
+SETTINGS = {"fsync": "off"}  # the kernel keeps what a killed process wrote; only a power failure would lose it
 
 
 class Servers:
-    """`primary` takes the writes; `other` is a standby, or nothing at all."""
+    """`primary` takes the writes; `other` is a standby or not started."""
 
     def __init__(self) -> None:
         self.edition = "community" if installed("community") else "apache"
@@ -36,7 +36,7 @@ class Servers:
             one.close()
 
     async def start(self) -> None:
-        """The primary, with a template that has the schema."""
+        """Start the primary and create a template database with the schema."""
         await asyncio.to_thread(self.primary.start)
         dsn = await asyncio.to_thread(self.primary.create, TEMPLATE)
         connection = await asyncpg.connect(dsn)
@@ -44,13 +44,13 @@ class Servers:
             await migrate(connection)
         finally:
             await connection.close()
-        # a template can be cloned only while nobody is connected to it, TimescaleDB's own workers included
+        # a template can be cloned only while nothing is connected to it, TimescaleDB's workers included
         await self.sql("SELECT _timescaledb_functions.stop_background_workers()", TEMPLATE)
         await self.sql(f"ALTER DATABASE {TEMPLATE} ALLOW_CONNECTIONS false")
 
     @property
     def dsn(self) -> str:
-        """The run's database, on whichever server takes the writes."""
+        """The run's database on the current primary."""
         return self.primary.dsn(MARKET)
 
     async def sql(self, statement: str, database: str = "postgres") -> str:
@@ -58,7 +58,7 @@ class Servers:
 
     @asynccontextmanager
     async def market(self, tablespace: Path | None = None) -> AsyncIterator[None]:
-        """A database with the schema, gone at the end; on a disk of its own where `tablespace` says so."""
+        """A database with the schema, dropped at the end; its files are in `tablespace` if that is given."""
         place = "pg_default"
         if tablespace is not None:
             place = "small"
@@ -73,7 +73,7 @@ class Servers:
     # --- failover -----------------------------------------------------------------------------------------------------------
 
     async def follow(self, *, synchronous: bool) -> None:
-        """The other server becomes a standby; `synchronous`: no commit is acknowledged before the standby has it."""
+        """Make the other server a standby. `synchronous`: no commit is acknowledged before the standby has it."""
         await asyncio.to_thread(self.other.follow, self.primary)
         if synchronous:
             await self.set("synchronous_standby_names", "*")
@@ -86,13 +86,13 @@ class Servers:
         await until(streams, STREAMING_SECONDS, f"the standby streams ({state})")
 
     async def set(self, name: str, value: str, *, on_standby: bool = False) -> None:
-        """A setting that needs no restart."""
+        """Change a setting that needs no restart."""
         server = self.other if on_standby else self.primary
         for statement in (f"ALTER SYSTEM SET {name} = '{value}'", "SELECT pg_reload_conf()"):
             await asyncio.to_thread(server.sql, statement)
 
     async def fail_over(self) -> None:
-        """SIGKILL of the primary; the standby is promoted and takes its place."""
+        """Kill the primary and promote the standby."""
         await asyncio.to_thread(self.primary.kill)
         self.primary, self.other = self.other, self.primary
         await self.sql("SELECT pg_promote(true, 30)")

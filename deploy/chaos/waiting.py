@@ -1,4 +1,4 @@
-"""Waiting for something to become true: polled, with a deadline, never slept for."""
+"""Waiting for a condition, which is polled until a deadline."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ POLL_SECONDS = 0.05
 
 
 class Late(RuntimeError):
-    """What was waited for did not come in time; the message says what it was."""
+    """A condition did not become true in time; the message names it."""
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float, what: str) -> None:
@@ -24,8 +24,8 @@ async def came(condition: Callable[[], bool | Awaitable[bool]], seconds: float) 
     """Whether `condition` became true in time."""
     deadline = time.monotonic() + seconds
     while True:
-        said = condition()
-        if await said if inspect.isawaitable(said) else said:
+        result = condition()
+        if await result if inspect.isawaitable(result) else result:
             return True
         if time.monotonic() > deadline:
             return False

@@ -6,8 +6,8 @@ import argparse
 from collections import Counter
 
 import pytest
-from chaos.__main__ import kinds_of, sum_up
-from chaos.course import FAULTS, ROWS, Run, wrongs
+from chaos.__main__ import kinds_of, summarise
+from chaos.course import FAULTS, ROWS, Run, faults_of
 from chaos.judge import Verdict
 from chaos.plan import DAEMON_ENDS, DATABASE_KILLS, KINDS, SECONDS, Plan, draw
 
@@ -46,8 +46,8 @@ def test_an_unknown_kind_is_refused_by_name():
         kinds_of("silence,earthquake")
 
 
-def made(said: int = ROWS, *happened: str, wrong: tuple[str, ...] = (), broken: str = "") -> Run:
-    verdict = Verdict(said=said, stored=said, wrong=list(wrong))
+def made(sent: int = ROWS, *happened: str, wrong: tuple[str, ...] = (), broken: str = "") -> Run:
+    verdict = Verdict(sent=sent, stored=sent, wrong=list(wrong))
     return Run(Plan(7, "memory", False, ()), Counter(happened), verdict, 1.0, broken)
 
 
@@ -58,7 +58,7 @@ ENOUGH = ("database_kill", "daemon_term")
     ("run", "why"),
     [
         (made(ROWS, *ENOUGH), []),
-        (made(ROWS - 1, *ENOUGH), ["only 9999 trades were said"]),
+        (made(ROWS - 1, *ENOUGH), ["only 9999 trades happened"]),
         (made(ROWS, "daemon_kill"), ["no kill of the database"]),
         (made(ROWS, "failover_async"), ["no end of the daemon"]),
         (made(ROWS, *ENOUGH, wrong=("one row",)), ["one row"]),
@@ -66,15 +66,15 @@ ENOUGH = ("database_kill", "daemon_term")
     ],
 )
 def test_too_little_is_a_failure(run: Run, why: list[str], capsys: pytest.CaptureFixture[str]):
-    assert wrongs(run) == why
-    assert sum_up([run], []) == (1 if why else 0)
+    assert faults_of(run) == why
+    assert summarise([run], []) == (1 if why else 0)
     assert ("seeds 7" in capsys.readouterr().out) == bool(why)
 
 
 def test_a_kind_that_never_came_is_a_failure(capsys: pytest.CaptureFixture[str]):
     runs = [made(ROWS, *ENOUGH), made(ROWS, "silence", *ENOUGH)]
-    assert sum_up(runs, ["silence", "database_kill"]) == 0
-    assert sum_up(runs, ["silence", "dns_gone"]) == 1
-    said = capsys.readouterr().out
-    assert "faults injected: database_kill 2, silence 1, daemon_term 2\n" in said
-    assert "never injected: dns_gone\n" in said
+    assert summarise(runs, ["silence", "database_kill"]) == 0
+    assert summarise(runs, ["silence", "dns_gone"]) == 1
+    printed = capsys.readouterr().out
+    assert "faults injected: database_kill 2, silence 1, daemon_term 2\n" in printed
+    assert "never injected: dns_gone\n" in printed

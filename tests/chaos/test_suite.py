@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from chaos.__main__ import lacking, sum_up
+from chaos.__main__ import summarise, unavailable
 from chaos.course import Run, play
 from chaos.judge import judge
 from chaos.mutate import mutate
@@ -24,15 +24,15 @@ KINDS = ("cut_commit", "clock_step", "spool_flip")  # so few that each run has a
 
 
 async def test_a_run_accounts_for_every_row():
-    kinds = ",".join(kind for kind in KINDS if kind not in lacking())
+    kinds = ",".join(kind for kind in KINDS if kind not in unavailable())
     command = (sys.executable, "-m", "chaos", "--runs", "1", "--seed", "7", "--kinds", kinds)
     environment = {"PYTHONPATH": "deploy", "PATH": os.environ["PATH"]}
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe)
-    said, troubles = (text.decode() for text in await process.communicate())
-    assert process.returncode == 0, said + troubles
-    assert said.startswith("chaos: 1 runs, seeds 7 to 7\n")
-    assert said.endswith("chaos: every row is accounted for\n")
+    printed, errors = (text.decode() for text in await process.communicate())
+    assert process.returncode == 0, printed + errors
+    assert printed.startswith("chaos: 1 runs, seeds 7 to 7\n")
+    assert printed.endswith("chaos: every row is accounted for\n")
 
 
 @pytest.fixture
@@ -51,15 +51,15 @@ async def test_each_mutation_is_noticed(servers: Servers, tmp_path: Path):
 
         async def judged() -> tuple[int, list[str]]:
             verdict = await judge(one, first_ms)
-            code = sum_up([Run(plan, happened, verdict, 0.0)], [])
+            code = summarise([Run(plan, happened, verdict, 0.0)], [])
             return code, [wrong.partition(", such as")[0] for wrong in verdict.wrong]
 
-        lost, claimed = "BTCUSDT: trades missing without a reason", "BTCUSDT: trades claimed, and not stored"
-        unsaid = "BTCUSDT: stored, and never said so"
+        lost, claimed = "BTCUSDT: trades missing without a reason", "BTCUSDT: trades covered by a claim, but not stored"
+        unknown = "BTCUSDT: stored, but not sent"
         assert await judged() == (0, [])
         await mutate(one, "drop")
         assert await judged() == (1, [f"{lost}: 1", f"{claimed}: 1"])
         await mutate(one, "alter")
-        assert await judged() == (1, [f"{unsaid}: 1", f"{lost}: 2", f"{claimed}: 2"])
+        assert await judged() == (1, [f"{unknown}: 1", f"{lost}: 2", f"{claimed}: 2"])
         await mutate(one, "double")
-        assert await judged() == (1, [f"{unsaid}: 2", f"{lost}: 2", f"{claimed}: 2"])
+        assert await judged() == (1, [f"{unknown}: 2", f"{lost}: 2", f"{claimed}: 2"])
