@@ -22,7 +22,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from ingest import registry
-from ingest.cli.main import parser
+from ingest.cli.arguments import parser
 from ingest.config.sections import PollerSection
 from ingest.config.settings import Settings
 from ingest.indicators.names import DEFAULT, KINDS, example

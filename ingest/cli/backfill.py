@@ -1,7 +1,6 @@
-"""`ingest backfill`: its arguments, and the work for each thing that has a past: candles and trades of an exchange, indicators of
-stored candles, and what providers say of prices, chains, moods and indices.
+"""`ingest backfill`: the past of what has one.
 
-https://docs.python.org/3/library/argparse.html
+Candles and trades of an exchange, indicators of stored candles, and what providers say of prices, chains, moods and indices.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime
 
+from ingest.cli.configuration import collect_seldom, configured
 from ingest.config.settings import Settings
 from ingest.daemon.db_readiness import admin
 from ingest.daemon.maintenance_spec import indicator_selection
@@ -20,29 +20,10 @@ from ingest.store.indicators import compute
 from ingest.store.pool import committed, open_pool, rolled_back
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What may be said on the command line."""
-    add = parser.add_argument
-    add(
-        "channel",
-        choices=["candles", "trades", "indicators", *provider_backfill.KINDS],
-        help="indicators: of candles that are stored",
-    )
-    add("--exchange", metavar="NAME", help="of candles, trades and indicators: a section of the configuration")
-    add("--instrument", action="append", default=[], metavar="BTC/USDT", help="default: those of the configuration")
-    add("--source", metavar="NAME", help="of the others: a provider; default: all that are enabled")
-    add("--symbol", action="append", default=[], metavar="BTC", help="of a provider's coins; default: those of the configuration")
-    add("--from", "--since", dest="since", type=_time, required=True, metavar="DATE", help="UTC, inclusive")
-    until = "UTC, exclusive; default: a minute ago, of a provider the last midnight"
-    add("--to", "--until", dest="until", type=_time, metavar="DATE", help=until)
-    add("--interval", metavar="1m", type=_interval, help="of candles: 1m, from which all others are rolled up")
-    add("--via", help="rest or archive; default: the archive, where the exchange has one")
-    add("--again", action="store_true", help="fetch also what was done before")
-    add("--dry-run", action="store_true", help="say what would be fetched; changes nothing")
-
-
-async def run(settings: Settings, options: argparse.Namespace) -> int:
+async def run(options: argparse.Namespace) -> int:
     """The exit code. Raises Stop for what cannot be had, Retry where the same command is to be given again."""
+    collect_seldom()
+    settings = configured(options)
     if options.channel in provider_backfill.KINDS:
         return await _of_providers(settings, options)
     if options.exchange not in settings.exchanges:
@@ -114,18 +95,3 @@ async def _of_indicators(settings: Settings, options: argparse.Namespace) -> int
     same = done.values - done.written - done.revised
     print(f"{candles:,} candles: {done.written:,} written, {done.revised:,} revised, {same:,} were there already")
     return 0
-
-
-def _interval(text: str) -> str:
-    if text != "1m":
-        raise argparse.ArgumentTypeError(f"'{text}' is rolled up from 1m by itself; right would be 1m")
-    return text
-
-
-def _time(text: str) -> datetime:
-    """A date or a time, UTC unless it says otherwise."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"'{text}' is no date; right would be 2026-11-20 or 2026-11-20T12:00") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -5,12 +5,14 @@ The exchange is stored under the name `demo`, so that simulated rows never stand
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ingest import log
 from ingest.config import settings as config
 from ingest.config.settings import Settings
 from ingest.daemon.http_server import listen
@@ -24,16 +26,17 @@ TRADES_PER_SECOND = 200.0
 HISTORY_SECONDS = 300
 
 
-async def run(path: Path | None, seconds: float | None) -> int:
+async def run(options: argparse.Namespace) -> int:
     """Until SIGTERM, SIGINT or the end of `seconds`; the exit code of the daemon."""
+    log.set_up("console", "warning")
     simulator = Simulator(trades_per_second=TRADES_PER_SECOND, history_seconds=HISTORY_SECONDS, seed=time.time_ns() % 2**31)
     await simulator.start()
     try:
-        load = partial(_load, path, simulator)
+        load = partial(_load, options.config, simulator)
         settings = load()
         supervisor = Supervisor(settings, load, listen(settings.server.host, settings.server.port))
-        if seconds is not None:
-            asyncio.get_running_loop().call_later(seconds, supervisor.stop)
+        if options.seconds is not None:
+            asyncio.get_running_loop().call_later(options.seconds, supervisor.stop)
         telling = asyncio.create_task(_tell(supervisor))
         try:
             code = await supervisor.run()

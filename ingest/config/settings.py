@@ -128,46 +128,50 @@ class Settings(BaseSettings):
             raise ValueError(f'durability: "{self.durability}" needs spool.path; right would be "/var/lib/ingest/spool"')
         return self
 
-    @model_validator(mode="after")
-    def _known_exchanges(self) -> Self:
-        known = registry.exchanges()
-        for name, section in self.exchanges.items():
-            protocol = section.protocol or name
-            if protocol in known:
-                _check_exchange(name, section, known[protocol])
-            elif not registry.is_of_ccxt(protocol):
-                raise ValueError(f"exchanges: unknown exchange '{protocol}'; known: {', '.join(sorted(known))}")
-            _check_instruments(name, section)
-        _check_indicators(self.indicators, self.exchanges)
-        return self
 
-    @model_validator(mode="after")
-    def _known_pollers(self) -> Self:
-        known = registry.pollers()
-        for name, section in self.pollers.items():
-            if name not in known:
-                raise ValueError(f"pollers: unknown poller '{name}'; known: {', '.join(sorted(known))}")
-            if section.plan not in (None, *known[name].PLANS):
-                raise ValueError(f"{name}: unknown plan '{section.plan}'; known: {', '.join(known[name].PLANS)}")
-            if section.channels and not hasattr(known[name], "CHANNELS"):
-                having = ", ".join(sorted(one for one, module in known.items() if hasattr(module, "CHANNELS")))
-                raise ValueError(f"{name}: it has no channels; these have: {having}")
-        return self
+def check_sources(settings: Settings) -> None:
+    """Raises ValueError for an exchange, provider or platform that there is none of, and for what one of them does not have."""
+    _check_exchanges(settings.exchanges)
+    _check_indicators(settings.indicators, settings.exchanges)
+    _check_pollers(settings.pollers)
+    _check_platforms(settings.platforms, settings.exchanges)
 
-    @model_validator(mode="after")
-    def _known_platforms(self) -> Self:
-        for name, section in self.platforms.items():
-            if name not in READING_EXCHANGES:
-                known = ", ".join(READING_EXCHANGES)
-                raise ValueError(f"platforms: '{name}' is no platform that reads what exchanges say; those are: {known}")
-            for exchange in section.exchanges:
-                if exchange not in (*self.exchanges, *registry.exchanges()) and not registry.is_of_ccxt(exchange):
-                    raise ValueError(
-                        f"platforms.{name}: unknown exchange '{exchange}'; known: {', '.join(sorted(registry.exchanges()))}"
-                    )
-            if twice := [one for one in section.exchanges if section.exchanges.count(one) > 1]:
-                raise ValueError(f"platforms.{name}: exchanges has '{twice[0]}' more than once")
-        return self
+
+def _check_exchanges(exchanges: dict[str, ExchangeSection]) -> None:
+    known = registry.exchanges()
+    for name, section in exchanges.items():
+        protocol = section.protocol or name
+        if protocol in known:
+            _check_exchange(name, section, known[protocol])
+        elif not registry.is_of_ccxt(protocol):
+            raise ValueError(f"exchanges: unknown exchange '{protocol}'; known: {', '.join(sorted(known))}")
+        _check_instruments(name, section)
+
+
+def _check_pollers(pollers: dict[str, PollerSection]) -> None:
+    known = registry.pollers()
+    for name, section in pollers.items():
+        if name not in known:
+            raise ValueError(f"pollers: unknown poller '{name}'; known: {', '.join(sorted(known))}")
+        if section.plan not in (None, *known[name].PLANS):
+            raise ValueError(f"{name}: unknown plan '{section.plan}'; known: {', '.join(known[name].PLANS)}")
+        if section.channels and not hasattr(known[name], "CHANNELS"):
+            having = ", ".join(sorted(one for one, module in known.items() if hasattr(module, "CHANNELS")))
+            raise ValueError(f"{name}: it has no channels; these have: {having}")
+
+
+def _check_platforms(platforms: dict[str, PlatformSection], exchanges: dict[str, ExchangeSection]) -> None:
+    for name, section in platforms.items():
+        if name not in READING_EXCHANGES:
+            known = ", ".join(READING_EXCHANGES)
+            raise ValueError(f"platforms: '{name}' is no platform that reads what exchanges say; those are: {known}")
+        for exchange in section.exchanges:
+            if exchange not in (*exchanges, *registry.exchanges()) and not registry.is_of_ccxt(exchange):
+                raise ValueError(
+                    f"platforms.{name}: unknown exchange '{exchange}'; known: {', '.join(sorted(registry.exchanges()))}"
+                )
+        if twice := [one for one in section.exchanges if section.exchanges.count(one) > 1]:
+            raise ValueError(f"platforms.{name}: exchanges has '{twice[0]}' more than once")
 
 
 def _check_indicators(section: Indicators, exchanges: dict[str, ExchangeSection]) -> None:
@@ -196,8 +200,11 @@ def _check_instruments(name: str, section: ExchangeSection) -> None:
             raise ValueError(f"{name}: {key} has '{twice[0]}' more than once")
 
 
-def load(path: Path | None, overrides: dict[str, Any] | None = None) -> Settings:
-    """Settings from a file (if any, `overrides` replace its sections) and the environment. Raises Stop, a line per wrong key."""
+def load(path: Path | None, overrides: dict[str, Any] | None = None, *, sources: bool = True) -> Settings:
+    """Settings from a file (if any, `overrides` replace its sections) and the environment. Raises Stop, a line per wrong key.
+
+    Without `sources` the names of exchanges, providers and platforms are not checked, and no module of theirs is imported.
+    """
     try:
         values = tomllib.loads(path.read_text()) if path else {}
     except OSError as error:
@@ -208,11 +215,16 @@ def load(path: Path | None, overrides: dict[str, Any] | None = None) -> Settings
     for variable, keys in _secret_files():
         _put(values, keys, _read_secret(variable))
     try:
-        return Settings(**(values | (overrides or {})))
+        settings = Settings(**(values | (overrides or {})))
+        if sources:
+            check_sources(settings)
+        return settings
     except ValidationError as error:
         raise Stop("\n".join(_explain(problem) for problem in error.errors(include_url=False))) from error
     except SettingsError as error:
         raise Stop(f"environment {PREFIX}...: {error}: {error.__cause__}; a value of several parts is JSON there") from error
+    except ValueError as error:
+        raise Stop(str(error)) from error
 
 
 def _refuse_unknown_variables() -> None:

@@ -28,6 +28,9 @@ class DatabaseInfo(Struct, frozen=True):
     postgres: str
     schema_version: int
 
+    def __str__(self) -> str:
+        return f"TimescaleDB {self.timescaledb} ({self.edition} edition), PostgreSQL {self.postgres}"
+
 
 VERSION = "SELECT max(version) FROM public.schema_migrations WHERE status <> 'rolled_back'"
 

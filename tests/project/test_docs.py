@@ -25,7 +25,7 @@ from generated_docs import BLOCK, ROOT, generated, pages
 from pydantic import BaseModel
 
 from ingest import registry
-from ingest.cli.main import parser
+from ingest.cli.arguments import parser
 from ingest.config import settings
 from ingest.config.settings import Settings
 from ingest.metrics import Metrics

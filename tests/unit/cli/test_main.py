@@ -8,17 +8,23 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
+from inspect import iscoroutinefunction
 from pathlib import Path
 
 import pytest
 
-from ingest import __version__
+from ingest import __version__, registry
+from ingest.cli.arguments import HISTORIC
 from ingest.cli.main import main
 from ingest.config import settings as config
 from ingest.config.sections import PollerSection
 from ingest.errors import Stop
 from ingest.sources.poll_plan import outlook
+from ingest.sources.provider_backfill import KINDS
 
+COMPUTING = {"ccxt", "numpy", "talib", "vaderSentiment"}
+CONNECTING = {"aiohttp", "aiohttp_socks", "prometheus_client"}
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
@@ -125,12 +131,50 @@ def test_a_database_that_does_not_answer(
 
 
 def test_status_where_nobody_answers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The names of exchanges are for `check` to say: the daemon and the database may well be asked without them."""
     monkeypatch.setenv("INGEST__DATABASE__DSN", NOWHERE)
     monkeypatch.setenv("INGEST__SERVER__PORT", "1")
+    monkeypatch.setenv("INGEST__EXCHANGES", '{"nowhere": {"instruments": ["BTC/USDT"]}}')
     assert ended("status") == 1
     out = capsys.readouterr().out
     assert "no daemon answers at http://127.0.0.1:1/status: " in out
     assert re.search(r"^database\n  error +database\.dsn", out, re.MULTILINE)
+    assert ended("check") == 2
+    assert "exchanges: unknown exchange 'nowhere'; known: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "absent", "modules"),
+    [
+        ("--help", COMPUTING | CONNECTING | {"asyncio", "asyncpg", "msgspec", "pydantic", "pydantic_settings", "uvloop"}, set()),
+        ("status", COMPUTING | CONNECTING, set()),
+        ("check", COMPUTING | CONNECTING, {"exchanges.binance", "pollers.coingecko", "pollers.news_coindesk"}),
+    ],
+)
+def test_a_command_imports_what_it_needs(command: str, absent: set[str], modules: set[str], tmp_path: Path) -> None:
+    """In a process of its own, since the modules of this one are those of all tests. No database answers."""
+    path = tmp_path / "ingest.toml"
+    path.write_text(
+        f'[database]\ndsn = "{NOWHERE}"\n[server]\nport = 1\n'
+        '[exchanges.binance]\ninstruments = ["BTC/USDT"]\n[pollers.coingecko]\nsymbols = ["BTC"]\n[pollers.news_coindesk]\n'
+    )
+    arguments = [command] if command == "--help" else [command, "--config", str(path)]
+    script = f"import sys\nfrom ingest.cli.main import main\ntry: main({arguments!r})\nfinally: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    imported = set(done.stdout.splitlines()[-1].split())
+    assert imported & absent == set()
+    names = {name.removeprefix("ingest.").removesuffix(".exchange") for name in imported}
+    assert {f"{room}.{name}" for room in ("exchanges", "pollers") for name in getattr(registry, room)()} & names == modules
+
+
+def test_every_command_has_its_module(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended("--help") == 0
+    for name in re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE):
+        assert iscoroutinefunction(import_module(f"ingest.cli.{name}").run)
+
+
+def test_a_past_is_that_of_an_exchange_or_a_provider() -> None:
+    assert ("candles", "trades", "indicators", *KINDS) == HISTORIC
 
 
 def test_it_is_a_module_as_well() -> None:

@@ -1,0 +1,59 @@
+"""`ingest check`: the configuration and the database, validated; nothing is changed."""
+
+from __future__ import annotations
+
+import argparse
+
+from ingest.cli.configuration import configured
+from ingest.daemon.db_readiness import admin
+from ingest.daemon.maintenance_spec import maintenance_spec
+from ingest.sources.poll_plan import outlook
+from ingest.store.migrate import check
+from ingest.store.platforms import overflows
+from ingest.store.schema_check import verify
+from ingest.tables import TABLES
+
+EXAMPLE = """\
+[database]
+dsn = "postgresql://ingest_writer@localhost/market"
+admin_dsn = "postgresql://ingest_migrate@localhost/market"
+
+[exchanges.binance]
+instruments = ["BTC/USDT", "ETH/USDT"]
+
+[pollers.coingecko]
+symbols = ["BTC", "ETH"]
+
+[pollers.alternative_me]
+
+[pollers.mempool_space]
+
+[pollers.news_coindesk]
+
+[pollers.cboe]
+"""
+
+
+async def run(options: argparse.Namespace) -> int:
+    """1 where migrations are pending, else 0. Raises Stop or Hold for what is wrong."""
+    if options.init:
+        print(EXAMPLE, end="")
+        return 0
+    settings = configured(options)
+    maintenance_spec(settings)
+    print(f"configuration: ok, {len(settings.exchanges)} exchanges, {len(settings.pollers)} pollers")
+    for line in outlook(settings.pollers):
+        print(f"poller {line}")
+    async with admin(settings.database) as connection:
+        report = await check(connection)
+        for step in report.steps:
+            print(f"pending: {step}")
+        if not report.steps:
+            for table in TABLES:
+                await verify(connection, table)
+            for line in await overflows(connection):
+                print(f"platforms: {line}")
+    print(f"database: {report.database}, schema {report.database.schema_version}")
+    if settings.database.admin_dsn is None:
+        print("maintenance: disabled, database.admin_dsn is not set: no roll-ups, indicators, policies, retention or audit")
+    return 1 if report.steps else 0
