@@ -34,10 +34,8 @@ MICROSECONDS_FROM = 10**14  # larger times are microseconds: in milliseconds thi
 HASHED = 1 << 22  # bytes of zip that are hashed in one go, some milliseconds
 
 _TRADE_COLUMNS = {"trade": (0, 1, 2, 4, 5), "aggTrade": (0, 1, 2, 5, 6)}  # id, price, size, time, whether the buyer was the maker
-_CANDLE_FIELDS = (
-    *("open", "high", "low", "close", "volume"),
-    *("quote_volume", "trades_count", "taker_buy_volume", "taker_buy_quote_volume"),
-)
+_SUMS = ("volume", "quote_volume", "trades_count", "taker_buy_volume", "taker_buy_quote_volume")
+_CANDLE_FIELDS = ("open", "high", "low", "close", *_SUMS)
 _SIDES = {"True": "sell", "true": "sell", "False": "buy", "false": "buy"}
 
 
@@ -97,9 +95,6 @@ def _told(ask: HistoryRequest, options: Options, file: BinaryIO, response: Respo
             yield ask.page(told, response, told[-1].time)
 
 
-# --- the file ----------------------------------------------------------------------------------------------------------
-
-
 def _hashed(file: BinaryIO, at: int) -> Generator[Page, object, str]:
     digest = sha256()
     while block := file.read(HASHED):
@@ -130,9 +125,6 @@ def _text(lines: bytes) -> str:
     return lines.decode("ascii", "replace").replace("\r", "")
 
 
-# --- its lines ---------------------------------------------------------------------------------------------------------
-
-
 def trades_from_archive(text: str, instrument: Instrument, trade_kind: str, received_at: int) -> ArchiveRows:
     """Whole lines of a `trades` or `aggTrades` file. Raises Reject, naming the line."""
     text = _without_header(text)
@@ -140,18 +132,9 @@ def trades_from_archive(text: str, instrument: Instrument, trade_kind: str, rece
         lines = (trade_from_archive(line, instrument, trade_kind, received_at) for line in text.splitlines())
         return [trade for trade in lines if trade is not None]
     ids, prices, sizes, times, makers = _columns(text, _TRADE_COLUMNS[trade_kind])
-    return Columns(
-        Trade,
-        _micros(times),
-        {
-            "instrument_id": instrument.id,
-            "trade_id": ids,
-            "price": prices,
-            "size": sizes,
-            "side": [_SIDES[maker] for maker in makers],
-            "received_at": received_at,
-        },
-    )
+    values: dict[str, list[str] | str | int | None] = {"trade_id": ids, "price": prices, "size": sizes}
+    values |= {"side": [_SIDES[maker] for maker in makers], "instrument_id": instrument.id, "received_at": received_at}
+    return Columns(Trade, _micros(times), values)
 
 
 def trade_from_archive(line: str, instrument: Instrument, trade_kind: str, received_at: int) -> Trade | None:

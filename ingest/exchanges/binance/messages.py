@@ -31,14 +31,10 @@ class TradeEvent(Struct, gc=False):
     buyer_is_maker: bool = field(name="m")
 
 
-class AggTradeEvent(Struct, gc=False):
+class AggTradeEvent(TradeEvent, gc=False):
     """Fills of one taker order at one price, with an id of their own; the same by REST."""
 
     id: int = field(name="a")
-    price: str = field(name="p")
-    size: str = field(name="q")
-    time_ms: int = field(name="T")
-    buyer_is_maker: bool = field(name="m")
 
 
 class RestTrade(Struct, gc=False):

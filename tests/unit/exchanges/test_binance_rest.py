@@ -62,6 +62,7 @@ def test_a_header_of_the_archive_is_no_trade(line: str) -> None:
         "x,2,3,4,1588749117459,True,True",
         "1,2,3,4,5.5,True,True",
         "1,2,3,4,5,maybe,True",
+        "1,2,3,4,5,True,True",
     ],
 )
 def test_a_line_of_the_archive_that_is_no_trade_is_rejected(line: str) -> None:
@@ -147,3 +148,12 @@ def test_a_listing_of_2025_and_one_without_filters() -> None:
     assert Instrument("binance", "ETHBTC", "ETH/BTC", "ETH", "BTC", "spot", "trading", "0.00001000", "0.00010000") in listed(body)
     (bare,) = listed(read("nautilus/binance/spot.http_json.exchange_info_response.json"))
     assert bare == Instrument("binance", "ETHBTC", "ETH/BTC", "ETH", "BTC", "spot", "trading")
+
+
+def test_a_step_of_zero_is_none() -> None:
+    body = json.dumps(rest("/api/v3/exchangeInfo", "")).encode()
+    # documentation, "Filters": a value of 0 disables the rule
+    disabled = body.replace(b'"tickSize": "0.00001000"', b'"tickSize": "0.00000000"')
+    assert disabled != body
+    (eth,) = [one for one in listed(disabled) if one.symbol == "ETHBTC"]
+    assert (eth.price_step, eth.size_step) == (None, "0.00010000")

@@ -39,9 +39,9 @@ def test_a_package_has_the_files_that_the_page_names(package: Path) -> None:
     assert all(isinstance(one, channels.Channel) for one in module.CHANNELS.values())
 
 
-@pytest.mark.parametrize("name", ["deribit", "gate", "kucoin", "okx"])
-def test_a_package_is_small(name: str) -> None:
-    assert lines(*(ROOT / "exchanges" / name).glob("*.py")) <= 400
+@pytest.mark.parametrize(("name", "most"), [("binance", 800), ("deribit", 400), ("gate", 400), ("kucoin", 400), ("okx", 400)])
+def test_a_package_is_small(name: str, most: int) -> None:
+    assert lines(*(ROOT / "exchanges" / name).glob("*.py")) <= most
 
 
 def test_the_shared_parts_are_small() -> None:
