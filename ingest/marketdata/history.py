@@ -82,7 +82,7 @@ def trades_by_second(
     while cursor < end:
         stop = min(cursor + width, end)
         trades, response = yield from fetch(ask, options, cursor, stop)
-        if len(trades) + len(trades.rejected) >= size and stop - cursor > 1:
+        if trades.read >= size and stop - cursor > 1:
             width = (stop - cursor) // 2
             continue
         within = {trade.trade_id: trade for trade in trades if cursor <= trade.time // SECOND < stop}

@@ -18,14 +18,15 @@ MAX_EVIDENCE = 20  # bad rows of one answer that are kept; the last one's messag
 
 
 class Rows(list[T]):
-    """What the good rows of an answer became; `rejected` has the bad ones."""
+    """What the good rows of an answer became; `rejected` has the first bad ones, `read` counts every row of the answer."""
 
     rejected: Sequence[Malformed] = ()
+    read = 0
 
     def select(self, chosen: Iterable[T]) -> Rows[T]:
         """Some of them, with all of the evidence."""
         out: Rows[T] = Rows(chosen)
-        out.rejected = self.rejected
+        out.rejected, out.read = self.rejected, self.read
         return out
 
 
@@ -86,7 +87,7 @@ def make_rows(name: str, parts: Iterable[Any], make: Callable[[Any], T | None], 
         raise Reject(f"{name}: not what REST documents, in any row: {first.message.removeprefix(f'{name}: ')}", reason=first.reason)
     if bad > MAX_EVIDENCE:
         rejected[-1] = replace(rejected[-1], message=f"{rejected[-1].message} ({bad - MAX_EVIDENCE} more rows)")
-    out.rejected = rejected
+    out.rejected, out.read = rejected, good + bad
     return out
 
 

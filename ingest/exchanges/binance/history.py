@@ -45,7 +45,7 @@ def trades(ask: HistoryRequest, options: Options) -> History:
         url = f"{options.rest_url}/api/v3/{path}?symbol={ask.instrument.symbol}&fromId={cursor}&limit={ROWS}"
         response = yield from answer_to(Request(url, weight=weight))
         found = trades_from_rest(response.body, ask.instrument, options.trade_kind, response.received_at)
-        if len(found) + len(found.rejected) < ROWS or ask.is_past(found[-1]):
+        if found.read < ROWS or ask.is_past(found[-1]):
             yield page_of(ask, found, response)
             return
         yield page_of(ask, found, response, found[-1].time)
@@ -59,7 +59,7 @@ def candles(ask: HistoryRequest, options: Options) -> History:
         response = yield from answer_to(_klines(ask, options, cursor, ROWS))
         found = candles_from_rest(response.body, ask.instrument, response.received_at)
         cursor = found[-1].time + MINUTE if found else ask.until
-        if len(found) + len(found.rejected) < ROWS or cursor >= ask.until:
+        if found.read < ROWS or cursor >= ask.until:
             yield page_of(ask, found, response)
             return
         yield page_of(ask, found, response, cursor)

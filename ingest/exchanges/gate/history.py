@@ -59,8 +59,8 @@ def _fetch(ask: HistoryRequest, options: Options, since: int, until: int) -> Fet
         response = yield from answer_to(Request(f"{url}&page={number}"))
         page = trades_from_rest(response.body, ask.instrument, response.received_at)
         found += page
-        found.rejected = [*found.rejected, *page.rejected]
-        if len(page) + len(page.rejected) < ROWS or until - since > 1:
+        found.rejected, found.read = [*found.rejected, *page.rejected], found.read + page.read
+        if page.read < ROWS or until - since > 1:
             return found, response
         number += 1
 

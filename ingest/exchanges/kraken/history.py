@@ -30,7 +30,7 @@ def trades(ask: HistoryRequest, options: Options) -> History:
         response = yield from answer_to(Request(f"{url}&since={cursor}"))
         found, end = trades_and_cursor(response.body, ask.instrument, response.received_at)
         new = found.select(trade for trade in found if trade.trade_id not in known)
-        if not new and len(found) + len(found.rejected) >= TRADES:
+        if not new and found.read >= TRADES:
             raise Reject(f"kraken: {ask.instrument.symbol}: {len(found)} trades at {end} ns, no way past them", reason="history")
         if not new or ask.is_past(new[-1]):
             yield page_of(ask, new, response)
@@ -42,6 +42,6 @@ def trades(ask: HistoryRequest, options: Options) -> History:
 def candles(ask: HistoryRequest, options: Options) -> History:
     response = yield from answer_to(Request(f"{options.rest_url}/0/public/OHLC?pair={pair_name(ask.instrument)}&interval=1"))
     found = candles_from_rest(response.body, ask.instrument, response.received_at)
-    if len(found) + len(found.rejected) >= BARS and ask.since < found[0].time:
+    if found.read >= BARS and ask.since < found[0].time:
         raise too_old("kraken", ask, f"REST has only the candles of the last {BARS} minutes", found[0].time)
     yield page_of(ask, found, response)

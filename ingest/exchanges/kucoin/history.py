@@ -24,7 +24,7 @@ def trades(ask: HistoryRequest, options: Options) -> History:
     response = yield from answer_to(Request(url, weight=2))
     found = trades_from_rest(response.body, ask.instrument, response.received_at)
     # with fewer the market has no more; of the oldest one's moment some may be cut off
-    if len(found) + len(found.rejected) >= TRADES and ask.since <= found[0].time:
+    if found.read >= TRADES and ask.since <= found[0].time:
         raise too_old("kucoin", ask, f"REST has only the last {TRADES} trades", found[0].time + 1)
     yield page_of(ask, found, response)
 

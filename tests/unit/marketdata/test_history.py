@@ -104,6 +104,17 @@ def test_a_bad_trade_costs_itself_and_its_evidence_comes_once_with_its_page(
     assert json.loads(bad.payload)["sequence_id"] == "3"
 
 
+def test_a_page_with_more_bad_rows_than_are_kept_is_not_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size of an answer is the number of its rows, not of those that are stored or kept as evidence."""
+    monkeypatch.setattr(gate_history, "ROWS", 30)
+    monkeypatch.setattr(gate_history, "KEPT", {"trades": LATER, "candles": LATER})
+    row = {"id": "1", "create_time_ms": f"{T // 1000}.5", "side": "buy", "amount": "1", "price": "2", "sequence_id": "1"}
+    rows = [row | {"sequence_id": str(number), "price": "-2" if number <= 25 else "2"} for number in range(1, 36)]
+    history = gate.history(ask(gate_session.BTC, "trades", T, T + 60 * SECOND), gate_session.OPTIONS, "rest")
+    found = pages(history, gate_trades(rows))
+    assert [trade.trade_id for page in found for trade in page.records] == list(range(26, 36))
+
+
 def test_a_bad_trade_among_consecutive_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(okx_history, "ROWS", 3)
     row = {"instId": "BTC-USDT", "side": "buy", "sz": "1", "px": "2", "ts": str(T // 1000)}

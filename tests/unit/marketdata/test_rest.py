@@ -58,7 +58,7 @@ def test_one_bad_row_of_a_listing_costs_itself(exchange: Any, row: dict[str, Any
 
 def test_the_evidence_of_one_answer_is_bounded() -> None:
     listed = listing(gate, json.dumps([GATE | {"precision": -1}] * 500 + [GATE]).encode())
-    assert (len(listed), len(listed.rejected)) == (1, 20)
+    assert (len(listed), len(listed.rejected), listed.read) == (1, 20, 501)
     assert listed.rejected[-1].message.endswith("(480 more rows)")
 
 
@@ -97,3 +97,4 @@ def test_rows_of_parts_and_a_choice_of_them_keep_the_evidence() -> None:
     assert [(one.payload, one.reason) for one in made.rejected] == [(b"b", "value")]
     chosen = made.select(one for one in made if one > 1)
     assert (chosen, chosen.rejected, type(chosen)) == ([3], made.rejected, Rows)
+    assert (made.read, chosen.read) == (4, 4)
