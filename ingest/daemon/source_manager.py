@@ -122,11 +122,12 @@ class SourceManager:
 
     def unready(self) -> list[str]:
         """Why no exchange is connected; empty where one is, or none is configured."""
-        value = self._metrics.registry.get_sample_value
-        if not self.feeds or any(value("ingest_source_connected", {"source": name}) for name in self.feeds):
+        states = {name: feed.state for name, feed in self.feeds.items()}
+        if not states or any(one.state in (State.OK, State.PARTIAL) for one in states.values()):
             return []
-        errors = [f"{name}: {feed.last_error}" for name, feed in self.feeds.items() if feed.last_error]
-        return [f"no source is connected: {'; '.join(errors) or 'not yet'}"]
+        failed = {name: one for name, one in states.items() if one.state is not State.CONNECTING}
+        reasons = [f"{name}: {one if one.state is State.STOPPED else one.detail}" for name, one in failed.items()]
+        return [f"no source is connected: {'; '.join(reasons) or 'not yet'}"]
 
     def status(self) -> dict[str, object]:
         """The status of all sources for `ingest status` and the page."""
