@@ -31,20 +31,14 @@ class Update(Struct, frozen=True, gc=False):
     snapshot: bool = False  # where the row says it, and not the frame around it
 
 
-def follows(update: Update, last: int | None) -> bool:
-    """The usual rule: an update names the sequence of the one before it."""
-    return update.previous == last
-
-
 class StreamedBook(Struct, frozen=True):
-    """A channel of a snapshot and its changes. `rule` says whether a change follows; `verify` compares the book with a checksum.
+    """A channel of a snapshot and its changes, of which each names the sequence of the one before it, if there are sequences.
 
-    A snapshot without a time is not written before the next change, which has one.
+    `verify` compares the book with a checksum. A snapshot without a time is not written before the next change, which has one.
     """
 
     row: Any
     parse: Callable[[Any], Update]
-    rule: Callable[[Update, int | None], bool] = follows
     verify: Callable[[Book, Update, Instrument], bool] | None = None
     level: Callable[[Any], Level] | None = None  # reads a level that is not price and size in text; raises ValueError
     depth: Callable[[Options], int] | None = None  # levels of a side, where no message removes one that falls out of them
@@ -84,7 +78,7 @@ class StreamedBookState:
         book = self._sampled.book
         if book is None:
             return ()  # it was sent before the new snapshot
-        if not spec.rule(update, self._sequence):
+        if update.previous != self._sequence:
             return self._broken("sequence", update.time, received_at)
         self._sequence = update.sequence
         if update.time is not None:

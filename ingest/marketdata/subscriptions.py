@@ -59,7 +59,6 @@ class Rejected(Struct, frozen=True):
 
     message: str
     number: int | None = None
-    topics: tuple[Topic, ...] = ()  # where the error has fields for them
     busy: bool = False
 
 
@@ -146,7 +145,7 @@ class Subscriptions:
             return [Refused(reply.message)]
         self._refusals += 1
         members = pending.members
-        named = self._named(reply, members)
+        named = self._named(reply.message, members)
         left = [index for index in members if index not in named]
         if reply.busy or (self._refusals > MAX_REFUSALS and not named):
             self._later(members, now)
@@ -191,14 +190,12 @@ class Subscriptions:
         if reply.number is not None:
             return reply.number
         numbers = list(self._pending)
-        naming = [number for number in numbers if self._named(reply, self._pending[number].members)]
+        naming = [number for number in numbers if self._named(reply.message, self._pending[number].members)]
         return next(iter(naming or numbers), None)
 
-    def _named(self, reply: Rejected, indices: Sequence[int]) -> list[int]:
-        """The members that the error names, in its fields or in its text."""
-        if reply.topics:
-            return [index for index in indices if self._members[index].topic in reply.topics]
-        return [index for index in indices if _mentions(reply.message, self._members[index].symbol)]
+    def _named(self, message: str, indices: Sequence[int]) -> list[int]:
+        """The members whose symbols the error names."""
+        return [index for index in indices if _mentions(message, self._members[index].symbol)]
 
 
 def _mentions(text: str, symbol: str) -> bool:
