@@ -73,7 +73,7 @@ async def test_check_says_what_is_there(database: str, market: str) -> None:
     without = await ingest("check", dsn=market)
     assert (
         without.out[-1]
-        == "maintenance: disabled, database.admin_dsn is not set: no roll-ups, no indicators, no policies, no retention, no audit"
+        == "maintenance: disabled, database.admin_dsn is not set: no roll-ups, indicators, policies, retention or audit"
     )
 
 
@@ -119,7 +119,7 @@ async def test_status_with_and_without_a_daemon(
     head = next(line.split() for line in shown.out if line.startswith("queues "))
     trades = next(line.split() for line in shown.out if line.startswith("  trades "))
     queue = dict(zip(head, trades, strict=True))
-    assert (queue["decoded"], queue["written"], queue["queued"], queue["held"]) == ("10", "10", "0", "-")
+    assert (queue["decoded"], queue["written"], queue["queued"], queue["state"]) == ("10", "10", "0", "ok")
     await one.terminate()
     alone = await ingest("status", "--json", dsn=market, SERVER__PORT=port)
     status = json.loads("\n".join(alone.out))
