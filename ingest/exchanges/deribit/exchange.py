@@ -88,6 +88,7 @@ PROTOCOL = Protocol(
     hello=lambda now: call(0, "public/set_heartbeat", {"interval": 30}),
     subscribe=partial(request, "public/subscribe"),
     unsubscribe=partial(request, "public/unsubscribe"),
+    topic=str.format,
     topics_per_message=100,
     mixed=True,
 )

@@ -119,7 +119,6 @@ def session(connection: Connection, options: Options) -> RoutedSession:
         route=route,
         subscribe=partial(request, "subscribe", depth),
         unsubscribe=partial(request, "unsubscribe", depth),
-        topic=lambda template, symbol: (template, symbol),
         topics_per_message=100,
         single=True,
         ping=lambda now: '{"method":"ping"}',

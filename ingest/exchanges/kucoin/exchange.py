@@ -90,6 +90,7 @@ PROTOCOL = Protocol(
     name=NAME,
     route=route,
     subscribe=subscribe,
+    topic=str.format,
     topics_per_message=100,
     greets=True,
     ping=lambda now: '{"id":"ping","type":"ping"}',  # no number: an error about it concerns no subscription
