@@ -121,62 +121,53 @@ def _dense(
     return feed
 
 
-class NextBar(Struct, frozen=True):
-    """The exchange does not say that a bar is closed: the next bar closes it, or the clock `grace` microseconds after its end."""
-
-    grace: int
-
-
 class Candles(Struct, frozen=True):
-    """Closed bars. Where the exchange says whether a bar is closed, `parse` returns None for an open one; else `closes` decides.
+    """Closed bars. Where the exchange says whether a bar is closed, `parse` returns None for an open one.
 
-    `every_minute`: minutes without trades have a bar too, so a missing bar is a gap.
+    Else `grace` is set: the next bar closes a bar, or the clock so many microseconds after its end. `every_minute`: minutes without
+    trades have a bar too, so a missing bar is a gap.
     """
 
     row: Any
     parse: Callable[[Any, int, int, str], Candle | None]  # row, instrument_id, received_at, origin
-    closes: NextBar | None = None
+    grace: int | None = None
     every_minute: bool = False
 
     def open(self, market: Market) -> ChannelState:
         parse, instrument_id = self.parse, market.instrument.id
-        if self.closes is not None:
-            return _forming(parse, instrument_id, FormingCandle(self.closes.grace))
-        return ChannelState(_flagged(parse, instrument_id, self.every_minute))
+        bar = None if self.grace is None else FormingCandle(self.grace)
+        closed = _with_gaps(instrument_id, self.every_minute) if bar is None else bar.seen
+
+        def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
+            candle = parse(row, instrument_id, received_at, "ws")
+            if candle is None:
+                return ()
+            if candle.time > received_at + AHEAD:
+                raise ahead(candle.time, received_at)
+            return closed(candle)
+
+        return ChannelState(feed) if bar is None else ChannelState(feed, _silently(bar.lost), bar.idle)
 
 
-def _forming(parse: Callable[[Any, int, int, str], Candle | None], instrument_id: int, bar: FormingCandle) -> ChannelState:
-    def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
-        candle = parse(row, instrument_id, received_at, "ws")
-        if candle is None:
-            return ()
-        if candle.time > received_at + AHEAD:
-            raise ahead(candle.time, received_at)
-        return bar.seen(candle)
-
-    def lost(now: int) -> Sequence[Output]:
-        bar.lost()
-        return ()
-
-    return ChannelState(feed, lost, bar.idle)
-
-
-def _flagged(parse: Callable[[Any, int, int, str], Candle | None], instrument_id: int, every_minute: bool) -> ExchangeFeed:
+def _with_gaps(instrument_id: int, every_minute: bool) -> Callable[[Candle], Sequence[Output]]:
     expected: int | None = None
 
-    def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
+    def closed(candle: Candle) -> Sequence[Output]:
         nonlocal expected
-        candle = parse(row, instrument_id, received_at, "ws")
-        if candle is None:
-            return ()
-        if candle.time > received_at + AHEAD:
-            raise ahead(candle.time, received_at)
         missing, expected = expected, max(candle.time + MINUTE, expected or 0)
         if not every_minute or missing is None or candle.time <= missing:
             return (candle,)
         return (Gap(instrument_id, "candles", "sequence", missing, candle.time), candle)
 
-    return feed
+    return closed
+
+
+def _silently(lost: Callable[[], None]) -> Clock:
+    def clock(now: int) -> Sequence[Output]:
+        lost()
+        return ()
+
+    return clock
 
 
 class Quotes(Struct, frozen=True):
@@ -203,8 +194,4 @@ class Quotes(Struct, frozen=True):
                 raise ahead(quote.time, received_at)
             return seen(quote if quote.time else replace(quote, time=received_at, writer=writer))
 
-        def lost(now: int) -> Sequence[Output]:
-            sampled.lost()
-            return ()
-
-        return ChannelState(feed, lost, sampled.idle)
+        return ChannelState(feed, _silently(sampled.lost), sampled.idle)

@@ -11,7 +11,7 @@ from ingest.protocol.exchange import Options
 from ingest.protocol.history import History, HistoryRequest, Page
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.protocol.session import ChannelName
-from ingest.records import MINUTE, SECOND, Candle, Instrument, Record, Trade
+from ingest.records import MINUTE, Candle, Instrument, Record, Trade
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -65,34 +65,6 @@ def candle_windows(
         cursor = last + MINUTE
 
 
-def trades_by_second(
-    ask: HistoryRequest,
-    options: Options,
-    *,
-    size: int,
-    fetch: Callable[[HistoryRequest, Options, int, int], Fetch[tuple[Rows[Trade], Response]]],
-    begin: int,
-    widest: int = 86_400,
-) -> History:
-    """Stretches of whole seconds, [since, until). One that fills an answer of `size` rows is asked for again in halves, down to a
-    second, of which `fetch` reads all pages. So neither the order of the rows nor whether the last second belongs to them matters.
-    """
-    cursor, end, width = begin // SECOND, ask.until // SECOND + 1, 60
-    response: Response | None = None
-    while cursor < end:
-        stop = min(cursor + width, end)
-        trades, response = yield from fetch(ask, options, cursor, stop)
-        if trades.read >= size and stop - cursor > 1:
-            width = (stop - cursor) // 2
-            continue
-        within = {trade.trade_id: trade for trade in trades if cursor <= trade.time // SECOND < stop}
-        yield page_of(ask, trades.select(sorted(within.values(), key=time_and_id)), response, stop * SECOND)
-        width = min(2 * width, widest) if 4 * len(within) < size else width
-        cursor = stop
-    if response is not None:
-        yield ask.page((), response)
-
-
 def trades_by_id(
     ask: HistoryRequest,
     *,
@@ -115,8 +87,3 @@ def trades_by_id(
                 break
         cursor = end + 1
     yield ask.page((), response)
-
-
-def time_and_id(trade: Trade) -> tuple[int, int]:
-    """The order of trades: by time, and by id within one moment."""
-    return trade.time, trade.trade_id

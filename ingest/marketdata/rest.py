@@ -23,6 +23,11 @@ class Rows(list[T]):
     rejected: Sequence[Malformed] = ()
     read = 0
 
+    def ordered(self, key: Callable[[T], int]) -> Rows[T]:
+        """Itself, in the order of `key`."""
+        self.sort(key=key)
+        return self
+
     def select(self, chosen: Iterable[T]) -> Rows[T]:
         """Some of them, with all of the evidence."""
         out: Rows[T] = Rows(chosen)

@@ -51,7 +51,8 @@ class Protocol(Struct, frozen=True, kw_only=True):
     route: Callable[[bytes], Route]  # raises UNREADABLE or ValueError
     slow_route: Callable[[bytes], Route] | None = None  # decodes a frame whose topic, cut out by `route`, is not subscribed
     bind: Callable[[RoutedSession], Frames] | None = None  # makes a `feed` of its own, where the usual one is too slow
-    topic: Callable[[str, str], Topic] = str.format  # from a channel's template and a symbol to the topic that `route` returns
+    # from a channel's template and a symbol to the topic that `route` returns
+    topic: Callable[[str, str], Topic] = lambda template, symbol: (template, symbol)
     subscribe: Callable[[Batch], str]
     unsubscribe: Callable[[Batch], str] | None = None  # sent before a book is subscribed anew
     topics_per_message: int

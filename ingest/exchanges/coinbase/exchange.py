@@ -116,7 +116,6 @@ PROTOCOL = Protocol(
     slow_route=route_unsubscribed,
     subscribe=subscribe,
     unsubscribe=unsubscribe,
-    topic=lambda template, symbol: (template, symbol),
     topics_per_message=LIMITS.subscriptions_per_connection,
     mixed=True,
 )

@@ -73,15 +73,13 @@ def _status(listed: Listed) -> str:
 def trades_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Trade]:
     """An answer of `/products/{id}/trades`, oldest first. Raises Reject."""
     trades = rows("coinbase", body, RestTrade, lambda row: trade(row, instrument.id, received_at))
-    trades.sort(key=lambda one: one.trade_id)
-    return trades
+    return trades.ordered(lambda one: one.trade_id)
 
 
 def candles_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Candle]:
     """An answer of `/products/{id}/candles`, oldest first; whether a bar is closed is for the caller to know. Raises Reject."""
     bars = rows("coinbase", body, BarRow, lambda row: candle(row, instrument.id, received_at))
-    bars.sort(key=lambda bar: bar.time)
-    return bars
+    return bars.ordered(lambda bar: bar.time)
 
 
 def candles_path(symbol: str, first: int, last: int, seconds: int = 60) -> str:

@@ -15,7 +15,7 @@ import msgspec
 
 from ingest.exchanges.deribit import history as past
 from ingest.exchanges.deribit import messages, parse
-from ingest.marketdata.channels import Candles, Channel, Channels, NextBar, Quotes, Trades
+from ingest.marketdata.channels import Candles, Channel, Channels, Quotes, Trades
 from ingest.marketdata.history import by_channel
 from ingest.marketdata.rest import Rows, decode, rows
 from ingest.marketdata.session import Control, Protocol, Route, RoutedSession, Unknown, one_url
@@ -46,7 +46,7 @@ COMPLETENESS = CompletenessRules(dense=TRADE_KINDS)
 
 CHANNELS: Channels = {  # 100ms: `raw` needs a key
     "trades": Channel("trades.{}.100ms", Trades(messages.TradeRow, parse.trade, dense_ids=TRADE_KINDS), listed=True),
-    "candles": Channel("chart.trades.{}.1", Candles(messages.BarRow, parse.candle, closes=NextBar(5 * SECOND))),
+    "candles": Channel("chart.trades.{}.1", Candles(messages.BarRow, parse.candle, grace=5 * SECOND)),
     "book": Channel("book.{}.100ms", StreamedBook(messages.BookRow, parse.book, level=parse.level)),
     "quotes": Channel("ticker.{}.100ms", Quotes(messages.QuoteRow, parse.quote)),
 }
@@ -88,6 +88,7 @@ PROTOCOL = Protocol(
     hello=lambda now: call(0, "public/set_heartbeat", {"interval": 30}),
     subscribe=partial(request, "public/subscribe"),
     unsubscribe=partial(request, "public/unsubscribe"),
+    topic=str.format,
     topics_per_message=100,
     mixed=True,
 )

@@ -94,8 +94,7 @@ def trades_from_rest(body: bytes, instrument: Instrument, received_at: int) -> R
     """Every trade of one answer of get_last_trades_by_instrument, oldest first. Raises Reject."""
     answer = decode("deribit", decode("deribit", body, Body).result, Trades)
     trades = rows("deribit", answer.trades, TradeRow, lambda row: trade(row, instrument.id, received_at))
-    trades.sort(key=lambda one: one.trade_id)
-    return trades
+    return trades.ordered(lambda one: one.trade_id)
 
 
 def candles_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Candle]:

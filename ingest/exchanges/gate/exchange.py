@@ -95,7 +95,6 @@ PROTOCOL = Protocol(
     name=NAME,
     route=route,
     subscribe=subscribe,
-    topic=lambda template, symbol: (template, symbol),
     topics_per_message=100,
     ping=lambda now: msgspec.json.encode({"time": now // SECOND, "channel": "spot.ping"}).decode(),
     ping_after=20 * SECOND,

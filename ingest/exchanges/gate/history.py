@@ -11,7 +11,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from ingest.exchanges.gate.parse import candles_from_rest, trades_from_rest
-from ingest.marketdata.history import Fetch, candle_windows, too_old, trades_by_second
+from ingest.marketdata.history import Fetch, candle_windows, page_of, too_old
 from ingest.marketdata.rest import Rows, decode
 from ingest.protocol.exchange import Options
 from ingest.protocol.history import History, HistoryRequest
@@ -19,6 +19,7 @@ from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import MINUTE, SECOND, Trade
 
 ROWS = 1000  # of one answer
+WIDEST = 86_400  # seconds of trades that are asked for at once
 BARS = 999  # of one answer: with 1,000 a range is refused as too broad (ccxt/ccxt, issue 10561)
 KEPT = {"trades": 30 * 1440 * MINUTE, "candles": 9_990 * MINUTE}
 _KEPT_TEXT = {"trades": "trades are kept for 30 days", "candles": "candles are kept for 10,000 minutes"}
@@ -30,8 +31,21 @@ class _Listed(Struct):
 
 
 def trades(ask: HistoryRequest, options: Options) -> History:
-    begin = yield from _begin(ask, options)
-    yield from trades_by_second(ask, options, size=ROWS, fetch=_fetch, begin=begin)
+    """Stretches of whole seconds, [since, until). One that fills an answer is asked for again in halves, down to a second, of which
+    all pages are read. So neither the order of the rows nor whether the last second belongs to them matters.
+    """
+    cursor, end, width = (yield from _begin(ask, options)) // SECOND, ask.until // SECOND + 1, 60
+    while cursor < end:
+        stop = min(cursor + width, end)
+        found, response = yield from _fetch(ask, options, cursor, stop)
+        if found.read >= ROWS and stop - cursor > 1:
+            width = (stop - cursor) // 2
+            continue
+        within = {trade.trade_id: trade for trade in found if cursor <= trade.time // SECOND < stop}
+        in_order = sorted(within.values(), key=lambda trade: (trade.time, trade.trade_id))
+        yield page_of(ask, found.select(in_order), response, stop * SECOND)
+        width = min(2 * width, WIDEST) if 4 * len(within) < ROWS else width
+        cursor = stop
 
 
 def candles(ask: HistoryRequest, options: Options) -> History:

@@ -92,6 +92,4 @@ def candles_from_rest(body: bytes, instrument: Instrument, received_at: int) -> 
         bar = Bar(time, opened, high, low, close, quote_volume, volume, closed == "true")
         return candle(bar, instrument.id, received_at, "rest")
 
-    candles = rows("gate", body, RestBar, make)
-    candles.sort(key=lambda one: one.time)
-    return candles
+    return rows("gate", body, RestBar, make).ordered(lambda one: one.time)

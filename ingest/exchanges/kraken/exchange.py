@@ -14,7 +14,7 @@ import msgspec
 
 from ingest.exchanges.kraken import history as past
 from ingest.exchanges.kraken import messages, parse
-from ingest.marketdata.channels import Candles, Channel, Channels, NextBar, Quotes, Topic, Trades
+from ingest.marketdata.channels import Candles, Channel, Channels, Quotes, Topic, Trades
 from ingest.marketdata.history import by_channel
 from ingest.marketdata.rest import Rows
 from ingest.marketdata.session import Control, Part, Protocol, Route, RoutedSession, Unknown, one_url
@@ -47,7 +47,7 @@ COMPLETENESS = CompletenessRules(dense=TRADE_KINDS, counted=TRADE_KINDS, charted
 _channel = partial(Channel, listed=True, decoded=True)
 CHANNELS: Channels = {
     "trades": _channel("trade", Trades(messages.TradeRow, parse.trade, dense_ids=TRADE_KINDS)),
-    "candles": _channel("ohlc", Candles(messages.BarRow, parse.candle, closes=NextBar(5 * SECOND))),
+    "candles": _channel("ohlc", Candles(messages.BarRow, parse.candle, grace=5 * SECOND)),
     "book": _channel("book", StreamedBook(messages.BookRow, parse.book, verify=parse.agrees, level=parse.level, depth=parse.depth)),
     "quotes": _channel("ticker", Quotes(messages.QuoteRow, parse.quote)),
 }
@@ -119,7 +119,6 @@ def session(connection: Connection, options: Options) -> RoutedSession:
         route=route,
         subscribe=partial(request, "subscribe", depth),
         unsubscribe=partial(request, "unsubscribe", depth),
-        topic=lambda template, symbol: (template, symbol),
         topics_per_message=100,
         single=True,
         ping=lambda now: '{"method":"ping"}',

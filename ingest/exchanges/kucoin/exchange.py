@@ -15,7 +15,7 @@ import msgspec
 from ingest.errors import Retry
 from ingest.exchanges.kucoin import history as past
 from ingest.exchanges.kucoin import messages, parse
-from ingest.marketdata.channels import Candles, Channel, Channels, NextBar, Quotes, Trades
+from ingest.marketdata.channels import Candles, Channel, Channels, Quotes, Trades
 from ingest.marketdata.history import by_channel
 from ingest.marketdata.rest import Rows, decode, rows
 from ingest.marketdata.session import Control, Protocol, Ready, Route, RoutedSession, Unknown, one_url
@@ -49,7 +49,7 @@ SNAPSHOT = RestSnapshot(f"/api/v1/market/orderbook/level2_{LEVELS}?symbol={{}}",
 CHANNELS: Channels = {
     "trades": Channel("/market/match:{}", Trades(messages.TradeRow, parse.trade)),
     # a bar is pushed up to two seconds after its last trade; that of an empty minute comes only before the next trade's
-    "candles": Channel("/market/candles:{}_1min", Candles(messages.BarRow, parse.candle, closes=NextBar(5 * SECOND))),
+    "candles": Channel("/market/candles:{}_1min", Candles(messages.BarRow, parse.candle, grace=5 * SECOND)),
     "book": Channel("/market/level2:{}", SyncedBook(messages.BookRow, parse.diff, SNAPSHOT)),
     "quotes": Channel("/market/ticker:{}", Quotes(messages.QuoteRow, parse.quote)),
 }
@@ -90,6 +90,7 @@ PROTOCOL = Protocol(
     name=NAME,
     route=route,
     subscribe=subscribe,
+    topic=str.format,
     topics_per_message=100,
     greets=True,
     ping=lambda now: '{"id":"ping","type":"ping"}',  # no number: an error about it concerns no subscription

@@ -36,11 +36,7 @@ def trade(row: TradeRow, instrument_id: int, received_at: int) -> Trade:
 
 
 def candle(row: BarRow, instrument_id: int, received_at: int, origin: str) -> Candle:
-    return raw_bar(row.candles, instrument_id, received_at, origin)
-
-
-def raw_bar(bar: RawBar, instrument_id: int, received_at: int, origin: str) -> Candle:
-    time, opened, close, high, low, volume, turnover = bar
+    time, opened, close, high, low, volume, turnover = row.candles
     numbers = opened, high, low, close, volume, turnover
     return minute_bar(instrument_id, from_text(time, SECOND), numbers, origin=origin, received_at=received_at)
 
@@ -82,12 +78,10 @@ def instrument(listed: Listed) -> Instrument:
 def trades_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Trade]:
     """Every trade of one answer of /market/histories, oldest first. Raises Retry or Reject."""
     trades = rows("kucoin", ENVELOPE.open(body), TradeRow, lambda row: trade(row, instrument.id, received_at))
-    trades.sort(key=lambda one: one.trade_id)
-    return trades
+    return trades.ordered(lambda one: one.trade_id)
 
 
 def candles_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Candle]:
     """The bars of one answer of /market/candles of 1min, oldest first, open ones too. Raises Retry or Reject."""
-    bars = rows("kucoin", ENVELOPE.open(body), RawBar, lambda bar: raw_bar(bar, instrument.id, received_at, "rest"))
-    bars.sort(key=lambda bar: bar.time)
-    return bars
+    bars = rows("kucoin", ENVELOPE.open(body), RawBar, lambda bar: candle(BarRow(bar), instrument.id, received_at, "rest"))
+    return bars.ordered(lambda bar: bar.time)

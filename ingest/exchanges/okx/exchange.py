@@ -87,7 +87,6 @@ PROTOCOL = Protocol(
     route=route,
     subscribe=partial(request, "subscribe"),
     unsubscribe=partial(request, "unsubscribe"),
-    topic=lambda template, symbol: (template, symbol),
     topics_per_message=100,  # of about 60 bytes; 64 KB are allowed
     mixed=True,
     single=True,

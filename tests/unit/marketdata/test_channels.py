@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ingest.marketdata.channels import Candles, ChannelState, Market, NextBar, Trades
+from ingest.marketdata.channels import Candles, ChannelState, Market, Trades
 from ingest.marketdata.values import minute_bar
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Options
@@ -51,7 +51,7 @@ def bar(minute: int, close: str = "1") -> Candle:
 
 
 def forming() -> ChannelState:
-    return Candles(Candle, lambda row, number, at, origin: row, closes=NextBar(5 * SECOND)).open(Market("x", BTC, OPTIONS))
+    return Candles(Candle, lambda row, number, at, origin: row, grace=5 * SECOND).open(Market("x", BTC, OPTIONS))
 
 
 def test_the_next_bar_closes_one_or_the_clock() -> None:
