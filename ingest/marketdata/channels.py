@@ -146,7 +146,7 @@ class Candles(Struct, frozen=True):
                 raise ahead(candle.time, received_at)
             return closed(candle)
 
-        return ChannelState(feed) if bar is None else ChannelState(feed, _silently(bar.lost), bar.idle)
+        return ChannelState(feed) if bar is None else ChannelState(feed, bar.lost, bar.idle)
 
 
 def _with_gaps(instrument_id: int, every_minute: bool) -> Callable[[Candle], Sequence[Output]]:
@@ -160,14 +160,6 @@ def _with_gaps(instrument_id: int, every_minute: bool) -> Callable[[Candle], Seq
         return (Gap(instrument_id, "candles", "sequence", missing, candle.time), candle)
 
     return closed
-
-
-def _silently(lost: Callable[[], None]) -> Clock:
-    def clock(now: int) -> Sequence[Output]:
-        lost()
-        return ()
-
-    return clock
 
 
 class Quotes(Struct, frozen=True):
@@ -194,4 +186,4 @@ class Quotes(Struct, frozen=True):
                 raise ahead(quote.time, received_at)
             return seen(quote if quote.time else replace(quote, time=received_at, writer=writer))
 
-        return ChannelState(feed, _silently(sampled.lost), sampled.idle)
+        return ChannelState(feed, sampled.lost, sampled.idle)

@@ -36,9 +36,10 @@ class FormingCandle:
             return ()
         return self._close()
 
-    def lost(self) -> None:
-        """A state could not be read: the bar that is known may not be its last state."""
+    def lost(self, now: int) -> Sequence[Candle]:
+        """A state could not be read: the bar that is known may not be its last state, and is not closed."""
         self._bar = None
+        return ()
 
     def _close(self) -> Sequence[Candle]:
         if self._bar is None or self._closed:

@@ -215,9 +215,10 @@ class SampledQuote:
         """On a clock tick: what is due though nothing came."""
         return self._write(self._grid.idle(now))
 
-    def lost(self) -> None:
-        """One could not be read: the latest that is known is no longer the latest."""
+    def lost(self, now: int) -> Sequence[Quote]:
+        """One could not be read: the latest that is known is no longer the latest, and is not written."""
         self._grid.reset()
+        return ()
 
     def _write(self, tick: int | None) -> Sequence[Quote]:
         return () if tick is None or self._latest is None else (replace(self._latest, time=tick),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from decimal import Decimal
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -35,19 +35,24 @@ class Rows(list[T]):
         return out
 
 
+class _Answer(Struct):
+    code: str
+    msg: str = ""
+    data: Raw = Raw(b"null")
+
+
 class Envelope(Struct, frozen=True):
     """How an exchange wraps its answers."""
 
     name: str  # of the exchange
-    shape: type[Any]  # a struct with code: str, msg: str, data: Raw
     good: str  # the code of success
     retried: Collection[str] = ()  # codes of errors that pass
 
     def open(self, body: bytes) -> Raw:
         """The data. Raises Retry where waiting helps, else Reject."""
-        answer = decode(self.name, body, self.shape)
+        answer = decode(self.name, body, _Answer)
         if answer.code == self.good:
-            return cast(Raw, answer.data)
+            return answer.data
         message = f"{self.name}: {answer.code} {answer.msg}"
         if answer.code in self.retried:
             raise Retry(message, code=answer.code)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from ingest.marketdata.channels import Channel, Channels, ChannelState, Market, Topic
+from ingest.marketdata.channels import Channel, Channels, ChannelState, Clock, ExchangeFeed, Market, Topic
 from ingest.marketdata.rest import evidence
 from ingest.marketdata.subscriptions import Accepted, Batch, Member, Rejected, Resubscriber, Subscriptions
 from ingest.protocol.decode import UNREADABLE, Malformed
@@ -80,7 +80,7 @@ class RoutedSession:
         self._protocol = protocol
         self._members = [_member(protocol, channels, one, options) for one in connection.subscriptions]
         self._resubscriber = Resubscriber(self._resubscribe)
-        self._ticks: list[Callable[[int], Sequence[Output]]] = []
+        self._ticks: list[Clock] = []
         self._answers: dict[str, Callable[[Response | None, int], Sequence[Output]]] = {}
         for index, one in enumerate(connection.subscriptions):
             self._open(index, one, channels[one.channel], options)
@@ -233,9 +233,8 @@ def _member(protocol: Protocol, channels: Channels, subscription: Subscription, 
 
 # --- how the messages of a topic are read ------------------------------------------------------------------------------------
 
-Take = Callable[[Any, int, bool], Sequence[Output]]
 Unreadable = Callable[[Exception, Any, int, bool, bytes], Sequence[Output]]  # error, payload, received_at, snapshot, frame
-Reader = tuple[int, Callable[[Any], Any], Take, Unreadable]  # index, decode, take what is decoded, what to do on an error
+Reader = tuple[int, Callable[[Any], Any], ExchangeFeed, Unreadable]  # index, decode, take what is decoded, what to do on an error
 
 
 def _reader(index: int, name: str, channel: Channel, state: ChannelState) -> Reader:
@@ -249,7 +248,7 @@ def _reader(index: int, name: str, channel: Channel, state: ChannelState) -> Rea
     return index, msgspec.json.Decoder(row, float_hook=Decimal).decode, state.feed, unreadable
 
 
-def _list_reader(index: int, channel: Channel, feed: Take, unreadable: Unreadable) -> Reader:
+def _list_reader(index: int, channel: Channel, feed: ExchangeFeed, unreadable: Unreadable) -> Reader:
     """Of a list of rows: a bad row costs itself."""
     row: Any = channel.spec.row
     rows: Any = list[row]

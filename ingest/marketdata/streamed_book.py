@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from ingest.marketdata.channels import ChannelState, Market
 from ingest.marketdata.order_book import Book, SampledBook
-from ingest.marketdata.synced_book import bad_levels
-from ingest.marketdata.values import AHEAD, Level, ahead, check_levels, good_level, sift_levels
+from ingest.marketdata.synced_book import good_sides
+from ingest.marketdata.values import AHEAD, Level, ahead, check_levels, good_level
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Options
 from ingest.protocol.session import Output
@@ -56,7 +56,6 @@ class StreamedBookState:
         self._exchange = market.exchange
         self._spec = spec
         self._instrument = market.instrument
-        self._level = spec.level or good_level
         self._depth = None if spec.depth is None else spec.depth(options)
         self._resubscribe, self._resubscribed = market.resubscribe, market.resubscribed
         self._sampled = SampledBook(market.instrument.id, options.book_depth, options.book_interval)
@@ -98,11 +97,9 @@ class StreamedBookState:
         return self._sampled.idle(now)
 
     def _begin(self, update: Update, received_at: int) -> list[Output]:
-        (bids, bad_bids), (asks, bad_asks) = sift_levels(update.bids, self._level), sift_levels(update.asks, self._level)
-        if (bad_bids and not bids) or (bad_asks and not asks):
-            raise ValueError((bad_bids + bad_asks)[0])
+        bids, asks, rejected = good_sides(self._exchange, update.bids, update.asks, self._spec.level or good_level)
         out: list[Output] = [] if update.time is None else [*self._sampled.due(update.time)]
-        out += bad_levels(self._exchange, bad_bids + bad_asks)
+        out += rejected
         if self._sampled.book is not None and update.sequence is None and self._spec.verify is None:
             out += self._sampled.broken("sequence", received_at)  # it was not asked for, and nothing shows what was lost before it
         book = self._sampled.book = Book()

@@ -17,7 +17,7 @@ from msgspec import Struct
 from ingest.marketdata.channels import ChannelState, Market
 from ingest.marketdata.order_book import Book, SampledBook, Side
 from ingest.marketdata.rest import evidence
-from ingest.marketdata.values import AHEAD, Level, ahead, sift_levels
+from ingest.marketdata.values import AHEAD, Level, ahead, good_level, sift_levels
 from ingest.protocol.decode import UNREADABLE, Malformed
 from ingest.protocol.exchange import Options
 from ingest.protocol.http import Request, Response
@@ -126,7 +126,8 @@ class SyncedBookState:
         if response is None:
             return []
         try:
-            snapshot, rejected = self._sifted(self._rest.parse(response.body))
+            snapshot = self._rest.parse(response.body)
+            bids, asks, rejected = good_sides(self._exchange, snapshot.bids, snapshot.asks)
             if snapshot.time is not None and snapshot.time > now + AHEAD:
                 raise ahead(snapshot.time, now)
         except (*UNREADABLE, ValueError) as error:
@@ -134,7 +135,7 @@ class SyncedBookState:
         if self._waiting and snapshot.last + 1 < self._waiting[0][0].first:
             self._retry = RETRY  # an old one is no defect
             return [*rejected]
-        self._snapshot, self._alone_at = snapshot, now + SETTLE
+        self._snapshot, self._alone_at = Snapshot(snapshot.last, bids, asks, snapshot.time), now + SETTLE
         return [*rejected, *self._join(now)]
 
     def tick(self, now: int) -> Sequence[Output]:
@@ -252,19 +253,17 @@ class SyncedBookState:
         self._bounds = [bound_of(snapshot.bids, self._rest.levels), bound_of(snapshot.asks, self._rest.levels)]
         return book
 
-    def _sifted(self, snapshot: Snapshot) -> tuple[Snapshot, Sequence[Output]]:
-        """With its good levels, and the evidence of the others. Raises ValueError where a side has only bad ones."""
-        (bids, bad_bids), (asks, bad_asks) = sift_levels(snapshot.bids), sift_levels(snapshot.asks)
-        if (bad_bids and not bids) or (bad_asks and not asks):
-            raise ValueError((bad_bids + bad_asks)[0])
-        return Snapshot(snapshot.last, bids, asks, snapshot.time), bad_levels(self._exchange, bad_bids + bad_asks)
 
-
-def bad_levels(exchange: str, bad: Sequence[str]) -> Sequence[Malformed]:
-    """The evidence of the bad levels of one snapshot, bounded."""
-    if not bad:
-        return ()
-    return (Malformed("; ".join(bad[:SHOWN]).encode(), "value", f"{exchange}: {len(bad)} levels of a snapshot"),)
+def good_sides(
+    exchange: str, bids: Sequence[Any], asks: Sequence[Any], read: Callable[[Any], Level] = good_level
+) -> tuple[Sequence[Level], Sequence[Level], Sequence[Malformed]]:
+    """A snapshot's good levels, and the evidence of the bad ones. Raises ValueError where a side has only bad ones."""
+    (good_bids, bad_bids), (good_asks, bad_asks) = sift_levels(bids, read), sift_levels(asks, read)
+    bad = bad_bids + bad_asks
+    if (bad_bids and not good_bids) or (bad_asks and not good_asks):
+        raise ValueError(bad[0])
+    shown = "; ".join(bad[:SHOWN]).encode()
+    return good_bids, good_asks, (Malformed(shown, "value", f"{exchange}: {len(bad)} levels of a snapshot"),) if bad else ()
 
 
 def bound_of(levels: Sequence[Level], limit: int) -> Decimal | None:

@@ -23,12 +23,10 @@ from ingest.marketdata.values import MILLISECOND
 from ingest.protocol.exchange import Options
 from ingest.protocol.history import History, HistoryRequest, Page
 from ingest.protocol.http import Request, Response, answer_to
-from ingest.records import MINUTE
+from ingest.records import MINUTE, SECOND
 
 ROWS = 1000  # of one answer
 _PATHS = {"trade": ("historicalTrades", 25), "aggTrade": ("aggTrades", 4)}  # with weight
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 # --- REST --------------------------------------------------------------------------------------------------------------
@@ -141,8 +139,8 @@ def _day(time: int) -> _Span:
 
 
 def _date(time: int) -> datetime:
-    return (_EPOCH + time * _MICROSECOND).replace(hour=0, minute=0, second=0, microsecond=0)
+    return datetime.fromtimestamp(time // SECOND, UTC).replace(hour=0, minute=0, second=0)
 
 
 def _micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
+    return int(moment.timestamp()) * SECOND

@@ -9,9 +9,8 @@ the one before it cannot be had, older ones are gone, and a request for them is 
 
 from __future__ import annotations
 
-from ingest.errors import Reject
 from ingest.exchanges.deribit.parse import candles_from_rest, trades_from_rest
-from ingest.marketdata.history import Fetch, candle_windows, trades_by_id
+from ingest.marketdata.history import Fetch, candle_windows, too_old, trades_by_id
 from ingest.marketdata.rest import Rows
 from ingest.protocol.exchange import Options
 from ingest.protocol.history import History, HistoryRequest
@@ -46,8 +45,7 @@ def _first_id(ask: HistoryRequest, options: Options) -> Fetch[int]:
         before, _ = yield from _trades(ask, options, f"start_seq={first.trade_id - 1}&end_seq={first.trade_id - 1}&count=1")
         if before:
             return first.trade_id
-    message = f"the oldest trade that is kept is {first.trade_id} of {first.time} us; asked for since {ask.since} us"
-    raise Reject(f"deribit: {ask.instrument.symbol}: {message}", reason="history", code=str(first.time))
+    raise too_old("deribit", ask, f"the oldest trade that is kept is {first.trade_id}", first.time)
 
 
 def _trades(ask: HistoryRequest, options: Options, query: str) -> Fetch[tuple[Rows[Trade], Response]]:

@@ -8,7 +8,7 @@ The rows of a frame name their symbols, the frame does not. A bar has no closed 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -52,12 +52,7 @@ CHANNELS: Channels = {
     "quotes": _channel("ticker", Quotes(messages.QuoteRow, parse.quote)),
 }
 _TOPICS = {channel.topic for channel in CHANNELS.values()}
-_CHANNEL_OF: dict[type, str] = {
-    messages.TradeFrame: "trade",
-    messages.BarFrame: "ohlc",
-    messages.BookFrame: "book",
-    messages.QuoteFrame: "ticker",
-}
+_CHANNEL_OF = {frame: frame.__struct_config__.tag for frame in get_args(messages.RowsFrame)}
 _QUIET = {"heartbeat", "status"}
 _BUSY = "rate"  # "Exceeded msg rate"
 

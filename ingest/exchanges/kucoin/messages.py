@@ -73,14 +73,8 @@ class QuoteRow(Struct, frozen=True):
     ask_size: str | None = field(name="bestAskSize")
 
 
-class Body(Struct):
-    code: str
-    msg: str = ""
-    data: Raw = Raw(b"null")
-
-
 # too many requests, twice; internal error
-ENVELOPE = Envelope("kucoin", Body, good="200000", retried={"200002", "429000", "500000"})
+ENVELOPE = Envelope("kucoin", good="200000", retried={"200002", "429000", "500000"})
 
 
 class Server(Struct):

@@ -58,14 +58,8 @@ class QuoteRow(Struct, frozen=True):
     ts: str
 
 
-class Body(Struct):
-    code: str
-    msg: str = ""
-    data: Raw = Raw(b"[]")
-
-
 # unavailable, timeout, too many requests, busy, system error
-ENVELOPE = Envelope("okx", Body, good="0", retried={"50001", "50004", "50011", "50013", "50026", "50040"})
+ENVELOPE = Envelope("okx", good="0", retried={"50001", "50004", "50011", "50013", "50026", "50040"})
 
 
 class Listed(Struct):

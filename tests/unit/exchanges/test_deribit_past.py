@@ -162,7 +162,7 @@ def test_older_trades_than_there_are_are_refused_with_what_there_is(until: int) 
     first = as_trade(rows[0])
     asked: list[tuple[int, tuple[int, int] | None]] = [(0, None), (first.time, (990, 1005))]
     for since, ids in asked:
-        with pytest.raises(Reject, match=f"the oldest trade that is kept is 1000 of {first.time} us") as caught:
+        with pytest.raises(Reject, match=f"the oldest trade that is kept is 1000, since {first.time} us") as caught:
             trades(rows, since, until, ids)
         assert (caught.value.reason, caught.value.code) == ("history", str(first.time))
 

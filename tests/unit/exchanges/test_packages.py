@@ -44,6 +44,10 @@ def test_a_package_is_small(name: str, most: int) -> None:
     assert lines(*(ROOT / "exchanges" / name).glob("*.py")) <= most
 
 
+def test_all_packages_together_are_small() -> None:
+    assert lines(*(ROOT / "exchanges").glob("*/*.py")) <= 3400
+
+
 def test_the_shared_parts_are_small() -> None:
     whole = set(Path(marketdata.__path__[0]).glob("*.py"))
     assert lines(*(path for path in whole if path.stem not in ("order_book", "forming_candle"))) <= 1500

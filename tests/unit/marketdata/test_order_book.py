@@ -180,7 +180,7 @@ def test_a_quote_is_written_as_it_stood_at_the_tick() -> None:
     assert sampled.seen(quote(1100, "1")) == ()
     assert sampled.seen(quote(1900, "2")) == ()
     assert sampled.seen(quote(3500, "3")) == (Quote(1, 2000, "", "2", "1", "9", "1", None, 1905),)
-    sampled.lost()
+    assert sampled.lost(SECOND) == ()
     assert sampled.idle(10**9) == ()
     assert sampled.seen(quote(4100, "4")) == ()
     assert sampled.idle(5000 + 2_000_000) == (Quote(1, 5000, "", "4", "1", "9", "1", None, 4105),)
