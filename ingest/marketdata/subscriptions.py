@@ -1,8 +1,8 @@
 """The subscriptions of one connection: accepted, refused, and when a refused one is tried again.
 
-An exchange that refuses one symbol of a message often refuses the whole message. The symbol is found by its name in the error, else
-by halving the message. The others are subscribed at once; the refused one is tried alone later, with backoff. After `MAX_REFUSALS`
-refusals in a row no single symbol is the cause: the rest waits and is not halved further.
+An exchange that refuses one symbol often refuses its whole message. The symbol is found by its name in the error, else by halving
+the message. The others are subscribed at once; the refused one is tried alone later, with backoff. After `MAX_REFUSALS` in a row no
+single symbol is the cause: the rest waits and is not halved further.
 """
 
 from __future__ import annotations
