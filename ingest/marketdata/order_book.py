@@ -96,11 +96,12 @@ class Grid:
 
     A tick is a multiple of `interval`. Its content is the state after the last event strictly before it; it is written when an
     event at or after it arrives, or `grace` after it by the clock when the exchange fell silent. A state that did not change is
-    written once. `next` is the tick that the current state waits for, NEVER where there is no state.
+    written once. `next` is the tick that the current state waits for, NEVER where there is no state; an event from `start` on and
+    before `next` changes neither.
     """
 
     def __init__(self, interval: int, grace: int = 2_000_000) -> None:
-        self.next = NEVER
+        self.start = self.next = NEVER
         self._interval = interval
         self._grace = grace
         self._written = 0  # the last tick written: no tick is written twice
@@ -113,9 +114,10 @@ class Grid:
         """After an event was applied (or a snapshot of that time was taken as the state)."""
         tick = (event_time // self._interval + 1) * self._interval
         if tick < self._written:  # written ahead of its time, by a clock that is: each event would else push it further
-            self.next = NEVER
+            self.start = self.next = NEVER
         else:
             self.next = tick if tick > self._written else tick + self._interval
+            self.start = self.next - self._interval
 
     def idle(self, now: int) -> int | None:
         """On a clock tick: the tick to write if nothing came for `grace` after it."""
@@ -123,10 +125,11 @@ class Grid:
 
     def reset(self) -> None:
         """The state is no longer true: nothing is due until the next `applied`."""
-        self.next = NEVER
+        self.start = self.next = NEVER
 
     def _take(self) -> int:
-        self._written, self.next = self.next, NEVER
+        self._written = self.next
+        self.start = self.next = NEVER
         return self._written
 
 
@@ -164,9 +167,12 @@ class SampledBook:
         if self.book is None or self.book.crossed():
             return self.broken("crossed", event_time)
         self._time, self._received_at, self._sequence, self._writer = event_time, received_at, sequence, writer
-        self._grid.applied(event_time)
+        if not self._grid.start <= event_time < self._grid.next:
+            self._grid.applied(event_time)
+        if self._gap is None:
+            return ()
         gap, self._gap = self._gap, None
-        return () if gap is None else (replace(gap, until=max(event_time, gap.since)),)
+        return (replace(gap, until=max(event_time, gap.since)),)
 
     def broken(self, reason: str, event_time: int) -> Sequence[Gap]:
         """Discard the book: nothing is written until the next snapshot. Returns the gap, nothing where one is open already."""
@@ -206,9 +212,10 @@ class SampledQuote:
     def seen(self, quote: Quote) -> Sequence[Quote]:
         """A quote, with the time at which it came to be; returns what is due of the one before."""
         grid, time = self._grid, quote.time
-        out = () if time < grid.next else self._write(grid.due(time))
+        out: Sequence[Quote] = () if time < grid.next else self._write(grid.due(time))
         self._latest = quote
-        grid.applied(time)
+        if not grid.start <= time < grid.next:
+            grid.applied(time)
         return out
 
     def idle(self, now: int) -> Sequence[Quote]:

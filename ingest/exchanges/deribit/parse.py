@@ -21,7 +21,6 @@ from ingest.marketdata.streamed_book import Update
 from ingest.marketdata.values import MAX_LENGTH, MILLISECOND, Level, decimal_digits, decimal_side, micros, minute_bar, price_step
 from ingest.records import Candle, Instrument, Quote, Trade
 
-_NUMBERS = {int, Decimal}  # a JSON number is an int, or a Decimal where it has a point or an exponent
 _KINDS = {"spot": "spot", "future": "future", "option": "option"}  # a combo is a strategy of several, and is left out
 
 
@@ -52,12 +51,17 @@ def level(change: Any) -> Level:
     elif action not in ("new", "change"):
         raise ValueError(f"level {str(change)[:80]}")
     prices, sizes = str(price), str(amount)
-    if type(price) in _NUMBERS and type(amount) in _NUMBERS:
-        plain = prices.replace(".", "", 1).isdecimal() and sizes.replace(".", "", 1).isdecimal()
-        if plain and len(prices) + len(sizes) <= MAX_LENGTH:
-            return prices, sizes
-        return decimal_digits(Decimal(price)), decimal_digits(Decimal(amount))
-    raise ValueError(f"level {str(change)[:80]}")
+    plain = prices.replace(".", "", 1).isdecimal() and sizes.replace(".", "", 1).isdecimal()
+    if plain and type(price) is not str and type(amount) is not str and len(prices) + len(sizes) <= MAX_LENGTH:
+        return prices, sizes
+    return _number(price), _number(amount)
+
+
+def _number(value: Any) -> str:
+    """A JSON number is an int, or a Decimal where it has a point or an exponent."""
+    if type(value) not in (int, Decimal):
+        raise ValueError(f"{str(value)[:80]} is not a price or size")
+    return decimal_digits(Decimal(value))
 
 
 def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
