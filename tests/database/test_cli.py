@@ -73,7 +73,7 @@ async def test_check_says_what_is_there(database: str, market: str) -> None:
     without = await ingest("check", dsn=market)
     assert (
         without.out[-1]
-        == "maintenance: disabled, database.admin_dsn is not set: no roll-ups, no indicators, no policies, no retention, no audit"
+        == "maintenance: disabled, database.admin_dsn is not set: no roll-ups, indicators, policies, retention or audit"
     )
 
 
@@ -113,13 +113,14 @@ async def test_status_with_and_without_a_daemon(
     assert (status["daemon"]["state"], status["daemon"]["detail"]) == ("ready", "")
     assert status["queues"]["trades"]["written"] == 10
     assert status["sources"]["demo"]["subscriptions"] == 1
+    assert {name: part["state"] for name, part in status["queues"].items()} == dict.fromkeys(status["queues"], "ok")
     assert (status["database"]["edition"], status["migrations"]) == (edition, {"pending": []})
     shown = await ingest("status", dsn=market, SERVER__PORT=port)
     assert (shown.code, shown.err) == (0, "")
     head = next(line.split() for line in shown.out if line.startswith("queues "))
     trades = next(line.split() for line in shown.out if line.startswith("  trades "))
     queue = dict(zip(head, trades, strict=True))
-    assert (queue["decoded"], queue["written"], queue["queued"], queue["held"]) == ("10", "10", "0", "-")
+    assert (queue["decoded"], queue["written"], queue["queued"], queue["state"]) == ("10", "10", "0", "ok")
     await one.terminate()
     alone = await ingest("status", "--json", dsn=market, SERVER__PORT=port)
     status = json.loads("\n".join(alone.out))
