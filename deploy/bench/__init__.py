@@ -1,1 +1,1 @@
-"""The benchmark behind deploy/bench.sh: ours against a reference, in one run on one private server."""
+"""The benchmark behind deploy/bench.sh: the daemon against a reference, in one run on one private server."""

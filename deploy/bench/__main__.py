@@ -1,4 +1,4 @@
-"""`deploy/bench.sh WHAT [--rows N] [--seconds N]`: starts the private server, measures, prints one JSON object a line."""
+"""`deploy/bench.sh WHAT [--rows N] [--seconds N]`: starts the private server, measures, and prints one JSON object per line."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def main() -> int:
             _print(result)
         return 0
     edition = "community" if installed("community") else "apache"
-    # the time of each commit is kept, so that it can be asked when a row was in
+    # the server keeps the time of each commit, which tells when a row was committed
     with Cluster(EDITIONS[edition], settings={"track_commit_timestamp": "on"}) as cluster:
         dsn = cluster.create("market")
         done = {}
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def _platforms(options: argparse.Namespace) -> int:
-    """On a cluster of its own, which stays: filling it takes minutes."""
+    """Measure on a cluster that is kept, because filling it takes minutes."""
     with filled_cluster(small=options.small) as cluster:
         print(f"bench: {PLATFORMS}, in {cluster.home}", file=sys.stderr)
         for result in uvloop.run(platforms(cluster.create("market"), SMALL if options.small else Size(), options.runs)):

@@ -1,4 +1,4 @@
-"""An archive of Binance's shape, made for the benchmark: its files have the documented format, their rows are synthetic.
+"""An archive like Binance's, made for the benchmark: its files have the documented format, their rows are synthetic.
 
 https://github.com/binance/binance-public-data - times are microseconds, as in the files since 2025; no header.
 """
@@ -23,7 +23,7 @@ TRADE_DAYS = 5
 SYMBOL = "BTCUSDT"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-# what a listing must say of a market: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints
+# the fields of a market in a listing: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints
 LISTING = {
     "symbols": [
         {
@@ -48,18 +48,18 @@ class File(Struct, frozen=True):
 
 
 class Past(Struct, frozen=True):
-    """What an exchange has: the files that hold [since, until) of one channel, and what their rows are."""
+    """The files that hold [since, until) of one channel, and their rows."""
 
     channel: str
     table: Table
     since: datetime
     until: datetime
     files: list[File]
-    values: Sequence[str]  # of each column that came with a row, as SQL on `t`; none of them null
+    values: Sequence[str]  # the columns of a row as SQL on `t`; none is null
 
 
 def candles_past(rows: int) -> Past:
-    """One-minute bars of one market over whole months, the last of them up to half a year ago."""
+    """One-minute bars of one market in monthly files, from eleven months ago on."""
     first = (datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0) - timedelta(days=330)).replace(day=1)
     files, at, left = [], first, rows
     while left:
@@ -80,7 +80,7 @@ def _candle_line(month: int, i: int) -> str:
 
 
 def trades_past(rows: int) -> Past:
-    """Trades of one market on some days of the last weeks, every 20 ms one from midnight on."""
+    """Trades of one market on some days of the last weeks, one every 20 ms from midnight on."""
     first = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=TRADE_DAYS + 3)
     each = rows // TRADE_DAYS
     files = []
@@ -99,7 +99,7 @@ def _trade_line(day: int, trade_id: int, i: int) -> str:
 
 
 def publish(past: Past, folder: Path) -> None:
-    """Lay the files out as the archive does, each with its checksum; and the listing, where REST has it."""
+    """Write the files as the archive has them, each with its checksum, and the listing at its REST path."""
     for file in past.files:
         path = folder / f"{file.path}.zip"
         path.parent.mkdir(parents=True, exist_ok=True)

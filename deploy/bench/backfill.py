@@ -1,9 +1,9 @@
-"""Backfill from an archive against psql: `ingest backfill`, from the job's beginning to the last chunk that is done.
+"""Backfill from an archive against psql: `ingest backfill`, from the start of the job to its last chunk.
 
-https://www.postgresql.org/docs/current/app-psql.html#APP-PSQL-META-COMMANDS-COPY - psql is given the same rows, already in the form
-of the table's columns. Within its time `ingest` has to fetch the files from another process, verify, unzip, parse, check and encode
-them, commit batch by batch and mark what is to be rolled up. The roll-ups that follow are no part of it, as they are none of
-psql's; `command_seconds` has them, and the start as well.
+https://www.postgresql.org/docs/current/app-psql.html#APP-PSQL-META-COMMANDS-COPY - psql is given the same rows, already as
+columns of the table. `ingest` fetches the files from another process, verifies, unzips, parses, checks and encodes them, commits
+batch by batch and marks what must be rolled up. The roll-ups are excluded, as psql has none; `command_seconds` includes them and
+the start.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ async def backfill_trades(place: Place, rows: int | None) -> Result:
 
 
 def lower(results: Sequence[Result]) -> Result:
-    """The one that is nearer to failing, under the name `backfill`."""
+    """The lower of the two, under the name `backfill`."""
     return replace(min(results, key=lambda one: one.ratio), name="backfill")
 
 
@@ -110,7 +110,7 @@ async def _begin(place: Place, past: Past) -> None:
 
 
 async def _stored(place: Place, past: Past) -> Checksum:
-    only = "AND t.interval = '1m'" if past.channel == "candles" else ""  # the rolled up bars stand in the same table
+    only = "AND t.interval = '1m'" if past.channel == "candles" else ""  # the rolled up bars are in the same table
     relation = f"public.{past.table.name} t JOIN instruments i ON i.id = t.instrument_id AND i.symbol = '{SYMBOL}' {only}"
     return await stored(place.connection, relation, past.values)
 
@@ -121,7 +121,7 @@ def _sent(past: Past, rows: Sequence[object]) -> Checksum:
 
 
 async def _by_ingest(place: Place, past: Past, config: Path) -> tuple[float, float]:
-    """Seconds from the job's beginning to its last chunk, and of the whole command."""
+    """Seconds from the start of the job to its last chunk, and of the whole command."""
     started = time.perf_counter()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "ingest", "backfill", past.channel, "--config", str(config), "--exchange", "binance"),
@@ -136,7 +136,7 @@ async def _by_ingest(place: Place, past: Past, config: Path) -> tuple[float, flo
 
 @asynccontextmanager
 async def _serving(folder: Path) -> AsyncIterator[str]:
-    """The folder over HTTP by a process of its own; its address."""
+    """Serve the folder over HTTP from another process; yields its address."""
     port = free_port()
     command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(folder)]
     async with running(command, signal.SIGTERM):

@@ -1,6 +1,6 @@
 """What the coverage ledger costs: the same rows through queue and writer, with the claims of 400 channels beside them, and without.
 
-A claim is prolonged once a second, so a round must last for some seconds: https://www.postgresql.org/docs/current/storage-hot.html
+A claim is extended once a second, so a round must last for some seconds: https://www.postgresql.org/docs/current/storage-hot.html
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHANNELS: tuple[ChannelName, ...] = ("trades", "candles", "book", "quotes")
 
 
 async def coverage(place: Place, rows: int | None) -> Result:
-    """Rows a second with the ledger against rows a second without."""
+    """Rows per second with the ledger against rows per second without."""
     sent = list(trades(rows or ROWS))
     expected, rounds, claimed = sent_checksum(sent), [], 0
     for _ in range(ROUNDS):
@@ -43,7 +43,7 @@ async def coverage(place: Place, rows: int | None) -> Result:
 
 
 async def _claiming(place: Place, sent: list[Trade]) -> float:
-    """Seconds, while 400 claims are prolonged each second as the daemon prolongs them."""
+    """Seconds, while 400 claims are extended every second as the daemon extends them."""
     pool = await open_pool(place.dsn, 1)
     since = time.time_ns() // 1000
 
@@ -54,15 +54,15 @@ async def _claiming(place: Place, sent: list[Trade]) -> float:
 
     buffer = CoverageBuffer(pool, Counters(), "bench")
 
-    async def prolong() -> None:
+    async def extend() -> None:
         while True:
             buffer.claim(claims())
             await asyncio.sleep(CLAIM_SECONDS)
 
-    tasks = [asyncio.create_task(prolong()), asyncio.create_task(buffer.run())]
+    tasks = [asyncio.create_task(extend()), asyncio.create_task(buffer.run())]
     try:
         seconds = await by_ingest(place, sent)
-        buffer.claim(claims())  # so that a short round has claims, too
+        buffer.claim(claims())  # a short round must have claims, too
         await buffer.flush()
         return seconds
     finally:

@@ -1,8 +1,7 @@
-"""What each durability costs: the same trades through the parts as the daemon joins them until they are committed, beside `memory`.
+"""What each durability costs: the same trades through the daemon's write path until they are committed, beside `memory`.
 
-https://man7.org/linux/man-pages/man2/fsync.2.html - a disk that answers an fsync at once does not sync: the figure of
-`durability_always_fsync` is that of its disk.
-The rule one would get wrong: `spool` writes nothing to the disk while the database keeps up, so it must cost nothing here.
+https://man7.org/linux/man-pages/man2/fsync.2.html - a disk that answers an fsync at once does not sync, so
+`durability_always_fsync` depends on the disk. `spool` writes nothing while the database keeps up, so it must cost nothing here.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ ROUNDS = 5
 
 
 async def spool(place: Place, rows: int | None) -> Result:
-    """The spool stands by."""
+    """The spool is not used, because the database keeps up."""
     return await _compare("durability_spool", place, rows, durability="spool", fsync="1s")
 
 
@@ -65,7 +64,7 @@ async def _compare(name: str, place: Place, rows: int | None, *, durability: str
 
 
 async def _seconds(place: Place, rows: Sequence[Trade], way: dict[str, Any]) -> tuple[float, float]:
-    """Of the clock and of the processor, from the first row until the last is committed; opening and closing excluded."""
+    """Elapsed and processor seconds, from the first row until the last is committed, without opening and closing."""
     settings, counters = Settings(database={"dsn": place.dsn}, **way), Counters()
     spool = await open_configured_spool(settings, counters.errors)
     pool, info = await open_pool(place.dsn, 8), await detect(place.connection)
@@ -90,7 +89,7 @@ def _require_empty(folder: Path) -> None:
 
 
 async def put_all(put: Callable[[Trade], Awaitable[None] | None], rows: Sequence[Trade]) -> None:
-    """Put the rows into a queue, waiting where it is full, and giving way as a daemon does between frames."""
+    """Put the rows into a queue, wait while it is full, and yield as a daemon does between frames."""
     for index, row in enumerate(rows):
         wait = put(row)
         if wait is not None:

@@ -1,7 +1,7 @@
 """The simulated exchange as a process of its own: `Exchange` is the handle, `python -m bench.exchange` the process.
 
-They talk in lines of JSON, one question and one answer at a time. https://developers.binance.com/docs/binance-spot-api-docs - the
-frames of a burst are made before it begins, so that the exchange does nothing but write while others are measured.
+They exchange lines of JSON, one request and one response at a time. https://developers.binance.com/docs/binance-spot-api-docs - the
+frames of a burst are encoded before it begins, so that the exchange only writes while others are measured.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from ingest.simulator.server import Simulator
 
 KIND = "aggTrade"
 SUBSCRIBED_SECONDS = 30.0
-ENDING_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")  # however we end
+ENDING_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")  # even if we are killed
 Ranges = dict[str, tuple[int, int]]  # symbol -> first and last id
 
 
 def specs(instruments: int) -> list[Spec]:
-    """So many instruments: the simulator's own, then coins that are named by number."""
+    """That many instruments: the simulator's own, then coins named by number."""
     made = (Spec(f"C{number:03d}", "USDT", 100 * UNIT, UNIT // 100, 1_000, UNIT) for number in range(len(SPECS), instruments))
     return [*SPECS[:instruments], *made]
 
 
 class Exchange:
-    """The exchange, while it runs. `trades_per_second` is what happens by itself, over all instruments."""
+    """The running exchange. It makes `trades_per_second` over all instruments by itself."""
 
     def __init__(self, instruments: int, trades_per_second: float = 0.0) -> None:
         self.instruments = [f"{spec.base}/{spec.quote}" for spec in specs(instruments)]
@@ -52,7 +52,7 @@ class Exchange:
         await self._process.wait()
 
     async def subscribed(self) -> None:
-        """Return when somebody is subscribed to every instrument's trades."""
+        """Return when a client is subscribed to the trades of every instrument."""
         try:
             async with asyncio.timeout(SUBSCRIBED_SECONDS):
                 await self._ask("subscribed")
@@ -60,17 +60,17 @@ class Exchange:
             raise RuntimeError(f"no client subscribed within {SUBSCRIBED_SECONDS:.0f} s; its output is above") from error
 
     async def prepare(self, rows: int) -> Ranges:
-        """Make that many trades and their frames; the ids."""
+        """Make that many trades and encode their frames. Returns the ids."""
         return {symbol: tuple(ids) for symbol, ids in (await self._ask("prepare", rows))["ranges"].items()}
 
     async def burst(self) -> float:
-        """Send what is prepared, as fast as it is taken; when the first frame was sent, in seconds since the epoch."""
+        """Send the prepared frames as fast as they are read. Returns the Unix time of the first frame in seconds."""
         began: float = (await self._ask("burst"))["began"]
         return began
 
-    async def told(self, ranges: Ranges) -> Checksum:
-        """The truth about those trades, as `bench.stored.TRADE` has them."""
-        return Checksum(**await self._ask("told", ranges))
+    async def checksum_of(self, ranges: Ranges) -> Checksum:
+        """The checksum of those trades, in the form of `bench.stored.TRADE`."""
+        return Checksum(**await self._ask("checksum_of", ranges))
 
     async def _ask(self, verb: str, *values: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -89,8 +89,8 @@ class Exchange:
 # --- the process -----------------------------------------------------------------------------------------------------------
 
 
-class Part:
-    """The process's side: one method for each question."""
+class Handler:
+    """The process's side: one method for each request."""
 
     def __init__(self, simulator: Simulator, symbols: list[str]) -> None:
         self._simulator = simulator
@@ -118,7 +118,7 @@ class Part:
             await self._simulator.burst(symbol, [chunk], KIND)
         return {"began": began}
 
-    async def told(self, ranges: Ranges) -> dict[str, Any]:
+    async def checksum_of(self, ranges: Ranges) -> dict[str, Any]:
         found = checksum(self._rows(ranges))
         return {"rows": found.rows, "total": found.total}
 
@@ -133,20 +133,20 @@ class Part:
 
 
 async def _serve(instruments: int, trades_per_second: float) -> None:
-    """Until stdin ends."""
+    """Serve until stdin ends."""
     simulator = Simulator(specs=specs(instruments), trades_per_second=trades_per_second)
     await simulator.start()
-    part = Part(simulator, [spec.symbol for spec in specs(instruments)])
-    _say({"ws_url": simulator.ws_url, "rest_url": simulator.rest_url})
-    questions = asyncio.StreamReader(limit=1 << 20)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(questions), sys.stdin)
-    while line := await questions.readline():
+    handler = Handler(simulator, [spec.symbol for spec in specs(instruments)])
+    _print({"ws_url": simulator.ws_url, "rest_url": simulator.rest_url})
+    requests = asyncio.StreamReader(limit=1 << 20)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(requests), sys.stdin)
+    while line := await requests.readline():
         verb, *values = json.loads(line)
-        _say(await getattr(part, verb)(*values))
+        _print(await getattr(handler, verb)(*values))
     await simulator.stop()
 
 
-def _say(answer: dict[str, Any]) -> None:
+def _print(answer: dict[str, Any]) -> None:
     print(json.dumps(answer), flush=True)
 
 

@@ -1,7 +1,7 @@
-"""How long after their candles the indicators of a minute are stored, and how fast those of a past range are.
+"""How long after its candles the indicators of a minute are committed, and how fast those of a past range are.
 
-Candles take the daemon's write path, and all of the daemon's maintenance runs beside it. The minutes are the
-last ones: VWAP and OBV read the longer the later in the day (UTC) it is. `value` is how many times the time fits into the limit.
+Candles take the daemon's write path, and all of the daemon's maintenance runs beside it. The minutes are
+the latest: VWAP and OBV read more rows the later in the day (UTC) it is. `value` is the limit divided by the time.
 https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-COMMIT-TIMESTAMP - the time is that of the last commit.
 """
 
@@ -32,13 +32,13 @@ from ingest.store.pool import open_pool
 from ingest.store.ts_edition import detect
 
 INSTRUMENTS = 100
-HISTORY_MINUTES = 2_000  # before them: more than any window
+HISTORY_MINUTES = 2_000  # before the measured minutes: more than any window
 MINUTES = 20
 LIMIT_SECONDS = 2.0
-PAST = 10  # instruments of which the candles before are computed, for the second figure
+PAST = 10  # instruments whose earlier candles are computed, for the second figure
 PAST_MINUTES = 1_440
 
-# A walk of one price for each instrument, to eight digits.
+# One price path for each instrument, with eight decimals.
 HISTORY = """
     INSERT INTO candles (instrument_id, interval, time, open, high, low, close, volume, parts, origin, received_at)
     SELECT one, '1m', time, price, price + 10, price - 10, (price + 5 * sin(n * one))::numeric(18, 8), 1 + n % 7, 1, 'rest', time
@@ -51,7 +51,7 @@ STORED = """
 
 
 async def indicators(place: Place, rows: int | None) -> Result:
-    """The limit by the 95th percentile over the minutes; `rows` is how many instruments there are."""
+    """The limit divided by the 95th percentile over the minutes; `rows` is the number of instruments."""
     count = rows or INSTRUMENTS
     settings = Settings.model_validate({"database": {"dsn": place.dsn, "admin_dsn": place.dsn}})
     await empty(place.connection, "candles", "indicators", "indicators_dirty", "rollup_dirty")
@@ -111,7 +111,7 @@ async def _minute(connection: Connection, queue: TableQueue, count: int, begun: 
         if wait := queue.put(_candle(one, begun)):
             await wait
     async with asyncio.timeout(60):
-        while True:  # asked seldom: the asking costs what is measured
+        while True:  # seldom, because the query takes server time, too
             found, committed = await connection.fetchrow(STORED, begun)
             if found == expected:
                 return committed - started
@@ -125,7 +125,7 @@ def _candle(instrument_id: int, begun: datetime) -> Candle:
 
 
 async def _past(connection: Connection, settings: Settings, first: datetime, instruments: int) -> float:
-    """Candles a second over hours whose indicators were never computed; then all of them again, which must change nothing."""
+    """Candles per second over hours without indicators; then all of them again, which must change nothing."""
     selection = maintenance_spec(settings).indicators
     since = int(first.timestamp()) // 60
     ends = [(one, since + minute) for one in range(1, instruments + 1) for minute in (0, PAST_MINUTES - 1)]

@@ -1,8 +1,8 @@
 """From the bytes of a websocket on loopback to committed rows: the daemon against cryptofeed, each a process of its own.
 
 https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-COMMIT-TIMESTAMP - a round lasts from the first frame sent
-until the newest commit among its rows, which the server itself remembers; polling only tells that it is over. The exchange sends
-trades of four instruments as fast as they are taken, and nothing else.
+until the latest commit of its rows, whose time the server keeps; polling only tells that the round is over. The exchange sends
+trades of four instruments as fast as they are read, and nothing else.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bench.result import Connection, Place, Result, Round, compared, read_settin
 from bench.stored import OURS, TRADE, empty, require, stored
 
 ROWS = 400_000
-SHARE = 5  # the peer is given one row in so many: it is the slower, and what is compared is the rate
+SHARE = 5  # the peer is sent a fifth of the rows, because it is slower; the rates are compared
 ROUNDS = 3
 INSTRUMENTS = 4
 POLL_SECONDS = 0.5
@@ -50,7 +50,7 @@ PEER_TRADE = (
 
 
 class Side(Struct, frozen=True):
-    """One of the two that are compared: how it is started, and where its rows are found again."""
+    """One of the two that are compared: how it is started, and where its rows are."""
 
     name: str
     start: Callable[[str, Exchange], AbstractAsyncContextManager[Running]]
@@ -60,7 +60,7 @@ class Side(Struct, frozen=True):
 
 
 async def live(place: Place, rows: int | None) -> Result:
-    """Rows per second, from websocket to committed."""
+    """Rows per second, from websocket to commit."""
     rows = rows or ROWS
     fewer = max(1, rows // SHARE)
     await make_peer()
@@ -76,7 +76,7 @@ async def live(place: Place, rows: int | None) -> Result:
 
 
 async def measure(side: Side, place: Place, rows: int) -> tuple[float, float]:
-    """(rows per second, microseconds of its processor time per row) of one round, every value stored verified."""
+    """(rows per second, processor microseconds per row) of one round; every stored value is verified."""
     connection = place.connection
     await empty(connection, side.table)
     async with Exchange(INSTRUMENTS) as exchange, side.start(place.dsn, exchange) as process:
@@ -86,13 +86,13 @@ async def measure(side: Side, place: Place, rows: int) -> tuple[float, float]:
         began = await exchange.burst()
         await _until_stored(connection, side.table, rows)
         cpu = process.cpu_seconds - before
-        require(await stored(connection, side.relation, side.values), await exchange.told(ranges), f"live, {side.name}")
+        require(await stored(connection, side.relation, side.values), await exchange.checksum_of(ranges), f"live, {side.name}")
     ended = await connection.fetchval(f"SELECT extract(epoch FROM max(pg_xact_commit_timestamp(xmin)))::float8 FROM {side.table}")
     return rows / (ended - began), cpu / rows * 1e6
 
 
 async def _until_stored(connection: Connection, table: str, rows: int) -> None:
-    """Return when so many rows are there. Asked seldom, because counting takes the server's time."""
+    """Return when that many rows are stored. It counts seldom, because counting takes server time."""
     deadline = time.monotonic() + LONGEST_SECONDS
     while (found := await connection.fetchval(f"SELECT count(*) FROM {table}")) < rows:
         if time.monotonic() > deadline:
@@ -112,7 +112,7 @@ async def _peer(dsn: str, exchange: Exchange) -> AsyncIterator[Running]:
     address = [exchange.ws_url, exchange.rest_url, str(where.hostname), str(where.port), where.path[1:], PEER_TABLE]
     symbols = [instrument.replace("/", "-") for instrument in exchange.instruments]
     script = Path(__file__).with_name("peer.py")
-    # SIGKILL: all its rows are in, and what it does at its end is not measured
+    # SIGKILL: all rows are stored, and the shutdown is not measured
     async with running([PEER / "bin/python", script, *address, *symbols], signal.SIGKILL) as process:
         yield process
 
@@ -122,7 +122,7 @@ PEER_SIDE = Side("cryptofeed", _peer, PEER_TABLE, PEER_TABLE, PEER_TRADE)
 
 
 async def make_peer() -> None:
-    """The peer's virtual environment, unless it stands already; deploy/bench/peer.txt pins what is in it."""
+    """Create the peer's virtual environment, if there is none; deploy/bench/peer.txt pins its packages."""
     wanted, stamp = Path(__file__).with_name("peer.txt"), PEER / "made-for"
     if stamp.exists() and stamp.read_text() == wanted.read_text():
         return

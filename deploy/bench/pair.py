@@ -1,7 +1,7 @@
-"""What a second daemon on the same instruments costs: two writers bring the same trades into one table, beside one alone.
+"""What a second daemon on the same instruments costs: two writers write the same trades into one table, beside one alone.
 
-https://www.postgresql.org/docs/current/sql-insert.html#SQL-ON-CONFLICT - whoever comes second with a row finds it there, and its
-table takes the staged path. The value is rows stored a second, each counted once; both writers run in this one process.
+https://www.postgresql.org/docs/current/sql-insert.html#SQL-ON-CONFLICT - the second writer of a row finds it stored, and its
+table takes the staged path. The value is rows stored per second, each counted once; both writers run in this process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROUNDS = 5
 
 
 async def pair(place: Place, rows: int | None) -> Result:
-    """Two against one."""
+    """Two writers against one."""
     sent = list(trades(rows or ROWS))
     expected, rounds = sent_checksum(sent), []
     for _ in range(ROUNDS):
@@ -43,7 +43,7 @@ async def pair(place: Place, rows: int | None) -> Result:
 
 
 async def _seconds(place: Place, rows: Sequence[Trade], daemons: int) -> float:
-    """Until the last of them is done."""
+    """Seconds until the last writer is done."""
     pools = [await open_pool(place.dsn, 8) for _ in range(daemons)]
     writers = [await _writer(place, pool) for pool in pools]
     async with asyncio.TaskGroup() as group:

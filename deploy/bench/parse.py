@@ -1,8 +1,7 @@
 """What a frame costs in this checkout and in another one, for each exchange and channel: CPU time of `session.feed`.
 
-Both are fed the same recorded frames, in processes of their own that take turns; `ratio` is the median of the ratios of all turns.
-Where few trades were recorded they are repeated with other ids, so that none counts as sent again. Channels of which nothing is
-recorded are not measured. https://docs.python.org/3/library/time.html#time.process_time
+Both are fed the same recorded frames, in two processes that take turns; `ratio` is the median of the ratios of all turns.
+Few recorded trades are repeated with other ids, so that none is a duplicate. Channels without recordings are not measured. https://docs.python.org/3/library/time.html#time.process_time
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ from tests.support.recordings.files import Line
 from tests.support.recordings.frames import KINDS, frames, instruments, snapshots
 
 ROUNDS = 31
-LEAST, MOST = 300, 5000  # frames of a case, but for a book, whose recording cannot be repeated
+LEAST, MOST = 300, 5000  # frames of a case; the recording of a book cannot be repeated
 SIDE = Path(__file__).with_name("parse_side.py")
 TRADE_ID = re.compile(r'("(?:trade_id|trade_seq|tradeId|id_market|id|a)" ?: ?"?)\d+')
 
 
 class Case(Struct, frozen=True):
-    """What both sides are fed; `markets` are symbol, price step and size step."""
+    """The input of both sides; `markets` are symbol, price step and size step."""
 
     exchange: str
     channel: str
@@ -48,7 +47,7 @@ class Case(Struct, frozen=True):
 
 
 def parse(old: Path, rounds: int = ROUNDS, only: str | None = None) -> Iterator[Result]:
-    """One result for each channel of each exchange, or of the one that is named."""
+    """One result for each channel of each exchange, or of the named one."""
     with Side(old) as before, Side(Path.cwd()) as now:
         for case in cases(only):
             values = compare(case, before, now, rounds)
@@ -68,7 +67,7 @@ def parse(old: Path, rounds: int = ROUNDS, only: str | None = None) -> Iterator[
 
 
 def compare(case: Case, before: Side, now: Side, rounds: int) -> list[tuple[float, float]]:
-    """(now, before) of each round; who begins takes turns."""
+    """(this checkout, the other) of each round; the sides take turns at being first."""
     for side in (before, now):
         side.take(case)
         side.run()  # warms up
@@ -115,7 +114,7 @@ class Side:
 
 
 def cases(only: str | None = None) -> Iterator[Case]:
-    """Of every exchange (or the one that is named) and channel of which frames are recorded."""
+    """The cases of every exchange (or the named one) and channel with recorded frames."""
     for name, exchange in sorted(registry.exchanges().items()):
         if only not in (None, name):
             continue
@@ -130,7 +129,7 @@ def cases(only: str | None = None) -> Iterator[Case]:
 
 
 def routed(exchange: Exchange, subscriptions: list[Subscription], kind: str, lines: list[Line]) -> Iterator[tuple[Line, str]]:
-    """The lines that a session with these subscriptions takes, each with its symbol."""
+    """The lines for a session with these subscriptions, each with its symbol."""
     options = Options(ws_url="wss://test", rest_url="https://test", trade_kind=kind)
     session = exchange.session(Connection("wss://test", tuple(subscriptions)), options)
     list(session.start(lines[0].time))
@@ -144,7 +143,7 @@ def routed(exchange: Exchange, subscriptions: list[Subscription], kind: str, lin
 
 
 def frames_of(own: list[tuple[Line, str]], channel: str) -> list[tuple[str, int]]:
-    """At most MOST. A few frames are repeated, but for a book's; trades get ids that count on."""
+    """At most MOST frames. Few frames are repeated, except those of a book; ids of trades are counted on."""
     if channel == "book" or len(own) >= MOST:
         return [(line.text, line.time) for line, _ in own[:MOST]]
     ids: defaultdict[str, Iterator[int]] = defaultdict(lambda: count(1))

@@ -1,4 +1,4 @@
-"""One side of `bench.parse`: feeds frames to the sessions of the checkout that stands first on the path, and prints what they take.
+"""One side of `bench.parse`: feeds frames to the sessions of the checkout that is first on the path, and prints the time.
 
 A line of JSON on stdin is a case (frames, subscriptions, answers of REST), a line `run` is one round of it. The answer is the CPU
 time of `session.feed` per frame, in nanoseconds. Only the registry of the checkout is imported by name: classes are looked up by
@@ -15,11 +15,11 @@ from typing import Any
 
 from ingest import registry
 
-LEAST_SECONDS = 0.03  # of a round: what is shorter says little
+LEAST_SECONDS = 0.03  # of a round; shorter ones are inaccurate
 
 
 def found(name: str) -> Any:
-    """The class of that name, wherever this checkout keeps it."""
+    """The class of that name, in whatever module it is."""
     modules = [module for key, module in sorted(sys.modules.items()) if key.partition(".")[0] == "ingest"]
     return next(getattr(module, name) for module in modules if hasattr(module, name))
 
@@ -42,16 +42,16 @@ class Case:
         self.passes = 1 + int(LEAST_SECONDS / self.once(self.session()))
 
     def session(self) -> Any:
-        """A new one, ready to hear frames."""
+        """A new session, ready for frames."""
         session = self.exchange.session(self.connection, self.options)
         begin = self.frames[0][1]
         list(session.start(begin))
-        if hasattr(self.exchange, "locate"):  # of those that are located the server speaks first
+        if hasattr(self.exchange, "locate"):  # here the server sends the first message
             session.feed(b'{"id":"1","type":"welcome"}', begin)
         return session
 
     def once(self, session: Any) -> float:
-        """Seconds of CPU for all frames; what is asked for is answered, unmeasured."""
+        """CPU seconds for all frames. Requests are answered, which is not measured."""
         request, feed, seconds, clock = self.request, session.feed, 0.0, time.process_time
         start = clock()
         for frame, at in self.frames:

@@ -1,7 +1,7 @@
-"""cryptofeed with its Postgres backend on a Binance that is somewhere else; it runs in the environment that peer.txt pins.
+"""cryptofeed with its Postgres backend on a simulated Binance; it runs in the environment that peer.txt pins.
 
-https://github.com/bmoscon/cryptofeed/blob/master/examples/demo_postgres.py - as its example does it, uvloop and floats too.
-The rule one would get wrong: it takes wss:// addresses only, but dials what its hook for authentication makes of them.
+https://github.com/bmoscon/cryptofeed/blob/master/examples/demo_postgres.py - configured as in its example, with uvloop and
+floats. It accepts wss:// addresses only, but connects to what its hook for authentication returns.
 
     python peer.py WS_URL REST_URL DATABASE_HOST DATABASE_PORT DATABASE TABLE SYMBOL...
 """
@@ -31,7 +31,7 @@ def main() -> None:
     backend = TradePostgres(host=host, port=int(port), user="postgres", db=database, table=table)
     handler = FeedHandler(config={"uvloop": True, "log": {"filename": "/dev/stderr", "level": "WARNING"}})
     handler.add_feed(Loopback(channels=[TRADES], symbols=symbols, callbacks={TRADES: backend}))
-    asyncio.set_event_loop(asyncio.new_event_loop())  # uvloop's; since 0.22 it makes none unasked
+    asyncio.set_event_loop(asyncio.new_event_loop())  # since 0.22 uvloop creates none by itself
     handler.run()
 
 

@@ -1,8 +1,8 @@
-"""What the platforms' published queries cost at their volumes, against what each platform asks, and what compression saves.
+"""How long the platforms' published queries take at their volumes, against what each platform demands, and what compression saves.
 
-The server's time is planning and execution as EXPLAIN (ANALYZE, TIMING OFF) says them, in one session that has prepared the
-statements, as drivers do (asyncpg always, psycopg from the fifth time on), and that has asked for every symbol before. The client's
-is that of the same query by asyncpg, until all rows are there. Queries take turns, so that a busy moment is shared among them.
+The server's time is planning and execution by EXPLAIN (ANALYZE, TIMING OFF), in one session that has prepared the statements, as
+drivers do (asyncpg always, psycopg from the fifth execution on), and has queried every symbol before. The client's time is that of
+the same query by asyncpg, until all rows are received. Queries take turns, so that a disturbance affects all of them.
 https://www.postgresql.org/docs/current/sql-prepare.html
 """
 
@@ -29,27 +29,27 @@ from ingest.store.migrate import migrate
 from ingest.tables import TABLES
 
 RUNS = 60  # of each query
-FRESH_HOURS = 3.0  # a filled cluster is used again for so long: the queries ask for the past days of the clock
-ASKED_MS = 50.0  # where a platform asks nothing
+FRESH_HOURS = 3.0  # how long a filled cluster is reused: the queries are about the last days
+LIMIT_MS = 50.0  # where a platform demands nothing
 MASTERTRADE_MS, CHART_MS = 5.0, 100.0
 SHARED_BUFFERS = 0.25  # of the machine's memory, as PostgreSQL's documentation advises
 
 
 class Query(Struct, frozen=True):
-    """One published query; what it asks for is a parameter, made anew each time. `asked` is in milliseconds."""
+    """One published query; its parameter is made anew each time. `limit` is what the platform demands, in milliseconds."""
 
     name: str
-    asked: float
+    limit: float
     text: str
     type: str = ""  # of the parameter
     argument: Callable[[random.Random, Sequence[str]], Any] | None = None
 
 
 class Measured(Struct, frozen=True, kw_only=True):
-    """One query's figures in milliseconds; `ratio` is asked / p95 of the server."""
+    """One query's figures in milliseconds; `ratio` is limit / p95 of the server."""
 
     name: str
-    asked: float
+    limit: float
     p50: float
     p95: float
     ratio: float
@@ -75,7 +75,7 @@ def _portfolio(chosen: random.Random, symbols: Sequence[str]) -> str:
     return json.dumps([{"symbol": one, "quantity": str(n / 2)} for n, one in enumerate(_ten(chosen, symbols))])
 
 
-# In the words of ../shared/platforms/queries.sql, and in that order.
+# As in ../shared/platforms/queries.sql, in the same order.
 QUERIES = (
     Query(
         "mastertrade: a week of one market",
@@ -86,7 +86,7 @@ QUERIES = (
     ),
     Query(
         "cryptosense: latest prices of 10 coins",
-        ASKED_MS,
+        LIMIT_MS,
         "SELECT asset_symbol, close AS price FROM cryptosense.price_history_daily"
         " WHERE day = CURRENT_DATE AND asset_symbol = ANY($1)",
         "text[]",
@@ -102,17 +102,17 @@ QUERIES = (
     ),
     Query(
         "ai_trading: the day of every symbol",
-        ASKED_MS,
+        LIMIT_MS,
         "SELECT * FROM ai_trading.daily_ohlcv WHERE date = date_trunc('day', NOW())",
     ),
     Query(
         "cryptomax: dashboard",
-        ASKED_MS,
+        LIMIT_MS,
         "SELECT * FROM cryptomax.market_data_cache ORDER BY market_cap_aud DESC NULLS LAST LIMIT 100",
     ),
     Query(
         "cryptomax: a portfolio",
-        ASKED_MS,
+        LIMIT_MS,
         "SELECT (pos->>'symbol') AS symbol, (pos->>'quantity')::DECIMAL * mdc.price_aud AS value_aud"
         " FROM jsonb_array_elements($1::jsonb) AS pos"
         " LEFT JOIN cryptomax.market_data_cache mdc ON mdc.symbol = pos->>'symbol'",
@@ -121,26 +121,26 @@ QUERIES = (
     ),
     Query(
         "catalyst: news of a symbol",
-        ASKED_MS,
+        LIMIT_MS,
         "SELECT * FROM catalyst.news_catalysts WHERE symbol = $1 ORDER BY published_at DESC LIMIT 50",
         "text",
         _coin,
     ),
     Query(
         "catalyst: grave news of a category",
-        ASKED_MS,
+        LIMIT_MS,
         "SELECT * FROM catalyst.news_catalysts WHERE categories && ARRAY['regulation'] AND impact_level IN ('high', 'critical')",
     ),
     Query(
         "mastertrade: a token's latest whales",
-        ASKED_MS,
+        LIMIT_MS,
         "SELECT * FROM mastertrade.whale_transactions WHERE token_symbol = $1 ORDER BY timestamp DESC LIMIT 50",
         "text",
         _coin,
     ),
     Query(
         "mastertrade: the largest whales",
-        ASKED_MS,
+        LIMIT_MS,
         "SELECT * FROM mastertrade.whale_transactions ORDER BY amount_usd DESC LIMIT 50",
     ),
 )
@@ -157,7 +157,7 @@ async def measure(dsn: str, runs: int) -> list[Measured]:
         rows: dict[str, int] = {}
         for number, query in enumerate(QUERIES):
             await connection.execute(f"PREPARE q{number}{f'({query.type})' if query.type else ''} AS {query.text}")
-        for few in [*([one] for one in symbols), *[symbols] * runs]:  # every symbol once, for nothing, then at random
+        for few in [*([one] for one in symbols), *[symbols] * runs]:  # every symbol once to warm up, then at random
             for number, query in enumerate(QUERIES):
                 arguments = [query.argument(chosen, few)] if query.argument else []
                 took = await _explained(connection, f"q{number}", arguments)
@@ -172,7 +172,7 @@ async def measure(dsn: str, runs: int) -> list[Measured]:
 
 
 async def _explained(connection: Connection, name: str, arguments: Sequence[str | list[str]]) -> float:
-    """Milliseconds. The arguments are ours: no quote is in them."""
+    """Milliseconds. The arguments are our own and have no quotes."""
     shown = ", ".join(f"'{{{','.join(one)}}}'" if isinstance(one, list) else f"'{one}'" for one in arguments)
     (plan,) = json.loads(
         await connection.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE {name}{f'({shown})' if shown else ''}")
@@ -185,10 +185,10 @@ def _measured(query: Query, server: list[float], client: list[float], rows: int)
     p95 = _percentile(server, 95)
     return Measured(
         name=query.name,
-        asked=query.asked,
+        limit=query.limit,
         p50=round(_percentile(server, 50), 2),
         p95=round(p95, 2),
-        ratio=round(query.asked / p95, 2),
+        ratio=round(query.limit / p95, 2),
         client_p50=round(_percentile(client, 50), 2),
         client_p95=round(_percentile(client, 95), 2),
         rows=rows,
@@ -209,12 +209,12 @@ _DISK = """
 
 
 async def disk(connection: Connection, tables: Sequence[str]) -> list[dict[str, Any]]:
-    """By hypertable, in bytes: what it takes now, and of its compressed chunks what they took before and take since."""
+    """By hypertable, in bytes: its size now, and the size of its compressed chunks before and after compression."""
     return [dict(row) for row in await connection.fetch(_DISK, list(tables))]
 
 
 async def platforms(dsn: str, size: Size, runs: int) -> list[Result | Measured]:
-    """Fill, unless it has been filled lately, and measure; `platforms` and `disk` come last.
+    """Fill, unless it was filled recently, and measure; `platforms` and `disk` come last.
 
     `disk` is of what the policies compress, each table at its whole volume: of indicators a fifteenth is filled.
     """
@@ -236,7 +236,7 @@ async def platforms(dsn: str, size: Size, runs: int) -> list[Result | Measured]:
     _show(measured, sizes)
     results: list[Result | Measured] = [*measured]
     results.append(
-        _result("platforms", lowest.ratio, "asked / p95", 1.0, rows=lowest.rows, settings=settings | {"lowest": lowest.name})
+        _result("platforms", lowest.ratio, "limit / p95", 1.0, rows=lowest.rows, settings=settings | {"lowest": lowest.name})
     )
     if before:
         settings = settings | {"filled_bytes": filled, "filled_saved": round(1 - filled["after"] / filled["before"], 4)}
@@ -254,18 +254,18 @@ def _result(name: str, value: float, unit: str, reference: float, *, rows: int, 
         better="higher",
         rows=rows,
         seconds=0.0,
-        reference_command="none: the reference is what is asked",
+        reference_command="none: the reference is the limit",
         settings=settings,
     )
 
 
 def _show(measured: Sequence[Measured], sizes: Sequence[dict[str, Any]]) -> None:
     """For a person, on stderr: the lines of JSON are on stdout."""
-    print(f"{'ms':<40} {'asked':>6} {'p50':>7} {'p95':>7} {'ratio':>6} {'client p50':>11} {'p95':>7} {'rows':>6}", file=sys.stderr)
+    print(f"{'ms':<40} {'limit':>6} {'p50':>7} {'p95':>7} {'ratio':>6} {'client p50':>11} {'p95':>7} {'rows':>6}", file=sys.stderr)
     for one in measured:
         client = f"{one.client_p50:>11.2f} {one.client_p95:>7.2f}"
         print(
-            f"{one.name:<40} {one.asked:>6.0f} {one.p50:>7.2f} {one.p95:>7.2f} {one.ratio:>6.2f} {client} {one.rows:>6}",
+            f"{one.name:<40} {one.limit:>6.0f} {one.p50:>7.2f} {one.p95:>7.2f} {one.ratio:>6.2f} {client} {one.rows:>6}",
             file=sys.stderr,
         )
     print(f"{'MB':<40} {'now':>6} {'before':>7} {'after':>7} {'saved':>6}", file=sys.stderr)
@@ -276,7 +276,7 @@ def _show(measured: Sequence[Measured], sizes: Sequence[dict[str, Any]]) -> None
 
 
 def filled_cluster(small: bool) -> Cluster:
-    """A cluster of its own that stays, since it takes minutes to fill; emptied when what is in it has become old."""
+    """A cluster that is kept, because filling it takes minutes. It is emptied when its rows have become old."""
     edition = "community" if installed("community") else "apache"
     home = storage() / f"platforms-{find_binaries().parent.name}{'-small' if small else ''}"
     filled_at = home / "data" / "PG_VERSION"

@@ -1,4 +1,4 @@
-"""A process that is measured: started, watched through /proc, and ended.
+"""A measured process: started, read through /proc, and ended.
 
 https://www.kernel.org/doc/html/latest/filesystems/proc.html - VmHWM is the peak of what was resident; utime and stime are in
 clock ticks.
@@ -26,20 +26,20 @@ Command = Sequence[str | Path]
 
 
 class Running:
-    """A process that has not ended."""
+    """A running process."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     @property
     def cpu_seconds(self) -> float:
-        """Processor time so far, of all its threads."""
+        """Processor seconds so far, of all its threads."""
         fields = self._read("stat").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def peak_mb(self) -> float:
-        """The most that was ever resident, in megabytes of 10^6 bytes."""
+        """The peak of resident memory, in megabytes of 10^6 bytes."""
         line = next(line for line in self._read("status").splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024 / 1e6
 
@@ -49,7 +49,7 @@ class Running:
         return Path("/proc", str(self._process.pid), name).read_text()
 
     async def end(self, number: signal.Signals) -> None:
-        """By that signal; returns when it has ended."""
+        """Send the signal and return when the process has ended."""
         if self._process.returncode is None:
             self._process.send_signal(number)
         try:
@@ -63,7 +63,7 @@ class Running:
 async def running(
     command: Sequence[str | Path], end: signal.Signals, settings: Mapping[str, str] = EMPTY
 ) -> AsyncIterator[Running]:
-    """`command` for the length of a `with`; what it prints goes to stderr, so that stdout has the results alone."""
+    """Run `command` during a `with`. Its output goes to stderr, because stdout has only results."""
     streams = {"stdin": asyncio.subprocess.DEVNULL, "stdout": sys.stderr.fileno()}
     environment = {**os.environ, **settings}
     one = Running(await asyncio.create_subprocess_exec(*ENDING_WITH_US, *command, env=environment, **streams))
@@ -75,7 +75,7 @@ async def running(
 
 @asynccontextmanager
 async def daemon(dsn: str, exchange: Exchange, channels: Sequence[str]) -> AsyncIterator[Running]:
-    """`ingest run` on the simulated exchange, everything else as it is by default."""
+    """`ingest run` on the simulated exchange, with the default settings."""
     binance = {
         "instruments": exchange.instruments,
         "channels": channels,

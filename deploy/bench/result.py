@@ -1,6 +1,6 @@
 """One measured figure beside its reference, as the line of JSON that deploy/bench.sh prints.
 
-https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SET - `settings` are what the server says of itself.
+https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SET - `settings` are those that the server reports.
 A figure is the median of its rounds; ours and the reference take turns, because the machine is never as fast as a minute ago.
 """
 
@@ -24,7 +24,7 @@ Connection = asyncpg.Connection
 
 
 class Place(Struct, frozen=True):
-    """Where it is measured: a database with the schema on the private server, a connection to it, and the server's psql."""
+    """A database with the schema on the private server, a connection to it, and the server's psql."""
 
     connection: Connection
     dsn: str
@@ -32,7 +32,7 @@ class Place(Struct, frozen=True):
 
 
 class Round(Struct, frozen=True, kw_only=True):
-    """What one turn of each gave, in the unit of the result; the processor time of ours where it is a process of its own."""
+    """One turn of each side, in the unit of the result; with the daemon's processor time if it is a process of its own."""
 
     value: float
     reference: float
@@ -40,7 +40,7 @@ class Round(Struct, frozen=True, kw_only=True):
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """`rows` and `seconds` are one round of ours; `ratio` is value / reference, whichever is better."""
+    """`rows` and `seconds` are those of one round of the daemon; `ratio` is value / reference."""
 
     name: str
     value: float
@@ -52,9 +52,9 @@ class Result(Struct, frozen=True, kw_only=True):
     seconds: float
     reference_command: str
     settings: dict[str, Any]
-    reference_rows: int | UnsetType = UNSET  # where the reference was given fewer
+    reference_rows: int | UnsetType = UNSET  # if the reference had fewer
     rounds: Sequence[Round] | UnsetType = UNSET
-    command_seconds: float | UnsetType = UNSET  # where `value` is of a part of a command: all of it
+    command_seconds: float | UnsetType = UNSET  # of the whole command, if `value` is of a part
     parallel_copy: str | UnsetType = UNSET
 
 
@@ -78,7 +78,7 @@ def compared(name: str, rounds: Sequence[Round], *, rows: int, command: str, set
 
 
 def limited(name: str, value: float, unit: str, limit: float, *, rows: int, seconds: float, settings: dict[str, Any]) -> Result:
-    """The result of a figure that has to stay under a limit; the limit is its reference."""
+    """The result of a figure that must stay below a limit, which is its reference."""
     return Result(
         name=name,
         value=value,
@@ -94,7 +94,7 @@ def limited(name: str, value: float, unit: str, limit: float, *, rows: int, seco
 
 
 async def read_settings(connection: Connection) -> dict[str, Any]:
-    """What of the server and the machine decides how fast anything can be here."""
+    """The settings of the server and the machine that determine its speed."""
     shown = {name: await connection.fetchval("SELECT current_setting($1)", name) for name in SETTINGS}
     found = await detect(connection)
     versions = {"edition": found.edition, "timescaledb": found.timescaledb, "postgresql": found.postgres}

@@ -1,6 +1,6 @@
-"""A flow that goes on for a while at a fixed pace: how much memory the daemon takes, and how late rows are committed.
+"""A steady flow of rows: how much memory the daemon takes, and how late rows are committed.
 
-https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-COMMIT-TIMESTAMP - the lag is exact, of every row: the server
+https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-COMMIT-TIMESTAMP - the lag is exact for every row: the server
 keeps the time of each commit, taken when its flush begins, and the daemon's clock is the same machine's.
 """
 
@@ -15,20 +15,20 @@ from bench.stored import OURS, TRADE, Wrong, empty, require, stored
 
 INSTRUMENTS = 100
 MEMORY_SECONDS = 45.0
-MEMORY_TRADES = 2_000.0  # a second, over all instruments; their books move with them
+MEMORY_TRADES = 2_000.0  # per second, over all instruments; their books change as well
 MEMORY_MB = 200.0
 LAG_SECONDS = 20.0
 LAG_TRADES = 10_000.0
 LAG_LIMIT_SECONDS = 1.0
 
-TABLES = {"trades": "trades", "candles": "candles", "quotes": "quotes", "book": "order_books"}  # of each channel
+TABLES = {"trades": "trades", "candles": "candles", "quotes": "quotes", "book": "order_books"}  # by channel
 LAG = """
     SELECT percentile_disc(0.99) WITHIN GROUP (ORDER BY extract(epoch FROM pg_xact_commit_timestamp(xmin) - received_at))::float8
     FROM trades"""
 
 
 async def memory(place: Place, seconds: float | None) -> Result:
-    """The peak of what is resident at 100 instruments with all their channels, in megabytes of 10^6 bytes."""
+    """The peak of resident memory with all channels of 100 instruments, in megabytes of 10^6 bytes."""
     seconds = seconds or MEMORY_SECONDS
     peak, rows = await _flow(place, list(TABLES), MEMORY_TRADES, seconds)
     settings = await read_settings(place.connection)
@@ -45,7 +45,7 @@ async def commit_lag(place: Place, seconds: float | None) -> Result:
 
 
 async def _flow(place: Place, channels: list[str], trades_per_second: float, seconds: float) -> tuple[float, int]:
-    """(peak megabytes, trades stored), after every trade from the first stored one to the last was found as it was told."""
+    """(peak megabytes, trades stored), after every trade between the first and the last stored one was verified."""
     connection = place.connection
     await empty(connection, *TABLES.values())
     async with Exchange(INSTRUMENTS, trades_per_second) as exchange:
@@ -56,15 +56,15 @@ async def _flow(place: Place, channels: list[str], trades_per_second: float, sec
         ranges = await _ranges(connection)  # the daemon has drained
         await _require_rows(connection, channels)
         found = await stored(connection, OURS, TRADE)
-        require(found, await exchange.told(ranges), f"{trades_per_second:.0f} trades a second")
+        require(found, await exchange.checksum_of(ranges), f"{trades_per_second:.0f} trades a second")
     return peak, found.rows
 
 
 async def _require_rows(connection: Connection, channels: list[str]) -> None:
-    """Raises Wrong where a channel brought nothing: a daemon that does nothing needs little memory."""
-    for channel in channels:
-        if channel != "candles" and not await connection.fetchval(f"SELECT count(*) FROM {TABLES[channel]}"):  # may close none
-            raise Wrong(f"{TABLES[channel]}: nothing is stored")
+    """Raises Wrong if a channel has no rows: a daemon that does nothing needs little memory."""
+    for table in (TABLES[channel] for channel in channels if channel != "candles"):  # no candle may have closed yet
+        if not await connection.fetchval(f"SELECT count(*) FROM {table}"):
+            raise Wrong(f"{table}: nothing is stored")
 
 
 async def _ranges(connection: Connection) -> Ranges:

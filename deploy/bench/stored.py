@@ -1,4 +1,4 @@
-"""What stands in the tables after a round: emptied before it, compared in full with what was sent after it.
+"""The content of the tables: emptied before a round, compared in full with what was sent after it.
 
 The comparison is a count and the sum of a hash of every row's values; a row that is wrong in one digit changes it, the order does
 not. https://www.postgresql.org/docs/current/functions-string.html: concat_ws joins the values' own text, which for a numeric
@@ -27,18 +27,18 @@ _HASH = "('x' || left(md5(concat_ws(' ', {})), 15))::bit(60)::bigint"
 
 
 class Checksum(Struct, frozen=True):
-    """How many rows, and the sum of their hashes."""
+    """The number of rows and the sum of their hashes."""
 
     rows: int
     total: int
 
 
 class Wrong(RuntimeError):
-    """What is stored is not what was sent: the figure means nothing."""
+    """The stored rows are not those that were sent, so the figure means nothing."""
 
 
 def checksum(rows: Iterable[tuple[object, ...]]) -> Checksum:
-    """The same as `stored` gives for the same values."""
+    """The checksum that `stored` returns for the same values."""
     count = total = 0
     for row in rows:
         count += 1
@@ -53,14 +53,14 @@ async def stored(connection: Connection, relation: str, values: Iterable[str]) -
 
 
 def require(found: Checksum, sent: Checksum, what: str) -> None:
-    """Raises Wrong unless they are the same."""
+    """Raises Wrong unless both are equal."""
     if found != sent:
         said = f"{found.rows:,} rows are stored and {sent.rows:,} were sent" if found.rows != sent.rows else "a value differs"
         raise Wrong(f"{what}: {said}")
 
 
 async def empty(connection: Connection, *tables: str) -> None:
-    """The same start for every turn: no rows, current statistics, no dirty pages of the turn before."""
+    """Give every turn the same start: no rows, current statistics, no dirty pages."""
     await connection.execute(f"TRUNCATE {', '.join(tables)}")
     await connection.execute(f"ANALYZE {', '.join(tables)}")
     await connection.execute("CHECKPOINT")

@@ -1,4 +1,4 @@
-"""The store's own path against psql: records in memory through queue, writer and batch_writer until they are committed.
+"""The write path against psql: records in memory through queue, writer and batch writer until they are committed.
 
 https://www.postgresql.org/docs/current/app-psql.html#APP-PSQL-META-COMMANDS-COPY - psql is given the same rows as a file that was
 made before its clock starts; ours has to encode them, and commits every batch, as the daemon does.
@@ -16,8 +16,9 @@ from bench.result import Place, Result, Round, compared, read_settings
 from bench.stored import Checksum, checksum, empty, require, stored
 from ingest.config.sections import Queue
 from ingest.counters import Tally
+from ingest.daemon.write_path import limits_of
 from ingest.pipeline.copy_encoder import encoder
-from ingest.pipeline.table_queue import Limits, TableQueue
+from ingest.pipeline.table_queue import TableQueue
 from ingest.pipeline.writer import Writer
 from ingest.records import Trade
 from ingest.store.batch_writer import BatchWriter
@@ -31,7 +32,7 @@ ROUNDS = 5
 INSTRUMENTS = 100
 DAY_US = 86_400_000_000
 RESENT_AFTER = 50  # rows between a row and its duplicate
-YIELD_ROWS = 100  # a frame or a read of the socket brings about so many; then others have their turn
+YIELD_ROWS = 100  # about as many rows as one read of a socket brings; then other tasks run
 
 COLUMNS = ("instrument_id", "time", "trade_id", "price", "size", "side", "received_at", "native_id")
 VALUES = (
@@ -53,7 +54,7 @@ COMMIT;
 
 
 def trades(rows: int) -> Iterator[Trade]:
-    """Trades of 100 instruments on one past day, every 20 ms one, with Binance's eight decimals and milliseconds."""
+    """Trades of 100 instruments on one past day, one every 20 ms, with Binance's eight decimals and milliseconds."""
     start = time.time_ns() // 1000 // DAY_US * DAY_US - DAY_US
     for i in range(rows):
         at = start + i * 20_000 * ROWS // max(rows, ROWS)
@@ -62,7 +63,7 @@ def trades(rows: int) -> Iterator[Trade]:
 
 
 def with_duplicates(once: Sequence[Trade]) -> list[Trade]:
-    """One row in a hundred comes a second time, a little later, as when two connections overlap."""
+    """One row in a hundred is repeated a little later, as when two connections overlap."""
     sent = []
     for index, trade in enumerate(once):
         sent.append(trade)
@@ -76,14 +77,14 @@ def sent_checksum(rows: Sequence[Trade]) -> Checksum:
 
 
 async def write(place: Place, rows: int | None) -> Result:
-    """COPY, the first step of the batch_writer, against psql's own."""
+    """COPY, the first strategy of the batch writer, against psql's own."""
     once = list(trades(rows or ROWS))
     script = COPY.format(", ".join(COLUMNS), "{}")
     return await _compare("write", place, once=once, sent=once, script=script, command=r"psql: \copy trades from FILE")
 
 
 async def write_duplicates(place: Place, rows: int | None) -> Result:
-    """The staged step, on which a table stays while duplicates come."""
+    """The staged strategy, which a table keeps while duplicates arrive."""
     once = list(trades(rows or ROWS))
     script = STAGED.format(", ".join(COLUMNS), "{}")
     command = (
@@ -109,7 +110,7 @@ async def _compare(name: str, place: Place, *, once: list[Trade], sent: list[Tra
 
 
 async def by_psql(place: Place, script: str) -> float:
-    """Seconds, the start of psql included."""
+    """Seconds, including the start of psql."""
     started = time.perf_counter()
     options = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", place.dsn]
     process = await asyncio.create_subprocess_exec(place.psql, *options, stdin=subprocess.PIPE)
@@ -120,19 +121,19 @@ async def by_psql(place: Place, script: str) -> float:
 
 
 async def by_ingest(place: Place, rows: Sequence[Trade]) -> float:
-    """Seconds, opening the connections included. The parts are joined as the supervisor joins them, with its default settings."""
-    queue = Queue()
+    """Seconds, including the opening of connections. The parts are those of the daemon, with its default settings."""
+    section = Queue()
     pool = await open_pool(place.dsn, 8)
     edition = (await detect(place.connection)).edition
     queue = TableQueue(
         TRADES,
         Tally(TRADES.name),
-        _limits(queue),
+        limits_of(section),
         on_gap=_no_gap,
         retention_seconds=_retention(),
         mark_minutes=is_rolled_up(TRADES.name, edition),
     )
-    writer = Writer(queue, BatchWriter(TRADES, pool, edition).write, workers=queue.workers)
+    writer = Writer(queue, BatchWriter(TRADES, pool, edition).write, workers=section.workers)
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         work = group.create_task(writer.run())
@@ -147,16 +148,6 @@ async def by_ingest(place: Place, rows: Sequence[Trade]) -> float:
         work.cancel()
     await pool.close()
     return seconds
-
-
-def _limits(queue: Queue) -> Limits:
-    return Limits(
-        batch_rows=queue.batch_rows,
-        max_age=queue.max_age.total_seconds(),
-        max_rows=queue.max_rows,
-        max_bytes=queue.max_bytes,
-        max_wait=queue.max_wait.total_seconds(),
-    )
 
 
 def _retention() -> float | None:

@@ -47,10 +47,10 @@ def writer_state(writer: Writer) -> RunState:
 
 def queue_status(writer: Writer) -> dict[str, object]:
     """The status of one table: its writer, its row totals and its lag."""
-    queue, tally = writer.queue, writer.queue.tally
+    queue, tally, state = writer.queue, writer.queue.tally, writer_state(writer)
     committed = writer.committed_time
     return {
-        **writer_state(writer).status(),
+        "state": state.state,
         "decoded": tally.decoded,
         "recovered": tally.recovered,
         "written": tally.written,
@@ -64,6 +64,7 @@ def queue_status(writer: Writer) -> dict[str, object]:
         "lag_seconds": None if writer.lag_seconds is None else round(writer.lag_seconds, 3),
         "oldest_seconds": round(time.time() - queue.oldest / 1e6, 3) if queue.rows else 0.0,
         "committed_time": datetime.fromtimestamp(committed / 1e6, UTC).isoformat() if committed else None,
+        "detail": state.detail,
     }
 
 

@@ -125,7 +125,7 @@ async def line(market: str) -> AsyncIterator[CutLine]:
 async def through(line: CutLine) -> Pool:
     """A pool that has no connection yet, of a line that leads nowhere."""
     pool = await open_pool(line.dsn, 1)
-    line.lead_to("postgresql://nobody@127.0.0.1:1/nothing")
+    line.redirect("postgresql://nobody@127.0.0.1:1/nothing")
     return pool
 
 
@@ -135,7 +135,7 @@ async def test_notes_outlive_a_database_that_is_away(pool: Pool, market: str, li
     notes.gap("okx", Gap(1, "trades", "disconnect", NOW, NOW + 1), "trades-all")
     with pytest.raises(Retry, match="writing 0 claims, 1 gaps and 0 rejects"):
         await notes.flush()
-    line.lead_to(market)
+    line.redirect(market)
     await notes.flush()
     away.terminate()
     assert len(await holes(pool)) == 1
@@ -169,7 +169,7 @@ async def test_a_claim_that_could_not_be_written_is_written_later(pool: Pool, ma
     with pytest.raises(Retry, match="writing 1 claims, 0 gaps and 0 rejects"):
         await notes.flush()
     notes.claim([claim(40, since=30)])
-    line.lead_to(market)
+    line.redirect(market)
     await notes.flush()
     away.terminate()
     assert await claimed(pool) == [(0, 10), (30, 40)]

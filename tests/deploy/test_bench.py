@@ -183,7 +183,7 @@ async def test_the_published_queries_are_measured(private_cluster: Callable[...,
     edition = "community" if installed("community") else "apache"
     results = await platforms(private_cluster(edition).dsn("market"), SMALL, 5)
     queries = results[: len(QUERIES)]
-    assert [(one.name, one.asked, one.runs) for one in queries] == [(query.name, query.asked, 5) for query in QUERIES]
+    assert [(one.name, one.limit, one.runs) for one in queries] == [(query.name, query.limit, 5) for query in QUERIES]
     assert all(one.rows > 0 and 0 < one.p50 <= one.p95 for one in queries)
     assert 7 * 1440 * 1.28 < queries[0].rows < 7 * 1440 * 1.29
     lowest, *disk = results[len(QUERIES) :]
