@@ -130,7 +130,7 @@ async def _by_ingest(place: Place, past: Past, config: Path) -> tuple[float, flo
         stdout=sys.stderr.fileno(),
     )
     if await process.wait():
-        raise RuntimeError(f"ingest backfill ended with {process.returncode}; what it said is above")
+        raise RuntimeError(f"ingest backfill ended with {process.returncode}; its output is above")
     return await place.connection.fetchval(_SECONDS), time.perf_counter() - started
 
 

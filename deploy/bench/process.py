@@ -45,7 +45,7 @@ class Running:
 
     def _read(self, name: str) -> str:
         if self._process.returncode is not None:
-            raise RuntimeError(f"what is measured ended with {self._process.returncode}; what it said is above")
+            raise RuntimeError(f"the measured process ended with {self._process.returncode}; its output is above")
         return Path("/proc", str(self._process.pid), name).read_text()
 
     async def end(self, number: signal.Signals) -> None:

@@ -55,8 +55,8 @@ async def stored(connection: Connection, relation: str, values: Iterable[str]) -
 def require(found: Checksum, sent: Checksum, what: str) -> None:
     """Raises Wrong unless both are equal."""
     if found != sent:
-        said = f"{found.rows:,} rows are stored and {sent.rows:,} were sent" if found.rows != sent.rows else "a value differs"
-        raise Wrong(f"{what}: {said}")
+        difference = f"{found.rows:,} rows are stored and {sent.rows:,} were sent" if found.rows != sent.rows else "a value differs"
+        raise Wrong(f"{what}: {difference}")
 
 
 async def empty(connection: Connection, *tables: str) -> None:

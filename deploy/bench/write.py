@@ -116,7 +116,7 @@ async def by_psql(place: Place, script: str) -> float:
     process = await asyncio.create_subprocess_exec(place.psql, *options, stdin=subprocess.PIPE)
     await process.communicate(script.encode())
     if process.returncode:
-        raise RuntimeError(f"psql ended with {process.returncode}; what it said is above")
+        raise RuntimeError(f"psql ended with {process.returncode}; its output is above")
     return time.perf_counter() - started
 
 

@@ -49,7 +49,7 @@ async def _heal(settings: Settings, edition: Edition) -> None:
     try:
         for name, section in settings.exchanges.items():
             exchange = registry.exchanges().get(section.protocol or name)
-            if exchange is None:  # ccxt's: nothing watches it, so it has no holes
+            if exchange is None:  # ccxt's: it is not streamed, so it has no gaps
                 continue
             filler = GapFiller(name, exchange, section, settings, pool=pool, edition=edition, counters=Counters())
             try:

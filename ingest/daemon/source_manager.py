@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """Runs until cancelled. `report` is told why `run` raised, for the status."""
+    """Runs until cancelled. `report` receives the reason why `run` raised, for the status."""
 
     def run(self) -> Awaitable[None]: ...
 

@@ -53,7 +53,7 @@ FLUSH_SECONDS = 5.0  # for the last claims and gaps, after the deadline
 log = logging.getLogger(__name__)
 
 
-class Opened(Struct, frozen=True):
+class OpenResources(Struct, frozen=True):
     """What is open before the database has answered."""
 
     pool: Pool
@@ -83,7 +83,7 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []  # but those of the sources
-        self._opened: Opened | None = None
+        self._resources: OpenResources | None = None
         self._intake: Intake | None = None
         self._holder = f"{settings.name} {secrets.token_hex(4)}"  # two daemons of one name must not both hold a lease
         admin_dsn = settings.database.admin_dsn
@@ -154,24 +154,29 @@ class Supervisor:
         log.info("configuration reloaded")
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
-        opened = self._opened = await self._open()
-        while (info := await self._check_database(opened)) is None:
-            if self._intake is None and opened.known.database is not None:
+        resources = self._resources = await self._open()
+        while (info := await self._check_database(resources)) is None:
+            if self._intake is None and resources.known.database is not None:
                 log.error("received rows go to the spool until the database can be written to")
-                self._intake = self._start_intake(group, opened, opened.known.database)
+                self._intake = self._start_intake(group, resources, resources.known.database)
             await asyncio.sleep(DATABASE_SECONDS)
         self.metrics.database_info.labels(info.edition, info.timescaledb, info.postgres, str(info.schema_version)).set(1)
         log.info("TimescaleDB %s (%s edition), PostgreSQL %s", info.timescaledb, info.edition, info.postgres)
         self.database.info = info
         if self._intake is None:
-            self._intake = self._start_intake(group, opened, info)
-        work = (self._claim_forever(self._intake, opened), opened.coverage.run(), self.maintenance.run(), self._ping(opened.pool))
+            self._intake = self._start_intake(group, resources, info)
+        work = (
+            self._claim_forever(self._intake, resources),
+            resources.coverage.run(),
+            self.maintenance.run(),
+            self._ping(resources.pool),
+        )
         self._tasks += [group.create_task(one) for one in work]
-        self._intake.sources.database_ready(opened.pool, info.edition)
+        self._intake.sources.database_ready(resources.pool, info.edition)
         self.database.state = RunState(State.OK)
         health.notify("READY=1")
 
-    async def _open(self) -> Opened:
+    async def _open(self) -> OpenResources:
         counters, database = self.metrics.counters, self.settings.database
         spool = await open_configured_spool(self.settings, counters.errors)
         if spool is not None:
@@ -179,19 +184,19 @@ class Supervisor:
             self.metrics.spool_bytes.set_function(partial(getattr, spool.spool, "used_bytes"))
         known = await asyncio.to_thread(load_known_instruments, spool_path(self.settings))
         pool = await open_pool(database.dsn.get_secret_value(), database.pool_size)
-        return Opened(pool, CoverageBuffer(pool, counters, self.settings.name), known, spool)
+        return OpenResources(pool, CoverageBuffer(pool, counters, self.settings.name), known, spool)
 
-    def _start_intake(self, group: asyncio.TaskGroup, opened: Opened, info: DatabaseInfo) -> Intake:
+    def _start_intake(self, group: asyncio.TaskGroup, resources: OpenResources, info: DatabaseInfo) -> Intake:
         """Start writers and feeds for a database as `info` describes it; nothing is written before it has answered."""
         path = build_write_path(
             self.settings,
             limits_of(self.settings.queue),
             info=info,
-            pool=opened.pool,
+            pool=resources.pool,
             counters=self.metrics.counters,
-            on_gap=partial(opened.coverage.gap, "queue"),
-            spool=opened.spool,
-            known=opened.known.ids,
+            on_gap=partial(resources.coverage.gap, "queue"),
+            spool=resources.spool,
+            known=resources.known.ids,
             readiness=self.database,
         )
         self._tasks.append(group.create_task(path.run()))
@@ -201,18 +206,18 @@ class Supervisor:
             self.metrics,
             group=group,
             queues=path.queues,
-            coverage=opened.coverage,
-            store_instruments=partial(opened.known.store, opened.pool),
+            coverage=resources.coverage,
+            store_instruments=partial(resources.known.store, resources.pool),
         )
         sources.start_feeds()
         return Intake(path, sources)
 
-    async def _check_database(self, opened: Opened) -> DatabaseInfo | None:
+    async def _check_database(self, resources: OpenResources) -> DatabaseInfo | None:
         """Edition and versions, once it answers, its schema is current, and the rows of the spool belong to it."""
-        has_spooled = opened.spool is not None and (bool(opened.spool.found) or self._intake is not None)
+        has_spooled = resources.spool is not None and (bool(resources.spool.found) or self._intake is not None)
         try:
             info = await check_database(self.settings.database, migrate_first=self.settings.migrate_on_start)
-            await opened.known.confirm(opened.pool, info, needed=has_spooled)
+            await resources.known.confirm(resources.pool, info, needed=has_spooled)
         except (Retry, Hold) as error:
             self.metrics.counters.errors["database", type(error).__name__] += 1
             if str(error) != self.database.state.detail:
@@ -221,34 +226,34 @@ class Supervisor:
             return None
         return info
 
-    async def _claim_forever(self, intake: Intake, opened: Opened) -> None:
+    async def _claim_forever(self, intake: Intake, resources: OpenResources) -> None:
         while True:
-            _claim(intake, opened)
+            _claim(intake, resources)
             await asyncio.sleep(CLAIM_SECONDS)
 
     # --- end ----------------------------------------------------------------------------------------------------------------
 
     async def _end(self) -> None:
-        if self._opened is not None and self._intake is not None:
-            await self._end_intake(self._opened, self._intake)
-        elif self._opened is not None and self._opened.spool is not None:
-            await asyncio.to_thread(self._opened.spool.spool.close)
-        if self._opened is not None:
-            self._opened.pool.terminate()
+        if self._resources is not None and self._intake is not None:
+            await self._end_intake(self._resources, self._intake)
+        elif self._resources is not None and self._resources.spool is not None:
+            await asyncio.to_thread(self._resources.spool.spool.close)
+        if self._resources is not None:
+            self._resources.pool.terminate()
         await cancelled([*(self._intake.sources.tasks if self._intake is not None else []), *self._tasks])
 
-    async def _end_intake(self, opened: Opened, intake: Intake) -> None:
+    async def _end_intake(self, resources: OpenResources, intake: Intake) -> None:
         await cancelled(intake.sources.tasks, CANCEL_SECONDS)
         await self._drain(intake.path)
         await cancelled(self._tasks, CANCEL_SECONDS)
         if intake.path.spills is not None:
             await intake.path.spills.end()
         for gap in intake.path.abandon():
-            opened.coverage.gap("queue", gap)
+            resources.coverage.gap("queue", gap)
         for name, queue in intake.path.queues.items():
             log.info("%s: row totals: %s", name, queue.tally)
-        _claim(intake, opened)
-        await self._write_last_coverage(opened.coverage)
+        _claim(intake, resources)
+        await self._write_last_coverage(resources.coverage)
 
     async def _drain(self, path: WritePath) -> None:
         """Until the queues are empty, the deadline has come, or a second signal asks to hurry."""
@@ -330,9 +335,9 @@ class Supervisor:
             await asyncio.sleep(PING_SECONDS)
 
 
-def _claim(intake: Intake, opened: Opened) -> None:
+def _claim(intake: Intake, resources: OpenResources) -> None:
     """Hand what the feeds cover to the coverage buffer, as far as the rows in the queues have their outcome."""
-    opened.coverage.claim(intake.sources.claims(intake.path.watermarks()))
+    resources.coverage.claim(intake.sources.claims(intake.path.watermarks()))
 
 
 async def _flush(coverage: CoverageBuffer) -> None:

@@ -75,7 +75,7 @@ def trades_by_id(
     response: Response,
 ) -> History:
     """Consecutive ids [first, last], `size` at a time; `fetch` gives those of [first, last], oldest first. `response` is the one
-    that told the last id: nothing later is vouched for.
+    that gave the last id: nothing later is known to be complete.
     """
     cursor = first
     while cursor <= last:
