@@ -112,9 +112,9 @@ async def test_a_wrong_configuration_is_refused_and_the_old_one_stays(market: st
     await subscribed(simulator)
     one.configure(trading(market, simulator, "BTC/USDT", channels=("trades", "ohlcv")))
     one.signal(signal.SIGHUP)
-    (said,) = await until(lambda: one.said("reload refused"))
+    (said,) = await until(lambda: one.said("the new configuration is refused"))
     assert said == (
-        "reload refused, the old configuration stays: demo: unknown channel 'ohlcv'; known: trades, candles, book, quotes"
+        "the new configuration is refused, the old one stays: demo: unknown channel 'ohlcv'; known: trades, candles, book, quotes"
     )
     simulator.trade("BTCUSDT", 100)
     scrape = await one.settled("trades", 100)

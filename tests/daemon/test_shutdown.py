@@ -78,8 +78,8 @@ async def test_without_a_database_it_ends_in_time_and_says_what_was_lost(market:
         simulator.trade("BTCUSDT", 300)
         await one.until(lambda now: now.rows("trades")["queued"] == 300)
         assert await one.terminate(seconds=10) == 0
-    assert one.said("not drained in time: 300 rows are given up, each counted as shed{shutdown}")
-    assert one.said("the last gaps could not be noted: ")
+    assert one.said("not drained in time: 300 rows are shed, counted with the reason shutdown")
+    assert one.said("the last claims and gaps were not written: ")
     assert one.account("trades") | {"decoded": 400, "written": 100, "shed": 300} == one.account("trades")
     assert await stored.trades(market) == list(simulator.oracle.trades("BTCUSDT"))[:100]
 
