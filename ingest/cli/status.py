@@ -16,6 +16,7 @@ from ingest.config.settings import Settings
 from ingest.daemon.db_readiness import admin
 from ingest.daemon.health import DaemonState
 from ingest.errors import IngestError
+from ingest.sources.run_state import State
 from ingest.store.migrate import check
 
 ANSWER_SECONDS = 5.0
@@ -30,9 +31,10 @@ async def run(options: argparse.Namespace) -> int:
         async with admin(settings.database) as connection:
             report = await check(connection)
             status["migrations"] = {"pending": [step.file.name for step in report.steps]}
-            status["database"] = msgspec.structs.asdict(report.database)
+            seen_by_daemon = {"state": State.OK, "detail": ""} | status.get("database", {})
+            status["database"] = seen_by_daemon | msgspec.structs.asdict(report.database)
     except IngestError as error:
-        status["database"] = {"error": str(error)}
+        status["database"] = {"state": State.FAILING, "detail": str(error)}
         code = 1
     if options.json:
         print(json.dumps(status, indent=2))

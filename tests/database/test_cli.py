@@ -113,6 +113,7 @@ async def test_status_with_and_without_a_daemon(
     assert (status["daemon"]["state"], status["daemon"]["detail"]) == ("ready", "")
     assert status["queues"]["trades"]["written"] == 10
     assert status["sources"]["demo"]["subscriptions"] == 1
+    assert status["database"]["state"] == "ok"
     assert {name: part["state"] for name, part in status["queues"].items()} == dict.fromkeys(status["queues"], "ok")
     assert (status["database"]["edition"], status["migrations"]) == (edition, {"pending": []})
     shown = await ingest("status", dsn=market, SERVER__PORT=port)

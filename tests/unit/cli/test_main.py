@@ -138,7 +138,7 @@ def test_status_where_nobody_answers(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert ended("status") == 1
     out = capsys.readouterr().out
     assert "no daemon answers at http://127.0.0.1:1/status: " in out
-    assert re.search(r"^database\n  error +database\.dsn", out, re.MULTILINE)
+    assert re.search(r"^database\n  state +failing\n  detail +database\.dsn", out, re.MULTILINE)
     assert ended("check") == 2
     assert "exchanges: unknown exchange 'nowhere'; known: " in capsys.readouterr().err
 
