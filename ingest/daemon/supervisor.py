@@ -297,7 +297,8 @@ class Supervisor:
     def status(self) -> dict[str, object]:
         """What `ingest status` and the page show."""
         info = self.database.info
-        sources = self._intake.sources.status() if self._intake is not None else {}
+        unopened: dict[str, object] = {"sources": {}, "pollers": {}, "gaps": {}}  # until the database was reached once
+        sources = unopened if self._intake is None else self._intake.sources.status()
         return {
             "daemon": {
                 "name": self.settings.name,
