@@ -19,7 +19,6 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from ingest import registry
 from ingest.config.sections import (
     Capture,
     Database,
@@ -36,11 +35,9 @@ from ingest.config.sections import (
     Spool,
 )
 from ingest.errors import Stop
-from ingest.protocol.exchange import Exchange
 from ingest.tables import BARS, TABLES
 
 PREFIX = "INGEST__"
-READING_EXCHANGES = ("ai_trading", "mastertrade")  # the platforms whose views read from one exchange per symbol
 
 
 def _durations(default: dict[str, timedelta | None], description: str) -> Any:
@@ -129,77 +126,6 @@ class Settings(BaseSettings):
         return self
 
 
-def check_sources(settings: Settings) -> None:
-    """Raises ValueError for an exchange, provider or platform that there is none of, and for what one of them does not have."""
-    _check_exchanges(settings.exchanges)
-    _check_indicators(settings.indicators, settings.exchanges)
-    _check_pollers(settings.pollers)
-    _check_platforms(settings.platforms, settings.exchanges)
-
-
-def _check_exchanges(exchanges: dict[str, ExchangeSection]) -> None:
-    known = registry.exchanges()
-    for name, section in exchanges.items():
-        protocol = section.protocol or name
-        if protocol in known:
-            _check_exchange(name, section, known[protocol])
-        elif not registry.is_of_ccxt(protocol):
-            raise ValueError(f"exchanges: unknown exchange '{protocol}'; known: {', '.join(sorted(known))}")
-        _check_instruments(name, section)
-
-
-def _check_pollers(pollers: dict[str, PollerSection]) -> None:
-    known = registry.pollers()
-    for name, section in pollers.items():
-        if name not in known:
-            raise ValueError(f"pollers: unknown poller '{name}'; known: {', '.join(sorted(known))}")
-        if section.plan not in (None, *known[name].PLANS):
-            raise ValueError(f"{name}: unknown plan '{section.plan}'; known: {', '.join(known[name].PLANS)}")
-        if section.channels and not hasattr(known[name], "CHANNELS"):
-            having = ", ".join(sorted(one for one, module in known.items() if hasattr(module, "CHANNELS")))
-            raise ValueError(f"{name}: it has no channels; these have: {having}")
-
-
-def _check_platforms(platforms: dict[str, PlatformSection], exchanges: dict[str, ExchangeSection]) -> None:
-    for name, section in platforms.items():
-        if name not in READING_EXCHANGES:
-            known = ", ".join(READING_EXCHANGES)
-            raise ValueError(f"platforms: '{name}' is no platform that reads what exchanges say; those are: {known}")
-        for exchange in section.exchanges:
-            if exchange not in (*exchanges, *registry.exchanges()) and not registry.is_of_ccxt(exchange):
-                raise ValueError(
-                    f"platforms.{name}: unknown exchange '{exchange}'; known: {', '.join(sorted(registry.exchanges()))}"
-                )
-        if twice := [one for one in section.exchanges if section.exchanges.count(one) > 1]:
-            raise ValueError(f"platforms.{name}: exchanges has '{twice[0]}' more than once")
-
-
-def _check_indicators(section: Indicators, exchanges: dict[str, ExchangeSection]) -> None:
-    for name in section.exchanges:
-        if name not in exchanges:
-            raise ValueError(f"indicators.exchanges: no section [exchanges.{name}]; known: {', '.join(exchanges) or 'none'}")
-    known = {one for name in section.exchanges or exchanges for one in exchanges[name].instruments}
-    for one in section.instruments:
-        if one not in known:
-            raise ValueError(f"indicators.instruments: no exchange has '{one}'; known: {', '.join(sorted(known)) or 'none'}")
-
-
-def _check_exchange(name: str, section: ExchangeSection, module: Exchange) -> None:
-    for channel in section.channels:
-        if channel not in module.CHANNELS:
-            raise ValueError(f"{name}: unknown channel '{channel}'; known: {', '.join(module.CHANNELS)}")
-    if section.trade_kind not in (None, *module.TRADE_KINDS):
-        raise ValueError(f"{name}: unknown trade_kind '{section.trade_kind}'; known: {', '.join(module.TRADE_KINDS)}")
-
-
-def _check_instruments(name: str, section: ExchangeSection) -> None:
-    if not section.instruments:
-        raise ValueError(f'{name}: instruments is empty; right would be ["BTC/USDT"]')
-    for key, values in (("instruments", section.instruments), ("channels", section.channels)):
-        if twice := [one for one in values if values.count(one) > 1]:
-            raise ValueError(f"{name}: {key} has '{twice[0]}' more than once")
-
-
 def load(path: Path | None, overrides: dict[str, Any] | None = None, *, sources: bool = True) -> Settings:
     """Settings from a file (if any, `overrides` replace its sections) and the environment. Raises Stop, a line per wrong key.
 
@@ -217,14 +143,14 @@ def load(path: Path | None, overrides: dict[str, Any] | None = None, *, sources:
     try:
         settings = Settings(**(values | (overrides or {})))
         if sources:
+            from ingest.config.source_names import check_sources  # noqa: PLC0415 - it imports exchanges and providers
+
             check_sources(settings)
         return settings
     except ValidationError as error:
         raise Stop("\n".join(_explain(problem) for problem in error.errors(include_url=False))) from error
     except SettingsError as error:
         raise Stop(f"environment {PREFIX}...: {error}: {error.__cause__}; a value of several parts is JSON there") from error
-    except ValueError as error:
-        raise Stop(str(error)) from error
 
 
 def _refuse_unknown_variables() -> None:

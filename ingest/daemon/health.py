@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from ingest.pipeline.writer import Writer
 from ingest.sources.run_state import RunState, State
+
+if TYPE_CHECKING:
+    from ingest.pipeline.writer import Writer  # `ingest status` reads a state without a pipeline
 
 STUCK_SECONDS = 180.0  # longer than any statement may take
 

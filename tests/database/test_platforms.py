@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from ingest.config.settings import READING_EXCHANGES
+from ingest.config.source_names import READING_EXCHANGES
 from ingest.store import bar_views
 from ingest.store.platforms import DEFAULT, delete_expired, overflows, reconcile
 from tests.support.paths import DECLARED

@@ -11,8 +11,9 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.config.sections import PollerSection
-from ingest.config.settings import Settings, check_sources
-from ingest.errors import Reject
+from ingest.config.settings import Settings
+from ingest.config.source_names import check_sources
+from ingest.errors import Reject, Stop
 from ingest.pollers import lunarcrush, mastodon, reddit, stocktwits, telegram
 from ingest.polling.db_queries import Filtered
 from ingest.records import SECOND, Asset, SentimentPost
@@ -324,7 +325,7 @@ def test_what_may_not_be_collected_is_off_and_says_why(module: Any) -> None:
 def test_channels_of_who_has_none_are_refused() -> None:
     database = {"dsn": "postgresql://localhost/market"}
     assert Settings(database=database, pollers={"telegram": {"channels": ["a"]}}).pollers["telegram"].channels == ("a",)
-    with pytest.raises(ValueError, match="mastodon: it has no channels; these have: reddit, telegram"):
+    with pytest.raises(Stop, match="mastodon: it has no channels; these have: reddit, telegram"):
         check_sources(Settings(database=database, pollers={"mastodon": {"channels": ["a"]}}))
 
 
