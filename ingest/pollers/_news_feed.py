@@ -30,9 +30,13 @@ _DATES = (
 
 
 def poll_feed(name: str, options: PollOptions, path: str) -> Poll:
-    """A turn: all articles in the feed. There is no cursor: a feed has the last articles, and the stored ones are duplicates."""
+    """A turn: all articles in the feed, one by one, because each takes a while to judge and to score.
+
+    There is no cursor: a feed has the last articles, and the stored ones are duplicates.
+    """
     answer = yield from answer_to(Request(options.base_url + path, headers=options.headers))
-    yield list(entries(Source(name, PUBLISHER, options.score), answer))
+    for one in entries(Source(name, PUBLISHER, options.score), answer):
+        yield [one]
     return ""
 
 

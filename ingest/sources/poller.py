@@ -160,6 +160,7 @@ class Poller:
                         for emitted in step:
                             if (room := self._emit(emitted, turn)) is not None:
                                 await room
+                        await asyncio.sleep(0)  # a feed may have thousands of articles, each of 3 ms of work: other tasks run
         finally:
             self._malformed, self._missed = turn.malformed, set(turn.missed)
         await self._rows_settled()
@@ -197,7 +198,7 @@ class Poller:
 
     def _reject(self, malformed: Malformed, turn: Turn) -> None:
         """Keep an unreadable part of an answer, once for as long as the provider keeps sending it."""
-        if malformed.payload not in self._malformed | turn.malformed:
+        if malformed.payload not in self._malformed and malformed.payload not in turn.malformed:
             self._task.reject(malformed)
         turn.malformed.add(malformed.payload)
 

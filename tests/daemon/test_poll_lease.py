@@ -13,6 +13,7 @@ from ingest.config.sections import PollerSection
 from ingest.errors import Retry
 from ingest.metrics import Metrics
 from ingest.polling.provider import Plan, Poll, PollOptions, Provider
+from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
 from ingest.sources import poller as poll
 from ingest.sources.provider_access import ProviderAccess
@@ -84,3 +85,36 @@ async def test_after_a_429_it_stays_away_as_long_as_the_plan_says(providers: Pro
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+@on_apache
+async def test_other_tasks_run_while_a_long_answer_is_read(market: str, providers: Providers) -> None:
+    """A feed of 3.7 MB with 5,000 articles stopped the event loop for 15 s."""
+    passes, seen = 0, list[int]()
+
+    async def count() -> None:
+        nonlocal passes
+        while True:
+            passes += 1
+            await asyncio.sleep(0)
+
+    def long_turn(_options: PollOptions, _cursor: str) -> Poll:
+        for number in range(5):
+            yield [Malformed(b"%d" % number, "value", "not read")]
+        return "read"
+
+    pool = await open_pool(market, 3)
+    module = cast(Provider, SimpleNamespace(**vars(SLOW) | {"poll": long_turn}))
+    access = ProviderAccess("slow", module, PollerSection(base_url=providers.url))
+
+    def note(_source: str, _malformed: Malformed) -> None:
+        seen.append(passes)
+
+    one = poll.Poller(ProviderTask(access, "one", pool=pool, queues={}, on_malformed=note, metrics=Metrics()))
+    tasks = [asyncio.create_task(work) for work in (one.run(), count())]
+    await until(lambda: len(seen) == 5)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    pool.terminate()
+    assert seen == sorted(set(seen)), "each part was read in a pass of the loop of its own"

@@ -10,7 +10,9 @@ import pytest
 from ingest.errors import Reject
 from ingest.pollers import news_coindesk, news_cointelegraph
 from ingest.pollers._news_article import clean_link, read_time
+from ingest.polling.provider import PollOptions
 from ingest.protocol.decode import Malformed
+from ingest.protocol.http import Response
 from ingest.records import SECOND, News
 from tests.support.turns import NOW, micros, turn
 
@@ -177,6 +179,21 @@ def test_what_is_no_feed_is_refused(body: bytes, reason: str, message: str) -> N
 def test_a_feed_without_articles_is_one() -> None:
     assert articles(rss("<title>Nothing yet</title>")) == []
     assert articles('<?xml version="1.0"?><!DOCTYPE rss><rss><channel/></rss>') == [], "a doctype alone declares nothing"
+
+
+def test_a_feed_is_read_one_article_at_a_time() -> None:
+    scored: list[str] = []
+
+    def noted(text: str) -> str:
+        scored.append(text)
+        return "0.0000"
+
+    flow = news_coindesk.poll(PollOptions(base_url="http://x", score=noted), "")
+    next(flow)
+    body = rss(item(guid="a") + item(guid="b")).encode()
+    assert [one.id for one in flow.send(Response(200, body, received_at=NOW))] == ["a"]
+    assert len(scored) == 1
+    assert [one.id for one in next(flow)] == ["b"]
 
 
 def test_entries_within_an_entry_are_part_of_it() -> None:
