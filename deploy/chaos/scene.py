@@ -35,6 +35,7 @@ STREAMS = [f"{symbol.lower()}@{kind}" for symbol in SYMBOLS for kind in (TRADE_K
 GRID_MS = 500  # of books and quotes
 DATABASE_MEGABYTES, SPOOL_MEGABYTES = 160, 8
 SUBSCRIBED_SECONDS = 40.0
+LEDGER_SECONDS = 150.0  # a candle is claimed up to two minutes after the first minute has begun
 
 
 class Scene:
@@ -79,7 +80,7 @@ class Scene:
         async def known() -> bool:
             return len(await self.fetch(query, EXCHANGE)) == len(STREAMS)
 
-        await until(known, SUBSCRIBED_SECONDS, "the ledger has every channel")
+        await until(known, LEDGER_SECONDS, "the ledger has every channel")
 
     async def fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
         """Query the run's database, not through the proxies."""
