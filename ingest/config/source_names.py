@@ -1,4 +1,7 @@
-"""Checks what the settings name of exchanges, providers and platforms against what there is. Imports the modules that are named."""
+"""Checks the names in the settings: that the exchanges, providers, platforms, channels and instruments they mention exist.
+
+This imports the modules of the exchanges and providers that are named.
+"""
 
 from __future__ import annotations
 
