@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from ingest import registry
 from ingest.errors import Stop
-from ingest.exchanges.binance import exchange as binance
-from ingest.exchanges.coinbase import exchange as coinbase
-from ingest.exchanges.deribit import exchange as deribit
-from ingest.exchanges.gate import exchange as gate
-from ingest.exchanges.kraken import exchange as kraken
-from ingest.exchanges.kucoin import exchange as kucoin
-from ingest.exchanges.okx import exchange as okx
 
-OURS = {"binance": binance, "coinbase": coinbase, "deribit": deribit, "gate": gate, "kraken": kraken, "kucoin": kucoin, "okx": okx}
+FOLDER = Path(registry.__file__).parent / "exchanges"
+OURS = {
+    path.parent.name: import_module(f"ingest.exchanges.{path.parent.name}.exchange")
+    for path in sorted(FOLDER.glob("*/exchange.py"))
+}
 
 Offer = Callable[..., None]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ingest.protocol.exchange import Exchange, Options
@@ -16,46 +17,56 @@ from tests.support.paths import REAL
 from tests.support.recordings import kraken_v1
 from tests.support.recordings.files import Line, received, recording
 
-RECORDINGS = {
-    "binance": "BINANCE",
-    "coinbase": "COINBASE",
-    "deribit": "DERIBIT",
-    "gate": "GATEIO",
-    "kucoin": "KUCOIN",
-    "okx": "OKX",
+
+class Recorded(Struct, frozen=True):
+    """Where the recording of an exchange is, and what it lacks of today's protocol."""
+
+    name: str  # of cryptofeed's files
+    connection: str = "1"  # number of the recorded websocket
+    snapshot: str = ""  # what stands before the symbol in the address of a book's snapshot; empty where REST gives none
+    trade_kind: str = ""  # the recorded kind of trades, where it is not the usual one
+    renamed: tuple[tuple[str, str], ...] = ()  # texts of the recording -> of today
+
+
+# One row for each exchange; Kraken's recording is of websocket v1 and is translated by `kraken_v1`
+RECORDED = {
+    "binance": Recorded("BINANCE", snapshot="symbol=", trade_kind="aggTrade"),
+    "coinbase": Recorded("COINBASE", connection="28"),
+    "deribit": Recorded("DERIBIT", renamed=(('.raw"', '.100ms"'),)),  # `raw` needs a key
+    "gate": Recorded("GATEIO", snapshot="currency_pair="),
+    "kraken": Recorded("KRAKEN", connection="50"),
+    "kucoin": Recorded("KUCOIN", snapshot="symbol="),
+    "okx": Recorded("OKX", trade_kind="trades"),
 }
-SNAPSHOT = {
-    "binance": "symbol=",
-    "gate": "currency_pair=",
-    "kucoin": "symbol=",
-}  # what stands before the symbol of a recorded answer
-KINDS = {"binance": "aggTrade", "okx": "trades"}  # the kind of trades that is recorded, where it is not the usual one
 TODAY = 1_790_000_000_000_000  # microseconds; when a message without a recorder's time was received
 WORD = re.compile(r"[A-Za-z0-9]+(?:[-_/][A-Za-z0-9]+)*")
 
 
 def frames(name: str) -> list[Line]:
     """The frames of one exchange."""
-    paths = sorted((REAL / "nautilus" / name).glob("ws_*.json"))
-    singles = [Line("received", TODAY, "", path.read_text()) for path in paths]
-    if name == "kraken":
-        return [*kraken_v1.frames("KRAKEN.ws.50.0"), *singles]
-    lines = received(f"{RECORDINGS[name]}.ws.{'28' if name == 'coinbase' else '1'}.0")
-    return [line._replace(text=line.text.replace('.raw"', '.100ms"')) for line in lines] + singles  # Deribit's `raw` needs a key
+    recorded = RECORDED[name]
+    file = f"{recorded.name}.ws.{recorded.connection}.0"
+    lines = kraken_v1.frames(file) if name == "kraken" else received(file)
+    for old, new in recorded.renamed:
+        lines = [line._replace(text=line.text.replace(old, new)) for line in lines]
+    singles = [Line("received", TODAY, "", path.read_text()) for path in sorted((REAL / "nautilus" / name).glob("ws_*.json"))]
+    return [*lines, *singles]
 
 
 def snapshots(name: str) -> dict[str, str]:
     """The recorded answers that a book asks for, by symbol."""
-    if name not in SNAPSHOT:
+    recorded = RECORDED[name]
+    if not recorded.snapshot:
         return {}
-    lines = [line for line in recording(f"{RECORDINGS[name]}.http.0.0") if SNAPSHOT[name] in line.url]
-    return {line.url.partition(SNAPSHOT[name])[2].partition("&")[0]: line.text for line in lines}
+    lines = [line for line in recording(f"{recorded.name}.http.0.0") if recorded.snapshot in line.url]
+    return {line.url.partition(recorded.snapshot)[2].partition("&")[0]: line.text for line in lines}
 
 
 def instruments(name: str, exchange: Exchange) -> list[Instrument]:
     """Those of the recorded listing that the frames name, with ids."""
     words = {word.upper() for line in frames(name) for word in WORD.findall(line.text)}
-    return [replace(one, id=number) for number, one in enumerate(_listed(name, exchange), 1) if one.symbol in words]
+    words |= {part for word in words for part in word.split("_")}  # a topic like `live_trades_btcusd`
+    return [replace(one, id=number) for number, one in enumerate(_listed(name, exchange), 1) if one.symbol.upper() in words]
 
 
 def _listed(name: str, exchange: Exchange) -> list[Instrument]:
@@ -64,7 +75,7 @@ def _listed(name: str, exchange: Exchange) -> list[Instrument]:
     flow = exchange.listing(Options(ws_url="wss://test", rest_url="https://test", trade_kind=""))
     next(flow)
     try:
-        flow.send(Response(200, next(line for line in recording(f"{RECORDINGS[name]}.0") if line.kind == "answer").frame))
+        flow.send(Response(200, next(line for line in recording(f"{RECORDED[name].name}.0") if line.kind == "answer").frame))
     except StopIteration as done:
         return list(done.value)
     raise RuntimeError(f"{name}: the listing is of several answers")

@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
+from ingest import registry
 from ingest.config.settings import PREFIX, Settings, load
 from ingest.errors import Stop
 from ingest.indicators.names import KINDS, example
@@ -214,7 +215,7 @@ DURATIONS = 'right would be "90 days", "12 hours", "1s" or "500 ms"'
         ),
         (
             DATABASE + '[exchanges.bianance]\ninstruments = ["BTC/USDT"]',
-            "exchanges: unknown exchange 'bianance'; known: binance, coinbase, deribit, gate, kraken, kucoin, okx",
+            f"exchanges: unknown exchange 'bianance'; known: {', '.join(sorted(registry.exchanges()))}",
         ),
         (
             DATABASE + '[exchanges.database]\ninstruments = ["BTC/USDT"]\npaths = 1',

@@ -22,6 +22,11 @@ ROOT = Path(__file__).parents[3] / "ingest"
 PACKAGES = sorted(path.parent for path in (ROOT / "exchanges").glob("*/exchange.py"))
 PAGE = (ROOT / "exchanges" / "README.md").read_text()
 FILES = {"__init__.py", "exchange.py", "messages.py", "parse.py", "history.py"}
+LARGER = {
+    "binance": 800,  # reads trades and books by slices of the frame, and has four candle and trade archives
+    "coinbase": 600,  # candles by REST beside the feed, and checks of its own for a feed without checksums
+    "kraken": 520,  # two spellings of each pair, and a checksum over digits
+}
 CONTRACT = {name for name in (*Exchange.__annotations__, *vars(Exchange)) if not name.startswith("_")}
 
 
@@ -39,13 +44,13 @@ def test_a_package_has_the_files_that_the_page_names(package: Path) -> None:
     assert all(isinstance(one, channels.Channel) for one in module.CHANNELS.values())
 
 
-@pytest.mark.parametrize(("name", "most"), [("binance", 800), ("deribit", 400), ("gate", 400), ("kucoin", 400), ("okx", 400)])
-def test_a_package_is_small(name: str, most: int) -> None:
-    assert lines(*(ROOT / "exchanges" / name).glob("*.py")) <= most
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_a_package_is_small(package: Path) -> None:
+    assert lines(*package.glob("*.py")) <= LARGER.get(package.name, 400)
 
 
-def test_all_packages_together_are_small() -> None:
-    assert lines(*(ROOT / "exchanges").glob("*/*.py")) <= 3400
+def test_the_packages_are_small_on_average() -> None:
+    assert lines(*(ROOT / "exchanges").glob("*/*.py")) <= 485 * len(PACKAGES)
 
 
 def test_the_shared_parts_are_small() -> None:

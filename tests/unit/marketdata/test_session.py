@@ -21,7 +21,7 @@ from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Connection, Output, Session, Subscription
 from ingest.records import SECOND, Record
 from tests.support.recordings.files import Line
-from tests.support.recordings.frames import KINDS, frames, instruments, snapshots
+from tests.support.recordings.frames import RECORDED, frames, instruments, snapshots
 
 FRAMES = 1500  # of one exchange and seed
 KINDS_OF_OUTPUT = get_args(Output)
@@ -47,7 +47,7 @@ def recorded(name: str) -> tuple[list[Line], list[Subscription], dict[str, str]]
 
 
 def open_session(exchange: Exchange, subscriptions: list[Subscription], now: int) -> Session:
-    kind = KINDS.get(exchange.NAME, exchange.TRADE_KINDS[0])
+    kind = RECORDED[exchange.NAME].trade_kind or exchange.TRADE_KINDS[0]
     options = Options(ws_url="wss://test", rest_url="https://test", trade_kind=kind, writer="one")
     session = exchange.session(Connection("wss://test", tuple(subscriptions)), options)
     list(session.start(now))
