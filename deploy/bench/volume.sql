@@ -168,10 +168,10 @@ SELECT (ARRAY['coindesk','cointelegraph','decrypt','theblock'])[1 + k % 4], md5(
        'https://example.org/news/' || md5(m::text), 'Author ' || k % 97, 'https://example.org/image/' || md5((m + 1)::text),
        CASE WHEN x < 0.4 THEN ARRAY['BTC'] WHEN x < 0.6 THEN ARRAY['BTC', 'ETH']
             ELSE ARRAY(SELECT base FROM bench_symbols WHERE id = 1 + floor(symbols * power(bench_noise(5, m), 2))::int) END,
-       CASE WHEN k % 20 = 0 THEN ARRAY['regulation', 'policy'] ELSE ARRAY['markets', 'topic' || k % 40] END,
+       CASE WHEN n % 20 = 0 THEN ARRAY['regulation', 'policy'] ELSE ARRAY['markets', 'topic' || k % 40] END,
        round((2 * bench_noise(6, m) - 1)::numeric, 4), round(bench_noise(7, m)::numeric, 2),
-       (ARRAY['low','medium','high','critical'])[1 + floor(4 * power(bench_noise(8, m), 2))::int], t + interval '4 minutes'
-FROM bench_size CROSS JOIN LATERAL generate_series({since}, {until} - interval '1 second', interval '1 day' / articles) t
+       CASE WHEN n = 20 THEN 'critical' ELSE (ARRAY['low','medium','high','critical'])[1 + floor(4 * power(bench_noise(8, m), 2))::int] END, t + interval '4 minutes'
+FROM bench_size CROSS JOIN LATERAL generate_series({since}, {until} - interval '1 second', interval '1 day' / articles) WITH ORDINALITY AS one(t, n)
 CROSS JOIN LATERAL (SELECT m, (1e6 * bench_noise(11, m))::int AS k FROM (SELECT date_part('epoch', t)::bigint AS m) s OFFSET 0) at
 CROSS JOIN LATERAL (SELECT bench_noise(4, m) AS x OFFSET 0) made
 
