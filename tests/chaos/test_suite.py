@@ -20,6 +20,7 @@ from chaos.servers import Servers
 
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.long
 KINDS = ("cut_commit", "clock_step", "spool_flip")  # so few that each run has all of them
 
 

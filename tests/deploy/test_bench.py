@@ -52,6 +52,7 @@ def run(*arguments: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.long
 def test_write_prints_a_line_for_each_benchmark():
     results = run("write", "--rows", "1000")
     assert [(one["name"], one["unit"], one["better"], one["rows"]) for one in results] == [
@@ -67,6 +68,7 @@ def test_write_prints_a_line_for_each_benchmark():
         assert [set(each) for each in one["rounds"]] == [{"value", "reference"}] * 5
 
 
+@pytest.mark.long
 def test_two_checkouts_are_compared_for_each_channel():
     results = run("parse", ".", "--exchange", "gate", "--rounds", "1")
     assert [one["name"] for one in results] == ["parse_gate_trades", "parse_gate_candles", "parse_gate_book"]
@@ -77,6 +79,7 @@ def test_two_checkouts_are_compared_for_each_channel():
         assert one["ratio"] == pytest.approx(one["value"] / one["reference"], rel=0.01)
 
 
+@pytest.mark.long
 def test_every_durability_is_measured():
     spool, always, always_fsync = run("durability", "--rows", "1000")  # raises unless all rows are stored and left the spool
     for one, name in ((spool, "spool"), (always, "always"), (always_fsync, "always_fsync")):
@@ -85,17 +88,20 @@ def test_every_durability_is_measured():
     assert [one["settings"]["spool.fsync"] for one in (spool, always, always_fsync)] == ["1s", "1s", "always"]
 
 
+@pytest.mark.long
 def test_the_cost_of_the_ledger_is_measured():
     (one,) = run("coverage", "--rows", "1000")  # raises Wrong unless all rows are stored
     assert (one["name"], one["unit"], one["better"], one["rows"]) == ("coverage", "rows/s", "higher", 1000)
     assert one["settings"]["claims"] == 400
 
 
+@pytest.mark.long
 def test_two_writers_of_the_same_rows_are_measured():
     (one,) = run("pair", "--rows", "1000")  # raises unless each row is stored once
     assert (one["name"], one["unit"], one["better"], one["rows"]) == ("pair", "rows/s", "higher", 1000)
 
 
+@pytest.mark.long
 def test_the_way_from_candles_to_indicators_is_measured():
     (one,) = run("indicators", "--rows", "2")  # raises Wrong unless all are stored, and the same when computed again
     assert (one["name"], one["better"], one["rows"], one["value"]) == ("indicators", "higher", 40, one["ratio"])
@@ -103,6 +109,7 @@ def test_the_way_from_candles_to_indicators_is_measured():
     assert one["settings"]["past_candles_per_s"] > 0
 
 
+@pytest.mark.long
 def test_backfill_is_the_lower_of_two():
     candles, trades, lower = run("backfill", "--rows", "1000")  # raises Wrong unless all rows are stored as they were served
     assert [(one["name"], one["unit"], one["better"], one["rows"]) for one in (candles, trades)] == [
@@ -113,6 +120,7 @@ def test_backfill_is_the_lower_of_two():
     assert candles["command_seconds"] > candles["seconds"]
 
 
+@pytest.mark.long
 async def test_the_daemon_is_measured_live(place: Place):
     rate, cpu = await measure(INGEST_SIDE, place, 2_000)  # raises Wrong unless all 2,000 are stored as told
     assert await place.connection.fetchval("SELECT count(*) FROM trades") == 2_000
@@ -120,6 +128,7 @@ async def test_the_daemon_is_measured_live(place: Place):
     assert cpu >= 0
 
 
+@pytest.mark.long
 async def test_live_has_a_peer(place: Place):
     if not (ROOT / PEER / "made-for").exists():
         pytest.skip(f"{PEER}: the peer is not installed; `deploy/bench.sh live` does it")
@@ -133,6 +142,7 @@ def facts(result: Result) -> tuple[object, ...]:
     return result.name, result.unit, result.better, result.reference, result.seconds
 
 
+@pytest.mark.long
 async def test_memory_holds_all_channels(place: Place):
     result = await memory(place, 3.0)
     assert facts(result) == ("memory", "MB", "lower", 200.0, 3.0)
@@ -178,6 +188,7 @@ def test_duplicates_are_one_in_a_hundred():
     assert len(sent) == 1_010
 
 
+@pytest.mark.long
 async def test_the_published_queries_are_measured(private_cluster: Callable[..., Cluster]):
     """On what the generator makes at its smallest; `disk` is of what the policies compress."""
     edition = "community" if installed("community") else "apache"
