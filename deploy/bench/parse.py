@@ -27,7 +27,7 @@ from ingest import registry
 from ingest.protocol.exchange import Exchange, Options
 from ingest.protocol.session import Connection, Subscription
 from tests.support.recordings.files import Line
-from tests.support.recordings.frames import KINDS, frames, instruments, snapshots
+from tests.support.recordings.frames import RECORDED, frames, instruments, snapshots
 
 ROUNDS = 31
 LEAST, MOST = 300, 5000  # frames of a case; the recording of a book cannot be repeated
@@ -120,7 +120,7 @@ def cases(only: str | None = None) -> Iterator[Case]:
             continue
         lines, answers, markets = frames(name), snapshots(name), instruments(name, exchange)
         for channel in exchange.CHANNELS:
-            kind = KINDS.get(name, exchange.TRADE_KINDS[0])
+            kind = RECORDED[name].trade_kind or exchange.TRADE_KINDS[0]
             own = list(routed(exchange, [Subscription(one, channel) for one in markets], kind, lines))
             if own:
                 used = {symbol for _, symbol in own}
