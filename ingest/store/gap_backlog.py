@@ -25,7 +25,7 @@ NEAR = timedelta(minutes=1)  # gaps of one channel that are at most so far apart
 
 
 class TrackedChannel(Struct, frozen=True):
-    """A channel of one instrument that the ledger tracks: from `since` (microseconds), if the ledger has nothing of it yet."""
+    """A channel of one instrument that the ledger tracks from `since` (microseconds) on."""
 
     instrument_id: int
     channel: ChannelName
@@ -34,7 +34,7 @@ class TrackedChannel(Struct, frozen=True):
 
 
 class OpenGap(Struct, frozen=True):
-    """An open gap: [since, until) in microseconds or, where ids are dense, first_id..last_id."""
+    """An open gap: [since, until) in microseconds and, where trade ids are consecutive, first_id..last_id."""
 
     id: int
     instrument_id: int
@@ -53,7 +53,7 @@ _INSTRUMENTS = """
 
 
 async def instruments_of(connection: Connection, exchange: str, names: Sequence[str]) -> list[Instrument]:
-    """The instruments of these names that are stored."""
+    """The stored instruments with these names."""
     return [Instrument(*row.values()) for row in await connection.fetch(_INSTRUMENTS, exchange, list(names))]
 
 
@@ -197,7 +197,7 @@ async def resolve(
 
 
 async def postpone(connection: Connection, gap: OpenGap, seconds: float, verdict: str) -> None:
-    """Note a failed attempt: the gap is due again in `seconds`."""
+    """Record a failed attempt: the gap is due again in `seconds`."""
     await connection.execute(_POSTPONE, gap.id, timedelta(seconds=seconds), verdict)
 
 
@@ -211,7 +211,7 @@ _SUMMARY = """
 
 
 async def retry_all(connection: Connection, source: str) -> None:
-    """Make every gap in trades and candles due now, the unrecoverable ones too: for a person who asks for it."""
+    """Make every gap in trades and candles due now, including the unrecoverable gaps: for `ingest gaps --heal`."""
     await connection.execute(_RETRY_ALL, source)
 
 
