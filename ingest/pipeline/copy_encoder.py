@@ -73,7 +73,7 @@ def _texts(values: tuple[str, ...]) -> str:
 def encoder(table: Table) -> Encoder:
     """Returns the function that encodes one record of `table` as its line, newline included."""
     parts = [_expression(column) for column in table.columns]
-    # the source is generated from our own annotations, never from data
+    # the source is generated from the annotations of the records, never from data
     source = 'lambda r: f"' + "\\t".join(parts) + '\\n"'
     names = {"seconds": _Seconds(), "millis": _MILLIS, "micros": _MICROS, "text": _text, "texts": _texts, "levels": _levels}
     names["null"] = "\\N"

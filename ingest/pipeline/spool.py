@@ -313,7 +313,7 @@ class Spool:
             self._delete(segment)
 
     def _entry(self, segment: Segment, piece: Piece) -> Entry:
-        """The entry of a record whose head is intact, or of one in another format."""
+        """The entry of a record whose head is intact, or that has another format."""
         size = piece.end - piece.offset
         if piece.head is None:
             rows = piece.foreign_head.rows if piece.foreign_head is not None else 0
@@ -334,7 +334,7 @@ class Spool:
             segment.size = size
 
     def _keep_damaged(self, path: Path, offset: int, data: bytes) -> str:
-        """Copy damaged bytes to the quarantine, because their segment will be deleted. Returns what was done, for a log line."""
+        """Copy damaged bytes to the quarantine, because their segment will be deleted. Returns the result, for a log line."""
         with self._guard:
             self._errors["spool", "damaged"] += 1
             return self._quarantine.keep(path.with_name(f"{path.stem}-{offset}.bad"), data, self.max_bytes - self._bytes)

@@ -142,7 +142,7 @@ async def _due(
 
 # --- recording ----------------------------------------------------------------------------------------------------------
 
-# A finding inside a healed gap of the audit is one that healing did not remove.
+# A finding inside a healed gap of the audit is a difference that healing did not remove.
 _RECORD_FINDINGS = """
     WITH found AS (
         SELECT f.*, f.reason IN ('count', 'bars') AND EXISTS (
@@ -230,12 +230,12 @@ async def _record(connection: Connection, findings: Sequence[Finding]) -> set[in
     rows = await connection.fetch(
         _RECORD_FINDINGS,
         *_columns(findings),
-        [one.channel for one in findings],
-        [one.reason for one in findings],
-        [one.first_id for one in findings],
-        [one.last_id for one in findings],
-        [one.expected for one in findings],
-        [one.stored for one in findings],
-        [one.detail for one in findings],
+        [finding.channel for finding in findings],
+        [finding.reason for finding in findings],
+        [finding.first_id for finding in findings],
+        [finding.last_id for finding in findings],
+        [finding.expected for finding in findings],
+        [finding.stored for finding in findings],
+        [finding.detail for finding in findings],
     )
     return {row["n"] for row in rows}

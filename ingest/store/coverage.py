@@ -98,17 +98,17 @@ class LedgerGap(Struct, frozen=True):
 async def write_gaps(connection: Connection, ledger_gaps: Sequence[LedgerGap]) -> None:
     """Insert or close the gaps, inside the caller's transaction."""
     # a gap that opened and ended since the last write is one row
-    ledger_gaps = list({one.key: one for one in ledger_gaps}.values())
+    ledger_gaps = list({row.key: row for row in ledger_gaps}.values())
     if not ledger_gaps:
         return
-    gaps = [one.gap for one in ledger_gaps]
+    gaps = [row.gap for row in ledger_gaps]
     await connection.execute(
         _WRITE_GAPS,
-        [one.source for one in ledger_gaps],
-        [one.writer for one in ledger_gaps],
+        [row.source for row in ledger_gaps],
+        [row.writer for row in ledger_gaps],
         [gap.instrument_id for gap in gaps],
         [gap.channel for gap in gaps],
-        [one.trade_kind if one.gap.channel == "trades" else None for one in ledger_gaps],
+        [row.trade_kind if row.gap.channel == "trades" else None for row in ledger_gaps],
         [gap.reason for gap in gaps],
         [to_datetime(gap.since) for gap in gaps],
         [None if gap.until is None else to_datetime(max(gap.until, gap.since)) for gap in gaps],

@@ -96,7 +96,11 @@ _DETECT = """
 async def track(connection: Connection, source: str, streams: Sequence[TrackedChannel]) -> None:
     """Add the channels to the ledger. A channel that begins before its known ranges gets a gap with the reason 'history'."""
     await connection.execute(
-        _TRACK, source, *_columns(streams), [one.trade_kind for one in streams], [to_datetime(one.since) for one in streams]
+        _TRACK,
+        source,
+        *_columns(streams),
+        [stream.trade_kind for stream in streams],
+        [to_datetime(stream.since) for stream in streams],
     )
 
 
@@ -108,7 +112,7 @@ async def detect(
 
 
 def _columns(streams: Sequence[TrackedChannel]) -> tuple[list[int], list[str]]:
-    return [one.instrument_id for one in streams], [one.channel for one in streams]
+    return [stream.instrument_id for stream in streams], [stream.channel for stream in streams]
 
 
 _NEWEST = """

@@ -46,7 +46,7 @@ async def mark(connection: Connection, ranges: Iterable[DirtyRange]) -> None:
     Two writers of one block wait for each other. The marks are sorted: in different orders the writers would deadlock.
     """
     if rows := sorted(ranges):
-        columns = zip(*((one.instrument_id, one.interval, _block(one), one.since, one.until) for one in rows), strict=True)
+        columns = zip(*((row.instrument_id, row.interval, _block(row), row.since, row.until) for row in rows), strict=True)
         await connection.execute(_MARK, *columns, CHANNEL)
 
 

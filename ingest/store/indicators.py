@@ -136,12 +136,12 @@ async def _rows(
 ) -> tuple[list[str], list[RowKey]]:
     """For the ranges and the later candles that depend on them: rows as COPY text, and the keys of candles without a value."""
     length = LENGTHS[interval]
-    since, until = [one.since for one in run], [one.until for one in run]
+    since, until = [part.since for part in run], [part.until for part in run]
     needed = [candles_before(specs, length, start) for start in since]
     rows = await connection.fetch(
         _READ,
         interval,
-        [one.instrument_id for one in run],
+        [part.instrument_id for part in run],
         since,
         until,
         needed,
@@ -209,7 +209,7 @@ def _computed(
 def _line(series: str, value: Value) -> str:
     """One row for COPY. Twelve significant digits: further digits are rounding errors."""
     start = f"{series}{value.spec.name}\t{_time(value.time)}\t{value.values[0]:.12g}\t"
-    more = [f'"{name}": {one:.12g}' for name, one in zip(value.spec.kind.outputs[1:], value.values[1:], strict=True)]
+    more = [f'"{name}": {further:.12g}' for name, further in zip(value.spec.kind.outputs[1:], value.values[1:], strict=True)]
     if value.candles is not None:
         more.append(f'"candles": {value.candles}')
     return f"{start}{{{', '.join(more)}}}\n" if more else f"{start}\\N\n"

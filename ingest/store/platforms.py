@@ -96,8 +96,8 @@ async def overflows(connection: Connection) -> list[str]:
     """The recent values that the platforms' views show as NULL because their types are too small: columns, counts and maxima."""
     rows = await connection.fetch(
         " UNION ALL ".join(
-            _OVERFLOWS.format(table=one, column=column, limit=limit, period=period)
-            for one, period, limit, columns in _LIMITS
+            _OVERFLOWS.format(table=table, column=column, limit=limit, period=period)
+            for table, period, limit, columns in _LIMITS
             for column in columns
         )
     )
