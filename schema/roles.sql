@@ -3,7 +3,7 @@
 -- It sets no passwords and does not change pg_hba.conf, which decides who may log in and how. It is idempotent.
 --
 -- ingest_owner    owns everything. It needs LOGIN because TimescaleDB's jobs run as the owner of their table; give it no password.
--- ingest_migrate  becomes the owner when it logs in: migrations and maintenance (`admin_dsn`).
+-- ingest_migrate  becomes the owner at login: migrations and maintenance (`admin_dsn`).
 -- ingest_writer   inserts rows, and updates them where a table has revisions (`dsn`).
 -- ingest_reader   reads.
 -- ingest_metrics  reads jobs, sizes and statistics.
@@ -31,10 +31,10 @@ ALTER SCHEMA public OWNER TO ingest_owner;
 -- For tables of later migrations, and for views, which are recreated when their text changes.
 ALTER DEFAULT PRIVILEGES FOR ROLE ingest_owner GRANT SELECT ON TABLES TO ingest_reader;
 ALTER DEFAULT PRIVILEGES FOR ROLE ingest_owner GRANT USAGE ON SCHEMAS TO ingest_reader;
--- A new function is closed to PUBLIC; repeatable/grants.sql says who may execute it.
+-- PUBLIC may not execute a new function; repeatable/grants.sql grants EXECUTE.
 ALTER DEFAULT PRIVILEGES FOR ROLE ingest_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 
--- Where migrations ran before this file: the owner becomes the owner of what they created, and the grants are made now.
+-- If migrations ran before this file, ingest_owner becomes the owner of their relations, and the grants run now.
 DO $$
 DECLARE
     statement text;

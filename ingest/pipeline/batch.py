@@ -10,7 +10,7 @@ SAMPLES = 64  # rows of a batch whose lag is measured
 
 
 class Refusal(Struct, frozen=True):
-    """A row that must not reach COPY: its line, the reason as a metric label, and a message for people."""
+    """A row that must not reach COPY: its line as COPY text, the reason as a metric label, and a message for people."""
 
     line: str
     reason: str
@@ -32,7 +32,7 @@ class Batch(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """How many rows of a batch were written, revised, duplicate or rejected (by reason). The sum is the batch's `rows`."""
+    """The number of written, revised, duplicate and rejected (by reason) rows of a batch. The sum is the batch's `rows`."""
 
     written: int = 0
     revised: int = 0
@@ -41,5 +41,5 @@ class Outcome(Struct, frozen=True):
     method: str = "copy"
 
 
-# Stores a batch; it is all that the pipeline knows of the store. Raises Retry (write the same batch again later) or Hold.
+# Stores a batch; the only interface of the pipeline to the database. Raises Retry (write the same batch again later) or Hold.
 Write = Callable[[Batch], Awaitable[Outcome]]

@@ -31,7 +31,7 @@ class _Days(dict[int, str]):
 
 
 class _Seconds(dict[int, str]):
-    """The text of a second since the epoch, composed of its day and minute, because rows of history seldom share a second."""
+    """The text of a second since the epoch, composed from cached days, because rows of history seldom share a second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class _Seconds(dict[int, str]):
         day, rest = divmod(second, 86_400)
         try:
             text = f"{self._days[day]}{_MINUTES[rest // 60]}{rest % 60:02d}."
-        except (OverflowError, OSError, ValueError):  # beyond the calendar: the row will be rejected, without its batch
+        except (OverflowError, OSError, ValueError):  # beyond the calendar: the server rejects this row only
             text = f"{second} s."
         self[second] = text
         return text
@@ -73,7 +73,7 @@ def _texts(values: tuple[str, ...]) -> str:
 def encoder(table: Table) -> Encoder:
     """Returns the function that encodes one record of `table` as its line, newline included."""
     parts = [_expression(column) for column in table.columns]
-    # the source is generated from our own annotations, never from data
+    # the source is generated from the annotations of the records, never from data
     source = 'lambda r: f"' + "\\t".join(parts) + '\\n"'
     names = {"seconds": _Seconds(), "millis": _MILLIS, "micros": _MICROS, "text": _text, "texts": _texts, "levels": _levels}
     names["null"] = "\\N"
@@ -82,7 +82,7 @@ def encoder(table: Table) -> Encoder:
 
 
 def columns_encoder(table: Table) -> ColumnsEncoder:
-    """Returns the function that encodes columns of `table` as lines. What all rows share is formatted once: 0.7 us per candle."""
+    """Returns the function that encodes columns of `table` as lines. Values that all rows share are formatted once."""
     line = encoder(table)
     names = [column.name for column in table.columns]
     days = _Days()

@@ -28,7 +28,7 @@ class Quarantine:
             self.bytes += self._sizes[path]
 
     def keep(self, path: Path, data: bytes, room: int) -> str:
-        """Write a file if it fits into `room` and `max_bytes`. Returns what was done, for a log line."""
+        """Write a file if it fits into `room` and `max_bytes`. Returns the result, as part of a log line."""
         limit = min(self.max_bytes, room)
         if path in self._sizes:
             return f"kept as {path.name}"

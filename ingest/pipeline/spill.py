@@ -1,14 +1,14 @@
-"""How the batches of one table get to the spool and from there to the database.
+"""Moves the batches of one table to the spool and from there to the database.
 
-Spilling: while the database is away, batches that wait in the queue go to the spool. Batches in flight stay: by them the writer
-finds out that the database is back. Replay: then the records of the spool are written beside the queue, one at a time, and only
-while the queue is less than half full, because live rows come first. Write-ahead: every batch goes to the spool before it goes to
-the writer.
+Spilling: while the database is away, batches that wait in the queue go to the spool. Batches in flight stay in the queue, because
+the writer detects by them that the database is back. Replay: then the records of the spool are written beside the queue, one at a
+time, and only while the queue is less than half full, because live rows come first. Write-ahead: every batch goes to the spool
+before it goes to the writer.
 
 While a table is held, its rows stay in the queue until that is half full, because a person is expected to correct the schema soon.
-A record that cannot be read becomes a gap of the reason `spool`, so that its rows are fetched again. A record of another format is
-held, and its rows stay `spooled`, until it is removed.
-Rows are `spooled` while only the disk has them; while the queue has them, too, they are `queued`.
+A record that cannot be read becomes a gap with the reason `spool`, so that its rows are fetched again. A record of another format
+is held, and its rows stay `spooled`, until a person removes it.
+Rows are `spooled` while only the disk has them; while the queue has them too, they are `queued`.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class SpillRules(Struct, frozen=True, kw_only=True):
     """When a table uses the spool."""
 
     start_after: float = 5.0  # seconds for which the database must be away
-    when_full: Literal["wait", "shed"] = "wait"  # what rows do for which the spool has no room
-    write_ahead: bool = False
+    when_full: Literal["wait", "shed"] = "wait"  # what happens to rows for which the spool has no room
+    write_ahead: bool = False  # every batch is on disk before the writer gets it
 
 
 class Spill:
@@ -63,11 +63,11 @@ class Spill:
         self._due = deque(entry for entry in found if entry.format == FORMAT)  # records that only the disk has, oldest first
         self._foreign = [entry for entry in found if entry.format != FORMAT]
         self._logged: asyncio.Queue[Batch] = asyncio.Queue()  # write-ahead: batches that the writer may take
-        self._entries: dict[int, Entry] = {}  # write-ahead: by id, the record of each batch that is in the queue, too
-        self._lost: tuple[Span, ...] = ()  # what was shed since the spool is full
+        self._entries: dict[int, Entry] = {}  # write-ahead: by `id(batch)`, the record of each batch that the queue has too
+        self._lost: tuple[Span, ...] = ()  # shed since the spool is full, and not reported as gaps yet
         self._spilling = asyncio.Lock()
         self._disk_error = ""
-        self._disk_rests_until = 0.0  # after an error; monotonic seconds
+        self._disk_retry_at = 0.0  # monotonic seconds; after an error the disk is not used until then
         rows = sum(entry.rows for entry in found)
         queue.tally.recovered += rows
         queue.tally.spooled += rows
@@ -110,9 +110,9 @@ class Spill:
                 group.create_task(self._write_ahead())
 
     async def spill_all(self) -> None:
-        """At the end of the daemon, spill all that is in the queue. What the spool does not take stays in the queue."""
+        """At the end of the daemon, spill every batch of the queue. A batch that the spool does not take stays in the queue."""
         self._queue.seal()
-        self._disk_rests_until = 0.0
+        self._disk_retry_at = 0.0
         for batch in self._queue.waiting():
             await self._spill(batch)
         self._record_lost()
@@ -124,7 +124,7 @@ class Spill:
 
     async def _log(self, batch: Batch) -> None:
         entry = await self._append(batch)
-        if entry is not None:  # else its rows count when they are in the database
+        if entry is not None:  # else its rows count when they are committed
             self._entries[id(batch)] = entry
             self._queue.accept(batch)
         self._logged.put_nowait(batch)
@@ -171,19 +171,19 @@ class Spill:
             self._queue.tally.spooled += entry.rows
             self._due.append(entry)
             return True
-        if self._rules.when_full == "shed" and time.monotonic() >= self._disk_rests_until:
+        if self._rules.when_full == "shed" and time.monotonic() >= self._disk_retry_at:
             self._lost = merged((*self._lost, *self._queue.shed(batch, "spool")))
             return True
         return False
 
     async def _append(self, batch: Batch) -> Entry | None:
         """The record of a batch on disk; None if there is no room or the disk fails."""
-        if time.monotonic() < self._disk_rests_until:
+        if time.monotonic() < self._disk_retry_at:
             return None
         try:
             entry = await asyncio.to_thread(self._append_now, batch)
         except Retry as error:
-            self._disk_rests_until = time.monotonic() + DISK_SECONDS
+            self._disk_retry_at = time.monotonic() + DISK_SECONDS
             self._log_once(str(error))
             return None
         self._disk_error = ""

@@ -26,7 +26,7 @@ class Spills:
 
     @property
     def held(self) -> list[str]:
-        """Why records stay in the spool until a person acts, as sentences."""
+        """Why records stay in the spool until a person acts, as sentences for people."""
         return [reason for spill in self._spills.values() for reason in spill.held]
 
     async def run(self, writers: Mapping[str, Writer]) -> None:
@@ -37,7 +37,7 @@ class Spills:
                 group.create_task(spill.run(writers[name]))
 
     async def end(self) -> None:
-        """Spill all that the queues still have, and close the spool. `run` must have ended."""
+        """Spill the batches that the queues still have, and close the spool. `run` must have ended."""
         for spill in self._spills.values():
             await spill.spill_all()
         await asyncio.to_thread(self._spool.close)

@@ -1,18 +1,19 @@
 """The spool: encoded batches in append-only segments on disk, in a directory that belongs to one daemon.
 
-There is no index of what is committed. A segment is deleted when all of its records are committed; what a crash leaves is written
-again, and the unique keys find it as duplicate. A segment of an earlier run is never appended to, so only its last record can be
-torn. The lock, https://man7.org/linux/man-pages/man2/flock.2.html, is on the directory itself: it needs no file, so it works on a
-full or read-only disk, and it ends with the process.
+There is no index of committed records. A segment is deleted when all of its records are committed; records that a crash leaves are
+written again, and the unique keys find their rows as duplicates. A segment of an earlier run is never appended to, so only its last
+record can be torn. The lock, https://man7.org/linux/man-pages/man2/flock.2.html, is on the directory itself: it needs no file, so
+it works on a full or read-only disk, and it ends with the process.
 
 Once the daemon runs, no error of the disk is fatal: an `OSError` becomes a Retry, and the rows stay where they were.
 
 Gaps are not spooled. A claim never covers a row that waits, and it is written together with the gaps that were recorded before it.
-After a kill, gaps that were recorded but not written therefore lie behind the last claim, and the ledger finds them as `unwatched`.
-The exception is messages lost on a channel that had been silent since before that claim; the audit finds those by the trades' ids.
+Gaps that were recorded but not written before a kill are therefore later than the last claim, and the ledger finds them as
+`unwatched`. The exception is messages lost on a channel that had been silent since before that claim; the audit finds those by the
+trades' ids.
 
 Every method but `remove` blocks: for 500 kB, 0.2 ms to append and 0.5 ms to fsync were measured on an SSD, but a busy disk takes 5
-to 100 ms and a failing one may never return. They are called in threads, several at once.
+to 100 ms and a failing disk may never return. They are called in several threads at once.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from ingest.tables import TABLES
 
 DAY = 86_400_000_000  # microseconds
 MAX_PAUSE = 60_000_000  # microseconds; how long before the record that follows it a record is assumed to have begun
-QUARANTINE_PART = 16  # a sixteenth of the bound is for damaged records
+QUARANTINE_PART = 16  # damaged records may use a sixteenth of `max_bytes`
 SEGMENT_BYTES = 8 << 20  # a segment of this size is closed
 KEPT_BYTES = 1 << 20  # a smaller segment stays open when all of it is committed, so that not every batch creates and deletes a file
 
@@ -50,7 +51,7 @@ log = logging.getLogger(__name__)
 
 
 class Segment:
-    """One file. `pending` is the number of its records that are not committed."""
+    """One file of the spool. `pending` is the number of its records that are not committed."""
 
     def __init__(self, path: Path, size: int = 0, file: int | None = None) -> None:
         self.path = path
@@ -78,7 +79,7 @@ class Segment:
 
 
 class Entry(Struct, gc=False):
-    """Where a record is, and the event times that it covers, in microseconds. An entry takes about 250 bytes of memory."""
+    """The position of a record, and the event times that it covers, in microseconds. An entry takes about 250 bytes of memory."""
 
     segment: Segment
     offset: int
@@ -90,7 +91,7 @@ class Entry(Struct, gc=False):
 
 
 class Damaged(Struct, frozen=True):
-    """A record that cannot be read. `spans` is what it covered: by its head, else by the lines that can be read."""
+    """A record that cannot be read. `spans` are the ranges that it covered: by its head, else by the lines that can be read."""
 
     reason: str
     spans: tuple[Span, ...] = ()
@@ -178,7 +179,7 @@ class Spool:
         self._directory = -1
 
     def tidy(self) -> None:
-        """Fsync what was appended, and delete the segments of which all is removed. To be called every `sync_seconds`."""
+        """Fsync the open segments, and delete those whose records are all removed. To be called every `sync_seconds`."""
         with self._guard:
             self._delete_removed()
             try:
@@ -212,7 +213,7 @@ class Spool:
             return Entry(segment, offset, size, batch.rows, *_time_range(spans, batch.received_at))
 
     def read(self, entry: Entry) -> Batch | Damaged:
-        """The batch of a record. A damaged record is copied to the quarantine; the caller removes it as any other. Raises Retry."""
+        """The batch of a record. A damaged record is copied to the quarantine; the caller removes it like others. Raises Retry."""
         name = entry.segment.path.name
         try:
             with entry.segment.path.open("rb") as file:
@@ -233,13 +234,13 @@ class Spool:
         )
 
     def _readable_spans(self, entry: Entry, data: bytes) -> tuple[Span, ...]:
-        """What a record without a head covers: by the lines that can be read, else its time range for every instrument."""
+        """The ranges of a record without a head: by the lines that can be read, else its time range for every instrument."""
         table = entry.segment.path.name.partition("-")[0]
         found = readable_spans(_TABLES[table], data, entry.until - DAY, entry.until + MAX_PAUSE)
         return found or tuple((instrument_id, entry.since, entry.until) for instrument_id in sorted(self.instruments[table]))
 
     def remove(self, entry: Entry) -> None:
-        """The record's rows have an outcome. The next `append` or `tidy` deletes the segment after the last of its records."""
+        """Mark a record whose rows have an outcome. The next `append` or `tidy` deletes a segment of which no record is left."""
         self._removed.append(entry)
 
     # --- segments; the guard is held -----------------------------------------------------------------------------------------
@@ -267,7 +268,7 @@ class Spool:
         return segment
 
     def _retire(self, table: str) -> None:
-        """Close the segment that is appended to; the next record begins another one."""
+        """Close the segment that is appended to; the next record begins a new segment."""
         segment = self._open.pop(table, None)
         if segment is not None:
             segment.close()
@@ -289,7 +290,7 @@ class Spool:
             log.error("%s", self._retry(error))
 
     def _recover(self, path: Path, found: dict[str, list[Entry]]) -> None:
-        """Find the records of a segment. A torn record is cut off, a damaged one goes to the quarantine when it is read."""
+        """Find the records of a segment. A torn record is cut off, a damaged record goes to the quarantine when it is read."""
         try:
             data, written_at = path.read_bytes(), path.stat().st_mtime_ns // 1000
         except OSError as error:  # the file stays: another run may be able to read it
@@ -312,7 +313,7 @@ class Spool:
             self._delete(segment)
 
     def _entry(self, segment: Segment, piece: Piece) -> Entry:
-        """The entry of a record whose head is intact, or of one in another format."""
+        """The entry of a record whose head is intact, or that has another format."""
         size = piece.end - piece.offset
         if piece.head is None:
             rows = piece.foreign_head.rows if piece.foreign_head is not None else 0
@@ -333,7 +334,7 @@ class Spool:
             segment.size = size
 
     def _keep_damaged(self, path: Path, offset: int, data: bytes) -> str:
-        """Copy damaged bytes to the quarantine, because their segment will be deleted. Returns what was done, for a log line."""
+        """Copy damaged bytes to the quarantine, because their segment will be deleted. Returns the result, for a log line."""
         with self._guard:
             self._errors["spool", "damaged"] += 1
             return self._quarantine.keep(path.with_name(f"{path.stem}-{offset}.bad"), data, self.max_bytes - self._bytes)
@@ -345,9 +346,9 @@ class Spool:
 
 
 def _assumed_time_range(pieces: Sequence[Piece], at: int, written_at: int) -> tuple[int, int]:
-    """When the rows of a record without a head were received: between its neighbours, else before the file was last written."""
-    until = next((one.head.last_time for one in pieces[at:] if one.head is not None), written_at)
-    since = next((one.head.received_at for one in reversed(pieces[:at]) if one.head is not None), until - MAX_PAUSE)
+    """The time range of a record without a head: between its neighbours, else before the file was last written."""
+    until = next((piece.head.last_time for piece in pieces[at:] if piece.head is not None), written_at)
+    since = next((piece.head.received_at for piece in reversed(pieces[:at]) if piece.head is not None), until - MAX_PAUSE)
     return min(since, until), max(since, until)
 
 

@@ -5,10 +5,10 @@
     head     a `Head` as JSON; it holds the CRC32 of the data
     data     the batch's rows as COPY text
 
-If only the data is damaged, the head tells which rows the record had. If the head is damaged too, the next record is found by its
+If only the data is damaged, the head still describes the rows. If the head is damaged too, the next record is found by its
 magic, because 0xff occurs neither in JSON nor in UTF-8. CRC32 is that of https://www.rfc-editor.org/rfc/rfc1952#section-8
 The prefix is the same in every format, so a record of another format is recognised as complete and kept.
-A record that ends too early is torn: a crash cut off the write, and no row that counts is lost. A complete record with a wrong
+A record that ends too early is torn: a crash cut off the write, before its rows counted as on disk. A complete record with a wrong
 checksum is damaged.
 """
 
@@ -43,7 +43,7 @@ class Head(Struct, frozen=True):
     received_at: int
     samples: tuple[tuple[int, int], ...]
     minutes: tuple[tuple[int, int], ...]
-    refused: tuple[tuple[bytes, str, str], ...]  # the line is bytes, because it may hold what is no Unicode text
+    refused: tuple[tuple[bytes, str, str], ...]  # the line is bytes, because it may be no valid Unicode
     spans: tuple[Span, ...]
     crc: int  # of the data
 

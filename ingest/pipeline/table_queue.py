@@ -41,8 +41,8 @@ class Limits(Struct, frozen=True, kw_only=True):
 class TableQueue:
     """Rows of one table, in order of arrival. `put` is for any task of one event loop, `take` for the writer.
 
-    With `count_late` a row counts as decoded when its batch is accepted, shed or settled instead of when it is put, so that no row
-    is lost with the process after it was counted.
+    With `count_late` a row counts as decoded when its batch is accepted, shed or settled instead of when it is put. So a kill never
+    loses a row that was counted.
     """
 
     def __init__(
@@ -70,9 +70,9 @@ class TableQueue:
         self._batch_rows = limits.batch_rows
         self._open: list[Record] = []
         self._sealed: asyncio.Queue[Batch] = asyncio.Queue()
-        self._waiting: dict[int, Batch] = {}  # sealed and not settled, by id, oldest first
+        self._waiting: dict[int, Batch] = {}  # sealed and not settled, by `id(batch)`, oldest first
         self._count_late = count_late
-        self._late: set[int] = set()  # ids of sealed batches that are not counted yet
+        self._late: set[int] = set()  # `id(batch)` of sealed batches that are not counted yet
         self._late_rows = 0  # open or sealed, not counted yet
         self._sealed_rows = 0
         self._bytes = 0
@@ -89,7 +89,7 @@ class TableQueue:
 
     @property
     def counted_rows(self) -> int:
-        """The rows among them that count as decoded."""
+        """Rows that count as decoded and have no outcome."""
         return self.rows - self._late_rows
 
     @property
@@ -98,12 +98,12 @@ class TableQueue:
 
     @property
     def half_full(self) -> bool:
-        """Whether it is filled to half of a bound."""
+        """Whether sealed rows fill half of `max_rows` or `max_bytes`."""
         return 2 * self._sealed_rows >= self.limits.max_rows or 2 * self._bytes >= self.limits.max_bytes
 
     @property
     def cutoff(self) -> int | None:
-        """Event time of the oldest row that retention keeps; None if it keeps all."""
+        """Event time of the oldest row within retention, in microseconds; None without retention."""
         return None if self._retention is None else self._clock() - self._retention
 
     @property
@@ -136,7 +136,10 @@ class TableQueue:
         return self._wait() if full else None
 
     def put_columns(self, columns: Columns) -> Awaitable[None] | None:
-        """As `put`, for many rows, which become a batch of their own; one by one if some of them must not be stored."""
+        """As `put`, for many rows, which become a batch of their own.
+
+        The rows are put one by one while the table sheds, or if some of them are expired or dated too far ahead.
+        """
         if self._shed is not None or min(columns.times) < (self.cutoff or 0) or max(columns.times) > self._clock() + FUTURE:
             return self._put_each(columns)
         if self._count_late:
@@ -217,7 +220,7 @@ class TableQueue:
         count = len(rows)
         refused: tuple[Refusal, ...] = ()
         data = self._text(rows)
-        # a wrong time would create a chunk of its own; a value with a line break in it would be two lines
+        # a wrong time would create a chunk of its own; a value with a line break would be two rows of COPY
         last_time = max([row.time for row in rows])
         if last_time > self._clock() + FUTURE or data.count(b"\n") != count:
             rows, refused = self._refuse(rows)
@@ -250,7 +253,7 @@ class TableQueue:
         )
 
     def _text(self, rows: list[Record]) -> bytes:
-        # a lone surrogate is no UTF-8: the server refuses that row, which is named in its error, and only that row
+        # a lone surrogate is no UTF-8: the server refuses the row and names its line, so only that row is rejected
         return "".join(map(self._encode, rows)).encode("utf-8", "surrogatepass")
 
     def _refuse(self, rows: list[Record]) -> tuple[list[Record], tuple[Refusal, ...]]:
@@ -268,7 +271,7 @@ class TableQueue:
         return good, tuple(refused)
 
     async def take(self) -> Batch:
-        """The next batch, as soon as there is one. It counts as queued until `settle`."""
+        """Wait for the next batch. It counts as queued until `settle`."""
         return await self._sealed.get()
 
     def take_nowait(self) -> Batch | None:
@@ -288,13 +291,13 @@ class TableQueue:
         return id(batch) in self._waiting
 
     def accept(self, batch: Batch) -> None:
-        """Count the batch's rows, if they are not counted yet: a kill does not lose them any more."""
+        """Count the batch's rows, if they are not counted yet. Called when a kill cannot lose them any more."""
         if id(batch) in self._late:
             self._late.remove(id(batch))
             self._count(batch.rows)
 
     def settle(self, batch: Batch) -> None:
-        """The batch's rows have an outcome: release them."""
+        """Release the batch, whose rows have an outcome."""
         self.accept(batch)
         del self._waiting[id(batch)]
         self._sealed_rows -= batch.rows
@@ -302,7 +305,7 @@ class TableQueue:
         self._update_room()
 
     def shed(self, batch: Batch, reason: str) -> tuple[Span, ...]:
-        """Give up a batch; returns what is missing without it."""
+        """Shed a batch. Returns the ranges that are missing without it."""
         self.tally.shed[reason] += batch.rows
         self.settle(batch)
         return spans(self.table, batch.data)
@@ -326,7 +329,7 @@ class TableQueue:
             return
         self._room.set()
         if self._shed:
-            for gap in self.gaps((one, since, until) for one, (since, until) in self._shed.items()):
+            for gap in self.gaps((instrument_id, since, until) for instrument_id, (since, until) in self._shed.items()):
                 self._on_gap(gap)
         self._shed = None
 

@@ -1,6 +1,6 @@
-"""The range of event time that encoded rows cover, read back from their text. Rows that are lost become a gap of that range.
+"""The range of event time that encoded rows cover, read back from their COPY text. Rows that are lost become a gap of that range.
 
-It inverts how `copy_encoder` formats a time. Texts of equal length sort as the times do, so only the ends of a range are parsed.
+The times are in the format of `copy_encoder`. Texts of equal length sort as the times do, so only the ends of a range are parsed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from ingest.protocol.session import ChannelName
 from ingest.tables import Table
 
-# by table, the channel that fills it; a table that is polled has none and leaves no gap: its rows are requested again
+# by table, the channel that fills it; a polled table is absent and leaves no gap, because the next turn requests its rows again
 CHANNELS: dict[str, ChannelName] = {"trades": "trades", "candles": "candles", "quotes": "quotes", "order_books": "book"}
 
 Span = tuple[int, int, int]  # (instrument_id, first, last) event time in microseconds
@@ -53,7 +53,11 @@ def readable_spans(table: Table, damaged: bytes, since: int, until: int) -> tupl
     fields = len(table.columns) - 1
     found = spans(table, b"".join(line + b"\n" for line in lines if line.count(b"\t") == fields))
     # any digit of a damaged line may be wrong: the gap must neither fail in the database nor span a thousand years
-    return tuple((one, max(first, since), min(last, until)) for one, first, last in found if 0 < one < 1 << 31 and first <= until)
+    return tuple(
+        (instrument_id, max(first, since), min(last, until))
+        for instrument_id, first, last in found
+        if 0 < instrument_id < 1 << 31 and first <= until
+    )
 
 
 def merged(parts: Iterable[Span]) -> tuple[Span, ...]:

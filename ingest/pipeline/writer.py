@@ -1,7 +1,7 @@
-"""Takes the batches of one table and writes each until it has an outcome. A batch is never dropped here.
+"""Takes the batches of one table and writes each until it has an outcome. The writer never drops a batch.
 
 On Retry it waits, with exponential backoff and jitter, and writes the same batch again. On Hold it reports the table as held and
-tries again every `HOLD_SECONDS`, because a person has to correct the cause: a column's type, a privilege.
+tries again every `HOLD_SECONDS`, because a person has to correct the cause, such as a column's type or a privilege.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class BatchSource(Protocol):
-    """What gives the writer its batches and takes them back when they are settled: the queue itself, or a spill beside it."""
+    """The source of the writer's batches, to which settled batches are reported: the queue, or the spill beside it."""
 
     async def take(self) -> Batch: ...
 
@@ -34,7 +34,7 @@ class BatchSource(Protocol):
 
 
 class Writer:
-    """Writes the batches of a queue, `workers` at a time: while the server works on one, the next is sent."""
+    """Writes the batches of a queue, `workers` at a time: the next batch is sent while the server works on the one before."""
 
     def __init__(
         self,
@@ -48,17 +48,17 @@ class Writer:
         self.queue = queue
         self.committed_time = 0  # event time of the latest row committed, microseconds
         self.lag_seconds: float | None = None  # from received to committed, of the oldest row of the last batch
-        self.last_active_at = time.monotonic()  # when a worker last began something; /livez reports a writer that is stuck
+        self.last_active_at = time.monotonic()  # when a worker last began an attempt; /livez reports a writer that is stuck
         self._batches: BatchSource = batches or queue
-        self._started: dict[int, float] = {}  # by id of each batch of the queue in flight: since when
-        self._troubles: dict[int, tuple[Trouble, str]] = {}  # by id of each batch that failed: what happens to it, and why
+        self._started: dict[int, float] = {}  # by `id(batch)`: monotonic seconds since which a batch of the queue is in flight
+        self._troubles: dict[int, tuple[Trouble, str]] = {}  # by `id(batch)` of each batch that failed: its state and the error
         self._write = write
         self._sleep = sleep
         self._workers = workers
 
     @property
     def held(self) -> str | None:
-        """Why a batch is held; None if none is."""
+        """Why a batch is held; None if no batch is held."""
         return self._reason("held")
 
     @property
@@ -68,7 +68,7 @@ class Writer:
 
     @property
     def stalled_seconds(self) -> float:
-        """How long the queue's oldest batch has been in flight."""
+        """The time for which the queue's oldest batch has been in flight."""
         return time.monotonic() - min(self._started.values()) if self._started else 0.0
 
     async def run(self) -> None:

@@ -1,1 +1,1 @@
-"""Database access: batch_writer.py, copy.py and pool.py write batches; the other modules keep the ledger, jobs and derived data."""
+"""The database: writing batches, migrations, coverage and audit, backfill jobs, leases, policies, and derived data."""

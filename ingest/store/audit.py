@@ -1,10 +1,11 @@
 """The audit compares covered minutes with the exchange's own evidence, newest first; a mismatch becomes a gap.
 
 A minute is due when the ledger covers all of it, it ended SETTLE_DELAY ago and the table `audits` does not list it yet. So minutes
-that are healed or backfilled later become due by themselves. An `ids` or `bucket` gap for which the exchange has no data is valid
-and is not reported again. A `count` or `bars` gap that still differs after healing becomes unrecoverable, with both values as
-verdict. One lost trade shows in three comparisons. They run in the order of REASONS, and a minute with an open gap is not covered,
-so it is one gap and not three. https://www.postgresql.org/docs/current/functions-range.html#MULTIRANGE-FUNCTIONS-TABLE
+that are healed or backfilled later become due by themselves. An `ids` or `bucket` gap for which the exchange has no data is
+accepted and not reported again. A `count` or `bars` gap that still differs after healing becomes unrecoverable, with both values as
+verdict. A lost trade is a mismatch in three comparisons. They run in the order of REASONS, and a minute with an open gap is not
+covered, so the trade becomes one gap and not three.
+https://www.postgresql.org/docs/current/functions-range.html#MULTIRANGE-FUNCTIONS-TABLE
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ingest.store.pool import Connection, transaction
 SETTLE_DELAY = timedelta(seconds=90)  # after the end of a minute, for batches, late candles and claims to be committed
 MAX_WINDOW = timedelta(hours=1)  # about 100,000 trades of a busy market
 MAX_PASS = timedelta(hours=4)  # all windows of one statement and transaction
-MAX_CANDLE_WINDOW = timedelta(days=31)  # both limits for candles, of which a minute has one: a long gap in them stays one gap
+MAX_CANDLE_WINDOW = timedelta(days=31)  # both limits for candles, which are few: a long gap in them stays one gap
 MAX_WINDOWS = 500  # of one pass
 CHANNELS: dict[Reason, list[str]] = {
     "ids": ["trades"],
@@ -41,7 +42,7 @@ class AuditResult(Struct, frozen=True):
 
 
 class RecordedFinding(Struct, frozen=True):
-    """A finding that the ledger has now; `unresolved`: healing did not remove the difference."""
+    """A finding that the ledger has now; `unresolved` if healing did not remove the difference."""
 
     finding: Finding
     unresolved: bool
@@ -141,7 +142,7 @@ async def _due(
 
 # --- recording ----------------------------------------------------------------------------------------------------------
 
-# A finding inside a healed gap of the audit is one that healing did not remove.
+# A finding inside a healed gap of the audit is a difference that healing did not remove.
 _RECORD_FINDINGS = """
     WITH found AS (
         SELECT f.*, f.reason IN ('count', 'bars') AND EXISTS (
@@ -190,8 +191,8 @@ _UNMARK = """
      WHERE (a.source, a.instrument_id, a.trade_kind, a.reason) = (f.source, f.instrument_id, f.trade_kind, $1)"""
 
 
-# JIT compilation of these plans takes ten seconds and their execution far less than one. The audit is not urgent, so no parallel
-# workers.
+# JIT compilation of these plans takes ten seconds, their execution far less than a second. The audit is not urgent, so it uses no
+# parallel workers.
 _SETTINGS = "SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0"
 
 
@@ -229,12 +230,12 @@ async def _record(connection: Connection, findings: Sequence[Finding]) -> set[in
     rows = await connection.fetch(
         _RECORD_FINDINGS,
         *_columns(findings),
-        [one.channel for one in findings],
-        [one.reason for one in findings],
-        [one.first_id for one in findings],
-        [one.last_id for one in findings],
-        [one.expected for one in findings],
-        [one.stored for one in findings],
-        [one.detail for one in findings],
+        [finding.channel for finding in findings],
+        [finding.reason for finding in findings],
+        [finding.first_id for finding in findings],
+        [finding.last_id for finding in findings],
+        [finding.expected for finding in findings],
+        [finding.stored for finding in findings],
+        [finding.detail for finding in findings],
     )
     return {row["n"] for row in rows}

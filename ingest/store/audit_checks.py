@@ -1,7 +1,7 @@
 """Four comparisons of the stored rows with the exchange's own evidence; a mismatch is a finding.
 
     ids     the trade ids of an exchange whose ids are consecutive
-    bucket  a candle for every minute, of an exchange that sends empty ones too
+    bucket  a candle for every minute, of an exchange that also sends candles without trades
     count   a candle's number of trades, first and last id, against the stored trades of its minute
     bars    the minute's bar made from trades, against the exchange's own candle
 
@@ -46,7 +46,7 @@ class Window(Struct, frozen=True):
 
 
 class Finding(Struct, frozen=True):
-    """Rows that are missing or differ in [since, until); `detail` has both values in words."""
+    """Rows that are missing or differ in [since, until); `detail` describes the difference, with both values."""
 
     target: AuditTarget
     reason: Reason
@@ -129,7 +129,7 @@ _IDS = f"""
 # Consecutive minutes are one finding: each minute minus its row number is the same value for all of them.
 _BUCKET = f"""
     SELECT n, min(time), max(time) + interval '1 minute', NULL::bigint, NULL::bigint, count(*), 0::bigint,
-           format('no candle of %s minutes', count(*))
+           format('no candle for %s minutes', count(*))
       FROM (
         SELECT w.n, bucket.time,
                bucket.time - interval '1 minute' * row_number() OVER (PARTITION BY w.n ORDER BY bucket.time) AS run

@@ -25,7 +25,8 @@ PRICES_LOOKBACK = timedelta(days=3)  # how far back daily prices are computed ag
 async def switch(connection: Connection, *, schema: Schema | None = None) -> Backing | None:
     """Make the views read the relations of this edition; new continuous aggregates are filled first.
 
-    Returns what the views read now if it or their text has changed, else None. Needs the owner's rights and a direct connection.
+    Returns the kind of relation that the views read now if it or their text has changed, else None. Needs the owner's rights and a
+    direct connection.
     """
     schema = schema or read(find())
     async with alone(connection):
@@ -58,7 +59,7 @@ async def fill(connection: Connection) -> None:
 
 
 async def remove(connection: Connection, *, schema: Schema | None = None) -> None:
-    """Drop the views; before the relations that they read are dropped."""
+    """Drop the views. Called before the relations that they read are dropped."""
     await connection.execute((schema or read(find())).text("bars/rollback.sql"))
 
 
@@ -83,12 +84,12 @@ async def _replace_views(connection: Connection, text: str, mark: str) -> None:
 
 
 async def refresh(connection: Connection, source: str, since: datetime, until: datetime) -> None:
-    """Update the bars of a table over [since, until), if it has any: a policy does not reach so far back."""
+    """Update the bars of a table over [since, until), if it has bars: a refresh policy does not reach so far back."""
     backing = await _wanted(connection)
     if backing == "rollup" and source == "prices":
         await connection.execute("SELECT roll_up_prices($1, $2::timestamptz + interval '1 day')", since, until)
     if backing == "cagg":
-        for name in (name for name, made_of in SOURCES.items() if made_of == source):
+        for name in (name for name, table in SOURCES.items() if table == source):
             await connection.execute(
                 "CALL refresh_continuous_aggregate($1::regclass, $2::timestamptz, $3::timestamptz)",
                 f"public.{name}_cagg",
@@ -98,7 +99,7 @@ async def refresh(connection: Connection, source: str, since: datetime, until: d
 
 
 async def roll_up_prices(connection: Connection) -> int:
-    """Compute the daily prices of past days if no continuous aggregate does. Returns how many rows are new or changed."""
+    """Compute the daily prices of past days if no continuous aggregate does. Returns the number of new or changed rows."""
     if await _wanted(connection) != "rollup":
         return 0
     made: int = await connection.fetchval(_ROLL_UP_PRICES, PRICES_LOOKBACK)

@@ -2,10 +2,10 @@
 
 1. COPY straight into the table, one commit.
 2. On a duplicate (23505): COPY into a temporary table and a sorted INSERT ... ON CONFLICT. The table stays on this strategy until
-   `CLEAN_BATCHES` without a duplicate have passed: trying COPY first each time costs more and bloats the table (at 1 % duplicates
+   `CLEAN_BATCHES` without a duplicate have passed: trying COPY first each time is slower and bloats the table (at 1 % duplicates
    100k rows/s against 124k). A table with native ids always uses it, because it gives a row the time that was stored first.
-3. On a data error: the line that COPY's context names is removed, else the batch is bisected until the bad rows are found. They go
-   into `rejects` in the transaction of the good rows. If they are too many, the schema is wrong: Hold, and nothing is rejected.
+3. On a data error: the line that the error's context names is removed, else the batch is bisected until the bad rows are found.
+   They go into `rejects` in the transaction of the good rows. Too many bad rows mean a wrong schema: Hold, and nothing is rejected.
 4. On 53400 (too many tuples to decompress in one transaction): each half of the batch in a commit of its own.
 """
 
@@ -33,8 +33,8 @@ from ingest.tables import SENTIMENT_POSTS, Table
 
 CLEAN_BATCHES = 16
 VERIFY_SECONDS = 30.0  # between two checks of the table's columns
-MAX_BAD_ROWS = 10  # bad rows that any batch may have ...
-MAX_BAD_SHARE = 0.01  # ... or, if that is more, this share of a batch
+MAX_BAD_ROWS = 10  # bad rows that a batch may have; a large batch may have more:
+MAX_BAD_SHARE = 0.01  # this share of its rows
 MAX_REJECTED_IN_A_ROW = 100  # rows that the server refuses without a good row between them
 
 _LINE = re.compile(r"COPY \w+, line (\d+)")
@@ -51,8 +51,8 @@ class RowError(Struct, frozen=True):
 class BatchWriter:
     """The write path of one table.
 
-    The transaction of each batch also marks what has to be computed again: roll-ups as `edition` needs them, indicators and hourly
-    sentiment. If `edition` is None, nothing is marked.
+    The transaction of each batch also marks the derived rows to compute again: roll-ups as `edition` needs them, indicators and
+    hourly sentiment. If `edition` is None, nothing is marked.
     """
 
     def __init__(self, table: Table, pool: Pool, edition: Edition | None = None) -> None:
@@ -79,7 +79,7 @@ class BatchWriter:
         self._verified_at = time.monotonic()
 
     def _statements_of(self, batch: Batch) -> Statements:
-        """The statements for the columns of the batch: one that comes from the spool may be older than a migration."""
+        """The statements for the columns of the batch, because a batch of the spool may be older than a migration."""
         own = self._statements
         if batch.columns in ((), own.columns):
             return own
@@ -192,8 +192,8 @@ class BatchWriter:
 
     def _too_many(self, bad: int, rows: int, message: str) -> Hold:
         return Hold(
-            f"{self._table.name}: at least {bad} of {rows} rows do not fit ({message}): so many mean a wrong schema, not bad rows; "
-            "nothing was rejected, check the table's columns and constraints",
+            f"{self._table.name}: at least {bad} of {rows} rows do not fit ({message}). So many bad rows mean a wrong schema: "
+            "nothing was rejected; check the table's columns and constraints",
             code="22000",
         )
 

@@ -1,4 +1,4 @@
-"""Removes the transfers of a block that a chain reorganisation has dropped; they are stored again with the block that has them now.
+"""Removes the transfers of a block that a chain reorganisation dropped; they are stored again with the block that has them now.
 
 The time with which a transfer was first stored (`native_ids`) is removed as well, because it is the time of the dropped block.
 """
@@ -25,7 +25,7 @@ _REMOVE = """
 
 
 async def remove_block(connection: Connection, block: ReorgedBlock) -> int:
-    """Delete the transfers of the block. Returns how many rows; a second call returns 0."""
+    """Delete the transfers of the block. Returns the number of rows; a second call returns 0."""
     moment = datetime.fromtimestamp(block.time // SECOND, UTC)
     removed: int = await connection.fetchval(_REMOVE, block.blockchain, block.block_hash, moment, TIME_MARGIN)
     return removed

@@ -25,7 +25,7 @@ class Statements(Struct, frozen=True):
 
     @staticmethod
     def of(table: Table, names: tuple[str, ...] = ()) -> Statements:
-        """For rows with the columns `names`, in this order; default: all columns of the table."""
+        """The statements for rows with the columns `names`, in this order; default: all columns of the table."""
         declared = {column.name: column.type for column in table.columns}
         names = names or tuple(declared)
         types = ", ".join(f'"{name}" {declared[name]}' for name in names)
@@ -50,8 +50,8 @@ def _insert(table: Table, names: tuple[str, ...]) -> str:
 
 def _merge(table: Table, names: tuple[str, ...]) -> str:
     key = _list(table.key)
-    news = {name: f'COALESCE(EXCLUDED."{name}", t."{name}")' if name in table.kept else f'EXCLUDED."{name}"' for name in names}
-    changes = ", ".join(f'"{name}" = {new}' for name, new in news.items() if name not in table.key)
+    values = {name: f'COALESCE(EXCLUDED."{name}", t."{name}")' if name in table.kept else f'EXCLUDED."{name}"' for name in names}
+    changes = ", ".join(f'"{name}" = {value}' for name, value in values.items() if name not in table.key)
     return f"""
         WITH merged AS (
             INSERT INTO {table.name} AS t ({_list(names)})

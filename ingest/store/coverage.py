@@ -17,7 +17,7 @@ from ingest.store.pool import Connection
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# A gap arrives when it opens and again, with the same start, when it ends; the second write closes the row of the first.
+# A gap is written when it opens and again, with the same start, when it ends; the second write closes the row of the first.
 # No exchange provides past order books or quotes, so their gaps are unrecoverable. Gaps in trades and candles may be healed.
 _WRITE_GAPS = """
     WITH gaps (source, writer, instrument_id, channel, trade_kind, reason, since, until, first_id, last_id, expected) AS (
@@ -27,7 +27,7 @@ _WRITE_GAPS = """
           FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
                       $8::timestamptz[], $9::bigint[], $10::bigint[], $11::bigint[])
                AS h (source, writer, instrument_id, channel, trade_kind, reason, since, until, first_id, last_id, expected)
-          LEFT JOIN instruments i ON i.id = h.instrument_id  -- a queue that sheds rows does not know their exchange
+          LEFT JOIN instruments i ON i.id = h.instrument_id  -- the queue that shed rows does not know the exchange
     ), closed AS (
         UPDATE coverage c SET until = h.until
           FROM gaps h
@@ -90,24 +90,25 @@ class LedgerGap(Struct, frozen=True):
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Identifies the gap: the same for its opening and its end. Gaps with the same start differ by their first id."""
+        """Identifies the gap when it opens and when it ends. Gaps with the same start differ by their first id."""
         gap = self.gap
         return self.source, self.writer, gap.instrument_id, gap.channel, gap.reason, gap.since, gap.first_id
 
 
 async def write_gaps(connection: Connection, ledger_gaps: Sequence[LedgerGap]) -> None:
     """Insert or close the gaps, inside the caller's transaction."""
-    ledger_gaps = list({one.key: one for one in ledger_gaps}.values())  # one that opened and ended since the last write is one row
+    # a gap that opened and ended since the last write is one row
+    ledger_gaps = list({row.key: row for row in ledger_gaps}.values())
     if not ledger_gaps:
         return
-    gaps = [one.gap for one in ledger_gaps]
+    gaps = [row.gap for row in ledger_gaps]
     await connection.execute(
         _WRITE_GAPS,
-        [one.source for one in ledger_gaps],
-        [one.writer for one in ledger_gaps],
+        [row.source for row in ledger_gaps],
+        [row.writer for row in ledger_gaps],
         [gap.instrument_id for gap in gaps],
         [gap.channel for gap in gaps],
-        [one.trade_kind if one.gap.channel == "trades" else None for one in ledger_gaps],
+        [row.trade_kind if row.gap.channel == "trades" else None for row in ledger_gaps],
         [gap.reason for gap in gaps],
         [to_datetime(gap.since) for gap in gaps],
         [None if gap.until is None else to_datetime(max(gap.until, gap.since)) for gap in gaps],

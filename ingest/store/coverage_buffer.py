@@ -1,6 +1,7 @@
 """Buffers claims and gaps for the table `coverage`, and unreadable frames for `rejects`. It is bounded and written once a second.
 
-What exceeds the bounds is counted and dropped: an exchange that sends only garbage must fill neither the memory nor the database.
+Entries beyond the bounds are counted and dropped, so that an exchange that sends only garbage fills neither the memory nor the
+database.
 """
 
 from __future__ import annotations
@@ -58,10 +59,10 @@ class CoverageBuffer:
     def claim(self, claims: Iterable[Claim]) -> None:
         """Write these claims at the next flush. Every row that they cover must have its outcome by now."""
         for claim in claims:
-            held = self._claims.get(claim.key)
-            if held is None and len(self._claims) >= MAX_CLAIMS:
+            buffered = self._claims.get(claim.key)
+            if buffered is None and len(self._claims) >= MAX_CLAIMS:
                 self._counters.errors["coverage_buffer", "claim_dropped"] += 1
-            elif held is None or held.until < claim.until:
+            elif buffered is None or buffered.until < claim.until:
                 self._claims[claim.key] = claim
 
     def malformed(self, source: str, malformed: Malformed) -> None:
@@ -100,11 +101,11 @@ class CoverageBuffer:
         self._gaps = self._gaps[len(gaps) :]
         self._rejects = self._rejects[len(rejects) :]
         for claim in claims:
-            if self._claims[claim.key] is claim:  # else it was prolonged meanwhile
+            if self._claims[claim.key] is claim:  # else it was extended meanwhile
                 del self._claims[claim.key]
 
     def _count_failover(self, gaps: Sequence[LedgerGap]) -> None:
-        for one in gaps:
-            self._counters.gaps[one.source, one.gap.channel, one.gap.reason] += 1
+        for ledger_gap in gaps:
+            self._counters.gaps[ledger_gap.source, ledger_gap.gap.channel, ledger_gap.gap.reason] += 1
         if gaps:
-            log.warning("the database failed over: the last moments of %d claims are recorded as gaps", len(gaps))
+            log.warning("the database failed over: %d claims get a gap from their stored end, because rows may be lost", len(gaps))

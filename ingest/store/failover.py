@@ -2,8 +2,8 @@
 
 A standby that lags when it is promoted does not have the last commits of the old primary: neither the rows nor the claims over
 them. A claim that the new primary still has is true, because a claim is committed after its rows. Extending that claim would cover
-the lost rows, so the range from its stored end to the moment at which the new timeline was noticed becomes a gap. Nobody can tell
-whether the standby lagged, so every failover opens these gaps. A promotion starts a new timeline, which is part of the WAL file
+the lost rows, so the range from its stored end to the moment at which the new timeline was noticed becomes a gap. A client cannot
+see whether the standby lagged, so every failover opens these gaps. A promotion starts a new timeline, which is part of the WAL file
 names: https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-TIMELINES
 """
 
@@ -30,7 +30,7 @@ ClaimKey = tuple[str, int, str, str, datetime]
 
 
 class ServerHistory(Struct, frozen=True):
-    """The timeline of the last commit, when a change of it was noticed, and the claims whose gaps are written since."""
+    """The timeline of the last commit, the time at which its change was noticed, and the claims whose gaps are written since."""
 
     timeline: str = ""
     diverged_at: datetime | None = None

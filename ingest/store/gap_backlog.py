@@ -25,7 +25,7 @@ NEAR = timedelta(minutes=1)  # gaps of one channel that are at most so far apart
 
 
 class TrackedChannel(Struct, frozen=True):
-    """A channel of one instrument that the ledger tracks: from `since` (microseconds), if the ledger has nothing of it yet."""
+    """A channel of one instrument that the ledger tracks from `since` (microseconds) on."""
 
     instrument_id: int
     channel: ChannelName
@@ -34,7 +34,7 @@ class TrackedChannel(Struct, frozen=True):
 
 
 class OpenGap(Struct, frozen=True):
-    """An open gap: [since, until) in microseconds or, where ids are dense, first_id..last_id."""
+    """An open gap: [since, until) in microseconds and, where trade ids are consecutive, first_id..last_id."""
 
     id: int
     instrument_id: int
@@ -53,7 +53,7 @@ _INSTRUMENTS = """
 
 
 async def instruments_of(connection: Connection, exchange: str, names: Sequence[str]) -> list[Instrument]:
-    """The instruments of these names that are stored."""
+    """The stored instruments with these names."""
     return [Instrument(*row.values()) for row in await connection.fetch(_INSTRUMENTS, exchange, list(names))]
 
 
@@ -96,7 +96,11 @@ _DETECT = """
 async def track(connection: Connection, source: str, streams: Sequence[TrackedChannel]) -> None:
     """Add the channels to the ledger. A channel that begins before its known ranges gets a gap with the reason 'history'."""
     await connection.execute(
-        _TRACK, source, *_columns(streams), [one.trade_kind for one in streams], [to_datetime(one.since) for one in streams]
+        _TRACK,
+        source,
+        *_columns(streams),
+        [stream.trade_kind for stream in streams],
+        [to_datetime(stream.since) for stream in streams],
     )
 
 
@@ -108,7 +112,7 @@ async def detect(
 
 
 def _columns(streams: Sequence[TrackedChannel]) -> tuple[list[int], list[str]]:
-    return [one.instrument_id for one in streams], [one.channel for one in streams]
+    return [stream.instrument_id for stream in streams], [stream.channel for stream in streams]
 
 
 _NEWEST = """
@@ -197,7 +201,7 @@ async def resolve(
 
 
 async def postpone(connection: Connection, gap: OpenGap, seconds: float, verdict: str) -> None:
-    """Note a failed attempt: the gap is due again in `seconds`."""
+    """Record a failed attempt: the gap is due again in `seconds`."""
     await connection.execute(_POSTPONE, gap.id, timedelta(seconds=seconds), verdict)
 
 
@@ -211,7 +215,7 @@ _SUMMARY = """
 
 
 async def retry_all(connection: Connection, source: str) -> None:
-    """Make every gap in trades and candles due now, the unrecoverable ones too: for a person who asks for it."""
+    """Make every gap in trades and candles due now, including the unrecoverable gaps: for `ingest gaps --heal`."""
     await connection.execute(_RETRY_ALL, source)
 
 

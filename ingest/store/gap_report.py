@@ -8,14 +8,14 @@ from msgspec import Struct
 
 from ingest.store.pool import Connection
 
-UNWATCHED_AFTER = timedelta(minutes=5)  # nobody extends a claim that ended longer ago; claims on candles lag by almost as much
+UNWATCHED_AFTER = timedelta(minutes=5)  # no daemon extends a claim that ended longer ago; claims of candles lag by almost as much
 
 _GAPS = """
     SELECT source, instrument, channel, state, reasons AS reason, since, until, extract(epoch FROM length)::float8 AS seconds
       FROM coverage_gaps
      WHERE state = ANY($1::text[])
      UNION ALL
-    SELECT s.source, i.instrument, s.channel, 'unwatched', 'no daemon claims it since', s.watched_until, NULL,
+    SELECT s.source, i.instrument, s.channel, 'unwatched', 'no daemon claims it', s.watched_until, NULL,
            extract(epoch FROM now() - s.watched_until)::float8
       FROM coverage_streams('-infinity') s JOIN instruments i ON i.id = s.instrument_id
      WHERE s.watched_until < now() - $2::interval AND NOT s.known @> now() - $2::interval AND NOT s.covered @> now() - $2::interval

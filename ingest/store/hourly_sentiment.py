@@ -1,4 +1,4 @@
-"""The sentiment of each hour, computed from the posts: one row of `sentiment_scores` for each platform, and one (`all`) for all.
+"""The sentiment of each hour, computed from posts: a row of `sentiment_scores` for each platform, and a row for `all` platforms.
 
 A writer of posts marks the hours that its batch changed, in the transaction that writes them. `roll_up_sentiment` takes the marks
 of hours that are over. So a late or corrected post recomputes its hour and nothing else. A writer locks a mark that exists
@@ -23,8 +23,8 @@ GRACE_SECONDS = 60  # from the end of an hour, for posts that are still on their
 async def mark_posts(connection: Connection) -> None:
     """Mark the hours of the posts that this transaction has just inserted or changed.
 
-    Posts always come through the temporary table `stage`, which has their stored times. A row that did not change has another
-    `received_at`. The marks are sorted: two writers that mark in different orders would deadlock.
+    Posts always come through the temporary table `stage`, which has their stored times. A stored row that did not change keeps its
+    earlier `received_at`, so it is not marked. The marks are sorted: in different orders two writers would deadlock.
     """
     await connection.execute(_MARK)
 

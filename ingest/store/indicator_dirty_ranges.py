@@ -1,4 +1,4 @@
-"""Ranges of new or changed candles whose indicators have to be computed: marking them and taking the marks.
+"""Marks the ranges of new or changed candles whose indicators have to be computed, and takes the marks.
 
 A writer of candles marks their ranges in the transaction that writes them and sends a NOTIFY, so that the maintenance task need not
 poll. The notification arrives after the commit, through a pooler as well (https://www.postgresql.org/docs/current/sql-notify.html).
@@ -46,7 +46,7 @@ async def mark(connection: Connection, ranges: Iterable[DirtyRange]) -> None:
     Two writers of one block wait for each other. The marks are sorted: in different orders the writers would deadlock.
     """
     if rows := sorted(ranges):
-        columns = zip(*((one.instrument_id, one.interval, _block(one), one.since, one.until) for one in rows), strict=True)
+        columns = zip(*((row.instrument_id, row.interval, _block(row), row.since, row.until) for row in rows), strict=True)
         await connection.execute(_MARK, *columns, CHANNEL)
 
 
@@ -101,7 +101,7 @@ async def take(
 ) -> tuple[int, list[DirtyRange]]:
     """Take marks in the caller's transaction, the newest first: (number of marks, the ranges of wanted series).
 
-    `budget` bounds about how many candles have to be computed for them. `reach`, by interval, is the number of later candles whose
+    `budget` is about how many candles may have to be computed for them. `reach`, by interval, is the number of later candles whose
     values depend on a candle. A mark that a writer has locked is skipped; it is taken after that writer commits.
     """
     lengths = [LENGTHS[interval] for interval in reach]

@@ -33,7 +33,7 @@ LOCK_KEY = 0x696E64696361  # "indica": the advisory lock of the transaction that
 CANDLE_BUDGET = 3_000  # about how many candles one transaction computes: a writer that marks one of its ranges waits for it
 READ_RANGES = 25  # ranges that are read at once: bounds the memory
 NO_RETENTION = timedelta(days=36_500)
-RowKey = tuple[int, str, str, datetime]  # of a row
+RowKey = tuple[int, str, str, datetime]  # instrument_id, interval, name, time
 
 
 class Selection(Struct, frozen=True):
@@ -99,12 +99,11 @@ _SETTINGS = f"""
 
 def _within_retention(ranges: Sequence[DirtyRange], specs: Sequence[IndicatorSpec], oldest: int) -> Iterator[DirtyRange]:
     """The parts of the ranges from `oldest` (minutes) on; a range before it is moved there if later values depend on it."""
-    for one in ranges:
-        length = LENGTHS[one.interval]
-        if (
-            one.until + candles_after(specs, length, one.until) * (MAX_GAP_CANDLES + 1) * length >= oldest
-        ):  # with gaps no window is longer
-            yield DirtyRange(one.instrument_id, one.interval, max(one.since, oldest), max(one.until, oldest))
+    for part in ranges:
+        length = LENGTHS[part.interval]
+        reach = candles_after(specs, length, part.until) * (MAX_GAP_CANDLES + 1) * length  # if every gap is as long as allowed
+        if part.until + reach >= oldest:
+            yield DirtyRange(part.instrument_id, part.interval, max(part.since, oldest), max(part.until, oldest))
 
 
 def _merged(ranges: Iterable[DirtyRange], specs: Sequence[IndicatorSpec]) -> Iterator[tuple[str, list[DirtyRange]]]:
@@ -112,16 +111,16 @@ def _merged(ranges: Iterable[DirtyRange], specs: Sequence[IndicatorSpec]) -> Ite
     for interval, of_interval in groupby(sorted(ranges, key=_order), key=attrgetter("interval")):
         runs: list[DirtyRange] = []
         length = LENGTHS[interval]
-        for one in of_interval:
+        for part in of_interval:
             last = runs[-1] if runs else None
             if (
                 last
-                and last.instrument_id == one.instrument_id
-                and one.since <= last.until + length * candles_after(specs, length, last.until)
+                and last.instrument_id == part.instrument_id
+                and part.since <= last.until + length * candles_after(specs, length, last.until)
             ):
-                runs[-1] = DirtyRange(one.instrument_id, interval, last.since, max(last.until, one.until))
+                runs[-1] = DirtyRange(part.instrument_id, interval, last.since, max(last.until, part.until))
             else:
-                runs.append(one)
+                runs.append(part)
         yield interval, runs
 
 
@@ -135,14 +134,14 @@ def _order(dirty_range: DirtyRange) -> tuple[str, int, int]:
 async def _rows(
     connection: Connection, specs: Sequence[IndicatorSpec], interval: str, run: Sequence[DirtyRange]
 ) -> tuple[list[str], list[RowKey]]:
-    """For the ranges and the later candles that depend on them: rows as COPY text, and the keys that have no value."""
+    """For the ranges and the later candles that depend on them: rows as COPY text, and the keys of candles without a value."""
     length = LENGTHS[interval]
-    since, until = [one.since for one in run], [one.until for one in run]
+    since, until = [part.since for part in run], [part.until for part in run]
     needed = [candles_before(specs, length, start) for start in since]
     rows = await connection.fetch(
         _READ,
         interval,
-        [one.instrument_id for one in run],
+        [part.instrument_id for part in run],
         since,
         until,
         needed,
@@ -210,7 +209,7 @@ def _computed(
 def _line(series: str, value: Value) -> str:
     """One row for COPY. Twelve significant digits: further digits are rounding errors."""
     start = f"{series}{value.spec.name}\t{_time(value.time)}\t{value.values[0]:.12g}\t"
-    more = [f'"{name}": {one:.12g}' for name, one in zip(value.spec.kind.outputs[1:], value.values[1:], strict=True)]
+    more = [f'"{name}": {further:.12g}' for name, further in zip(value.spec.kind.outputs[1:], value.values[1:], strict=True)]
     if value.candles is not None:
         more.append(f'"candles": {value.candles}')
     return f"{start}{{{', '.join(more)}}}\n" if more else f"{start}\\N\n"

@@ -64,5 +64,5 @@ def _refuse_mixture(exchange: str, trade_kind: str | None, stored: Mapping[str, 
         if trade_kind not in (None, kind):
             raise Stop(
                 f"{exchange}: trade_kind is '{trade_kind}', but the stored trades of {symbol} are '{kind}'; "
-                "one instrument cannot have ids of both: set it back, or use another database"
+                f"one instrument cannot have ids of both: set trade_kind to '{kind}', or use another database"
             )

@@ -118,7 +118,7 @@ def to_micros(time: datetime) -> int:
 
 
 async def finish(connection: Connection, chunk: Chunk, outcome: Outcome, verdict: str | None) -> None:
-    """Mark the chunk as done, or as failed if there is a `verdict`, and release the claim. Its rows are committed before."""
+    """Mark the chunk as done, or as failed if there is a `verdict`, and release the claim. Its rows must be committed."""
     await connection.execute(
         _FINISH,
         chunk.job_id,

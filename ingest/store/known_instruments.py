@@ -52,7 +52,7 @@ class Known(Struct, frozen=True):
 
 
 def load_known_instruments(folder: Path | None) -> KnownInstruments:
-    """Those of an earlier run, from the file in `folder`; without a folder nothing is kept. Blocks.
+    """The instruments of an earlier run, from the file in `folder`; without a folder nothing is kept. Blocks.
 
     A file that cannot be read counts as missing.
     """
@@ -84,7 +84,7 @@ class KnownInstruments:
         return {market.id for market in self._markets.values()}
 
     async def confirm(self, pool: Pool, info: DatabaseInfo, *, needed: bool) -> None:
-        """The database answers with `info`. If the ids are `needed`, check them against it; else forget them.
+        """Call this when the database answers, with its `info`. Checks the ids against it if they are `needed`, else forgets them.
 
         Raises Hold if it is another database than that of the file, Retry if it does not answer.
         """
@@ -95,7 +95,7 @@ class KnownInstruments:
         self._confirmed = info
 
     async def store(self, pool: Pool, instruments: Sequence[Instrument], trade_kind: str | None) -> list[Instrument]:
-        """As `store_instruments`; while the database is down, the instruments whose ids are known."""
+        """As `store_instruments`; while the database is down, returns the instruments whose ids are known."""
         known = self._find(instruments, trade_kind)
         if self._confirmed is None:
             return known
@@ -110,7 +110,7 @@ class KnownInstruments:
         return stored
 
     def _find(self, instruments: Sequence[Instrument], trade_kind: str | None) -> list[Instrument]:
-        """Those that are known, with their ids. An instrument that another trade feed fills is not."""
+        """The known instruments with their ids, without those that another trade feed fills."""
         found = [(row, self._markets.get((row.exchange, row.symbol))) for row in instruments]
         return [
             replace(row, id=market.id) for row, market in found if market is not None and trade_kind in (None, market.trade_kind)
@@ -121,9 +121,9 @@ class KnownInstruments:
             rows = await pool.fetch(_IDS, sorted(self.ids))
         except sqlstate.FOREIGN as error:
             raise sqlstate.translate(error, "reading the instruments of the spool") from error
-        there = {row["id"]: (row["exchange"], row["symbol"]) for row in rows}
+        stored = {row["id"]: (row["exchange"], row["symbol"]) for row in rows}
         for market in self._markets.values():
-            found = " ".join(there.get(market.id, ("nothing",)))
+            found = " ".join(stored.get(market.id, ("nothing",)))
             if found != f"{market.exchange} {market.symbol}":
                 self.database = None  # so that no source starts with these ids
                 raise Hold(
@@ -154,4 +154,4 @@ class KnownInstruments:
                 os.fsync(file.fileno())
             new.replace(self._path)
         except OSError as error:
-            log.error("%s: %s: a start without the database will not know the newest instruments", self._path, error.strerror)
+            log.error("%s: %s: a start without the database will lack the newest instruments", self._path, error.strerror)

@@ -1,4 +1,4 @@
-"""Bring the schema of a database to the version of the files, or back to an earlier one: `ingest migrate`.
+"""Brings the schema of a database to the version of the files, or back to an earlier version: `ingest migrate`.
 
 Each file runs in one transaction together with its row in `schema_migrations`, so that a killed runner leaves both or neither.
 Concurrent runners wait for an advisory lock (https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS).
@@ -21,7 +21,7 @@ from ingest.store.schema_files import GRANTS, File, Schema, find, read
 from ingest.store.sqlstate import FOREIGN, translate
 from ingest.store.ts_edition import DatabaseInfo, Edition, detect, require
 
-COLLISION = "tuple concurrently"  # ... updated (or deleted): a background job of TimescaleDB changed the same catalog row
+COLLISION = "tuple concurrently"  # "... updated" or "... deleted": a background job of TimescaleDB changed the same catalog row
 ATTEMPTS = 5
 LOCK_TIMEOUT = "10s"  # writers queue behind a migration that waits for a table
 
@@ -45,7 +45,7 @@ class Step(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """The steps that were done, or planned by `check` and a dry run, in order; and the database as it is now."""
+    """The steps that were done, or planned by `check` and a dry run, in order; and the present state of the database."""
 
     steps: tuple[Step, ...]
     database: DatabaseInfo
@@ -66,8 +66,8 @@ async def migrate(
 ) -> Report:
     """Apply pending files (up to version `to`), or roll back every file newer than version `rollback`.
 
-    Creates the extension if it is missing. Raises Stop for a schema that needs a person to repair it, and Retry if a lock or the
-    connection was lost; files that were committed before that stay applied and recorded.
+    Creates the extension if it is missing. Raises Stop for a schema that needs a person to repair it, and Retry if a lock was not
+    granted in time or the connection was lost; files that were committed before stay applied and recorded.
     """
     schema = schema or read(find())
     if dry_run:
@@ -90,7 +90,7 @@ async def check(
     rollback: int | None = None,
     schema: Schema | None = None,
 ) -> Report:
-    """What `migrate` would do; changes nothing. Raises Stop in the same cases."""
+    """The steps that `migrate` would do; changes nothing. Raises Stop in the same cases."""
     schema = schema or read(find())
     database = await detect(connection)
     entries = await migration_log.read(connection)
@@ -104,7 +104,7 @@ async def check(
 def _require_known(version: int | None, schema: Schema) -> None:
     known = [file.version for file in schema.versioned]
     if version and version not in known:
-        raise Stop(f"there is no version {version}; known: {', '.join(str(one) for one in known)}")
+        raise Stop(f"there is no version {version}; known: {', '.join(map(str, known))}")
 
 
 # --- the plan -----------------------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ async def _forward(connection: Connection, planned: Report, schema: Schema, *, c
 
 
 async def _back(connection: Connection, planned: Report, schema: Schema) -> None:
-    """Drops the views on the bars as well, because they depend on the relations; the next `migrate` creates them again."""
+    """Roll back. Drops the views on the bars too, because they depend on the relations; the next `migrate` creates them again."""
     edition = planned.database.edition
     for step in planned.steps:
         if step.file.version is None:

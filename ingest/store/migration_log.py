@@ -100,12 +100,12 @@ def verify(schema: Schema, ledger: Mapping[str, Entry]) -> None:
 def _verify_entry(entry: Entry, file: File | None) -> None:
     if file is None:
         raise Stop(
-            f"the database has {entry.name}, which this version of ingest ({__version__}) does not know: install a newer one"
+            f"the database has {entry.name}, which this version of ingest ({__version__}) does not know: install a newer version"
         )
     if file.sha256 != entry.sha256:
         raise Stop(
-            f"{file.name} was edited after it had been {entry.status}: its sha256 is {file.sha256}, recorded is {entry.sha256}."
-            " Restore its text and put the change into a new file"
+            f"{file.name} was edited after it had been {entry.status}: its sha256 is {file.sha256}, recorded is {entry.sha256};"
+            " restore its text and put the change into a new file"
         )
 
 

@@ -1,9 +1,9 @@
-"""Finds the stored fact that a staged row repeats. The table `native_ids` maps each native id of a fact to the id and the time with
-which the fact was first stored.
+"""Finds the stored fact that a staged row repeats.
 
-An article has three native ids: its link, its publisher's id, and its publisher's headline of the day. The strongest one that is
-stored identifies the article, and the others are added for it. An article that another source stored first stays that source's, and
-the row is a duplicate. A second writer of the same facts waits in the INSERT, and its next statement sees what the first writer
+The table `native_ids` maps each native id of a fact to the id and the time with which the fact was first stored. An article has
+three native ids: its link, its publisher's id, and its publisher's headline of the day. The strongest of them that is stored
+identifies the article, and the others are added for it. An article that another source stored first keeps that source, and the row
+is a duplicate. A second writer of the same facts waits in the INSERT, and its next statement sees the rows that the first writer
 committed. The ids are sorted, so two writers cannot deadlock.
 """
 

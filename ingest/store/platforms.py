@@ -1,4 +1,4 @@
-"""Keeps the tables behind the views of the platforms: the preferred exchanges of each, and the index of the newest candles.
+"""Maintains the tables that the platforms' views read: the preferred exchanges of each platform, and the newest candles.
 
 The settings' lists of exchanges are stored in `platform_exchanges`. A trigger derives `platform_instruments` from it, which the
 views in schema/repeatable/platform_*.sql read, so a change applies at once.
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 async def reconcile(connection: Connection, wanted: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """Store the wanted lists, by platform, the preferred exchange first. Returns the changes in words.
+    """Store the wanted lists, by platform, the preferred exchange first. Returns the changes, as text for people.
 
     A platform without a list gets the data of every exchange. Needs the owner's rights.
     """
@@ -57,7 +57,7 @@ async def delete_expired(connection: Connection, retention: Mapping[str, timedel
 
 
 async def move_newest(connection: Connection, retention: timedelta | None) -> None:
-    """Delete the rows of `newest_candles` before its start, then move the start on by a day if that is due.
+    """Delete the rows of `newest_candles` before its start, then advance the start by a day if that is due.
 
     In this order a query that was planned before the move still finds its rows. Needs the owner's rights.
     """
@@ -75,7 +75,7 @@ async def rebuild_newest(connection: Connection) -> None:
     lock is not granted in time, the rebuild waits for the next day.
     https://www.postgresql.org/docs/current/sql-reindex.html#SQL-REINDEX-CONCURRENTLY
     """
-    # an interrupted rebuild leaves these
+    # an interrupted rebuild leaves these indexes
     await connection.execute("DROP INDEX IF EXISTS newest_candles_pkey_ccnew, newest_candles_pkey_ccold")
     await connection.execute(f"SET lock_timeout = '{REBUILD_LOCK_TIMEOUT}'")
     try:
@@ -96,8 +96,8 @@ async def overflows(connection: Connection) -> list[str]:
     """The recent values that the platforms' views show as NULL because their types are too small: columns, counts and maxima."""
     rows = await connection.fetch(
         " UNION ALL ".join(
-            _OVERFLOWS.format(table=one, column=column, limit=limit, period=period)
-            for one, period, limit, columns in _LIMITS
+            _OVERFLOWS.format(table=table, column=column, limit=limit, period=period)
+            for table, period, limit, columns in _LIMITS
             for column in columns
         )
     )

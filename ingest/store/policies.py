@@ -2,7 +2,7 @@
 
 On Community these are jobs of TimescaleDB; on Apache the daemon drops chunks itself. `if_not_exists => true` silently keeps the
 old arguments of a policy, so the jobs are compared and replaced. A refresh that reaches further back than the retention of its
-source erases the aggregate there (measured: 1440 hourly rows became 573), so it begins one chunk after the oldest data that may be
+source erases the aggregate there (measured: 1440 hourly rows became 573), so it begins one chunk after the oldest data that can be
 dropped. https://docs.timescale.com/api/latest/informational-views/jobs/
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 import asyncpg
 from msgspec import Struct, field
@@ -23,15 +23,16 @@ from ingest.store.rollup import roll_up
 from ingest.store.ts_edition import detect
 from ingest.tables import TABLES
 
-ATTEMPTS = 5  # a writer and drop_chunks on the same chunks sometimes deadlock, and the server aborts one of them
+ATTEMPTS = 5  # a writer and drop_chunks on the same chunks sometimes deadlock, and the server aborts either of them
 
 Kind = Literal["retention", "columnstore", "refresh"]
 
 
 class Desired(Struct, frozen=True):
-    """By relation: the retention, the age at which chunks are compressed, and the chunk length; None or absent: never.
+    """By relation: the retention, the age at which chunks are compressed, and the chunk length.
 
-    `retention` also has the bars: bars_1m, bars_1h, daily_ohlcv, prices_daily.
+    Where retention or age is None or absent, chunks are never dropped or compressed. `retention` also has the bars: bars_1m,
+    bars_1h, daily_ohlcv, prices_daily.
     """
 
     retention: Mapping[str, timedelta | None]
@@ -68,7 +69,7 @@ REFRESHES = {
 }
 
 
-# --- what is desired ----------------------------------------------------------------------------------------------------
+# --- desired policies ---------------------------------------------------------------------------------------------------
 
 
 def plan(desired: Desired) -> set[Policy]:
@@ -80,13 +81,13 @@ def plan(desired: Desired) -> set[Policy]:
     return policies | {_refresh(name, refresh, desired) for name, refresh in longest_first}
 
 
-def _kept(desired: Desired, behind: Iterable[str]) -> list[tuple[str, timedelta]]:
-    """(relation, retention); for the bars, the relations behind their views."""
+def _kept(desired: Desired, backings: Iterable[bar_views.Backing]) -> list[tuple[str, timedelta]]:
+    """(relation, retention); for the bars, the relations that their views read."""
     kept = [(name, after) for name, after in desired.retention.items() if after is not None]
     return [
         (relation, after)
         for name, after in kept
-        for relation in ([f"{name}_{one}" for one in behind] if name in REFRESHES else [name])
+        for relation in ([f"{name}_{backing}" for backing in backings] if name in REFRESHES else [name])
     ]
 
 
@@ -96,7 +97,7 @@ def _refresh(name: str, refresh: Refresh, desired: Desired) -> Policy:
 
 
 def _oldest(source: str, name: str, refresh: Refresh, desired: Desired) -> timedelta | None:
-    """How far back `source` is certainly complete: TimescaleDB drops a chunk when its newest row is older than the retention."""
+    """The age up to which `source` is complete: TimescaleDB drops a chunk when its newest row is older than the retention."""
     kept = desired.retention.get(source)
     if kept is None:
         return None
@@ -116,7 +117,7 @@ def _chunk(source: str, desired: Desired) -> timedelta:
 
 
 async def reconcile(connection: Connection, desired: Desired) -> list[str]:
-    """Set the desired chunk lengths and, on Community, jobs. Returns the changes in words.
+    """Set the desired chunk lengths and, on Community, jobs. Returns the changes, as text for people.
 
     Needs the owner's rights and a direct connection, because the bars are filled before a job refreshes them. Jobs on other
     relations and TimescaleDB's own jobs are not changed. Raises Stop as `plan` does.
@@ -164,7 +165,7 @@ async def _present(connection: Connection, desired: Desired) -> dict[Policy, int
 
 def _relations(desired: Desired) -> set[str]:
     tables = {*desired.chunk, *desired.compress_after, *(name for name in desired.retention if name not in REFRESHES)}
-    return tables | {f"{name}_{behind}" for name in REFRESHES for behind in ("cagg", "rollup")}
+    return tables | {f"{name}_{backing}" for name in REFRESHES for backing in get_args(bar_views.Backing)}
 
 
 _PRESENT = """
@@ -201,7 +202,7 @@ async def _reconcile_chunks(connection: Connection, desired: Desired) -> list[st
 async def apply_retention(connection: Connection, desired: Desired) -> list[str]:
     """Drop the chunks that are past retention, as TimescaleDB's job does on Community. Returns the names of the chunks.
 
-    Dirty buckets are rolled up first, so that bars do not lose rows that arrived just before they were too old.
+    Dirty buckets are rolled up first, so that rows that arrived just before the end of their retention are in the bars.
     """
     while (await roll_up(connection)).taken:
         pass

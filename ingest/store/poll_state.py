@@ -1,4 +1,4 @@
-"""What pollers keep in the database: their cursors, the requests of the month, and the coin that each symbol means.
+"""The state of pollers in the database: their cursors, the requests of the month, and the coin that each symbol means.
 
 The database's clock decides when a poller is due, so that two daemons agree.
 """
@@ -55,7 +55,7 @@ async def save_state(connection: Connection, source: str, cursor: str, wait: flo
 
 
 async def reserve_request(connection: Connection, source: str, per_month: int | None) -> int | None:
-    """Count one request before it is made. Returns the number of requests of this month, or None if `per_month` is used up."""
+    """Count a request before it is made. Returns the number of requests of this month, or None if `per_month` is used up."""
     number: int | None = await connection.fetchval(_RESERVE, source, per_month)
     return number
 
@@ -67,20 +67,21 @@ async def store_assets(connection: Connection, assets: Sequence[Asset]) -> tuple
     replaces the old one.
     """
     async with transaction(connection):
-        await connection.execute(_ASSETS, *([getattr(one, name) for one in assets] for name in ("symbol", "coingecko_id", "name")))
+        columns = ([getattr(asset, name) for asset in assets] for name in ("symbol", "coingecko_id", "name"))
+        await connection.execute(_ASSETS, *columns)
         rows = await connection.fetch(
-            "SELECT symbol, id, coingecko_id FROM assets WHERE symbol = ANY($1::text[])", [one.symbol for one in assets]
+            "SELECT symbol, id, coingecko_id FROM assets WHERE symbol = ANY($1::text[])", [asset.symbol for asset in assets]
         )
     stored = {row["symbol"]: row for row in rows}
-    for one in assets:
-        if (coin := stored[one.symbol]["coingecko_id"]) != one.coingecko_id:
+    for asset in assets:
+        if (coin := stored[asset.symbol]["coingecko_id"]) != asset.coingecko_id:
             raise Stop(
-                f"symbol '{one.symbol}' is the coin '{coin}' in this database (assets.id {stored[one.symbol]['id']}), "
-                f"not '{one.coingecko_id}'; "
-                f'right would be ids = {{ {one.symbol} = "{coin}" }} and another symbol for the other coin, or to delete the '
+                f"symbol '{asset.symbol}' is the coin '{coin}' in this database (assets.id {stored[asset.symbol]['id']}), "
+                f"not '{asset.coingecko_id}'; "
+                f'right would be ids = {{ {asset.symbol} = "{coin}" }} and another symbol for the other coin, or to delete the '
                 "prices of the first coin and its row in assets"
             )
-    return tuple(replace(one, id=stored[one.symbol]["id"]) for one in assets)
+    return tuple(replace(asset, id=stored[asset.symbol]["id"]) for asset in assets)
 
 
 async def delete_expired_native_ids(connection: Connection, retention: Mapping[str, timedelta | None]) -> None:

@@ -17,7 +17,7 @@ import asyncpg
 from ingest.store.sqlstate import CONNECTION_ERRORS
 
 CONNECT_SECONDS = 10.0
-UNDO_SECONDS = 5.0  # a connection whose server does not even roll back is terminated
+UNDO_SECONDS = 5.0  # a connection whose rollback takes longer is terminated
 STATEMENT_SECONDS = 60.0  # longer than any lock or slow commit that is worth waiting for; ends a statement on a dead connection
 
 if TYPE_CHECKING:  # generic for the type checker only
@@ -60,7 +60,7 @@ async def open_pool(dsn: str, size: int) -> Pool:
 
 
 async def _no_reset(_connection: object) -> None:
-    """No state outlives a transaction, so nothing has to be reset: saves a round trip per batch."""
+    """Do nothing: no state outlives a transaction, and a reset would cost a round trip per batch."""
 
 
 @asynccontextmanager
@@ -108,6 +108,6 @@ async def undo(connection: Connection, action: Callable[[], Awaitable[object]]) 
         async with asyncio.timeout(UNDO_SECONDS):
             await action()
     except (asyncpg.PostgresError, *CONNECTION_ERRORS):
-        # not raised: the error that led here is the one to report. The pool may have taken the connection back already.
+        # not raised: the caller raises the error that led here. The pool may have taken the connection back already.
         with suppress(asyncpg.InterfaceError):
             connection.terminate()

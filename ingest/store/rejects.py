@@ -29,7 +29,7 @@ class Rejected(Struct, frozen=True):
 
 
 def undecoded(source: str, malformed: Malformed) -> Rejected:
-    """What a source sent and nobody can read."""
+    """The reject for a frame that could not be decoded."""
     payload = malformed.payload.decode("utf-8", "backslashreplace")
     return Rejected(source, None, "decode", malformed.reason, None, malformed.message, payload)
 

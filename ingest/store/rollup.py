@@ -4,7 +4,7 @@ daily_ohlcv.
 A writer marks the bucket of each row dirty, in the transaction that writes the row. `roll_up` takes the marks of closed buckets,
 computes their bars from the parts, and marks the longer buckets that depend on the changed ones. History arrives in days: a past
 day of which a batch has many buckets is marked as a whole, and its candles are computed together (200,000 bars in 2 s instead of
-17). Who writes candles also marks their range for the indicators (`ingest/store/indicator_dirty_ranges.py`).
+17). A writer of candles also marks their range for the indicators (`ingest/store/indicator_dirty_ranges.py`).
 
 A writer locks a mark even if it exists already. Otherwise `roll_up` could take the mark and read the parts just before that writer
 commits, and its rows would never be rolled up. https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
@@ -33,7 +33,7 @@ DirtyBucket = tuple[str, int, Micros]  # (target, instrument_id, start of the bu
 GRACE = timedelta(seconds=10)  # from the end of a bucket, for parts that are still missing
 BUCKETS_LIMIT = 500  # buckets of one target in one transaction: a writer that marks one of them waits for it
 DAYS_LIMIT = 14  # whole days in one transaction, 415 bars each
-DAY_MIN_BUCKETS = 24  # 5m buckets of a day from which on the day is marked as a whole: fewer are cheaper one by one
+DAY_MIN_BUCKETS = 24  # a day with so many 5m buckets is marked as a whole; fewer are cheaper one by one
 WHOLE_DAY = "day"  # the target of such a mark
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAILY_COLUMNS = ("open", "high", "low", "close", "volume", "quote_volume", "trades_count")
@@ -90,13 +90,13 @@ async def mark_batch(connection: Connection, table: str, edition: Edition, minut
 
 
 def merge_days(buckets: set[DirtyBucket], now: Micros) -> set[DirtyBucket]:
-    """Replace the 5m buckets of a day before that of `now` by one mark of the day, if they are many."""
-    counts = Counter([(one, start // DAY) for target, one, start in buckets if target == "5m"])
-    days = {(one, day) for (one, day), count in counts.items() if count >= DAY_MIN_BUCKETS and day < now // DAY}
+    """Replace the 5m buckets of a past day by one mark of the day, if there are at least DAY_MIN_BUCKETS."""
+    counts = Counter([(instrument_id, start // DAY) for target, instrument_id, start in buckets if target == "5m"])
+    days = {series_day for series_day, count in counts.items() if count >= DAY_MIN_BUCKETS and series_day[1] < now // DAY}
     if not days:
         return buckets
-    kept = {one for one in buckets if one[0] != "5m" or (one[1], one[2] // DAY) not in days}
-    return kept | {(WHOLE_DAY, one, day * DAY) for one, day in days}
+    kept = {bucket for bucket in buckets if bucket[0] != "5m" or (bucket[1], bucket[2] // DAY) not in days}
+    return kept | {(WHOLE_DAY, instrument_id, day * DAY) for instrument_id, day in days}
 
 
 def buckets_of(targets: Iterable[str], minutes: Collection[tuple[int, int]]) -> set[DirtyBucket]:
@@ -171,7 +171,8 @@ TARGETS: tuple[Target, ...] = (  # shorter before longer, so that one call of `r
 )
 WHOLE = Target(WHOLE_DAY, DAY, CANDLES.name, CANDLES.key, (), "")
 LENGTHS = {target.name: target.length for target in TARGETS}
-TARGETS_BY_TABLE: dict[Edition, dict[str, tuple[str, ...]]] = {  # that a row of the table marks; `roll_up` marks what they feed
+# the targets that a row of the table marks; `roll_up` marks the targets that they feed
+TARGETS_BY_TABLE: dict[Edition, dict[str, tuple[str, ...]]] = {
     "community": {"candles": ("5m",)},
     "apache": {"candles": ("5m", "daily_ohlcv"), "trades": ("bars_1m",)},
 }
@@ -181,7 +182,7 @@ TARGETS_BY_TABLE: dict[Edition, dict[str, tuple[str, ...]]] = {  # that a row of
 
 
 async def roll_up(connection: Connection, now: datetime | None = None) -> RollupResult:
-    """Compute the bars of dirty buckets that are closed at `now` (default: the database's clock), some hundreds of each target.
+    """Compute the bars of dirty buckets that are closed at `now` (default: the database's clock), at most BUCKETS_LIMIT per target.
 
     More may be due while `taken` is not 0. A bucket is closed when its last part is stored or GRACE has passed since its end.
     Needs the owner's rights. Raises asyncpg's errors unchanged; no mark is taken then.
@@ -221,11 +222,13 @@ async def _roll_up_days(connection: Connection, now: datetime | None) -> RollupR
         instruments, times = zip(*taken, strict=True)
         for target in (target for target in TARGETS if target.table == CANDLES.name):
             row = await connection.fetchrow(_make_days(target), instruments, times)
-            assert row is not None  # an aggregate always gives its one row
+            assert row is not None  # an aggregate returns one row
             result += RollupResult(0, row["written"], row["revised"])
             if row["written"] or row["revised"]:
-                days = [(one, _micros(day)) for one, day in zip(instruments, times, strict=True)]
-                edges = [(one, edge // MINUTE) for one, day in days for edge in (day, day + DAY - target.length)]
+                days = [(instrument_id, _micros(day)) for instrument_id, day in zip(instruments, times, strict=True)]
+                edges = [
+                    (instrument_id, edge // MINUTE) for instrument_id, day in days for edge in (day, day + DAY - target.length)
+                ]
                 await mark_ranges(connection, ranges_of_candles(target.name, edges))
     return result + RollupResult(len(taken))
 
@@ -243,7 +246,7 @@ _SETTINGS = "SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction =
 
 
 def _take(target: Target, limit: int = BUCKETS_LIMIT) -> str:
-    """A mark that a writer has locked is skipped; it is taken after that writer commits."""
+    """SQL that takes due marks. A mark that a writer has locked is skipped; it is taken after that writer commits."""
     return f"""
         WITH due AS MATERIALIZED (
             SELECT d.target, d.instrument_id, d.time FROM rollup_dirty d

@@ -30,7 +30,7 @@ async def verify(connection: Connection, table: Table) -> None:
             )
         type_ = _ALIASES.get(row["type"], row["type"])
         if type_ != column.type:
-            raise Hold(f"column {table.name}.{column.name} is {type_}; expected {column.type}: alter it back", code="42804")
+            raise Hold(f"column {table.name}.{column.name} is {type_}; expected {column.type}: restore its type", code="42804")
     for name, row in found.items():
         if row["attnotnull"] and not row["has_default"]:
-            raise Hold(f"column {table.name}.{name} is unknown, NOT NULL and has no default: no row fits", code="23502")
+            raise Hold(f"column {table.name}.{name} is unknown, NOT NULL and has no default: give it a default", code="23502")

@@ -2,7 +2,7 @@
 
     migrations/NNNN_<noun>.sql     run once, on both editions
     community/NNNN_<noun>.sql      run once, on the Community edition
-    repeatable/<noun>.sql          run again when the text changes; grants.sql last, and after every other change
+    repeatable/<noun>.sql          run again when the text changes; grants.sql last, and again after every other change
     <any of these>.rollback.sql    reverts the file
 
 The two versioned folders are one sequence, ordered by version (NNNN).
@@ -87,7 +87,7 @@ def _file(path: Path, kind: str) -> File:
         raise Stop(f"{name}: a migration is called NNNN_<noun>.sql")
     rollback = path.with_suffix(".rollback.sql")
     if not rollback.exists():
-        raise Stop(f"{name} has no {rollback.name}")
+        raise Stop(f"{name} has no {rollback.name}: write the SQL that reverts it")
     data = path.read_bytes()
     version = int(match[1]) if match and kind != REPEATABLE else None
     return File(name, version, data.decode(), hashlib.sha256(data).hexdigest(), rollback.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """The USD price of a coin at a past moment, from the stored candles and prices.
 
 It is the close of the newest 1m candle that was closed by then, of a spot market quoted in USD or in a stablecoin pegged to it; if
-there is no candle, the price of the coin in `prices`. A price older than MAX_AGE is not used: a stale price is worse than none.
+there is no candle, the newest price of the coin in `prices`. A price older than MAX_AGE is not used, because it may be wrong.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Translates asyncpg's exceptions into Retry, Hold and Stop; the only place that does.
+"""Translates asyncpg's exceptions into Retry, Hold and Stop. No other module does.
 
 A code that is not listed here is a Hold, so that no row is lost to an unexpected error.
 https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -32,10 +32,10 @@ def is_data(error: BaseException) -> bool:
     return code.startswith(_DATA) or code in _DATA_CODES
 
 
-def translate(error: BaseException, doing: str) -> IngestError:
-    """Retry or Hold for an error of asyncpg or the network, Stop for an invalid DSN; `doing` names the action in the message."""
+def translate(error: BaseException, action: str) -> IngestError:
+    """Retry or Hold for an error of asyncpg or the network, Stop for an invalid DSN. The message begins with `action`."""
     code = sqlstate(error)
-    text = f"{doing}: {code or type(error).__name__}: {str(error) or 'no answer'}"
+    text = f"{action}: {code or type(error).__name__}: {str(error) or 'no response'}"
     if isinstance(error, asyncpg.ClientConfigurationError):
         return Stop(text)
     if isinstance(error, asyncpg.PostgresError) and code:

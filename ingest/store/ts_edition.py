@@ -51,7 +51,7 @@ async def detect(connection: Connection) -> DatabaseInfo:
 
 
 def require(timescaledb: str) -> None:
-    """Raises Stop if this version of TimescaleDB is too old."""
+    """Raises Stop if this version of TimescaleDB is older than OLDEST."""
     found = tuple(int(part) for part in re.findall(r"\d+", timescaledb)[:2])
     if found < OLDEST:
         raise Stop(f"TimescaleDB {timescaledb} is too old: at least {OLDEST[0]}.{OLDEST[1]} is needed, 2.29.1 or later is advised")

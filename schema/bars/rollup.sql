@@ -83,7 +83,7 @@ WHERE NOT EXISTS (
 UNION ALL
 SELECT live.* FROM rollup_dirty d CROSS JOIN LATERAL day_of_candles(d.instrument_id, d.time) live WHERE d.target = 'daily_ohlcv';
 
--- Computes past days of prices again from `since` on; days that did not change are not updated.
+-- Computes the daily prices from the day of `since` to the day before that of `until`; unchanged days are not updated.
 CREATE OR REPLACE FUNCTION roll_up_prices(since timestamptz, until timestamptz) RETURNS bigint LANGUAGE sql AS $$
     WITH made AS (
         INSERT INTO prices_daily_rollup AS t
@@ -104,7 +104,7 @@ $$;
 
 CREATE OR REPLACE VIEW prices_daily AS SELECT * FROM prices_daily_rollup;
 
--- The comment on bars_1m is not set here: `ingest` stores in it which of the two files the views come from.
+-- The comment on bars_1m is not set here: `ingest migrate` stores in it which of the two files created the views.
 COMMENT ON VIEW bars_1h IS '1h bars made from 1m bars';
 COMMENT ON VIEW daily_ohlcv IS 'daily bars made from 1m candles';
 COMMENT ON VIEW prices_daily IS 'daily prices of coins';

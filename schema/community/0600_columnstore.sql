@@ -1,4 +1,4 @@
--- How the chunks of each hypertable are compressed. When they are is a setting (compress_after).
+-- How the chunks of each hypertable are compressed. The setting `compress_after` is the age at which they are.
 -- segmentby and orderby cover the primary key, so that the conflict check of a late row skips batches by minimum and maximum instead of
 -- decompressing them.
 

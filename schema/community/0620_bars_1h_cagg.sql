@@ -1,4 +1,4 @@
--- Made from bars_1m_cagg, which takes 0.13 s for two million trades instead of 0.8 s.
+-- Computed from bars_1m_cagg: 0.13 s for two million trades, against 0.8 s from trades.
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS bars_1h_cagg WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
 SELECT

@@ -1,4 +1,4 @@
--- A sum with an unknown part is unknown: NULL, and not a smaller sum.
+-- A sum of which a part is unknown is NULL, because the sum of the other parts would be too small.
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS daily_ohlcv_cagg WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
 SELECT

@@ -1,5 +1,5 @@
 -- `volume_usd` is the 24-hour volume at the last price of the day: a sum over the samples would mean nothing.
--- Only days that are over are read from it, so it has no real-time part.
+-- Only past days are read from it, so it has no real-time part.
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS prices_daily_cagg WITH (timescaledb.continuous, timescaledb.materialized_only = true) AS
 SELECT

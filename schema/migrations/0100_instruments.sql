@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS instruments (
     status      text        NOT NULL CHECK (status IN ('trading', 'halted', 'delisted')),
     price_step  numeric     CHECK (price_step > 0 AND price_step < 1e18),
     size_step   numeric     CHECK (size_step > 0 AND size_step < 1e24),
-    trade_kind  text,                   -- which of the exchange's trade channels fills `trades`; NULL until one does
+    trade_kind  text,                   -- the trade channel of the exchange that fills `trades`; NULL before its first use
     listed_at   timestamptz NOT NULL DEFAULT now(),   -- first seen in the exchange's listing
     updated_at  timestamptz NOT NULL DEFAULT now(),
     UNIQUE (exchange, symbol)

@@ -1,4 +1,4 @@
--- A symbol does not identify a coin: several coins can share one. The id of the provider does.
+-- A symbol does not identify a coin, because several coins can have the same symbol. `coingecko_id` does.
 
 CREATE TABLE IF NOT EXISTS assets (
     id           int         GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

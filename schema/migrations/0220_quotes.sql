@@ -1,5 +1,5 @@
--- A side that is empty is NULL. A price without its size is a quote: Coinbase's tickers had no sizes in 2021, and recordings of them are
--- replayed. A size without its price is not.
+-- An empty side is NULL. A price without its size is accepted, because Coinbase's tickers had no sizes in 2021, and recordings of them are
+-- replayed. A size without its price is refused.
 
 CREATE TABLE IF NOT EXISTS quotes (
     instrument_id int         NOT NULL,

@@ -1,4 +1,5 @@
--- A transfer is the net amount of a token that an address gains in one transaction. The block is stored because a chain can drop it.
+-- A transfer is the net amount of a token that an address gains in one transaction. The block is stored so that its transfers can be removed
+-- when the chain drops it.
 
 CREATE TABLE IF NOT EXISTS whale_transactions (
     blockchain   text NOT NULL,

@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS sentiment_posts (
     label       text NOT NULL CHECK (label IN ('positive', 'neutral', 'negative')),
     engagement  int CHECK (engagement >= 0),
     received_at timestamptz NOT NULL,
-    followers   int CHECK (followers >= 0),   -- of its author; with enough of them the post counts as a mention by an influencer
+    followers   int CHECK (followers >= 0),   -- of its author; a post of an author with many followers is an influencer mention
     PRIMARY KEY (platform, post_id, symbol, time)
 );
 SELECT create_hypertable('sentiment_posts', by_range('time', interval '7 days'), create_default_indexes => false, if_not_exists => true);

@@ -2,7 +2,7 @@
 
 CREATE TABLE IF NOT EXISTS news (
     source       text NOT NULL,
-    id           text NOT NULL,   -- the publisher's
+    id           text NOT NULL,   -- the publisher's id
     time         timestamptz NOT NULL CHECK (time >= '2009-01-01Z' AND time < '2100-01-01Z'),
     title        text NOT NULL,
     summary      text,

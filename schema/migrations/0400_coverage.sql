@@ -1,5 +1,5 @@
--- [since, until) of one channel; until is NULL while a gap is still open. A row with state 'covered' is a claim: it says that its writer
--- received everything in that range. The other states are gaps.
+-- A row is the range [since, until) of one channel; `until` is NULL until the end of a gap is known. A row with the state 'covered' is a
+-- claim: its writer has committed every row that it received in the range. The other states are gaps.
 -- A claim is updated every second: free space in the page and no index on a column that changes let the update touch no index.
 
 CREATE TABLE IF NOT EXISTS coverage (
@@ -14,14 +14,14 @@ CREATE TABLE IF NOT EXISTS coverage (
     reason        text        NOT NULL,
     since         timestamptz NOT NULL,
     until         timestamptz CHECK (until >= since),
-    first_id      bigint,                 -- where the exchange's ids are dense: the first and the last of the range
+    first_id      bigint,                 -- the first and the last missing id, where the exchange's ids are consecutive
     last_id       bigint,
-    expected      bigint,                 -- rows that the range should have, and has
-    stored        bigint,
+    expected      bigint,                 -- rows that the range should have
+    stored        bigint,                 -- rows that it has
     noted_at      timestamptz NOT NULL DEFAULT now(),
-    tries         int         NOT NULL DEFAULT 0,           -- of a gap: attempts to fill it,
-    next_try_at   timestamptz NOT NULL DEFAULT '-infinity', -- when the next one may begin,
-    verdict       text                                      -- and what the last one found
+    tries         int         NOT NULL DEFAULT 0,           -- attempts to fill the gap
+    next_try_at   timestamptz NOT NULL DEFAULT '-infinity', -- earliest time of the next attempt
+    verdict       text                                      -- result of the last attempt, or of the audit
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 CREATE INDEX IF NOT EXISTS coverage_stream ON coverage (instrument_id, channel, since);
 CREATE INDEX IF NOT EXISTS coverage_open ON coverage (source, since) WHERE state = 'open';

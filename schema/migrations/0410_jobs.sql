@@ -1,4 +1,4 @@
--- A backfill that was killed continues at the chunk where it was (job_chunks).
+-- A backfill that was killed continues with the chunks that are not done (job_chunks).
 
 CREATE TABLE IF NOT EXISTS jobs (
     id            bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     since         timestamptz NOT NULL,
     until         timestamptz NOT NULL CHECK (until > since),
     created_at    timestamptz NOT NULL DEFAULT now(),
-    symbol        text        NOT NULL DEFAULT '',   -- the coin of a provider's job; '' for an instrument, or for no single coin
+    symbol        text        NOT NULL DEFAULT '',   -- the coin of a provider's job; '' for an instrument, or if the provider has no coins
     CONSTRAINT jobs_stream_key UNIQUE (source, instrument_id, channel, trade_kind, via, symbol, since, until)
 );
-COMMENT ON TABLE jobs IS 'historical ranges that a backfill was asked for';
+COMMENT ON TABLE jobs IS 'historical ranges that were requested as a backfill';

@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS job_chunks (
     revised     bigint      NOT NULL DEFAULT 0,
     duplicate   bigint      NOT NULL DEFAULT 0,
     rejected    bigint      NOT NULL DEFAULT 0,
-    verdict     text,                     -- why it failed, or what the exchange does not have
+    verdict     text,                     -- why it failed
     finished_at timestamptz,
     PRIMARY KEY (job_id, since)
 );

@@ -1,4 +1,4 @@
--- Whole minutes. The audit examines next what is covered, settled and not in `judged`.
+-- `judged` has whole minutes. A minute that is covered, settled and not in `judged` is due for the audit.
 
 CREATE TABLE IF NOT EXISTS audits (
     source        text           NOT NULL,

@@ -2,7 +2,7 @@
 -- page has free space for the next versions.
 
 CREATE TABLE IF NOT EXISTS rollup_dirty (
-    target        text        NOT NULL,   -- 5m 15m 1h 4h 1d; without continuous aggregates also bars_1m bars_1h daily_ohlcv
+    target        text        NOT NULL,   -- 5m 15m 1h 4h 1d, or day for all candles of a day; on Apache also bars_1m bars_1h daily_ohlcv
     instrument_id int         NOT NULL,
     time          timestamptz NOT NULL,   -- the start of the bucket
     marked_at     timestamptz NOT NULL DEFAULT now(),

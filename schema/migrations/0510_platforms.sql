@@ -11,8 +11,8 @@ COMMENT ON SCHEMA cryptomax IS 'views in the names and types of the platform Cry
 COMMENT ON SCHEMA cryptosense IS 'views in the names and types of the platform CryptoSense';
 COMMENT ON SCHEMA mastertrade IS 'views in the names and types of the platform MasterTrade';
 
--- A number in the type of a platform, NULL where it is too large for the type, so that one cheap coin does not fail a query. They are
--- plain SQL so that the planner inlines them. The limit is the smallest number that rounds up beyond the type.
+-- These functions return a number in the type of a platform, and NULL if it is too large for the type, so that one row does not make a query
+-- fail. They are plain SQL so that the planner inlines them. The limit is the smallest number that rounds up beyond the type.
 CREATE OR REPLACE FUNCTION decimal_20_8(value numeric) RETURNS numeric LANGUAGE sql IMMUTABLE AS
 $$ SELECT CASE WHEN value < 999999999999.999999995 THEN value::numeric(20, 8) ELSE NULL::numeric(20, 8) END $$;  -- never negative
 CREATE OR REPLACE FUNCTION signed_20_8(value numeric) RETURNS numeric LANGUAGE sql IMMUTABLE AS
@@ -35,7 +35,8 @@ CREATE OR REPLACE FUNCTION platform_id(VARIADIC key text[]) RETURNS bigint LANGU
 $$ SELECT ('x' || left(md5(array_to_string(key, chr(10))), 16))::bit(64)::bigint $$;
 CREATE OR REPLACE FUNCTION platform_uuid(VARIADIC key text[]) RETURNS uuid LANGUAGE sql IMMUTABLE AS
 $$ SELECT md5(array_to_string(key, chr(10)))::uuid $$;
--- The `id` of a candle, of which a query returns thousands: instrument, minute since 1970 and interval in the bits of one number.
+-- The `id` of a candle, cheaper than a hash because a query returns thousands: instrument, minute since 1970 and interval in the bits of one
+-- number.
 CREATE OR REPLACE FUNCTION candle_id(instrument int, length_code int, "time" timestamptz) RETURNS bigint LANGUAGE sql IMMUTABLE AS
 $$ SELECT (instrument::bigint << 31) + ((_timescaledb_functions.to_unix_microseconds("time") / 60000000) << 3) + length_code $$;
 -- A time as part of a key. A cast to text would depend on the time zone of the session.

@@ -1,4 +1,4 @@
--- Filled from the setting platforms.NAME.exchanges; empty where it is not set.
+-- Filled from the setting platforms.NAME.exchanges; a platform without the setting has no rows.
 
 CREATE TABLE IF NOT EXISTS platform_exchanges (
     platform text NOT NULL CHECK (platform IN ('ai_trading', 'mastertrade')),

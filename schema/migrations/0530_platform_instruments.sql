@@ -1,6 +1,6 @@
--- A platform knows a symbol (BTCUSDT) and no exchange. This table decides for each symbol which exchange's instrument it means: that of
--- the first exchange in platform_exchanges that lists it; without a list Binance, then the others by name. It is a table, and not a view,
--- because every query of a platform begins with it.
+-- A platform queries by symbol (BTCUSDT), without an exchange. This table maps each symbol to one instrument: that of the first exchange in
+-- platform_exchanges that lists it; without a list that of Binance, then of the others by name. It is a table, and not a view, because
+-- every query of a platform begins with it.
 
 CREATE TABLE IF NOT EXISTS platform_instruments (
     platform      text        NOT NULL,

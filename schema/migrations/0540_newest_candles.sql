@@ -1,11 +1,11 @@
--- The newest candles in the types of the platforms. MasterTrade wants a week of one market, 13,000 rows, in 5 ms. A query of `candles`
--- takes four times as long: half of that to read rows that lie a minute apart on disk, half to cast 78,000 numbers. Here both is done once,
+-- The newest candles in the types of the platforms. MasterTrade requires a week of one market, 13,000 rows, in 5 ms. A query of `candles`
+-- takes four times as long: half of that to read rows that lie a minute apart on disk, half to cast 78,000 numbers. Here both are done once,
 -- when a candle is stored, and the index alone answers the query.
 -- The body of newest_since() is a constant, which the planner inlines into the views. So a query of the last days excludes the hypertable
 -- at plan time, however many chunks it has, and a query of the past excludes this table. Replacing the function invalidates cached plans.
 -- The daemon moves the constant once a day and deletes the rows before it (ingest/store/platforms.py).
--- The index has no column that MasterTrade does not show: two more cost its query a tenth. Other queries read the table. The key has `id`,
--- which contains the interval, in place of the interval's text, and fixed-width columns come first: PostgreSQL finds them faster.
+-- The index has only columns that MasterTrade shows: two more columns make its query a tenth slower. Other queries read the table. The key
+-- has `id`, which contains the interval, in place of the interval's text, and fixed-width columns come first: PostgreSQL finds them faster.
 
 CREATE OR REPLACE FUNCTION set_newest_since(since timestamptz) RETURNS void LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN

@@ -1,7 +1,7 @@
--- For readers that show a transaction as one whale: the token that is worth most, its transfers summed, and the addresses of the largest
--- transfer. A trigger keeps the table up to date, because no query can sum all transfers of a year. `whale_transactions` changes at most
--- some thousand times a day. Columns that queries filter or sort by have the types that MasterTrade shows: a cast in its view would hide
--- them from the indexes.
+-- One row per transaction: the sum of the token that has the largest total in USD, and the addresses of its largest transfer. A trigger
+-- keeps the table up to date, because a query that sums all transfers of a year is too slow. `whale_transactions` changes at most some
+-- thousand times a day. Columns that queries filter or sort by have the types that MasterTrade shows: a cast in its view would hide them
+-- from the indexes.
 
 CREATE TABLE IF NOT EXISTS whale_totals (
     blockchain   text        NOT NULL,
@@ -23,8 +23,8 @@ CREATE INDEX IF NOT EXISTS whale_totals_time ON whale_totals (time);
 CREATE INDEX IF NOT EXISTS whale_totals_usd ON whale_totals (amount_usd);
 COMMENT ON TABLE whale_totals IS 'whale transactions, one row per hash';
 
--- The row of a hash, computed from its transfers; no row where none is left. A reorganisation of the chain can move a transfer by hours,
--- so the transfers of a hash are looked for within a day of one of them.
+-- The row of a hash, computed from its transfers; no row if no transfer is left. A reorganisation of the chain can move a transfer by hours,
+-- so the transfers of a hash are searched within a day of one of them.
 CREATE OR REPLACE FUNCTION whale_of_transfers(of_blockchain text, of_hash text, about timestamptz) RETURNS SETOF whale_totals
 LANGUAGE sql STABLE AS $$
     SELECT w.blockchain, w.hash, w.token::varchar(20), min(w.time),

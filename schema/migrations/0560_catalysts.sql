@@ -44,7 +44,7 @@ BEGIN
         DELETE FROM catalysts WHERE news_source = OLD.source AND news_id = OLD.id;
     END IF;
     IF TG_OP <> 'DELETE' THEN
-        INSERT INTO catalysts SELECT * FROM catalysts_of(NEW) ON CONFLICT DO NOTHING;  -- published again years later, at another time
+        INSERT INTO catalysts SELECT * FROM catalysts_of(NEW) ON CONFLICT DO NOTHING;  -- the article may be stored with another time, too
     END IF;
     RETURN NULL;
 END

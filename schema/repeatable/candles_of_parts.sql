@@ -1,4 +1,4 @@
--- Candles of the buckets in [since, until), made from shorter candles; a bucket without any has no row. A sum with an unknown part is NULL.
+-- Candles of the buckets in [since, until), made from shorter candles; an empty bucket has no row. A sum of which a part is unknown is NULL.
 -- The first and last trade ids come from the parts that have trades.
 
 CREATE FUNCTION candles_of_parts(

@@ -1,5 +1,5 @@
--- The rows of the table `coverage`, evaluated. A writer covers its claims without its own gaps. Covered is the union over all writers, plus
--- what was healed or backfilled, minus what an audit found missing.
+-- Functions and views that evaluate the table `coverage`. A writer covers its claims without its own gaps. A stream is covered where any
+-- writer covers it or it was healed or backfilled, except for the gaps that the audit found.
 
 -- One row per stream, which is a channel of an instrument. `since`: start of its first claim or gap; `watched_until`: end of its last claim.
 -- From `looked_from` on: `covered`, the `known` gaps, and those of them that are `unrecoverable`.
@@ -41,8 +41,8 @@ LANGUAGE sql STABLE AS $$
      GROUP BY w.source, w.instrument_id, w.channel, w.interval, w.trade_kind
 $$;
 
--- The time after the last claim is not in this view, because only the configuration says whether a stream is still wanted; `ingest gaps`
--- shows it.
+-- The time after the last claim is not in this view, because only the configuration determines whether a stream is still subscribed to;
+-- `ingest gaps` shows it.
 CREATE VIEW coverage_gaps AS
 SELECT s.source, i.instrument, s.channel, s.interval, s.trade_kind, g.state, g.reasons,
        lower(g.span) AS since, upper(g.span) AS until, upper(g.span) - lower(g.span) AS length, s.instrument_id
@@ -59,7 +59,7 @@ SELECT s.source, i.instrument, s.channel, s.interval, s.trade_kind, g.state, g.r
         -- the instant at which one claim ends and the next begins is no gap
         WHERE upper(span) > lower(span) OR s.known @> span
        ) g;
-COMMENT ON VIEW coverage_gaps IS 'what is missing now; open gaps will be filled, unrecoverable ones will not (coverage.verdict says why)';
+COMMENT ON VIEW coverage_gaps IS 'what is missing now; open gaps will be filled, unrecoverable ones will not (reason: coverage.verdict)';
 
 -- `percent` refers to the part of the day since the stream began, and is rounded down.
 CREATE VIEW coverage_report AS
@@ -81,7 +81,7 @@ SELECT s.source, i.instrument, s.channel, s.interval, s.trade_kind, d.day::date 
 COMMENT ON VIEW coverage_report IS 'how complete each channel of an instrument is, per day (UTC)';
 
 -- Evidence for the covered ranges of one instrument's trades: the first and last id, the number of ids between them, and the number of
--- stored trades. Where the ids of an exchange are dense, `expected` and `stored` differ only by ids that it never used.
+-- stored trades. Where the ids of an exchange are consecutive, `expected` and `stored` differ only by ids that it never used.
 CREATE FUNCTION coverage_evidence(wanted int, looked_from timestamptz, looked_until timestamptz)
 RETURNS TABLE (source text, trade_kind text, since timestamptz, until timestamptz, first_id bigint, last_id bigint, expected bigint,
                stored bigint)

@@ -1,6 +1,6 @@
--- What each role of ../roles.sql may do; a role that does not exist is skipped. This file runs last, and after every other change.
--- A new table says here who may write it.
--- ON CONFLICT with a target reads the table, so the writer has SELECT exactly where rows are revised.
+-- The privileges of each role of ../roles.sql; a role that does not exist is skipped. This file runs last, and again after every other
+-- change. A new table needs the privilege to write it here.
+-- ON CONFLICT with a target reads the table, so the writer has SELECT on the tables whose rows are revised.
 
 DO $$
 DECLARE
@@ -12,9 +12,9 @@ DECLARE
         ['ingest_writer',  'SELECT, INSERT, UPDATE ON news, stock_indices, indicators, assets, poll_cursors'],
         ['ingest_writer',  'SELECT, INSERT, UPDATE ON indicators_dirty'],
         ['ingest_writer',  'SELECT, INSERT ON native_ids'],
-        ['ingest_writer',  'DELETE ON whale_transactions, native_ids'],  -- of blocks that their chain has dropped
+        ['ingest_writer',  'DELETE ON whale_transactions, native_ids'],  -- of blocks that their chain dropped
         ['ingest_writer',  'SELECT, INSERT, UPDATE, DELETE ON leases'],
-        ['ingest_writer',  'SELECT ON schema_migrations, jobs, job_chunks'],  -- to find out what is covered
+        ['ingest_writer',  'SELECT ON schema_migrations, jobs, job_chunks'],  -- schema version, coverage_streams()
         ['ingest_reader',  'USAGE ON SCHEMA public, market'],
         ['ingest_reader',  'SELECT ON ALL TABLES IN SCHEMA public, market'],
         ['ingest_reader',  'USAGE ON SCHEMA ai_trading, catalyst, cryptomax, cryptosense, mastertrade'],
@@ -31,9 +31,9 @@ BEGIN
 END
 $$;
 
--- PostgreSQL lets PUBLIC execute a new function. Whoever may execute a SECURITY DEFINER trigger function can attach it to a table of
--- their own and make it run their code as its owner. So nobody may execute our functions, except that reader and writer may execute
--- those that only read: a view calls its functions with the privileges of whoever queries it.
+-- PostgreSQL lets PUBLIC execute a new function. A role that may execute a SECURITY DEFINER trigger function can attach it to a table of
+-- its own and make it run code as the owner. So no role may execute these functions, except that reader and writer may execute those that
+-- only read: a view calls its functions with the privileges of the role that queries it.
 DO $$
 DECLARE
     ours    record;

@@ -1,4 +1,4 @@
--- One readable view per relation, with names in place of ids. No view applies an expression to `time`: a cast or a time zone disables chunk
+-- One view per relation, with names in place of ids. No view applies an expression to `time`: a cast or a time zone disables chunk
 -- exclusion (118 ms instead of 5 for a week of one instrument).
 
 CREATE VIEW market.trades AS
@@ -61,7 +61,7 @@ LEFT JOIN instruments i ON i.id = g.instrument_id
 WHERE g.state <> 'covered';
 COMMENT ON VIEW market.gaps IS 'all gaps with their reasons: open, healed or unrecoverable; until is NULL while data is still missing';
 
--- Polled data. Tables without ids are shown as they are.
+-- Polled data. The views over tables without ids have the columns of the table.
 
 CREATE VIEW market.prices AS
 SELECT a.symbol, a.coingecko_id, p.source, p.time, p.price_usd, p.price_aud, p.market_cap_usd, p.market_cap_aud,

@@ -30,7 +30,7 @@ JOIN newest_candles n ON n.instrument_id = p.instrument_id
 WHERE p.platform = 'ai_trading' AND n.time >= newest_since();
 COMMENT ON VIEW ai_trading.market_data IS 'candles of all intervals';
 
--- Where an exchange gives no event time, each writer stores its own row: the view shows that of the first writer by name.
+-- Where an exchange gives no event time, each writer stores its own row: the view shows the row of the first writer by name.
 CREATE VIEW ai_trading.order_book_snapshots AS
 SELECT platform_id(p.symbol, micros(b.time)) AS id,
        p.symbol,
@@ -74,9 +74,9 @@ JOIN indicators n ON n.instrument_id = p.instrument_id
 WHERE p.platform = 'ai_trading';
 COMMENT ON VIEW ai_trading.technical_indicators IS 'technical indicators of closed candles';
 
--- A past day is its 1d candle. Today, and yesterday until its candle exists, is made from the 15m candles and the 1m candles after the last
--- of them: a hundred rows per symbol, at most a minute behind. The condition `now() - interval '3 days'` is redundant, but lets the planner
--- exclude all older chunks. A day is `interval '24 hours'`, because `interval '1 day'` depends on the time zone of the session.
+-- A past day is its 1d candle. Today, and yesterday until its candle exists, is computed from the 15m candles and the 1m candles after them:
+-- a hundred rows per symbol, at most a minute behind. The condition `now() - interval '3 days'` is redundant, but lets the planner exclude
+-- all older chunks. A day is `interval '24 hours'`, because `interval '1 day'` depends on the time zone of the session.
 CREATE VIEW ai_trading.daily_ohlcv AS
 SELECT p.symbol, c.time AS date, c.open, c.high, c.low, c.close, c.volume
 FROM platform_instruments p

@@ -14,9 +14,9 @@ FROM assets a
 JOIN prices p ON p.asset_id = a.id AND p.source = 'coingecko';
 COMMENT ON VIEW cryptosense.price_history IS 'all prices of coins';
 
--- Past days come from prices_daily. The last three are computed from the prices of the coins that a query selects, so that they are never
--- behind: prices_daily has a day only some time after the midnight that ends it. The volume of a day is the 24-hour volume at its last
--- price. A day is `interval '24 hours'`, because `interval '1 day'` depends on the time zone of the session.
+-- Past days come from prices_daily. The last three are computed from the prices of the coins that a query selects, so that they never lag:
+-- prices_daily has a day only some time after the midnight that ends it. The volume of a day is the 24-hour volume at its last price. A day
+-- is `interval '24 hours'`, because `interval '1 day'` depends on the time zone of the session.
 CREATE VIEW cryptosense.price_history_daily AS
 SELECT d.time AS day, a.symbol::varchar(20) AS asset_symbol, d.open, d.high, d.low, d.close, d.avg_price, d.volume_usd AS total_volume
 FROM assets a
@@ -36,7 +36,7 @@ CROSS JOIN LATERAL (
       HAVING count(*) > 0) o;
 COMMENT ON VIEW cryptosense.price_history_daily IS 'one row per coin and day (UTC), today included';
 
--- One row per coin and hour: LunarCrush's where there is one, then the one computed from all stored posts, then others.
+-- One row per coin and hour: that of LunarCrush if it exists, else the row computed from all stored posts, else another.
 CREATE VIEW cryptosense.social_sentiment_history AS
 SELECT s.time,
        s.symbol::varchar(20) AS asset_symbol,

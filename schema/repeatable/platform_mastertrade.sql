@@ -3,7 +3,7 @@
 -- A union of the candles before newest_since() and those after it (newest_candles). The hypertable comes first: only then TimescaleDB
 -- recognises `timestamp > now() - ...` as a condition on a hypertable and adds a constant at plan time. With that constant and newest_since()
 -- the planner excludes one of the two parts. Before TimescaleDB 2.27 a union hides the hypertable from it: the chunks are excluded only when
--- the query starts. The list of intervals lets the planner compute per interval what is the same in all of its rows.
+-- the query starts. The list of intervals lets the planner compute an expression that depends only on the interval once.
 CREATE VIEW mastertrade.market_data AS
 SELECT candle_id(c.instrument_id, i.code, c.time) AS id,
        p.symbol,
@@ -62,7 +62,7 @@ SELECT platform_id(w.blockchain, w.hash) AS id,
 FROM whale_totals w;
 COMMENT ON VIEW mastertrade.whale_transactions IS 'large transfers, one row per transaction hash';
 
--- Where several sources have a value of the same metric and time, the view shows the first in this list, then others by name.
+-- Where several sources have a value of the same metric and time, the view shows the first in this list, else the first by name.
 CREATE VIEW mastertrade.onchain_metrics AS
 SELECT platform_id(m.asset, m.metric, micros(m.time)) AS id,
        m.asset::varchar(20) AS symbol,

@@ -85,7 +85,7 @@ async def test_check_finds_a_column_that_was_altered(market: str, edition: str) 
     await connection.close()
     done = await ingest("check", dsn=market)
     assert done.code == 2
-    assert done.err == "ingest: column quotes.venue is unknown, NOT NULL and has no default: no row fits\n"
+    assert done.err == "ingest: column quotes.venue is unknown, NOT NULL and has no default: give it a default\n"
 
 
 async def test_a_database_without_the_extension(database: str) -> None:

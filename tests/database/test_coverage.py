@@ -169,6 +169,6 @@ async def test_the_list_for_a_person(connection: Connection) -> None:
     until = to_datetime(DAY + 20 * MINUTE)
     assert found == {
         ("trades", "open", "unwatched", to_datetime(DAY + 10 * MINUTE), to_datetime(DAY + 12 * MINUTE)),
-        ("trades", "unwatched", "no daemon claims it since", until, None),
-        ("candles", "unwatched", "no daemon claims it since", until, None),
+        ("trades", "unwatched", "no daemon claims it", until, None),
+        ("candles", "unwatched", "no daemon claims it", until, None),
     }

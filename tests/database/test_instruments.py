@@ -80,7 +80,7 @@ async def test_another_trade_kind_is_refused(pool: Pool) -> None:
         await store_instruments(pool, [ETH, BTC], "aggTrade")
     assert str(stop.value) == (
         "kraken: trade_kind is 'aggTrade', but the stored trades of BTC/USD are 'trade'; one instrument cannot have ids of both: "
-        "set it back, or use another database"
+        "set trade_kind to 'trade', or use another database"
     )
     assert (await stored(pool))["BTC/USD"]["trade_kind"] == "trade"
     assert await store_instruments(pool, [BTC], None) == [btc]  # without trades it may be read all the same
