@@ -41,7 +41,7 @@ WRONG = {
     "no instruments": ({"exchanges": {"demo": EXCHANGE | {"instruments": []}}}, "demo: instruments is empty; right would be"),
     "no exchange": (
         {"exchanges": {}},
-        "nothing to do: no [exchanges.<name>] is configured; `ingest check --init` prints an example",
+        "nothing to do: neither an exchange nor a poller is configured; `ingest check --init` prints an example",
     ),
     "bad scheme": (
         {"database": {"dsn": "mysql://root@localhost/market"}},
