@@ -16,7 +16,7 @@ HISTORIC = ("candles", "trades", "indicators", "prices", "onchain", "sentiment",
 
 def parser() -> argparse.ArgumentParser:
     """The argument parser. It sets `command` (the command's name), `config` (the path, or None) and the options of the command."""
-    made = argparse.ArgumentParser(prog="ingest", description="Keeps a TimescaleDB full of market data, exactly once.")
+    made = argparse.ArgumentParser(prog="ingest", description="Stores market data in TimescaleDB, each row exactly once.")
     made.add_argument("--version", action="version", version=f"ingest {__version__}")
     commands = made.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
