@@ -1,6 +1,6 @@
-"""The recorded frames of each exchange, its listing of that time and the answers that its books asked for.
+"""The recorded frames of each exchange, its listing of that time, and the recorded snapshots of its books.
 
-From the recordings of cryptofeed; beside them single messages of today, from nautilus.
+They are recordings of cryptofeed, and single newer messages of nautilus.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ SNAPSHOT = {
     "binance": "symbol=",
     "gate": "currency_pair=",
     "kucoin": "symbol=",
-}  # what stands before the symbol of a recorded answer
-KINDS = {"binance": "aggTrade", "okx": "trades"}  # the kind of trades that is recorded, where it is not the usual one
-TODAY = 1_790_000_000_000_000  # microseconds; when a message without a recorder's time was received
+}  # the text before the symbol in the URL of a recorded snapshot
+KINDS = {"binance": "aggTrade", "okx": "trades"}  # the recorded kind of trades, where it is not the default kind
+TODAY = 1_790_000_000_000_000  # microseconds; receive time of messages that have none
 WORD = re.compile(r"[A-Za-z0-9]+(?:[-_/][A-Za-z0-9]+)*")
 
 
@@ -45,7 +45,7 @@ def frames(name: str) -> list[Line]:
 
 
 def snapshots(name: str) -> dict[str, str]:
-    """The recorded answers that a book asks for, by symbol."""
+    """The recorded REST snapshots of books, by symbol."""
     if name not in SNAPSHOT:
         return {}
     lines = [line for line in recording(f"{RECORDINGS[name]}.http.0.0") if SNAPSHOT[name] in line.url]
@@ -53,7 +53,7 @@ def snapshots(name: str) -> dict[str, str]:
 
 
 def instruments(name: str, exchange: Exchange) -> list[Instrument]:
-    """Those of the recorded listing that the frames name, with ids."""
+    """The instruments of the recorded listing that occur in the frames, with ids."""
     words = {word.upper() for line in frames(name) for word in WORD.findall(line.text)}
     return [replace(one, id=number) for number, one in enumerate(_listed(name, exchange), 1) if one.symbol in words]
 
@@ -67,4 +67,4 @@ def _listed(name: str, exchange: Exchange) -> list[Instrument]:
         flow.send(Response(200, next(line for line in recording(f"{RECORDINGS[name]}.0") if line.kind == "answer").frame))
     except StopIteration as done:
         return list(done.value)
-    raise RuntimeError(f"{name}: the listing is of several answers")
+    raise RuntimeError(f"{name}: the listing needs several responses")
