@@ -1,21 +1,26 @@
 #!/usr/bin/env bash
 # Measures the daemon against a reference, on a private server that ends with it. Prints one JSON object per line.
 #
-#   deploy/bench.sh write|live|backfill|durability|coverage|indicators|all [--rows N] [--seconds N]
+#   deploy/bench.sh write|live|backfill|durability|coverage|pair|indicators|all [--rows N] [--seconds N]
 #   deploy/bench.sh platforms [--runs N] [--small]
 #   deploy/bench.sh parse OLD_CHECKOUT [--exchange NAME] [--rounds N]
 #
-# write: write, write_duplicates. live: live, memory, commit_lag. backfill: backfill_candles, backfill_trades, and backfill, which is
-# the lower of the two. durability: durability_spool, durability_always, durability_always_fsync, each beside memory. pair: two daemons'
-# writers of the same rows beside one. indicators: the share of minutes in which the 2,000 indicators of 100 candles are committed
-# within two seconds. Each name can be given by itself. platforms: the queries that the platforms publish, at their volumes, on a
-# server that is kept (12 GB under .local, some minutes to fill), and how much disk compression saves. parse: the processor time that
-# a recorded frame takes here and in another checkout, for each exchange and channel; it needs no server.
+# write:      write and write_duplicates.
+# live:       live, memory and commit_lag.
+# backfill:   backfill_candles and backfill_trades; then backfill, the lower result of the two.
+# durability: durability_spool, durability_always and durability_always_fsync, each against memory.
+# coverage:   trades with the coverage ledger against trades without it.
+# pair:       the writers of two daemons with the same rows against the writer of one.
+# indicators: two seconds divided by the time until the 2,000 indicators of 100 candles are committed.
+# all:        all of these. Each name of a single benchmark can be given as well.
+# platforms:  the queries that the platforms publish, at their volumes, and the disk space that compression saves. The data is kept
+#             (12 GB under .local, some minutes to fill).
+# parse:      the CPU time of a recorded frame in this checkout and in another, by exchange and channel; needs no server.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . deploy/setup.sh
 
-# cryptofeed, the reference of live, must be compiled once.
+# cryptofeed, the reference of `live`, is compiled once.
 need_compiler() {
     [[ ${1:-} =~ ^(live|all)$ && ! -e .local/bench-peer/made-for ]] || return 0
     local header='import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("include"), "Python.h").stat()'
@@ -23,7 +28,7 @@ need_compiler() {
 }
 
 {
-    unset DATABASE_URL # only a private server: it is emptied, and its settings must be known
+    unset DATABASE_URL # use a private server: its tables are emptied, and its settings must be known
     need_python
     need_database
     make_environment

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Runs the daemon under random faults, from a printed seed, and compares its rows with the oracle of the simulated exchange.
+# Runs the daemon under random faults, drawn from a printed seed, and compares the stored rows with those of the simulated exchange.
 #
 #   deploy/chaos.sh --runs N --seed S [--kinds a,b] [--mutate drop|double|alter]
 #
-# It installs libfaketime (steps of the clock) and PgBouncer if they are missing. As root it can also break name resolution and fill
-# disks; otherwise it names those kinds as skipped. Servers are private, on loopback, and end with it.
+# Installs libfaketime (for clock steps) and PgBouncer if they are missing. Faults of name resolution and full disks need root; without
+# root they are skipped, and the output lists them. The servers are private, on loopback, and end with the command.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . deploy/setup.sh
 
 {
-    unset DATABASE_URL # only a private server: it is killed
+    unset DATABASE_URL # use a private server, because it is killed
     need_python
     need_database
     need_pooler

@@ -1,15 +1,15 @@
-"""A private PostgreSQL with TimescaleDB for tests, benchmarks and the quickstart; only the standard library is needed.
+"""A private PostgreSQL with TimescaleDB for tests, benchmarks and the quickstart. It needs only the standard library.
 
 https://www.postgresql.org/docs/current/app-initdb.html and https://www.postgresql.org/docs/current/server-shutdown.html
-Every backend is a session of its own, so no process group contains the whole server: `kill` and `pause` find the backends as the
-children of the postmaster.
+Every backend is in a process group of its own, so no process group contains the whole server. `kill` and `pause` find the backends
+as children of the postmaster.
 
-The server listens on a free port of 127.0.0.1 and trusts everyone there: it is for a developer's machine. It ends with the thread
+The server listens on a free port of 127.0.0.1 without passwords, so it is only for a developer's machine. It ends with the thread
 that started it, even if that is killed (`setpriv --pdeathsig`), so start a cluster in the main thread.
 
-    python3 deploy/cluster.py binaries                          where the server is; exit code 1 if there is none
-    python3 deploy/cluster.py edition                           community or apache
-    python3 deploy/cluster.py run --keep -- COMMAND ...         COMMAND with the address of a database; the data is kept
+    python3 deploy/cluster.py binaries                          prints the bin directory of the server; exit code 1 if there is none
+    python3 deploy/cluster.py edition                           prints community or apache
+    python3 deploy/cluster.py run --keep -- COMMAND ...         runs COMMAND with the address of a database; keeps the data
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from installation import EDITIONS, Installed, NotInstalled, find_binaries, insta
 CHECKOUT = Path(__file__).resolve().parent.parent
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",  # no socket: its path is limited to 107 bytes, which that of a checkout often exceeds
+    "unix_socket_directories": "",  # no socket: the path of a checkout often exceeds the limit of 107 bytes
     "shared_preload_libraries": "timescaledb",
     "shared_buffers": "256MB",
     "max_wal_size": "4GB",
     "max_connections": "100",
-    "max_worker_processes": "40",  # a scheduler for each test database, and their jobs
+    "max_worker_processes": "40",  # a scheduler for each test database, and its jobs
     "timescaledb.max_background_workers": "24",
     "timescaledb.telemetry_level": "off",
     "dynamic_shared_memory_type": "mmap",  # in the data directory, so that a killed server leaves nothing in /dev/shm
@@ -52,19 +52,19 @@ SETTINGS = {
 
 
 class ClusterError(RuntimeError):
-    """The server cannot be created, started or queried; the message ends with the server's own."""
+    """The server cannot be created, started or queried. The message ends with the output of the server or its tool."""
 
 
 # --- where a cluster lives ---------------------------------------------------------------------------------------------
 
 
 def account() -> pwd.struct_passwd | None:
-    """The account that the server runs as: `postgres` if we are root, which the server refuses; None for our own."""
+    """The account of the server: `postgres` if this process is root, which the server refuses; None for the process's own."""
     return pwd.getpwnam("postgres") if os.geteuid() == 0 else None
 
 
 def storage() -> Path:
-    """`.local` of the checkout, or a directory of /var/tmp if the server's account cannot reach the checkout."""
+    """The directory for clusters: `.local` of the checkout, or below /var/tmp if the server's account cannot enter the checkout."""
     owner = account()
     local = CHECKOUT / ".local"
     if owner and _run(["test", "-x", str(CHECKOUT)]).returncode:
@@ -72,17 +72,17 @@ def storage() -> Path:
     local.mkdir(exist_ok=True)
     if local.stat().st_uid != os.geteuid():
         raise ClusterError(f"{local} belongs to another user (uid {local.stat().st_uid}); remove it or run as that user")
-    local.chmod(0o755)  # whatever the umask, the server's account must be able to enter
+    local.chmod(0o755)  # the server's account must be able to enter, whatever the umask
     return local
 
 
 def kept_home(binaries: Path) -> Path:
-    """The home of data that is kept: one for each major version, because a server reads only its own data."""
+    """The home of kept data, one for each major version, because a server cannot read the data of another major version."""
     return storage() / f"postgresql-{binaries.parent.name}"
 
 
 def _temporary_home(root: Path) -> Path:
-    """A home that dies with this process; those of processes that could not clean up are swept first."""
+    """A new home for this process. It first removes the homes of processes that ended without cleaning up."""
     for stale in root.glob("cluster-*"):
         if not Path("/proc", stale.name.split("-")[1]).exists():
             shutil.rmtree(stale, ignore_errors=True)
@@ -100,10 +100,10 @@ def _identity() -> dict[str, object]:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on.
+    """A free TCP port of 127.0.0.1.
 
-    It is below the range from which the kernel takes the ports of connections and of listeners that ask for any port. So it is
-    still free when a server comes back after a while, whatever other processes do meanwhile.
+    It is below the range from which the kernel takes ports for connections and for listeners on port 0, so that it is still free
+    when a server starts again later.
     """
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
@@ -117,7 +117,7 @@ def free_port() -> int:
 
 
 def _state(pid: int) -> tuple[str, int] | None:
-    """(state, parent) of a process; None if it has ended, as a zombie has."""
+    """(state, parent) of a process; None if it has ended, also if it is a zombie."""
     try:
         fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -150,10 +150,10 @@ def _moments(seconds: float) -> Iterator[None]:
 class Cluster:
     """One server with its data. Use it as a context manager, or call `start` and, when done, `close`.
 
-    `license` is `apache` or `timescale`. With `home` the data stays there and the next start continues on it. Without, it is in a
-    new folder of `root` (default: `storage()`) and removed by `close`. `seed` is the data of a stopped server, of which a new one
-    begins with a copy. `settings` are added to SETTINGS. `version` is what it runs, by default the newest that is installed of the
-    edition. The port stays the same over stop, kill and start.
+    `license` is `apache` or `timescale`. With `home`, the data stays there, and the next start uses it. Without `home`, the data is
+    in a new directory of `root` (default: `storage()`), which `close` removes. `seed` is the data directory of a stopped server, of
+    which a new server starts with a copy. `settings` are added to SETTINGS. `version` is the installed version that runs, by
+    default the newest of the edition. The port stays the same after stop, kill and start.
     """
 
     def __init__(
@@ -208,13 +208,13 @@ class Cluster:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                start_new_session=True,  # a Ctrl-C at the terminal is for us, not for the server
+                start_new_session=True,  # so that Ctrl-C at the terminal does not reach the server
                 **_identity(),
             )
         self._await_ready()
 
     def stop(self) -> None:
-        """A fast shutdown: clients are disconnected, a checkpoint is written."""
+        """Shut down in fast mode: disconnect the clients and write a checkpoint."""
         if self._server and self.running:
             self.resume()
             self._server.send_signal(signal.SIGINT)
@@ -229,7 +229,7 @@ class Cluster:
         self.start()
 
     def kill(self) -> None:
-        """Send SIGKILL to the postmaster and every backend, as the kernel does when memory is short; return when all have ended."""
+        """Send SIGKILL to the postmaster and every backend, and return when all have ended."""
         if not self._server:
             return
         pids = self._freeze()
@@ -250,7 +250,7 @@ class Cluster:
             _signal([self._server.pid, *_children(self._server.pid)], signal.SIGCONT)
 
     def follow(self, primary: Cluster) -> None:
-        """Start as a hot standby of `primary`, on a copy of its data; the data that was here is removed."""
+        """Start as a hot standby of `primary`, on a copy of its data. Existing data is removed."""
         self.kill()
         shutil.rmtree(self.data, ignore_errors=True)
         self._make_home()
@@ -269,7 +269,7 @@ class Cluster:
         return done.stdout.strip()
 
     def create(self, database: str) -> str:
-        """Create a database with the extension, unless it exists; returns its DSN. PUBLIC has no TEMPORARY privilege on it."""
+        """Create a database with the extension, unless it exists. Returns its DSN. PUBLIC has no TEMPORARY privilege on it."""
         if not self.sql(f"SELECT 1 FROM pg_database WHERE datname = '{database}'"):
             self.sql(f'CREATE DATABASE "{database}"')
             self.sql(f'REVOKE TEMPORARY ON DATABASE "{database}" FROM PUBLIC')
@@ -320,7 +320,7 @@ class Cluster:
         raise ClusterError(f"the server in {self.data} did not start on port {self.port}; the end of its log:\n{tail}")
 
     def _freeze(self) -> list[int]:
-        """Stop the postmaster first, so that no backend is started while the others are listed."""
+        """Send SIGSTOP to the postmaster first, so that it starts no backend, then to the backends. Returns the pids."""
         if not self._server or not self.running:
             return []
         postmaster = self._server.pid
@@ -343,34 +343,34 @@ class Cluster:
 
 
 def _run_command(cluster: Cluster, command: list[str]) -> int:
-    """Run `command` beside the cluster and wait for it despite signals: it drains first, then the server stops."""
+    """Run `command` with the cluster's address. Wait for it despite signals, so that it can drain before the server stops."""
     environment = {**os.environ, "INGEST__DATABASE__DSN": cluster.create("market")}
     child = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", "--", *command], env=environment)
-    signal.signal(signal.SIGINT, lambda number, frame: None)  # the terminal sends it to the child as well
+    signal.signal(signal.SIGINT, lambda number, frame: None)  # the terminal also sends it to the child
     signal.signal(signal.SIGTERM, lambda number, frame: child.terminate())
     return child.wait()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="A private PostgreSQL with TimescaleDB.")
-    what = parser.add_subparsers(dest="what", required=True)
-    what.add_parser("binaries", help="where the server is")
-    what.add_parser("edition", help="community or apache")
-    run = what.add_parser("run", help="run a command beside a server")
-    run.add_argument("--edition", choices=list(EDITIONS), help="default: community where it is installed, else apache")
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("binaries", help="print the bin directory of the server")
+    actions.add_parser("edition", help="print the edition, community or apache")
+    run = actions.add_parser("run", help="run a command with the address of a server")
+    run.add_argument("--edition", choices=list(EDITIONS), help="default: community if it is installed, else apache")
     run.add_argument("--keep", action="store_true", help="use the data of the last run, and keep it")
     run.add_argument("command", nargs="+")
     options = parser.parse_args()
     try:
         binaries = find_binaries()
         edition = "community" if installed("community") else "apache"
-        if options.what == "run":
+        if options.action == "run":
             edition = options.edition or edition
             with Cluster(EDITIONS[edition], home=kept_home(binaries) if options.keep else None) as cluster:
                 status = _run_command(cluster, options.command)
             print(f"cluster: stopped; the data is in {cluster.home}" if options.keep else "cluster: stopped and removed")
             return status
-        print(binaries if options.what == "binaries" else edition)
+        print(binaries if options.action == "binaries" else edition)
     except (ClusterError, NotInstalled) as error:
         print(f"cluster: {error}", file=sys.stderr)
         return 1

@@ -1,7 +1,7 @@
-"""Writes the tables of the pages that are made from the code: `.venv/bin/python deploy/generated_docs.py`.
+"""Generates tables of the pages from the code: `.venv/bin/python deploy/generated_docs.py`.
 
-A page marks the place: `<!-- generated: NAME -->`, the table, `<!-- end -->`. NAME is a key of `BLOCKS`.
-`tests/project/test_docs.py` fails when a page is not what this script would write.
+A page marks the place with `<!-- generated: NAME -->` and `<!-- end -->`; the script replaces the text between them. NAME is a key
+of `BLOCKS`. `tests/project/test_docs.py` fails if a page is not current.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def duration(length: timedelta) -> str:
-    """In the largest unit that it is a whole number of: `90 days`, `1 s`, `250 ms`."""
+    """The length in the largest unit that gives a whole number: `90 days`, `1 s`, `250 ms`."""
     seconds = length.total_seconds()
     for unit, size in UNITS.items():
         if seconds and not (count := seconds / size) % 1:
@@ -64,7 +64,7 @@ def code(words: Iterable[str]) -> str:
 
 
 def settings() -> str:
-    """A table for the keys that stand by themselves, then one for each section."""
+    """A table of the keys outside sections, then a table for each section."""
     single, sections = [], []
     for name, field in Settings.model_fields.items():
         model, path = _section(field, name)
@@ -93,7 +93,7 @@ def _settings(model: type[BaseModel], path: str) -> Iterator[Sequence[str]]:
 
 
 def _section(field: FieldInfo, path: str) -> tuple[type[BaseModel] | None, str]:
-    """The model of a section, None for a key; a mapping has NAME in its path."""
+    """The model of a section, or None for a key; and the path, in which NAME stands for the key of a mapping."""
     kind: Any = field.annotation
     if typing.get_origin(kind) is dict:
         kind, path = typing.get_args(kind)[1], f"{path}.NAME"
@@ -107,12 +107,12 @@ def _setting(path: str, field: FieldInfo) -> Sequence[str]:
 
 
 def _values(kind: Any, metadata: Sequence[Any] = ()) -> str:
-    """What may be set, in words."""
+    """The allowed values in words."""
     if typing.get_origin(kind) is typing.Annotated:
         kind, *metadata = typing.get_args(kind)
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
         parts = typing.get_args(kind)
-        # an optional duration that is parsed as a whole is switched off by "none"; another None is what is not set
+        # an optional duration with a validator accepts "none"; any other None only means that the key is not set
         switched_off = ['`"none"`'] if types.NoneType in parts and timedelta in parts and metadata else []
         return ", ".join([*(_values(part, metadata) for part in parts if part is not types.NoneType), *switched_off])
     if typing.get_origin(kind) is Literal:
@@ -124,8 +124,8 @@ def _values(kind: Any, metadata: Sequence[Any] = ()) -> str:
 
 
 def _whole_number(metadata: Sequence[Any]) -> str:
-    least = next((one.ge for one in metadata if hasattr(one, "ge")), None)
-    most = next((one.le for one in metadata if hasattr(one, "le")), None)
+    least = next((bound.ge for bound in metadata if hasattr(bound, "ge")), None)
+    most = next((bound.le for bound in metadata if hasattr(bound, "le")), None)
     bounds = {(True, True): f"{least} to {most}", (True, False): f"{least} or more"}
     return bounds.get((least is not None, most is not None), "whole number")
 
@@ -182,13 +182,15 @@ def _sentence(text: str) -> str:
 
 
 def metrics() -> str:
-    """Every metric: those that are declared one by one, and those that are read from the counters."""
+    """Every metric: those with declared objects, and those that are collected from the counters."""
     return table(("metric", "type", "labels", "meaning"), sorted(_metrics()))
 
 
 def _metrics() -> Iterator[Sequence[str]]:
     made = Metrics()
-    labels = {one.describe()[0].name: one._labelnames for one in vars(made).values() if isinstance(one, MetricWrapperBase)}
+    labels = {
+        metric.describe()[0].name: metric._labelnames for metric in vars(made).values() if isinstance(metric, MetricWrapperBase)
+    }
     for family in made.registry.collect():
         if family.name.startswith("ingest_"):
             known = labels.get(family.name) or getattr(family, "_labelnames", ())
@@ -200,33 +202,37 @@ def _metrics() -> Iterator[Sequence[str]]:
 
 
 def tables() -> str:
-    """Every hypertable with its key, its policies and what a row is."""
+    """Every hypertable with its key, its policies and the meaning of a row."""
     head = ("table", "key", "chunk", "compressed after", "kept", "a row is")
-    return table(head, (_hypertable(one) for one in TABLES))
+    return table(head, (_hypertable(item) for item in TABLES))
 
 
-def _hypertable(one: Table) -> Sequence[str]:
-    lengths = (duration(length) if length else "never" for length in (one.chunk, one.compress_after))
-    about = (one.record.__doc__ or "").partition(".")[0]
+def _hypertable(item: Table) -> Sequence[str]:
+    lengths = (duration(length) if length else "never" for length in (item.chunk, item.compress_after))
+    about = (item.record.__doc__ or "").partition(".")[0]
     return (
-        f"`{one.name}`",
-        ", ".join(one.key),
+        f"`{item.name}`",
+        ", ".join(item.key),
         *lengths,
-        duration(one.retention) if one.retention else "forever",
+        duration(item.retention) if item.retention else "forever",
         about[:1].lower() + about[1:],
     )
 
 
 def columns() -> str:
-    """The columns of every hypertable; what one means is the comment at its field in `ingest/records.py`."""
+    """The columns of every hypertable. The meaning is the comment at the field in `ingest/records.py`."""
     parts = []
-    for one in TABLES:
-        said = dict(re.findall(r"^    (\w+): [^#\n]*#\s*(.+)$", inspect.getsource(one.record), re.MULTILINE))
+    for item in TABLES:
+        comments = dict(re.findall(r"^    (\w+): [^#\n]*#\s*(.+)$", inspect.getsource(item.record), re.MULTILINE))
         rows = [
-            (f"`{column.name}`", column.type + (" ?" if column.nullable else ""), said.get(column.name, "").replace("None", "NULL"))
-            for column in one.columns
+            (
+                f"`{column.name}`",
+                column.type + (" ?" if column.nullable else ""),
+                comments.get(column.name, "").replace("None", "NULL"),
+            )
+            for column in item.columns
         ]
-        parts.append(f"## {one.name}\n\n{table(('column', 'type', 'meaning'), rows)}")
+        parts.append(f"## {item.name}\n\n{table(('column', 'type', 'meaning'), rows)}")
     return "\n".join(parts)
 
 
@@ -234,7 +240,7 @@ def indicators() -> str:
     """Every kind with its default parameters, and the indicators that are computed by default."""
     rows = []
     for kind in KINDS.values():
-        parameters = ", ".join(f"{one.name} {one.default:g}" for one in kind.parameters if one.default)
+        parameters = ", ".join(f"{parameter.name} {parameter.default:g}" for parameter in kind.parameters if parameter.default)
         first, *more = kind.outputs
         rows.append((f"`{example(kind)}`", parameters, first if more else "", code(more)))
     head = ("name", "parameters", "`value`", "`metadata`")
@@ -242,7 +248,7 @@ def indicators() -> str:
 
 
 def states() -> str:
-    """Every state with the comment at it."""
+    """Every state with its comment in the source."""
     found = re.findall(r'= "(\w+)"(?:  # (.+))?$', inspect.getsource(State), re.MULTILINE)
     return table(("state", "meaning"), ((f"`{state}`", about) for state, about in found))
 
@@ -251,7 +257,7 @@ def states() -> str:
 
 
 def audit() -> str:
-    """What the audit can compare at each exchange, by trade kind."""
+    """The comparisons that the audit can make at each exchange, by trade kind."""
     rows = []
     for name, module in sorted(_exchanges().items()):
         rules = module.COMPLETENESS
@@ -262,13 +268,13 @@ def audit() -> str:
 
 
 def providers() -> str:
-    """Every provider with what it fills and how it may be asked."""
-    head = ("provider", "fills", "key", "requests at most", "asked every", "by default", "`ingest backfill`")
+    """Every provider with its tables, key, budget and interval."""
+    head = ("provider", "fills", "key", "maximum requests", "interval", "by default", "`ingest backfill`")
     return table(head, (_provider(name, module) for name, module in sorted(_pollers().items())))
 
 
 def _pollers() -> dict[str, Provider]:
-    """Those of this package: others may be installed."""
+    """The providers of this package, without those of other installed packages."""
     return {name: module for name, module in registry.pollers().items() if getattr(module, "__package__", "") == "ingest.pollers"}
 
 
@@ -284,7 +290,7 @@ def _provider(name: str, module: Provider) -> Sequence[str]:
 
 
 def _rounded(seconds: float) -> str:
-    """An interval that follows from a budget, to the minute or the hour where it is long."""
+    """The interval, rounded to minutes or hours if it is at least two of them."""
     size = next(size for size in (3_600.0, 60.0, 1.0) if seconds >= 2 * size or size == 1.0)
     return duration(timedelta(seconds=round(seconds / size) * size))
 
@@ -294,8 +300,8 @@ def _budget(plan: Plan) -> str:
 
 
 def news_topics() -> str:
-    """The words that make a topic of news, strongest level first."""
-    return table(("level", "topic", "words"), ((one.level, f"`{one.name}`", one.words) for one in TOPICS))
+    """The words that define the topics of news, highest level first."""
+    return table(("level", "topic", "words"), ((topic.level, f"`{topic.name}`", topic.words) for topic in TOPICS))
 
 
 def exchange_names() -> str:
@@ -303,12 +309,12 @@ def exchange_names() -> str:
 
 
 def _exchanges() -> dict[str, Exchange]:
-    """Those of this package: others may be installed."""
+    """The exchanges of this package, without those of other installed packages."""
     return {name: module for name, module in registry.exchanges().items() if "ingest.exchanges." in getattr(module, "__name__", "")}
 
 
 def exchanges() -> str:
-    """Every exchange with what a configuration may name."""
+    """Every exchange with the values that the configuration accepts."""
     rows = []
     for name, module in sorted(_exchanges().items()):
         markets = (module.__doc__ or "").partition("\n")[0].partition(":")[0].rstrip(".")
@@ -317,7 +323,7 @@ def exchanges() -> str:
 
 
 def provider_names() -> str:
-    """By the table that they fill, each with a link to its page."""
+    """The providers by the table that they fill, each with a link to its page."""
     by_table: dict[str, list[str]] = {}
     for name, module in sorted(_pollers().items()):
         by_table.setdefault(module.TABLES[0], []).append(f"[{name}](ingest/pollers/docs/{name}.md)")
@@ -350,13 +356,13 @@ BLOCKS: dict[str, Callable[[], str]] = {
 
 
 def pages() -> list[Path]:
-    """Every page of the checkout, without what tools keep in hidden folders."""
+    """Every page of the checkout, without hidden directories."""
     found = (path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
     return sorted(path for path in found if not any(part.startswith(".") for part in path.parts))
 
 
 def generated(text: str) -> str:
-    """The page as it should be. Raises KeyError for a block that is unknown."""
+    """The page with current tables. Raises KeyError for an unknown block."""
     return BLOCK.sub(lambda found: f"{found[1]}\n{BLOCKS[found[2]]()}\n{found[3]}", text)
 
 

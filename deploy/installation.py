@@ -1,7 +1,7 @@
-"""The versions of PostgreSQL and TimescaleDB that Debian's packages, Tiger's packages or a build have installed on this machine.
+"""Finds the versions of PostgreSQL and TimescaleDB on this machine, installed from packages of Debian or Tiger, or built.
 
-Only the standard library is needed. A server loads the library `timescaledb-VERSION.so` of the version that a database was created
-with, so several versions can be installed beside each other.
+It needs only the standard library. A server loads the library `timescaledb-VERSION.so` of the version that a database was created
+with, so several versions can be installed at the same time.
 https://docs.timescale.com/self-hosted/latest/upgrades/minor-upgrade/
 """
 
@@ -15,24 +15,25 @@ EDITIONS = {"apache": "apache", "community": "timescale"}  # edition -> the sett
 
 
 class NotInstalled(RuntimeError):
-    """No PostgreSQL with TimescaleDB, or not the edition that is asked for."""
+    """No PostgreSQL with TimescaleDB is installed, or not in the requested edition."""
 
 
 @dataclass(frozen=True)
 class Installed:
-    """One version of TimescaleDB that is installed for one PostgreSQL."""
+    """One installed version of TimescaleDB for one version of PostgreSQL. `binaries` is the server's bin directory."""
 
     binaries: Path
     timescaledb: str
-    community: bool  # whether the Community edition's library is there; Debian's package has only the Apache one
+    community: bool  # whether the Community edition's library is installed; Debian's package has only the Apache edition
 
     @property
-    def age(self) -> tuple[int, ...]:
+    def version_key(self) -> tuple[int, ...]:
+        """Sorts by the version of PostgreSQL, then by that of TimescaleDB."""
         return (int(self.binaries.parent.name), *map(int, re.findall(r"\d+", self.timescaledb)))
 
 
 def installed(edition: str = "apache") -> list[Installed]:
-    """What is installed of an edition, ordered by the version of PostgreSQL and then of TimescaleDB, the oldest first."""
+    """All installed versions of an edition, the oldest first; `version_key` defines the order."""
     found = []
     for binaries in Path("/usr/lib/postgresql").glob("[0-9]*/bin"):
         libraries, scripts = binaries.parent / "lib", Path("/usr/share/postgresql", binaries.parent.name, "extension")
@@ -42,11 +43,11 @@ def installed(edition: str = "apache") -> list[Installed]:
             version = library.stem.removeprefix("timescaledb-")
             if (scripts / f"timescaledb--{version}.sql").exists():
                 found.append(Installed(binaries, version, (libraries / f"timescaledb-tsl-{version}.so").exists()))
-    return sorted((one for one in found if one.community or edition == "apache"), key=lambda one: one.age)
+    return sorted((item for item in found if item.community or edition == "apache"), key=lambda item: item.version_key)
 
 
 def newest(license: str) -> Installed:
-    """The newest that is installed of the edition of a license. Raises NotInstalled."""
+    """The newest installed version with this `timescaledb.license`, `apache` or `timescale`. Raises NotInstalled."""
     (edition,) = (name for name, value in EDITIONS.items() if value == license)
     binaries = find_binaries()
     if not (found := installed(edition)):

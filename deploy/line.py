@@ -1,7 +1,7 @@
-"""A TCP proxy before the database, with faults: a connection is cut at the worst moment, slowed, redirected or refused.
+"""A TCP proxy in front of the database, with faults: connections are cut at a chosen moment, delayed, redirected or refused.
 
-https://www.postgresql.org/docs/current/protocol-message-formats.html - statements are recognised in the
-bytes of the client: one that is sent alone ends with a zero byte.
+https://www.postgresql.org/docs/current/protocol-message-formats.html. The proxy finds statements in the bytes of the client. A
+statement in a message of its own ends with a zero byte.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ COMMIT = b"COMMIT\0"
 
 
 class CutLine:
-    """A proxy on loopback before the server of `dsn`; its own `dsn` leads through it."""
+    """A proxy on loopback for the server of `dsn`. The attribute `dsn` is the address through the proxy."""
 
     def __init__(self, dsn: str) -> None:
         self._target = urlsplit(dsn)
         self._needle = b""
-        self._keep: int | None = None  # bytes after the needle that still pass; None: cut after the server's answer
+        self._keep: int | None = None  # bytes that pass after the needle; None: cut after the server's response
         self._server: asyncio.Server
         self._connections: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
         self.cuts = 0
-        self.commit_seconds = 0.0  # by how much a COMMIT is delayed
+        self.commit_seconds = 0.0  # delay of each COMMIT
 
     async def __aenter__(self) -> CutLine:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -48,7 +48,7 @@ class CutLine:
         return urlunsplit(self._target._replace(netloc=f"{self._target.username}@127.0.0.1:{self.port}"))
 
     def redirect(self, dsn: str) -> None:
-        """Cut every connection and lead new ones to that server."""
+        """Cut every connection, and connect new ones to the server of `dsn`."""
         self._target = urlsplit(dsn)
         self.cut()
 
@@ -58,11 +58,11 @@ class CutLine:
             end.transport.abort()
 
     def cut_after(self, statement: bytes) -> None:
-        """Cut the next connection that sends `statement` when the server has answered, before the client receives the answer."""
+        """Cut the next connection that sends `statement` after the server's response, which the client does not receive."""
         self._needle, self._keep = statement, None
 
     def cut_within(self, statement: bytes, after: int) -> None:
-        """Cut the next connection that sends `statement` after `after` more bytes, in the middle of what it sends."""
+        """Cut the next connection that sends `statement` when it has sent `after` more bytes."""
         self._needle, self._keep = statement, after
 
     def cancel_cut(self) -> None:
@@ -89,7 +89,7 @@ class CutLine:
         cut = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
-                back = group.create_task(self._forward_answers(server, to_client, cut))
+                back = group.create_task(self._forward_responses(server, to_client, cut))
                 await self._forward_requests(client, to_server, cut)
                 back.cancel()
         except* ConnectionError:
@@ -118,7 +118,7 @@ class CutLine:
                 return
             to_server.write(data)
 
-    async def _forward_answers(self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter, cut: asyncio.Event) -> None:
+    async def _forward_responses(self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter, cut: asyncio.Event) -> None:
         while data := await server.read(CHUNK):
             if cut.is_set():
                 self.cuts += 1
@@ -126,4 +126,4 @@ class CutLine:
             if to_client.transport.is_closing():
                 return
             to_client.write(data)
-        to_client.transport.abort()  # also when the server closed its connection: nothing else informs the client
+        to_client.transport.abort()  # also if the server closed its connection, because nothing else informs the client

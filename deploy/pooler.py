@@ -1,7 +1,7 @@
-"""PgBouncer in transaction mode before a server: each transaction may run on another of its connections.
+"""PgBouncer in transaction mode in front of a server: each transaction may run on another server connection.
 
-https://www.pgbouncer.org/config.html. It refuses to run as root, and the account that it runs as
-cannot read root's files, so it reads its configuration from a pipe.
+https://www.pgbouncer.org/config.html. PgBouncer refuses to run as root, and its account cannot read root's files, so it reads its
+configuration from stdin.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ default_pool_size = 3
 
 
 class Pooler:
-    """One PgBouncer before the server of `dsn`; its own `dsn` leads through it. `folder` is for its log."""
+    """One PgBouncer for the server of `dsn`. The attribute `dsn` is the address through it. `folder` is for its files."""
 
     def __init__(self, dsn: str, folder: Path) -> None:
         self.port = free_port()

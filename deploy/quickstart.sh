@@ -5,7 +5,7 @@
 #   deploy/quickstart.sh --live binance BTC/USDT ... [--seconds N]    the real exchange
 #
 # Ctrl-C drains the queues and stops everything. The data is kept, and the next run continues on it.
-# DATABASE_URL names a database to fill; without it a private server is started, which ends with this script.
+# With DATABASE_URL, that database is filled. Without it, a private server is started, which ends with this script.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . deploy/setup.sh
@@ -27,7 +27,7 @@ parse() {
     done
 }
 
-# The configuration of a live run. It is kept, can be edited, and works with `ingest run --config`.
+# Writes the configuration of a live run. The file is kept and can be used with `ingest run --config`.
 write_configuration() {
     local quoted
     quoted=$(printf '"%s", ' "${instruments[@]}")
@@ -43,14 +43,14 @@ run_live() {
     local url="http://127.0.0.1:${INGEST__SERVER__PORT:-9464}/metrics" limit=()
     if [ -n "$seconds" ]; then limit=(timeout --foreground --preserve-status --signal TERM "$seconds"); fi
     say "ingest run --config $configuration; metrics: $url"
-    setpriv --pdeathsig TERM -- python3 deploy/watch.py "$url" & # ends with the daemon that this shell becomes
+    setpriv --pdeathsig TERM -- python3 deploy/watch.py "$url" & # ends with the daemon, which replaces this shell
     exec "${limit[@]}" .venv/bin/ingest run --config $configuration
 }
 
 parse "$@"
 need_python
 make_environment
-if [ -z "${INGEST__DATABASE__DSN:-${DATABASE_URL:-}}" ]; then # start a server and run this script again beside it, with its address
+if [ -z "${INGEST__DATABASE__DSN:-${DATABASE_URL:-}}" ]; then # start a server, and run this script again with its address
     need_database
     exec python3 deploy/cluster.py run --keep -- bash deploy/quickstart.sh "$@"
 fi

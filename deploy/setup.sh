@@ -1,5 +1,5 @@
-# Functions that install what the scripts of deploy/ need; sourced by them, from the root of the checkout.
-# https://www.debian.org/doc/manuals/debian-reference/ch02 - a step whose work is done does nothing and needs no rights.
+# Functions that install what the scripts of deploy/ need. The scripts source this file from the root of the checkout.
+# https://www.debian.org/doc/manuals/debian-reference/ch02. A step whose result exists does nothing and needs no privileges.
 
 say() { printf '== %s\n' "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -10,13 +10,13 @@ as_root() {
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
-# install WHY PACKAGE...: prints what it is about to install, and why.
+# install WHY PACKAGE...: installs the missing packages, after printing them with the reason.
 install() {
     local why=$1 package missing=()
     shift
     for package in "$@"; do installed "$package" || missing+=("$package"); done
     [ ${#missing[@]} -gt 0 ] || return 0
-    command -v apt-get >/dev/null || fail "this script installs packages with apt-get, which is not here; install: ${missing[*]}"
+    command -v apt-get >/dev/null || fail "apt-get is not available; install these packages with another tool: ${missing[*]}"
     [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || fail "neither root nor sudo is available; an administrator must run: apt-get install ${missing[*]}"
     say "about to install ($why): ${missing[*]}"
     update_lists
@@ -36,7 +36,7 @@ need_python() {
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "$(python3 --version) is too old: 3.11 or newer is needed"
 }
 
-# make_environment [test]: .venv with the project, and the tools of its tests. Recreated when pyproject.toml changes.
+# make_environment [test]: makes .venv with the project; with `test`, also the tools of the tests. pyproject.toml changes recreate it.
 make_environment() {
     local state stamp=.venv/made-for
     state="$(sha256sum pyproject.toml) $PWD $(python3 --version)"
@@ -54,7 +54,7 @@ make_environment() {
 
 # --- TimescaleDB ----------------------------------------------------------------------------------------------------
 
-# In this order: DATABASE_URL, an installed server, the distribution's package, Debian's source package.
+# Uses the first of these: DATABASE_URL, an installed server, the distribution's package, Debian's source package.
 need_database() {
     [ -z "${DATABASE_URL:-}" ] || return 0
     python3 deploy/cluster.py binaries >/dev/null 2>&1 && return 0
@@ -71,10 +71,10 @@ need_database() {
     python3 deploy/cluster.py binaries >/dev/null
 }
 
-# For the tests. The service of Debian's package is not started.
+# PgBouncer, for the tests. The service of Debian's package is masked during the installation, so that it does not start.
 need_pooler() {
     [ ! -x /usr/sbin/pgbouncer ] || return 0
-    command -v apt-get >/dev/null || return 0 # its tests are skipped, and say so
+    command -v apt-get >/dev/null || return 0 # the tests that need it are skipped
     if [ -d /run/systemd/system ]; then as_root systemctl mask --quiet pgbouncer; fi
     install "the pooler of the tests" pgbouncer
     if [ -d /run/systemd/system ]; then
@@ -83,14 +83,14 @@ need_pooler() {
     fi
 }
 
-# For the fault suite: it steps the clock of the daemon alone.
+# libfaketime, for the fault tests: it changes the clock of the daemon only.
 need_faketime() {
     ! compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || return 0
-    command -v apt-get >/dev/null || return 0 # the suite skips clock_step, and says so
-    install "the clock steps of the fault suite" libfaketime
+    command -v apt-get >/dev/null || return 0 # clock_step is skipped
+    install "the clock steps of the fault tests" libfaketime
 }
 
-# Without the cluster "main" that Debian creates and starts with the first server: it is not used.
+# Installs PostgreSQL without the cluster "main", which Debian would create and start, and which is not used.
 install_server() {
     local conf=/etc/postgresql-common/createcluster.conf
     ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || return 0
@@ -108,17 +108,17 @@ build_timescaledb() {
     install "to build TimescaleDB" build-essential cmake dpkg-dev libkrb5-dev libssl-dev "postgresql-server-dev-$postgresql"
     say "building TimescaleDB (Debian's source package of $suite) for PostgreSQL $postgresql"
     (
-        cd "$build" && # chained: before "||" a failing command would not end the group
+        cd "$build" && # chained with &&, because `set -e` has no effect before "||"
         dpkg-source --no-check -x ./*.dsc source &&
         cmake -S source -B made -DCMAKE_BUILD_TYPE=Release -DAPACHE_ONLY=1 -DREGRESS_CHECKS=OFF -DWARNINGS_AS_ERRORS=OFF \
             -DPG_CONFIG="/usr/lib/postgresql/$postgresql/bin/pg_config" &&
         make -C made -j "$(nproc)"
-    ) >"$build/log" 2>&1 </dev/null || { tail -n 30 "$build/log" >&2; fail "TimescaleDB did not build; the whole output is in $build/log"; }
+    ) >"$build/log" 2>&1 </dev/null || { tail -n 30 "$build/log" >&2; fail "TimescaleDB cannot be built; the complete output is in $build/log"; }
     as_root make -C "$build/made" install >/dev/null
     as_root rm -rf "$build"
 }
 
-# fetch_source SUITE FOLDER: with package lists of its own, from the mirror of this machine; the system's lists do not change.
+# fetch_source SUITE FOLDER: downloads the source package from this machine's mirror, with separate package lists in FOLDER.
 fetch_source() {
     local suite=$1 folder=$2 mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 'Label: Debian' 'Component: main' | head -n 1)
@@ -126,7 +126,7 @@ fetch_source() {
     mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial"
     printf 'deb-src [signed-by=%s] %s %s main\n' "$keyring" "$mirror" "$suite" >"$folder/sources.list"
     local options=(-qq -o "Dir::Etc::SourceList=$folder/sources.list" -o Dir::Etc::SourceParts=- -o "Dir::State::Lists=$folder/lists"
-        -o "Dir::Cache=$folder/cache" -o APT::Sandbox::User=root) # the folder is private: apt's own user cannot write there
+        -o "Dir::Cache=$folder/cache" -o APT::Sandbox::User=root) # apt's own user cannot write to the folder, which is private
     say "fetching the source package timescaledb of Debian $suite from this machine's mirror"
     (cd "$folder" && apt-get "${options[@]}" update && apt-get "${options[@]}" source --download-only timescaledb) </dev/null >/dev/null
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests need, prints what it installs, and runs them: deploy/test.sh [--all] [PYTEST ARGUMENT...]
-# --all runs the tests marked long as well. Each core has a process of its own; `-n 0` runs all tests in one.
-# DATABASE_URL names a server to test against; without it the tests start private servers, which end with them.
+# Installs what the tests need, prints what it installs, and runs the tests: deploy/test.sh [--all] [PYTEST ARGUMENT...]
+# --all also runs the tests that are marked long. There is a process for each core, at most four; `-n 0` uses a single process.
+# With DATABASE_URL, the tests use that server. Without it, they start private servers, which end with them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . deploy/setup.sh

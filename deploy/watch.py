@@ -1,7 +1,7 @@
-"""Prints, every two seconds, what a running daemon has stored and its lag: python3 deploy/watch.py http://127.0.0.1:9464/metrics
+"""Prints the stored rows and the lag of a running daemon every two seconds: python3 deploy/watch.py http://127.0.0.1:9464/metrics
 
-It reads https://prometheus.io/docs/instrumenting/exposition_formats/ with the standard library alone, and ends with the daemon. The
-lag is the mean of the last interval, computed from the difference of two scrapes.
+It reads the metrics (https://prometheus.io/docs/instrumenting/exposition_formats/) with the standard library, and ends with the
+daemon. The lag is the mean of the last interval, computed from the difference of two scrapes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Samples = Counter[tuple[str, str]]
 
 
 def parse_samples(text: str) -> Samples:
-    """(metric without prefix, table) -> value, summed over the other labels."""
+    """Parses a scrape: (metric without the prefix `ingest_`, table) -> value, summed over the other labels."""
     samples: Samples = Counter()
     for name, table, value in _SAMPLE.findall(text):
         samples[name, table] += float(value)
@@ -32,7 +32,7 @@ def total(samples: Samples, metric: str) -> float:
 
 
 def describe(before: Samples, after: Samples, seconds: float) -> str:
-    """One line: rows by table with the rate of the last `seconds`, and the mean lag from event to commit."""
+    """One line: rows by table with the rate of the last `seconds`, the mean lag from event to commit, and open connections."""
     parts = []
     for (name, table), rows in sorted(after.items()):
         if name == "rows_written_total":
@@ -44,7 +44,7 @@ def describe(before: Samples, after: Samples, seconds: float) -> str:
 
 
 def fetch(url: str) -> Samples:
-    """One scrape. Raises OSError if nothing answers."""
+    """Scrapes the metrics once. Raises OSError if the daemon does not respond."""
     with urllib.request.urlopen(url, timeout=5) as response:
         return parse_samples(response.read().decode())
 

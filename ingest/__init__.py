@@ -1,3 +1,3 @@
-"""ingest: a daemon that keeps a TimescaleDB full of market data. See README.md."""
+"""ingest: a daemon that stores market data in TimescaleDB. See README.md."""
 
 __version__ = "0.1.0"

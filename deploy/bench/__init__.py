@@ -1,1 +1,1 @@
-"""The benchmark behind deploy/bench.sh: the daemon against a reference, in one run on one private server."""
+"""The benchmarks of deploy/bench.sh: the daemon against a reference, in the same run on the same private server."""

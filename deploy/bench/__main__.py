@@ -52,7 +52,7 @@ def main() -> int:
             _print(result)
         return 0
     edition = "community" if installed("community") else "apache"
-    # the server keeps the time of each commit, which tells when a row was committed
+    # the server keeps the time of each commit, so that the commit time of a row is known
     with Cluster(EDITIONS[edition], settings={"track_commit_timestamp": "on"}) as cluster:
         dsn = cluster.create("market")
         done = {}
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def _platforms(options: argparse.Namespace) -> int:
-    """Measure on a cluster that is kept, because filling it takes minutes."""
+    """Measure on a cluster whose data is kept, because filling it takes minutes."""
     with filled_cluster(small=options.small) as cluster:
         print(f"bench: {PLATFORMS}, in {cluster.home}", file=sys.stderr)
         for result in uvloop.run(platforms(cluster.create("market"), SMALL if options.small else Size(), options.runs)):
@@ -92,23 +92,27 @@ def _benchmark(name: str, place: Place, options: argparse.Namespace) -> Awaitabl
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="deploy/bench.sh", description="Ours against a reference; one JSON object a line.")
+    made = argparse.ArgumentParser(
+        prog="deploy/bench.sh", description="Measures the daemon against a reference and prints one JSON object per line."
+    )
     made.add_argument("what", choices=list(dict.fromkeys([*GROUPS, *BY_ROWS, *BY_SECONDS, PLATFORMS, PARSE])))
-    made.add_argument("old", nargs="?", type=Path, metavar="OLD_CHECKOUT", help="of parse: what this checkout is compared with")
-    made.add_argument("--exchange", metavar="NAME", help="of parse: this one alone")
-    made.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help="of each case of parse")
-    made.add_argument("--small", action="store_true", help="platforms with a handful of rows, which says nothing about speed")
-    made.add_argument("--runs", type=int, default=RUNS, metavar="N", help="of each query of platforms")
-    made.add_argument("--alone", action="store_true", help="write or live by itself, without what goes with it")
-    made.add_argument("--rows", type=int, metavar="N", help="of a round of write and live; at least 100")
-    made.add_argument("--seconds", type=float, metavar="N", help="of memory and commit_lag")
+    made.add_argument("old", nargs="?", type=Path, metavar="OLD_CHECKOUT", help="parse: the checkout to compare with")
+    made.add_argument("--exchange", metavar="NAME", help="parse: measure only this exchange")
+    made.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help="parse: rounds of each case")
+    made.add_argument("--small", action="store_true", help="platforms: fill few rows, to try the command")
+    made.add_argument("--runs", type=int, default=RUNS, metavar="N", help="platforms: executions of each query")
+    made.add_argument("--alone", action="store_true", help="only the named benchmark of the groups write and live")
+    made.add_argument(
+        "--rows", type=int, metavar="N", help="rows of a round, at least 100; for indicators, the number of instruments"
+    )
+    made.add_argument("--seconds", type=float, metavar="N", help="memory and commit_lag: duration")
     return made
 
 
 def _options() -> argparse.Namespace:
     options = parser().parse_args()
     if (options.what == PARSE) != (options.old is not None):
-        parser().error("parse, and nothing else, takes another checkout to compare with")
+        parser().error("OLD_CHECKOUT is required for parse, and allowed only there")
     return options
 
 

@@ -1,6 +1,6 @@
-"""An archive like Binance's, made for the benchmark: its files have the documented format, their rows are synthetic.
+"""A synthetic archive for the benchmark, with files in the documented format of Binance's archive.
 
-https://github.com/binance/binance-public-data - times are microseconds, as in the files since 2025; no header.
+https://github.com/binance/binance-public-data. Times are in microseconds, as in the files since 2025; there is no header.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TRADE_DAYS = 5
 SYMBOL = "BTCUSDT"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-# the fields of a market in a listing: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints
+# the fields that the parser reads of a market: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints
 LISTING = {
     "symbols": [
         {
@@ -48,18 +48,18 @@ class File(Struct, frozen=True):
 
 
 class Past(Struct, frozen=True):
-    """The files that hold [since, until) of one channel, and their rows."""
+    """The files with [since, until) of one channel."""
 
     channel: str
     table: Table
     since: datetime
     until: datetime
     files: list[File]
-    values: Sequence[str]  # the columns of a row as SQL on `t`; none is null
+    values: Sequence[str]  # the compared columns as SQL expressions on `t`, none of them null
 
 
 def candles_past(rows: int) -> Past:
-    """One-minute bars of one market in monthly files, from eleven months ago on."""
+    """One-minute candles of one market in monthly files, which begin eleven months ago."""
     first = (datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0) - timedelta(days=330)).replace(day=1)
     files, at, left = [], first, rows
     while left:
@@ -80,7 +80,7 @@ def _candle_line(month: int, i: int) -> str:
 
 
 def trades_past(rows: int) -> Past:
-    """Trades of one market on some days of the last weeks, one every 20 ms from midnight on."""
+    """Trades of one market on five recent days in daily files, one trade every 20 ms from midnight."""
     first = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=TRADE_DAYS + 3)
     each = rows // TRADE_DAYS
     files = []
@@ -99,7 +99,7 @@ def _trade_line(day: int, trade_id: int, i: int) -> str:
 
 
 def publish(past: Past, folder: Path) -> None:
-    """Write the files as the archive has them, each with its checksum, and the listing at its REST path."""
+    """Write the files as in the archive, each with its checksum, and the listing at its REST path."""
     for file in past.files:
         path = folder / f"{file.path}.zip"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def publish(past: Past, folder: Path) -> None:
 
 
 def records(past: Past, instrument_id: int) -> Iterator[Candle | Trade]:
-    """The same rows as the table has them."""
+    """The rows of the files as records."""
     instrument = Instrument("binance", SYMBOL, "BTC/USDT", "BTC", "USDT", "spot", "trading", id=instrument_id)
     now = time.time_ns() // 1000
     for file in past.files:

@@ -1,9 +1,9 @@
 """Backfill from an archive against psql: `ingest backfill`, from the start of the job to its last chunk.
 
-https://www.postgresql.org/docs/current/app-psql.html#APP-PSQL-META-COMMANDS-COPY - psql is given the same rows, already as
-columns of the table. `ingest` fetches the files from another process, verifies, unzips, parses, checks and encodes them, commits
-batch by batch and marks what must be rolled up. The roll-ups are excluded, as psql has none; `command_seconds` includes them and
-the start.
+https://www.postgresql.org/docs/current/app-psql.html#APP-PSQL-META-COMMANDS-COPY. psql reads the same rows, already as columns of
+the table. `ingest` fetches the files from another process, verifies, unzips, parses, checks and encodes them, commits batch by
+batch and marks ranges for the roll-ups. The roll-ups are excluded, because psql has none; `command_seconds` includes them and the
+start.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ async def backfill_trades(place: Place, rows: int | None) -> Result:
 
 
 def lower(results: Sequence[Result]) -> Result:
-    """The lower of the two, under the name `backfill`."""
-    return replace(min(results, key=lambda one: one.ratio), name="backfill")
+    """The result with the lower ratio, under the name `backfill`."""
+    return replace(min(results, key=lambda result: result.ratio), name="backfill")
 
 
 async def _compare(name: str, place: Place, past: Past) -> Result:
@@ -110,7 +110,7 @@ async def _begin(place: Place, past: Past) -> None:
 
 
 async def _stored(place: Place, past: Past) -> Checksum:
-    only = "AND t.interval = '1m'" if past.channel == "candles" else ""  # the rolled up bars are in the same table
+    only = "AND t.interval = '1m'" if past.channel == "candles" else ""  # candles of longer intervals are in the same table
     relation = f"public.{past.table.name} t JOIN instruments i ON i.id = t.instrument_id AND i.symbol = '{SYMBOL}' {only}"
     return await stored(place.connection, relation, past.values)
 
@@ -136,7 +136,7 @@ async def _by_ingest(place: Place, past: Past, config: Path) -> tuple[float, flo
 
 @asynccontextmanager
 async def _serving(folder: Path) -> AsyncIterator[str]:
-    """Serve the folder over HTTP from another process; yields its address."""
+    """Serves the directory over HTTP from another process. Yields its address."""
     port = free_port()
     command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(folder)]
     async with running(command, signal.SIGTERM):

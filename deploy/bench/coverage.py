@@ -1,6 +1,6 @@
-"""What the coverage ledger costs: the same rows through queue and writer, with the claims of 400 channels beside them, and without.
+"""The cost of the coverage ledger: the same rows through queue and writer, with the claims of 400 channels and without.
 
-A claim is extended once a second, so a round must last for some seconds: https://www.postgresql.org/docs/current/storage-hot.html
+A claim is extended once a second, so a round must last several seconds: https://www.postgresql.org/docs/current/storage-hot.html
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ async def coverage(place: Place, rows: int | None) -> Result:
             measured.append(await (_claiming(place, sent) if ledger else by_ingest(place, sent)))
             require(await stored(place.connection, "trades", VALUES), expected, f"coverage, ledger {ledger}")
         claimed = await place.connection.fetchval("SELECT count(*) FROM coverage")
-        without, ours = measured
-        rounds.append(Round(value=round(len(sent) / ours), reference=round(len(sent) / without)))
+        without, with_ledger = measured
+        rounds.append(Round(value=round(len(sent) / with_ledger), reference=round(len(sent) / without)))
     settings = await read_settings(place.connection) | {"claims": claimed}
     return compared("coverage", rounds, rows=len(sent), command="ingest: the same rows without the ledger", settings=settings)
 
 
 async def _claiming(place: Place, sent: list[Trade]) -> float:
-    """Seconds, while 400 claims are extended every second as the daemon extends them."""
+    """Seconds to write the rows, while 400 claims are extended every second as in the daemon."""
     pool = await open_pool(place.dsn, 1)
     since = time.time_ns() // 1000
 
     def claims() -> list[Claim]:
         now = time.time_ns() // 1000
         ids = range(1, INSTRUMENTS + 1)
-        return [Claim("bench", "bench", one, channel, "trade", since, now) for one in ids for channel in CHANNELS]
+        return [Claim("bench", "bench", instrument, channel, "trade", since, now) for instrument in ids for channel in CHANNELS]
 
     buffer = CoverageBuffer(pool, Counters(), "bench")
 
@@ -62,7 +62,7 @@ async def _claiming(place: Place, sent: list[Trade]) -> float:
     tasks = [asyncio.create_task(extend()), asyncio.create_task(buffer.run())]
     try:
         seconds = await by_ingest(place, sent)
-        buffer.claim(claims())  # a short round must have claims, too
+        buffer.claim(claims())  # so that a short round has claims as well
         await buffer.flush()
         return seconds
     finally:

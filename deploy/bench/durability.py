@@ -1,7 +1,7 @@
-"""What each durability costs: the same trades through the daemon's write path until they are committed, beside `memory`.
+"""The cost of each durability: the same trades through the daemon's write path until they are committed, against `memory`.
 
-https://man7.org/linux/man-pages/man2/fsync.2.html - a disk that answers an fsync at once does not sync, so
-`durability_always_fsync` depends on the disk. `spool` writes nothing while the database keeps up, so it must cost nothing here.
+https://man7.org/linux/man-pages/man2/fsync.2.html. `durability_always_fsync` depends on the disk, because some disks acknowledge an
+fsync without syncing. `durability_spool` should equal `memory`, because the spool is not used while the database keeps up.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ ROUNDS = 5
 
 
 async def spool(place: Place, rows: int | None) -> Result:
-    """The spool is not used, because the database keeps up."""
+    """`durability = "spool"`: the spool is not used, because the database keeps up."""
     return await _compare("durability_spool", place, rows, durability="spool", fsync="1s")
 
 
 async def always(place: Place, rows: int | None) -> Result:
-    """Every batch is written to the spool before its rows count, and synced once a second."""
+    """`durability = "always"`: every batch is written to the spool before its rows count, and synced once a second."""
     return await _compare("durability_always", place, rows, durability="always", fsync="1s")
 
 
 async def always_fsync(place: Place, rows: int | None) -> Result:
-    """Every batch is written to the spool and synced before its rows count."""
+    """`durability = "always"`, `spool.fsync = "always"`: every batch is written to the spool and synced before its rows count."""
     return await _compare("durability_always_fsync", place, rows, durability="always", fsync="always")
 
 
@@ -64,7 +64,7 @@ async def _compare(name: str, place: Place, rows: int | None, *, durability: str
 
 
 async def _seconds(place: Place, rows: Sequence[Trade], way: dict[str, Any]) -> tuple[float, float]:
-    """Elapsed and processor seconds, from the first row until the last is committed, without opening and closing."""
+    """Elapsed and CPU seconds from the first row until the last is committed, without opening and closing."""
     settings, counters = Settings(database={"dsn": place.dsn}, **way), Counters()
     spool = await open_configured_spool(settings, counters.errors)
     pool, info = await open_pool(place.dsn, 8), await detect(place.connection)
@@ -89,7 +89,7 @@ def _require_empty(folder: Path) -> None:
 
 
 async def put_all(put: Callable[[Trade], Awaitable[None] | None], rows: Sequence[Trade]) -> None:
-    """Put the rows into a queue, wait while it is full, and yield as a daemon does between frames."""
+    """Put the rows into a queue, wait while it is full, and let other tasks run as between frames."""
     for index, row in enumerate(rows):
         wait = put(row)
         if wait is not None:

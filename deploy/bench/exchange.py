@@ -1,7 +1,7 @@
-"""The simulated exchange as a process of its own: `Exchange` is the handle, `python -m bench.exchange` the process.
+"""The simulated exchange in its own process: `Exchange` is the handle, `python -m bench.exchange` the process.
 
-They exchange lines of JSON, one request and one response at a time. https://developers.binance.com/docs/binance-spot-api-docs - the
-frames of a burst are encoded before it begins, so that the exchange only writes while others are measured.
+They exchange lines of JSON, one request and one response at a time. The frames of a burst are encoded before it begins, so that the
+exchange only writes while programs are measured. https://developers.binance.com/docs/binance-spot-api-docs
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from ingest.simulator.server import Simulator
 
 KIND = "aggTrade"
 SUBSCRIBED_SECONDS = 30.0
-ENDING_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")  # even if we are killed
+ENDING_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")  # the process ends if this process is killed
 Ranges = dict[str, tuple[int, int]]  # symbol -> first and last id
 
 
 def specs(instruments: int) -> list[Spec]:
-    """That many instruments: the simulator's own, then coins named by number."""
+    """The simulator's instruments, then numbered coins, until there are `instruments`."""
     made = (Spec(f"C{number:03d}", "USDT", 100 * UNIT, UNIT // 100, 1_000, UNIT) for number in range(len(SPECS), instruments))
     return [*SPECS[:instruments], *made]
 
 
 class Exchange:
-    """The running exchange. It makes `trades_per_second` over all instruments by itself."""
+    """The running exchange. It makes `trades_per_second` trades, distributed over all instruments."""
 
     def __init__(self, instruments: int, trades_per_second: float = 0.0) -> None:
         self.instruments = [f"{spec.base}/{spec.quote}" for spec in specs(instruments)]
@@ -42,7 +42,7 @@ class Exchange:
     async def __aenter__(self) -> Exchange:
         pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
         self._process = await asyncio.create_subprocess_exec(*self._command, limit=1 << 20, **pipes)
-        address = await self._answer()
+        address = await self._response()
         self.ws_url, self.rest_url = address["ws_url"], address["rest_url"]
         return self
 
@@ -55,42 +55,42 @@ class Exchange:
         """Return when a client is subscribed to the trades of every instrument."""
         try:
             async with asyncio.timeout(SUBSCRIBED_SECONDS):
-                await self._ask("subscribed")
+                await self._request("subscribed")
         except TimeoutError as error:
             raise RuntimeError(f"no client subscribed within {SUBSCRIBED_SECONDS:.0f} s; its output is above") from error
 
     async def prepare(self, rows: int) -> Ranges:
-        """Make that many trades and encode their frames. Returns the ids."""
-        return {symbol: tuple(ids) for symbol, ids in (await self._ask("prepare", rows))["ranges"].items()}
+        """Make `rows` trades and encode their frames. Returns the ids by symbol."""
+        return {symbol: tuple(ids) for symbol, ids in (await self._request("prepare", rows))["ranges"].items()}
 
     async def burst(self) -> float:
         """Send the prepared frames as fast as they are read. Returns the Unix time of the first frame in seconds."""
-        began: float = (await self._ask("burst"))["began"]
+        began: float = (await self._request("burst"))["began"]
         return began
 
     async def checksum_of(self, ranges: Ranges) -> Checksum:
         """The checksum of those trades, in the form of `bench.stored.TRADE`."""
-        return Checksum(**await self._ask("checksum_of", ranges))
+        return Checksum(**await self._request("checksum_of", ranges))
 
-    async def _ask(self, verb: str, *values: Any) -> dict[str, Any]:
+    async def _request(self, verb: str, *values: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([verb, *values]).encode() + b"\n")
-        return await self._answer()
+        return await self._response()
 
-    async def _answer(self) -> dict[str, Any]:
+    async def _response(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = await self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the simulated exchange ended with {await self._process.wait()}; its output is above")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        response: dict[str, Any] = json.loads(line)
+        return response
 
 
 # --- the process -----------------------------------------------------------------------------------------------------------
 
 
 class Handler:
-    """The process's side: one method for each request."""
+    """The requests that the process serves, one method for each."""
 
     def __init__(self, simulator: Simulator, symbols: list[str]) -> None:
         self._simulator = simulator
@@ -108,7 +108,7 @@ class Handler:
         self._chunks = [(symbol, some[at]) for at in range(longest) for symbol, some in by_symbol.items() if at < len(some)]
         ranges = {}
         for symbol, count in self._shares(rows):
-            last = max(one.id for one in self._simulator.oracle.trades(symbol))
+            last = max(trade.id for trade in self._simulator.oracle.trades(symbol))
             ranges[symbol] = (last - count + 1, last)
         return {"ranges": ranges}
 
@@ -128,12 +128,12 @@ class Handler:
 
     def _rows(self, ranges: Ranges) -> Iterator[tuple[object, ...]]:
         for symbol, (first, last) in ranges.items():
-            for one in self._simulator.oracle.trades(symbol, first, last):
-                yield symbol, one.id, one.time, one.price, one.size, one.side
+            for trade in self._simulator.oracle.trades(symbol, first, last):
+                yield symbol, trade.id, trade.time, trade.price, trade.size, trade.side
 
 
 async def _serve(instruments: int, trades_per_second: float) -> None:
-    """Serve until stdin ends."""
+    """Serve requests until stdin ends."""
     simulator = Simulator(specs=specs(instruments), trades_per_second=trades_per_second)
     await simulator.start()
     handler = Handler(simulator, [spec.symbol for spec in specs(instruments)])
@@ -146,8 +146,8 @@ async def _serve(instruments: int, trades_per_second: float) -> None:
     await simulator.stop()
 
 
-def _print(answer: dict[str, Any]) -> None:
-    print(json.dumps(answer), flush=True)
+def _print(response: dict[str, Any]) -> None:
+    print(json.dumps(response), flush=True)
 
 
 if __name__ == "__main__":

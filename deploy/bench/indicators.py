@@ -1,8 +1,8 @@
-"""How long after its candles the indicators of a minute are committed, and how fast those of a past range are.
+"""The time from a minute's candles to their committed indicators, and the rate of indicators of a past range.
 
-Candles take the daemon's write path, and all of the daemon's maintenance runs beside it. The minutes are
-the latest: VWAP and OBV read more rows the later in the day (UTC) it is. `value` is the limit divided by the time.
-https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-COMMIT-TIMESTAMP - the time is that of the last commit.
+Candles go through the daemon's write path, while all maintenance tasks run. The measured minutes are the latest; VWAP and OBV read
+more rows the later in the day (UTC) it is. `value` is the limit divided by the 95th percentile.
+https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-COMMIT-TIMESTAMP. The time ends at the last commit.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from ingest.store.pool import open_pool
 from ingest.store.ts_edition import detect
 
 INSTRUMENTS = 100
-HISTORY_MINUTES = 2_000  # before the measured minutes: more than any window
+HISTORY_MINUTES = 2_000  # before the measured minutes; longer than any indicator's window
 MINUTES = 20
 LIMIT_SECONDS = 2.0
-PAST = 10  # instruments whose earlier candles are computed, for the second figure
+PAST = 10  # instruments of the past range
 PAST_MINUTES = 1_440
 
 # One price path for each instrument, with eight decimals.
@@ -75,14 +75,14 @@ async def indicators(place: Place, rows: int | None) -> Result:
         better="higher",
         rows=expected,
         seconds=round(p95, 3),
-        reference_command="none: the reference is the limit that is promised",
+        reference_command="none: the reference is the limit",
         settings=await read_settings(place.connection) | figures | {"past_candles_per_s": round(per_second)},
     )
 
 
 @asynccontextmanager
 async def _daemon(place: Place, settings: Settings) -> AsyncIterator[TableQueue]:
-    """The queue of candles, with the daemon's write path behind it and its maintenance beside it."""
+    """Runs the daemon's write path and maintenance. Yields the queue of candles."""
     metrics = Metrics()
     pool = await open_pool(place.dsn, settings.database.pool_size)
     path = build_write_path(
@@ -95,7 +95,7 @@ async def _daemon(place: Place, settings: Settings) -> AsyncIterator[TableQueue]
     )
     maintenance = Maintenance(place.dsn, "bench", maintenance_spec(settings), metrics)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one) for one in (path.run(), maintenance.run())]
+        tasks = [group.create_task(coroutine) for coroutine in (path.run(), maintenance.run())]
         while maintenance.states["indicators"].state == State.WAITING:  # noqa: ASYNC110 - a state has no event
             await asyncio.sleep(0.05)
         yield path.queues["candles"]
@@ -107,11 +107,11 @@ async def _daemon(place: Place, settings: Settings) -> AsyncIterator[TableQueue]
 async def _minute(connection: Connection, queue: TableQueue, count: int, begun: datetime, expected: int) -> float:
     """Seconds from the arrival of one minute's candles until the last of their indicators is committed."""
     started = time.time()
-    for one in range(1, count + 1):
-        if wait := queue.put(_candle(one, begun)):
+    for instrument_id in range(1, count + 1):
+        if wait := queue.put(_candle(instrument_id, begun)):
             await wait
     async with asyncio.timeout(60):
-        while True:  # seldom, because the query takes server time, too
+        while True:  # polls seldom, because the query takes server time
             found, committed = await connection.fetchrow(STORED, begun)
             if found == expected:
                 return committed - started
@@ -125,7 +125,7 @@ def _candle(instrument_id: int, begun: datetime) -> Candle:
 
 
 async def _past(connection: Connection, settings: Settings, first: datetime, instruments: int) -> float:
-    """Candles per second over hours without indicators; then all of them again, which must change nothing."""
+    """Candles per second of a range without indicators. Raises Wrong if a second computation changes a value."""
     selection = maintenance_spec(settings).indicators
     since = int(first.timestamp()) // 60
     ends = [(one, since + minute) for one in range(1, instruments + 1) for minute in (0, PAST_MINUTES - 1)]
@@ -139,7 +139,7 @@ async def _past(connection: Connection, settings: Settings, first: datetime, ins
             done += (step := await compute(connection, selection))
         rates.append(instruments * PAST_MINUTES / (time.perf_counter() - started))
     if done.written or done.revised:
-        raise Wrong(f"indicators: computed again, {done.written} values are new and {done.revised} others")
+        raise Wrong(f"indicators: the second computation wrote {done.written} values and revised {done.revised}; right would be 0")
     return rates[0]
 
 

@@ -1,8 +1,8 @@
-"""From the bytes of a websocket on loopback to committed rows: the daemon against cryptofeed, each a process of its own.
+"""From websocket messages on loopback to committed rows: the daemon against cryptofeed, each in its own process.
 
-https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-COMMIT-TIMESTAMP - a round lasts from the first frame sent
-until the latest commit of its rows, whose time the server keeps; polling only tells that the round is over. The exchange sends
-trades of four instruments as fast as they are read, and nothing else.
+https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-COMMIT-TIMESTAMP. A round lasts from the first frame until the
+latest commit of its rows, whose time the server keeps. Polling only detects that the round is over. The exchange sends only trades,
+of four instruments, as fast as they are read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bench.result import Connection, Place, Result, Round, compared, read_settin
 from bench.stored import OURS, TRADE, empty, require, stored
 
 ROWS = 400_000
-SHARE = 5  # the peer is sent a fifth of the rows, because it is slower; the rates are compared
+SHARE = 5  # the peer receives a fifth of the rows, because it is slower; rates are compared
 ROUNDS = 3
 INSTRUMENTS = 4
 POLL_SECONDS = 0.5
@@ -43,14 +43,14 @@ PEER_TRADE = (
     "replace(symbol, '-', '')",
     "trade_id",
     "(extract(epoch FROM timestamp) * 1000)::bigint",
-    "round(price, 8)",  # it stores floats with 32 decimals
+    "round(price, 8)",  # cryptofeed stores floats with 32 decimals
     "round(amount, 8)",
     "side",
 )
 
 
 class Side(Struct, frozen=True):
-    """One of the two that are compared: how it is started, and where its rows are."""
+    """One of the two compared programs: how to start it, and where its rows are."""
 
     name: str
     start: Callable[[str, Exchange], AbstractAsyncContextManager[Running]]
@@ -67,16 +67,16 @@ async def live(place: Place, rows: int | None) -> Result:
     await place.connection.execute(PEER_DDL)
     rounds = []
     for _ in range(ROUNDS):
-        theirs, _ = await measure(PEER_SIDE, place, fewer)
-        ours, cpu = await measure(INGEST_SIDE, place, rows)
-        rounds.append(Round(value=round(ours), reference=round(theirs), cpu_us_per_row=round(cpu, 2)))
+        peer, _ = await measure(PEER_SIDE, place, fewer)
+        daemon_rate, cpu = await measure(INGEST_SIDE, place, rows)
+        rounds.append(Round(value=round(daemon_rate), reference=round(peer), cpu_us_per_row=round(cpu, 2)))
     command = f"cryptofeed 2.4.1, TradePostgres, Binance aggTrade from the same exchange, {fewer} rows a round"
     settings = await read_settings(place.connection)
     return compared("live", rounds, rows=rows, command=command, settings=settings, reference_rows=fewer)
 
 
 async def measure(side: Side, place: Place, rows: int) -> tuple[float, float]:
-    """(rows per second, processor microseconds per row) of one round; every stored value is verified."""
+    """(rows per second, CPU microseconds per row) of one round. Raises Wrong if a stored value differs."""
     connection = place.connection
     await empty(connection, side.table)
     async with Exchange(INSTRUMENTS) as exchange, side.start(place.dsn, exchange) as process:
@@ -92,7 +92,7 @@ async def measure(side: Side, place: Place, rows: int) -> tuple[float, float]:
 
 
 async def _until_stored(connection: Connection, table: str, rows: int) -> None:
-    """Return when that many rows are stored. It counts seldom, because counting takes server time."""
+    """Wait until `rows` rows are stored. Polls seldom, because counting takes server time."""
     deadline = time.monotonic() + LONGEST_SECONDS
     while (found := await connection.fetchval(f"SELECT count(*) FROM {table}")) < rows:
         if time.monotonic() > deadline:
@@ -122,7 +122,7 @@ PEER_SIDE = Side("cryptofeed", _peer, PEER_TABLE, PEER_TABLE, PEER_TRADE)
 
 
 async def make_peer() -> None:
-    """Create the peer's virtual environment, if there is none; deploy/bench/peer.txt pins its packages."""
+    """Create the peer's virtual environment, unless it is current; deploy/bench/peer.txt pins its packages."""
     wanted, stamp = Path(__file__).with_name("peer.txt"), PEER / "made-for"
     if stamp.exists() and stamp.read_text() == wanted.read_text():
         return

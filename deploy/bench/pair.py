@@ -1,7 +1,7 @@
-"""What a second daemon on the same instruments costs: two writers write the same trades into one table, beside one alone.
+"""The cost of a second daemon on the same instruments: two writers write the same trades into one table, against a single writer.
 
-https://www.postgresql.org/docs/current/sql-insert.html#SQL-ON-CONFLICT - the second writer of a row finds it stored, and its
-table takes the staged path. The value is rows stored per second, each counted once; both writers run in this process.
+https://www.postgresql.org/docs/current/sql-insert.html#SQL-ON-CONFLICT. The second writer of a row finds it stored, and uses a
+temporary table from then on. The value is stored rows per second, each row counted once. Both writers run in this process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROUNDS = 5
 
 
 async def pair(place: Place, rows: int | None) -> Result:
-    """Two writers against one."""
+    """Two writers against a single writer."""
     sent = list(trades(rows or ROWS))
     expected, rounds = sent_checksum(sent), []
     for _ in range(ROUNDS):
@@ -47,9 +47,9 @@ async def _seconds(place: Place, rows: Sequence[Trade], daemons: int) -> float:
     pools = [await open_pool(place.dsn, 8) for _ in range(daemons)]
     writers = [await _writer(place, pool) for pool in pools]
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one.run()) for one in writers]
+        tasks = [group.create_task(writer.run()) for writer in writers]
         started = time.perf_counter()
-        await asyncio.gather(*(_bring(one, rows) for one in writers))
+        await asyncio.gather(*(_write_all(writer, rows) for writer in writers))
         seconds = time.perf_counter() - started
         for task in tasks:
             task.cancel()
@@ -65,7 +65,7 @@ async def _writer(place: Place, pool: Pool) -> Writer:
     return path.writers["trades"]
 
 
-async def _bring(writer: Writer, rows: Sequence[Trade]) -> None:
+async def _write_all(writer: Writer, rows: Sequence[Trade]) -> None:
     await put_all(writer.queue.put, rows)
     await writer.drain()
 

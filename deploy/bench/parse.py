@@ -1,7 +1,8 @@
-"""What a frame costs in this checkout and in another one, for each exchange and channel: CPU time of `session.feed`.
+"""The CPU time of a frame in this checkout and in another, for each exchange and channel: the time of `session.feed`.
 
-Both are fed the same recorded frames, in two processes that take turns; `ratio` is the median of the ratios of all turns.
-Few recorded trades are repeated with other ids, so that none is a duplicate. Channels without recordings are not measured. https://docs.python.org/3/library/time.html#time.process_time
+Two processes, which take turns, parse the same recorded frames; `ratio` is the median of the ratios of all turns. If there are few
+recorded trades, they are repeated with other ids, so that none is a duplicate. Channels without recordings are not measured.
+https://docs.python.org/3/library/time.html#time.process_time
 """
 
 from __future__ import annotations
@@ -30,34 +31,34 @@ from tests.support.recordings.files import Line
 from tests.support.recordings.frames import RECORDED, frames, instruments, snapshots
 
 ROUNDS = 31
-LEAST, MOST = 300, 5000  # frames of a case; the recording of a book cannot be repeated
+LEAST, MOST = 300, 5000  # frames of a case; a book may have fewer, because its recording cannot be repeated
 SIDE = Path(__file__).with_name("parse_side.py")
 TRADE_ID = re.compile(r'("(?:trade_id|trade_seq|tradeId|id_market|id|a)" ?: ?"?)\d+')
 
 
 class Case(Struct, frozen=True):
-    """The input of both sides; `markets` are symbol, price step and size step."""
+    """The input of both processes. `markets` are (symbol, price step, size step)."""
 
     exchange: str
     channel: str
     trade_kind: str
     markets: list[tuple[str, str | None, str | None]]
-    frames: list[tuple[str, int]]  # text, when it was received
-    answers: dict[str, str]  # of REST, by symbol
+    frames: list[tuple[str, int]]  # text, time of receipt in microseconds
+    answers: dict[str, str]  # symbol -> response of the REST API
 
 
 def parse(old: Path, rounds: int = ROUNDS, only: str | None = None) -> Iterator[Result]:
-    """One result for each channel of each exchange, or of the named one."""
-    with Side(old) as before, Side(Path.cwd()) as now:
+    """One result for each channel of each exchange, or of exchange `only`."""
+    with Side(old) as other_side, Side(Path.cwd()) as own_side:
         for case in cases(only):
-            values = compare(case, before, now, rounds)
-            value, reference = median(one for one, _ in values), median(one for _, one in values)
+            values = compare(case, other_side, own_side, rounds)
+            value, reference = median(now for now, _ in values), median(before for _, before in values)
             yield Result(
                 name=f"parse_{case.exchange}_{case.channel}",
                 value=round(value),
                 unit="ns/frame",
                 reference=round(reference),
-                ratio=round(median(one / other for one, other in values), 3),
+                ratio=round(median(now / before for now, before in values), 3),
                 better="lower",
                 rows=len(case.frames),
                 seconds=round(value * len(case.frames) / 1e9, 4),
@@ -67,10 +68,10 @@ def parse(old: Path, rounds: int = ROUNDS, only: str | None = None) -> Iterator[
 
 
 def compare(case: Case, before: Side, now: Side, rounds: int) -> list[tuple[float, float]]:
-    """(this checkout, the other) of each round; the sides take turns at being first."""
+    """Nanoseconds per frame of each round: (this checkout, the other). The processes take turns at being first."""
     for side in (before, now):
         side.take(case)
-        side.run()  # warms up
+        side.run()  # warm-up
     values = []
     for number in range(rounds):
         sides = (now, before) if number % 2 else (before, now)
@@ -95,16 +96,16 @@ class Side:
         self._process.communicate()
 
     def take(self, case: Case) -> None:
-        self._say(json.dumps({name: getattr(case, name) for name in Case.__struct_fields__}))
+        self._send(json.dumps({name: getattr(case, name) for name in Case.__struct_fields__}))
 
     def run(self) -> float:
-        self._say("run")
+        self._send("run")
         assert self._process.stdout is not None
         if not (line := self._process.stdout.readline()):
-            raise RuntimeError(f"{self._checkout}: the process ended; its error stands above")
+            raise RuntimeError(f"{self._checkout}: the process ended; its error is above")
         return float(line)
 
-    def _say(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
@@ -129,7 +130,7 @@ def cases(only: str | None = None) -> Iterator[Case]:
 
 
 def routed(exchange: Exchange, subscriptions: list[Subscription], kind: str, lines: list[Line]) -> Iterator[tuple[Line, str]]:
-    """The lines for a session with these subscriptions, each with its symbol."""
+    """The lines that a session with these subscriptions accepts, each with its symbol."""
     options = Options(ws_url="wss://test", rest_url="https://test", trade_kind=kind)
     session = exchange.session(Connection("wss://test", tuple(subscriptions)), options)
     list(session.start(lines[0].time))
@@ -143,7 +144,7 @@ def routed(exchange: Exchange, subscriptions: list[Subscription], kind: str, lin
 
 
 def frames_of(own: list[tuple[Line, str]], channel: str) -> list[tuple[str, int]]:
-    """At most MOST frames. Few frames are repeated, except those of a book; ids of trades are counted on."""
+    """At most MOST frames. Fewer than LEAST frames are repeated, except those of a book; repeated trades get new ids."""
     if channel == "book" or len(own) >= MOST:
         return [(line.text, line.time) for line, _ in own[:MOST]]
     ids: defaultdict[str, Iterator[int]] = defaultdict(lambda: count(1))

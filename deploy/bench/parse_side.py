@@ -1,8 +1,8 @@
-"""One side of `bench.parse`: feeds frames to the sessions of the checkout that is first on the path, and prints the time.
+"""A process of `bench.parse`: feeds frames to the sessions of the checkout that is first on the path, and prints the time.
 
-A line of JSON on stdin is a case (frames, subscriptions, answers of REST), a line `run` is one round of it. The answer is the CPU
-time of `session.feed` per frame, in nanoseconds. Only the registry of the checkout is imported by name: classes are looked up by
-their names in whatever module has them, because modules move.
+A line of JSON on stdin is a case (frames, subscriptions, REST responses); the line `run` requests one round of it. The response is
+the CPU time of `session.feed` per frame, in nanoseconds. The process imports only the registry of the checkout by name, and finds
+classes by their names in any module, because the checkouts may have them in different modules.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 
 from ingest import registry
 
-LEAST_SECONDS = 0.03  # of a round; shorter ones are inaccurate
+LEAST_SECONDS = 0.03  # of a round; shorter rounds are inaccurate
 
 
 def found(name: str) -> Any:
-    """The class of that name, in whatever module it is."""
+    """The class of that name, from any loaded module."""
     modules = [module for key, module in sorted(sys.modules.items()) if key.partition(".")[0] == "ingest"]
     return next(getattr(module, name) for module in modules if hasattr(module, name))
 
@@ -46,12 +46,12 @@ class Case:
         session = self.exchange.session(self.connection, self.options)
         begin = self.frames[0][1]
         list(session.start(begin))
-        if hasattr(self.exchange, "locate"):  # here the server sends the first message
+        if hasattr(self.exchange, "locate"):  # an exchange whose server sends the first message
             session.feed(b'{"id":"1","type":"welcome"}', begin)
         return session
 
     def once(self, session: Any) -> float:
-        """CPU seconds for all frames. Requests are answered, which is not measured."""
+        """CPU seconds for all frames, without those for the responses to the session's requests."""
         request, feed, seconds, clock = self.request, session.feed, 0.0, time.process_time
         start = clock()
         for frame, at in self.frames:
@@ -64,7 +64,7 @@ class Case:
         return seconds + clock() - start
 
     def round(self) -> float:
-        """Nanoseconds per frame. The sessions are made before, so that the garbage collector does not walk them meanwhile."""
+        """Nanoseconds per frame. The sessions are created before, so that the garbage collector does not traverse them."""
         sessions = [self.session() for _ in range(self.passes)]
         gc.collect()
         gc.freeze()
@@ -77,7 +77,7 @@ def main() -> None:
     case: Case | None = None
     for line in sys.stdin:
         if line.strip() == "run":
-            assert case is not None, "a case comes first"
+            assert case is not None, "`run` before a case"
             print(case.round(), flush=True)
         else:
             case = Case(json.loads(line))

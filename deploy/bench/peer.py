@@ -1,7 +1,7 @@
-"""cryptofeed with its Postgres backend on a simulated Binance; it runs in the environment that peer.txt pins.
+"""Runs cryptofeed with its PostgreSQL backend on a simulated Binance, in the environment that peer.txt pins.
 
-https://github.com/bmoscon/cryptofeed/blob/master/examples/demo_postgres.py - configured as in its example, with uvloop and
-floats. It accepts wss:// addresses only, but connects to what its hook for authentication returns.
+https://github.com/bmoscon/cryptofeed/blob/master/examples/demo_postgres.py. It is configured as in this example, with uvloop and
+floats. cryptofeed accepts only wss:// addresses, but connects to the address that its authentication hook returns.
 
     python peer.py WS_URL REST_URL DATABASE_HOST DATABASE_PORT DATABASE TABLE SYMBOL...
 """
@@ -31,7 +31,7 @@ def main() -> None:
     backend = TradePostgres(host=host, port=int(port), user="postgres", db=database, table=table)
     handler = FeedHandler(config={"uvloop": True, "log": {"filename": "/dev/stderr", "level": "WARNING"}})
     handler.add_feed(Loopback(channels=[TRADES], symbols=symbols, callbacks={TRADES: backend}))
-    asyncio.set_event_loop(asyncio.new_event_loop())  # since 0.22 uvloop creates none by itself
+    asyncio.set_event_loop(asyncio.new_event_loop())  # uvloop creates none since 0.22
     handler.run()
 
 

@@ -1,6 +1,6 @@
-"""How long the platforms' published queries take at their volumes, against what each platform demands, and what compression saves.
+"""The time of the platforms' published queries at their volumes, against each platform's limit, and the effect of compression.
 
-The server's time is planning and execution by EXPLAIN (ANALYZE, TIMING OFF), in one session that has prepared the statements, as
+The server's time is planning and execution by EXPLAIN (ANALYZE, TIMING OFF), in a session that has prepared the statements, as
 drivers do (asyncpg always, psycopg from the fifth execution on), and has queried every symbol before. The client's time is that of
 the same query by asyncpg, until all rows are received. Queries take turns, so that a disturbance affects all of them.
 https://www.postgresql.org/docs/current/sql-prepare.html
@@ -29,14 +29,14 @@ from ingest.store.migrate import migrate
 from ingest.tables import TABLES
 
 RUNS = 60  # of each query
-FRESH_HOURS = 3.0  # how long a filled cluster is reused: the queries are about the last days
-LIMIT_MS = 50.0  # where a platform demands nothing
+FRESH_HOURS = 3.0  # how long a filled cluster is reused, because the queries read the latest days
+LIMIT_MS = 50.0  # of platforms that set none
 MASTERTRADE_MS, CHART_MS = 5.0, 100.0
 SHARED_BUFFERS = 0.25  # of the machine's memory, as PostgreSQL's documentation advises
 
 
 class Query(Struct, frozen=True):
-    """One published query; its parameter is made anew each time. `limit` is what the platform demands, in milliseconds."""
+    """One published query, with a new parameter for each execution. `limit` is the platform's limit in milliseconds."""
 
     name: str
     limit: float
@@ -46,7 +46,7 @@ class Query(Struct, frozen=True):
 
 
 class Measured(Struct, frozen=True, kw_only=True):
-    """One query's figures in milliseconds; `ratio` is limit / p95 of the server."""
+    """The figures of one query in milliseconds. `ratio` is `limit / p95`; p50 and p95 are of the server's time."""
 
     name: str
     limit: float
@@ -75,7 +75,7 @@ def _portfolio(chosen: random.Random, symbols: Sequence[str]) -> str:
     return json.dumps([{"symbol": one, "quantity": str(n / 2)} for n, one in enumerate(_ten(chosen, symbols))])
 
 
-# As in ../shared/platforms/queries.sql, in the same order.
+# The published queries of the platforms.
 QUERIES = (
     Query(
         "mastertrade: a week of one market",
@@ -147,7 +147,7 @@ QUERIES = (
 
 
 async def measure(dsn: str, runs: int) -> list[Measured]:
-    """Every query `runs` times."""
+    """Execute every query `runs` times."""
     connection = await asyncpg.connect(dsn)
     try:
         symbols = [row[0] for row in await connection.fetch("SELECT symbol FROM assets ORDER BY id")]
@@ -157,7 +157,7 @@ async def measure(dsn: str, runs: int) -> list[Measured]:
         rows: dict[str, int] = {}
         for number, query in enumerate(QUERIES):
             await connection.execute(f"PREPARE q{number}{f'({query.type})' if query.type else ''} AS {query.text}")
-        for few in [*([one] for one in symbols), *[symbols] * runs]:  # every symbol once to warm up, then at random
+        for few in [*([one] for one in symbols), *[symbols] * runs]:  # every symbol once as warm-up, then random symbols
             for number, query in enumerate(QUERIES):
                 arguments = [query.argument(chosen, few)] if query.argument else []
                 took = await _explained(connection, f"q{number}", arguments)
@@ -172,7 +172,7 @@ async def measure(dsn: str, runs: int) -> list[Measured]:
 
 
 async def _explained(connection: Connection, name: str, arguments: Sequence[str | list[str]]) -> float:
-    """Milliseconds. The arguments are our own and have no quotes."""
+    """The time of the prepared statement in milliseconds. The arguments have no quotes, so they need no escaping."""
     shown = ", ".join(f"'{{{','.join(one)}}}'" if isinstance(one, list) else f"'{one}'" for one in arguments)
     (plan,) = json.loads(
         await connection.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE {name}{f'({shown})' if shown else ''}")
@@ -214,9 +214,9 @@ async def disk(connection: Connection, tables: Sequence[str]) -> list[dict[str, 
 
 
 async def platforms(dsn: str, size: Size, runs: int) -> list[Result | Measured]:
-    """Fill, unless it was filled recently, and measure; `platforms` and `disk` come last.
+    """Fill the database, unless it is filled, and measure. The last results are `platforms` and `disk`.
 
-    `disk` is of what the policies compress, each table at its whole volume: of indicators a fifteenth is filled.
+    `disk` is the share of compressed chunks, extrapolated to the full volume of tables that are filled in part.
     """
     connection = await asyncpg.connect(dsn)
     try:
@@ -230,7 +230,7 @@ async def platforms(dsn: str, size: Size, runs: int) -> list[Result | Measured]:
         settings = await read_settings(connection)
     finally:
         await connection.close()
-    lowest = min(measured, key=lambda one: one.ratio)
+    lowest = min(measured, key=lambda figures: figures.ratio)
     filled = {when: sum(one[when] for one in sizes) for when in ("now", "before", "after")}
     before, after = (sum(one[when] / size.parts.get(one["name"], 1) for one in sizes) for when in ("before", "after"))
     _show(measured, sizes)
@@ -260,7 +260,7 @@ def _result(name: str, value: float, unit: str, reference: float, *, rows: int, 
 
 
 def _show(measured: Sequence[Measured], sizes: Sequence[dict[str, Any]]) -> None:
-    """For a person, on stderr: the lines of JSON are on stdout."""
+    """Print the figures as tables on stderr; stdout has the lines of JSON."""
     print(f"{'ms':<40} {'limit':>6} {'p50':>7} {'p95':>7} {'ratio':>6} {'client p50':>11} {'p95':>7} {'rows':>6}", file=sys.stderr)
     for one in measured:
         client = f"{one.client_p50:>11.2f} {one.client_p95:>7.2f}"
@@ -276,7 +276,7 @@ def _show(measured: Sequence[Measured], sizes: Sequence[dict[str, Any]]) -> None
 
 
 def filled_cluster(small: bool) -> Cluster:
-    """A cluster that is kept, because filling it takes minutes. It is emptied when its rows have become old."""
+    """A cluster whose data is kept, because filling it takes minutes. It is emptied after FRESH_HOURS."""
     edition = "community" if installed("community") else "apache"
     home = storage() / f"platforms-{find_binaries().parent.name}{'-small' if small else ''}"
     filled_at = home / "data" / "PG_VERSION"

@@ -1,6 +1,6 @@
-"""A measured process: started, read through /proc, and ended.
+"""A measured process: start it, read its figures from /proc, and end it.
 
-https://www.kernel.org/doc/html/latest/filesystems/proc.html - VmHWM is the peak of what was resident; utime and stime are in
+https://www.kernel.org/doc/html/latest/filesystems/proc.html. VmHWM is the peak of resident memory; utime and stime are in
 clock ticks.
 """
 
@@ -19,7 +19,7 @@ from cluster import free_port
 
 from bench.exchange import ENDING_WITH_US, KIND, Exchange
 
-END_SECONDS = 40.0  # the daemon's own deadline for draining is 30
+END_SECONDS = 40.0  # longer than the daemon's shutdown_timeout of 30 s
 EMPTY: Mapping[str, str] = {}
 
 Command = Sequence[str | Path]
@@ -33,7 +33,7 @@ class Running:
 
     @property
     def cpu_seconds(self) -> float:
-        """Processor seconds so far, of all its threads."""
+        """CPU seconds of all threads since the start."""
         fields = self._read("stat").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -49,7 +49,7 @@ class Running:
         return Path("/proc", str(self._process.pid), name).read_text()
 
     async def end(self, number: signal.Signals) -> None:
-        """Send the signal and return when the process has ended."""
+        """Send the signal and wait until the process has ended; kill it after END_SECONDS."""
         if self._process.returncode is None:
             self._process.send_signal(number)
         try:
@@ -63,19 +63,19 @@ class Running:
 async def running(
     command: Sequence[str | Path], end: signal.Signals, settings: Mapping[str, str] = EMPTY
 ) -> AsyncIterator[Running]:
-    """Run `command` during a `with`. Its output goes to stderr, because stdout has only results."""
+    """Runs `command` while the block runs. Its output goes to stderr, because stdout has only results."""
     streams = {"stdin": asyncio.subprocess.DEVNULL, "stdout": sys.stderr.fileno()}
     environment = {**os.environ, **settings}
-    one = Running(await asyncio.create_subprocess_exec(*ENDING_WITH_US, *command, env=environment, **streams))
+    process = Running(await asyncio.create_subprocess_exec(*ENDING_WITH_US, *command, env=environment, **streams))
     try:
-        yield one
+        yield process
     finally:
-        await one.end(end)
+        await process.end(end)
 
 
 @asynccontextmanager
 async def daemon(dsn: str, exchange: Exchange, channels: Sequence[str]) -> AsyncIterator[Running]:
-    """`ingest run` on the simulated exchange, with the default settings."""
+    """Runs `ingest run` on the simulated exchange, with default settings."""
     binance = {
         "instruments": exchange.instruments,
         "channels": channels,
@@ -90,5 +90,5 @@ async def daemon(dsn: str, exchange: Exchange, channels: Sequence[str]) -> Async
         "INGEST__SERVER__PORT": str(free_port()),
         "INGEST__LOG__LEVEL": "warning",
     }
-    async with running([sys.executable, "-m", "ingest", "run"], signal.SIGTERM, settings) as one:
-        yield one
+    async with running([sys.executable, "-m", "ingest", "run"], signal.SIGTERM, settings) as process:
+        yield process

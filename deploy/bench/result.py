@@ -1,7 +1,7 @@
-"""One measured figure beside its reference, as the line of JSON that deploy/bench.sh prints.
+"""A measured figure and its reference, as the line of JSON that deploy/bench.sh prints.
 
-https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SET - `settings` are those that the server reports.
-A figure is the median of its rounds; ours and the reference take turns, because the machine is never as fast as a minute ago.
+A figure is the median of its rounds. Daemon and reference take turns, because the speed of a machine changes from minute to minute.
+`settings` are those that the server reports: https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SET
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Place(Struct, frozen=True):
 
 
 class Round(Struct, frozen=True, kw_only=True):
-    """One turn of each side, in the unit of the result; with the daemon's processor time if it is a process of its own."""
+    """One turn of daemon and reference, in the unit of the result. `cpu_us_per_row` is the daemon's CPU time, if measured."""
 
     value: float
     reference: float
@@ -52,15 +52,15 @@ class Result(Struct, frozen=True, kw_only=True):
     seconds: float
     reference_command: str
     settings: dict[str, Any]
-    reference_rows: int | UnsetType = UNSET  # if the reference had fewer
+    reference_rows: int | UnsetType = UNSET  # if the reference wrote fewer rows
     rounds: Sequence[Round] | UnsetType = UNSET
-    command_seconds: float | UnsetType = UNSET  # of the whole command, if `value` is of a part
+    command_seconds: float | UnsetType = UNSET  # of the whole command, if `value` measures a part of it
     parallel_copy: str | UnsetType = UNSET
 
 
 def compared(name: str, rounds: Sequence[Round], *, rows: int, command: str, settings: dict[str, Any], **more: Any) -> Result:
-    """The result of rounds of rows per second."""
-    value, reference = median(one.value for one in rounds), median(one.reference for one in rounds)
+    """The result of rounds that are measured in rows per second."""
+    value, reference = median(turn.value for turn in rounds), median(turn.reference for turn in rounds)
     return Result(
         name=name,
         value=round(value),
@@ -88,13 +88,13 @@ def limited(name: str, value: float, unit: str, limit: float, *, rows: int, seco
         better="lower",
         rows=rows,
         seconds=round(seconds, 1),
-        reference_command="none: the reference is the limit that is promised",
+        reference_command="none: the reference is the limit",
         settings=settings,
     )
 
 
 async def read_settings(connection: Connection) -> dict[str, Any]:
-    """The settings of the server and the machine that determine its speed."""
+    """The settings of server and machine that determine the speed."""
     shown = {name: await connection.fetchval("SELECT current_setting($1)", name) for name in SETTINGS}
     found = await detect(connection)
     versions = {"edition": found.edition, "timescaledb": found.timescaledb, "postgresql": found.postgres}

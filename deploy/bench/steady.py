@@ -1,7 +1,7 @@
-"""A steady flow of rows: how much memory the daemon takes, and how late rows are committed.
+"""Memory and commit lag of the daemon at a steady rate of rows.
 
-https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-COMMIT-TIMESTAMP - the lag is exact for every row: the server
-keeps the time of each commit, taken when its flush begins, and the daemon's clock is the same machine's.
+https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-COMMIT-TIMESTAMP. The lag is exact for every row: the server
+keeps the time of each commit, taken when its flush begins, and server and daemon have the same clock.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def memory(place: Place, seconds: float | None) -> Result:
 
 
 async def commit_lag(place: Place, seconds: float | None) -> Result:
-    """The 99th percentile of received to committed, in seconds, over all rows."""
+    """The 99th percentile of the time from receipt to commit, in seconds, over all rows."""
     seconds = seconds or LAG_SECONDS
     _, rows = await _flow(place, ["trades"], LAG_TRADES, seconds)
     lag = await place.connection.fetchval(LAG)
@@ -45,7 +45,7 @@ async def commit_lag(place: Place, seconds: float | None) -> Result:
 
 
 async def _flow(place: Place, channels: list[str], trades_per_second: float, seconds: float) -> tuple[float, int]:
-    """(peak megabytes, trades stored), after every trade between the first and the last stored one was verified."""
+    """(peak megabytes, stored trades). Raises Wrong unless all trades from the first to the last stored are stored correctly."""
     connection = place.connection
     await empty(connection, *TABLES.values())
     async with Exchange(INSTRUMENTS, trades_per_second) as exchange:
@@ -53,7 +53,7 @@ async def _flow(place: Place, channels: list[str], trades_per_second: float, sec
             await exchange.subscribed()
             await asyncio.sleep(seconds)
             peak = process.peak_mb
-        ranges = await _ranges(connection)  # the daemon has drained
+        ranges = await _ranges(connection)  # after the daemon has drained
         await _require_rows(connection, channels)
         found = await stored(connection, OURS, TRADE)
         require(found, await exchange.checksum_of(ranges), f"{trades_per_second:.0f} trades a second")
@@ -61,13 +61,13 @@ async def _flow(place: Place, channels: list[str], trades_per_second: float, sec
 
 
 async def _require_rows(connection: Connection, channels: list[str]) -> None:
-    """Raises Wrong if a channel has no rows: a daemon that does nothing needs little memory."""
+    """Raises Wrong if a channel has no rows, because the memory of an idle daemon means nothing."""
     for table in (TABLES[channel] for channel in channels if channel != "candles"):  # no candle may have closed yet
         if not await connection.fetchval(f"SELECT count(*) FROM {table}"):
             raise Wrong(f"{table}: nothing is stored")
 
 
 async def _ranges(connection: Connection) -> Ranges:
-    """First and last trade stored of each instrument."""
+    """The ids of the first and last stored trade of each symbol."""
     rows = await connection.fetch(f"SELECT i.symbol, min(t.trade_id), max(t.trade_id) FROM {OURS} GROUP BY i.symbol")
     return {symbol: (first, last) for symbol, first, last in rows}

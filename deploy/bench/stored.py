@@ -1,8 +1,8 @@
-"""The content of the tables: emptied before a round, compared in full with what was sent after it.
+"""The content of the tables: emptied before a round, and compared with the sent rows after it.
 
-The comparison is a count and the sum of a hash of every row's values; a row that is wrong in one digit changes it, the order does
-not. https://www.postgresql.org/docs/current/functions-string.html: concat_ws joins the values' own text, which for a numeric
-without a scale are the digits that were sent.
+The checksum is the number of rows and the sum of a hash of each row's values. A wrong digit changes it, the order of rows does not.
+https://www.postgresql.org/docs/current/functions-string.html: concat_ws joins the text of the values, which for a numeric without a
+scale has the digits that were sent.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Checksum(Struct, frozen=True):
 
 
 class Wrong(RuntimeError):
-    """The stored rows are not those that were sent, so the figure means nothing."""
+    """The stored rows differ from the sent rows, so the figure is invalid."""
 
 
 def checksum(rows: Iterable[tuple[object, ...]]) -> Checksum:
@@ -47,20 +47,20 @@ def checksum(rows: Iterable[tuple[object, ...]]) -> Checksum:
 
 
 async def stored(connection: Connection, relation: str, values: Iterable[str]) -> Checksum:
-    """The checksum of a table; `values` are SQL expressions, none of them null."""
+    """The checksum of a table. `values` are SQL expressions that are not null."""
     row = await connection.fetchrow(f"SELECT count(*), coalesce(sum({_HASH.format(', '.join(values))}), 0) FROM {relation}")
     return Checksum(row[0], int(row[1]))
 
 
 def require(found: Checksum, sent: Checksum, what: str) -> None:
-    """Raises Wrong unless both are equal."""
+    """Raises Wrong unless the checksums are equal. `what` names the round in the message."""
     if found != sent:
         difference = f"{found.rows:,} rows are stored and {sent.rows:,} were sent" if found.rows != sent.rows else "a value differs"
         raise Wrong(f"{what}: {difference}")
 
 
 async def empty(connection: Connection, *tables: str) -> None:
-    """Give every turn the same start: no rows, current statistics, no dirty pages."""
+    """Prepare a turn: no rows, current statistics, no dirty pages."""
     await connection.execute(f"TRUNCATE {', '.join(tables)}")
     await connection.execute(f"ANALYZE {', '.join(tables)}")
     await connection.execute("CHECKPOINT")

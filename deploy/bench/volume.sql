@@ -1,8 +1,8 @@
--- What ./volume.py runs, part by part; {since} and {until} bound a stretch of time.
+-- The statements of volume.py, by section; {since} and {until} are the bounds of a time range.
 
 --- functions
--- What the rest reads. A symbol's price is its level moved by waves of a week, a day, hours and minutes, and by noise; `step` are its
--- decimals, `lot` those of a size.
+-- Functions and tables that the other sections use. The price of a symbol is its level, changed by waves of a week, a day, hours and
+-- minutes, and by noise. `step` is the number of decimals of a price, `lot` that of a size.
 CREATE TABLE bench_symbols AS
 SELECT n AS id, CASE n WHEN 1 THEN 'BTC' WHEN 2 THEN 'ETH' WHEN 3 THEN 'SOL' ELSE 'C' || n END AS base,
        CASE n WHEN 1 THEN 60000 WHEN 2 THEN 3000 ELSE power(10, 2.5 - n * 7.0 / {symbols}) END::float8 AS level,
@@ -53,7 +53,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (SELECT round(v * (0.3 + 0.4 * bench_noise(s.id + 7000, m))::numeric, s.lot) AS tv OFFSET 0) taken
 
 --- rolled_up
--- The longer candles as the daemon makes them, but all at once; a bucket is left out where it is not over.
+-- Candles of longer intervals, with the values that the daemon would compute. A bucket that has not ended is left out.
 INSERT INTO candles
 SELECT instrument_id, '{target}', time_bucket('{length}', time) AS bucket, first(open, time), max(high), min(low), last(close, time), sum(volume),
        sum(quote_volume), sum(trades_count)::int, sum(taker_buy_volume), sum(taker_buy_quote_volume), first(first_trade_id, time),
@@ -63,7 +63,7 @@ WHERE interval = '{part}' AND time >= time_bucket('{length}', {since} + interval
 GROUP BY 1, 3 ORDER BY 3, 1
 
 --- indicators
--- Twelve significant digits, as the daemon writes them.
+-- Twelve significant digits, as in the daemon.
 INSERT INTO indicators
 SELECT s.id, '1m', i.name, t, round(x::numeric, 11 - floor(log(abs(x)))::int), NULL, t + interval '61 seconds' + m % 997 * interval '1 ms'
 FROM generate_series({since}, {until} - interval '1 minute', interval '1 minute') t
@@ -192,6 +192,6 @@ SELECT n.* FROM candles c, newest_candle(c) n WHERE c.time >= newest_since() ORD
 INSERT INTO catalysts SELECT c.* FROM news n CROSS JOIN LATERAL catalysts_of(n) c ORDER BY n.time
 
 --- compress
--- The statements that compress what the policy of a table would.
+-- The statements that compress the chunks which the policy of a table would compress.
 SELECT format('SELECT compress_chunk(%L)', format('%I.%I', chunk_schema, chunk_name)) FROM timescaledb_information.chunks
  WHERE hypertable_name = $1 AND range_end < now() - $2::interval AND NOT is_compressed ORDER BY range_start

@@ -1,7 +1,7 @@
 """The write path against psql: records in memory through queue, writer and batch writer until they are committed.
 
-https://www.postgresql.org/docs/current/app-psql.html#APP-PSQL-META-COMMANDS-COPY - psql is given the same rows as a file that was
-made before its clock starts; ours has to encode them, and commits every batch, as the daemon does.
+https://www.postgresql.org/docs/current/app-psql.html#APP-PSQL-META-COMMANDS-COPY. psql reads the same rows from a file that is
+written before the measurement. The write path must encode the rows, and commits every batch, as in the daemon.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROUNDS = 5
 INSTRUMENTS = 100
 DAY_US = 86_400_000_000
 RESENT_AFTER = 50  # rows between a row and its duplicate
-YIELD_ROWS = 100  # about as many rows as one read of a socket brings; then other tasks run
+YIELD_ROWS = 100  # after about as many rows as a read of a socket has, other tasks run
 
 COLUMNS = ("instrument_id", "time", "trade_id", "price", "size", "side", "received_at", "native_id")
 VALUES = (
@@ -63,7 +63,7 @@ def trades(rows: int) -> Iterator[Trade]:
 
 
 def with_duplicates(once: Sequence[Trade]) -> list[Trade]:
-    """One row in a hundred is repeated a little later, as when two connections overlap."""
+    """Repeats every hundredth row 50 rows later, as when two connections overlap."""
     sent = []
     for index, trade in enumerate(once):
         sent.append(trade)
@@ -77,14 +77,14 @@ def sent_checksum(rows: Sequence[Trade]) -> Checksum:
 
 
 async def write(place: Place, rows: int | None) -> Result:
-    """COPY, the first strategy of the batch writer, against psql's own."""
+    """COPY, the first strategy of the batch writer, against psql's COPY."""
     once = list(trades(rows or ROWS))
     script = COPY.format(", ".join(COLUMNS), "{}")
     return await _compare("write", place, once=once, sent=once, script=script, command=r"psql: \copy trades from FILE")
 
 
 async def write_duplicates(place: Place, rows: int | None) -> Result:
-    """The staged strategy, which a table keeps while duplicates arrive."""
+    """The strategy with a temporary table, which the batch writer uses while duplicates arrive."""
     once = list(trades(rows or ROWS))
     script = STAGED.format(", ".join(COLUMNS), "{}")
     command = (
@@ -100,17 +100,17 @@ async def _compare(name: str, place: Place, *, once: list[Trade], sent: list[Tra
         file.flush()
         for _ in range(ROUNDS):
             await empty(connection, "trades")
-            theirs = await by_psql(place, script.format(file.name))
+            by_reference = await by_psql(place, script.format(file.name))
             require(await stored(connection, "trades", VALUES), expected, f"{name}, psql")
             await empty(connection, "trades")
             ours = await by_ingest(place, sent)
             require(await stored(connection, "trades", VALUES), expected, f"{name}, ingest")
-            rounds.append(Round(value=round(len(sent) / ours), reference=round(len(sent) / theirs)))
+            rounds.append(Round(value=round(len(sent) / ours), reference=round(len(sent) / by_reference)))
     return compared(name, rounds, rows=len(sent), command=command, settings=await read_settings(connection))
 
 
 async def by_psql(place: Place, script: str) -> float:
-    """Seconds, including the start of psql."""
+    """Seconds to run the script, including the start of psql."""
     started = time.perf_counter()
     options = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", place.dsn]
     process = await asyncio.create_subprocess_exec(place.psql, *options, stdin=subprocess.PIPE)
@@ -121,7 +121,7 @@ async def by_psql(place: Place, script: str) -> float:
 
 
 async def by_ingest(place: Place, rows: Sequence[Trade]) -> float:
-    """Seconds, including the opening of connections. The parts are those of the daemon, with its default settings."""
+    """Seconds until the last commit, including the opening of connections, with the daemon's parts and default settings."""
     section = Queue()
     pool = await open_pool(place.dsn, 8)
     edition = (await detect(place.connection)).edition

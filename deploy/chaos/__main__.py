@@ -1,7 +1,7 @@
-"""`deploy/chaos.sh --runs N --seed S`: the runs with the seeds S to S + N - 1, one after the other.
+"""`deploy/chaos.sh --runs N --seed S`: executes the runs with the seeds S to S + N - 1, one after the other.
 
-It exits with 1 if a row is unaccounted for, or if a run or the set tested too little. A run can be repeated alone: `--runs 1` with
-its seed and the same kinds.
+The exit code is 1 if a row is unaccounted for, or if a run or the whole set tested too little. `--runs 1` with the
+seed and the same kinds repeats a single run.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ def main() -> int:
 
 
 def unavailable() -> dict[str, str]:
-    """The kinds that cannot be injected on this machine, with the reason."""
-    lacks = dict.fromkeys(ROOT_ONLY, "only root can mount") if os.geteuid() else {}
+    """The kinds of fault that cannot be injected on this machine, with the reasons."""
+    reasons = dict.fromkeys(ROOT_ONLY, "only root can mount") if os.geteuid() else {}
     if PGBOUNCER is None:
-        lacks["pooler"] = "PgBouncer is not installed"
+        reasons["pooler"] = "PgBouncer is not installed"
     if faketime() is None:
-        lacks["clock_step"] = "libfaketime is not installed"
+        reasons["clock_step"] = "libfaketime is not installed"
     if not installed("community"):
-        lacks["chunk_compress"] = "the installed TimescaleDB has no Community edition"
-    return lacks
+        reasons["chunk_compress"] = "the installed TimescaleDB has no Community edition"
+    return reasons
 
 
 async def _runs(options: argparse.Namespace, kinds: Sequence[str]) -> list[Run]:
@@ -75,17 +75,18 @@ async def _runs(options: argparse.Namespace, kinds: Sequence[str]) -> list[Run]:
 
 
 def summarise(runs: Sequence[Run], kinds: Sequence[str]) -> int:
-    """Print the last lines and return the exit code."""
-    happened = sum((one.happened for one in runs), Counter[str]())
+    """Print the summary and return the exit code."""
+    happened = sum((run.happened for run in runs), Counter[str]())
     never = [kind for kind in kinds if not happened[kind]]
-    failed = [one.plan.seed for one in runs if faults_of(one)]
+    failed = [run.plan.seed for run in runs if faults_of(run)]
     print("faults injected: " + ", ".join(f"{kind} {happened[kind]}" for kind in KINDS if happened[kind]))
-    verdicts = [one.verdict for one in runs]
-    explained = sum((one.explained for one in verdicts), Counter[str]())
+    verdicts = [run.verdict for run in runs]
+    explained = sum((verdict.explained for verdict in verdicts), Counter[str]())
     print(
-        f"rows checked: trades {sum(one.sent for one in verdicts)} produced and {sum(one.stored for one in verdicts)} stored, "
-        f"{explained.total()} missing with a reason; candles {sum(one.candles for one in verdicts)}, "
-        f"books {sum(one.books for one in verdicts)}, quotes {sum(one.quotes for one in verdicts)}"
+        f"rows checked: trades {sum(verdict.sent for verdict in verdicts)} produced "
+        f"and {sum(verdict.stored for verdict in verdicts)} stored, "
+        f"{explained.total()} missing with a reason; candles {sum(verdict.candles for verdict in verdicts)}, "
+        f"books {sum(verdict.books for verdict in verdicts)}, quotes {sum(verdict.quotes for verdict in verdicts)}"
     )
     for reason, count in explained.most_common():
         print(f"missing: {count} {reason}")
@@ -99,15 +100,23 @@ def summarise(runs: Sequence[Run], kinds: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="deploy/chaos.sh", description="Random faults from a seed, checked against an oracle.")
-    made.add_argument("--runs", type=int, default=3, metavar="N")
-    made.add_argument("--seed", type=int, default=time.time_ns() % 10**6, metavar="S", help="of the first run; by default, any")
-    made.add_argument("--kinds", type=kinds_of, default=list(KINDS), metavar="A,B", help=f"of: {', '.join(KINDS)}")
-    made.add_argument("--mutate", choices=sorted(MUTATIONS), help="tamper with one stored row: the exit code must be 1")
+    made.add_argument("--runs", type=int, default=3, metavar="N", help="number of runs; default: 3")
+    made.add_argument(
+        "--seed", type=int, default=time.time_ns() % 10**6, metavar="S", help="seed of the first run; default: random"
+    )
+    made.add_argument(
+        "--kinds",
+        type=kinds_of,
+        default=list(KINDS),
+        metavar="A,B",
+        help=f"kinds of fault to draw from; default: all ({', '.join(KINDS)})",
+    )
+    made.add_argument("--mutate", choices=sorted(MUTATIONS), help="test the checker: change one row, so that the exit code is 1")
     return made
 
 
 def kinds_of(text: str) -> list[str]:
-    """The kinds that an argument names. Raises ArgumentTypeError for an unknown one."""
+    """Parses `A,B`. Raises ArgumentTypeError for an unknown kind."""
     names = text.split(",")
     for name in names:
         if name not in KINDS:

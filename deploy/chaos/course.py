@@ -1,4 +1,4 @@
-"""One run: trades during the faults, then quiet until every gap is filled, then the verdict."""
+"""One run: trades during the faults, then no trades until every gap is filled, then the verdict."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from chaos.judge import Verdict, judge, missing, missing_bars
 from chaos.ledger import count_open
 from chaos.mutate import mutate
 from chaos.plan import DAEMON_ENDS, DATABASE_KILLS, SECONDS, Due, Plan
-from chaos.scene import SYMBOLS, Scene, scene
+from chaos.scene import SYMBOLS, Scene, open_scene
 from chaos.servers import MARKET, Servers
 from chaos.waiting import Late, came, until
 
-ROWS = 10_000  # trades that every run must have
+ROWS = 10_000  # minimum trades of a run
 LATER_PER_SECOND = 100.0
 IDLE_SECONDS = 60.0
 HEALED_SECONDS = 60.0
@@ -36,7 +36,7 @@ BROKEN = (ClusterError, Late, RuntimeError, OSError, asyncpg.PostgresError, asyn
 
 
 class Run(Struct, frozen=True):
-    """The result of one plan. `broken` is the reason if the run itself failed."""
+    """The result of one plan: how often each fault happened, and the verdict. `broken` is the reason if the run itself failed."""
 
     plan: Plan
     happened: Counter[str]
@@ -46,17 +46,17 @@ class Run(Struct, frozen=True):
 
 
 async def run(plan: Plan, servers: Servers, mutation: str | None) -> Run:
-    """Execute one plan. An error within it ends this run alone."""
+    """Execute one plan. An error ends only this run."""
     started = time.monotonic()
     happened: Counter[str] = Counter()
     verdict, broken = Verdict(), ""
     with _folder() as folder:
         try:
-            async with scene(plan, folder, servers) as one:
-                first_ms = await play(one, happened)
+            async with open_scene(plan, folder, servers) as scene:
+                first_ms = await play(scene, happened)
                 if mutation is not None:
-                    await mutate(one, mutation)
-                verdict = await judge(one, first_ms)
+                    await mutate(scene, mutation)
+                verdict = await judge(scene, first_ms)
         except BROKEN as error:
             broken = f"{type(error).__name__}: {error}"
         except BaseExceptionGroup as group:
@@ -69,7 +69,7 @@ async def run(plan: Plan, servers: Servers, mutation: str | None) -> Run:
 
 
 def _keep(folder: Path, seed: int) -> None:
-    """Keep the logs and the coverage ledger of a run that failed, to find the defect."""
+    """Copy the logs and the coverage ledger of a failed run to `.local/chaos`."""
     kept = KEPT / str(seed)
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True)
@@ -86,53 +86,53 @@ def _folder() -> Iterator[Path]:
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    return [leaf for one in group.exceptions for leaf in (_leaves(one) if isinstance(one, BaseExceptionGroup) else [one])]
+    return [leaf for part in group.exceptions for leaf in (_leaves(part) if isinstance(part, BaseExceptionGroup) else [part])]
 
 
-async def play(one: Scene, happened: Counter[str]) -> int:
-    """Everything but the verdict. Returns the time of the first trade in milliseconds; the daemon has ended."""
+async def play(scene: Scene, happened: Counter[str]) -> int:
+    """Inject the faults, wait until the ledger is closed, and end the daemon. Returns when trading began, in milliseconds."""
     first_ms = time.time_ns() // 1_000_000
     async with asyncio.TaskGroup() as group:
-        for due in one.plan.faults:
-            group.create_task(_inject(one, due, happened))
-        group.create_task(_trade(one))
-    await one.subscribed()
+        for due in scene.plan.faults:
+            group.create_task(_inject(scene, due, happened))
+        group.create_task(_trade(scene))
+    await scene.subscribed()
     await asyncio.sleep(QUIET_SECONDS)
-    one.simulator.trades_per_second = 0
-    await until(one.daemon.idle, IDLE_SECONDS, "every row has its outcome")
-    # a killed daemon leaves its leases; they need not be waited for
-    await one.servers.sql("UPDATE leases SET expires_at = now()", MARKET)
-    await came(lambda: _closed(one, first_ms), HEALED_SECONDS)
-    await one.daemon.terminate()
-    ledger = await one.servers.sql("SELECT * FROM coverage ORDER BY instrument_id, channel, since", MARKET)
-    (one.folder / "ledger").write_text(ledger)
+    scene.simulator.trades_per_second = 0
+    await until(scene.daemon.idle, IDLE_SECONDS, "every row has its outcome")
+    # a killed daemon leaves its leases; do not wait until they expire
+    await scene.servers.sql("UPDATE leases SET expires_at = now()", MARKET)
+    await came(lambda: _closed(scene, first_ms), HEALED_SECONDS)
+    await scene.daemon.terminate()
+    ledger = await scene.servers.sql("SELECT * FROM coverage ORDER BY instrument_id, channel, since", MARKET)
+    (scene.folder / "ledger").write_text(ledger)
     return first_ms
 
 
-async def _trade(one: Scene) -> None:
-    """Make as many trades as a run must have while faults begin, and fewer while the last of them end."""
-    one.simulator.trades_per_second = 1.1 * ROWS / SECONDS
-    await until(lambda: sum(map(one.simulator.oracle.count, SYMBOLS)) > ROWS, IDLE_SECONDS, f"{ROWS} trades have happened")
-    one.simulator.trades_per_second = LATER_PER_SECOND
+async def _trade(scene: Scene) -> None:
+    """Make the trades of the run while faults begin, and trade at a lower rate while the last faults end."""
+    scene.simulator.trades_per_second = 1.1 * ROWS / SECONDS
+    await until(lambda: sum(map(scene.simulator.oracle.count, SYMBOLS)) > ROWS, IDLE_SECONDS, f"{ROWS} trades have happened")
+    scene.simulator.trades_per_second = LATER_PER_SECOND
 
 
-async def _inject(one: Scene, due: Due, happened: Counter[str]) -> None:
+async def _inject(scene: Scene, due: Due, happened: Counter[str]) -> None:
     await asyncio.sleep(due.at)
-    happened[due.kind] += await FAULTS[due.kind](one, Random(f"{one.plan.seed} {due.kind}"))
+    happened[due.kind] += await FAULTS[due.kind](scene, Random(f"{scene.plan.seed} {due.kind}"))
 
 
-async def _closed(one: Scene, first_ms: int) -> bool:
-    """Whether nothing is missing and no gap is open."""
+async def _closed(scene: Scene, first_ms: int) -> bool:
+    """Whether no row is missing and no gap is open."""
     await asyncio.sleep(0.5)
-    if await count_open(one):
+    if await count_open(scene):
         return False
-    trades = [(await missing(one, symbol))[0] for symbol in SYMBOLS]
-    bars = [(await missing_bars(one, symbol, first_ms))[0] for symbol in SYMBOLS]
+    trades = [(await missing(scene, symbol))[0] for symbol in SYMBOLS]
+    bars = [(await missing_bars(scene, symbol, first_ms))[0] for symbol in SYMBOLS]
     return not any(trades) and not any(bars)
 
 
 def described(run: Run) -> str:
-    """One line, and one more for each fault that was found."""
+    """One line about the run, and a line for each finding."""
     verdict, plan = run.verdict, run.plan
     faults = " ".join(due.kind if run.happened[due.kind] else f"({due.kind})" for due in plan.faults)
     explained = ", ".join(f"{count} {reason}" for reason, count in verdict.explained.most_common()) or "none"
@@ -146,14 +146,14 @@ def described(run: Run) -> str:
 
 
 def faults_of(run: Run) -> list[str]:
-    """Everything for which this run fails; empty if it passes."""
+    """The reasons why this run fails; empty if it passes."""
     if run.broken:
         return [f"the run itself: {run.broken}"]
     return [*run.verdict.wrong, *_too_little(run)]
 
 
 def _too_little(run: Run) -> list[str]:
-    """What every run must contain and this one does not."""
+    """What this run lacks of what every run must contain."""
     lacks = {
         f"only {run.verdict.sent} trades happened": run.verdict.sent >= ROWS,
         "no kill of the database": any(run.happened[kind] for kind in DATABASE_KILLS),

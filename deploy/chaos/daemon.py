@@ -1,4 +1,4 @@
-"""The daemon of a run: successive processes with one configuration, ended by signals, and their logs.
+"""The daemon of a run: successive processes with the same configuration, ended by signals, and their logs.
 
 The configuration is in the environment. The log is JSON, one file per process.
 """
@@ -22,11 +22,11 @@ from msgspec import Struct
 from chaos.waiting import until
 
 START_SECONDS = 30.0
-END_SECONDS = 40.0  # after SIGTERM; the drain alone may take five
+END_SECONDS = 40.0  # after SIGTERM; the drain takes up to 5 s of it
 ENDING_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")  # even if we are killed
 _LISTENS = re.compile(r"health on (http://[0-9.:]+)")
 _ROW_TOTALS = re.compile(r"(\w+): row totals: (.*)")
-_CAME = {"decoded", "recovered"}
+_INPUTS = {"decoded", "recovered"}
 
 
 class Ended(Struct, frozen=True):
@@ -37,7 +37,7 @@ class Ended(Struct, frozen=True):
 
 
 class Daemon:
-    """`command` precedes the program; `environment` is added to ours. At most one process runs at a time."""
+    """At most one process runs at a time. `command` precedes `ingest run`; `environment` is added to that of this process."""
 
     def __init__(self, folder: Path, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self.ended: list[Ended] = []
@@ -88,17 +88,17 @@ class Daemon:
         self.ended.append(Ended(self._log, code))
 
     async def status(self) -> dict[str, Any]:
-        """Its status; empty while it does not answer."""
+        """The body of /status; empty while the daemon does not answer."""
         timeout = aiohttp.ClientTimeout(total=5)
         try:
-            async with aiohttp.ClientSession(timeout=timeout) as client, client.get(f"{self._url}/status") as answer:
-                status: dict[str, Any] = await answer.json()
+            async with aiohttp.ClientSession(timeout=timeout) as client, client.get(f"{self._url}/status") as response:
+                status: dict[str, Any] = await response.json()
                 return status
         except (aiohttp.ClientError, TimeoutError):
             return {}
 
     async def idle(self) -> bool:
-        """Whether it is ready and no row waits."""
+        """Whether the daemon is ready and no row waits in a queue or in the spool."""
         status = await self.status()
         is_ready = status.get("daemon", {}).get("state") == "ready"
         return is_ready and not any(queue["queued"] or queue["spooled"] for queue in status["queues"].values())
@@ -112,20 +112,20 @@ class Daemon:
 
 
 def events(ended: Ended) -> list[dict[str, Any]]:
-    """The parsed lines of its log, without a last one that a kill cut off."""
+    """The parsed lines of the log. A last line that was cut off by a kill is skipped."""
     lines = ended.log.read_text().splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
 
 def defects(ended: Ended) -> list[str]:
-    """The exceptions that the daemon did not expect."""
+    """The logged exceptions, which the daemon did not expect."""
     raised = [(event["logger"], event["exception"]) for event in events(ended) if "exception" in event]
     # asyncpg may leave a future unretrieved if the server goes away within a COPY; the COPY is retried
     return [text for logger, text in raised if logger != "asyncio" or not text.startswith("asyncpg.")]
 
 
 def unbalanced(ended: Ended) -> list[str]:
-    """The tables whose logged row totals do not balance, and a process that ended by itself without logging them."""
+    """The tables whose logged row totals do not balance; also a process that was not killed and logged none."""
     if ended.code < 0:
         return []
     messages = [event["message"] for event in events(ended)]
@@ -138,4 +138,4 @@ def unbalanced(ended: Ended) -> list[str]:
 
 def _balances(totals: str) -> bool:
     rows = {term: int(count) for term, count in re.findall(r"(\w+) (\d+)", totals)}
-    return sum(rows[term] for term in _CAME) == sum(count for term, count in rows.items() if term not in _CAME)
+    return sum(rows[term] for term in _INPUTS) == sum(count for term, count in rows.items() if term not in _INPUTS)

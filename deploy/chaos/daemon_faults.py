@@ -29,7 +29,7 @@ async def terminate(scene: Scene, chance: Random) -> bool:
 
 
 async def spool_full(scene: Scene, chance: Random) -> bool:
-    """The database does not answer, so rows are spilled to a disk that is full."""
+    """Pause the database, so that rows go to the spool, whose disk is full."""
     assert scene.spool_disk is not None
     async with scene.database:
         scene.spool_disk.fill()
@@ -42,7 +42,7 @@ async def spool_full(scene: Scene, chance: Random) -> bool:
 
 
 async def spool_flip(scene: Scene, chance: Random) -> bool:
-    """Rows are spooled, the daemon is killed, and one byte is changed before the next process reads them."""
+    """Pause the database until rows are spooled, kill the daemon, and flip a bit of the spool before the next process reads it."""
     async with scene.process, scene.database:
         await asyncio.to_thread(scene.servers.primary.pause)
         await came(lambda: bool(_segments(scene.spool)), SPOOLED_SECONDS)
@@ -56,7 +56,7 @@ async def spool_flip(scene: Scene, chance: Random) -> bool:
 
 
 def _segments(folder: Path) -> list[Path]:
-    """The larger files of the spool."""
+    """The spool files that have rows: those above 1,000 bytes."""
     return sorted(path for path in folder.glob("*") if path.is_file() and path.suffix != ".bad" and path.stat().st_size > 1000)
 
 
@@ -67,7 +67,7 @@ def _flip(path: Path, chance: Random) -> None:
 
 
 async def clock_step(scene: Scene, chance: Random) -> bool:
-    """The clock is wrong by up to a minute for some seconds."""
+    """Step the daemon's clock by up to a minute, for one to four seconds."""
     seconds = chance.choice([-1, 1]) * chance.randint(2, 60)
     scene.clock.write_text(f"{seconds:+d}\n")
     await asyncio.sleep(chance.uniform(1, 4))

@@ -1,6 +1,6 @@
-"""Faults of the database and of the connection to it. Each fault repairs what it broke, except for the rows.
+"""Faults of the database and of the connection to it. Each fault repairs what it broke, except lost rows.
 
-Each returns whether it really happened: a connection that is not used cannot be cut.
+Each returns whether it happened: for example, a connection without traffic is not cut.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ async def restart(scene: Scene, chance: Random) -> bool:
 
 
 async def failover_sync(scene: Scene, chance: Random) -> bool:
-    """To the standby and back: each time it has everything that was acknowledged."""
+    """Fail over to the standby and back. Each time the standby has all acknowledged commits."""
     async with scene.database:
         for _ in range(2):
             await scene.servers.follow(synchronous=True)
@@ -65,7 +65,7 @@ async def failover_sync(scene: Scene, chance: Random) -> bool:
 
 
 async def failover_async(scene: Scene, chance: Random) -> bool:
-    """The standby stops receiving before the primary is killed: what was committed in between is lost."""
+    """The standby stops receiving before the primary is killed, so that later commits are lost."""
     async with scene.database:
         await scene.servers.follow(synchronous=False)
         await scene.servers.set("primary_conninfo", "", on_standby=True)
@@ -130,7 +130,7 @@ async def dns_gone(scene: Scene, chance: Random) -> bool:
 
 
 async def pooler(scene: Scene, chance: Random) -> bool:
-    """All connections pass the pooler; it is killed and started again."""
+    """Kill the pooler, which all connections of the writers pass, and start it again."""
     assert scene.pooler is not None
     async with scene.database:
         scene.pooler.kill()
@@ -145,7 +145,7 @@ async def chunk_compress(scene: Scene, chance: Random) -> bool:
 
 
 async def chunk_drop(scene: Scene, chance: Random) -> bool:
-    """The rows in the chunk are dropped on purpose; rows that are written later must be stored."""
+    """Drop the chunk and remember its rows, so that they do not count as missing. Rows that are written later must be stored."""
     async with scene.database:
         output = (await _with_retry(scene, _DROP)).splitlines()
     pairs = [line.split("|") for line in output if "|" in line]
@@ -154,7 +154,7 @@ async def chunk_drop(scene: Scene, chance: Random) -> bool:
 
 
 async def _with_retry(scene: Scene, statements: str) -> str:
-    """Repeat until the locks are granted: writers hold them most of the time."""
+    """Repeat until the locks are granted, because writers hold them most of the time."""
     for _ in range(LOCK_TRIES):
         try:
             if output := await scene.servers.sql(statements, "market"):

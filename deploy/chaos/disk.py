@@ -22,7 +22,7 @@ class Disk:
         self._ballast = path / "ballast"
 
     def fill(self) -> None:
-        """Use every free byte."""
+        """Fill all free space."""
         with self._ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(CHUNK))
@@ -34,7 +34,7 @@ class Disk:
 
 @contextmanager
 def mounted(path: Path, megabytes: int, owner: int = 0) -> Iterator[Disk]:
-    """A new file system at `path` for the duration of a `with`, owned by the user `owner`."""
+    """Mounts a new file system at `path` while the block runs. `owner` is the user id that owns it."""
     path.mkdir()
     options = f"size={megabytes}m,uid={owner},mode=0700"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], check=True, capture_output=True)

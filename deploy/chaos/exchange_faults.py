@@ -1,6 +1,6 @@
 """Faults of the exchange: it refuses requests, stops sending, and loses, repeats, reorders and cuts off frames.
 
-Each fault returns whether it really happened. Events that are not sent have happened all the same: the daemon must find them.
+Each fault returns whether it happened. Events that are not sent still count: the daemon must find and load them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HAPPEN_SECONDS = 15.0
 
 
 def refusing(status: int, retry_after: int | None) -> Callable[[Scene, Random], Awaitable[bool]]:
-    """Answer the next requests for books and history with `status`; every book must be requested again."""
+    """Refuse the next requests for books and history with `status`; disconnect, so that every book is requested again."""
 
     async def refuse(scene: Scene, chance: Random) -> bool:
         faults, headers = scene.simulator.faults, {} if retry_after is None else {"Retry-After": str(retry_after)}
@@ -37,8 +37,8 @@ def refusing(status: int, retry_after: int | None) -> Callable[[Scene, Random], 
 
 
 async def silence(scene: Scene, chance: Random) -> bool:
-    """One symbol, or the whole exchange with its pings, sends nothing for some seconds."""
-    streams = [] if chance.random() < 0.5 else [one for one in STREAMS if one.startswith(chance.choice(SYMBOLS).lower())]
+    """Silence one symbol, or the whole exchange with its pings, for 1 to 3.5 seconds."""
+    streams = [] if chance.random() < 0.5 else [stream for stream in STREAMS if stream.startswith(chance.choice(SYMBOLS).lower())]
     scene.simulator.faults.silence(*streams)
     await asyncio.sleep(chance.uniform(1, 3.5))
     scene.simulator.faults.end_silence()
@@ -46,7 +46,7 @@ async def silence(scene: Scene, chance: Random) -> bool:
 
 
 async def partial_frames(scene: Scene, chance: Random) -> bool:
-    """Messages arrive in fragments; then a frame is cut off by the end of its connection."""
+    """Send messages in fragments; then end a connection in the middle of a frame."""
     faults = scene.simulator.faults
     for stream in BUSY:
         faults.fragment(stream, chance.randint(5, 50))
@@ -57,7 +57,7 @@ async def partial_frames(scene: Scene, chance: Random) -> bool:
 
 
 async def sequence_gap(scene: Scene, chance: Random) -> bool:
-    """Frames of several streams are not sent."""
+    """Drop frames of several streams."""
     faults = scene.simulator.faults
     chosen = chance.sample(BUSY, 4)
     for stream in chosen:

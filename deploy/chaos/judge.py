@@ -1,7 +1,7 @@
-"""Checks that the stored rows are those of the exchange, and that the coverage ledger is right about the missing ones.
+"""Checks the stored rows against those of the exchange, and missing rows against the coverage ledger.
 
-A missing row must lie in a gap with a reason, and no claim may cover it. A stored row must equal that of the exchange, value by
-value. Books and quotes may be missing, but never wrong.
+A missing row must lie in a gap with a reason, and no claim may cover it. A stored row must equal the row of the exchange in every
+value. Books and quotes may be missing, but not wrong.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from chaos.scene import EXCHANGE, GRID_MS, SYMBOLS, Scene
 from ingest.simulator.oracle import OracleTrade
 
 MINUTE_MS = 60_000
-SHOWN = 5  # examples that are printed of each finding
-LATE_MS = 2_000  # a state that no event follows is written so much after its tick; later events are not in it
+SHOWN = 5  # printed examples of each finding
+LATE_MS = 2_000  # a state that no event follows is written so long after its tick; later events are not in it
 DEPTH = 20
 
 _TRADES = """
@@ -42,7 +42,7 @@ Bar = tuple[Any, ...]  # a row of `_CANDLES`
 
 
 class Verdict(Struct):
-    """What was checked. `wrong` lists the findings; it is empty if all is well."""
+    """The numbers of checked rows and gaps. `wrong` lists the findings; it is empty if the run passes."""
 
     sent: int = 0
     stored: int = 0
@@ -55,20 +55,20 @@ class Verdict(Struct):
     wrong: list[str] = field(default_factory=list)
 
     def report(self, what: str, cases: list[Any]) -> None:
-        """Add a finding, with some of its cases, if there are any."""
+        """Add a finding with some of its cases, unless `cases` is empty."""
         if cases:
             self.wrong.append(f"{what}: {len(cases)}, such as {', '.join(map(str, cases[:SHOWN]))}")
 
 
 async def judge(scene: Scene, first_ms: int) -> Verdict:
-    """Compare everything that happened from `first_ms` on with everything that is stored. The daemon has ended."""
+    """Compare all events since `first_ms` with all stored rows. The daemon must have ended."""
     verdict = Verdict()
     for symbol in SYMBOLS:
         await _judge_trades(scene, symbol, verdict)
         await _judge_candles(scene, symbol, first_ms, verdict)
         await _judge_books(scene, symbol, verdict)
         await _judge_quotes(scene, symbol, verdict)
-    verdict.report("identity", [text for ended in scene.daemon.ended for text in unbalanced(ended)])
+    verdict.report("row totals that do not balance", [text for ended in scene.daemon.ended for text in unbalanced(ended)])
     verdict.report("defects that the daemon logged", [text for ended in scene.daemon.ended for text in defects(ended)])
     verdict.left_open = await count_open(scene)
     verdict.gaps = [f"{row['state']} {row['channel']} {row['reason']} {row['count']}" for row in await gaps(scene)]
@@ -76,7 +76,7 @@ async def judge(scene: Scene, first_ms: int) -> Verdict:
 
 
 async def missing(scene: Scene, symbol: str) -> tuple[list[OracleTrade], Counter[OracleTrade]]:
-    """Of one symbol: the trades that are not stored, and stored rows that were not sent, or are stored twice."""
+    """The trades of a symbol that are not stored, and its stored rows that were not sent or are stored twice."""
     kept = Counter(OracleTrade(*row) for row in await scene.fetch(_TRADES, EXCHANGE, symbol))
     sent = list(scene.simulator.oracle.trades(symbol))
     lost = [one for one in sent if one not in kept and (symbol, one.id) not in scene.dropped]
@@ -97,7 +97,7 @@ async def _judge_trades(scene: Scene, symbol: str, verdict: Verdict) -> None:
 
 
 async def missing_bars(scene: Scene, symbol: str, first_ms: int) -> tuple[list[int], list[Bar], int]:
-    """The times of closed bars that are not stored, stored rows that were not sent, and the number of stored rows."""
+    """For a symbol: times of closed bars that are not stored, stored rows that were not sent, and the number of stored rows."""
     rows = [tuple(row) for row in await scene.fetch(_CANDLES, EXCHANGE, symbol)]
     bars = [_bar(row) for row in scene.simulator.oracle.candles(symbol)]
     stored = {row[0] for row in rows}
@@ -115,7 +115,7 @@ async def _judge_candles(scene: Scene, symbol: str, first_ms: int, verdict: Verd
 
 
 def _bar(row: list[Any]) -> Bar:
-    """A row of /api/v3/klines as the table has it."""
+    """The stored columns of a row of /api/v3/klines."""
     return (*row[:6], row[7], row[8], row[9], row[10])
 
 
@@ -135,20 +135,20 @@ def _levels(row: Any) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
 
 
 def _was_latest(scene: Scene, symbol: str, row: Any) -> bool:
-    """Whether the stored state is that after the last diff before its tick. A clock that is ahead may be two ticks early."""
+    """Whether the stored book is the state at its tick. With a clock that is ahead, it may be up to two ticks older."""
     early = 2 * GRID_MS if "clock_step" in scene.plan.kinds else 0
     return bool(_latest(scene, symbol, row["time"] - early) <= row["sequence"] <= _latest(scene, symbol, row["time"]))
 
 
 def _latest(scene: Scene, symbol: str, time: int) -> int:
-    """The last update of the last diff before `time`."""
+    """The last update id of the last diff before `time`."""
     diffs = scene.simulator.oracle.diffs[symbol]
     before = bisect_left(diffs, (time, 0))
     return diffs[before - 1][1] if before else 0
 
 
 async def _unexplained(scene: Scene, symbol: str, ticks: list[int]) -> list[int]:
-    """Those of the ticks at which the ledger has no gap in the book."""
+    """The ticks at which the ledger has no gap of the book."""
     answers = await explain(scene, "book", [Moment(symbol, tick, tick - LATE_MS, tick + LATE_MS) for tick in ticks])
     return [one.id for one in answers if not one.reason]
 

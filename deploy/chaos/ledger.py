@@ -1,6 +1,6 @@
 """Queries of the coverage ledger: whether a moment is covered, and the reasons for gaps.
 
-They use the function `coverage_streams`, as any reader of the database would.
+They use the public function `coverage_streams`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from chaos.scene import EXCHANGE, Scene
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OPEN = "SELECT count(*) FROM coverage WHERE source = $1 AND channel = 'trades' AND state = 'open'"
 
-# `until` of a moment is where the latest gap may begin: a bar is sent after it has closed
+# a gap that contains a bar may begin up to `until`, because a bar is sent after it has closed
 _MOMENTS = """
     SELECT m.symbol, m.id,
            EXISTS (SELECT FROM covered s WHERE s.instrument_id = i.id AND s.covered @> m.since) AS claimed,
@@ -54,20 +54,20 @@ class Explanation(Struct, frozen=True):
 
 
 async def explain(scene: Scene, channel: Literal["trades", "candles", "book"], moments: Sequence[Moment]) -> list[Explanation]:
-    """What the ledger has about each of the moments."""
+    """Looks up the claims and gaps at each of the moments."""
     if not moments:
         return []
     columns: list[Iterable[object]] = [
-        [one.symbol for one in moments],
-        [one.id for one in moments],
-        [to_time(one.since_ms) for one in moments],
-        [to_time(one.until_ms) for one in moments],
+        [moment.symbol for moment in moments],
+        [moment.id for moment in moments],
+        [to_time(moment.since_ms) for moment in moments],
+        [to_time(moment.until_ms) for moment in moments],
     ]
     return [Explanation(*row) for row in await scene.fetch(_QUERY, EXCHANGE, channel, *columns)]
 
 
 async def count_open(scene: Scene) -> int:
-    """The number of open gaps of trades; a gap of bars stays open until its minute has ended."""
+    """The number of open gaps of trades. Gaps of bars do not count: they stay open until the minute has ended."""
     return int((await scene.fetch(_OPEN, EXCHANGE))[0][0])
 
 

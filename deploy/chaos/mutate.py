@@ -1,10 +1,10 @@
-"""Tests the checker: one stored row is changed after a run, and the verdict must report it."""
+"""Tests the checker: changes one stored row after a run, which the verdict must report."""
 
 from __future__ import annotations
 
 from chaos.scene import EXCHANGE, Scene
 
-OTHER = 1_000_000_000  # added to an id, it gives one that the exchange does not have
+OTHER = 1_000_000_000  # added to an id, gives an id that the exchange does not have
 
 _INSTRUMENT = "(SELECT id FROM instruments WHERE exchange = '{exchange}' ORDER BY id LIMIT 1)"
 # the newest row that is in no gap
@@ -23,7 +23,7 @@ MUTATIONS = {
 
 
 async def mutate(scene: Scene, name: str) -> None:
-    """Change one stored trade."""
+    """Apply the mutation `name` to one stored trade."""
     instrument = _INSTRUMENT.format(exchange=EXCHANGE)
     last = _LAST.format(instrument=instrument)
     await scene.servers.sql(MUTATIONS[name].format(instrument=instrument, last=last, other=OTHER), "market")

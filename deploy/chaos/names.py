@@ -1,7 +1,7 @@
-"""Host names that only the daemon sees: /etc/hosts and /etc/resolv.conf in a mount namespace of its own. Needs root.
+"""Host names for the daemon alone: it runs in a mount namespace with other files /etc/hosts and /etc/resolv.conf. Needs root.
 
 https://man7.org/linux/man-pages/man7/mount_namespaces.7.html - the files are written in place, because a new file of the same name
-would not be the mounted one.
+would not be the mounted file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _ENTER = 'mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/resolv.conf && 
 
 
 class Names:
-    """The name of the database, which can be removed and restored. `command` starts a process that sees it."""
+    """The database's host name, which can be removed and restored. `command` precedes the command of a process that uses it."""
 
     def __init__(self, folder: Path) -> None:
         self._hosts = folder / "hosts"

@@ -1,7 +1,7 @@
 """The plan of one run, drawn from its seed: the same seed and kinds give the same plan. Pure.
 
-A plan has the faults with their times, and the configuration of the daemon. The faults themselves are in the modules beside this
-one. A run always kills the database, and kills or terminates the daemon.
+A plan has the faults with their times, and the configuration of the daemon. The code of the faults is in `database_faults.py`,
+`daemon_faults.py` and `exchange_faults.py`. Each run kills the database, and kills or terminates the daemon.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from random import Random
 
 from msgspec import Struct
 
-SECONDS = 9.0  # within which faults begin; some take longer
+SECONDS = 9.0  # all faults begin within this time; some take longer
 DURABILITIES = ("memory", "spool", "always")
 
 KINDS = {
@@ -21,42 +21,42 @@ KINDS = {
     "failover_sync": "a failover to a synchronous standby, and back",
     "failover_async": "a failover to a standby that lags: committed rows are lost",
     "disk_full": "no room in the tablespace",
-    "slow_commits": "each COMMIT takes a second",
+    "slow_commits": "each COMMIT takes between 0.3 and 1.5 s longer",
     "cut_copy": "the connection is cut in the middle of a COPY",
-    "cut_commit": "the connection is cut after COMMIT was sent, before its answer",
+    "cut_commit": "the connection is cut after COMMIT was sent, before its response",
     "dns_gone": "the database's name does not resolve while its connections are cut",
     "pooler": "PgBouncer in transaction mode is between daemon and database, and is killed once",
     "chunk_compress": "the chunk that rows are written to is compressed",
-    "chunk_drop": "the chunk that rows are written to is dropped; what is written afterwards must be stored",
-    "rest_429": "the exchange's REST answers 429",
-    "rest_418": "the exchange's REST answers 418",
-    "rest_5xx": "the exchange's REST answers 503",
-    "silence": "the exchange sends nothing for a while, and does not send later what happened meanwhile",
-    "partial_frames": "messages in fragments, and one that the end of its connection cuts off",
-    "sequence_gap": "messages that are never sent",
-    "duplicate_frames": "messages that are sent twice",
-    "reordered_frames": "messages that are sent after their successors",
+    "chunk_drop": "the chunk that rows are written to is dropped; rows that are written afterwards must be stored",
+    "rest_429": "the exchange's REST API responds with 429",
+    "rest_418": "the exchange's REST API responds with 418",
+    "rest_5xx": "the exchange's REST API responds with 503",
+    "silence": "the exchange sends nothing for 1 to 3.5 s, and never sends the events of that time",
+    "partial_frames": "messages arrive in fragments, and the connection ends in the middle of a message",
+    "sequence_gap": "some messages are never sent",
+    "duplicate_frames": "some messages are sent twice",
+    "reordered_frames": "some messages are sent after their successors",
     "daemon_kill": "SIGKILL of the daemon",
     "daemon_term": "SIGTERM of the daemon",
-    "spool_full": "no room on the disk of the spool while the database is away",
-    "spool_flip": "a byte of the spool has changed when the daemon reads it again",
-    "clock_step": "the daemon's clock goes ahead or back, and returns",
+    "spool_full": "no room on the disk of the spool while the database does not answer",
+    "spool_flip": "a bit of a spool file has changed when the daemon reads it after a kill",
+    "clock_step": "the daemon's clock is stepped by 2 to 60 s, forwards or backwards, and back again",
 }
 DATABASE_KILLS = {"database_kill", "failover_sync", "failover_async"}
 DAEMON_ENDS = {"daemon_kill", "daemon_term", "spool_flip"}
 _SPOOLED = {"spool_full", "spool_flip"}
-_ALONE = {"failover_sync", "failover_async", "disk_full"}  # each needs servers of its own: at most one per run
+_ALONE = {"failover_sync", "failover_async", "disk_full"}  # each needs its own servers, so a run has at most one of them
 
 
 class Due(Struct, frozen=True, order=True):
-    """One fault, and when it begins, in seconds from the first trade."""
+    """One fault, and when it begins, in seconds from the start of trading."""
 
     at: float
     kind: str
 
 
 class Plan(Struct, frozen=True):
-    """One run. `hosts`: the DSN lists both servers of a failover, instead of one address that is redirected."""
+    """One run. With `hosts`, the DSN lists both servers of a failover; without, a proxy is redirected to the new primary."""
 
     seed: int
     durability: str
@@ -69,7 +69,7 @@ class Plan(Struct, frozen=True):
 
 
 def draw(seed: int, allowed: Sequence[str]) -> Plan:
-    """The plan of a run with some of the kinds `allowed`, and always the kills."""
+    """Draw a plan with three to six of the kinds `allowed`. A kill of the database and an end of the daemon are always added."""
     random = Random(seed)
     chosen = _choose(random, sorted(allowed))
     chosen += [kind for kind in ["database_kill"] if kind not in chosen]
@@ -86,7 +86,7 @@ def draw(seed: int, allowed: Sequence[str]) -> Plan:
 
 
 def _choose(random: Random, allowed: list[str]) -> list[str]:
-    """Three to six of them."""
+    """Draw three to six kinds, at most one of `_ALONE`."""
     count = random.randint(3, 6)
     chosen: list[str] = []
     for kind in random.sample(allowed, len(allowed)):

@@ -21,19 +21,19 @@ from ingest.store.migrate import migrate
 STREAMING_SECONDS = 20.0
 TEMPLATE = "template_market"
 MARKET = "market"
-SETTINGS = {"fsync": "off"}  # the kernel keeps what a killed process wrote; only a power failure would lose it
+SETTINGS = {"fsync": "off"}  # the kernel keeps the writes of a killed process; only a power failure would lose them
 
 
 class Servers:
-    """`primary` takes the writes; `other` is a standby or not started."""
+    """Two servers: `primary` accepts writes; `other` is a standby or not started."""
 
     def __init__(self) -> None:
         self.edition = "community" if installed("community") else "apache"
         self.primary, self.other = (Cluster(EDITIONS[self.edition], settings=SETTINGS) for _ in range(2))
 
     def close(self) -> None:
-        for one in (self.primary, self.other):
-            one.close()
+        for cluster in (self.primary, self.other):
+            cluster.close()
 
     async def start(self) -> None:
         """Start the primary and create a template database with the schema."""
@@ -58,7 +58,7 @@ class Servers:
 
     @asynccontextmanager
     async def market(self, tablespace: Path | None = None) -> AsyncIterator[None]:
-        """A database with the schema, dropped at the end; its files are in `tablespace` if that is given."""
+        """Creates a database with the schema, in `tablespace` if given, and drops it when the block is left."""
         place = "pg_default"
         if tablespace is not None:
             place = "small"
@@ -99,7 +99,7 @@ class Servers:
 
 
 async def fetch(dsn: str, query: str, *values: object) -> list[asyncpg.Record]:
-    """One query on a connection of its own."""
+    """Run one query on a new connection."""
     connection = await asyncpg.connect(dsn, timeout=10)
     try:
         return await connection.fetch(query, *values)

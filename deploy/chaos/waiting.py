@@ -1,4 +1,4 @@
-"""Waiting for a condition, which is polled until a deadline."""
+"""Polls a condition until it is true or a deadline has passed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Late(RuntimeError):
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float, what: str) -> None:
-    """Return when `condition` is true. Raises Late."""
+    """Wait until `condition` is true. Raises Late after `seconds`; `what` names the condition in the message."""
     if not await came(condition, seconds):
         raise Late(f"not within {seconds:.0f} s: {what}")
 
 
 async def came(condition: Callable[[], bool | Awaitable[bool]], seconds: float) -> bool:
-    """Whether `condition` became true in time."""
+    """Wait until `condition` is true, at most `seconds`. Returns whether it became true."""
     deadline = time.monotonic() + seconds
     while True:
         result = condition()

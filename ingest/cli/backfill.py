@@ -1,6 +1,6 @@
-"""`ingest backfill`: the past of what has one.
+"""`ingest backfill`: loads a historical range.
 
-Candles and trades of an exchange, indicators of stored candles, and what providers say of prices, chains, moods and indices.
+Candles and trades come from an exchange, indicators are computed from stored candles, all other kinds come from providers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ingest.store.pool import committed, open_pool, rolled_back
 
 
 async def run(options: argparse.Namespace) -> int:
-    """The exit code. Raises Stop for what cannot be had, Retry where the same command is to be given again."""
+    """Returns the exit code. Raises Stop for a wrong request, Retry if a chunk failed: the same command tries it again."""
     collect_seldom()
     settings = configured(options)
     if options.channel in provider_backfill.KINDS:
@@ -36,7 +36,7 @@ async def run(options: argparse.Namespace) -> int:
 
 async def _of_exchange(settings: Settings, options: argparse.Namespace) -> int:
     section = settings.exchanges[options.exchange]
-    wanted = BackfillRequest(
+    request = BackfillRequest(
         channel=options.channel,
         exchange=options.exchange,
         instruments=tuple(options.instrument),
@@ -45,7 +45,7 @@ async def _of_exchange(settings: Settings, options: argparse.Namespace) -> int:
         via=options.via,
         again=options.again,
     )
-    backfill = Backfill(settings, wanted, origin_of(settings, options.exchange, section), section)
+    backfill = Backfill(settings, request, origin_of(settings, options.exchange, section), section)
     pool = await open_pool(settings.database.dsn.get_secret_value(), settings.database.pool_size)
     try:
         async with admin(settings.database) as connection:
@@ -57,7 +57,7 @@ async def _of_exchange(settings: Settings, options: argparse.Namespace) -> int:
 
 async def _of_providers(settings: Settings, options: argparse.Namespace) -> int:
     now = datetime.now(UTC)
-    sought = provider_backfill.ProviderBackfillRequest(
+    request = provider_backfill.ProviderBackfillRequest(
         kind=options.channel,
         source=options.source,
         symbols=tuple(options.symbol),
@@ -65,11 +65,11 @@ async def _of_providers(settings: Settings, options: argparse.Namespace) -> int:
         until=min(options.until or provider_backfill.midnight(now), ended(now)),
         again=options.again,
     )
-    asked = provider_backfill.provider_backfills(settings, sought)
+    backfills = provider_backfill.provider_backfills(settings, request)
     pool = await open_pool(settings.database.dsn.get_secret_value(), settings.database.pool_size)
     try:
         async with admin(settings.database) as connection:
-            return await provider_backfill.fill(asked, connection, pool, dry_run=options.dry_run)
+            return await provider_backfill.fill(backfills, connection, pool, dry_run=options.dry_run)
     finally:
         pool.terminate()
 

@@ -1,4 +1,4 @@
-"""`ingest check`: the configuration and the database, validated; nothing is changed."""
+"""`ingest check`: validates the configuration and the database, and changes nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ symbols = ["BTC", "ETH"]
 
 
 async def run(options: argparse.Namespace) -> int:
-    """1 where migrations are pending, else 0. Raises Stop or Hold for what is wrong."""
+    """Returns 1 if migrations are pending, else 0. Raises Stop for a wrong setting, Hold for a wrong schema."""
     if options.init:
         print(EXAMPLE, end="")
         return 0

@@ -1,6 +1,6 @@
-"""`ingest demo`: a simulated exchange on loopback and the daemon that writes what it says, in one process.
+"""`ingest demo`: runs a simulated exchange on loopback and the daemon that stores its data, in one process.
 
-The exchange is stored under the name `demo`, so that simulated rows never stand among real ones.
+The exchange is stored under the name `demo`, so that simulated rows are never mixed with real ones.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HISTORY_SECONDS = 300
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Until SIGTERM, SIGINT or the end of `seconds`; the exit code of the daemon."""
+    """Runs until SIGTERM, SIGINT or the end of `seconds`. Returns the exit code of the daemon."""
     log.set_up("console", "warning")
     simulator = Simulator(trades_per_second=TRADES_PER_SECOND, history_seconds=HISTORY_SECONDS, seed=time.time_ns() % 2**31)
     await simulator.start()
@@ -37,11 +37,11 @@ async def run(options: argparse.Namespace) -> int:
         supervisor = Supervisor(settings, load, listen(settings.server.host, settings.server.port))
         if options.seconds is not None:
             asyncio.get_running_loop().call_later(options.seconds, supervisor.stop)
-        telling = asyncio.create_task(_tell(supervisor))
+        printing = asyncio.create_task(_print_forever(supervisor))
         try:
             code = await supervisor.run()
         finally:
-            telling.cancel()
+            printing.cancel()
         print(_line(supervisor), flush=True)
         return code
     finally:
@@ -49,7 +49,7 @@ async def run(options: argparse.Namespace) -> int:
 
 
 def _load(path: Path | None, simulator: Simulator) -> Settings:
-    """The settings with the simulated exchange alone: one in the environment would be fed for real beside it."""
+    """The settings with the simulated exchange only: an exchange that the environment configures would be streamed as well."""
     overrides = _overrides(simulator)
     settings = config.load(path, overrides)
     return settings.model_copy(update={"exchanges": {"demo": settings.exchanges["demo"]}})
@@ -65,14 +65,14 @@ def _overrides(simulator: Simulator) -> dict[str, Any]:
     return {"exchanges": {"demo": section}, "migrate_on_start": True}
 
 
-async def _tell(supervisor: Supervisor) -> None:
+async def _print_forever(supervisor: Supervisor) -> None:
     while True:
         await asyncio.sleep(STATUS_SECONDS)
         print(_line(supervisor), flush=True)
 
 
 def _line(supervisor: Supervisor) -> str:
-    """Rows stored by table, how far behind the newest stored trade is, and where the metrics are."""
+    """The stored rows by table, the age of the newest stored trade, the address of the metrics, and why the daemon is not ready."""
     rows = "  ".join(f"{name} {writer.queue.tally.written:,}" for name, writer in supervisor.writers.items() if name in CHANNELS)
     trades = supervisor.writers.get("trades")
     lag = f"{time.time() - trades.committed_time / 1e6:.2f} s" if trades and trades.committed_time else "-"

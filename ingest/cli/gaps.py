@@ -1,4 +1,4 @@
-"""`ingest gaps`: what is missing in the database, and what can be closed now."""
+"""`ingest gaps`: lists the gaps of stored data; `--heal` fills them first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ingest.store.ts_edition import Edition, detect
 
 
 async def run(options: argparse.Namespace) -> int:
-    """1 where something is open, else 0."""
+    """Returns 1 if a gap is open or unwatched, else 0."""
     settings = configured(options)
     async with admin(settings.database) as connection:
         if options.heal:
@@ -44,12 +44,12 @@ def _show(found: Sequence[ReportedGap]) -> None:
 
 
 async def _heal(settings: Settings, edition: Edition) -> None:
-    """Every exchange of the configuration, one after the other; what a daemon heals is left to it."""
+    """Fill the gaps of every configured exchange in turn. Skips an exchange whose lease a daemon holds, and prints that."""
     pool = await open_pool(settings.database.dsn.get_secret_value(), settings.database.pool_size)
     try:
         for name, section in settings.exchanges.items():
             exchange = registry.exchanges().get(section.protocol or name)
-            if exchange is None:  # ccxt's: it is not streamed, so it has no gaps
+            if exchange is None:  # backfilled through ccxt: it is not streamed, so it has no gaps
                 continue
             filler = GapFiller(name, exchange, section, settings, pool=pool, edition=edition, counters=Counters())
             try:

@@ -1,6 +1,6 @@
 """The entry point of `ingest` and `python -m ingest`.
 
-Exit codes: 0 done, 1 something is not as it should be, 2 bad configuration.
+Exit codes: 0 success, 1 a failure or a reported problem, 2 a wrong configuration or schema, 130 an interrupt.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from ingest.errors import Hold, IngestError, Stop
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code. The command is the module of its name in this package, and its `run` takes the options."""
+    """Runs a command and returns its exit code. The command is `run` of the module of the same name in this package."""
     options = parser().parse_args(arguments)
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it reads the metadata of every installed package
-    import uvloop  # noqa: PLC0415 - what only parses does not wait for asyncio
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else pydantic reads the metadata of every installed package
+    import uvloop  # noqa: PLC0415 - `--help` need not import asyncio
 
     try:
         code: int = uvloop.run(import_module(f"ingest.cli.{options.command}").run(options))

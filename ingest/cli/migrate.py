@@ -1,4 +1,4 @@
-"""`ingest migrate`: the schema of the database, brought to the version of the files or back."""
+"""`ingest migrate`: migrates the schema of the database to the version of this program, or back to an older one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ingest.store.migrate import check, migrate
 
 
 async def run(options: argparse.Namespace) -> int:
-    """1 where `--check` finds something pending, else 0."""
+    """Returns 1 if `--check` finds pending migrations, else 0."""
     settings = configured(options, sources=False)
     async with admin(settings.database) as connection:
         if options.check:

@@ -1,4 +1,4 @@
-"""`ingest replay`: captures, sent through the same parsers into the database."""
+"""`ingest replay`: parses captured traffic with the parsers of the live feeds and stores its rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ingest.store.instruments import store_instruments
 
 
 async def run(options: argparse.Namespace) -> int:
-    """0 when everything of the files has its outcome."""
+    """Returns 0 when every row of the files has its outcome."""
     settings = configured(options)
     counters = Counters()
     async with writing(settings, counters, WRITER) as work:
@@ -34,7 +34,7 @@ async def run(options: argparse.Namespace) -> int:
         tally = counters.tallies[name]
         print(f"{name}: {tally}")
         if tally.expired:
-            print(f'{name}: {tally.expired} rows are older than retention.{name}; "none" there would keep them')
+            print(f'{name}: {tally.expired} rows are older than retention.{name} and were not stored; right would be "none" there')
     for line in missing(replay.claims, replay.names):
         print(line)
     return 0

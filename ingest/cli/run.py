@@ -1,4 +1,4 @@
-"""`ingest run`: the daemon."""
+"""`ingest run`: runs the daemon."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ingest.errors import Stop
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Until SIGTERM or SIGINT; the exit code. Raises Stop where the settings leave nothing to do."""
+    """Runs until SIGTERM or SIGINT and returns the exit code. Raises Stop if the settings are wrong or name no source."""
     settings = _live(configured(options))
     if not settings.exchanges and not settings.pollers:
-        raise Stop("nothing to do: no [exchanges.<name>] is configured; `ingest check --init` prints an example")
+        raise Stop("nothing to do: neither an exchange nor a poller is configured; `ingest check --init` prints an example")
     collect_seldom()
     listener = listen(settings.server.host, settings.server.port)
     return await Supervisor(settings, lambda: _live(config.load(options.config)), listener).run()
 
 
 def _live(settings: Settings) -> Settings:
-    """The same, if all of it can be run. Raises Stop."""
+    """The same settings. Raises Stop for an exchange that has no live feed."""
     known = registry.exchanges()
     for name, section in settings.exchanges.items():
         if (protocol := section.protocol or name) not in known:
-            feeds = ", ".join(sorted(known))
-            raise Stop(f"exchanges.{name}: '{protocol}' has no live feed here, only `ingest backfill` takes it; feeds: {feeds}")
+            names = ", ".join(sorted(known))
+            raise Stop(f"exchanges.{name}: '{protocol}' has no live feed, it can only be backfilled; live feeds: {names}")
     return settings

@@ -23,7 +23,7 @@ _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
 def parse_duration(value: object) -> timedelta:
-    """`"90 days"`, `"1s"`, `"500 ms"` as a timedelta. Raises ValueError for anything else, a number without a unit included."""
+    """Parses `"90 days"`, `"1s"` or `"500 ms"`. Raises ValueError for anything else, also for a number without a unit."""
     if isinstance(value, timedelta):  # a default
         return value
     match = _DURATION.fullmatch(str(value))
@@ -62,31 +62,33 @@ PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 
 
 class Section(BaseModel):
-    """A section is frozen and refuses unknown keys."""
+    """Base of all sections: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Database(Section):
-    """How the daemon reaches TimescaleDB."""
+    """The connections to TimescaleDB."""
 
     dsn: SecretStr = Field(
-        description=("Where the writers connect, as `ingest_writer`. It may pass through PgBouncer in transaction mode.")
+        description=(
+            "DSN of the writers, with the role `ingest_writer`. The connection may go through PgBouncer in transaction mode."
+        )
     )
     admin_dsn: SecretStr | None = Field(
         default=None,
         description=(
-            "Where migrations and maintenance tasks connect, directly and with the owner's rights, as "
-            "`ingest_migrate`. Without it they are disabled."
+            "DSN of migrations and maintenance tasks, with the role `ingest_migrate`, which has the owner's "
+            "rights. The connection must be direct. Without it, `ingest run` disables the maintenance tasks."
         ),
     )
-    pool_size: int = Field(default=12, ge=1, le=100, description="Connections of the writers.")
+    pool_size: int = Field(default=12, ge=1, le=100, description="Size of the connection pool of the writers.")
 
     @field_validator("dsn", "admin_dsn")
     @classmethod
     def _postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _is_postgresql(value.get_secret_value()):
-            raise ValueError('is no PostgreSQL address; right would be "postgresql://user@host:5432/database"')
+            raise ValueError('is not a PostgreSQL address; right would be "postgresql://user@host:5432/database"')
         return value
 
 
@@ -101,9 +103,9 @@ def _is_postgresql(dsn: str) -> bool:
 class Book(Section):
     """How order books are stored."""
 
-    depth: int = Field(default=20, ge=1, le=1000, description="Levels on each side.")
+    depth: int = Field(default=20, ge=1, le=1000, description="Price levels stored on each side.")
     interval: PositiveDuration = Field(
-        default=timedelta(seconds=1), description="The grid of event time on which books are stored."
+        default=timedelta(seconds=1), description="Sampling interval: one book is stored per interval of event time."
     )
 
 
@@ -111,96 +113,94 @@ class Quotes(Section):
     """How the best bid and ask are stored."""
 
     interval: PositiveDuration = Field(
-        default=timedelta(seconds=1), description="The grid of event time on which the best bid and ask are stored."
+        default=timedelta(seconds=1), description="Sampling interval: one quote is stored per interval of event time."
     )
 
 
 class ExchangeSection(Section):
-    """One exchange, streamed, or backfilled through ccxt. NAME is the exchange's, or yours where `protocol` names the exchange."""
+    """One exchange: streamed, or only backfilled (through ccxt). NAME is the exchange's name, or any name if `protocol` is set."""
 
     protocol: str | None = Field(
         default=None,
-        description=(
-            "The exchange whose protocol is spoken, where the section has a name of its own. By default the section's name."
-        ),
+        description=("The exchange whose protocol is used, for a section with another name. By default the name of the section."),
     )
-    instruments: tuple[str, ...] = Field(description="Markets in unified spelling: `BTC/USDT`.")
+    instruments: tuple[str, ...] = Field(description="Markets in unified spelling, such as `BTC/USDT`.")
     channels: tuple[str, ...] = Field(
-        default=("trades", "candles", "book", "quotes"), description="What is streamed of each instrument."
+        default=("trades", "candles", "book", "quotes"), description="Channels that are streamed for each instrument."
     )
     trade_kind: str | None = Field(
         default=None,
         description=(
-            "Which of the exchange's trade feeds is stored. By default the one with every fill. One instrument has "
-            "trades of one kind only."
+            "The trade feed that is stored, if the exchange has several. By default the feed with every fill. All "
+            "trades of an instrument must be of one kind."
         ),
     )
     book: Book = Book()
     quotes: Quotes = Quotes()
     ws_url: str | None = Field(
-        default=None, description="Websocket address instead of the exchange's own: a proxy, a test network, a replay."
+        default=None, description="Websocket address that replaces the exchange's own, such as a test network."
     )
-    rest_url: str | None = Field(default=None, description="The same for REST.")
-    archive_url: str | None = Field(default=None, description="The same for its published files.")
-    proxy: SecretStr | None = Field(default=None, description="`http://...` or `socks5://...`, for websockets and HTTP.")
-    capture: bool = Field(default=False, description="Keep everything that the exchange sends, for `ingest replay`.")
+    rest_url: str | None = Field(default=None, description="REST address that replaces the exchange's own.")
+    archive_url: str | None = Field(default=None, description="Address of the archive files that replaces the exchange's own.")
+    proxy: SecretStr | None = Field(default=None, description="Proxy for websockets and HTTP: `http://...` or `socks5://...`.")
+    capture: bool = Field(default=False, description="Write all received messages to `capture.path`, for `ingest replay`.")
     history: OptionalDuration = Field(
         default=None,
         description=(
-            "How far back the trades and candles of a new instrument are fetched; `retention` bounds it. By default not at all."
+            "How far back trades and candles of a new instrument are loaded, limited by `retention`. By default nothing is loaded."
         ),
     )
 
     @property
     def proxy_url(self) -> str | None:
-        """The proxy with its password."""
+        """The proxy's URL with its password, or None."""
         return None if self.proxy is None else self.proxy.get_secret_value()
 
 
 class Budget(Section):
-    """How many requests a provider is sent."""
+    """The budget of requests to a provider."""
 
-    per_minute: int | None = Field(default=None, ge=1, description="Requests a minute at most. By default the plan's.")
-    per_month: int | None = Field(
-        default=None, ge=1, description="Requests a month at most. By default the plan's. The interval follows from both."
-    )
+    per_minute: int | None = Field(default=None, ge=1, description="Maximum requests per minute. By default the plan's limit.")
+    per_month: int | None = Field(default=None, ge=1, description="Maximum requests per month. By default the plan's limit.")
 
 
 class PollerSection(Section):
-    """One provider that is polled. NAME is the provider's."""
+    """One provider that is polled. NAME is the provider's name."""
 
     enabled: bool | None = Field(
-        default=None, description="Whether the provider is asked. By default yes, unless its terms forbid commercial use."
+        default=None, description="Whether the provider is polled. By default `true`, unless its terms forbid commercial use."
     )
     plan: str | None = Field(
-        default=None, description="Which of the provider's plans. By default the first that fits: with a key or without."
+        default=None,
+        description="Name of the provider's plan. By default the first plan with a key if `api_key` is set, else without.",
     )
     api_key: SecretStr | None = Field(
-        default=None, description="The key, by environment or file. Without it a provider that needs one is `disabled`."
+        default=None, description="API key; set it by environment or file. A provider that requires a key is `disabled` without it."
     )
     budget: Budget = Budget()
     interval: PositiveDuration | None = Field(
-        default=None, description="Time between two turns, as far as the budget allows it. By default the plan's."
+        default=None, description="Time between two turns; longer if the budget requires it. By default the plan's interval."
     )
-    symbols: tuple[str, ...] = Field(default=("BTC", "ETH"), description="The coins to ask for.")
-    ids: dict[str, str] = Field(default={}, description="The provider's id of a symbol that it does not know by itself.")
+    symbols: tuple[str, ...] = Field(default=("BTC", "ETH"), description="Coins that are requested.")
+    ids: dict[str, str] = Field(default={}, description="The provider's id of a coin, by symbol, if the poller cannot find it.")
     channels: tuple[str, ...] = Field(
-        default=(), description="What else to read: subreddits, Telegram channels. By default the provider's own."
+        default=(), description="Subreddits or Telegram channels that are read. By default the poller's own list."
     )
-    min_usd: int = Field(default=1_000_000, ge=1, description="The smallest transfer that is stored, in USD.")
-    labels: Path | None = Field(default=None, description="A file that says whose an address is, `address,label` on each line.")
-    base_url: str | None = Field(default=None, description="Address instead of the provider's own.")
-    timeout: PositiveDuration = Field(default=timedelta(seconds=30), description="How long one response may take.")
-    proxy: SecretStr | None = Field(default=None, description="`http://...` or `socks5://...`.")
+    min_usd: int = Field(default=1_000_000, ge=1, description="Smallest transfer that is stored, in USD.")
+    labels: Path | None = Field(default=None, description="CSV file with the owners of addresses, `address,label` on each line.")
+    base_url: str | None = Field(default=None, description="Address that replaces the provider's own.")
+    timeout: PositiveDuration = Field(default=timedelta(seconds=30), description="Time limit of one request.")
+    proxy: SecretStr | None = Field(default=None, description="Proxy: `http://...` or `socks5://...`.")
 
 
 class PlatformSection(Section):
-    """Which exchanges a platform sees. NAME is `ai_trading` or `mastertrade`."""
+    """The exchanges that a platform's views read. NAME is `ai_trading` or `mastertrade`."""
 
     exchanges: tuple[str, ...] = Field(
         default=(),
         description=(
-            "Which exchange answers for a symbol: the first of these that lists it. By default all, `binance` first, then by name."
+            "Exchanges in order of preference: a symbol's data is that of the first which lists it. By default all: `binance` "
+            "first, then by name."
         ),
     )
 
@@ -208,38 +208,40 @@ class PlatformSection(Section):
 class Queue(Section):
     """The bounded queue of each table."""
 
-    batch_rows: int = Field(default=5_000, ge=1, le=100_000, description="Rows of one batch at most.")
+    batch_rows: int = Field(default=5_000, ge=1, le=100_000, description="Maximum rows of a batch.")
     max_age: Duration = Field(
-        default=timedelta(milliseconds=250), description="How long a row waits for others of its batch at most."
+        default=timedelta(milliseconds=250),
+        description="Maximum time that a row waits until its batch is written, even if the batch is not full.",
     )
-    max_rows: int = Field(default=200_000, ge=1, description="Bound of a queue in rows.")
-    max_bytes: int = Field(default=64 << 20, ge=1 << 16, description="Bound of a queue in bytes.")
+    max_rows: int = Field(default=200_000, ge=1, description="Maximum rows in a queue.")
+    max_bytes: int = Field(default=64 << 20, ge=1 << 16, description="Maximum bytes in a queue.")
     max_wait: Duration = Field(
-        default=timedelta(seconds=10), description="How long a reader waits for room before the table sheds rows."
+        default=timedelta(seconds=10), description="Maximum time that a reader waits for room in a full queue; then rows are shed."
     )
-    workers: int = Field(default=2, ge=1, le=16, description="Batches of one table that are written at once.")
+    workers: int = Field(default=2, ge=1, le=16, description="Batches of a table that are written concurrently.")
 
 
 class Capture(Section):
-    """Where captures are written, of exchanges with `capture = true`."""
+    """Captures of exchanges with `capture = true`."""
 
     path: Path = Field(
-        default=Path("captures"), description="A directory of this daemon's own, with one below it for each exchange."
+        default=Path("captures"), description="Directory of this daemon alone, with a subdirectory for each exchange."
     )
     max_bytes: int = Field(
-        default=10 << 30, ge=1 << 20, description="Bound of one exchange's captures, in bytes. The oldest files are deleted."
+        default=10 << 30, ge=1 << 20, description="Maximum bytes of an exchange's captures. The oldest files are deleted."
     )
     rotate: PositiveDuration = Field(
-        default=timedelta(hours=1), description="How long one file is written at most. It also ends at a sixteenth of the bound."
+        default=timedelta(hours=1),
+        description="Maximum time span of a file. A file also ends at a sixteenth of `capture.max_bytes`.",
     )
 
 
 class Heal(Section):
-    """Filling gaps from the exchanges' history."""
+    """Gap filling from the exchanges' history."""
 
     enabled: bool = Field(default=True, description="Whether this daemon fills gaps.")
     after: PositiveDuration = Field(
-        default=timedelta(seconds=30), description="The age at which a gap is filled. Histories of exchanges lag a little."
+        default=timedelta(seconds=30), description="Minimum age of a gap before it is filled, because exchanges' histories lag."
     )
     interval: PositiveDuration = Field(default=timedelta(seconds=5), description="Time between two searches for gaps.")
 
@@ -249,22 +251,23 @@ _WAIT: dict[str, AtBound] = {table.name: "wait" for table in TABLES}
 
 
 class Spool(Section):
-    """Where rows wait on disk while the database is away."""
+    """The disk spool for rows that cannot be written while the database is unavailable."""
 
-    path: Path | None = Field(default=None, description="A directory of this daemon's own. Without it there is no spool.")
-    max_bytes: int = Field(default=1 << 30, ge=1 << 16, description="Bound of the directory, in bytes.")
+    path: Path | None = Field(default=None, description="Directory of this daemon alone. Without it there is no spool.")
+    max_bytes: int = Field(default=1 << 30, ge=1 << 16, description="Maximum bytes of the directory.")
     fsync: Annotated[timedelta | Literal["always", "never"], BeforeValidator(_parse_fsync)] = Field(
         default=timedelta(seconds=1),
-        description=("How often the files are forced to disk: an interval, after each batch, or when the kernel does."),
+        description="When files are synced to disk: at this interval, `always` after each batch, or `never`.",
     )
     start_after: Duration = Field(
         default=timedelta(seconds=5),
-        description=("How long the database is away before rows go to the spool. They go at once when a queue is half full."),
+        description=("Time without the database before rows go to the spool. Meanwhile, a half-full queue goes there at once."),
     )
     when_full: dict[str, AtBound] = Field(
         default_factory=lambda: dict(_WAIT),
         description=(
-            "By table, at the bound: `wait` keeps rows in the queue, `shed` drops them, so that no reader waits. By default `wait`."
+            "By table, when the spool is full: `wait` keeps rows in the queue, `shed` drops them, so that readers do not wait. "
+            "By default `wait`."
         ),
     )
 
@@ -278,14 +281,16 @@ class Spool(Section):
 
 
 class Indicators(Section):
-    """Which technical indicators are computed from closed candles."""
+    """Technical indicators, computed from closed candles."""
 
-    names: tuple[str, ...] = Field(default=DEFAULT, description="Which indicators, with their periods. `[]` computes none.")
+    names: tuple[str, ...] = Field(default=DEFAULT, description="Indicators with their periods. `[]` computes none.")
     intervals: tuple[str, ...] = Field(
-        default=tuple(INTERVALS), description="The intervals of the candles that they are computed from."
+        default=tuple(INTERVALS), description="Intervals of the candles from which they are computed."
     )
-    exchanges: tuple[str, ...] = Field(default=(), description="Only of these sections of `[exchanges]`. By default all.")
-    instruments: tuple[str, ...] = Field(default=(), description="Only of these instruments, in unified spelling. By default all.")
+    exchanges: tuple[str, ...] = Field(default=(), description="Sections of `[exchanges]` whose candles are used. By default all.")
+    instruments: tuple[str, ...] = Field(
+        default=(), description="Instruments whose candles are used, in unified spelling. By default all."
+    )
 
     @field_validator("names")
     @classmethod
@@ -305,23 +310,23 @@ class Indicators(Section):
     @field_validator("*")
     @classmethod
     def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if twice := [one for one in value if value.count(one) > 1]:
-            raise ValueError(f"'{twice[0]}' stands there more than once")
+        if twice := [item for item in value if value.count(item) > 1]:
+            raise ValueError(f"'{twice[0]}' is listed more than once")
         return value
 
 
 class Server(Section):
-    """Where metrics, health and status are served."""
+    """The HTTP server for metrics, health and status."""
 
     host: str = Field(
         default="127.0.0.1",
-        description=("The address on which `/metrics`, `/livez`, `/readyz`, `/status` and the status page are served."),
+        description="Address on which `/metrics`, `/livez`, `/readyz`, `/status` and the status page are served.",
     )
-    port: int = Field(default=9464, ge=0, le=65535, description="The port. 0 takes a free one.")
+    port: int = Field(default=9464, ge=0, le=65535, description="TCP port; 0 for any free port.")
 
 
 class Log(Section):
-    """What the daemon writes to standard error."""
+    """The log, on standard error."""
 
-    format: Literal["console", "json"] = Field(default="console", description="One line for each event, for people or as JSON.")
-    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="The least severity that is logged.")
+    format: Literal["console", "json"] = Field(default="console", description="Format of the lines: text for people, or JSON.")
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Minimum severity of logged events.")

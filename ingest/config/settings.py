@@ -1,7 +1,7 @@
-"""Reads the configuration, a TOML file and the environment, into frozen settings. Opens no other file but those of secrets.
+"""Reads the configuration, from a TOML file and the environment, into frozen settings. Opens no other file except files of secrets.
 
-Every key is also an environment variable, `INGEST__SECTION__KEY`, which wins over the file; a value there may be JSON. A secret may
-be given by file: `INGEST__DATABASE__DSN_FILE`. Unknown keys are refused.
+Every key is also an environment variable, `INGEST__SECTION__KEY`, which takes precedence over the file; lists and tables are JSON
+there. A secret can be read from a file: `INGEST__DATABASE__DSN_FILE`. Unknown keys are errors.
 https://docs.pydantic.dev/latest/concepts/pydantic_settings/
 """
 
@@ -45,7 +45,7 @@ def _durations(default: dict[str, timedelta | None], description: str) -> Any:
 
 
 class Settings(BaseSettings):
-    """Everything that can be set."""
+    """All settings."""
 
     model_config = SettingsConfigDict(
         extra="forbid", frozen=True, env_prefix=PREFIX, env_nested_delimiter="__", nested_model_default_partial_update=True
@@ -54,8 +54,8 @@ class Settings(BaseSettings):
     name: str = Field(
         default_factory=socket.gethostname,
         description=(
-            "This daemon's name among those of one database: it holds leases, and is in the key of rows without event "
-            "time. By default the host's name."
+            "Name of this daemon, unique among the daemons of a database. It identifies the holder of leases, and is part of "
+            "the key of rows without event time. By default the host name."
         ),
     )
     database: Database
@@ -64,17 +64,18 @@ class Settings(BaseSettings):
     platforms: dict[str, PlatformSection] = {}
     retention: dict[str, OptionalDuration] = _durations(
         {table.name: table.retention for table in TABLES},
-        "By table: how long rows are kept; older ones are dropped, and not accepted. The defaults are in the list of tables. "
-        "`bars_1m`, `bars_1h`, `daily_ohlcv` and `prices_daily` can be named as well, and are kept forever by default.",
+        "By table: how long rows are kept. Older rows are dropped, and are not accepted. The defaults are in the list of tables. "
+        "`bars_1m`, `bars_1h`, `daily_ohlcv` and `prices_daily` are allowed as well; they are kept forever by default.",
     )
     compress_after: dict[str, OptionalDuration] = _durations(
         {table.name: table.compress_after for table in TABLES},
-        "By table: the age at which chunks are compressed. The defaults are in the list of tables. Community edition only.",
+        "By table: age at which chunks are compressed. The defaults are in the list of tables. Community edition only.",
     )
     queue: Queue = Queue()
     capture: Capture = Capture()
     durability: Literal["memory", "spool", "always"] | None = Field(
-        default=None, description="Where rows wait for the database. By default `spool` where `spool.path` is set, else `memory`."
+        default=None,
+        description="Where rows wait until they are committed. By default `spool` if `spool.path` is set, else `memory`.",
     )
     spool: Spool = Spool()
     heal: Heal = Heal()
@@ -83,12 +84,12 @@ class Settings(BaseSettings):
     log: Log = Log()
     shutdown_timeout: Duration = Field(
         default=timedelta(seconds=30),
-        description=("How long SIGTERM waits until everything is committed. What is left goes to the spool, or is shed."),
+        description="How long the daemon commits queued rows after SIGTERM. The remaining rows go to the spool, or are shed.",
     )
     migrate_on_start: bool = Field(
         default=False,
         description=(
-            "Apply pending migrations in `ingest run`. Otherwise the daemon waits, not ready, until `ingest migrate` has run."
+            "Whether `ingest run` applies pending migrations. If not, the daemon is not ready until `ingest migrate` has run."
         ),
     )
 
@@ -102,9 +103,9 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         assert isinstance(env_settings, EnvSettingsSource)
-        # a variable that names the file of a secret is not a key: `load` has read the file
+        # `..._FILE` names the file of a secret and is not a key; `load` has read the file
         env_settings.env_vars = {name: value for name, value in env_settings.env_vars.items() if not name.endswith("_file")}
-        return env_settings, init_settings  # the environment has priority over the file, whose values are keyword arguments
+        return env_settings, init_settings  # highest priority first; the values of the file are keyword arguments
 
     @field_validator("retention", "compress_after")
     @classmethod
@@ -127,9 +128,10 @@ class Settings(BaseSettings):
 
 
 def load(path: Path | None, overrides: dict[str, Any] | None = None, *, sources: bool = True) -> Settings:
-    """Settings from a file (if any, `overrides` replace its sections) and the environment. Raises Stop, a line per wrong key.
+    """Loads the settings from a file, if any, and from the environment. `overrides` replace sections of the file.
 
-    Without `sources` the names of exchanges, providers and platforms are not checked, and no module of theirs is imported.
+    Without `sources` the names of exchanges, providers and platforms are not checked, and their modules are not imported. Raises
+    Stop with a line for each wrong key.
     """
     try:
         values = tomllib.loads(path.read_text()) if path else {}
@@ -150,11 +152,11 @@ def load(path: Path | None, overrides: dict[str, Any] | None = None, *, sources:
     except ValidationError as error:
         raise Stop("\n".join(_explain(problem) for problem in error.errors(include_url=False))) from error
     except SettingsError as error:
-        raise Stop(f"environment {PREFIX}...: {error}: {error.__cause__}; a value of several parts is JSON there") from error
+        raise Stop(f"environment {PREFIX}...: {error}: {error.__cause__}; lists and tables are JSON there") from error
 
 
 def _refuse_unknown_variables() -> None:
-    """pydantic-settings reads only variables that it knows, so a misspelt section would be ignored silently."""
+    """pydantic-settings reads only known variables, so a misspelt section would be ignored silently."""
     for variable in os.environ:
         if variable.startswith(PREFIX):
             section = variable.removeprefix(PREFIX).split("__")[0].lower()
@@ -179,7 +181,7 @@ def _read_secret(variable: str) -> str:
 def _put(values: dict[str, Any], keys: list[str], value: str) -> None:
     for key in keys[:-1]:
         values = values.setdefault(key, {})
-        if not isinstance(values, dict):  # not a section: the validation reports it
+        if not isinstance(values, dict):  # not a section: validation reports it
             return
     values[keys[-1]] = value
 

@@ -1,4 +1,4 @@
-"""Whether the database can be used: it answers on both addresses, and its schema is current."""
+"""Checks that the database can be used: both DSNs connect, and the schema is current."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ingest.store.ts_edition import DatabaseInfo
 
 
 class DatabaseReadiness:
-    """What the daemon knows of its database. The writers, the status and /readyz read it."""
+    """The state of the database as the daemon last saw it. The writers, the status and /readyz read it."""
 
     def __init__(self) -> None:
-        self.info: DatabaseInfo | None = None  # since it has answered and its schema is current: until then nothing is written
+        self.info: DatabaseInfo | None = None  # None until the first successful check; nothing is written before
         self.state = RunState(State.WAITING, "starting")
 
 
 async def check_database(database: Database, *, migrate_first: bool = False) -> DatabaseInfo:
-    """Returns the edition and the versions. `migrate_first` applies pending migrations.
+    """Connects to both DSNs and checks the schema. Returns edition and versions. `migrate_first` applies pending migrations.
 
-    Raises Retry while the database does not answer, Hold where a person must act (migrations are pending, a password is wrong, a
-    database is missing), Stop for an address that cannot be parsed.
+    Raises Retry if the database does not answer, Hold if a person must act (migrations are pending, a password is wrong, a
+    database is missing), Stop for a DSN that cannot be parsed.
     """
     async with _connected(database.admin_dsn or database.dsn, "admin_dsn" if database.admin_dsn else "dsn") as connection:
         if migrate_first:
@@ -36,7 +36,7 @@ async def check_database(database: Database, *, migrate_first: bool = False) -> 
         report = await check(connection)
     if not report.current:
         raise Hold(f"schema: {len(report.steps)} migrations are pending: run `ingest migrate`")
-    if database.admin_dsn:  # else the writers' address has just answered
+    if database.admin_dsn:  # else the connection above was the writers'
         async with _connected(database.dsn, "dsn") as connection:
             await connection.execute("SELECT 1")
     return report.database
@@ -44,7 +44,7 @@ async def check_database(database: Database, *, migrate_first: bool = False) -> 
 
 @asynccontextmanager
 async def admin(database: Database) -> AsyncIterator[Connection]:
-    """A connection for a command, to `admin_dsn` if it is set, else to `dsn`. Raises Stop where it cannot be opened."""
+    """A connection for a command, to `admin_dsn` if it is set, else to `dsn`. Raises Stop if it cannot be opened."""
     dsn = (database.admin_dsn or database.dsn).get_secret_value()
     try:
         connection = await connect(dsn, "ingest cli")

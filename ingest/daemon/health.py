@@ -1,4 +1,4 @@
-"""The health of the daemon for /livez, the status and systemd."""
+"""The health of the writers for /livez and the status, and notifications to systemd."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from ingest.sources.run_state import RunState, State
 
 if TYPE_CHECKING:
-    from ingest.pipeline.writer import Writer  # `ingest status` reads a state without a pipeline
+    from ingest.pipeline.writer import Writer  # `ingest status` imports DaemonState and needs no pipeline
 
-STUCK_SECONDS = 180.0  # longer than any statement may take
+STUCK_SECONDS = 180.0  # longer than the timeout of any statement
 
 
 class DaemonState(StrEnum):
-    """What the daemon as a whole is doing."""
+    """The state of the daemon as a whole."""
 
     STARTING = "starting"  # the database has not answered yet; with a spool, rows may already be received
     READY = "ready"
@@ -29,18 +29,18 @@ class DaemonState(StrEnum):
 
 
 def stuck(writers: Mapping[str, Writer]) -> list[str]:
-    """The writers that have rows and do nothing, as sentences. The database does not matter: a restart would not repair it."""
+    """A sentence for each writer that has rows and does nothing. A writer that retries is not stuck: a restart would not help."""
     idle = {name: _idle_seconds(writer) for name, writer in writers.items() if writer.queue.rows}
     return [f"{name}: the writer has done nothing for {seconds:.0f} s" for name, seconds in idle.items() if seconds > STUCK_SECONDS]
 
 
 def _idle_seconds(writer: Writer) -> float:
-    # a writer without rows is idle: its time counts from the receipt of the oldest row
+    # a writer without rows may be inactive, so the time counts from the receipt of the oldest row at the earliest
     return min(time.monotonic() - writer.last_active_at, time.time() - writer.queue.oldest / 1e6)
 
 
 def writer_state(writer: Writer) -> RunState:
-    """Whether a table is written, retried or held."""
+    """The state of a table's writer: ok, failing (it retries), or held."""
     if writer.held is not None:
         return RunState(State.HELD, writer.held)
     if writer.retrying is not None:
@@ -49,7 +49,7 @@ def writer_state(writer: Writer) -> RunState:
 
 
 def queue_status(writer: Writer) -> dict[str, object]:
-    """The status of one table: its writer, its row totals and its lag."""
+    """The status of one table: state, row totals, and lag in seconds."""
     queue, tally, state = writer.queue, writer.queue.tally, writer_state(writer)
     committed = writer.committed_time
     return {
@@ -72,7 +72,7 @@ def queue_status(writer: Writer) -> dict[str, object]:
 
 
 def notify(state: str) -> None:
-    """Report to systemd, if it asks for it. https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html"""
+    """Send `state` to systemd, if it set NOTIFY_SOCKET. https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html"""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

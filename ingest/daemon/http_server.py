@@ -1,6 +1,7 @@
-"""Serves the state of the daemon over HTTP: /metrics, /livez, /readyz, /status (JSON) and a page for people.
+"""Serves the state of the daemon over HTTP: /metrics, /livez, /readyz, /status (JSON) and / (HTML).
 
-/livez does not depend on the database, because a restart of the process does not repair a server. /readyz gives the reasons.
+/livez does not depend on the database, because a restart of the daemon does not repair a database server. The body of a 503
+response has the reasons.
 https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/
 """
 
@@ -59,7 +60,7 @@ class Server:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Serve until the block is left; the socket is closed then."""
+        """Serve while the block runs, then close the socket."""
         app = web.Application()
         app.router.add_get("/metrics", self._serve_metrics)
         app.router.add_get("/livez", self._serve_livez)
@@ -96,13 +97,13 @@ def _verdict(reasons: list[str]) -> web.Response:
 
 
 def _table(value: object) -> str:
-    """Nested mappings as nested tables."""
+    """HTML of a value: a mapping is a table, a list has a line for each item."""
     if isinstance(value, Mapping):
         return (
             "<table>"
-            + "".join(f"<tr><th>{escape(str(key))}</th><td>{_table(one)}</td></tr>" for key, one in value.items())
+            + "".join(f"<tr><th>{escape(str(key))}</th><td>{_table(item)}</td></tr>" for key, item in value.items())
             + "</table>"
         )
     if isinstance(value, list):
-        return "<br>".join(_table(one) for one in value)
+        return "<br>".join(map(_table, value))
     return escape("" if value is None else str(value))

@@ -1,7 +1,7 @@
-"""Work that is done once for a database, by the daemon that holds the lease: roll-ups of candles and sentiment, indicators,
-policies, retention, and the audit.
+"""The maintenance tasks: roll-ups of candles and sentiment, indicators, policies, retention, and the audit.
 
-It needs `admin_dsn`, a direct connection with the owner's rights. Without it the tasks are shown as disabled in the status.
+Each task has a lease, and the daemon that holds the lease does the work for the whole database. The tasks need `admin_dsn`, a
+direct connection with the owner's rights. Without it the status shows them as disabled.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from ingest.transports.backoff import Backoff
 
 LEASE_SECONDS = 30.0
 ROLLUP_SECONDS = 1.0
-INDICATORS_SECONDS = 1.0  # if no notification arrives earlier
-INDICATORS_BUDGET = 5.0  # about how many seconds one run works, so that the lease is renewed in time
+INDICATORS_SECONDS = 1.0  # at most; a notification starts the task earlier
+INDICATORS_BUDGET = 5.0  # seconds after which a run ends, so that the lease is renewed in time
 SENTIMENT_SECONDS = 10.0
-SENTIMENT_ROUNDS = 20  # of a thousand hours each; the rest is for the next run
+SENTIMENT_ROUNDS = 20  # per run, of a thousand hours each
 POLICY_SECONDS = 600.0
 AUDIT_SECONDS = 30.0
-AUDIT_BUDGET = 1.0  # about how many seconds one run works; the rest is for the next run
-AUDIT_LOOKBACK = timedelta(hours=2)  # the range of most runs
-AUDIT_ALL_SECONDS = 600.0  # between two audits of the whole history, where gaps may have been filled in the meantime
+AUDIT_BUDGET = 1.0  # seconds after which a run ends; the next run continues
+AUDIT_LOOKBACK = timedelta(hours=2)  # of all runs but those of the whole history
+AUDIT_ALL_SECONDS = 600.0  # between two audits of the whole history, because gaps anywhere in it may have been filled
 RUN_TIMEOUT = 600.0  # seconds; a statement on a dead connection would never return
 RELEASE_SECONDS = 1.0
 
@@ -61,7 +61,7 @@ class MaintenanceTask(Struct, frozen=True):
 
 
 class Maintenance:
-    """The tasks of one daemon, which is the `holder` of their leases. `dsn` is `admin_dsn`; without it they are disabled."""
+    """The tasks of one daemon. `holder` is its name in the leases; `dsn` is `admin_dsn`, and None disables the tasks."""
 
     def __init__(self, dsn: str | None, holder: str, spec: MaintenanceSpec, metrics: Metrics) -> None:
         self._dsn = dsn
@@ -85,12 +85,12 @@ class Maintenance:
         return {name: state.status() for name, state in self.states.items()}
 
     def reload(self, spec: MaintenanceSpec) -> None:
-        """Follow other settings; policies are reconciled at once."""
+        """Use other settings from now on. Policies are reconciled at once."""
         self._spec = spec
         self._due_now["policies"].set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run the tasks until cancelled."""
         if self._dsn is None:
             log.warning("maintenance (%s) is disabled: database.admin_dsn is not set", ", ".join(self.states))
             return
@@ -99,7 +99,7 @@ class Maintenance:
                 group.create_task(self._run_forever(self._dsn, task))
 
     async def _run_forever(self, dsn: str, task: MaintenanceTask) -> None:
-        """Run one task on a connection of its own, which is opened again after an error."""
+        """Run one task on its own connection. After an error, wait and connect again."""
         backoff = Backoff(random.random)
         while True:
             try:
@@ -124,7 +124,7 @@ class Maintenance:
             due_now.clear()
             async with asyncio.timeout(RUN_TIMEOUT):
                 if not await acquire(connection, task.name, self._holder, LEASE_SECONDS):
-                    self.states[task.name] = RunState(State.STANDBY, "another daemon does it")
+                    self.states[task.name] = RunState(State.STANDBY, "another daemon holds the lease")
                 elif is_due:
                     await task.run(connection)
                     due_at = time.monotonic() + task.interval
@@ -135,7 +135,7 @@ class Maintenance:
                     await due_now.wait()
 
     async def _release(self, connection: Connection, task: MaintenanceTask) -> None:
-        """Give the lease back, so that another daemon need not wait until it expires."""
+        """Release the lease, so that another daemon need not wait until it expires."""
         try:
             async with asyncio.timeout(RELEASE_SECONDS):
                 await release(connection, task.name, self._holder)
@@ -200,5 +200,5 @@ class Maintenance:
             found.target.instrument_id,
             found.since.isoformat(),
             found.detail,
-            ", and it remains after the gap was filled" if recorded.unresolved else "",
+            "; the difference remains after the gap was filled" if recorded.unresolved else "",
         )

@@ -1,6 +1,6 @@
-"""What the settings ask of the maintenance: policies, indicators, the audit's rules, and the exchanges that answer for a platform.
+"""The specification of the maintenance tasks, derived from the settings.
 
-A module of its own, because `ingest check` validates this and does none of the work.
+It is separate from the tasks, because `ingest check` validates it and runs none of them.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from ingest.tables import INDICATORS
 
 
 class MaintenanceSpec(Struct, frozen=True):
-    """What the settings ask of the tasks. `completeness` is by source, for the audit."""
+    """Policies, the audit's rules by source, the indicators to compute, and the exchanges that each platform's views read."""
 
     policies: Desired
     completeness: dict[str, CompletenessRules]
     indicators: Selection = Selection((), ())
-    platforms: Mapping[str, tuple[str, ...]] = {}  # by platform, the exchanges that it reads
+    platforms: Mapping[str, tuple[str, ...]] = {}  # platform -> exchanges in order of preference
 
 
 def maintenance_spec(settings: Settings) -> MaintenanceSpec:
-    """What the settings ask for. Raises Stop if compression and retention contradict each other."""
+    """Derives the specification. Raises Stop if compression and retention contradict each other."""
     policies = Desired(retention=settings.retention, compress_after=settings.compress_after)
     plan(policies)
     known = registry.exchanges()
     protocols = {name: section.protocol or name for name, section in settings.exchanges.items()}
-    # an exchange that is only backfilled, through ccxt, has no module
+    # an exchange that is only backfilled through ccxt has no module
     modules = {name: known[protocol] for name, protocol in protocols.items() if protocol in known}
     # a module of another package may be older than this attribute
     completeness = {name: getattr(module, "COMPLETENESS", CompletenessRules()) for name, module in modules.items()}
@@ -42,7 +42,7 @@ def maintenance_spec(settings: Settings) -> MaintenanceSpec:
 
 
 def indicator_selection(settings: Settings) -> Selection:
-    """The indicators that the settings ask for."""
+    """The configured indicators, and the candles from which they are computed."""
     section = settings.indicators
     return Selection(
         specs=tuple(map(parse, section.names)),

@@ -1,4 +1,4 @@
-"""The recorder of a source's frames, where the settings want one. See `ingest.transports.recorder`."""
+"""Makes the recorder of an exchange's messages, if the settings enable capture. See `ingest.transports.recorder`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ingest.transports.recorder import Recorder
 
 
 def recorder_of(settings: Settings, name: str, section: ExchangeSection, metrics: Metrics) -> Callable[[], Recorder] | None:
-    """A factory of the source's recorder; None where the settings want no recording."""
+    """A factory of the recorder of exchange `name`; None if `capture` is false."""
     if not section.capture:
         return None
     capture = settings.capture

@@ -1,7 +1,7 @@
-"""The sources of one daemon: a feed and a gap filler for each exchange, a poller for each provider. Each runs and fails by itself.
+"""The sources of one daemon: a feed and a gap filler for each exchange, a poller for each provider.
 
-A source that fails is started again after a growing wait; one that raises Stop is not, until the settings change. A reload starts
-new sources, ends removed ones, and leaves the others as they are.
+Sources fail independently. A source that fails is restarted after a growing wait; a source that raises Stop is restarted only by a
+reload. A reload starts new sources, ends removed ones, and passes changed settings to the others.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from ingest.store.pool import Pool
 from ingest.store.ts_edition import Edition
 from ingest.transports.backoff import Backoff
 
-LONG_SECONDS = 300.0  # a source that ran for so long has recovered: its next failure is a first one
+LONG_SECONDS = 300.0  # a source that ran so long has recovered, and its backoff starts again
 
 log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """Runs until cancelled. `report` receives the reason why `run` raised, for the status."""
+    """A feed, a gap filler or a poller. `run` runs until cancelled; `report` sets its state in the status after `run` raised."""
 
     def run(self) -> Awaitable[None]: ...
 
@@ -51,7 +51,7 @@ class Source(Protocol):
 
 
 class SourceManager:
-    """The sources by name, which run in `group`. `holder` is this daemon's name as the holder of leases; `queues` are by table."""
+    """Starts and restarts the sources as tasks of `group`. `holder` is the daemon's name in the leases; `queues` are by table."""
 
     def __init__(
         self,
@@ -75,28 +75,28 @@ class SourceManager:
         self._queues = queues
         self._coverage = coverage
         self._store_instruments = store_instruments
-        self._database: tuple[Pool, Edition] | None = None  # since it has answered
+        self._database: tuple[Pool, Edition] | None = None  # None until it has answered
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
         return list(self._tasks.values())
 
     def start_feeds(self) -> None:
-        """Start the feeds, which need no database."""
+        """Start the feeds. They need no database."""
         for name, section in self._settings.exchanges.items():
             self._add_feed(name, section)
 
     def database_ready(self, pool: Pool, edition: Edition) -> None:
-        """The database answers: start the sources that read it, too."""
+        """Start the sources that need the database, which has answered now."""
         self._database = pool, edition
         for name, section in self._settings.exchanges.items():
-            self.feeds[name].reload(section)  # for instruments whose id was not known
+            self.feeds[name].reload(section)  # to store instruments whose ids were not known without the database
             self._add_gap_filler(name, section)
         for name, poller in self._settings.pollers.items():
             self._add_poller(name, poller)
 
     def reload(self, settings: Settings) -> None:
-        """Follow other settings."""
+        """Start, end and change sources according to other settings."""
         before, self._settings = self._settings, settings
         for name in self.feeds.keys() - settings.exchanges.keys():
             self.feeds.pop(name), self.gap_fillers.pop(name, None)
@@ -117,17 +117,17 @@ class SourceManager:
                 self._add_poller(name, poller)
 
     def claims(self, watermarks: Watermarks) -> list[Claim]:
-        """What the feeds cover by now. Called once a second."""
+        """The claims of all feeds: the time ranges that they cover, up to the watermarks."""
         return [claim for feed in self.feeds.values() for claim in feed.claims(watermarks)]
 
     def unready(self) -> list[str]:
-        """Why no exchange is connected; empty where one is, or none is configured."""
+        """Why no exchange is connected; empty if an exchange is connected or none is configured."""
         states = {name: feed.state for name, feed in self.feeds.items()}
-        if not states or any(one.state in (State.OK, State.PARTIAL) for one in states.values()):
+        if not states or any(run.state in (State.OK, State.PARTIAL) for run in states.values()):
             return []
-        failed = {name: one for name, one in states.items() if one.state is not State.CONNECTING}
-        reasons = [f"{name}: {one if one.state is State.STOPPED else one.detail}" for name, one in failed.items()]
-        return [f"no source is connected: {'; '.join(reasons) or 'not yet'}"]
+        failed = {name: run for name, run in states.items() if run.state is not State.CONNECTING}
+        reasons = [f"{name}: {run if run.state is State.STOPPED else run.detail}" for name, run in failed.items()]
+        return [f"no source is connected: {'; '.join(reasons) or 'all are connecting'}"]
 
     def status(self) -> dict[str, object]:
         """The status of all sources for `ingest status` and the page."""
@@ -172,7 +172,7 @@ class SourceManager:
             self._start(f"heal {name}", gap_filler)
 
     def _add_poller(self, name: str, section: PollerSection) -> None:
-        """Start a poller, also instead of one with other settings: its cursor and its budget are in the database."""
+        """Start a poller; it replaces a poller of the same name. Cursor and budget are in the database and stay."""
         if self._database is None:
             return
         module = registry.pollers()[name]
@@ -198,13 +198,13 @@ class SourceManager:
         return task
 
     async def _keep(self, name: str, source: Source, former: asyncio.Task[None] | None) -> None:
-        """Run one source until cancelled, once the former one of its name has ended; start it again where it fails."""
+        """Run a source until cancelled, and restart it when it fails. It starts when `former`, its predecessor, has ended."""
         if former is not None:
             await asyncio.wait({former})
         backoff = Backoff(random.random)
         while True:
             started = time.monotonic()
-            fault: BaseException = RuntimeError("it ended by itself")
+            fault: BaseException = RuntimeError("the source ended without an error")
             try:
                 await source.run()
             except Exception as error:

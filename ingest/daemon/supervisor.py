@@ -1,10 +1,10 @@
-"""One daemon: it builds its parts, runs them, and ends them in the order in which no row is lost.
+"""The supervisor of the daemon: it starts the parts, runs them, and ends them in an order that loses no row.
 
-Start: the status server, the spool, the database (it is awaited and its schema is checked), queues and writers, sources,
-maintenance. With a spool that knows the database from an earlier run, queues and feeds do not wait for the database: until it
-answers, rows go to the spool.
-End: readiness first, then the sources, then the queues are drained within `shutdown_timeout`. What is left goes to the spool;
-without one it is shed and recorded as gaps.
+Start: the status server, the spool, the database (wait for it and check its schema), queues and writers, sources, maintenance. If
+the spool has the instruments of an earlier run, queues and feeds start without the database, and rows go to the spool until it
+answers.
+End: report not ready, end the sources, drain the queues within `shutdown_timeout`. The remaining rows go to the spool; without a
+spool they are shed and recorded as gaps.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ from ingest.store.known_instruments import KnownInstruments, load_known_instrume
 from ingest.store.pool import Pool, open_pool
 from ingest.store.ts_edition import DatabaseInfo
 
-BEAT_SECONDS = 0.25
+HEARTBEAT_SECONDS = 0.25
 DATABASE_SECONDS = 2.0  # between two checks of a database that is not ready
 PING_TIMEOUT = 5.0  # seconds without an answer after which the database is unreachable
 PING_SECONDS = 1.0
 CLAIM_SECONDS = 1.0  # between two computations of what the feeds cover
-CANCEL_SECONDS = 2.0  # for statements that run to end; then their connections are closed
-FLUSH_SECONDS = 5.0  # for the last claims and gaps, after the deadline
+CANCEL_SECONDS = 2.0  # for running statements to end; then their connections are closed
+FLUSH_SECONDS = 5.0  # to write the last claims and gaps, after the deadline of the drain
 
 log = logging.getLogger(__name__)
 
 
 class OpenResources(Struct, frozen=True):
-    """What is open before the database has answered."""
+    """The resources that are opened before the database has answered."""
 
     pool: Pool
     coverage: CoverageBuffer
@@ -63,16 +63,16 @@ class OpenResources(Struct, frozen=True):
 
 
 class Intake(Struct, frozen=True):
-    """What receives rows and writes them."""
+    """The write path, and the sources that put rows into it."""
 
     path: WritePath
     sources: SourceManager
 
 
 class Supervisor:
-    """One daemon; `listener` is the socket of its status server.
+    """One daemon. `listener` is the socket of its status server; SIGHUP calls `load` for new settings.
 
-    `run` returns when it has drained after SIGTERM or SIGINT. On SIGHUP it takes new settings from `load`.
+    `run` returns after SIGTERM or SIGINT, when the queues are drained.
     """
 
     def __init__(self, settings: Settings, load: Callable[[], Settings], listener: socket.socket) -> None:
@@ -82,10 +82,12 @@ class Supervisor:
         self._load = load
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []  # but those of the sources
+        self._tasks: list[asyncio.Task[None]] = []  # without those of the sources
         self._resources: OpenResources | None = None
         self._intake: Intake | None = None
-        self._holder = f"{settings.name} {secrets.token_hex(4)}"  # two daemons of one name must not both hold a lease
+        self._holder = (
+            f"{settings.name} {secrets.token_hex(4)}"  # unique, so that two daemons with the same name cannot both hold a lease
+        )
         admin_dsn = settings.database.admin_dsn
         self.maintenance = Maintenance(
             admin_dsn.get_secret_value() if admin_dsn else None,
@@ -98,31 +100,31 @@ class Supervisor:
 
     @property
     def writers(self) -> dict[str, Writer]:
-        """By table; empty until the database, or the spool, says what there is."""
+        """The writers by table; empty until the intake has started."""
         return self._intake.path.writers if self._intake is not None else {}
 
     # --- start --------------------------------------------------------------------------------------------------------------
 
     async def run(self) -> int:
-        """Run until stopped; returns the exit code. Raises Stop where nothing can work until a person acts."""
+        """Run until stopped; returns the exit code. Raises Stop if a person must correct the configuration."""
         loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, self.stop)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         try:
             async with self.server.serving(), asyncio.TaskGroup() as group:
                 log.info("status, metrics and health on %s", self.server.url)
-                beat = group.create_task(self._beat())
+                heartbeat = group.create_task(self._heartbeat())
                 starting = group.create_task(self._start(group))
                 try:
                     await self._stopping.wait()
-                except asyncio.CancelledError:  # a part failed that nothing restarts: do not drain, record gaps
+                except asyncio.CancelledError:  # a part that is not restarted failed: do not drain, record gaps
                     self._hurry.set()
                     raise
                 finally:
                     starting.cancel()
                     await self._end()
-                    beat.cancel()
+                    heartbeat.cancel()
         except BaseExceptionGroup as group:
             if (stops := group.subgroup(Stop)) is not None:
                 raise first(stops) from None
@@ -130,14 +132,14 @@ class Supervisor:
         return 0
 
     def stop(self) -> None:
-        """Drain and end; called a second time, end without draining."""
+        """Drain and end. The second call ends without draining."""
         if self._stopping.is_set():
             self._hurry.set()
         self._stopping.set()
         health.notify("STOPPING=1")
 
     def reload(self) -> None:
-        """Load the configuration again and follow its instruments, channels and policies. If it is invalid, the old one stays."""
+        """Load the configuration again and apply it to sources and maintenance. If it is invalid, the old one stays."""
         if self._stopping.is_set():
             return
         try:
@@ -171,7 +173,7 @@ class Supervisor:
             self.maintenance.run(),
             self._ping(resources.pool),
         )
-        self._tasks += [group.create_task(one) for one in work]
+        self._tasks += [group.create_task(coroutine) for coroutine in work]
         self._intake.sources.database_ready(resources.pool, info.edition)
         self.database.state = RunState(State.OK)
         health.notify("READY=1")
@@ -187,7 +189,7 @@ class Supervisor:
         return OpenResources(pool, CoverageBuffer(pool, counters, self.settings.name), known, spool)
 
     def _start_intake(self, group: asyncio.TaskGroup, resources: OpenResources, info: DatabaseInfo) -> Intake:
-        """Start writers and feeds for a database as `info` describes it; nothing is written before it has answered."""
+        """Start writers and feeds. `info` describes the database; nothing is written before it has answered."""
         path = build_write_path(
             self.settings,
             limits_of(self.settings.queue),
@@ -213,7 +215,7 @@ class Supervisor:
         return Intake(path, sources)
 
     async def _check_database(self, resources: OpenResources) -> DatabaseInfo | None:
-        """Edition and versions, once it answers, its schema is current, and the rows of the spool belong to it."""
+        """The database's edition and versions; None if it does not answer, is not current, or does not match the spool."""
         has_spooled = resources.spool is not None and (bool(resources.spool.found) or self._intake is not None)
         try:
             info = await check_database(self.settings.database, migrate_first=self.settings.migrate_on_start)
@@ -256,7 +258,7 @@ class Supervisor:
         await self._write_last_coverage(resources.coverage)
 
     async def _drain(self, path: WritePath) -> None:
-        """Until the queues are empty, the deadline has come, or a second signal asks to hurry."""
+        """Return when the queues are empty, at the deadline, or after a second signal."""
         seconds = self.settings.shutdown_timeout.total_seconds()
         drained = asyncio.ensure_future(path.drain())
         hurry = asyncio.ensure_future(self._hurry.wait())
@@ -284,7 +286,7 @@ class Supervisor:
         return DaemonState.UNREADY if self.unready() else DaemonState.READY
 
     def unready(self) -> list[str]:
-        """The reasons why this daemon is not ready, as sentences; empty if it is."""
+        """Why the daemon is not ready, a sentence for each reason; empty if it is ready."""
         reasons = ["stopping"] if self._stopping.is_set() else []
         if self.database.state.state != State.OK:
             reasons.append(self.database.state.detail)
@@ -295,9 +297,9 @@ class Supervisor:
         return reasons
 
     def status(self) -> dict[str, object]:
-        """What `ingest status` and the page show."""
+        """The status that /status serves."""
         info = self.database.info
-        unopened: dict[str, object] = {"sources": {}, "pollers": {}, "gaps": {}}  # until the database was reached once
+        unopened: dict[str, object] = {"sources": {}, "pollers": {}, "gaps": {}}  # until the intake has started
         sources = unopened if self._intake is None else self._intake.sources.status()
         return {
             "daemon": {
@@ -315,17 +317,17 @@ class Supervisor:
     def _stuck(self) -> list[str]:
         return health.stuck(self.writers)
 
-    async def _beat(self) -> None:
-        """Measure how late the event loop wakes, and report to the service manager that it does."""
+    async def _heartbeat(self) -> None:
+        """Measure by how much the event loop wakes too late, and send keep-alives to systemd unless a writer is stuck."""
         while True:
             started = time.monotonic()
-            await asyncio.sleep(BEAT_SECONDS)
-            self.metrics.event_loop_lag.observe(max(0.0, time.monotonic() - started - BEAT_SECONDS))
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            self.metrics.event_loop_lag.observe(max(0.0, time.monotonic() - started - HEARTBEAT_SECONDS))
             if not self._stuck():
                 health.notify("WATCHDOG=1")
 
     async def _ping(self, pool: Pool) -> None:
-        """Check that the database answers: the writers would not notice while no row arrives."""
+        """Check that the database answers, because writers do not notice a failure while no row arrives."""
         while True:
             try:
                 async with asyncio.timeout(PING_TIMEOUT), pool.acquire() as connection:
@@ -337,7 +339,7 @@ class Supervisor:
 
 
 def _claim(intake: Intake, resources: OpenResources) -> None:
-    """Hand what the feeds cover to the coverage buffer, as far as the rows in the queues have their outcome."""
+    """Pass the claims of the feeds to the coverage buffer, up to the watermarks of the queues."""
     resources.coverage.claim(intake.sources.claims(intake.path.watermarks()))
 
 

@@ -1,4 +1,4 @@
-"""Cancels asyncio tasks, some of which do not end at once.
+"""Cancels asyncio tasks that may not end at once.
 
 https://docs.python.org/3/library/asyncio-task.html#task-cancellation
 """
@@ -15,15 +15,15 @@ REPEAT_SECONDS = 2.0
 
 
 def is_cancelled() -> bool:
-    """Whether the current task was cancelled, even if its task group raised the error of another task instead."""
+    """Whether the current task was cancelled, even if its task group raised another error instead of CancelledError."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 async def cancelled(tasks: Iterable[asyncio.Future[Any]], seconds: float | None = None) -> None:
-    """Cancel the tasks and wait until they have ended, at most `seconds`: one that waits for a dead server may not end.
+    """Cancel the tasks and wait until they have ended, at most `seconds`: a task that waits for a dead server may not end.
 
-    The cancellation is repeated, because older Pythons may lose it where it meets a timeout.
+    The cancellation is repeated, because older versions of Python may lose a cancellation that coincides with a timeout.
     """
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     pending = {task for task in tasks if not task.done()}

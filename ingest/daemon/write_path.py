@@ -1,8 +1,8 @@
-"""The way of rows into the database: a queue, a writer and, with a spool, a spill for each table, built from the settings.
+"""The write path: for each table a queue, a writer and, with a spool, a spill, built from the settings.
 
-`build_write_path` is for the daemon, which runs it as long as it lives. `writing` is for a command: when its block is left, every
-row has its outcome. A live reader waits `queue.max_wait` for room and then sheds, because its exchange would close the connection;
-rows of a file or of a provider wait as long as necessary.
+The daemon uses `build_write_path`. A command uses `writing`: when its block is left, every row has its outcome. A live reader waits
+`queue.max_wait` for room and then sheds rows, because the exchange would close a connection that is not read. Rows from files and
+providers wait as long as necessary.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 class OpenSpool(Struct, frozen=True):
-    """The daemon's spool, how each table uses it, and the records of an earlier run by table."""
+    """The open spool, the rules by table, and by table the records that an earlier run left."""
 
     spool: Spool
     rules: dict[str, SpillRules]
@@ -58,7 +58,7 @@ def spool_path(settings: Settings) -> Path | None:
 
 
 async def open_configured_spool(settings: Settings, errors: Counter[tuple[str, str]]) -> OpenSpool | None:
-    """The spool that the settings ask for. Raises Stop if its directory cannot be used."""
+    """Opens the configured spool; None if there is none. Raises Stop if its directory cannot be used."""
     path, section = spool_path(settings), settings.spool
     if path is None:
         return None
@@ -67,7 +67,7 @@ async def open_configured_spool(settings: Settings, errors: Counter[tuple[str, s
     spool, found = await asyncio.to_thread(open_spool, path, errors, max_bytes=section.max_bytes, sync_seconds=sync_seconds)
     for name in found.keys() - section.when_full.keys():
         rows = sum(entry.rows for entry in found[name])
-        log.error("the spool has %d rows of %s, which is not a table of this version: they stay there", rows, name)
+        log.error("the spool has %d rows of table %s, which this version does not have; they stay in the spool", rows, name)
     start_after, write_ahead = section.start_after.total_seconds(), settings.durability == "always"
     rules = {
         table: SpillRules(start_after=start_after, when_full=when_full, write_ahead=write_ahead)
@@ -77,7 +77,7 @@ async def open_configured_spool(settings: Settings, errors: Counter[tuple[str, s
 
 
 def limits_of(section: Queue) -> Limits:
-    """The bounds of a queue that the settings ask for."""
+    """The bounds of a queue, in seconds, rows and bytes."""
     return Limits(
         batch_rows=section.batch_rows,
         max_age=section.max_age.total_seconds(),
@@ -114,11 +114,11 @@ class WritePath:
             await writer.drain()
 
     def abandon(self) -> list[Gap]:
-        """Shed what the queues still have, at the deadline of a shutdown. Returns the gaps that this leaves."""
+        """Shed all rows in the queues, after the deadline of a shutdown. Returns the resulting gaps."""
         return [gap for queue in self.queues.values() for gap in queue.abandon("shutdown")]
 
     def watermarks(self) -> dict[ChannelName, int]:
-        """By channel: the time, in microseconds, up to which every row received has an outcome; 0 while some wait on disk."""
+        """By channel: the time in microseconds up to which all received rows have an outcome; 0 while rows wait in the spool."""
         queues = {CHANNELS[name]: queue for name, queue in self.queues.items() if name in CHANNELS}
         return {channel: 0 if queue.tally.spooled else queue.oldest for channel, queue in queues.items()}
 
@@ -135,9 +135,10 @@ def build_write_path(
     known: Collection[int] = (),
     readiness: DatabaseReadiness | None = None,
 ) -> WritePath:
-    """The write path into a database as `info` describes it. `on_gap` receives the gaps of rows that are shed.
+    """Builds the write path. `info` describes the database; `on_gap` receives the gaps of shed rows.
 
-    `known` are the instruments whose rows the spool may hold. With `readiness`, nothing is written until the database has answered.
+    `known` are the ids of instruments whose rows the spool may have. With `readiness`, writes raise Retry until the database has
+    answered.
     """
     writers, spills = {}, {}
     for table in TABLES:
@@ -145,7 +146,7 @@ def build_write_path(
         queue = TableQueue(
             table,
             counters.tallies[table.name],
-            limits if table.name in CHANNELS else replace(limits, max_wait=None),  # a poller can wait
+            limits if table.name in CHANNELS else replace(limits, max_wait=None),  # only live channels shed rows
             on_gap=on_gap,
             retention_seconds=None if retention is None else retention.total_seconds(),
             mark_minutes=is_rolled_up(table.name, info.edition),
@@ -156,7 +157,7 @@ def build_write_path(
             found = spool.found.get(table.name, ())
             spills[table.name] = Spill(queue, spool.spool, spool.rules[table.name], found, on_gap=on_gap)
         write = partial(_write, readiness, BatchWriter(table, pool, info.edition))
-        # rows that may be revised are written in order, so that an older value cannot replace a newer one
+        # one worker keeps the order, so that an older value cannot replace a newer one
         workers = 1 if table.revise else settings.queue.workers
         writers[table.name] = Writer(queue, write, workers=workers, batches=spills.get(table.name))
     return WritePath(writers, None if spool is None else Spills(spool.spool, spills))
@@ -169,7 +170,7 @@ async def _write(readiness: DatabaseReadiness | None, batch_writer: BatchWriter,
 
 
 class Writing(Struct, frozen=True):
-    """What a command writes with. It appends to `claims` what is covered once all rows have their outcome."""
+    """The running write path of a command. Its `claims` are written after all rows have their outcome."""
 
     pool: Pool
     writers: Mapping[str, Writer]
@@ -179,9 +180,10 @@ class Writing(Struct, frozen=True):
 
 @asynccontextmanager
 async def writing(settings: Settings, counters: Counters, writer: str) -> AsyncIterator[Writing]:
-    """A running write path. When the block is left, every row has its outcome, and claims and gaps are written.
+    """Runs a write path. When the block is left, every row has its outcome, and claims and gaps are written.
 
-    `writer` is the name in the coverage ledger. Raises Stop if the database cannot be reached or its schema is not current.
+    `writer` is the name of the claims' owner in the coverage ledger. Raises Stop if the database cannot be reached or its schema is
+    not current.
     """
     try:
         info = await check_database(settings.database)

@@ -15,7 +15,7 @@ from chaos.course import Run, play
 from chaos.judge import judge
 from chaos.mutate import mutate
 from chaos.plan import draw
-from chaos.scene import scene
+from chaos.scene import open_scene
 from chaos.servers import Servers
 
 from tests.support.paths import ROOT
@@ -47,7 +47,7 @@ async def servers() -> AsyncIterator[Servers]:
 async def test_each_mutation_is_noticed(servers: Servers, tmp_path: Path):
     happened: Counter[str] = Counter()
     plan = draw(1, ["database_kill", "daemon_term"])
-    async with scene(plan, tmp_path, servers) as one:
+    async with open_scene(plan, tmp_path, servers) as one:
         first_ms = await play(one, happened)
 
         async def judged() -> tuple[int, list[str]]:

@@ -196,7 +196,7 @@ async def test_a_section_that_is_only_backfilled_is_a_good_configuration_but_no_
     code, said = await ingest(config, "gaps", "--heal")
     assert (code, "nothing is missing" in said) == (0, True), said
     code, said = await ingest(config, "run")
-    refusal = "exchanges.demo: 'bitstamp' has no live feed here, only `ingest backfill` takes it; feeds: binance, coinbase"
+    refusal = "exchanges.demo: 'bitstamp' has no live feed, it can only be backfilled; live feeds: binance, coinbase"
     assert (code, refusal in said) == (2, True), said
     config.write_text(to_toml(settings(market, "bitstemp", "BTC/USD", "http://127.0.0.1:1")))
     code, said = await ingest(config, "check")

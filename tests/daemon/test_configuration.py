@@ -28,7 +28,7 @@ WRONG = {
     ),
     "unknown channel": (
         {"exchanges": {"demo": EXCHANGE | {"channels": ["ohlcv"]}}},
-        "demo: unknown channel 'ohlcv'; known: trades, candles, book, quotes",
+        "exchanges.demo.channels: unknown channel 'ohlcv'; known: trades, candles, book, quotes",
     ),
     "unknown exchange": (
         {"exchanges": {"bitstampede": {"instruments": ["BTC/USD"]}}},
@@ -36,16 +36,19 @@ WRONG = {
     ),
     "unknown trade kind": (
         {"exchanges": {"demo": EXCHANGE | {"trade_kind": "trades"}}},
-        "demo: unknown trade_kind 'trades'; known: trade, aggTrade",
+        "exchanges.demo.trade_kind: unknown trade kind 'trades'; known: trade, aggTrade",
     ),
-    "no instruments": ({"exchanges": {"demo": EXCHANGE | {"instruments": []}}}, "demo: instruments is empty; right would be"),
+    "no instruments": (
+        {"exchanges": {"demo": EXCHANGE | {"instruments": []}}},
+        "exchanges.demo.instruments: is empty; right would be",
+    ),
     "no exchange": (
         {"exchanges": {}},
-        "nothing to do: no [exchanges.<name>] is configured; `ingest check --init` prints an example",
+        "nothing to do: neither an exchange nor a poller is configured; `ingest check --init` prints an example",
     ),
     "bad scheme": (
         {"database": {"dsn": "mysql://root@localhost/market"}},
-        "database.dsn: is no PostgreSQL address; right would be",
+        "database.dsn: is not a PostgreSQL address; right would be",
     ),
     "no database": ({"database": {}}, "database.dsn: is missing"),
     "bad length": (

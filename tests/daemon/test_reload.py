@@ -114,7 +114,8 @@ async def test_a_wrong_configuration_is_refused_and_the_old_one_stays(market: st
     one.signal(signal.SIGHUP)
     (said,) = await until(lambda: one.said("the new configuration is refused"))
     assert said == (
-        "the new configuration is refused, the old one stays: demo: unknown channel 'ohlcv'; known: trades, candles, book, quotes"
+        "the new configuration is refused, the old one stays: "
+        "exchanges.demo.channels: unknown channel 'ohlcv'; known: trades, candles, book, quotes"
     )
     simulator.trade("BTCUSDT", 100)
     scrape = await one.settled("trades", 100)

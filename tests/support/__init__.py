@@ -1,1 +1,1 @@
-"""What the tests share: nothing here is a test, and no test imports another."""
+"""Code that several tests use. It has no tests, and no test imports another test."""

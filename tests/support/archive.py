@@ -1,4 +1,4 @@
-"""An exchange's past on loopback: archive files and klines as Binance serves them, with the requests that came.
+"""A server on loopback with archive files and klines like Binance's. It counts the requests.
 
 https://github.com/binance/binance-public-data
 https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints
@@ -26,7 +26,7 @@ def listed(base: str, quote: str) -> dict[str, Any]:
 
 
 class Served:
-    """What it has is put into `files` and `klines`; a file in `held` is answered when its event is set."""
+    """Serves `files` and `klines`. The response for a path in `held` waits until its event is set."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -36,7 +36,7 @@ class Served:
         self.asked: Counter[str] = Counter()
 
     def add(self, path: str, lines: Iterable[str], *, header: str = "", checksum: str = "") -> None:
-        """A file, `path` without `.zip`; `checksum` is a wrong one."""
+        """Add a file; `path` is without `.zip`. `checksum` replaces the correct checksum."""
         body = io.BytesIO()
         with ZipFile(body, "w", ZIP_DEFLATED) as archive:
             archive.writestr(f"{path.rpartition('/')[2]}.csv", header + "".join(lines))
@@ -75,9 +75,9 @@ async def serving() -> AsyncIterator[Served]:
 
 
 def trade_lines(day: int, count: int, *, unit: int = 1, first: int = 1, step: int = 1) -> list[str]:
-    """Synthetic trades in the documented format, ids first, first + step, ...: evenly over a day.
+    """Synthetic trades in the documented format, evenly over a day, with the ids first, first + step, ...
 
-    `day` is its start in microseconds; `unit` is how many microseconds the file's time counts in, 1000 before 2025.
+    `day` is the start of the day in microseconds. `unit` is the file's unit of time in microseconds, 1000 before 2025.
     """
     return [_trade_line(first + i * step, day + i * (DAY_US // count) // 1000 * 1000, unit) for i in range(count)]
 

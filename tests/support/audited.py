@@ -1,4 +1,4 @@
-"""A stream that the ledger calls covered, for the tests of the audit; its rows are simple enough to be checked by hand."""
+"""Covered streams for the tests of the audit, with rows that can be checked by hand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def at(minutes: float) -> datetime:
 
 
 async def claim(connection: Connection, channel: str, since: float, until: float, **changes: Any) -> None:
-    """Minutes [since, until) are covered, or are a hole of another `state`."""
+    """Insert a claim of the minutes [since, until), or with another `state` a gap."""
     row = {
         "source": "demo",
         "writer": "one",
@@ -44,13 +44,13 @@ async def claim(connection: Connection, channel: str, since: float, until: float
 
 
 async def put_trades(connection: Connection, *trades: tuple[float, int], instrument_id: int = 1) -> None:
-    """Each (minutes after START, id): bought at a price of 100 + its id, of size 1."""
+    """Insert trades, given as (minutes after START, id): price 100 + id, size 1, side buy."""
     rows = [(instrument_id, at(minutes), number, Decimal(100 + abs(number)), Decimal(1), "buy", NOW) for minutes, number in trades]
     await connection.executemany("INSERT INTO trades VALUES ($1, $2, $3, $4, $5, $6, $7)", rows)
 
 
 async def put_candle(connection: Connection, minute: int, ids: Iterable[int], **changes: Any) -> None:
-    """The candle that the exchange makes of the trades `ids`, as `put_trades` writes them."""
+    """Insert the candle that the exchange computes from the trades `ids` of `put_trades`."""
     ids = list(ids)
     prices = [Decimal(100 + number) for number in ids] or [Decimal(100)]
     row = {
@@ -74,12 +74,12 @@ async def put_candle(connection: Connection, minute: int, ids: Iterable[int], **
 
 
 async def look(connection: Connection, completeness: CompletenessRules = ALL, now: datetime = NOW) -> list[RecordedFinding]:
-    """A round that ends when nothing is due any more."""
+    """Run the audit until nothing is due. Returns the findings."""
     return (await audit(connection, {"demo": completeness}, KEPT, seconds=60, now=now)).recorded
 
 
 async def holes(connection: Connection) -> list[tuple[Any, ...]]:
-    """Everything that the ledger has beside claims."""
+    """All gaps of the ledger."""
     rows = await connection.fetch(f"SELECT {HOLE} FROM coverage WHERE state <> 'covered' ORDER BY since, first_id, id")
     return [tuple(row) for row in rows]
 
@@ -90,7 +90,7 @@ async def verdicts(connection: Connection) -> list[tuple[str, str | None]]:
 
 
 async def heal(connection: Connection, **changes: Any) -> None:
-    """As the healer does: it asked the exchange, wrote what it had, and closed every open hole."""
+    """Close every open gap, as the gap filler does after it stored the exchange's history."""
     row = {"state": "healed", "verdict": None, "stored": 0} | changes
     sets = ", ".join(f"{name} = ${n}" for n, name in enumerate(row, 1))
     await connection.execute(f"UPDATE coverage SET {sets} WHERE state = 'open'", *row.values())

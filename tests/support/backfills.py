@@ -1,4 +1,4 @@
-"""`ingest backfill` as a process, with what it is given and what it leaves in the database."""
+"""`ingest backfill` as a process, its input, and its results in the database."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def start(folder: Path, settings: Settings, *arguments: str, **streams: An
 
 
 async def backfill(folder: Path, settings: Settings, *arguments: str) -> tuple[int, str]:
-    """The exit code, and everything that was said."""
+    """Run the command. Returns the exit code and the output."""
     process = await start(folder, settings, *arguments)
     said = (await process.communicate())[0].decode()
     assert "Traceback" not in said, said
@@ -66,7 +66,7 @@ def days(number: int, first: datetime = DAY) -> tuple[str, ...]:
 
 
 def add_days(served: Served, number: int, rows: int = 300, first: datetime = DAY) -> list[tuple[Any, ...]]:
-    """Daily files of trades; what is to be stored of them."""
+    """Add daily files of trades. Returns the rows that must be stored."""
     expected: list[tuple[Any, ...]] = []
     for index in range(number):
         day = first + timedelta(days=index)

@@ -1,4 +1,4 @@
-"""Batches of trades to spool. They are made here: what is tested with them is the disk, and no exchange's payload."""
+"""Synthetic batches of trades for the tests of the spool, which do not depend on an exchange's payload."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ingest.records import MINUTE, SECOND, Trade
 from ingest.tables import TRADES
 
 NOW = 1_790_000_000 * SECOND
-PREFIX = struct.Struct(">5sBIII")  # as the docstring of segment.py has it
+PREFIX = struct.Struct(">5sBIII")  # as in the docstring of spool_segment.py
 COLUMNS = tuple(column.name for column in TRADES.columns)
 
 
@@ -45,7 +45,7 @@ def batch(first: int = 0, rows: int = 4, **changes: Any) -> Batch:
 
 
 def large(first: int, size: int) -> Batch:
-    """One row, whose native id is `size` long."""
+    """A batch of one row whose native id has `size` characters."""
     line = encoder(TRADES)(trade(first, native_id="x" * size)).encode()
     return batch(first, 1, data=line)
 
@@ -59,7 +59,7 @@ def packed(*batches: Batch) -> bytes:
 
 
 def in_format(number: int, record: bytes, head: bytes | None = None) -> bytes:
-    """A record as another format would have it, whole: its checksum is right. `head` is another head."""
+    """The record with another format number, and optionally another head; its checksum is correct."""
     magic, _, head_length, data_length, _ = PREFIX.unpack_from(record)
     old_head, data = record[PREFIX.size : PREFIX.size + head_length], record[PREFIX.size + head_length :]
     head = old_head if head is None else head

@@ -1,7 +1,7 @@
-"""Chains as mempool.space and Etherscan tell of them: recorded transactions and transfers, in blocks that a test makes.
+"""Chains as mempool.space and Etherscan return them: recorded transactions and transfers, in blocks that a test makes.
 
-https://mempool.space/docs/api/rest#get-blocks-v1 https://docs.etherscan.io/api-reference/endpoint/tokentx. A chain that is called
-answers a request, by what follows the base URL.
+https://mempool.space/docs/api/rest#get-blocks-v1 https://docs.etherscan.io/api-reference/endpoint/tokentx. Calling a
+chain with a path (the URL after the base URL) returns the response.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ MKR = "0x9f8f72aa9304c8b593d555f12ef6589cc3a579a2"
 
 
 class MempoolSpace:
-    """mempool.space with the blocks that it is given: by height the hash, its transactions and the satoshis they pay out."""
+    """mempool.space with added blocks: by height, the hash and the ids of the transactions."""
 
     def __init__(self, transactions: list[dict[str, Any]]) -> None:
         self.transactions = {one["txid"]: one for one in transactions}
         self.blocks: dict[int, tuple[str, list[str]]] = {}
-        self.early: set[int] = set()  # blocks that say a time half an hour before theirs
+        self.early: set[int] = set()  # heights of blocks whose timestamp is half an hour early
 
     def add(self, height: int, hash_: str, *txids: str) -> None:
         self.blocks[height] = hash_, list(txids)
@@ -63,14 +63,14 @@ class MempoolSpace:
 
 
 def coinbase_of(txid: str) -> dict[str, Any]:
-    """What a block pays to its miner."""
+    """The coinbase transaction of a block."""
     output = {"scriptpubkey": "51", "scriptpubkey_address": "bc1qminer", "value": 319_816_604}
     status = {"confirmed": True, "block_hash": txid.removeprefix("cb-")}
     return {"txid": txid, "vin": [{"prevout": None, "is_coinbase": True}], "vout": [output], "status": status}
 
 
 class Etherscan:
-    """The recorded transfers of MKR, in blocks of their own hashes, with the ether that a test puts there."""
+    """The recorded transfers of MKR, in their blocks, and transfers of ether that a test adds."""
 
     def __init__(self, real: Path) -> None:
         name = "get_erc20_token_transfer_events_by_contract_address_paginated"

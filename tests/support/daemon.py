@@ -1,7 +1,7 @@
-"""The daemon as a process of its own, for tests of the whole: started from a configuration, asked over HTTP, ended by signals.
+"""The daemon as a process, for end-to-end tests: started from a configuration, observed over HTTP, ended by signals.
 
-It is a pytest plugin: `simulator` is a running simulated exchange, `daemon` starts daemons. What a test waits for has a deadline
-and is polled; nothing sleeps for a fixed time. The log of a failed test's daemons is shown with it.
+It is a pytest plugin: the fixture `simulator` is a running simulated exchange, and `daemon` starts daemons. Tests poll conditions
+until a deadline and never sleep for a fixed time. Pytest shows the daemons' logs with a failed test.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from prometheus_client.samples import Sample
 from ingest.simulator.server import Simulator
 from tests.support.paths import ROOT
 
-SECONDS = 20.0  # how long anything may take, unless a test says otherwise
+SECONDS = 20.0  # default deadline of all conditions
 ADDRESS = "status, metrics and health on "
 FATES = ("written", "revised", "duplicate", "shed", "rejected", "expired")
 
 Settings = dict[str, Any]
 T = TypeVar("T")
 
-on_apache = pytest.mark.parametrize("edition", ["apache"], indirect=True)  # where the edition cannot matter
+on_apache = pytest.mark.parametrize("edition", ["apache"], indirect=True)  # for tests whose result does not depend on the edition
 
 
 async def until(condition: Callable[[], T | Awaitable[T]], seconds: float = SECONDS) -> T:
-    """Poll `condition` until it is true, and return what it said. A deadline that passes fails the test with its source."""
+    """Poll `condition` until it is true, and return its value. After the deadline the test fails with the condition's source."""
     deadline = time.monotonic() + seconds
     while True:
         said = condition()
@@ -50,18 +50,18 @@ async def until(condition: Callable[[], T | Awaitable[T]], seconds: float = SECO
 
 
 async def subscribed(simulator: Simulator, *streams: str) -> None:
-    """Wait until somebody listens to the streams: from then on it misses nothing."""
+    """Wait until a client has subscribed to the streams; it receives every later event."""
     await until(lambda: all(map(simulator.has_subscriber, streams or ("btcusdt@trade",))))
 
 
 def demo(simulator: Simulator, **changes: Any) -> Settings:
-    """The section of an exchange that is the simulator."""
+    """The section `[exchanges.demo]` for the simulator."""
     urls = {"ws_url": simulator.ws_url, "rest_url": simulator.rest_url}
     return {"protocol": "binance", "instruments": ["BTC/USDT"], "channels": ["trades"]} | urls | changes
 
 
 def configuration(dsn: str, simulator: Simulator, **changes: Any) -> Settings:
-    """One daemon on one simulated exchange, with the queues and patience of a test; `changes` replace whole sections."""
+    """The configuration of a daemon on a simulated exchange, with short timeouts. `changes` replace whole sections."""
     return {
         "name": "one",
         "database": {"dsn": dsn, "admin_dsn": dsn},
@@ -69,12 +69,12 @@ def configuration(dsn: str, simulator: Simulator, **changes: Any) -> Settings:
         "server": {"port": 0},
         "log": {"format": "json"},
         "shutdown_timeout": "5s",
-        "heal": {"enabled": False},  # what is missing is to be seen; test_daemon_heal.py heals
+        "heal": {"enabled": False},  # tests look for gaps; tests/daemon/test_heal.py enables it
     } | changes
 
 
 def to_toml(settings: Settings, path: str = "") -> str:
-    """Nested tables, lists and scalars; JSON's spelling of the latter two is TOML's as well."""
+    """Serialise nested tables, lists and scalars. Lists and scalars have the same syntax in JSON and TOML."""
     tables = {name: value for name, value in settings.items() if isinstance(value, dict)}
     lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items() if name not in tables]
     for name, table in tables.items():
@@ -83,7 +83,7 @@ def to_toml(settings: Settings, path: str = "") -> str:
 
 
 class Scrape:
-    """One answer of /metrics: a moment of the daemon, because it is rendered without giving way."""
+    """One response of /metrics. It is consistent, because the daemon renders it without running other tasks."""
 
     def __init__(self, text: str) -> None:
         self._samples: dict[str, list[Sample]] = {}
@@ -92,30 +92,30 @@ class Scrape:
                 self._samples.setdefault(sample.name, []).append(sample)
 
     def value(self, name: str, **labels: str) -> float:
-        """The sum of the samples of `ingest_<name>` that have these labels; 0 where there is none."""
+        """The sum of the samples of `ingest_<name>` that have these labels; 0 if there is none."""
         samples = self._samples.get(f"ingest_{name}", [])
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     def rows(self, table: str) -> dict[str, int]:
-        """Every term of the identity of `table`."""
+        """The row totals of `table`, by term."""
         terms = {term: int(self.value(f"rows_{term}_total", table=table)) for term in ("decoded", "recovered", *FATES)}
         depths = {term: int(self.value(f"{name}_rows", table=table)) for term, name in (("queued", "queue"), ("spooled", "spool"))}
         return terms | depths
 
     def assert_identity(self) -> None:
-        """Each row is in exactly one term, in every table that there is yet."""
+        """Assert that the row totals of every known table balance."""
         for sample in self._samples.get("ingest_rows_decoded_total", []):
             assert_balanced(sample.labels["table"], self.rows(sample.labels["table"]))
 
 
 def assert_balanced(table: str, rows: dict[str, int]) -> None:
-    """The identity, of one table."""
+    """Assert that the row totals of one table balance."""
     came = rows["decoded"] + rows["recovered"]
     assert came == sum(rows[fate] for fate in (*FATES, "queued", "spooled")), f"{table}: {rows}"
 
 
 class Daemon:
-    """One `ingest run`. `start` returns when it listens; whether it is ready is another question."""
+    """One process `ingest run`. `start` returns when it listens; `ready` waits until it is ready."""
 
     def __init__(self, folder: Path, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
         self.settings = settings
@@ -126,10 +126,10 @@ class Daemon:
         self._process: asyncio.subprocess.Process
         self._client: aiohttp.ClientSession
 
-    # --- its life -----------------------------------------------------------------------------------------------------------
+    # --- process ------------------------------------------------------------------------------------------------------------
 
     async def spawn(self) -> None:
-        """Start the process and wait for nothing."""
+        """Start the process without waiting."""
         self.configure(self.settings)
         self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
         with self._log.open("ab") as log:
@@ -143,7 +143,7 @@ class Daemon:
             )
 
     async def start(self) -> Daemon:
-        """Start it and wait until it listens."""
+        """Start the process and wait until it listens."""
         await self.spawn()
         said = await until(lambda: self.said(ADDRESS) or self.exit_code)
         assert isinstance(said, list), f"it ended with {said}: {self.log}"
@@ -159,17 +159,17 @@ class Daemon:
         self._process.send_signal(number)
 
     async def terminate(self, seconds: float = SECONDS) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM and wait. Returns the exit code."""
         self.signal(signal.SIGTERM)
         return await self.wait(seconds)
 
     async def wait(self, seconds: float = SECONDS) -> int:
-        """The exit code, when it has ended by itself."""
+        """Wait until the process has ended. Returns the exit code."""
         async with asyncio.timeout(seconds):
             return await self._process.wait()
 
     async def kill(self) -> None:
-        """SIGKILL: nothing is drained."""
+        """Send SIGKILL; the queues are not drained."""
         self.signal(signal.SIGKILL)
         await self._process.wait()
 
@@ -186,29 +186,29 @@ class Daemon:
     def pid(self) -> int:
         return self._process.pid
 
-    # --- what it says -------------------------------------------------------------------------------------------------------
+    # --- output -------------------------------------------------------------------------------------------------------------
 
     @property
     def log(self) -> str:
         return self._log.read_text()
 
     def events(self) -> list[dict[str, Any]]:
-        """The lines of its log, parsed; a last one that is not whole yet is left out."""
+        """The parsed lines of the log, without an incomplete last line."""
         return [json.loads(line) for line in self.log.splitlines(keepends=True) if line.startswith("{") and line.endswith("\n")]
 
     def said(self, text: str) -> list[str]:
-        """The logged messages that hold `text`."""
+        """The logged messages that contain `text`."""
         return [event["message"] for event in self.events() if text in event["message"]]
 
     def account(self, table: str) -> dict[str, int]:
-        """The terms of the identity that it logged of `table` when it ended; they must balance."""
+        """The row totals of `table` that the daemon logged at its end. Asserts that they balance."""
         (text,) = self.said(f"{table}: row totals: ")
         rows = {term: int(count) for term, count in re.findall(r"(\w+) (\d+)", text.partition("row totals: ")[2])}
         assert_balanced(table, rows)
         return rows
 
     async def readyz(self) -> str:
-        """`ok`, or the reasons against it, a line each; empty where nobody answers."""
+        """The body of /readyz: `ok`, or a line for each reason; empty if the daemon does not listen."""
         try:
             async with self._client.get(f"{self.url}/readyz") as answer:
                 text = (await answer.text()).strip()
@@ -218,17 +218,17 @@ class Daemon:
             return ""
 
     async def livez(self) -> str:
-        """`ok`, or what is stuck."""
+        """The body of /livez: `ok`, or a line for each stuck writer."""
         async with self._client.get(f"{self.url}/livez") as answer:
             return (await answer.text()).strip()
 
     async def ready(self, seconds: float = SECONDS) -> Daemon:
-        """Wait until it is."""
+        """Wait until the daemon is ready."""
         await until(self._is_ready, seconds)
         return self
 
     async def unready(self, reason: str, seconds: float = SECONDS) -> str:
-        """Wait until it is not ready, with `reason` among the reasons; all of them."""
+        """Wait until the daemon is not ready and a reason contains `reason`. Returns all reasons."""
 
         async def unready() -> str:
             said = await self.readyz()
@@ -241,7 +241,7 @@ class Daemon:
             return Scrape(await answer.text())
 
     async def value(self, name: str, **labels: str) -> float:
-        """One number of /metrics; see `Scrape.value`."""
+        """A value of /metrics; see `Scrape.value`."""
         return (await self.scrape()).value(name, **labels)
 
     async def status(self) -> dict[str, Any]:
@@ -249,13 +249,13 @@ class Daemon:
             return await answer.json()
 
     async def identity(self) -> Scrape:
-        """Assert that no row is lost or counted twice; it holds at every moment."""
+        """Assert that the row totals balance now, and return the scrape."""
         scrape = await self.scrape()
         scrape.assert_identity()
         return scrape
 
     async def until(self, condition: Callable[[Scrape], object], seconds: float = SECONDS) -> Scrape:
-        """Poll the metrics until `condition` holds of them; the identity must hold all the while."""
+        """Poll the metrics until `condition` is true of them. Asserts each time that the row totals balance."""
 
         async def met() -> Scrape | None:
             scrape = await self.identity()
@@ -272,7 +272,7 @@ class Daemon:
         return scrape
 
     async def settled(self, table: str, rows: int, seconds: float = SECONDS) -> Scrape:
-        """Wait until `rows` of `table` were decoded and none is queued."""
+        """Wait until `rows` rows of `table` are decoded and none is queued."""
         return await self.until(lambda now: now.rows(table)["decoded"] >= rows and not now.rows(table)["queued"], seconds)
 
     async def _is_ready(self) -> bool:
@@ -285,7 +285,7 @@ class Daemon:
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    """An exchange whose books move, and that trades only when a test says so."""
+    """An exchange whose books change by themselves, and which trades only on `simulator.trade`."""
     made = Simulator(trades_per_second=0, ping_seconds=0.5)
     await made.start()
     yield made
@@ -294,7 +294,7 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 @pytest.fixture
 async def daemon(tmp_path: Path) -> AsyncIterator[Callable[..., Daemon]]:
-    """Make daemons: `await daemon(settings).start()`. A defect that one logged fails the test."""
+    """Makes daemons: `await daemon(settings).start()`. The test fails if a daemon logged an exception."""
     made: list[Daemon] = []
 
     def make(settings: Settings, environment: Mapping[str, str] | None = None) -> Daemon:

@@ -1,4 +1,4 @@
-"""A little of everything that the platforms read, in the past days of the database's clock: two exchanges, two coins."""
+"""Rows of all tables that the platforms read, in the last days of the database's clock: two exchanges, two coins."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HUGE = Decimal("1e15")  # more than DECIMAL(20,8) holds
 
 
 class Facts:
-    """The database's own clock and day, so that a test that runs at midnight is right as well."""
+    """Inserts rows. The minute and the day are those of the database's clock, so that tests also pass at midnight."""
 
     def __init__(self, connection: asyncpg.Connection[Any], now: datetime) -> None:
         self.connection = connection
@@ -59,7 +59,7 @@ class Facts:
 
 
 async def facts(connection: asyncpg.Connection[Any]) -> Facts:
-    """The instruments and coins; the rest is what a test puts there."""
+    """Insert the instruments and coins. A test inserts all other rows."""
     for one in INSTRUMENTS:
         await connection.execute(
             "INSERT INTO instruments (id, exchange, symbol, instrument, base, quote, kind, status)"
@@ -77,5 +77,5 @@ async def rows(stored: Facts, query: str, *values: Any) -> list[dict[str, Any]]:
 
 
 def levels(*pairs: tuple[str, str]) -> str:
-    """What a book shows of a side, as the server writes JSONB."""
+    """One side of a book, in the server's text form of JSONB."""
     return json.dumps([list(pair) for pair in pairs])

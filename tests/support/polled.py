@@ -1,4 +1,4 @@
-"""A good row of each table that is polled, and values that alone make it bad."""
+"""A valid row of each polled table, and values of single columns that make it invalid."""
 
 from __future__ import annotations
 

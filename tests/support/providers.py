@@ -1,4 +1,4 @@
-"""Providers on loopback: any of them, told apart by path."""
+"""An HTTP server on loopback that stands for any provider; the path selects the response."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ VIX = "/api/global/us_indices/daily_prices/VIX_History.csv"
 
 
 class Providers:
-    """Answers by path: those of `once` first, in order, then that of `always`, which may be of one parameter of a path
-    (`/v2/api?action=dailytx`). None of `once` is no answer, until `released`.
+    """Responses by path: first those of `once`, in order, then that of `always`, whose key may include one query parameter
+    (`/v2/api?action=dailytx`). None in `once` delays the response until `released` is set. Requests are counted in `asked`.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Providers:
 
 @asynccontextmanager
 async def serving(**always: Answer) -> AsyncIterator[Providers]:
-    """Providers that answer by path, the leading `/` left out."""
+    """Runs providers with the responses `always`, by path without the leading `/`."""
     made = Providers()
     made.always = {f"/{path}": answer for path, answer in always.items()}
     app = web.Application()

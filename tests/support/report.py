@@ -1,6 +1,6 @@
-"""A pytest plugin: what the last lines of a run say, and the tests that only `--all` runs.
+"""A pytest plugin: it runs the tests marked long only with `--all`, and summarises editions and skipped tests at the end.
 
-With pytest-xdist each worker hands its part to the process that prints.
+With pytest-xdist each worker sends its part to the process that prints the summary.
 https://pytest-xdist.readthedocs.io/en/stable/how-to.html#creating-one-log-file-for-each-worker
 """
 
@@ -14,7 +14,7 @@ from installation import EDITIONS
 
 NO_SUCH_EDITION = "has no {} edition"
 RAN_ON = pytest.StashKey[set[str]]()  # edition and versions
-NOT_RUN = pytest.StashKey[int]()  # tests that are left out for their length
+NOT_RUN = pytest.StashKey[int]()  # number of tests marked long that are not run
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,15 +45,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    output = getattr(node, "workeroutput", {})  # none of a worker that crashed
+    output = getattr(node, "workeroutput", {})  # a worker that crashed has none
     node.config.stash[RAN_ON].update(output.get("ran_on", ()))
-    node.config.stash[NOT_RUN] = output.get("not_run", 0)  # each worker collects all
+    node.config.stash[NOT_RUN] = output.get("not_run", 0)  # each worker collects all tests
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """On what the tests ran, and which were skipped for want of an edition or left out for their length."""
-    for one in sorted(config.stash[RAN_ON]):
-        terminalreporter.write_line(f"tested on: {one}")
+    """Print the editions that were tested, the tests skipped because an edition is not installed, and the long tests not run."""
+    for server in sorted(config.stash[RAN_ON]):
+        terminalreporter.write_line(f"tested on: {server}")
     for edition in EDITIONS:
         missing = NO_SUCH_EDITION.format(edition)
         skipped = [report for report in terminalreporter.stats.get("skipped", []) if missing in str(report.longrepr)]

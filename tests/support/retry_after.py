@@ -1,4 +1,4 @@
-"""Values of the header Retry-After that polls and websocket handshakes are tested with."""
+"""Values of the header Retry-After for the tests of polls and websocket handshakes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ BOUNDED_WAITS = [  # (HTTP status, value, seconds to wait)
     (503, "31536000", HOUR),
     (418, "7200", 7200.0),
     (418, "259200", DAY),  # the longest ban of Binance
-    pytest.param(429, date_in(timedelta(days=2)), HOUR, id="429-in two days"),  # the workers of xdist name it alike
+    pytest.param(
+        429, date_in(timedelta(days=2)), HOUR, id="429-in two days"
+    ),  # a fixed id, because all workers of xdist must collect the same ids
     pytest.param(418, date_in(timedelta(days=2)), DAY, id="418-in two days"),
     (429, "99999999999", HOUR),
     (418, "9" * 400, DAY),

@@ -1,7 +1,7 @@
-"""Answers of social platforms for tests: recorded ones, and the documented example where none is recorded.
+"""Responses of social platforms: recorded ones, and documented examples where none is recorded.
 
 - Mastodon: the recorded tag timeline of ../shared/real/mastodon, and the example of https://docs.joinmastodon.org/entities/Status/.
-- Reddit: a part of https://www.reddit.com/r/rss/.rss as it was published in 2024, with times of our own; and the recorded listing
+- Reddit: a part of https://www.reddit.com/r/rss/.rss as it was published in 2024, with other times; and the recorded listing
   of ../shared/real/reddit in the layout of that feed.
 - StockTwits: the example of https://github.com/stocktwits/slate/blob/master/source/index.html.md#symbol-streams.
 - Telegram: a part of https://t.me/s/telegram as it was served in August 2026, with one message instead of twenty.
@@ -62,7 +62,7 @@ _FOOTER = (
 
 
 def entry(id: str, author: str, subreddit: str, *, time: str, title: str, html: str = "") -> str:
-    """An entry as the feed has it: with a text, or as a mere link."""
+    """An entry of the feed: with a text, or only a link."""
     said = {"id": id, "author": author, "subreddit": subreddit}
     content = (_BODY.format(text=html) if html else "") + _FOOTER.format(**said)
     return _ENTRY.format(**said, time=time, title=escape(title), content=escape(content))
@@ -145,7 +145,7 @@ TELEGRAM_TEXT = (
 
 
 def timeline(real: Path) -> list[dict[str, Any]]:
-    """Mastodon's recorded tag timeline: one post, which its author calls Japanese."""
+    """Mastodon's recorded tag timeline: a single post, which its author marked as Japanese."""
     text = (real / "mastodon/test_hashtag_tl.yaml").read_text()
     body = re.search(r"uri: \S+/timelines/tag/hoot\n.*?string: '(.*?[^'])'\n", text, re.DOTALL)
     assert body is not None
@@ -185,7 +185,7 @@ OPTIONS = PollOptions(base_url="http://x", assets=(Asset("BTC", "bitcoin"),), sc
 
 
 def turn(flow: Any, *bodies: object) -> tuple[list[Request], list[Any], str]:
-    """(the requests, all records, the next cursor) of one turn whose requests are answered by `bodies` (bytes, or JSON)."""
+    """Run a turn; `bodies` (bytes, or JSON) are the responses. Returns the requests, all records and the next cursor."""
     answers, asked, records = iter(bodies), [], []
     step = next(flow)
     while True:

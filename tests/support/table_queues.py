@@ -1,4 +1,4 @@
-"""A table queue whose clock stands still, with the gaps that it reports."""
+"""A table queue with a fixed clock, and the gaps that it reports."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def lines(*trades: Trade) -> bytes:
 
 
 class Bench:
-    """A queue with a clock that stands, and the gaps that it told."""
+    """A queue with a fixed clock, and the gaps that it reported."""
 
     def __init__(self, **changes: Any) -> None:
         queue = {name: changes.pop(name) for name in ("retention_seconds", "mark_minutes") if name in changes}
@@ -61,7 +61,7 @@ class Bench:
             return await self.queue.take()
 
     def write(self, batch: Batch) -> None:
-        """What the writer does when all of a batch is stored."""
+        """Settle a batch that is stored, as the writer does."""
         self.tally.written += batch.rows
         self.queue.settle(batch)
         self.check()
@@ -82,6 +82,6 @@ class Bench:
 
 
 async def turn() -> None:
-    """Let every task that can run do so."""
+    """Let all other tasks run."""
     for _ in range(5):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""One turn of a provider's module, driven without a network: what it asked, and what it made of the answers."""
+"""Runs one turn of a provider's module without a network, and returns its requests and records."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def micros(*parts: int) -> int:
 
 
 def take(flow: Any, *bodies: bytes, now: int = NOW) -> Told:
-    """The whole turn (or history) `flow`, its requests answered by `bodies` in order."""
+    """Run the turn or history `flow` to its end; `bodies` are the responses, in order."""
     told, answers = Told([], []), iter(bodies)
     step = next(flow)
     while True:

@@ -1,7 +1,7 @@
-"""Which of the installed versions of TimescaleDB and PostgreSQL a test runs on.
+"""Selects the installed versions of TimescaleDB and PostgreSQL on which a test runs.
 
-Where there are several, the tests of the Apache edition run on the oldest and those of the Community edition on the newest: two
-clusters test four things. A test with `every_version` runs on the oldest and on the newest of each edition.
+Tests of the Apache edition run on the oldest version and those of the Community edition on the newest, so that two clusters cover
+both editions and both ends. A test with `every_version` runs on the oldest and the newest version of each edition.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from installation import EDITIONS, Installed, installed
 
 
 def versions(edition: str) -> list[Installed | None]:
-    """The oldest and the newest of an edition, once where they are the same; None is the version of the server of DATABASE_URL."""
+    """The oldest and the newest version of an edition, once if they are the same; None is that of the server of DATABASE_URL."""
     if "DATABASE_URL" in os.environ or not (found := installed(edition)):
         return [None]
     return [found[0], *found[1:][-1:]]
 
 
 def usual(edition: str) -> Installed | None:
-    """The one that the tests of an edition run on."""
+    """The version on which the tests of an edition run."""
     return versions(edition)[0 if edition == "apache" else -1]
 
 

@@ -1,4 +1,4 @@
-"""A websocket server on loopback whose side of the conversation a test writes, and lives that connect to it."""
+"""A websocket server on loopback whose messages a test determines, and connections to it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Talk = Callable[[web.WebSocketResponse], Awaitable[None]]
 
 
 class Numbers:
-    """A session of the simplest protocol: a frame is a trade id; words are questions to be asked of the exchange or of us."""
+    """A session of a minimal protocol: a frame is a trade id, or a word that makes the session yield a Reconnect or a Request."""
 
     def __init__(self) -> None:
         self.last_message_at = [0, 0]
@@ -71,7 +71,7 @@ def trade(number: int, received_at: int) -> Trade:
 
 
 class Bench:
-    """A server whose side of the conversation is `talk`, and lives that connect to it."""
+    """A server that runs `talk` on each connection, and connections to it."""
 
     def __init__(self) -> None:
         self.talk: Talk = idle
@@ -165,7 +165,7 @@ async def running(life: WebSocketConnection) -> AsyncIterator[asyncio.Task[Ended
 
 
 async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Poll; the deadline is the test's failure."""
+    """Poll until `holds` is true. Raises TimeoutError, which fails the test."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - the condition is whatever the test waits for
             await asyncio.sleep(0.005)

@@ -1,4 +1,4 @@
-"""A chain of answers for the turns of a poller: who asks what, and what it makes of it."""
+"""Runs turns of the pollers of large transfers without a network, and returns their requests and results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOW = 1_795_176_000 * SECOND
 
 
 class Told(Struct):
-    """What one turn did: the addresses that it asked, when it wanted prices of, what it gave up and told, and its cursor."""
+    """The result of one turn: requested paths, requested prices, reorganised blocks, records, malformed rows, and the cursor."""
 
     asked: list[str] = field(default_factory=list)
     priced: list[PricesAt] = field(default_factory=list)
@@ -28,19 +28,19 @@ class Told(Struct):
 
 
 def turn(module: Any, options: PollOptions, answer: Callable[[str], bytes], prices: Mapping[str, str], *, cursor: str = "") -> Told:
-    """One turn, answered by `answer`, which is given what follows the base URL."""
+    """Run one turn. `answer` returns the response for a path, which is the part of the URL after the base URL."""
     return drive(module.poll(options, cursor), options, answer, prices)
 
 
 def past(
     module: Any, options: PollOptions, span: tuple[int, int], answer: Callable[[str], bytes], prices: Mapping[str, str]
 ) -> Told:
-    """The history of `span`, microseconds."""
+    """Run the history of `span`, in microseconds."""
     return drive(module.history(options, *span), options, answer, prices)
 
 
 def drive(flow: Poll, options: PollOptions, answer: Callable[[str], bytes], prices: Mapping[str, str]) -> Told:
-    """To its end."""
+    """Run a turn or history to its end."""
     told = Told()
     try:
         step = next(flow)

@@ -1,4 +1,4 @@
-"""A session on Binance for the tests, the recorded frames, and the documented ones with values of ours."""
+"""A session on Binance, the recorded frames, and documented frames with other values."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def frames() -> list[Line]:
 
 
 def snapshots() -> dict[str, Line]:
-    """The recorded REST answers, by the address that was asked."""
+    """The recorded REST responses, by URL."""
     return {line.url: line for line in recording("BINANCE.http.0.0")}
 
 
 def play(session: Session, lines: Sequence[Line], answers: dict[str, Line]) -> list[Output]:
-    """Feed the frames in order; each snapshot is answered when it was in the recording, if it was asked for by then."""
+    """Feed the frames in order. A requested snapshot is returned at its time in the recording."""
     out: list[Output] = []
     asked: list[Request] = []
     for line in lines:
@@ -76,7 +76,7 @@ def url(symbol: str, limit: int = 1000) -> str:
 
 
 def depth_event(first: int, last: int, time_ms: int, bids: list[list[str]], asks: list[list[str]]) -> bytes:
-    """The documented shape of `depthUpdate`, `time_ms` after `NOW`."""
+    """A `depthUpdate` in the documented shape, with the event time NOW + `time_ms`."""
     event = {"e": "depthUpdate", "E": NOW // 1000 + time_ms, "s": "NKNUSDT", "U": first, "u": last, "b": bids, "a": asks}
     return json.dumps({"stream": "nknusdt@depth@100ms", "data": event}, separators=(",", ":")).encode()
 

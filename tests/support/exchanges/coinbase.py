@@ -1,4 +1,4 @@
-"""A session on Coinbase Exchange for the tests, the recorded frames, and the documented ones with values of ours."""
+"""A session on Coinbase Exchange, the recorded frames, and documented frames with other values."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def play(session: coinbase.Session, lines: Sequence[Line]) -> list[Output]:
 
 
 def micros(text: str) -> int:
-    """By another way than the code's: whole seconds and the six digits after the point."""
+    """Parse a time differently from the tested code: whole seconds, and six digits of the fraction."""
     whole, _, fraction = text.rstrip("Z").partition(".")
     seconds = int(datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp())
     return seconds * SECOND + int(fraction.ljust(6, "0")[:6] or 0)

@@ -1,4 +1,4 @@
-"""A session on Deribit for the tests, and the frames of recordings and of other projects that they feed to it."""
+"""A session on Deribit, and frames from recordings and other projects."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ def nautilus(name: str) -> bytes:
 
 
 def plain(text: bytes | str) -> Any:
-    """JSON with its numbers as they are written."""
+    """Parse JSON; numbers with a fraction stay text."""
     return json.loads(text, parse_float=str)
 
 
 def edited(name: str, **fields: Any) -> bytes:
-    """The nautilus frame with these fields of its data edited."""
+    """The nautilus frame with other values of these fields."""
     message = json.loads(nautilus(name))
     message["params"]["data"].update(fields)
     return json.dumps(message).encode()
 
 
 def today(line: Line) -> Line:
-    """A recorded frame under the name of the channel that needs no key."""
+    """A recorded frame with the name of the channel that needs no API key."""
     return line._replace(text=line.text.replace('.raw"', '.100ms"'))
 
 
 def recorded(kind: str) -> Iterator[tuple[Line, dict[str, Any]]]:
-    """The messages of one kind of channel, with their data; digits are text."""
+    """The recorded messages of a kind of channel, with their data; numbers with a fraction are text."""
     for line in received("DERIBIT.ws.1.0"):
         message = plain(line.text)
         if message.get("params", {}).get("channel", "").startswith(f"{kind}."):
@@ -61,7 +61,7 @@ def recorded(kind: str) -> Iterator[tuple[Line, dict[str, Any]]]:
 
 
 def digits(text: str | int) -> str:
-    """As a column holds it: 1e-7 is 0.0000001."""
+    """A number as PostgreSQL returns it: 1e-7 is 0.0000001."""
     return format(Decimal(text), "f")
 
 

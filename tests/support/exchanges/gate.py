@@ -1,4 +1,4 @@
-"""A session on Gate for the tests, and the documentation's frames that they feed to it."""
+"""A session on Gate, and documented frames."""
 
 from __future__ import annotations
 

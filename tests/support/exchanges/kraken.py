@@ -1,4 +1,4 @@
-"""A session on Kraken for the tests, and the frames of other projects that they feed to it."""
+"""A session on Kraken, and frames from other projects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def nautilus(name: str) -> bytes:
 
 
 def trade_frame(trade_id: int, *, kind: str = "update", price: str = "105944.20", time: str = "55.440295Z") -> bytes:
-    """The first trade of the nautilus frame, with these fields edited."""
+    """The first trade of the nautilus frame, with other values of these fields."""
     return (
         f'{{"channel":"trade","type":"{kind}","data":[{{"symbol":"BTC/USD","side":"buy","price":{price},"qty":0.00027625,'
         f'"ord_type":"limit","trade_id":{trade_id},"timestamp":"2023-10-06T17:35:{time}"}}]}}'

@@ -1,4 +1,4 @@
-"""Drives a history in the tests, as the daemon does, against an exchange that is a function from request to answer."""
+"""Runs a history as the daemon does, with a function from request to response as the exchange."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ingest.protocol.http import Request, Response
 from ingest.protocol.session import ChannelName
 from ingest.records import SECOND, Instrument, Record
 
-LATER = 2_000_000_000 * SECOND  # when all that was recorded is long over
+LATER = 2_000_000_000 * SECOND  # a time after all recordings
 LARGEST_PAGE = 6000
 
 Exchange = Callable[[Request], bytes]
@@ -26,9 +26,9 @@ class Told(NamedTuple):
 
 
 def tell(history: History, exchange: Exchange, at: int = LATER, made_at: int | None = None) -> Told:
-    """All that a history says. A Reject of `exchange` is thrown into it, as the transport does. Answers come `at` our clock.
+    """Run a history to its end. A Reject of `exchange` is thrown into it, as by the transport. Responses are received `at`.
 
-    What a page vouches for is held against the pages after it.
+    Asserts that no page has records before the time up to which an earlier page is complete.
     """
     told = Told([], [], [])
     try:

@@ -1,1 +1,1 @@
-"""Recorded traffic, read independently of the code that is tested, and replayed to a daemon."""
+"""Recorded traffic, parsed independently of the tested code, and replayed to a daemon."""

@@ -1,14 +1,14 @@
-"""Real payloads made by others, read from beside the project: recorded websocket traffic, REST answers, archive files.
+"""Reads real payloads from beside the project: recorded websocket traffic, REST responses, archive files.
 
-The recordings are those of bmoscon/cryptofeed, `sample_data`: one record a line, in the order in which things happened.
+The recordings are those of bmoscon/cryptofeed, `sample_data`: one record per line, in the order of events.
 
     URL <-> 1633998511.15            a websocket was opened
     URL <- 1650929749.33: TEXT       a frame that the client sent
     1633998512.06: TEXT              a frame that it received
-    URL -> 1633998512.32: BODY       a REST answer, sometimes followed by ` header: {...}`
+    URL -> 1633998512.32: BODY       a REST response, sometimes followed by ` header: {...}`
     configuration: {...}             what was subscribed
 
-The payloads are not part of the project; a test that needs one is skipped, with the reason, where they are absent.
+The payloads are not part of the project; a test that needs an absent payload is skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Line(NamedTuple):
 
 
 def real(name: str) -> Path:
-    """The file `name` under the real payloads; skips the test where it is absent."""
+    """The path of the real payload `name`. Skips the test if it is absent."""
     path = REAL / name
     if not path.exists():
         pytest.skip(f"needs ../shared/real/{name}, which is not here")

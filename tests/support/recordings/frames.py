@@ -1,6 +1,6 @@
-"""The recorded frames of each exchange, its listing of that time and the answers that its books asked for.
+"""The recorded frames of each exchange, its listing of that time, and the recorded snapshots of its books.
 
-From the recordings of cryptofeed; beside them single messages of today, from nautilus.
+They are recordings of cryptofeed, and single newer messages of nautilus.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Recorded(Struct, frozen=True):
 
     name: str  # of cryptofeed's files
     connection: str = "1"  # number of the recorded websocket
-    snapshot: str = ""  # what stands before the symbol in the address of a book's snapshot; empty where REST gives none
+    snapshot: str = ""  # the text before the symbol in the URL of a REST snapshot; empty where the book has none
     trade_kind: str = ""  # the recorded kind of trades, where it is not the usual one
-    renamed: tuple[tuple[str, str], ...] = ()  # texts of the recording -> of today
+    renamed: tuple[tuple[str, str], ...] = ()  # text in the recording -> the text of today
 
 
 # One row for each exchange; Kraken's recording is of websocket v1 and is translated by `kraken_v1`
@@ -54,7 +54,7 @@ def frames(name: str) -> list[Line]:
 
 
 def snapshots(name: str) -> dict[str, str]:
-    """The recorded answers that a book asks for, by symbol."""
+    """The recorded REST snapshots of books, by symbol."""
     recorded = RECORDED[name]
     if not recorded.snapshot:
         return {}
@@ -63,7 +63,7 @@ def snapshots(name: str) -> dict[str, str]:
 
 
 def instruments(name: str, exchange: Exchange) -> list[Instrument]:
-    """Those of the recorded listing that the frames name, with ids."""
+    """The instruments of the recorded listing that occur in the frames, with ids."""
     words = {word.upper() for line in frames(name) for word in WORD.findall(line.text)}
     words |= {part for word in words for part in word.split("_")}  # a topic like `live_trades_btcusd`
     return [replace(one, id=number) for number, one in enumerate(_listed(name, exchange), 1) if one.symbol.upper() in words]
@@ -78,4 +78,4 @@ def _listed(name: str, exchange: Exchange) -> list[Instrument]:
         flow.send(Response(200, next(line for line in recording(f"{RECORDED[name].name}.0") if line.kind == "answer").frame))
     except StopIteration as done:
         return list(done.value)
-    raise RuntimeError(f"{name}: the listing is of several answers")
+    raise RuntimeError(f"{name}: the listing needs several responses")

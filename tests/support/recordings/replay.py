@@ -1,9 +1,9 @@
-"""An exchange on loopback that says what a recording says, to a daemon that lives in the time of the recording.
+"""An exchange on loopback that sends the frames of a recording to a daemon, whose clock is that of the recording.
 
-The grid of a book is written by events or, after a silence, by the clock: a daemon of today would take the recorded market for a
-silent one. So the replay turns the daemon's clock (`clock/sitecustomize.py`). Before each frame it is set to the frame's time, and
-the next one is sent when the daemon has answered a ping that followed (RFC 6455, 5.5.2): `received_at` is then exactly the
-recorder's, and what must be stored does not depend on the machine's pace.
+Ticks of a book are written when an event arrives or, after a silence, by the clock, so the daemon needs the time of the recording.
+The replay controls its clock (`clock/sitecustomize.py`): it sets the clock to the time of each frame before it sends the frame, and
+sends the next frame after the daemon's pong to a ping (RFC 6455, 5.5.2). `received_at` is then exactly the recorder's, and the
+expected rows do not depend on the machine's speed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from aiohttp import WSMsgType, web
 from ingest.records import SECOND
 from tests.support.recordings.files import Line
 
-SECONDS = 20.0  # how long the daemon may take for anything
-SILENCE = 5 * SECOND  # after the last frame: every state that waits for its tick is written by then
+SECONDS = 20.0  # deadline of each step of the daemon
+SILENCE = 5 * SECOND  # after the last frame; long enough for every state that waits for its tick
 
 
 class Clock:
@@ -42,20 +42,20 @@ class Clock:
         return self._micros[0]
 
     def set(self, now: int) -> None:
-        """Never back: a recorder stamps frames of two connections in about their order only."""
+        """Set the clock, but never back: frames of two connections are recorded only approximately in order."""
         self._micros[0] = max(now, self.now)
 
 
 class Dialect(NamedTuple):
-    """As much of an exchange's protocol as a listener must speak."""
+    """The part of an exchange's protocol that the replay needs."""
 
-    requests: int  # how many messages subscribe to everything
-    reply: Callable[[dict, int], Sequence[str]]  # to a message of the client, at a time: the frames that answer it
-    greeting: Sequence[str] = ()  # what is said to who connects
+    requests: int  # number of the client's messages that subscribe to all channels
+    reply: Callable[[dict, int], Sequence[str]]  # (message of the client, time) -> frames of the response
+    greeting: Sequence[str] = ()  # frames that are sent to a new client
 
 
 class Turn:
-    """A REST answer of the recording: given when it was given then, to whoever asked."""
+    """A recorded REST response. It is sent at its time in the recording."""
 
     def __init__(self, line: Line) -> None:
         self.body = line.frame
@@ -64,7 +64,7 @@ class Turn:
 
 
 class Replay:
-    """The server. `lines` are told in order; `answers`, by path, at once and as often as asked."""
+    """The server. It sends `lines` in order, and `answers` (by path) to each request at once."""
 
     def __init__(self, lines: Sequence[Line], clock: Clock, dialect: Dialect, answers: Mapping[str, bytes]) -> None:
         self.url = ""
@@ -79,7 +79,7 @@ class Replay:
         self._pong = asyncio.Event()
 
     async def play(self) -> None:
-        """Tell everything, once the daemon has subscribed; the clock then passes over the silence that follows."""
+        """Wait until the daemon has subscribed, send all lines, and advance the clock by SILENCE."""
         async with asyncio.timeout(SECONDS):
             await self._subscribed.wait()
         for line in self._lines:

@@ -1,4 +1,4 @@
-"""One replay through the whole daemon, and the records that the database then holds, to be compared with those expected."""
+"""Runs a replay through the whole daemon, and compares the stored records with the expected records."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.support import stored
 from tests.support.daemon import Daemon
 from tests.support.recordings.replay import Replay
 
-Ids = dict[str, int]  # the database's number of each symbol
-Reading = Callable[[Ids], Sequence[Sequence[Record]]]  # what must be stored, a list for each table
+Ids = dict[str, int]  # symbol -> id in the database
+Reading = Callable[[Ids], Sequence[Sequence[Record]]]  # the expected records, a list for each table
 _INSTRUMENTS = """
     SELECT exchange, symbol, instrument, base, quote, kind, status, price_step::text, size_step::text, id
       FROM instruments ORDER BY symbol"""
@@ -24,7 +24,7 @@ async def instruments(dsn: str) -> list[Instrument]:
 
 
 async def records(dsn: str, table: Table) -> list[Record]:
-    """Every row as the record that it was made from, digits and microseconds, by key. Rolled up candles are left out."""
+    """Every row as a record with exact digits and microseconds, by key, without candles of longer intervals."""
     columns = ", ".join(map(_as_written, table.columns))
     own = "WHERE interval = '1m'" if table.name == "candles" else ""
     rows = await stored.fetch(
@@ -45,14 +45,14 @@ def _as_written(column: Column) -> str:
 async def assert_stored(
     make: Callable[..., Daemon], dsn: str, replay: Replay, exchanges: dict[str, dict[str, Any]], read: Reading
 ) -> None:
-    """Run a daemon over the replay until it has drained; the database must hold the records that `read` expects, and no others.
+    """Run a daemon on the replay until it has drained. Asserts that exactly the records of `read` are stored.
 
-    Nor may there be a gap or a reject: the recordings are whole.
+    The recordings are complete, so there must be neither a gap nor a reject.
     """
     one = await make(_settings(dsn, replay, exchanges), replay.clock.environment).start()
     await replay.play()
     readings = read({row.symbol: row.id for row in await instruments(dsn)})
-    assert all(readings), "a reading of nothing would prove nothing"
+    assert all(readings), "no records are expected, so the test would prove nothing"
     expected = {BY_RECORD[type(rows[0])]: rows for rows in readings}
     await one.until(lambda now: all(now.rows(table.name)["decoded"] >= len(rows) for table, rows in expected.items()))
     assert await one.terminate() == 0
@@ -64,15 +64,15 @@ async def assert_stored(
 
 
 def _settings(dsn: str, replay: Replay, exchanges: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Nothing is too old to be kept, and what is old stays as it was written. A recording has no past to heal from, and the
-    database, whose clock is not turned, would take all of it for a hole.
+    """The configuration of the daemon. Retention and compression are off, because the rows are old. Gap filling is off, because a
+    recording has no history, and the database, whose clock is not changed, would report all of it as missing.
     """
     for_ever = {table.name: "none" for table in TABLES}
     urls = {"ws_url": f"ws://{replay.url}", "rest_url": f"http://{replay.url}"}
     return {
         "name": "one",
         "database": {"dsn": dsn, "admin_dsn": dsn},
-        "indicators": {"names": []},  # what is computed is no part of a recording
+        "indicators": {"names": []},  # computed values are not part of a recording
         "exchanges": {name: urls | section for name, section in exchanges.items()},
         "heal": {"enabled": False},
         "server": {"port": 0},

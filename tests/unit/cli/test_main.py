@@ -87,7 +87,7 @@ def test_what_is_wrong_ends_with_2(arguments: tuple[str, ...], said: str, capsys
 def test_nothing_to_do_ends_with_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("INGEST__DATABASE__DSN", NOWHERE)
     assert ended("run") == 2
-    said = "ingest: nothing to do: no [exchanges.<name>] is configured; `ingest check --init` prints an example\n"
+    said = "ingest: nothing to do: neither an exchange nor a poller is configured; `ingest check --init` prints an example\n"
     assert capsys.readouterr().err == said
 
 

@@ -178,7 +178,7 @@ def test_a_secret_is_in_no_text(configured: Load) -> None:
     assert SECRET not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
 
 
-DSN_WRONG = 'database.dsn: is no PostgreSQL address; right would be "postgresql://user@host:5432/database"'
+DSN_WRONG = 'database.dsn: is not a PostgreSQL address; right would be "postgresql://user@host:5432/database"'
 DURATIONS = 'right would be "90 days", "12 hours", "1s" or "500 ms"'
 
 
@@ -223,22 +223,34 @@ DURATIONS = 'right would be "90 days", "12 hours", "1s" or "500 ms"'
             "ws_url, rest_url, archive_url, proxy, capture, history",
         ),
         (DATABASE + "[exchanges.binance]\n", "exchanges.binance.instruments: is missing"),
-        (DATABASE + "[exchanges.binance]\ninstruments = []", 'binance: instruments is empty; right would be ["BTC/USDT"]'),
-        (DATABASE + '[exchanges.binance]\ninstruments = ["A/B", "A/B"]', "binance: instruments has 'A/B' more than once"),
-        (BINANCE + 'channels = ["book", "book"]', "binance: channels has 'book' more than once"),
-        (BINANCE + 'channels = ["ohlcv"]', "binance: unknown channel 'ohlcv'; known: trades, candles, book, quotes"),
-        (BINANCE + 'trade_kind = "trades"', "binance: unknown trade_kind 'trades'; known: trade, aggTrade"),
+        (
+            DATABASE + "[exchanges.binance]\ninstruments = []",
+            'exchanges.binance.instruments: is empty; right would be ["BTC/USDT"]',
+        ),
+        (
+            DATABASE + '[exchanges.binance]\ninstruments = ["A/B", "A/B"]',
+            "exchanges.binance.instruments: 'A/B' is listed more than once",
+        ),
+        (BINANCE + 'channels = ["book", "book"]', "exchanges.binance.channels: 'book' is listed more than once"),
+        (
+            BINANCE + 'channels = ["ohlcv"]',
+            "exchanges.binance.channels: unknown channel 'ohlcv'; known: trades, candles, book, quotes",
+        ),
+        (BINANCE + 'trade_kind = "trades"', "exchanges.binance.trade_kind: unknown trade kind 'trades'; known: trade, aggTrade"),
         (BINANCE + "book = { height = 5 }", "exchanges.binance.book.height: unknown key; known: depth, interval"),
         (BINANCE + "book = { depth = 0 }", "exchanges.binance.book.depth: Input should be greater than or equal to 1 (got 0)"),
         (BINANCE + 'book = { interval = "0s" }', 'exchanges.binance.book.interval: 0:00:00 is too short; right would be "1s"'),
         (DATABASE + "[indicators]\nnames = ['SMAA_20']", f"indicators.names: unknown indicator 'SMAA_20'; {KNOWN}"),
-        (DATABASE + "[indicators]\nnames = ['SMA_20', 'SMA_20']", "indicators.names: 'SMA_20' stands there more than once"),
+        (DATABASE + "[indicators]\nnames = ['SMA_20', 'SMA_20']", "indicators.names: 'SMA_20' is listed more than once"),
         (
             DATABASE + "[indicators]\nintervals = ['2m']",
             "indicators.intervals: unknown interval '2m'; known: 1m, 5m, 15m, 1h, 4h, 1d",
         ),
         (BINANCE + "[indicators]\nexchanges = ['okx']", "indicators.exchanges: no section [exchanges.okx]; known: binance"),
-        (BINANCE + "[indicators]\ninstruments = ['BTC/EUR']", "indicators.instruments: no exchange has 'BTC/EUR'; known: BTC/USDT"),
+        (
+            BINANCE + "[indicators]\ninstruments = ['BTC/EUR']",
+            "indicators.instruments: 'BTC/EUR' is configured for no exchange; known: BTC/USDT",
+        ),
     ],
 )
 def test_what_is_said_of_a_wrong_value(configured: Load, toml: str, said: str) -> None:
@@ -295,10 +307,16 @@ def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes | None, 
     [
         (
             {"cryptomax": {"exchanges": ["kraken"]}},
-            "platforms: 'cryptomax' is no platform that reads what exchanges say; those are: ai_trading, ",
+            "platforms: 'cryptomax' is not a platform whose views read exchanges; known: ai_trading, ",
         ),
-        ({"mastertrade": {"exchanges": ["bynance"]}}, "platforms.mastertrade: unknown exchange 'bynance'; known: binance, "),
-        ({"mastertrade": {"exchanges": ["kraken", "kraken"]}}, "platforms.mastertrade: exchanges has 'kraken' more than once"),
+        (
+            {"mastertrade": {"exchanges": ["bynance"]}},
+            "platforms.mastertrade.exchanges: unknown exchange 'bynance'; known: binance, ",
+        ),
+        (
+            {"mastertrade": {"exchanges": ["kraken", "kraken"]}},
+            "platforms.mastertrade.exchanges: 'kraken' is listed more than once",
+        ),
     ],
 )
 def test_a_platform_is_answered_by_exchanges_that_there_are(section: dict[str, object], said: str):

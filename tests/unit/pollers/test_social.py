@@ -325,7 +325,9 @@ def test_what_may_not_be_collected_is_off_and_says_why(module: Any) -> None:
 def test_channels_of_who_has_none_are_refused() -> None:
     database = {"dsn": "postgresql://localhost/market"}
     assert Settings(database=database, pollers={"telegram": {"channels": ["a"]}}).pollers["telegram"].channels == ("a",)
-    with pytest.raises(Stop, match="mastodon: it has no channels; these have: reddit, telegram"):
+    with pytest.raises(
+        Stop, match=r"pollers\.mastodon\.channels: this provider has no channels; providers with channels: reddit, telegram"
+    ):
         check_sources(Settings(database=database, pollers={"mastodon": {"channels": ["a"]}}))
 
 

@@ -1,7 +1,7 @@
-"""Gives a process the clock of a replay: microseconds since the epoch, in the file that REPLAY_CLOCK names.
+"""Replaces the clock of a process by that of a replay: microseconds since the epoch, in the file that REPLAY_CLOCK names.
 
 https://docs.python.org/3/library/site.html#module-sitecustomize: found on PYTHONPATH, it runs before the program. Only the wall
-clock is given; the monotonic one, by which programs wait, is the machine's.
+clock is replaced, not the monotonic clock, by which programs wait.
 """
 
 import mmap
