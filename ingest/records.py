@@ -141,7 +141,7 @@ class Price(Struct, frozen=True, gc=False):
 class WhaleTransaction(Struct, frozen=True, gc=False):
     """One large transfer. A chain reorganisation may change its time, never its native id (blockchain, hash, token, index)."""
 
-    blockchain: Word  # bitcoin, ethereum, or as the provider names it
+    blockchain: Text  # bitcoin, ethereum, or as the provider names it
     hash: Text  # of the transaction
     token: Text  # symbol of the token
     index: Int  # of this transfer among those of the token in the transaction; 0 is the largest
