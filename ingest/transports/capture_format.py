@@ -29,7 +29,7 @@ import msgspec
 from msgspec import Struct
 
 from ingest.errors import Stop
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.session import Connection
 from ingest.records import SECOND
 
@@ -79,7 +79,7 @@ class Opening(Struct, frozen=True):
     """What a session was made with. The ids of its instruments are 0, because they belong to one database."""
 
     connection: Connection
-    options: Options
+    options: ExchangeOptions
 
 
 class Part:

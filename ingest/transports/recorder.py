@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from yarl import URL
 
 from ingest.metrics import Metrics
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Connection, Output, Session, Subscription
 from ingest.records import SECOND
@@ -124,7 +124,7 @@ class Recorder:
         self._deleted = metrics.capture_files_deleted.labels(source)
         self._lost = metrics.capture_lines_lost.labels(source)
 
-    def session(self, session: Session, connection: Connection, options: Options) -> Session:
+    def session(self, session: Session, connection: Connection, options: ExchangeOptions) -> Session:
         """The same session, recorded."""
         self._connections += 1
         opening = Opening(

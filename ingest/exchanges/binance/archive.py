@@ -20,7 +20,7 @@ from ingest.errors import Reject
 from ingest.exchanges.binance.messages import Frame, RestKline, RestTrade
 from ingest.exchanges.binance.parse import bar, trade
 from ingest.marketdata.values import MILLISECOND, identifier
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.history import Columns, History, HistoryRequest, Page
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import Candle, Instrument, Trade
@@ -55,12 +55,12 @@ _TRADE_LINES = {
 _CANDLE_LINES = _lines(_TIME, *[_NUMBER] * 5, _TIME, _NUMBER, _WHOLE, _NUMBER, _NUMBER, _ANY)
 
 
-def read_file(ask: HistoryRequest, options: Options, period: str, at: int) -> History:
+def read_file(request: HistoryRequest, options: ExchangeOptions, period: str, at: int) -> History:
     """The rows of one file that are asked for. `period` is `2024-11` or `2024-11-30`, `at` where it begins.
 
     An empty page now and then, while the file is hashed, lets others run. Raises Reject, with code 404 where there is no such file.
     """
-    url = _address(ask, options, period)
+    url = _address(request, options, period)
     said = found = ""
     for _ in range(2):  # a file may be replaced between the two answers
         said = (yield from answer_to(Request(f"{url}.CHECKSUM"))).body[:64].decode("ascii", "replace").lower()
@@ -68,31 +68,31 @@ def read_file(ask: HistoryRequest, options: Options, period: str, at: int) -> Hi
         with response.file or BytesIO(response.body) as file:
             found = yield from _hashed(file, at)
             if found == said:
-                yield from _told(ask, options, file, response)
+                yield from _told(request, options, file, response)
                 return
     raise Reject(f"binance: {url}: its SHA-256 is {found}, its CHECKSUM says {said!r}; asked twice", reason="checksum")
 
 
-def _address(ask: HistoryRequest, options: Options, period: str) -> str:
-    symbol, kind = ask.instrument.symbol, f"{options.trade_kind}s"
-    folder, name = (f"klines/{symbol}/1m", "1m") if ask.channel == "candles" else (f"{kind}/{symbol}", kind)
+def _address(request: HistoryRequest, options: ExchangeOptions, period: str) -> str:
+    symbol, kind = request.instrument.symbol, f"{options.trade_kind}s"
+    folder, name = (f"klines/{symbol}/1m", "1m") if request.channel == "candles" else (f"{kind}/{symbol}", kind)
     span = "monthly" if period.count("-") == 1 else "daily"
     return f"{options.archive_url or URL}/data/spot/{span}/{folder}/{symbol}-{name}-{period}.zip"
 
 
-def _told(ask: HistoryRequest, options: Options, file: BinaryIO, response: Response) -> Iterator[Page]:
-    instrument, received_at = ask.instrument, response.received_at
+def _told(request: HistoryRequest, options: ExchangeOptions, file: BinaryIO, response: Response) -> Iterator[Page]:
+    instrument, received_at = request.instrument, response.received_at
     for text in _texts(file):
         records: ArchiveRows
-        if ask.channel == "candles":
+        if request.channel == "candles":
             records = candles_from_archive(text, instrument, received_at)
         else:
             records = trades_from_archive(text, instrument, options.trade_kind, received_at)
-        if isinstance(records, Columns) and ask.since <= records.times[0] and records.times[-1] < ask.until:
+        if isinstance(records, Columns) and request.since <= records.times[0] and records.times[-1] < request.until:
             yield Page(records, records.times[-1])
         elif records:
             told = list(records)
-            yield ask.page(told, response, told[-1].time)
+            yield request.page(told, response, told[-1].time)
 
 
 def _hashed(file: BinaryIO, at: int) -> Generator[Page, object, str]:

@@ -24,7 +24,7 @@ from ingest.marketdata.session import Control, Frames, Protocol, Route, RoutedSe
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.marketdata.synced_book import RestSnapshot, SyncedBook
 from ingest.protocol.decode import UNREADABLE
-from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.history import History, HistoryRequest
 from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Output, Reconnect
@@ -51,7 +51,7 @@ COMPLETENESS = CompletenessRules(dense=TRADE_KINDS, counted=("trade",), charted=
 SNAPSHOTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))  # levels of a side, and the weight of the question
 
 
-def snapshot(options: Options) -> RestSnapshot:
+def snapshot(options: ExchangeOptions) -> RestSnapshot:
     """The smallest snapshot with twice as many levels as are written: levels are removed until the next one."""
     limit, weight = next((one for one in SNAPSHOTS if one[0] >= 2 * options.book_depth), SNAPSHOTS[-1])
     return RestSnapshot(f"/api/v3/depth?symbol={{}}&limit={limit}", parse.snapshot, limit, weight)
@@ -139,12 +139,12 @@ _by_rest = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VI
 _by_archive = by_channel(NAME, {"trades": past.files, "candles": past.files}, VIA)
 
 
-def history(ask: HistoryRequest, options: Options, via: str) -> History:
+def history(request: HistoryRequest, options: ExchangeOptions, via: str) -> History:
     """What is asked for by id always comes by REST: the files of the archive are found by time."""
-    return (_by_archive if via == "archive" and ask.first_id is None else _by_rest)(ask, options, via)
+    return (_by_archive if via == "archive" and request.first_id is None else _by_rest)(request, options, via)
 
 
-def listing(options: Options) -> Flow[Rows[Instrument]]:
+def listing(options: ExchangeOptions) -> Flow[Rows[Instrument]]:
     """Every spot market. A delisted one is no longer listed."""
     response = yield Request(f"{options.rest_url}/api/v3/exchangeInfo", weight=20)
     return rows(NAME, decode(NAME, response.body, messages.Listing).symbols, messages.Listed, parse.instrument)

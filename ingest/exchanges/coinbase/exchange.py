@@ -23,7 +23,7 @@ from ingest.marketdata.rest import Rows, rows
 from ingest.marketdata.session import Control, Protocol, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.streamed_book import StreamedBook
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
-from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Connection
 from ingest.records import SECOND, Instrument
@@ -123,14 +123,14 @@ connections = partial(one_url, "", LIMITS.subscriptions_per_connection)
 history = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
 
 
-def session(connection: Connection, options: Options) -> RoutedSession:
+def session(connection: Connection, options: ExchangeOptions) -> RoutedSession:
     polled = [one.instrument.symbol for one in connection.subscriptions if one.channel == "candles"]
     step = min(STEP, SPREAD // max(1, len(polled)))
     candles = PolledCandles({symbol: number * step for number, symbol in enumerate(polled)})
     return RoutedSession(PROTOCOL, {**CHANNELS, "candles": Channel("heartbeat", candles)}, connection, options)
 
 
-def listing(options: Options) -> Flow[Rows[Instrument]]:
+def listing(options: ExchangeOptions) -> Flow[Rows[Instrument]]:
     """Every product, also the delisted ones, which stay in the list."""
     response = yield Request(f"{options.rest_url}/products")
     return rows(NAME, response.body, messages.Listed, parse.instrument)

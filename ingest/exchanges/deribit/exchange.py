@@ -21,7 +21,7 @@ from ingest.marketdata.rest import Rows, decode, rows
 from ingest.marketdata.session import Control, Protocol, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.streamed_book import StreamedBook
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
-from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Send
 from ingest.records import SECOND, Instrument
@@ -97,7 +97,7 @@ connections = partial(one_url, "", LIMITS.subscriptions_per_connection)
 history = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
 
 
-def listing(options: Options) -> Flow[Rows[Instrument]]:
+def listing(options: ExchangeOptions) -> Flow[Rows[Instrument]]:
     """Every spot market, perpetual, future and option that has not expired."""
     response = yield Request(f"{options.rest_url}/api/v2/public/get_instruments?currency=any&expired=false")
     return rows(NAME, decode(NAME, response.body, messages.Body).result, messages.Listed, parse.instrument)

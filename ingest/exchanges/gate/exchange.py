@@ -20,7 +20,7 @@ from ingest.marketdata.rest import Rows, rows
 from ingest.marketdata.session import Control, Protocol, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.marketdata.synced_book import RestSnapshot, SyncedBook
-from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Reconnect
 from ingest.records import SECOND, Instrument
@@ -104,7 +104,7 @@ connections = partial(one_url, "/", LIMITS.subscriptions_per_connection)
 history = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
 
 
-def listing(options: Options) -> Flow[Rows[Instrument]]:
+def listing(options: ExchangeOptions) -> Flow[Rows[Instrument]]:
     """Every spot market."""
     response = yield Request(f"{options.rest_url}/api/v4/spot/currency_pairs")
     return rows(NAME, response.body, messages.Pair, parse.instrument)

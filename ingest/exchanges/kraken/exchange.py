@@ -21,7 +21,7 @@ from ingest.marketdata.session import Control, Part, Protocol, Route, RoutedSess
 from ingest.marketdata.streamed_book import StreamedBook
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.protocol.decode import UNREADABLE
-from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Connection
 from ingest.records import SECOND, Instrument
@@ -107,7 +107,7 @@ def request(method: str, depth: int, batch: Batch) -> str:
     return msgspec.json.encode({"method": method, "params": params, "req_id": batch.number}).decode()
 
 
-def session(connection: Connection, options: Options) -> RoutedSession:
+def session(connection: Connection, options: ExchangeOptions) -> RoutedSession:
     depth = parse.depth(options)
     protocol = Protocol(
         name=NAME,
@@ -126,7 +126,7 @@ connections = partial(one_url, "", LIMITS.subscriptions_per_connection)
 history = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
 
 
-def listing(options: Options) -> Flow[Rows[Instrument]]:
+def listing(options: ExchangeOptions) -> Flow[Rows[Instrument]]:
     """Every pair that the websocket knows."""
     response = yield Request(f"{options.rest_url}/0/public/AssetPairs")
     return parse.listing(response.body)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from ingest.errors import Reject
 from ingest.exchanges.kraken.parse import candles_from_rest, pair_name, trades_and_cursor
 from ingest.marketdata.history import page_of, too_old
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.history import History, HistoryRequest
 from ingest.protocol.http import Request, answer_to
 
@@ -22,26 +22,28 @@ TRADES = 1000  # of one answer
 BARS = 720
 
 
-def trades(ask: HistoryRequest, options: Options) -> History:
-    url = f"{options.rest_url}/0/public/Trades?pair={pair_name(ask.instrument)}&count={TRADES}"
-    cursor = (ask.since - 1) * 1000  # a microsecond early: the rows' times are rounded
+def trades(request: HistoryRequest, options: ExchangeOptions) -> History:
+    url = f"{options.rest_url}/0/public/Trades?pair={pair_name(request.instrument)}&count={TRADES}"
+    cursor = (request.since - 1) * 1000  # a microsecond early: the rows' times are rounded
     known: set[int] = set()
     while True:
         response = yield from answer_to(Request(f"{url}&since={cursor}"))
-        found, end = trades_and_cursor(response.body, ask.instrument, response.received_at)
+        found, end = trades_and_cursor(response.body, request.instrument, response.received_at)
         new = found.select(trade for trade in found if trade.trade_id not in known)
         if not new and found.read >= TRADES:
-            raise Reject(f"kraken: {ask.instrument.symbol}: {len(found)} trades at {end} ns, no way past them", reason="history")
-        if not new or ask.is_past(new[-1]):
-            yield page_of(ask, new, response)
+            raise Reject(
+                f"kraken: {request.instrument.symbol}: {len(found)} trades at {end} ns, no way past them", reason="history"
+            )
+        if not new or request.is_past(new[-1]):
+            yield page_of(request, new, response)
             return
-        yield page_of(ask, new, response, new[-1].time)
+        yield page_of(request, new, response, new[-1].time)
         cursor, known = end - 1, {trade.trade_id for trade in found}
 
 
-def candles(ask: HistoryRequest, options: Options) -> History:
-    response = yield from answer_to(Request(f"{options.rest_url}/0/public/OHLC?pair={pair_name(ask.instrument)}&interval=1"))
-    found = candles_from_rest(response.body, ask.instrument, response.received_at)
-    if found.read >= BARS and ask.since < found[0].time:
-        raise too_old("kraken", ask, f"REST has only the candles of the last {BARS} minutes", found[0].time)
-    yield page_of(ask, found, response)
+def candles(request: HistoryRequest, options: ExchangeOptions) -> History:
+    response = yield from answer_to(Request(f"{options.rest_url}/0/public/OHLC?pair={pair_name(request.instrument)}&interval=1"))
+    found = candles_from_rest(response.body, request.instrument, response.received_at)
+    if found.read >= BARS and request.since < found[0].time:
+        raise too_old("kraken", request, f"REST has only the candles of the last {BARS} minutes", found[0].time)
+    yield page_of(request, found, response)

@@ -29,7 +29,7 @@ from ingest.marketdata.values import (
     price_and_size,
     step_of,
 )
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.records import SECOND, Candle, Instrument, Quote, Trade
 
 DEPTHS = (10, 25, 100, 500, 1000)  # levels that can be subscribed
@@ -67,7 +67,7 @@ def level(one: Level) -> tuple[str, str]:
     return (price, size) if plain and len(price) + len(size) <= MAX_LENGTH else (decimal_digits(one.price), decimal_digits(one.qty))
 
 
-def depth(options: Options) -> int:
+def depth(options: ExchangeOptions) -> int:
     """The smallest depth that Kraken offers and that covers the one to be stored."""
     return next((depth for depth in DEPTHS if depth >= options.book_depth), DEPTHS[-1])
 
@@ -178,6 +178,6 @@ def _rows_and_last(body: bytes) -> tuple[msgspec.Raw, msgspec.Raw]:
     pairs = decode("kraken", result(body), dict[str, msgspec.Raw])
     last = pairs.pop("last", None)
     if last is None or len(pairs) != 1:
-        raise Reject(f"kraken: not what REST documents: rows of one pair and 'last': {body[:200]!r}", reason="shape")
+        raise Reject(f"kraken: unexpected REST response: rows of one pair and 'last': {body[:200]!r}", reason="shape")
     (payload,) = pairs.values()
     return payload, last

@@ -21,7 +21,7 @@ from ingest.marketdata.rest import Rows, decode, rows
 from ingest.marketdata.session import Control, Protocol, Ready, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.marketdata.synced_book import RestSnapshot, SyncedBook
-from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Connection
 from ingest.records import SECOND, Instrument
@@ -101,7 +101,7 @@ connections = partial(one_url, "", LIMITS.subscriptions_per_connection)
 history = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
 
 
-def locate(connection: Connection, options: Options) -> Flow[str]:
+def locate(connection: Connection, options: ExchangeOptions) -> Flow[str]:
     """A token is good for a day, on the server that is named with it. A configured `ws_url` goes first."""
     response = yield Request(f"{options.rest_url}/api/v1/bullet-public", weight=10, method="POST")
     bullet = decode(NAME, messages.ENVELOPE.open(response.body), messages.Bullet)
@@ -113,7 +113,7 @@ def locate(connection: Connection, options: Options) -> Flow[str]:
     return f"{servers[0].rstrip('/')}/?token={bullet.token}"
 
 
-def listing(options: Options) -> Flow[Rows[Instrument]]:
+def listing(options: ExchangeOptions) -> Flow[Rows[Instrument]]:
     """Every spot market."""
     response = yield Request(f"{options.rest_url}/api/v2/symbols", weight=4)
     return rows(NAME, messages.ENVELOPE.open(response.body), messages.Listed, parse.instrument)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ingest.exchanges.kucoin.parse import candles_from_rest, trades_from_rest
 from ingest.marketdata.history import candle_windows, page_of, too_old
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.history import History, HistoryRequest
 from ingest.protocol.http import Request, answer_to
 from ingest.records import MINUTE, SECOND
@@ -19,20 +19,20 @@ TRADES = 100  # of the only answer there is
 BARS = 1000  # asked for at once
 
 
-def trades(ask: HistoryRequest, options: Options) -> History:
-    url = f"{options.rest_url}/api/v1/market/histories?symbol={ask.instrument.symbol}"
+def trades(request: HistoryRequest, options: ExchangeOptions) -> History:
+    url = f"{options.rest_url}/api/v1/market/histories?symbol={request.instrument.symbol}"
     response = yield from answer_to(Request(url, weight=2))
-    found = trades_from_rest(response.body, ask.instrument, response.received_at)
+    found = trades_from_rest(response.body, request.instrument, response.received_at)
     # with fewer the market has no more; of the oldest one's moment some may be cut off
-    if found.read >= TRADES and ask.since <= found[0].time:
-        raise too_old("kucoin", ask, f"REST has only the last {TRADES} trades", found[0].time + 1)
-    yield page_of(ask, found, response)
+    if found.read >= TRADES and request.since <= found[0].time:
+        raise too_old("kucoin", request, f"REST has only the last {TRADES} trades", found[0].time + 1)
+    yield page_of(request, found, response)
 
 
-def candles(ask: HistoryRequest, options: Options) -> History:
-    return candle_windows(ask, options, size=BARS, question=_bars, read=candles_from_rest)
+def candles(request: HistoryRequest, options: ExchangeOptions) -> History:
+    return candle_windows(request, options, size=BARS, make_request=_bars, read=candles_from_rest)
 
 
-def _bars(ask: HistoryRequest, options: Options, first: int, last: int) -> Request:
-    query = f"symbol={ask.instrument.symbol}&type=1min&startAt={first // SECOND}&endAt={(last + MINUTE) // SECOND}"
+def _bars(request: HistoryRequest, options: ExchangeOptions, first: int, last: int) -> Request:
+    query = f"symbol={request.instrument.symbol}&type=1min&startAt={first // SECOND}&endAt={(last + MINUTE) // SECOND}"
     return Request(f"{options.rest_url}/api/v1/market/candles?{query}", weight=3)

@@ -21,7 +21,7 @@ from ingest.marketdata.rest import Rows, rows
 from ingest.marketdata.session import Protocol, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.streamed_book import StreamedBook
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
-from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Connection, Reconnect, Subscription
 from ingest.records import SECOND, Instrument
@@ -97,7 +97,7 @@ session = partial(RoutedSession, PROTOCOL, CHANNELS)
 history = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
 
 
-def connections(subscriptions: Sequence[Subscription], options: Options) -> list[Connection]:
+def connections(subscriptions: Sequence[Subscription], options: ExchangeOptions) -> list[Connection]:
     """Separate ones for the two endpoints."""
     out: list[Connection] = []
     for endpoint in ("public", "business"):
@@ -106,12 +106,12 @@ def connections(subscriptions: Sequence[Subscription], options: Options) -> list
     return out
 
 
-def _endpoint(one: Subscription, options: Options) -> str:
+def _endpoint(one: Subscription, options: ExchangeOptions) -> str:
     business = one.channel == "candles" or (one.channel == "trades" and options.trade_kind == "trades-all")
     return "business" if business else "public"
 
 
-def listing(options: Options) -> Flow[Rows[Instrument]]:
+def listing(options: ExchangeOptions) -> Flow[Rows[Instrument]]:
     """Every spot market."""
     response = yield Request(f"{options.rest_url}/api/v5/public/instruments?instType=SPOT")
     return rows(NAME, messages.ENVELOPE.open(response.body), messages.Listed, parse.instrument)
