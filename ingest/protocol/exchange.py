@@ -38,7 +38,7 @@ class ExchangeLimits(Struct, frozen=True, kw_only=True):
 
     ws_url: str
     rest_url: str
-    alternative: str  # the error of an HTTP 403 or 451 recommends it
+    alternative: str  # what to use where this address is refused (HTTP 403, 451), for the error message
     sends: Rate  # messages of the client, per connection
     connects: Rate  # connection attempts, per address
     weight: Rate  # REST budget per address; half of a documented one, because other programs may use the same address

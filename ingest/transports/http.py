@@ -38,9 +38,9 @@ PENALTY_SECONDS = {429: 5.0, 418: 120.0}  # the first wait without a Retry-After
 
 
 class Http:
-    """The requests of one exchange or provider. Each host has a budget of `rate`; an error that refuses us names `alternative`.
+    """The requests of one exchange or provider. Each host has a budget of `rate`; a refusal's error recommends `alternative`.
 
-    `seconds` is the timeout of an answer that does not go to a file.
+    `seconds` is the timeout of a response that does not go to a file.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Http:
                 self._limiters[host].pause(after)
             return Retry(text, after=after, code=str(status))
         if status == 403:
-            text = f"{text} (where this address is refused: {self._alternative})"
+            text = f"{text} (if this address is refused, use {self._alternative})"
         return Reject(text, reason="http", code=str(status))
 
     def _penalty(self, host: str, status: int) -> float:

@@ -1,8 +1,8 @@
-"""The past of Binance: trades by id, candles by time, and both from the archive, with REST where it has no file yet.
+"""The history of Binance: trades by id, candles by time, and both from the archive, with REST where it has no file yet.
 
 https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints
 
-REST finds trades by id alone; the first id of a time is that of the first aggregate at or after it. `historicalTrades` needs no key
+REST has trades by id only; the first id of a time is that of the first aggregate at or after it. `historicalTrades` needs no key
 since August 2023, but data-api.binance.vision does not serve it.
 """
 
@@ -25,8 +25,8 @@ from ingest.protocol.history import History, HistoryRequest, Page
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import MINUTE, SECOND
 
-ROWS = 1000  # of one answer
-_PATHS = {"trade": ("historicalTrades", 25), "aggTrade": ("aggTrades", 4)}  # with weight
+ROWS = 1000  # of one response
+_PATHS = {"trade": ("historicalTrades", 25), "aggTrade": ("aggTrades", 4)}  # path, weight
 
 
 # --- REST --------------------------------------------------------------------------------------------------------------
@@ -37,7 +37,7 @@ def trades(request: HistoryRequest, options: ExchangeOptions) -> History:
     cursor = request.first_id
     if cursor is None:
         aggregates, response = yield from _aggregates(request, options, ROWS)
-        ids = (one.first_id if options.trade_kind == "trade" else one.id for one in aggregates)
+        ids = (row.first_id if options.trade_kind == "trade" else row.id for row in aggregates)
         cursor = next((number for number in ids if number >= 0), None)
     while cursor is not None:
         url = f"{options.rest_url}/api/v3/{path}?symbol={request.instrument.symbol}&fromId={cursor}&limit={ROWS}"
@@ -86,7 +86,7 @@ class _Span(NamedTuple):
 
 
 def files(request: HistoryRequest, options: ExchangeOptions) -> History:
-    """Months where all of one is wanted, else days; where there is no file (yet), REST tells what there is."""
+    """Files of whole months, else of days, else REST where there is no file (yet)."""
     cursor, daily_until = request.since, 0
     while cursor < request.until:
         span = _month(cursor)
@@ -117,13 +117,13 @@ def files(request: HistoryRequest, options: ExchangeOptions) -> History:
 
 
 def _first_time(request: HistoryRequest, options: ExchangeOptions) -> Fetch[tuple[int | None, Response]]:
-    """When the first row at or after `request.since` is, None where there is none; and the answer that tells it."""
+    """The time of the first row at or after `request.since`, None where there is none, and the response that has it."""
     if request.channel == "trades":
         aggregates, response = yield from _aggregates(request, options, 1)
-        times = [one.time_ms * MILLISECOND for one in aggregates]
+        times = [row.time_ms * MILLISECOND for row in aggregates]
     else:
         response = yield from answer_to(_klines(request, options, request.since, 1))
-        times = [one.time for one in candles_from_rest(response.body, request.instrument, response.received_at)]
+        times = [candle.time for candle in candles_from_rest(response.body, request.instrument, response.received_at)]
     return (times[0] if times else None), response
 
 

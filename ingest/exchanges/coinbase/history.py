@@ -1,11 +1,11 @@
-"""The past of Coinbase Exchange by REST: trades by id, candles by time.
+"""The history of Coinbase Exchange by REST: trades by id, candles by time.
 
 https://docs.cdp.coinbase.com/exchange/rest-api/pagination
 https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-product-candles
 
-`after` means older: the page after id 1001 are the ids up to 1000, newest first. As ids are dense, that reads forward as well: the
-page after `first + 1000` begins with `first`, and no trade that comes meanwhile moves it. There is no question by time: the first
-id of a time is found by bisection. Candles: a selection of more than 300 is refused, and minutes without a trade have none.
+`after` means older: the page after id 1001 has the ids up to 1000, newest first. Ids are dense, so pages can be read forward too:
+the page after `first + 1000` begins with `first`, whatever new trades arrive. There is no request by time: the first id of a time
+is found by bisection. A request of more than 300 candles is refused, and minutes without trades have no candle.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ingest.protocol.history import History, HistoryRequest
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import MINUTE, SECOND, Candle, Trade
 
-TRADES = 1000  # of one answer
+TRADES = 1000  # of one response
 BARS = 300
 DAY = 1440 * MINUTE
 
@@ -57,7 +57,7 @@ def _trades(request: HistoryRequest, options: ExchangeOptions, query: str) -> Fe
 
 
 def candles(request: HistoryRequest, options: ExchangeOptions) -> History:
-    """In windows of 300 minutes; after an empty one the bars of a day tell where the next one may be."""
+    """Pages of 300 minutes. After an empty page, daily bars show where the next candle may be."""
     cursor, busy_until = request.since // MINUTE * MINUTE, 0
     while cursor < request.until:
         end = cursor + BARS * MINUTE
@@ -72,7 +72,7 @@ def candles(request: HistoryRequest, options: ExchangeOptions) -> History:
 
 
 def _next_busy(request: HistoryRequest, options: ExchangeOptions, cursor: int) -> Fetch[int]:
-    """`cursor`, or, where its day has no trade from then on, the beginning of the first day that has."""
+    """`cursor` if its day has trades, else the beginning of the first later day with trades."""
     day = cursor // DAY * DAY
     while day < request.until:
         days, _ = yield from _bars(request, options, day, DAY)
@@ -84,7 +84,7 @@ def _next_busy(request: HistoryRequest, options: ExchangeOptions, cursor: int) -
 
 
 def _bars(request: HistoryRequest, options: ExchangeOptions, start: int, length: int) -> Fetch[tuple[Rows[Candle], Response]]:
-    """Up to 300 bars from `start` on; some may be older."""
+    """Up to 300 bars of `length` from `start` on, both in microseconds; the response may have older bars too."""
     path = candles_path(request.instrument.symbol, start, start + (BARS - 1) * length, length // SECOND)
     response = yield from answer_to(Request(f"{options.rest_url}{path}"))
     return candles_from_rest(response.body, request.instrument, response.received_at), response

@@ -1,10 +1,10 @@
-"""The past of Deribit by REST: trades by their number within the instrument, candles by time.
+"""The history of Deribit by REST: trades by `trade_seq`, candles by time.
 
 https://docs.deribit.com/#public-get_last_trades_by_instrument
 https://docs.deribit.com/#public-get_tradingview_chart_data
 
-How long public trades are kept is not documented. But their numbers are dense: if the first one in the answer is not number 1 and
-the one before it cannot be had, older ones are gone, and a request for them is refused.
+The documentation does not state how long public trades are kept. But their numbers are dense: if the first trade of a response is
+not number 1 and its predecessor is missing, older trades are gone, and a request for them is refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ingest.protocol.history import History, HistoryRequest
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import Trade
 
-ROWS = 1000  # of one answer, trades or bars
+ROWS = 1000  # of one response, trades or bars
 
 
 def trades(request: HistoryRequest, options: ExchangeOptions) -> History:
@@ -33,7 +33,7 @@ def trades(request: HistoryRequest, options: ExchangeOptions) -> History:
 
 
 def _first_id(request: HistoryRequest, options: ExchangeOptions) -> Fetch[int]:
-    """The number to begin with. Raises Reject where the exchange no longer has it."""
+    """The `trade_seq` of the first requested trade. Raises Reject where the exchange no longer has it."""
     since = f"start_timestamp={request.since // 1000}" if request.first_id is None else f"start_seq={request.first_id}"
     found, _ = yield from _trades(request, options, f"{since}&count=1&sorting=asc")
     if not found:

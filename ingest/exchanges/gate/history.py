@@ -1,9 +1,9 @@
-"""The past of Gate by REST: trades and candles, both by time in whole seconds.
+"""The history of Gate by REST: trades and candles, both by time in whole seconds.
 
 https://www.gate.com/docs/developers/apiv4/en/#query-market-transaction-records
 https://www.gate.com/docs/developers/apiv4/en/#market-k-line-chart
 
-Trades are kept for 30 days; of bars, the last 10,000 (ccxt/ccxt, issue 27887).
+Trades are kept for 30 days, bars for 10,000 minutes (ccxt/ccxt, issue 27887).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ingest.protocol.history import History, HistoryRequest
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import MINUTE, SECOND, Trade
 
-ROWS = 1000  # of one answer
-WIDEST = 86_400  # seconds of trades that are asked for at once
-BARS = 999  # of one answer: with 1,000 a range is refused as too broad (ccxt/ccxt, issue 10561)
+ROWS = 1000  # of one response
+WIDEST = 86_400  # seconds of the longest request of trades
+BARS = 999  # of one response: a range of 1,000 is refused as too broad (ccxt/ccxt, issue 10561)
 KEPT = {"trades": 30 * 1440 * MINUTE, "candles": 9_990 * MINUTE}
 _KEPT_TEXT = {"trades": "trades are kept for 30 days", "candles": "candles are kept for 10,000 minutes"}
 
@@ -31,8 +31,8 @@ class _Listed(Struct):
 
 
 def trades(request: HistoryRequest, options: ExchangeOptions) -> History:
-    """Stretches of whole seconds, [since, until). One that fills an answer is asked for again in halves, down to a second, of which
-    all pages are read. So neither the order of the rows nor whether the last second belongs to them matters.
+    """Ranges of whole seconds, [since, until). A range that fills a response is halved, down to one second, of which all pages are
+    read. So neither the order of the rows matters, nor whether the exchange's ranges include their last second.
     """
     cursor, end, width = (yield from _begin(request, options)) // SECOND, request.until // SECOND + 1, 60
     while cursor < end:
@@ -54,7 +54,7 @@ def candles(request: HistoryRequest, options: ExchangeOptions) -> History:
 
 
 def _begin(request: HistoryRequest, options: ExchangeOptions) -> Fetch[int]:
-    """Where to begin: a market that was opened later has nothing before. Raises Reject where what is wanted is no longer kept."""
+    """The begin of the range, at the earliest the opening of the market. Raises Reject where the exchange no longer keeps it."""
     response = yield from answer_to(Request(f"{options.rest_url}/api/v4/spot/currency_pairs/{request.instrument.symbol}"))
     listed = decode("gate", response.body, _Listed)
     kept_since = response.received_at - KEPT[request.channel]
@@ -65,7 +65,7 @@ def _begin(request: HistoryRequest, options: ExchangeOptions) -> Fetch[int]:
 
 
 def _fetch(request: HistoryRequest, options: ExchangeOptions, since: int, until: int) -> Fetch[tuple[Rows[Trade], Response]]:
-    """The first page of a stretch of more than a second, else all of its pages."""
+    """The first page of a range of more than one second, every page of one second."""
     url = f"{options.rest_url}/api/v4/spot/trades?currency_pair={request.instrument.symbol}&limit={ROWS}&from={since}&to={until}"
     found: Rows[Trade] = Rows()
     number = 1

@@ -1,11 +1,11 @@
-"""The past of Kraken by REST: trades from the first day on, candles of the last twelve hours.
+"""The history of Kraken by REST: all trades, and candles of the last twelve hours.
 
 https://docs.kraken.com/api-reference/market-data/get-recent-trades
 https://docs.kraken.com/api-reference/market-data/get-ohlc-data
 
-`since` and `last` are nanoseconds, finer than a row's own time. The documentation does not say whether the trade at `since` itself
-is in the answer, so each page begins a nanosecond before the end of the one before, and what that one had is left out by its id.
-An answer has 720 closed candles and no more, whatever is asked for. The archive ("time and sales" CSV) has whole seconds and no
+`since` and `last` are nanoseconds, finer than a row's own time. The documentation does not state whether the response has the trade
+at `since` itself, so each request begins a nanosecond before the end of the previous page, and repeated trades are removed by id.
+A response has at most the last 720 closed candles, whatever `since` is. The archive ("time and sales" CSV) has whole seconds and no
 trade ids, so its rows cannot be matched with these.
 """
 
@@ -18,7 +18,7 @@ from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.history import History, HistoryRequest
 from ingest.protocol.http import Request, answer_to
 
-TRADES = 1000  # of one answer
+TRADES = 1000  # of one response
 BARS = 720
 
 
@@ -31,9 +31,8 @@ def trades(request: HistoryRequest, options: ExchangeOptions) -> History:
         found, end = trades_and_cursor(response.body, request.instrument, response.received_at)
         new = found.select(trade for trade in found if trade.trade_id not in known)
         if not new and found.read >= TRADES:
-            raise Reject(
-                f"kraken: {request.instrument.symbol}: {len(found)} trades at {end} ns, no way past them", reason="history"
-            )
+            text = f"{len(found)} trades at {end} ns fill a response, so no later trade can be requested"
+            raise Reject(f"kraken: {request.instrument.symbol}: {text}", reason="history")
         if not new or request.is_past(new[-1]):
             yield page_of(request, new, response)
             return

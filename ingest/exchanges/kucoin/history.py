@@ -1,9 +1,9 @@
-"""The past of KuCoin by REST: bars by time, and no more than the last hundred trades.
+"""The history of KuCoin by REST: bars by time, and the last hundred trades.
 
 https://www.kucoin.com/docs-new/rest/spot-trading/market-data/get-klines
 https://www.kucoin.com/docs-new/rest/spot-trading/market-data/get-trade-history
 
-The hundred trades cannot be paged: what is older is refused. An answer has at most 1,500 bars, newest first.
+Trades have no pages: a request of older ones is refused. A response has at most 1,500 bars, newest first.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from ingest.protocol.history import History, HistoryRequest
 from ingest.protocol.http import Request, answer_to
 from ingest.records import MINUTE, SECOND
 
-TRADES = 100  # of the only answer there is
-BARS = 1000  # asked for at once
+TRADES = 100  # of the response
+BARS = 1000  # of one request
 
 
 def trades(request: HistoryRequest, options: ExchangeOptions) -> History:
     url = f"{options.rest_url}/api/v1/market/histories?symbol={request.instrument.symbol}"
     response = yield from answer_to(Request(url, weight=2))
     found = trades_from_rest(response.body, request.instrument, response.received_at)
-    # with fewer the market has no more; of the oldest one's moment some may be cut off
+    # fewer trades are all of the market; a full response may lack trades of the oldest one's microsecond
     if found.read >= TRADES and request.since <= found[0].time:
         raise too_old("kucoin", request, f"REST has only the last {TRADES} trades", found[0].time + 1)
     yield page_of(request, found, response)

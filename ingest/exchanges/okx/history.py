@@ -1,11 +1,11 @@
-"""The past of OKX by REST: trades by id, candles by time.
+"""The history of OKX by REST: trades by id, candles by time.
 
 https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-trades-history
 https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-candlesticks-history
 
-`after` means older, `before` newer, both exclusive, and answers are newest first. As the ids of single fills are dense, the page
-after `first + 100` begins with `first`: so they are read forward. Trades are kept for three months; the merged fills of
-an order (trade_kind `trades`) have no past.
+`after` means older, `before` newer, both exclusive, and responses are newest first. The ids of single fills are dense, so pages can
+be read forward: the page after `first + 100` begins with `first`. Trades are kept for three months; the merged fills of an order
+(trade_kind `trades`) have no history.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ingest.protocol.history import History, HistoryRequest
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import MINUTE, Trade
 
-ROWS = 100  # of one answer
+ROWS = 100  # of one response
 KEPT = 85 * 1440 * MINUTE  # a little less than the "last 3 months" of the documentation
 
 
@@ -36,7 +36,7 @@ class _Listed(Struct):
 
 def trades(request: HistoryRequest, options: ExchangeOptions) -> History:
     if options.trade_kind != "trades-all":
-        raise Reject(f"okx: no past of trade_kind '{options.trade_kind}'; there is one of: trades-all", reason="history")
+        raise Reject(f"okx: trade_kind '{options.trade_kind}' has no history; right would be trades-all", reason="history")
     return _fills(request, options)
 
 
@@ -53,8 +53,8 @@ def _fills(request: HistoryRequest, options: ExchangeOptions) -> History:
 
 
 def _first_id(request: HistoryRequest, options: ExchangeOptions, kept_since: int) -> Fetch[int]:
-    """The id to begin with. Raises Reject where the exchange no longer has it."""
-    # by time a millisecond earlier, so that it does not matter whether "earlier than" means that one too
+    """The first requested id. Raises Reject where the exchange no longer has it."""
+    # by time a millisecond earlier, so that it does not matter whether `after` includes its own millisecond
     query = f"type=2&after={request.since // 1000 - 1}" if request.first_id is None else f"type=1&after={request.first_id + 1}"
     before, _ = yield from _trades(request, options, f"{query}&limit=1")
     if before:
@@ -70,7 +70,7 @@ def _first_id(request: HistoryRequest, options: ExchangeOptions, kept_since: int
 
 
 def _oldest(request: HistoryRequest, options: ExchangeOptions) -> Fetch[Trade | None]:
-    """The first trade that the exchange still has, by bisection."""
+    """The oldest trade that the exchange still has, by bisection."""
     newest, _ = yield from _trades(request, options, "type=1&limit=1")
     oldest = newest[0] if newest else None
     low = 1
@@ -85,11 +85,11 @@ def _oldest(request: HistoryRequest, options: ExchangeOptions) -> Fetch[Trade | 
 
 
 def _listed(request: HistoryRequest, options: ExchangeOptions) -> Fetch[int]:
-    """When the market was opened, in microseconds; 0 where OKX does not say."""
+    """When the market was opened, in microseconds; 0 where the listing has no time."""
     url = f"{options.rest_url}/api/v5/public/instruments?instType=SPOT&instId={request.instrument.symbol}"
     response = yield from answer_to(Request(url))
     data = ENVELOPE.open(response.body)
-    return max(rows("okx", data, _Listed, lambda one: from_text(one.listTime, MILLISECOND) if one.listTime else 0), default=0)
+    return max(rows("okx", data, _Listed, lambda row: from_text(row.listTime, MILLISECOND) if row.listTime else 0), default=0)
 
 
 def _trades(request: HistoryRequest, options: ExchangeOptions, query: str) -> Fetch[tuple[Rows[Trade], Response]]:
@@ -103,7 +103,7 @@ def _trades(request: HistoryRequest, options: ExchangeOptions, query: str) -> Fe
 
 
 def candles(request: HistoryRequest, options: ExchangeOptions) -> History:
-    """In windows of 100 minutes; after an empty one the next bar is looked for."""
+    """Pages of 100 minutes. After an empty page the next bar is found by bisection."""
     cursor: int | None = request.since // MINUTE * MINUTE
     while cursor is not None and cursor < request.until:
         end = cursor + ROWS * MINUTE
@@ -115,7 +115,7 @@ def candles(request: HistoryRequest, options: ExchangeOptions) -> History:
 
 
 def _next_bar(request: HistoryRequest, options: ExchangeOptions, start: int) -> Fetch[int | None]:
-    """Where to go on: at most a window before the first bar from `start` on; None where there is none."""
+    """A time at most one page before the first bar from `start` on; None where there is no such bar."""
     high = yield from _newest_bar(request, options, request.until)
     if high < start:
         return None
@@ -128,7 +128,7 @@ def _next_bar(request: HistoryRequest, options: ExchangeOptions, start: int) -> 
 
 
 def _newest_bar(request: HistoryRequest, options: ExchangeOptions, end: int) -> Fetch[int]:
-    """The time of the last bar before `end`, closed or not; -1 where there is none."""
+    """The time of the last bar before `end`, closed or open; -1 where there is none."""
     response = yield from answer_to(_bars(request, options, end, "&limit=1"))
     return max(rows("okx", ENVELOPE.open(response.body), BarRow, lambda row: from_text(row[0], MILLISECOND)), default=-1)
 

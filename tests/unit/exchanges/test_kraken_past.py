@@ -102,7 +102,7 @@ def test_where_there_is_nothing_all_was_said() -> None:
 
 def test_a_moment_that_fills_a_page_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kraken_past, "TRADES", 10)
-    with pytest.raises(Reject, match="10 trades at 1762795433971744500 ns, no way past them"):
+    with pytest.raises(Reject, match="10 trades at 1762795433971744500 ns fill a response"):
         told(Exchange(crowded(), True), 0, LATER - MINUTE)
 
 
