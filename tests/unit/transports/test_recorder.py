@@ -262,7 +262,7 @@ async def test_a_file_of_another_kind_is_refused(tmp_path: Path):
         b'1.000000 0 file {"source":"a","protocol":"b","run":1,"part":1,"format":2}\n',
     ):
         other.write_bytes(gzip.compress(text))
-        with pytest.raises(Stop, match="its format is 2, this version reads 1" if b"format" in text else "capture"):
+        with pytest.raises(Stop, match="its format is 2; right would be 1" if b"format" in text else "capture"):
             capture_format.header(other)
 
 
