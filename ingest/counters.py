@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from itertools import accumulate
 from typing import Protocol
 
-# seconds; the longest are minutes, because a database that is away for a while must still be seen
+# seconds; up to minutes, so that the lag of an outage of the database is visible
 LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 ROW_BUCKETS = (1, 10, 100, 500, 1000, 2500, 5000, 10000, 20000)
 
@@ -38,7 +38,7 @@ class Histogram:
 
 
 class CountedQueue(Protocol):
-    """What a tally reads from a queue of its table."""
+    """What `Tally` reads from a queue of its table."""
 
     @property
     def counted_rows(self) -> int:
@@ -46,14 +46,14 @@ class CountedQueue(Protocol):
 
     @property
     def oldest(self) -> int:
-        """When the oldest of them was received, in microseconds; now, if there is none."""
+        """When the oldest of these rows was received, in microseconds; the present time for an empty queue."""
 
     @property
     def max_rows(self) -> int: ...
 
 
 class Tally:
-    """The fate of every row of one table, and how its queue and its writer are doing.
+    """The row totals of one table by outcome, and the state of its queues and its writer.
 
     decoded + recovered = written + revised + duplicate + shed + rejected + expired + queued + spooled
     """
@@ -85,21 +85,21 @@ class Tally:
         return sum(queue.counted_rows for queue in self.queues)
 
     def __str__(self) -> str:
-        """Every term of the identity, in words."""
+        """The equation of the row totals, term by term."""
         came = f"decoded {self.decoded}, recovered {self.recovered}"
         stored = f"written {self.written}, revised {self.revised}, duplicate {self.duplicate}"
         lost = f"shed {self.shed.total()}, rejected {self.rejected.total()}, expired {self.expired}"
         return f"{came} = {stored}, {lost}, queued {self.queued}, spooled {self.spooled}"
 
     def balance(self) -> int:
-        """Zero, unless a row was lost or counted twice."""
+        """Left side minus right side of the equation: zero unless a row was lost or counted twice."""
         came = self.decoded + self.recovered
         gone = self.written + self.revised + self.duplicate + self.shed.total() + self.rejected.total() + self.expired
         return came - gone - self.queued - self.spooled
 
 
 class Tallies(dict[str, Tally]):
-    """By table, each made when it is first looked up."""
+    """The tally of each table; a lookup of a new table adds one."""
 
     def __missing__(self, table: str) -> Tally:
         tally = self[table] = Tally(table)
@@ -113,5 +113,5 @@ class Counters:
         self.tallies = Tallies()
         self.errors: Counter[tuple[str, str]] = Counter()  # by (stage, type)
         self.gaps: Counter[tuple[str, str, str]] = Counter()  # by (source, channel, reason)
-        self.gaps_healed: Counter[tuple[str, str, str]] = Counter()  # likewise
+        self.gaps_healed: Counter[tuple[str, str, str]] = Counter()  # by (source, channel, reason)
         self.gap_open_seconds: dict[tuple[str, str], float] = {}  # by (source, channel): the length of all open gaps

@@ -1,10 +1,10 @@
-"""The errors that this project raises on purpose, by what must happen next.
+"""The errors that this project raises on purpose, by what the caller must do next.
 
 IngestError
  +-- Retry    the same operation may succeed later: a lost connection, HTTP 5xx, SQLSTATE 08, 40, 53, 57P
- +-- Reject   this frame or record is bad: it is counted and kept as evidence, the others are processed
+ +-- Reject   this frame or record is bad: it is counted and kept in `rejects`, the others are processed
  +-- Hold     rows do not fit the database (schema, privileges): they are kept, and the daemon reports why it is not ready
- +-- Stop     only a person can correct it (configuration, schema): exit code 2
+ +-- Stop     the configuration or the schema must be corrected by a person: exit code 2
 
 Exceptions of libraries are translated in one place per boundary (transports/, store/sqlstate.py), with the original as `__cause__`.
 """
@@ -26,7 +26,7 @@ class Retry(IngestError):
 
 
 class Reject(IngestError):
-    """A bad frame or record. `reason` is of a closed list, for use as a metric label."""
+    """A bad frame or record. `reason` is one of a closed list, because it is a metric label."""
 
     def __init__(self, message: str, *, reason: str, code: str = "") -> None:
         super().__init__(message)
@@ -35,7 +35,7 @@ class Reject(IngestError):
 
 
 class Hold(IngestError):
-    """Rows are kept and their table is held until the cause is removed. `code` is the SQLSTATE, if there is one."""
+    """Rows are kept, and their table is held until a person removes the cause. `code` is the SQLSTATE, if there is one."""
 
     def __init__(self, message: str, *, code: str = "") -> None:
         super().__init__(message)
@@ -47,9 +47,9 @@ class Stop(IngestError):
 
 
 def first(error: BaseException) -> BaseException:
-    """The first exception within nested groups.
+    """The first exception of nested groups; any other exception as it is.
 
-    `except*` cannot be used: until Python 3.11.4 (Debian 12 has 3.11.2) what is raised within it is wrapped in a group again:
+    `except*` cannot be used: before Python 3.11.4 (Debian 12 has 3.11.2) an exception raised within it is wrapped in a group again:
     https://github.com/python/cpython/issues/103590
     """
     while isinstance(error, BaseExceptionGroup):

@@ -24,7 +24,7 @@ class _Json(logging.Formatter):
 
 class _Console(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        # an event is one line, even if an exchange's error message has several
+        # one line for each event, even if an exchange's error message has several
         text = record.getMessage().replace("\n", " | ")
         at = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
         line = f"{at} {record.levelname.lower():7} {record.name.removeprefix('ingest.')}: {text}"
@@ -32,7 +32,7 @@ class _Console(logging.Formatter):
 
 
 def set_up(style: Literal["console", "json"], level: str) -> None:
-    """Send every log to stderr in this style, from this level on."""
+    """Send every log event of at least `level` to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if style == "json" else _Console())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)

@@ -1,6 +1,6 @@
 """Every metric, declared once. Labels are source, channel, table, reason and the like; never an instrument.
 
-What `ingest.counters` counts is exported when it is scraped. https://prometheus.io/docs/practices/naming/
+The numbers of `ingest.counters` are read at each scrape. https://prometheus.io/docs/practices/naming/
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TABLE = ("table",)
 
 
 class Metrics:
-    """All metrics of one daemon, in a registry of its own, so that two daemons can live in one process."""
+    """All metrics of one daemon, in a registry of its own, so that two daemons can run in one process."""
 
     def __init__(self) -> None:
         self.registry = prom.CollectorRegistry()
@@ -114,14 +114,14 @@ _TERMS_BY_REASON = {
 
 
 class _Counted:
-    """Exports counters."""
+    """The collector of `Counters`, for prometheus_client."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
 
     def collect(self) -> Iterator[Metric]:
         counters, tallies = self._counters, list(self._counters.tallies.values())
-        errors = Count(dict(counters.errors))  # a copy: a thread of the spool may count meanwhile
+        errors = Count(dict(counters.errors))  # a copy: a thread of the spool may add to it meanwhile
         errors["write", "hold"] += sum(tally.holds for tally in tallies)
         text = "Errors, by the stage where they occurred and their type."
         yield _counter("errors", text, ("stage", "error_type"), +errors)
@@ -136,7 +136,7 @@ class _Counted:
 
 
 def _rows(tallies: list[Tally]) -> Iterator[Metric]:
-    """The terms of the identity, all by table."""
+    """The terms of the row totals, by table."""
     for term, text in _TERMS.items():
         yield _counter(f"rows_{term}", text, _TABLE, _by_table(tallies, attrgetter(term)))
     for term, text in _TERMS_BY_REASON.items():
@@ -166,7 +166,7 @@ def _writes(tallies: list[Tally]) -> Iterator[Metric]:
     ):
         yield _histogram(name, text, _TABLE, _by_table(tallies, attrgetter(attribute)))
     text = "Time of one batch, by the method that stored it."
-    durations = {(tally.table, method): one for tally in tallies for method, one in tally.write_duration.items()}
+    durations = {(tally.table, method): histogram for tally in tallies for method, histogram in tally.write_duration.items()}
     yield _histogram("write_duration_seconds", text, ("table", "method"), durations)
     retries = sum((tally.retries for tally in tallies), Count[str]())
     by_code = {(code,): count for code, count in retries.items()}
@@ -197,7 +197,7 @@ def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[Labels
 
 def _histogram(name: str, text: str, labels: tuple[str, ...], values: Mapping[Labels, Histogram]) -> Metric:
     family = HistogramMetricFamily(f"ingest_{name}", text, labels=labels)
-    for key, one in values.items():
-        buckets = [("+Inf" if bound == math.inf else str(float(bound)), count) for bound, count in one.buckets()]
-        family.add_metric(key, buckets, one.sum)
+    for key, value in values.items():
+        buckets = [("+Inf" if bound == math.inf else str(float(bound)), count) for bound, count in value.buckets()]
+        family.add_metric(key, buckets, value.sum)
     return family

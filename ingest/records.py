@@ -48,12 +48,12 @@ class Trade(Struct, frozen=True, gc=False):
 
     instrument_id: Int  # the market, in `instruments`
     time: Micros  # when it happened, by the exchange's clock
-    trade_id: Big  # the exchange's number; if its id is no number, a negative one from the SHA-256 of that id
+    trade_id: Big  # the exchange's number of the trade; if its id is not a number, a negative one from the SHA-256 of that id
     price: Digits  # in quote
-    size: Digits  # in base; in USD for an inverse contract whose exchange counts so
+    size: Digits  # in base; for inverse contracts in the exchange's unit, such as USD
     side: Word  # of the taker: buy, sell
     received_at: Micros  # when the daemon received it
-    native_id: Text | None = None  # the exchange's id, if `trade_id` is not that id
+    native_id: Text | None = None  # the exchange's id, if `trade_id` is another number
 
 
 class Candle(Struct, frozen=True, gc=False):
@@ -141,7 +141,7 @@ class Price(Struct, frozen=True, gc=False):
 class WhaleTransaction(Struct, frozen=True, gc=False):
     """One large transfer. A chain reorganisation may change its time, never its native id (blockchain, hash, token, index)."""
 
-    blockchain: Word  # bitcoin, ethereum, or as the provider names it
+    blockchain: Text  # bitcoin, ethereum, or as the provider names it
     hash: Text  # of the transaction
     token: Text  # symbol of the token
     index: Int  # of this transfer among those of the token in the transaction; 0 is the largest

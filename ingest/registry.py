@@ -1,8 +1,8 @@
-"""The exchanges and pollers by name: the modules of their folders, and those that other packages offer as entry points.
+"""The exchange and poller modules by name: those in their folders, and those that other packages offer as entry points.
 
 https://packaging.python.org/en/latest/specifications/entry-points/ (groups `ingest.exchanges` and `ingest.pollers`). An exchange is
-a package whose module `exchange` is loaded. A file whose name starts with an underscore is a part of another one. A module is
-imported at first use, so that a command imports only those that the configuration names.
+a package whose module `exchange` is loaded. A file whose name starts with an underscore is a part of other modules. A module
+is imported at first use, so that a command imports only those that the configuration names.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Modules(Mapping[str, M]):
 
     def __init__(self, package: ModuleType) -> None:
         group = package.__name__
-        found = [one for one in pkgutil.iter_modules(package.__path__) if not one.name.startswith("_")]
-        files = [EntryPoint(one.name, f"{group}.{one.name}{'.exchange' if one.ispkg else ''}", group) for one in found]
+        found = [file for file in pkgutil.iter_modules(package.__path__) if not file.name.startswith("_")]
+        files = [EntryPoint(file.name, f"{group}.{file.name}{'.exchange' if file.ispkg else ''}", group) for file in found]
         self._points: dict[str, EntryPoint] = {}
         self._loaded: dict[str, M] = {}
         for point in (*files, *entry_points(group=group)):
@@ -56,18 +56,18 @@ class Modules(Mapping[str, M]):
 
 @cache
 def exchanges() -> Mapping[str, Exchange]:
-    """Every exchange module by its NAME. Raises Stop where two have the same."""
+    """Every exchange module by its NAME. Raises Stop where two modules have the same name."""
     return Modules(ingest.exchanges)
 
 
 @cache
 def pollers() -> Mapping[str, Provider]:
-    """Every poller module by its NAME. Raises Stop where two have the same."""
+    """Every poller module by its NAME. Raises Stop where two modules have the same name."""
     return Modules(ingest.pollers)
 
 
 def is_of_ccxt(name: str) -> bool:
-    """Whether ccxt has the exchange: then `ingest backfill` needs no module of ours. ccxt itself is not imported."""
+    """Whether ccxt is installed and supports the exchange, so that `ingest backfill` needs no module here. Does not import ccxt."""
     found = importlib.util.find_spec("ccxt")
     folders = [] if found is None else [Path(folder, "async_support") for folder in found.submodule_search_locations or ()]
     return name.isidentifier() and any((folder / f"{name}.py").exists() for folder in folders)
@@ -80,5 +80,5 @@ def _load(point: EntryPoint) -> Any:
     except (ImportError, AttributeError) as error:
         raise Stop(f"{what}: {error}") from error
     if (name := getattr(module, "NAME", None)) != point.name:
-        raise Stop(f"{what}: its NAME is {name!r}; right would be the name of the entry point")
+        raise Stop(f"{what}: its NAME is {name!r}; right would be '{point.name}'")
     return module

@@ -1,6 +1,6 @@
-"""The table of each record. The writer, the policies and the checks all use these declarations.
+"""The table of each record, for the writer, the policies and the checks of the schema.
 
-The DDL is in schema/; `tests/database/test_tables.py` compares both.
+The DDL is in schema/; `tests/database/test_tables.py` compares it with these declarations.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ingest.records import (
 
 
 class Column(Struct, frozen=True):
-    """One column: its SQL type, whether it may be NULL, and whether its text needs escaping."""
+    """One column: its SQL type, whether it may be NULL, and whether it is a `Word`, whose text needs no escaping."""
 
     name: str
     type: str
@@ -157,8 +157,8 @@ def _polled(
     `weak` never replaces another source's row of the same fact, and is replaced by it.
     """
     values = [field for field in record.__struct_fields__ if field not in (*key, "received_at")]
-    newer = ", ".join(f"COALESCE(EXCLUDED.{one}, t.{one})" if one in kept else f"EXCLUDED.{one}" for one in values)
-    changed = f"({newer}) IS DISTINCT FROM ({', '.join(f't.{one}' for one in values)})"
+    newer = ", ".join(f"COALESCE(EXCLUDED.{value}, t.{value})" if value in kept else f"EXCLUDED.{value}" for value in values)
+    changed = f"({newer}) IS DISTINCT FROM ({', '.join(f't.{value}' for value in values)})"
     later, rank = "EXCLUDED.received_at >= t.received_at", f"({{}}.source = '{weak}')::int"
     if weak:
         new, stored = rank.format("EXCLUDED"), rank.format("t")
@@ -171,7 +171,7 @@ def _polled(
         key=key,
         chunk=chunk,
         segmentby=segmentby,
-        orderby=("time", *(one for one in key if one not in (*segmentby, "time"))),
+        orderby=("time", *(column for column in key if column not in (*segmentby, "time"))),
         compress_after=compress_after,
         retention=retention,
         revise=f"{later} AND {changed}",
@@ -209,10 +209,10 @@ _HEADLINE = _HASHED.format(r"lower(regexp_replace(s.title, '[\s!-/:-@\[-`{-~]+',
 _DAY = "to_char(s.time AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
 NEWS = replace(
     _polled(News, "news", ("source", "id", "time"), MONTH, compress_after=MONTH, retention=2 * YEAR),
-    # its link, from any source; the publisher's id; the publisher's headline of one day, since columns repeat theirs every day
+    # the link, whatever the source; the publisher's id; the publisher's headline of one day, because a daily column repeats its own
     native_ids=(f"ARRAY['', 'url', {_LINK}]", "ARRAY[s.source, s.id]", f"ARRAY['', 'title', s.source, {_DAY}, {_HEADLINE}]"),
     prefer="received_at DESC, url, title, summary",  # the same choice in every turn if a feed has an article twice
-    indexes=("btree (time DESC)",),  # for the newest articles, which a reader shows
+    indexes=("btree (time DESC)",),  # for queries of the newest articles of all sources
 )
 STOCK_INDICES = _polled(StockIndex, "stock_indices", ("index_name", "source", "time"), MONTH, compress_after=MONTH, retention=YEAR)
 # compressed after two days, when late candles are rare: at 100 instruments and 20 indicators a day has 2.9 million rows
@@ -220,7 +220,7 @@ INDICATORS = _polled(
     Indicator, "indicators", ("instrument_id", "interval", "name", "time"), DAY, compress_after=2 * DAY, retention=90 * DAY
 )
 
-# relations computed by the database or the daemon; without a setting they are kept for ever
+# relations computed by the database or the daemon; kept forever by default
 BARS = ("bars_1m", "bars_1h", "daily_ohlcv", "prices_daily")
 
 POLLED: tuple[Table, ...] = (

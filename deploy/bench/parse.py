@@ -25,7 +25,7 @@ from msgspec import Struct
 
 from bench.result import Result
 from ingest import registry
-from ingest.protocol.exchange import Exchange, Options
+from ingest.protocol.exchange import Exchange, ExchangeOptions
 from ingest.protocol.session import Connection, Subscription
 from tests.support.recordings.files import Line
 from tests.support.recordings.frames import RECORDED, frames, instruments, snapshots
@@ -130,8 +130,8 @@ def cases(only: str | None = None) -> Iterator[Case]:
 
 
 def routed(exchange: Exchange, subscriptions: list[Subscription], kind: str, lines: list[Line]) -> Iterator[tuple[Line, str]]:
-    """The lines that a session with these subscriptions accepts, each with its symbol."""
-    options = Options(ws_url="wss://test", rest_url="https://test", trade_kind=kind)
+    """The lines for a session with these subscriptions, each with its symbol."""
+    options = ExchangeOptions(ws_url="wss://test", rest_url="https://test", trade_kind=kind)
     session = exchange.session(Connection("wss://test", tuple(subscriptions)), options)
     list(session.start(lines[0].time))
     for line in lines:

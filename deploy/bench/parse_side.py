@@ -31,7 +31,9 @@ class Case:
         self.exchange: Any = registry.exchanges()[case["exchange"]]
         self.frames = [(frame.encode(), at) for frame, at in case["frames"]]
         self.answers = {symbol: body.encode() for symbol, body in case["answers"].items()}
-        self.options = found("Options")(ws_url="wss://test", rest_url="https://test", trade_kind=case["trade_kind"], writer="bench")
+        self.options = found("ExchangeOptions")(
+            ws_url="wss://test", rest_url="https://test", trade_kind=case["trade_kind"], writer="bench"
+        )
         instrument, subscription = found("Instrument"), found("Subscription")
         rows = [
             instrument(case["exchange"], symbol, symbol, "", "", "spot", "trading", *steps, id=index)

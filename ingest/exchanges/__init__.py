@@ -1,1 +1,1 @@
-"""One pure file per exchange protocol; README.md says how to add one."""
+"""One pure package for each exchange; README.md has the steps to add one."""

@@ -1,1 +1,1 @@
-"""What the exchanges share: order books, candles, channels, subscriptions, REST answers, checked values. Pure."""
+"""The parts that exchanges share: order books, candles, channels, subscriptions, REST responses, checked values. Pure."""

@@ -1,8 +1,8 @@
-"""The channels of an exchange: trades, candles, quotes; the books stand in `synced_book` and `streamed_book`.
+"""The channels of an exchange: trades, candles, quotes; the books are in `synced_book` and `streamed_book`.
 
-An exchange declares each channel by one of these structs: the type of a row, and the function that makes a record of it. `open`
-makes the state of one subscription, a `ChannelState`. A parse function raises ValueError for a bad value; the session turns that
-into a `Malformed` and calls `lost`.
+An exchange declares each channel with one of these structs: the type of a row, and the function that turns a row into a record.
+`open` returns the state of one subscription, a `ChannelState`. A parse function raises ValueError for a bad value; the session then
+yields a `Malformed` and calls `lost`.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ from msgspec.structs import replace
 from ingest.marketdata.forming_candle import FormingCandle
 from ingest.marketdata.order_book import SampledQuote
 from ingest.marketdata.values import AHEAD, ahead
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Response
 from ingest.protocol.session import ChannelName, Gap, Output
 from ingest.records import MINUTE, Candle, Instrument, Quote, Trade
 
-Topic = Hashable  # what tells one subscription's messages from another's
-ExchangeFeed = Callable[[Any, int, bool], Sequence[Output]]  # a row, when it was received, whether it is a snapshot
-Clock = Callable[[int], Sequence[Output]]  # the time in microseconds
+Topic = Hashable  # identifies the messages of one subscription
+RowHandler = Callable[[Any, int, bool], Sequence[Output]]  # row, received_at, whether the row is a snapshot
+TimeHandler = Callable[[int], Sequence[Output]]  # the present time in microseconds
 
 
 class Market(Struct, frozen=True):
-    """What the state of a subscription is opened with."""
+    """The market of one subscription, and the callbacks of its session."""
 
     exchange: str
     instrument: Instrument
-    options: Options
-    resubscribe: Clock = lambda now: ()  # asks for the topic anew: returns what to send, nothing while that is paced
+    options: ExchangeOptions
+    resubscribe: TimeHandler = lambda now: ()  # subscribe to the topic again; sends nothing before the pause is over
     resubscribed: Callable[[], None] = lambda: None  # a good snapshot arrived
-    received: Callable[[int], None] = lambda now: None  # counts an answer of REST as a message of the subscription
+    received: Callable[[int], None] = lambda now: None  # a REST response counts as a message of the subscription
 
 
 class ChannelState(Struct):
-    """The state of one subscription, as the functions that the session calls."""
+    """The state of one subscription: the functions that the session calls."""
 
-    feed: ExchangeFeed  # raises ValueError
-    lost: Clock = lambda now: ()  # a message could not be read
-    tick: Clock | None = None  # None: the clock changes nothing
-    answer: Callable[[Response | None, int], Sequence[Output]] | None = None  # to its REST question; a response of None: it failed
+    feed: RowHandler  # raises ValueError
+    lost: TimeHandler = lambda now: ()  # called after a message that could not be read
+    tick: TimeHandler | None = None  # None: nothing depends on the clock
+    answer: Callable[[Response | None, int], Sequence[Output]] | None = None  # None: the request failed
 
 
 class ChannelSpec(Protocol):
-    """How a channel is declared."""
+    """The declaration of a channel."""
 
     @property
     def row(self) -> Any:
@@ -58,22 +58,22 @@ class ChannelSpec(Protocol):
 
 
 class Channel(Struct, frozen=True):
-    """One channel: its topic, with `{}` for the symbol or in the form that the protocol's `topic` function reads."""
+    """One channel. `topic` has `{}` for the symbol, or the form that the protocol's function `topic` reads."""
 
     topic: str
     spec: ChannelSpec
     listed: bool = False  # a message has a list of rows
-    decoded: bool = False  # `route` decodes the rows of a list, but for those that it cannot
-    batch: int | None = None  # topics per message that subscribes, where it is not the protocol's usual number
+    decoded: bool = False  # `route` has decoded the rows, unless one of them is bad
+    batch: int | None = None  # topics of one subscribe message, where not `topics_per_message` of the protocol
 
 
 Channels = Mapping[ChannelName, Channel]
 
 
 class Trades(Struct, frozen=True):
-    """Every trade. `dense_ids` are the trade kinds in which a jump of the id is a gap; what is sent again is yielded again.
+    """Every trade. `dense_ids` are the trade kinds in which a jump of the id is a gap. A repeated trade is yielded again.
 
-    `first_id` gives the first id of a row that stands for several trades, None for a row whose id is not dense.
+    `first_id` returns the first id of a row that stands for several trades, None for a row whose id is not dense.
     """
 
     row: Any
@@ -95,9 +95,7 @@ class Trades(Struct, frozen=True):
         return ChannelState(feed)
 
 
-def _dense(
-    parse: Callable[[Any, int, int], Trade], instrument_id: int, first_id: Callable[[Any], int | None] | None
-) -> ExchangeFeed:
+def _dense(parse: Callable[[Any, int, int], Trade], instrument_id: int, first_id: Callable[[Any], int | None] | None) -> RowHandler:
     last: Trade | None = None
     expected = -1
 
@@ -122,9 +120,9 @@ def _dense(
 
 
 class Candles(Struct, frozen=True):
-    """Closed bars. Where the exchange says whether a bar is closed, `parse` returns None for an open one.
+    """Closed bars. Where a message has a flag for a closed bar, `parse` returns None for an open one.
 
-    Else `grace` is set: the next bar closes a bar, or the clock so many microseconds after its end. `every_minute`: minutes without
+    Else `grace` is set: the next bar closes a bar, or the clock `grace` microseconds after its end. `every_minute`: minutes without
     trades have a bar too, so a missing bar is a gap.
     """
 
@@ -163,14 +161,14 @@ def _with_gaps(instrument_id: int, every_minute: bool) -> Callable[[Candle], Seq
 
 
 class Quotes(Struct, frozen=True):
-    """Best bid and ask, sampled on the grid of the exchange's time. `parse` returns None for a row that is left out.
+    """Best bid and ask, sampled on the grid of event time. `parse` returns None for a row that is not a quote.
 
-    A quote of time 0 has none: it gets the time of our clock, and this daemon's name as its writer.
+    Time 0 means that the row has no time: the quote then gets the time of our clock, and this daemon's name as its writer.
     """
 
     row: Any
     parse: Callable[[Any, int, int], Quote | None]  # row, instrument_id, received_at
-    skip_first: bool = False  # the first row answers the subscription, with the quote of now and the time of an old event
+    skip_first: bool = False  # the first row confirms the subscription: the present quote with the time of an older event
 
     def open(self, market: Market) -> ChannelState:
         parse, instrument_id, sampled = self.parse, market.instrument.id, SampledQuote(market.options.quotes_interval)

@@ -1,6 +1,6 @@
-"""The running bar of an exchange that sends it while it changes and does not say when it is closed.
+"""The running bar of an exchange that sends it while it changes, without a flag for the closed bar.
 
-The next bar closes it, or the clock some time after its end. If it changes after that, it is yielded again and the row is revised.
+The next bar closes it, or the clock some time after its end. If it changes later, it is yielded again and revises the stored row.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ingest.records import MINUTE, Candle
 
 
 class FormingCandle:
-    """One instrument's latest bar of one minute. `grace` is how long after its end its last state may still be on its way."""
+    """The latest one-minute bar of one instrument. `grace`: microseconds after its end in which its last state may still arrive."""
 
     def __init__(self, grace: int) -> None:
         self._grace = grace
@@ -19,7 +19,7 @@ class FormingCandle:
         self._closed = False
 
     def seen(self, bar: Candle) -> Sequence[Candle]:
-        """The state of a bar, with what is closed by it."""
+        """Take a state of a bar. Returns the bar that it closes, or the changed state of a closed bar."""
         latest = self._bar
         if latest is not None and bar.time < latest.time:
             return (bar,)
@@ -31,13 +31,13 @@ class FormingCandle:
         return out
 
     def idle(self, now: int) -> Sequence[Candle]:
-        """On a clock tick: the bar whose minute is over."""
+        """On a clock tick. Returns the bar if its minute and `grace` are over."""
         if self._bar is None or now < self._bar.time + MINUTE + self._grace:
             return ()
         return self._close()
 
     def lost(self, now: int) -> Sequence[Candle]:
-        """A state could not be read: the bar that is known may not be its last state, and is not closed."""
+        """A state could not be read: the known state may not be the last, so the bar is dropped unclosed."""
         self._bar = None
         return ()
 

@@ -1,6 +1,6 @@
 """An order book of exact digits, and the grid of event time on which its state is written.
 
-Decimal keys order the levels ("0.10" and "0.1" are one price); what is stored are the digits as the exchange sent them.
+Levels are keyed by Decimal ("0.10" and "0.1" are one price); the stored digits are those that the exchange sent.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ingest.records import BookSnapshot, Quote
 
 NEVER = 1 << 62
 
-Level = Sequence[str]  # (price, size, ...) as digits; what follows is ignored
+Level = Sequence[str]  # (price, size, ...) as digits; further elements are ignored
 
 
 class Side:
-    """One side of a book: levels by price, the best `first`."""
+    """One side of a book: its levels by price. `descending`: the highest price is the best (bids)."""
 
     def __init__(self, *, descending: bool) -> None:
         self._descending = descending
@@ -31,7 +31,7 @@ class Side:
         return len(self._prices)
 
     def set(self, price: str, size: str) -> None:
-        """Replace the level at `price`; a size of zero removes it (removing what is not there is allowed)."""
+        """Replace the level at `price`; a size of zero removes it. Removing a missing level is no error."""
         key = Decimal(price)
         if not size.strip("0."):
             if self._levels.pop(key, None) is not None:
@@ -52,7 +52,7 @@ class Side:
         return self._prices[-1] if self._descending else self._prices[0]
 
     def within(self, bound: Decimal | None) -> int:
-        """How many levels are at `bound` or better; all of them where there is no bound."""
+        """The number of levels at `bound` or better; of all levels if `bound` is None."""
         if bound is None:
             return len(self._prices)
         index = bisect_left(self._prices, bound)
@@ -61,7 +61,7 @@ class Side:
         return index + (index < len(self._prices) and self._prices[index] == bound)
 
     def truncate(self, depth: int) -> None:
-        """Forget all but the best `depth` levels."""
+        """Remove all but the best `depth` levels."""
         excess = len(self._prices) - depth
         if excess <= 0:
             return
@@ -79,7 +79,7 @@ class Book:
         self.asks = Side(descending=False)
 
     def apply(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
-        """Set every level given; sizes are absolute, zero removes."""
+        """Set these levels; sizes are absolute, zero removes the level."""
         for price, size, *_ in bids:
             self.bids.set(price, size)
         for price, size, *_ in asks:
@@ -92,12 +92,12 @@ class Book:
 
 
 class Grid:
-    """At which ticks of event time a state is written, so that two daemons write the same rows. Times are in microseconds.
+    """The ticks of event time at which a state is written, so that two daemons write the same rows. Times are in microseconds.
 
-    A tick is a multiple of `interval`. Its content is the state after the last event strictly before it; it is written when an
-    event at or after it arrives, or `grace` after it by the clock when the exchange fell silent. A state that did not change is
-    written once. `next` is the tick that the current state waits for, NEVER where there is no state; an event from `start` on and
-    before `next` changes neither.
+    A tick is a multiple of `interval`. Its content is the state after the last event strictly before it. It is written when an
+    event at or after it arrives, or, when the exchange is silent, `grace` after it by the clock. A state that does not change is
+    written once. `next` is the tick at which the current state will be written, NEVER without a state; an event in [start, next)
+    changes neither.
     """
 
     def __init__(self, interval: int, grace: int = 2_000_000) -> None:
@@ -113,18 +113,18 @@ class Grid:
     def applied(self, event_time: int) -> None:
         """After an event was applied (or a snapshot of that time was taken as the state)."""
         tick = (event_time // self._interval + 1) * self._interval
-        if tick < self._written:  # written ahead of its time, by a clock that is: each event would else push it further
+        if tick < self._written:  # our clock was ahead and the tick written early; else each event would move `next` further
             self.start = self.next = NEVER
         else:
             self.next = tick if tick > self._written else tick + self._interval
             self.start = self.next - self._interval
 
     def idle(self, now: int) -> int | None:
-        """On a clock tick: the tick to write if nothing came for `grace` after it."""
+        """On a clock tick: the tick to write if no event arrived until `grace` after it."""
         return None if now < self.next + self._grace else self._take()
 
     def reset(self) -> None:
-        """The state is no longer true: nothing is due until the next `applied`."""
+        """The state is no longer valid: nothing is due until the next `applied`."""
         self.start = self.next = NEVER
 
     def _take(self) -> int:
@@ -134,9 +134,9 @@ class Grid:
 
 
 class SampledBook:
-    """One instrument's book, written at the grid's ticks while it is right, and the gap while it is not.
+    """One instrument's book, written at the ticks of the grid while it is correct, and the gap while it is not.
 
-    `book` is None until a snapshot came, and again from a break to the next snapshot: a wrong book is never written. A gap is
+    `book` is None before the first snapshot, and from a break to the next snapshot: a broken book is never written. A gap is
     reported twice: open when the book breaks, and with its end when the next snapshot is applied.
     """
 
@@ -148,7 +148,7 @@ class SampledBook:
         self._sequence: int | None = None
         self._received_at = 0
         self._writer = ""
-        self._time = 0  # of the last event that left the book right
+        self._time = 0  # of the last event that left the book correct
         self._gap: Gap | None = None
 
     def due(self, event_time: int) -> Sequence[BookSnapshot]:
@@ -156,13 +156,13 @@ class SampledBook:
         return () if event_time < self._grid.next else self._write(self._grid.due(event_time))
 
     def idle(self, now: int) -> Sequence[BookSnapshot]:
-        """On a clock tick: the state, if the exchange fell silent."""
+        """On a clock tick: the state, if it is due and the exchange is silent."""
         return self._write(self._grid.idle(now))
 
     def applied(self, event_time: int, received_at: int, sequence: int | None = None, writer: str = "") -> Sequence[Gap]:
-        """After an event was applied and found right; a crossed book is broken here. Returns the gap that opens or closes.
+        """After an event was applied. A crossed book breaks here. Returns the gap that opens or closes.
 
-        `writer` names this daemon where the time is that of its own clock.
+        `writer` is this daemon's name where the time is that of its own clock.
         """
         if self.book is None or self.book.crossed():
             return self.broken("crossed", event_time)
@@ -175,7 +175,7 @@ class SampledBook:
         return (replace(gap, until=max(event_time, gap.since)),)
 
     def broken(self, reason: str, event_time: int) -> Sequence[Gap]:
-        """Discard the book: nothing is written until the next snapshot. Returns the gap, nothing where one is open already."""
+        """Discard the book: nothing is written until the next snapshot. Returns the gap, nothing if a gap is open already."""
         self.book = None
         self._grid.reset()
         if self._gap is not None:
@@ -203,14 +203,14 @@ class SampledBook:
 
 
 class SampledQuote:
-    """The latest quote of one instrument, written as it stood at each tick of its grid."""
+    """The latest quote of one instrument, written as it was at each tick of its grid."""
 
     def __init__(self, interval: int) -> None:
         self._grid = Grid(interval)
         self._latest: Quote | None = None
 
     def seen(self, quote: Quote) -> Sequence[Quote]:
-        """A quote, with the time at which it came to be; returns what is due of the one before."""
+        """Take a quote with its event time. Returns the quote before it, if that is due."""
         grid, time = self._grid, quote.time
         out: Sequence[Quote] = () if time < grid.next else self._write(grid.due(time))
         self._latest = quote
@@ -219,11 +219,11 @@ class SampledQuote:
         return out
 
     def idle(self, now: int) -> Sequence[Quote]:
-        """On a clock tick: what is due though nothing came."""
+        """On a clock tick: the latest quote, if it is due and the exchange is silent."""
         return self._write(self._grid.idle(now))
 
     def lost(self, now: int) -> Sequence[Quote]:
-        """One could not be read: the latest that is known is no longer the latest, and is not written."""
+        """A quote could not be read: the known one is no longer the latest, and is not written."""
         self._grid.reset()
         return ()
 

@@ -1,4 +1,4 @@
-"""REST answers: the envelope of an answer, and its rows one by one, so that a bad row costs itself."""
+"""REST responses: the envelope of a response, and its rows one by one, so that a bad row does not cost the others."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ingest.errors import Reject, Retry
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 
 T = TypeVar("T")
-MAX_EVIDENCE = 20  # bad rows of one answer that are kept; the last one's message counts the others
+MAX_EVIDENCE = 20  # bad rows of one response that are kept; the message of the last counts the others
 
 
 class Rows(list[T]):
-    """What the good rows of an answer became; `rejected` has the first bad ones, `read` counts every row of the answer."""
+    """The records of a response's good rows; `rejected` has the first bad rows, `read` is the number of all rows."""
 
     rejected: Sequence[Malformed] = ()
     read = 0
 
     def ordered(self, key: Callable[[T], int]) -> Rows[T]:
-        """Itself, in the order of `key`."""
+        """Sort in place by `key`. Returns itself."""
         self.sort(key=key)
         return self
 
     def select(self, chosen: Iterable[T]) -> Rows[T]:
-        """Some of them, with all of the evidence."""
+        """A list of `chosen` with the same `rejected` and `read`."""
         out: Rows[T] = Rows(chosen)
         out.rejected, out.read = self.rejected, self.read
         return out
@@ -42,14 +42,14 @@ class _Answer(Struct):
 
 
 class Envelope(Struct, frozen=True):
-    """How an exchange wraps its answers."""
+    """The envelope around an exchange's REST responses: a code, a message, the data."""
 
     name: str  # of the exchange
     good: str  # the code of success
-    retried: Collection[str] = ()  # codes of errors that pass
+    retried: Collection[str] = ()  # codes of temporary errors
 
     def open(self, body: bytes) -> Raw:
-        """The data. Raises Retry where waiting helps, else Reject."""
+        """The data of a response. Raises Retry for a temporary error, else Reject."""
         answer = decode(self.name, body, _Answer)
         if answer.code == self.good:
             return answer.data
@@ -60,24 +60,24 @@ class Envelope(Struct, frozen=True):
 
 
 def decode(name: str, body: bytes | Raw, shape: type[T]) -> T:
-    """An answer of that shape. Raises Reject."""
+    """Decode a response of that shape. Raises Reject."""
     try:
         return msgspec.json.decode(body, type=shape)
     except UNREADABLE as error:
-        raise Reject(f"{name}: not what REST documents: {error}: {bytes(body)[:200]!r}", reason="shape") from error
+        raise Reject(f"{name}: unexpected REST response: {error}: {bytes(body)[:200]!r}", reason="shape") from error
 
 
 def rows(name: str, payload: bytes | Raw, row: Any, make: Callable[[Any], T | None]) -> Rows[T]:
-    """What `make` makes of each row, None left out; `make` raises ValueError for a bad row.
+    """The result of `make` for each row, without None; `make` raises ValueError for a bad row.
 
-    Raises Reject where the payload is not a list, or has rows and no good one.
+    Raises Reject where the payload is not a list, or where every row is bad.
     """
     decode_row = msgspec.json.Decoder(row, float_hook=Decimal).decode
     return make_rows(name, decode(name, payload, list[Raw]), lambda part: make(decode_row(part)), bytes)
 
 
 def make_rows(name: str, parts: Iterable[Any], make: Callable[[Any], T | None], payload: Callable[[Any], bytes]) -> Rows[T]:
-    """As `rows`, of parts that are separated already; `payload` gives the evidence of one."""
+    """As `rows`, for rows that are separated already; `payload` returns the bytes of a bad row."""
     out: Rows[T] = Rows()
     rejected: list[Malformed] = []
     good = bad = 0
@@ -94,7 +94,7 @@ def make_rows(name: str, parts: Iterable[Any], make: Callable[[Any], T | None], 
                 out.append(made)
     if bad and not good:
         first = rejected[0]
-        raise Reject(f"{name}: not what REST documents, in any row: {first.message.removeprefix(f'{name}: ')}", reason=first.reason)
+        raise Reject(f"{name}: unexpected REST response, every row: {first.message.removeprefix(f'{name}: ')}", reason=first.reason)
     if bad > MAX_EVIDENCE:
         rejected[-1] = replace(rejected[-1], message=f"{rejected[-1].message} ({bad - MAX_EVIDENCE} more rows)")
     out.rejected, out.read = rejected, good + bad
@@ -102,5 +102,5 @@ def make_rows(name: str, parts: Iterable[Any], make: Callable[[Any], T | None], 
 
 
 def evidence(name: str, payload: bytes, error: Exception) -> Malformed:
-    """A payload that raised one of UNREADABLE, or ValueError; `name` is the exchange's."""
+    """The record of a payload that raised one of UNREADABLE, or ValueError; `name` is the exchange's."""
     return malformed(payload, error) if isinstance(error, UNREADABLE) else Malformed(payload, "value", f"{name}: {error}")

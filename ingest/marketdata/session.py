@@ -1,4 +1,4 @@
-"""The session of any exchange: routing, unreadable frames, keepalive, subscriptions, REST questions. The rest is declared."""
+"""The session of any exchange: routing, unreadable frames, keepalive, subscriptions, REST requests. The rest is declared."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from ingest.marketdata.channels import Channel, Channels, ChannelState, Clock, ExchangeFeed, Market, Topic
+from ingest.marketdata.channels import Channel, Channels, ChannelState, Market, RowHandler, TimeHandler, Topic
 from ingest.marketdata.rest import evidence
 from ingest.marketdata.subscriptions import Accepted, Batch, Member, Rejected, Resubscriber, Subscriptions
 from ingest.protocol.decode import UNREADABLE, Malformed
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Connection, Gap, Output, Reconnect, Send, Subscription
 
@@ -22,7 +22,7 @@ _decode_list = msgspec.json.Decoder(list[Raw]).decode
 
 
 class Ready(Struct, frozen=True):
-    """The greeting of an exchange that speaks first: now the session subscribes."""
+    """The greeting of an exchange that sends the first message: the session may now subscribe."""
 
 
 class Unknown(Struct, frozen=True):
@@ -41,50 +41,50 @@ class Part(Struct, frozen=True):
 
 Control = Ready | Accepted | Rejected | Unknown | Part | Send | Reconnect | Gap
 Route = tuple[Topic, Any, bool]  # (topic, payload, whether it is a snapshot), or (None, sequence of Control, False)
-Frames = Callable[[bytes, int], Sequence[Output]]  # a text frame, when it was received
+Frames = Callable[[bytes, int], Sequence[Output]]  # text frame, received_at
 
 
 class Protocol(Struct, frozen=True, kw_only=True):
-    """How an exchange's websocket speaks. Lengths of time are in microseconds."""
+    """The websocket protocol of an exchange. Lengths of time are in microseconds."""
 
     name: str  # of the exchange
     route: Callable[[bytes], Route]  # raises UNREADABLE or ValueError
-    slow_route: Callable[[bytes], Route] | None = None  # decodes a frame whose topic, cut out by `route`, is not subscribed
-    bind: Callable[[RoutedSession], Frames] | None = None  # makes a `feed` of its own, where the usual one is too slow
+    slow_route: Callable[[bytes], Route] | None = None  # decodes a frame whose topic, cut out by `route`, is unknown
+    bind: Callable[[RoutedSession], Frames] | None = None  # makes a faster `feed` for a busy exchange
     # from a channel's template and a symbol to the topic that `route` returns
     topic: Callable[[str, str], Topic] = lambda template, symbol: (template, symbol)
     subscribe: Callable[[Batch], str]
-    unsubscribe: Callable[[Batch], str] | None = None  # sent before a book is subscribed anew
+    unsubscribe: Callable[[Batch], str] | None = None  # sent before a book is subscribed again
     topics_per_message: int
     mixed: bool = False  # a message may name several channels
-    single: bool = False  # each topic of a message is accepted or refused by itself
+    single: bool = False  # each topic of a message has a reply of its own
     greets: bool = False  # nothing is sent before `Ready`
     hello: Callable[[int], str] | None = None  # sent before the subscriptions
     ping: Callable[[int], str] | None = None
-    ping_after: int = 0  # length of silence
-    ping_every: int = 0  # by the clock, whatever arrives
+    ping_after: int = 0  # silence before a ping
+    ping_every: int = 0  # interval of pings, whether or not frames arrive
 
 
-def one_url(path: str, size: int, subscriptions: Sequence[Subscription], options: Options) -> list[Connection]:
-    """As few connections as possible, all to one address."""
+def one_url(path: str, size: int, subscriptions: Sequence[Subscription], options: ExchangeOptions) -> list[Connection]:
+    """As few connections as possible, of `size` subscriptions at most, all to `path` of `ws_url`."""
     parts = (tuple(subscriptions[start : start + size]) for start in range(0, len(subscriptions), size))
     return [Connection(f"{options.ws_url}{path}", part) for part in parts]
 
 
 class RoutedSession:
-    """The state of one connection (`protocol.session.Session`). The way of each topic's messages is made in the constructor."""
+    """The state of one connection, a `protocol.session.Session`. The constructor makes a reader for the messages of each topic."""
 
-    def __init__(self, protocol: Protocol, channels: Channels, connection: Connection, options: Options) -> None:
+    def __init__(self, protocol: Protocol, channels: Channels, connection: Connection, options: ExchangeOptions) -> None:
         self.last_message_at = [0] * len(connection.subscriptions)
         self.readers: dict[Topic, Reader] = {}
         self._protocol = protocol
-        self._members = [_member(protocol, channels, one, options) for one in connection.subscriptions]
+        self._members = [_member(protocol, channels, item, options) for item in connection.subscriptions]
         self._resubscriber = Resubscriber(self._resubscribe)
-        self._ticks: list[Clock] = []
+        self._ticks: list[TimeHandler] = []
         self._answers: dict[str, Callable[[Response | None, int], Sequence[Output]]] = {}
-        for index, one in enumerate(connection.subscriptions):
-            self._open(index, one, channels[one.channel], options)
-        place = list(channels).index  # messages follow the order of the channel table
+        for index, subscription in enumerate(connection.subscriptions):
+            self._open(index, subscription, channels[subscription.channel], options)
+        place = list(channels).index  # subscribe in the order of CHANNELS
         order = [(0 if protocol.mixed else place(member.channel), index) for index, member in enumerate(self._members)]
         self._order = [index for _, index in sorted(order)]
         self._subscriptions = Subscriptions(
@@ -103,7 +103,7 @@ class RoutedSession:
 
     @property
     def refused(self) -> dict[int, str]:
-        """Index of a refused subscription -> the reason."""
+        """The reason by the index of each refused subscription."""
         return self._subscriptions.refused
 
     def start(self, now: int) -> Sequence[Output]:
@@ -116,7 +116,7 @@ class RoutedSession:
         find, last_message_at, control = self.readers.get, self.last_message_at, self.control
 
         def feed(frame: bytes, received_at: int) -> Sequence[Output]:
-            """One text frame. Never raises on bad input: that is a `Malformed`."""
+            """One text frame. Bad input raises nothing: the output has a `Malformed`."""
             self._active_at = received_at
             try:
                 topic, payload, snapshot = route(frame)
@@ -197,7 +197,7 @@ class RoutedSession:
 
     def _not_subscribed(self, topic: Topic, frame: bytes) -> Sequence[Output]:
         shown = " of ".join(map(str, topic)) if isinstance(topic, tuple) else repr(topic)
-        return (Malformed(frame, "unknown", f"{self._protocol.name}: {shown} was not subscribed here"),)
+        return (Malformed(frame, "unknown", f"{self._protocol.name}: {shown} is not subscribed on this connection"),)
 
     def _begin(self, now: int) -> list[Output]:
         self._ready, self._pinged_at = True, now
@@ -205,16 +205,16 @@ class RoutedSession:
         return [*([] if hello is None else [Send(hello(now))]), *self._subscriptions.begin(self._order, now)]
 
     def _resubscribe(self, indices: list[int], now: int) -> list[Output]:
-        """Unsubscribe, then subscribe. Refused topics have a retry of their own."""
+        """Unsubscribe, then subscribe, except refused topics, which `Subscriptions` retries."""
         indices = [index for index in indices if index not in self.refused]
         unsubscribe, subscriptions = self._protocol.unsubscribe, self._subscriptions
         out: list[Output] = []
-        if unsubscribe is not None:  # as message 0, so that an error about it is not taken for one about a subscription
+        if unsubscribe is not None:  # as message 0, so that its error is not taken for that of a subscription
             out += [Send(unsubscribe(subscriptions.batch(part, 0, now))) for part in subscriptions.parts(indices)]
         return out + subscriptions.subscribe(indices, now)
 
-    def _open(self, index: int, subscription: Subscription, channel: Channel, options: Options) -> None:
-        resubscribe, resubscribed = partial(self._resubscriber.want, index), partial(self._resubscriber.came, index)
+    def _open(self, index: int, subscription: Subscription, channel: Channel, options: ExchangeOptions) -> None:
+        resubscribe, resubscribed = partial(self._resubscriber.add, index), partial(self._resubscriber.succeeded, index)
         received = partial(self.last_message_at.__setitem__, index)
         market = Market(self._protocol.name, subscription.instrument, options, resubscribe, resubscribed, received)
         state = channel.spec.open(market)
@@ -225,7 +225,7 @@ class RoutedSession:
             self._answers[subscription.instrument.symbol] = state.answer
 
 
-def _member(protocol: Protocol, channels: Channels, subscription: Subscription, options: Options) -> Member:
+def _member(protocol: Protocol, channels: Channels, subscription: Subscription, options: ExchangeOptions) -> Member:
     channel, symbol = subscription.channel, subscription.instrument.symbol
     template = channels[channel].topic.replace("{kind}", options.trade_kind)
     return Member(channel, template, symbol, protocol.topic(template, symbol))
@@ -234,7 +234,7 @@ def _member(protocol: Protocol, channels: Channels, subscription: Subscription, 
 # --- how the messages of a topic are read ------------------------------------------------------------------------------------
 
 Unreadable = Callable[[Exception, Any, int, bool, bytes], Sequence[Output]]  # error, payload, received_at, snapshot, frame
-Reader = tuple[int, Callable[[Any], Any], ExchangeFeed, Unreadable]  # index, decode, take what is decoded, what to do on an error
+Reader = tuple[int, Callable[[Any], Any], RowHandler, Unreadable]  # index, decode, take the decoded row, handle an error
 
 
 def _reader(index: int, name: str, channel: Channel, state: ChannelState) -> Reader:
@@ -248,8 +248,8 @@ def _reader(index: int, name: str, channel: Channel, state: ChannelState) -> Rea
     return index, msgspec.json.Decoder(row, float_hook=Decimal).decode, state.feed, unreadable
 
 
-def _list_reader(index: int, channel: Channel, feed: ExchangeFeed, unreadable: Unreadable) -> Reader:
-    """Of a list of rows: a bad row costs itself."""
+def _list_reader(index: int, channel: Channel, feed: RowHandler, unreadable: Unreadable) -> Reader:
+    """The reader of lists of rows: a bad row does not cost the others."""
     row: Any = channel.spec.row
     rows: Any = list[row]
     decode_row = msgspec.json.Decoder(row, float_hook=Decimal).decode
@@ -262,15 +262,15 @@ def _list_reader(index: int, channel: Channel, feed: ExchangeFeed, unreadable: U
         if len(rows) == 1:
             return feed(rows[0], received_at, snapshot)
         out: list[Output] = []
-        for one in rows:
+        for decoded in rows:
             try:
-                out += feed(one, received_at, snapshot)
+                out += feed(decoded, received_at, snapshot)
             except ValueError as error:
-                out += unreadable(error, None, received_at, snapshot, msgspec.json.encode(one))
+                out += unreadable(error, None, received_at, snapshot, msgspec.json.encode(decoded))
         return out
 
     def one_by_one(error: Exception, payload: Any, received_at: int, snapshot: bool, frame: bytes) -> Sequence[Output]:
-        """Some row cannot be decoded, or the only one has a bad value."""
+        """A row cannot be decoded, or the only row has a bad value."""
         try:
             parts = _decode_list(payload) if isinstance(error, UNREADABLE) else ()
         except UNREADABLE:

@@ -1,4 +1,4 @@
-"""An order book whose snapshot comes over the websocket; a broken one is mended by subscribing anew."""
+"""An order book whose snapshot comes over the websocket. A broken book subscribes again to get a new snapshot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ingest.marketdata.order_book import Book, SampledBook
 from ingest.marketdata.synced_book import good_sides
 from ingest.marketdata.values import AHEAD, Level, ahead, check_levels, good_level
 from ingest.protocol.decode import Malformed
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.session import Output
 from ingest.records import Instrument
 
@@ -20,28 +20,28 @@ MAX_MISMATCHES = 3  # fresh snapshots in a row whose checksum fails; then the ch
 
 
 class Update(Struct, frozen=True, gc=False):
-    """A snapshot or a change, with its levels in any JSON. `previous` is the sequence that it follows."""
+    """A snapshot or a change, its levels as decoded JSON. `previous` is the sequence of the update before it."""
 
-    time: int | None  # microseconds; None: that of the update before it
+    time: int | None  # microseconds; None: the time of the update before it
     bids: Sequence[Any]
     asks: Sequence[Any]
     sequence: int | None = None
     previous: int | None = None
     checksum: int | None = None  # None: there is nothing to verify
-    snapshot: bool = False  # where the row says it, and not the frame around it
+    snapshot: bool = False  # where a field of the row marks a snapshot, not the frame around it
 
 
 class StreamedBook(Struct, frozen=True):
-    """A channel of a snapshot and its changes, of which each names the sequence of the one before it, if there are sequences.
+    """A channel of a snapshot and changes. Where there are sequences, each change names the sequence of the update before it.
 
-    `verify` compares the book with a checksum. A snapshot without a time is not written before the next change, which has one.
+    `verify` compares the book with a checksum. A snapshot without a time is not written before the first change with a time.
     """
 
     row: Any
     parse: Callable[[Any], Update]
     verify: Callable[[Book, Update, Instrument], bool] | None = None
     level: Callable[[Any], Level] | None = None  # reads a level that is not price and size in text; raises ValueError
-    depth: Callable[[Options], int] | None = None  # levels of a side, where no message removes one that falls out of them
+    depth: Callable[[ExchangeOptions], int] | None = None  # levels of a side, where no message removes the levels beyond
 
     def open(self, market: Market) -> ChannelState:
         book = StreamedBookState(market, self)
@@ -49,7 +49,7 @@ class StreamedBook(Struct, frozen=True):
 
 
 class StreamedBookState:
-    """One instrument's book: without a snapshot, or with one and right. A wrong book is never written."""
+    """One instrument's book: waiting for a snapshot, or correct. A broken book is never written."""
 
     def __init__(self, market: Market, spec: StreamedBook) -> None:
         options = market.options
@@ -76,7 +76,7 @@ class StreamedBookState:
         asks = check_levels(update.asks) if read is None else [read(level) for level in update.asks]
         book = self._sampled.book
         if book is None:
-            return ()  # it was sent before the new snapshot
+            return ()  # a change from before the new snapshot
         if update.previous != self._sequence:
             return self._broken("sequence", update.time, received_at)
         self._sequence = update.sequence
@@ -84,16 +84,16 @@ class StreamedBookState:
             self._time = max(update.time, self._time or 0)
         out: list[Output] = [] if self._time is None else [*self._sampled.due(self._time)]
         if not bids and not asks:
-            return out  # nothing changed: the exchange shows that the connection lives
+            return out  # an empty change is a heartbeat
         book.apply(bids, asks)
         return self._applied(book, update, received_at, out)
 
     def lost(self, now: int) -> Sequence[Output]:
-        """A message could not be read: what it changed is not known."""
+        """A message could not be read: its changes are unknown, so the book is broken."""
         return self._broken("sequence", now, now)
 
     def tick(self, now: int) -> Sequence[Output]:
-        """The state after which nothing came."""
+        """On a clock tick: the state, if it is due."""
         return self._sampled.idle(now)
 
     def _begin(self, update: Update, received_at: int) -> list[Output]:
@@ -101,7 +101,7 @@ class StreamedBookState:
         out: list[Output] = [] if update.time is None else [*self._sampled.due(update.time)]
         out += rejected
         if self._sampled.book is not None and update.sequence is None and self._spec.verify is None:
-            out += self._sampled.broken("sequence", received_at)  # it was not asked for, and nothing shows what was lost before it
+            out += self._sampled.broken("sequence", received_at)  # not requested, and nothing shows what was lost before it
         book = self._sampled.book = Book()
         book.apply(bids, asks)
         self._sequence, self._time = update.sequence, update.time
@@ -122,7 +122,7 @@ class StreamedBookState:
         return out
 
     def _agrees(self, book: Book, update: Update, fresh: bool, out: list[Output]) -> bool:
-        """Whether the book has the update's checksum. One that keeps failing on fresh snapshots is no longer verified."""
+        """Whether the book has the update's checksum. After MAX_MISMATCHES on fresh snapshots it is no longer verified."""
         if self._mismatches >= MAX_MISMATCHES:
             return True
         if self._spec.verify is None or self._spec.verify(book, update, self._instrument):
@@ -135,5 +135,5 @@ class StreamedBookState:
         return False
 
     def _broken(self, reason: str, time: int | None, now: int) -> list[Output]:
-        # a state that is due is not written: what was missed may have come before its tick
+        # a state that is due is not written: the lost change may have been before its tick
         return [*self._sampled.broken(reason, now if time is None else time), *self._resubscribe(now)]

@@ -1,8 +1,8 @@
-"""The subscriptions of one connection: accepted, refused, and when a refused one is tried again.
+"""The subscriptions of one connection: accepted, refused, and retried.
 
 An exchange that refuses one symbol often refuses its whole message. The symbol is found by its name in the error, else by halving
-the message. The others are subscribed at once; the refused one is tried alone later, with backoff. After `MAX_REFUSALS` in a row no
-single symbol is the cause: the rest waits and is not halved further.
+the message. The other symbols are subscribed at once; the refused one is retried later in a message of its own, with backoff. After
+`MAX_REFUSALS` in a row the cause is not a single symbol: the rest waits and is not halved further.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ingest.records import SECOND
 
 PAUSE = 60 * SECOND  # before the first retry of a refused subscription; doubles up to
 LONGEST_PAUSE = 3600 * SECOND
-RESUBSCRIBE_PAUSE = 30 * SECOND  # between two new subscriptions of one book; doubles up to
+RESUBSCRIBE_PAUSE = 30 * SECOND  # between two resubscriptions of one book; doubles up to
 LONGEST_RESUBSCRIBE_PAUSE = 600 * SECOND  # while no good snapshot arrives
 MAX_REFUSALS = 32  # in a row, without an acceptance
-REPLY = 30 * SECOND  # after this a reply is no longer expected
+REPLY_TIMEOUT = 30 * SECOND  # a later reply is not expected
 
 
 class Member(Struct, frozen=True):
-    """One subscription of the connection, as a member of the messages that subscribe."""
+    """One subscription of the connection, as part of a subscribe message."""
 
     channel: ChannelName
     template: str  # of its topic
@@ -34,7 +34,7 @@ class Member(Struct, frozen=True):
 
 
 class Batch(Struct, frozen=True):
-    """The members of one message, which the exchange's reply names by `number`. `now` in microseconds."""
+    """The members of one message. The exchange's reply repeats its `number`. `now` in microseconds."""
 
     number: int
     members: tuple[Member, ...]
@@ -42,12 +42,12 @@ class Batch(Struct, frozen=True):
 
     @property
     def template(self) -> str:
-        """That of the first member; all share it unless messages may mix channels."""
+        """The template of the first member; all members share it unless messages may mix channels."""
         return self.members[0].template
 
 
 class Accepted(Struct, frozen=True):
-    """The exchange accepted a message, or these topics of it; with `only` all other topics of the message are refused."""
+    """The exchange accepted a message, or only some topics of it. With `only`, the other topics of the message are refused."""
 
     number: int | None = None
     topics: tuple[Topic, ...] | None = None
@@ -55,7 +55,7 @@ class Accepted(Struct, frozen=True):
 
 
 class Rejected(Struct, frozen=True):
-    """The exchange refused a message. `busy`: because of a rate or its own state, not because of a symbol."""
+    """The exchange refused a message. `busy`: because of a rate limit or an outage, not because of a symbol."""
 
     message: str
     number: int | None = None
@@ -68,9 +68,9 @@ class _Pending(Struct):
 
 
 class Subscriptions:
-    """`refused` maps the index of a member to the reason.
+    """The state of all subscriptions. `refused` maps the index of a refused member to the reason.
 
-    `mixed`: a message may name several channels. `single`: each topic of a message is accepted or refused by itself.
+    `mixed`: a message may name several channels. `single`: each topic of a message has a reply of its own.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Subscriptions:
         single: bool = False,
         refused: Mapping[int, str] | None = None,
     ) -> None:
-        """`refused`: by an earlier connection; these are tried later."""
+        """`refused`: the members that an earlier connection found refused; they are retried later."""
         self.refused = dict(refused or {})
         self._members = members
         self._index = {member.topic: index for index, member in enumerate(members)}
@@ -92,22 +92,22 @@ class Subscriptions:
         self._encode, self._size, self._mixed, self._single = encode, size, mixed, single
         self._pending: dict[int, _Pending] = {}
         self._number = 0
-        self._retries: list[tuple[int, list[int]]] = []  # when, what
+        self._retries: list[tuple[int, list[int]]] = []  # (time, members)
         self._pauses: dict[int, int] = {}
         self._refusals = 0
 
     def begin(self, indices: Sequence[int], now: int) -> list[Output]:
-        """Subscribe to these but for the refused ones."""
+        """Subscribe to these members, except the refused ones."""
         for index in self.refused:
-            self._later([index], now)
+            self._retry_later([index], now)
         return self.subscribe([index for index in indices if index not in self.refused], now)
 
     def subscribe(self, indices: Sequence[int], now: int) -> list[Output]:
-        """Subscribe to these in as few messages as possible."""
+        """Subscribe to these members in as few messages as possible."""
         return [self._send(part, now) for part in self.parts(indices)]
 
     def parts(self, indices: Sequence[int]) -> Iterator[list[int]]:
-        """These, divided into messages."""
+        """These members, divided into messages."""
         groups: dict[str, list[int]] = {}
         for index in indices:
             groups.setdefault("" if self._mixed else self._members[index].template, []).append(index)
@@ -119,7 +119,7 @@ class Subscriptions:
         return Batch(number, tuple(self._members[index] for index in indices), now)
 
     def accepted(self, reply: Accepted, now: int) -> list[Output]:
-        """Some of a message's topics or all. A reply without a number concerns the messages that name its topics."""
+        """Take a reply that accepts. A reply without a number concerns the pending messages with its topics."""
         out: list[Output] = []
         for number in [reply.number] if reply.number is not None else list(self._pending):
             pending = self._pending.get(number)
@@ -134,11 +134,11 @@ class Subscriptions:
             if reply.only or not left:
                 del self._pending[number]
             if reply.only:
-                out += [self._refuse(one, f"{self._exchange}: not subscribed: {self._members[one].topic}", now) for one in left]
+                out += [self._refuse(i, f"{self._exchange}: not subscribed: {self._members[i].topic}", now) for i in left]
         return out
 
     def rejected(self, reply: Rejected, now: int) -> list[Output]:
-        """Take the refused symbols out, or halve the message; subscribe to the rest again."""
+        """Take a reply that refuses: remove the refused symbols or halve the message, and subscribe to the rest again."""
         number = self._find(reply)
         pending = self._pending.pop(number, None) if number is not None else None
         if pending is None or number is None:
@@ -148,7 +148,7 @@ class Subscriptions:
         named = self._named(reply.message, members)
         left = [index for index in members if index not in named]
         if reply.busy or (self._refusals > MAX_REFUSALS and not named):
-            self._later(members, now)
+            self._retry_later(members, now)
             return [Refused(reply.message)] if reply.busy or self._refusals == MAX_REFUSALS + 1 else []
         if len(members) == 1 or (named and left):
             out: list[Output] = [self._refuse(index, reply.message, now) for index in named or members]
@@ -160,7 +160,7 @@ class Subscriptions:
         return [self._send(members[:middle], now), self._send(members[middle:], now)]
 
     def tick(self, now: int) -> list[Output]:
-        """On a clock tick: retry what is due, each refused symbol alone."""
+        """On a clock tick: the messages of the retries that are due."""
         if not self._retries and not self._pending:
             return []
         for number in [number for number, pending in self._pending.items() if now >= pending.until]:
@@ -171,15 +171,15 @@ class Subscriptions:
 
     def _send(self, indices: list[int], now: int) -> Send:
         self._number += 1
-        self._pending[self._number] = _Pending(list(indices), now + REPLY)
+        self._pending[self._number] = _Pending(list(indices), now + REPLY_TIMEOUT)
         return Send(self._encode(self.batch(indices, self._number, now)))
 
     def _refuse(self, index: int, message: str, now: int) -> Refused:
         self.refused[index] = message
-        self._later([index], now)
+        self._retry_later([index], now)
         return Refused(message)
 
-    def _later(self, indices: list[int], now: int) -> None:
+    def _retry_later(self, indices: list[int], now: int) -> None:
         pause = max(self._pauses.get(index, PAUSE) for index in indices)
         for index in indices:
             self._pauses[index] = min(2 * pause, LONGEST_PAUSE)
@@ -204,27 +204,27 @@ def _mentions(text: str, symbol: str) -> bool:
 
 
 class Resubscriber:
-    """Books that must be subscribed anew. All that are due share messages; each is paced, with backoff while no snapshot comes."""
+    """Broken books that must be subscribed again, with backoff until a snapshot arrives. Books that are due share messages."""
 
     def __init__(self, send: Callable[[list[int], int], list[Output]]) -> None:
         self._send = send
-        self._wanted: set[int] = set()
+        self._broken: set[int] = set()
         self._allowed_at: dict[int, int] = {}
         self._pause: dict[int, int] = {}
 
-    def want(self, index: int, now: int) -> list[Output]:
-        """A book broke. Returns the messages to send now."""
-        self._wanted.add(index)
+    def add(self, index: int, now: int) -> list[Output]:
+        """A book is broken. Returns the messages to send now."""
+        self._broken.add(index)
         return self.due(now)
 
-    def came(self, index: int) -> None:
+    def succeeded(self, index: int) -> None:
         """A good snapshot arrived."""
-        self._wanted.discard(index)
+        self._broken.discard(index)
         self._pause.pop(index, None)
 
     def due(self, now: int) -> list[Output]:
-        """On a clock tick: the messages for all whose pause is over."""
-        due = sorted(index for index in self._wanted if now >= self._allowed_at.get(index, 0))
+        """On a clock tick: the messages for the books whose pause is over."""
+        due = sorted(index for index in self._broken if now >= self._allowed_at.get(index, 0))
         for index in due:
             pause = self._pause.get(index, RESUBSCRIBE_PAUSE)
             self._allowed_at[index] = now + pause

@@ -1,8 +1,8 @@
-"""An order book of numbered differences that are joined to a snapshot of REST.
+"""An order book of numbered differences that are joined to a snapshot from REST.
 
-A snapshot has no event time. Where the stream has reached it, every state has the time of an event, so two daemons write the same
-rows. One that is ahead of a stream which stays silent is applied after `SETTLE`: with its own time where it has one, else with the
-time of our clock and the name of the writer.
+Most snapshots have no event time. Once the stream has reached the snapshot, every state has the time of an event, so two daemons
+write the same rows. A snapshot ahead of a silent stream is applied after `SETTLE`: with its own time where it has one, else with
+the time of our clock and this daemon's name as the writer.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from ingest.marketdata.order_book import Book, SampledBook, Side
 from ingest.marketdata.rest import evidence
 from ingest.marketdata.values import AHEAD, Level, ahead, good_level, sift_levels
 from ingest.protocol.decode import UNREADABLE, Malformed
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Output
 from ingest.records import SECOND
 
 MAX_WAITING = 1000  # differences kept while a snapshot is awaited
-RETRY = SECOND  # from an answer that was of no use to the next question; doubles up to
+RETRY = SECOND  # from a useless response to the next request; doubles up to
 LONGEST_RETRY = 60 * SECOND
-PACE = 5 * SECOND  # from a snapshot that was applied to the next question
-SETTLE = 3 * SECOND  # for a stream to reach a snapshot that is ahead of it
-QUIET = 5 * SECOND  # without a first difference: then the snapshot of a quiet market is asked for all the same
-UNANSWERED = 300 * SECOND  # the transport answers or reports a failure; this only bounds a defect there
+PACE = 5 * SECOND  # from an applied snapshot to the next request
+SETTLE = 3 * SECOND  # in which a stream may reach a snapshot that is ahead of it
+QUIET = 5 * SECOND  # without a first difference, after which the snapshot of a quiet market is requested
+REQUEST_TIMEOUT = 300 * SECOND  # the transport reports each response or failure; this only bounds a defect there
 SHOWN = 20  # bad levels of a snapshot that are kept as evidence
 
 
 class Diff(Struct, frozen=True, gc=False):
-    """What changed in updates `first`..`last`; sizes are absolute, zero removes. `whole`: these are all levels that there are."""
+    """The levels changed by updates `first`..`last`; sizes are absolute, zero removes. `whole`: these levels are the whole book."""
 
-    time: int | None  # microseconds; None where the exchange gives none
+    time: int | None  # microseconds; None where the exchange sends none
     first: int
     last: int
     bids: Sequence[Level]
@@ -46,16 +46,16 @@ class Diff(Struct, frozen=True, gc=False):
 
 
 class Snapshot(Struct, frozen=True):
-    """The best levels as they were after update `last`, in any JSON: each is checked by itself."""
+    """The best levels after update `last`, as decoded JSON: each level is checked by itself."""
 
     last: int
     bids: Sequence[Any]
     asks: Sequence[Any]
-    time: int | None = None  # microseconds, of the last change in it
+    time: int | None = None  # of the last change in it, in microseconds
 
 
 class RestSnapshot(Struct, frozen=True):
-    """Where a snapshot is asked for (`{}` is the symbol), and how its answer is read; `parse` raises UNREADABLE or ValueError."""
+    """The request of a snapshot (`{}` is the symbol) and the parser of its response, which raises UNREADABLE or ValueError."""
 
     path: str
     parse: Callable[[bytes], Snapshot]
@@ -64,11 +64,11 @@ class RestSnapshot(Struct, frozen=True):
 
 
 class SyncedBook(Struct, frozen=True):
-    """A channel of differences. `exact`: they come only of as many levels as the snapshot has, so deeper levels go stale."""
+    """A channel of differences. `exact`: it covers only as many levels as the snapshot has, so deeper levels become stale."""
 
     row: Any
     parse: Callable[[Any], Diff]
-    snapshot: RestSnapshot | Callable[[Options], RestSnapshot]  # a function where it depends on the depth that is wanted
+    snapshot: RestSnapshot | Callable[[ExchangeOptions], RestSnapshot]  # a function where it depends on `book_depth`
     exact: bool = False
 
     def open(self, market: Market) -> ChannelState:
@@ -78,11 +78,11 @@ class SyncedBook(Struct, frozen=True):
 
 
 class SyncedBookState:
-    """One instrument's book: without a snapshot, with one, thin (a new snapshot is wanted), broken.
+    """One instrument's book: waiting for a snapshot, joined to it, thin (a new snapshot is needed), or broken.
 
-    Levels beyond a full snapshot are unknown until a difference touches them. `_bounds` are the worst prices up to which each side
-    is known: when fewer than half as many again as are written are left within them, a new snapshot is wanted, and with too few the
-    book breaks.
+    Levels beyond a full snapshot are unknown until a difference sets them. `_bounds` are the worst prices up to which each side is
+    known. With fewer than 1.5 times `book_depth` levels within the bounds a new snapshot is needed, with fewer than `book_depth`
+    the book is broken.
     """
 
     def __init__(self, market: Market, parse: Callable[[Any], Diff], snapshot: RestSnapshot, *, keep: int) -> None:
@@ -98,31 +98,31 @@ class SyncedBookState:
         self._sampled = SampledBook(instrument.id, options.book_depth, options.book_interval)
         self._bounds: list[Decimal | None] = [None, None]
         self._last = -1
-        self._waiting: deque[tuple[Diff, int]] | None = deque(maxlen=MAX_WAITING)  # None: no snapshot is wanted
-        self._snapshot: Snapshot | None = None  # one that the stream has not reached
+        self._waiting: deque[tuple[Diff, int]] | None = deque(maxlen=MAX_WAITING)  # None: no snapshot is needed
+        self._snapshot: Snapshot | None = None  # received, but not reached by the stream
         self._alone_at = 0
-        self._ask_at = 0
+        self._request_at = 0
         self._retry = RETRY
         self._quiet_at: int | None = None
 
     def feed(self, row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
-        """One difference of the stream. Raises ValueError."""
+        """Take one difference of the stream. Raises ValueError."""
         diff = self._parse(row)
         if diff.time is not None and diff.time > received_at + AHEAD:
             raise ahead(diff.time, received_at)
         if diff.whole:
-            return self._whole(diff, received_at)
+            return self._replace_whole(diff, received_at)
         out = self._follow(diff, received_at) if self._sampled.book is not None else []
         if self._waiting is None:  # the usual case
             return out
         self._collect(self._waiting, diff, received_at)
-        return [*out, *self._join(received_at), *self._ask(received_at)]
+        return [*out, *self._join(received_at), *self._request_due(received_at)]
 
     def answer(self, response: Response | None, now: int) -> list[Output]:
-        """The snapshot that was asked for, None where the question failed. One of no use is asked for again, later each time."""
+        """Take the requested snapshot; None: the request failed. After a useless response the pause to the next request doubles."""
         if self._waiting is None:
             return []
-        self._ask_at, self._retry = now + self._retry, min(2 * self._retry, LONGEST_RETRY)
+        self._request_at, self._retry = now + self._retry, min(2 * self._retry, LONGEST_RETRY)
         if response is None:
             return []
         try:
@@ -133,19 +133,19 @@ class SyncedBookState:
         except (*UNREADABLE, ValueError) as error:
             return [evidence(self._exchange, response.body, error)]
         if self._waiting and snapshot.last + 1 < self._waiting[0][0].first:
-            self._retry = RETRY  # an old one is no defect
+            self._retry = RETRY  # an old snapshot is no defect
             return [*rejected]
         self._snapshot, self._alone_at = Snapshot(snapshot.last, bids, asks, snapshot.time), now + SETTLE
         return [*rejected, *self._join(now)]
 
     def tick(self, now: int) -> Sequence[Output]:
-        """The clock: states after which nothing came, a snapshot that nothing joined, questions that are due."""
+        """On a clock tick: the state, a snapshot ahead of a silent stream, the request of a snapshot; each if due."""
         out = self._sampled.idle(now)
         if self._waiting is None:
             return out
         if self._quiet_at is None:
             self._quiet_at = now + QUIET
-        return [*out, *self._join(now), *self._ask(now)]
+        return [*out, *self._join(now), *self._request_due(now)]
 
     # --- a book with its snapshot ---------------------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class SyncedBookState:
             return []
         if diff.first <= self._last + 1:
             return self._apply(diff, received_at)
-        self._want()
+        self._need_snapshot()
         return [*self._sampled.broken("sequence", received_at if diff.time is None else diff.time)]
 
     def _apply(self, diff: Diff, received_at: int) -> list[Output]:
@@ -174,11 +174,11 @@ class SyncedBookState:
         enough = known >= self._depth
         out = self._sampled.applied(time, received_at, sequence, writer) if enough else self._sampled.broken("sequence", time)
         if self._waiting is None and (self._sampled.book is None or known < self._depth * 3 // 2):
-            self._want()
+            self._need_snapshot()
         return out
 
     def _known(self, book: Book) -> int:
-        """How many levels are surely right on the poorer side; a side that is known to its end counts as deep enough."""
+        """The number of known levels on the side that has fewer; a side that is known to its end counts as deep enough."""
         known, bounds = 2 * self._depth, self._bounds
         for index, side in enumerate((book.bids, book.asks)):
             if len(side) > self._trim_at:
@@ -188,8 +188,8 @@ class SyncedBookState:
                 known = within
         return known
 
-    def _whole(self, diff: Diff, received_at: int) -> list[Output]:
-        """The exchange itself sent every level that it has or shows: they replace the book."""
+    def _replace_whole(self, diff: Diff, received_at: int) -> list[Output]:
+        """The exchange sent the whole book: replace it."""
         if self._sampled.book is not None and diff.last <= self._last:
             return []
         out: list[Output] = [*self._sampled.due(received_at if diff.time is None else diff.time)]
@@ -197,18 +197,18 @@ class SyncedBookState:
         out += self._applied(book, diff.time, received_at, diff.last)
         return out
 
-    # --- a snapshot that is wanted --------------------------------------------------------------------------------------
+    # --- a snapshot that is needed --------------------------------------------------------------------------------------
 
-    def _want(self) -> None:
+    def _need_snapshot(self) -> None:
         if self._waiting is None:
             self._waiting = deque(maxlen=MAX_WAITING)
 
-    def _ask(self, now: int) -> Sequence[Output]:
-        """One question at a time. The stream flows first, or is quiet: an older snapshot could not be joined to it."""
+    def _request_due(self, now: int) -> Sequence[Output]:
+        """The request of a snapshot, if due; one at a time. The stream must have begun or be quiet, else it is too old."""
         flows = bool(self._waiting) or (self._waiting is not None and self._quiet_at is not None and now >= self._quiet_at)
-        if not flows or self._snapshot is not None or now < self._ask_at:
+        if not flows or self._snapshot is not None or now < self._request_at:
             return ()
-        self._ask_at = now + UNANSWERED
+        self._request_at = now + REQUEST_TIMEOUT
         return (self._request,)
 
     def _collect(self, waiting: deque[tuple[Diff, int]], diff: Diff, received_at: int) -> None:
@@ -236,7 +236,7 @@ class SyncedBookState:
         for diff, received_at in waiting:
             if diff.last < snapshot.last or self._sampled.book is None:
                 continue
-            if not begins:  # a thin book was replaced: what these differences say was written already
+            if not begins:  # a thin book was replaced, in which these differences were applied and written already
                 book.apply(diff.bids, diff.asks)
                 self._last = diff.last
             elif diff.last > snapshot.last:
@@ -247,7 +247,7 @@ class SyncedBookState:
 
     def _replace(self, snapshot: Snapshot, now: int) -> Book:
         self._snapshot = self._waiting = None
-        self._ask_at, self._retry, self._last = now + PACE, RETRY, snapshot.last
+        self._request_at, self._retry, self._last = now + PACE, RETRY, snapshot.last
         book = self._sampled.book = Book()
         book.apply(snapshot.bids, snapshot.asks)
         self._bounds = [bound_of(snapshot.bids, self._rest.levels), bound_of(snapshot.asks, self._rest.levels)]
@@ -257,22 +257,22 @@ class SyncedBookState:
 def good_sides(
     exchange: str, bids: Sequence[Any], asks: Sequence[Any], read: Callable[[Any], Level] = good_level
 ) -> tuple[Sequence[Level], Sequence[Level], Sequence[Malformed]]:
-    """A snapshot's good levels, and the evidence of the bad ones. Raises ValueError where a side has only bad ones."""
+    """A snapshot's good levels, and a record of the bad ones. Raises ValueError where a side has only bad levels."""
     (good_bids, bad_bids), (good_asks, bad_asks) = sift_levels(bids, read), sift_levels(asks, read)
     bad = bad_bids + bad_asks
     if (bad_bids and not good_bids) or (bad_asks and not good_asks):
         raise ValueError(bad[0])
     shown = "; ".join(bad[:SHOWN]).encode()
-    return good_bids, good_asks, (Malformed(shown, "value", f"{exchange}: {len(bad)} levels of a snapshot"),) if bad else ()
+    return good_bids, good_asks, (Malformed(shown, "value", f"{exchange}: {len(bad)} bad levels of a snapshot"),) if bad else ()
 
 
 def bound_of(levels: Sequence[Level], limit: int) -> Decimal | None:
-    """How far a snapshot's side is known: to its worst level if it is full, else without end."""
+    """The price up to which a snapshot's side is known: its worst level if it is full, else None, without bound."""
     return Decimal(levels[-1][0]) if len(levels) >= limit else None
 
 
 def trimmed(side: Side, bound: Decimal | None, keep: int) -> Decimal | None:
-    """The side's bound, after it was cut to `keep` levels."""
+    """Cut the side to `keep` levels. Returns its new bound."""
     if side.within(bound) >= keep:
         bound = Decimal(side.best(keep)[-1][0])
     side.truncate(keep)

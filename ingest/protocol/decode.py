@@ -1,4 +1,4 @@
-"""Decoding JSON from outside: the errors of bytes that cannot be decoded, and the record of a frame that could not be read."""
+"""Decoding foreign JSON: the exceptions that it raises, and the record of a payload that cannot be read."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class Malformed(Struct, frozen=True):
     message: str
 
 
-# what msgspec raises on bytes that it cannot decode; for bad UTF-8 and deep nesting it raises Python's errors
+# what msgspec raises for bytes that it cannot decode; bad UTF-8 and deep nesting raise Python's own exceptions
 UNREADABLE = (DecodeError, UnicodeDecodeError, RecursionError)
 
 Number = Annotated[str, Meta(pattern=r"\A[0-9]+(\.[0-9]+)?\Z")]  # digits in a JSON string; not NaN, 1e5, -1 or ""
 
 
 def is_number(text: str) -> bool:
-    """The check of `Number` at 0.4 of its cost, for hot paths; it also accepts "5." and ".5", as SQL does."""
+    """Whether the text is digits with at most one point, at 0.4 of the cost of `Number`; "5." and ".5" pass, as in SQL."""
     return text.replace(".", "", 1).isdecimal() and text.isascii()
 
 
 def malformed(payload: bytes, error: Exception) -> Malformed:
-    """The record of a frame that raised one of `UNREADABLE`: not JSON, another shape, or a value that is no number."""
+    """The record of a payload that raised one of `UNREADABLE`. Reasons: json, shape, value (a text that is no `Number`)."""
     if not isinstance(error, ValidationError):
         return Malformed(payload, "json", str(error))
     return Malformed(payload, "value" if "matching regex" in str(error) else "shape", str(error))

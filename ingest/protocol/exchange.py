@@ -1,4 +1,4 @@
-"""How an exchange declares itself: its limits, the guarantees of its data, and how its sessions and histories are made."""
+"""The interface of an exchange module: limits, guarantees of its data, and functions that make sessions and histories."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ingest.protocol.session import ChannelName, Connection, Session, Subscripti
 from ingest.records import Instrument
 
 
-class Options(Struct, frozen=True, kw_only=True):
-    """The configuration of an exchange module. Lengths of time are in microseconds."""
+class ExchangeOptions(Struct, frozen=True, kw_only=True):
+    """The settings of one exchange, as its module gets them. Lengths of time are in microseconds."""
 
     ws_url: str
     rest_url: str
@@ -22,8 +22,8 @@ class Options(Struct, frozen=True, kw_only=True):
     book_depth: int = 20
     book_interval: int = 1_000_000
     quotes_interval: int = 1_000_000
-    writer: str = ""  # this daemon's name; part of the key where the exchange gives no event time
-    archive_url: str = ""  # the host of the exchange's bulk files; empty for the exchange's own
+    writer: str = ""  # this daemon's name; part of the key where the exchange sends no event time
+    archive_url: str = ""  # where the exchange's bulk files are; empty for the address that the module knows
 
 
 class Rate(Struct, frozen=True):
@@ -34,28 +34,28 @@ class Rate(Struct, frozen=True):
 
 
 class ExchangeLimits(Struct, frozen=True, kw_only=True):
-    """The limits of the exchange's documentation, which the transports keep to. The module's docstring has the document's URL."""
+    """The limits of the exchange's documentation, which the transports enforce. The module's docstring has the document's URL."""
 
     ws_url: str
     rest_url: str
-    alternative: str  # the host that the error of an HTTP 451 recommends
+    alternative: str  # what to use where this address is refused (HTTP 403, 451), for the error message
     sends: Rate  # messages of the client, per connection
     connects: Rate  # connection attempts, per address
-    weight: Rate  # REST budget per address, halved already where a person uses the same address
+    weight: Rate  # REST budget per address; half of a documented one, because other programs may use the same address
     subscriptions_per_connection: int
-    silence_seconds: float  # a connection that received nothing for so long, not even a ping, is dead
-    stale_seconds: float = 60.0  # the least silence of one subscription that is stale; more where its messages are rare
+    silence_seconds: float  # a connection that receives nothing for that long, not even a ping, is dead
+    stale_seconds: float = 60.0  # a subscription is stale after this silence at the earliest; later where its messages are rare
     life_seconds: float | None = None  # the age at which a connection is replaced, before the exchange closes it
     message_bytes: int = 16 << 20  # the largest frame to accept
 
 
 class CompletenessRules(Struct, frozen=True, kw_only=True):
-    """What an exchange's data says about its own completeness; the audit compares the stored rows with it. All by trade kind."""
+    """What an exchange's data proves about its completeness, for the audit of the stored rows. The tuples are trade kinds."""
 
     dense: tuple[str, ...] = ()  # trade ids of an instrument are consecutive: a missing id is a missing trade
     counted: tuple[str, ...] = ()  # the trades that a candle's trade count, first id and last id refer to
     charted: tuple[str, ...] = ()  # bars made from these trades equal the exchange's own candles
-    empty_candles: bool = False  # a minute without trades has a candle, too: a missing one is a gap
+    empty_candles: bool = False  # a minute without trades has a candle too: a missing candle is a gap
 
 
 class Exchange(Protocol):
@@ -64,31 +64,31 @@ class Exchange(Protocol):
     NAME: str
     CHANNELS: Collection[ChannelName]  # a mapping, where the exchange declares them (`ingest.marketdata.channels`)
     TRADE_KINDS: tuple[str, ...]  # the first is the default
-    VIA: tuple[str, ...]  # the ways to its history of trades and candles: rest, archive
+    VIA: tuple[str, ...]  # the sources of its history of trades and candles: rest, archive
     LIMITS: ExchangeLimits
     COMPLETENESS: CompletenessRules
 
-    def listing(self, options: Options) -> Flow[list[Instrument]]:
-        """Every market that the exchange lists, with id 0. The list may have `rejected`: the rows that could not be read."""
+    def listing(self, options: ExchangeOptions) -> Flow[list[Instrument]]:
+        """Every market that the exchange lists, with id 0. An attribute `rejected` of the list has the unreadable rows."""
 
-    def connections(self, subscriptions: Sequence[Subscription], options: Options) -> list[Connection]:
+    def connections(self, subscriptions: Sequence[Subscription], options: ExchangeOptions) -> list[Connection]:
         """The subscriptions, spread over websockets within the exchange's limits."""
 
-    def session(self, connection: Connection, options: Options) -> Session:
-        """The state for one connection that is about to open."""
+    def session(self, connection: Connection, options: ExchangeOptions) -> Session:
+        """The state of one connection that is about to open."""
 
-    def history(self, ask: HistoryRequest, options: Options, via: str) -> History:
+    def history(self, request: HistoryRequest, options: ExchangeOptions, via: str) -> History:
         """The history of one market, trades or candles, in pages of at most about 5,000 records.
 
-        The last page's `until` is earlier than the requested one where that time is not over yet. Raises Reject where the exchange
-        does not have the range: for what is older than it keeps, the reason is `history` and `code` the earliest time that it has,
-        in microseconds. After a Retry the caller requests the rest, from the last page's `until` on.
+        Where the requested range ends in the future, the last page's `until` is earlier than its end. Raises Reject where the
+        exchange does not have the range. The reason is then `history`, and for a range older than the exchange keeps, `code` is the
+        earliest time that it has, in microseconds. After a Retry the caller requests the rest, from the last page's `until` on.
         """
 
 
 @runtime_checkable
 class Located(Protocol):
-    """What an `Exchange` has in addition where the URL of a websocket must be requested."""
+    """An `Exchange` whose websocket URL must be requested."""
 
-    def locate(self, connection: Connection, options: Options) -> Flow[str]:
-        """The URL to open instead of the connection's own. It is requested before each opening."""
+    def locate(self, connection: Connection, options: ExchangeOptions) -> Flow[str]:
+        """The URL to open instead of that of `connection`. It is requested before each opening."""

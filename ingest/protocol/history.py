@@ -1,4 +1,4 @@
-"""The history of one market as pure code sees it: the request, and the pages of the answer."""
+"""The history of one market as pure code sees it: the request, and the pages of its records."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ingest.records import MINUTE, SECOND, Instrument, Record, Trade
 
 
 class Columns(Struct, frozen=True):
-    """Records of one kind, at least one and in time order, as a bulk file gives them: column by column.
+    """Records of one type, at least one and in time order, column by column, as they come from a bulk file.
 
-    `values` are by the record's field: a list of checked text (digits or a word of ours) where rows differ, else the value of all
-    rows. No object is made for a row that goes straight to its table: that would be most of the cost of such a row.
+    `values` maps a field of the record to its column: a list of checked text (digits, or a word that needs no escaping) where rows
+    differ, else the value of all rows. Columns avoid an object for each row, which would be most of the cost of a row.
     """
 
     record: type[Record]
@@ -35,9 +35,9 @@ class Columns(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True):
-    """One step of a history, in time order: with it everything that was requested before `until` has been sent.
+    """One step of a history, its records in time order. With it every requested record before `until` (microseconds) has been sent.
 
-    `rejected` are the rows that could not be read; the reader of the page counts and stores them.
+    `rejected` are the rows that cannot be read; the caller counts and stores them.
     """
 
     records: Sequence[Record] | Columns
@@ -45,14 +45,14 @@ class Page(Struct, frozen=True):
     rejected: Sequence[Malformed] = ()
 
 
-# the age from which an answer is complete: younger rows may not have reached the REST servers, and a younger bar may not be closed
+# a response is complete up to this age: younger rows may not have reached the REST servers, and a younger bar may not be closed
 SETTLED = 10 * SECOND
 
 
 class HistoryRequest(Struct, frozen=True, kw_only=True):
     """A range of one market's history: [since, until) in microseconds, or, where ids are dense, first_id..last_id.
 
-    With ids the times only say where to look, because fills of one moment may lie on both sides of a gap's edge.
+    With ids the times only narrow the search: trades of one microsecond may lie on both sides of a gap's edge.
     """
 
     instrument: Instrument
@@ -68,13 +68,13 @@ class HistoryRequest(Struct, frozen=True, kw_only=True):
         return self.since <= record.time < self.until
 
     def is_past(self, record: Record) -> bool:
-        """Whether no record after this one is wanted."""
+        """Whether no record after this one is requested."""
         if self.last_id is not None and isinstance(record, Trade):
             return record.trade_id >= self.last_id
         return record.time >= self.until
 
     def complete_until(self, response: Response) -> int:
-        """The time up to which an answer is complete, and a bar in it closed."""
+        """The time in microseconds up to which a response is complete, and a bar in it closed."""
         time = response.as_of - SETTLED
         if self.channel == "candles":
             time -= time % MINUTE
@@ -83,11 +83,11 @@ class HistoryRequest(Struct, frozen=True, kw_only=True):
     def page(
         self, records: Iterable[Record], response: Response, until: int | None = None, rejected: Sequence[Malformed] = ()
     ) -> Page:
-        """The wanted ones of `records`: everything before `until`, or everything that was requested where that is None."""
+        """A page of the requested ones of `records`, which are complete before `until`; None: up to the end of the request."""
         complete = self.complete_until(response)
         wanted = [r for r in records if self.wants(r) and (self.channel != "candles" or r.time < complete)]
         return Page(wanted, complete if until is None else max(self.since, min(until, complete)), rejected)
 
 
-# Requests and pages. A request's response is sent in, None after a page. It ends when all that the exchange has was sent.
+# Yields requests and pages, and is sent the response to each request, None after a page. It ends after the last page.
 History = Generator[Request | Page, Response | None, None]

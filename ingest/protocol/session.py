@@ -24,8 +24,8 @@ class Subscription(Struct, frozen=True):
 class Connection(Struct, frozen=True, omit_defaults=True):
     """One websocket to open, and the subscriptions to make on it.
 
-    `refused` has the reasons of subscriptions, by index, that the exchange refused on an earlier connection: each is tried later,
-    by itself.
+    `refused` maps the index of each subscription that the exchange refused on an earlier connection to the reason. Such a
+    subscription is tried later, in a message of its own.
     """
 
     url: str
@@ -42,7 +42,7 @@ class Send(Struct, frozen=True):
 class Gap(Struct, frozen=True):
     """A known gap in one channel of one instrument: (since, until) in microseconds, `until` None while it is open.
 
-    `reason` is one of: sequence, checksum, crossed, disconnect, shed, refused, spool (a damaged record of it).
+    `reason` is one of: sequence, checksum, crossed, disconnect, shed, refused, spool (a damaged record in the spool).
     """
 
     instrument_id: int
@@ -61,7 +61,7 @@ class Refused(Struct, frozen=True):
 
 
 class Reconnect(Struct, frozen=True):
-    """The connection must be replaced. A `planned` one is kept until its successor delivers, else it is closed at once."""
+    """The connection must be replaced. If this is `planned`, it is kept until its successor delivers, else it is closed at once."""
 
     reason: str
     planned: bool = False
@@ -74,26 +74,26 @@ class Session(Protocol):
     """The state of one connection. All times are microseconds; a session has no clock of its own.
 
     `last_message_at[i]` is the time of the last message of `connection.subscriptions[i]` (a record, or a heartbeat of its own), 0
-    for none; it is what staleness is judged by.
+    before the first. Staleness is judged by it.
     """
 
     last_message_at: list[int]
 
     @property
     def refused(self) -> Mapping[int, str]:
-        """Index of each subscription that the exchange refuses at present -> the reason. The session tries it again by itself."""
+        """The subscriptions that the exchange refuses at present, by index, with the reason. The session retries them by itself."""
 
     def start(self, now: int) -> Iterable[Output]:
-        """The connection is open: subscribe."""
+        """Called when the connection is open; subscribes."""
 
     def feed(self, frame: bytes, received_at: int) -> Sequence[Output]:
-        """One text frame. Bad input raises nothing: it yields a `Malformed`."""
+        """Called with each text frame. Bad input raises nothing: the output has a `Malformed`."""
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
-        """The response to a `Request` of this session."""
+        """Called with the response to a `Request` of this session."""
 
     def failed(self, request: Request, now: int) -> Sequence[Output]:
-        """A `Request` of this session failed and is not repeated by the transport: the session decides when to repeat it."""
+        """Called when a `Request` of this session failed. The transport does not repeat it; the session decides when to."""
 
     def tick(self, now: int) -> Sequence[Output]:
-        """Called at least every 250 ms, so that a session notices silence and does what is due."""
+        """Called at least every 250 ms, so that a session notices silence and does what is due at a time."""

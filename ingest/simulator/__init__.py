@@ -1,1 +1,1 @@
-"""A simulated exchange on loopback: Binance's spot wire protocol, an oracle that knows every value sent, and faults on demand."""
+"""A simulated exchange on loopback: Binance's spot protocol, an oracle of every value that it produced, and faults on demand."""

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 
 class Refusal(Struct):
-    """The response of a REST path to the next `times` requests, instead of its own."""
+    """The response to the next `times` requests of a REST path, instead of the regular one."""
 
     status: int
     headers: dict[str, str]
@@ -27,13 +27,13 @@ class Faults:
         self._lost: Counter[str] = Counter()
         self._repeated: Counter[str] = Counter()
         self._reordered: Counter[str] = Counter()
-        self._held: dict[str, bytes] = {}  # the event that the next one overtakes
+        self._held: dict[str, bytes] = {}  # the event to send after the next one
         self._torn: set[str] = set()
         self._fragmented: Counter[str] = Counter()
         self._refusals: dict[str, Refusal] = {}
 
     def silence(self, *streams: str) -> None:
-        """Send nothing on `streams` while the connection stays up; without arguments on all of them, pings included."""
+        """Send nothing on `streams` while the connection stays open; without arguments nothing at all, not even pings."""
         self._silent.update(streams)
         self._all_silent = self._all_silent or not streams
 
@@ -43,7 +43,7 @@ class Faults:
         self._all_silent = False
 
     def lose(self, stream: str, frames: int = 1) -> None:
-        """Do not send the next `frames` of `stream`, although their events happen: a gap in the sequence."""
+        """Do not send the next `frames` of `stream`, although their events happen, which makes a gap in the sequence."""
         self._lost[stream] += frames
 
     def repeat(self, stream: str, frames: int = 1) -> None:
@@ -71,7 +71,7 @@ class Faults:
         return self._all_silent
 
     def copies(self, stream: str) -> int:
-        """How many times the next frame of `stream` is sent. To be called once per frame."""
+        """The number of times to send the next frame of `stream`. Call it once per frame."""
         if self._all_silent or stream in self._silent:
             return 0
         if self._lost[stream] > 0:
@@ -83,7 +83,7 @@ class Faults:
         return 1
 
     def deliveries(self, stream: str, event: bytes) -> Sequence[bytes]:
-        """The events to send, in this order, when `event` of `stream` is due. To be called once per event."""
+        """The events to send, in this order, when `event` of `stream` is due. Call it once per event."""
         events = [event] * self.copies(stream)
         if not events:
             return ()
@@ -96,30 +96,30 @@ class Faults:
         return events
 
     def is_torn(self, stream: str) -> bool:
-        """Whether half of the next frame of `stream` is the last of its connection. To be called once per event."""
+        """Whether to send half of the next frame of `stream` and then close. Call it once per event."""
         if stream not in self._torn:
             return False
         self._torn.remove(stream)
         return True
 
     def is_fragmented(self, stream: str) -> bool:
-        """Whether the next frame of `stream` is sent in fragments. To be called once per event."""
+        """Whether to send the next frame of `stream` in fragments. Call it once per event."""
         if self._fragmented[stream] <= 0:
             return False
         self._fragmented[stream] -= 1
         return True
 
     def pending(self, stream: str) -> int:
-        """How many faults are still due on `stream`."""
+        """The number of faults still due on `stream`."""
         counts = (self._lost, self._repeated, self._reordered, self._fragmented)
         return sum(count[stream] for count in counts) + (stream in self._torn)
 
     def refusals_left(self, path: str) -> int:
-        """How many requests for `path` will still be refused."""
+        """The number of requests for `path` still to be refused."""
         return self._refusals[path].times if path in self._refusals else 0
 
     def refusal(self, path: str) -> Refusal | None:
-        """The refusal of a request for `path`, if one is due. To be called once per request."""
+        """The refusal of a request for `path`, None if none is due. Call it once per request."""
         refusal = self._refusals.get(path)
         if refusal is None or refusal.times == 0:
             return None

@@ -1,7 +1,7 @@
 """One websocket client of the simulated exchange: its subscriptions, its commands and its connection.
 
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#live-subscribingunsubscribing-to-streams
-As at the real exchange, a subscription to a stream that does not exist is acknowledged, and nothing is ever sent.
+As the real exchange does, it acknowledges a subscription to a stream that does not exist and never sends anything on it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ingest.simulator.wire import combined, encode, text_frame
 
 MESSAGES_PER_SECOND = 5
 STREAMS = 1024
-BUFFER_BYTES = 64 << 20  # a client that lags further behind is disconnected, as exchanges do
+BUFFER_BYTES = 64 << 20  # a client with a larger backlog is disconnected, as exchanges do
 
 
 class Command(msgspec.Struct):
@@ -56,7 +56,7 @@ class Listener:
             self._transport.write(frames)
 
     def tear(self, frame: bytes) -> None:
-        """Send half of a frame, after everything written before it, and close the connection."""
+        """Send half of `frame` after what was written before, and close the connection."""
         self.write(frame[: len(frame) // 2])
         self._transport.close()
 
@@ -71,7 +71,7 @@ class Listener:
         return over
 
     def execute(self, text: str) -> bytes:
-        """Execute one command and return the reply."""
+        """Execute one command, JSON text, and return the reply."""
         try:
             command = msgspec.json.decode(text, type=Command)
         except msgspec.ValidationError as error:

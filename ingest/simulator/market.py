@@ -1,7 +1,7 @@
-"""One simulated market: trades, the order book and one-minute bars. Pure: times are passed in, in milliseconds as on the wire.
+"""One simulated market: trades, the order book and one-minute bars. Pure: the time is an argument, in milliseconds as on the wire.
 
-The values of a trade are a function of its id, so that of a million trades only the times are stored, and every trade can be
-reproduced exactly. Prices and sizes are integers in units of 1e-8, never floats.
+The values of a trade are a function of its id, so only the times of trades are stored, and every trade can be reproduced exactly.
+Prices and sizes are integers in units of 1e-8, never floats.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ UNIT = 10**8
 MINUTE_MS = 60_000
 DEPTH = 40  # levels on each side that change at random
 CELL = 2048  # trades between two turning points of the price
-KEPT_CHANGES = 100_000  # of a book; older ones are dropped
+KEPT_CHANGES = 100_000  # of a book; older changes are dropped
 
 _MASK = (1 << 64) - 1
 
@@ -58,7 +58,7 @@ class Deal(Struct, frozen=True, gc=False):
 
 
 class Bar(Struct, gc=False):
-    """One minute of trades. Without any, the ids `first` and `last` are -1 and the prices are those of the bar before."""
+    """One minute of trades. Without trades, the ids `first` and `last` are -1 and all prices are the close of the bar before."""
 
     time: int
     open: int
@@ -85,11 +85,11 @@ class Bar(Struct, gc=False):
         self.low = min(self.low, deal.price)
         self.close = deal.price
         self.volume += deal.size
-        worth = deal.price * deal.size // UNIT
-        self.quote_volume += worth
+        value = deal.price * deal.size // UNIT
+        self.quote_volume += value
         if not deal.maker:
             self.taker_volume += deal.size
-            self.taker_quote_volume += worth
+            self.taker_quote_volume += value
 
 
 class Diff(Struct, frozen=True):
@@ -130,14 +130,14 @@ class Market:
         return self.first_id + len(self._times)
 
     def trade(self, now: int) -> Deal:
-        """Let the next trade happen at `now`."""
+        """Make the next trade, at `now`."""
         deal = self.deal(self.next_id, now)
         self._times.append(now)
         self.bar.add(deal)
         return deal
 
     def deals(self, first: int | None = None, last: int | None = None) -> Iterator[Deal]:
-        """The trades first..last (inclusive) that have happened."""
+        """The trades made so far with ids first..last (inclusive; by default all)."""
         start = self.first_id if first is None else max(first, self.first_id)
         stop = self.next_id if last is None else min(last + 1, self.next_id)
         return (self.deal(id, self._times[id - self.first_id]) for id in range(start, stop))
@@ -150,15 +150,15 @@ class Market:
         return Deal(id, time, price, steps * self.spec.size_step, maker)
 
     def _middle(self, id: int) -> int:
-        """Between two random turning points, each within a thousandth of the start price."""
-        cell, past = divmod(id, CELL)
-        ago, ahead = _turning_point(self.spec, self._seed, cell), _turning_point(self.spec, self._seed, cell + 1)
-        return (ago * (CELL - past) + ahead * past) // CELL * self.spec.price_step
+        """The middle price at a trade: linear between two random turning points, each within a thousandth of the start price."""
+        cell, offset = divmod(id, CELL)
+        before, after = _turning_point(self.spec, self._seed, cell), _turning_point(self.spec, self._seed, cell + 1)
+        return (before * (CELL - offset) + after * offset) // CELL * self.spec.price_step
 
     # --- bars -------------------------------------------------------------------------------------------------------
 
     def close_bars(self, now: int) -> list[Bar]:
-        """The bars that ended by `now`, empty minutes included."""
+        """Close the bars that ended by `now`, empty minutes included, and return them."""
         closed = []
         while now >= self.bar.time + MINUTE_MS:
             closed.append(self.bar)
@@ -170,7 +170,7 @@ class Market:
     # --- the book ---------------------------------------------------------------------------------------------------
 
     def move_book(self) -> None:
-        """Let the book follow the price: levels that it passed are removed, the best ones are set, a few others change."""
+        """Move the book to the price: remove the levels that it crossed, set the best ones, change a few others."""
         step, middle = self.spec.price_step, self._middle(self.next_id)
         bids, asks = self._book
         far = 4 * DEPTH * step
@@ -185,7 +185,7 @@ class Market:
                 self._set(side, price, 0 if self._random.random() < 0.3 else self._some_size())
 
     def diff(self) -> Diff | None:
-        """What changed since the last diff, as absolute sizes; None if nothing did."""
+        """The changes since the last diff, as absolute sizes; None if there are none."""
         if self.last_update == self._diffed:
             return None
         first, self._diffed = self._diffed + 1, self.last_update
@@ -200,7 +200,7 @@ class Market:
         return dict(sorted(bids.items(), reverse=True)), dict(sorted(asks.items()))
 
     def books(self, updates: Iterable[int]) -> Iterator[tuple[int, Sides]]:
-        """Each of `updates`, in ascending order, with the sides after it, in one pass. Raises KeyError as `book` does."""
+        """The sides after each of `updates`, which are in ascending order, in one pass. Raises KeyError as `book` does."""
         bids, asks = sides = (dict(self._base[0]), dict(self._base[1]))
         changes = iter(list(self._changes))
         reached = self._base_update
@@ -231,11 +231,11 @@ class Market:
 
     @property
     def _base_update(self) -> int:
-        """The last update that is contained in the base."""
+        """The last update that `_base` contains."""
         return self.last_update - len(self._changes)
 
     def _not_kept(self, update: int) -> KeyError:
-        return KeyError(f"{self.spec.symbol}: update {update} is not kept; known: the last {len(self._changes)}")
+        return KeyError(f"{self.spec.symbol}: update {update} is not kept; right: {self._base_update} to {self.last_update}")
 
     def _set(self, side: int, price: int, size: int) -> None:
         if self._book[side].get(price, 0) == size:

@@ -1,4 +1,4 @@
-"""Every value that the simulated exchange has produced, spelt as on the wire, to compare with what was stored."""
+"""Every value that the simulated exchange has produced, with the digits of its messages, to compare with the stored rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OracleTrade(Struct, frozen=True, gc=False):
 
 
 class Oracle:
-    """What happened at each symbol, whether or not a fault kept it from being sent."""
+    """The events of each symbol, including those that a fault kept from being sent."""
 
     def __init__(self, markets: Mapping[str, Market]) -> None:
         self._markets = markets
@@ -35,12 +35,12 @@ class Oracle:
         self.diffs: dict[str, deque[tuple[int, int]]] = {symbol: deque(maxlen=DIFFS) for symbol in markets}
 
     def trades(self, symbol: str, first: int | None = None, last: int | None = None) -> Iterator[OracleTrade]:
-        """The trades first..last (inclusive; by default all), by id. They are reproduced one by one and take no memory."""
+        """The trades with ids first..last (inclusive; by default all). They are reproduced one by one, which takes no memory."""
         for deal in self._markets[symbol].deals(first, last):
             yield OracleTrade(deal.id, deal.time, digits(deal.price), digits(deal.size), "sell" if deal.maker else "buy")
 
     def count(self, symbol: str) -> int:
-        """How many trades there were."""
+        """The number of trades so far."""
         market = self._markets[symbol]
         return market.next_id - market.first_id
 
@@ -53,7 +53,7 @@ class Oracle:
         return _levels(self._markets[symbol].book(update))
 
     def books(self, symbol: str, updates: Iterable[int]) -> Iterator[tuple[int, Levels, Levels]]:
-        """Each of `updates`, in ascending order, with bids and asks as `book` returns them; much faster than one by one."""
+        """(update, bids, asks) for each of `updates`, which are in ascending order; much faster than calls of `book`."""
         for update, sides in self._markets[symbol].books(updates):
             yield update, *_levels(sides)
 

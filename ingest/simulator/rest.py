@@ -20,7 +20,7 @@ Query = Mapping[str, str]
 
 
 class Rest:
-    """Answers from the markets, unless a fault is due. Every request is counted in the documented weight header."""
+    """Responds from the markets, unless a fault is due. Each request adds 1 to the documented weight header."""
 
     def __init__(self, markets: Mapping[str, Market], faults: Faults, now: Callable[[], int]) -> None:
         self._markets = markets

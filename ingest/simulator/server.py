@@ -1,7 +1,7 @@
 """The simulated exchange: an HTTP and websocket server on loopback, with markets that move in real time.
 
-https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams. Complete frames are written
-to the transport, many at once: one send per frame through the server library would be slower than the client under test.
+https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams. Frames are written to
+the transport, many at once: one send per frame through the server library would be slower than the client under test.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ STEP_SECONDS = 0.02
 DIFF_MS = 100
 KLINE_MS = 2_000
 CHUNK = 500  # trades of a burst that are written at once
-BACKLOG_BYTES = 4 << 20  # a burst waits while a client has more than this before it
+BACKLOG_BYTES = 4 << 20  # a burst waits while a client has a larger backlog
 
 EventArgs = ParamSpec("EventArgs")
 
 
 class Simulator:
-    """An exchange with one market for each of `specs`. All of them together make `trades_per_second`, which may be changed.
+    """An exchange with one market for each of `specs`. Together they make `trades_per_second`, which may be changed.
 
-    `clock` returns microseconds; with a faster one minutes pass faster. With `history_seconds` the markets have traded for that
-    long when the server starts, and REST returns it.
+    `clock` returns microseconds. With `history_seconds` the markets have traded for that long when the server starts, and REST
+    returns these trades and bars.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Simulator:
         self._markets = {spec.symbol: Market(spec, seed, begun) for spec in specs}
         self._turns = cycle(self._markets.values())
         self._moved_until = self._diffed = self._klined = begun
-        self._owed = 0.0  # trades that are due, with the fraction of one
+        self._owed = 0.0  # trades that are due, with a fraction
         self.listeners: set[Listener] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
@@ -66,12 +66,12 @@ class Simulator:
 
     @property
     def ws_url(self) -> str:
-        """To be used instead of wss://stream.binance.com:9443."""
+        """The address that replaces wss://stream.binance.com:9443."""
         return f"ws://127.0.0.1:{self._port}"
 
     @property
     def rest_url(self) -> str:
-        """To be used instead of https://api.binance.com."""
+        """The address that replaces https://api.binance.com."""
         return f"http://127.0.0.1:{self._port}"
 
     def has_subscriber(self, stream: str) -> bool:
@@ -79,7 +79,7 @@ class Simulator:
         return bool(self._subscribers(stream))
 
     async def start(self, port: int = 0) -> None:
-        """Serve on loopback, by default on a free port, and let the markets move."""
+        """Serve on loopback, by default on a free port, and start the markets."""
         for now in range(self._moved_until, self._now(), 1000):
             self._trade_until(now)
         app = web.Application()
@@ -145,7 +145,7 @@ class Simulator:
                 await listener.socket.close(code=1001)
 
     def send_raw(self, payload: bytes) -> None:
-        """Send any text to every client: garbage, or an event made by hand."""
+        """Send a text frame to every client."""
         for listener in self.listeners:
             listener.write(wire.text_frame(payload))
 
@@ -156,14 +156,14 @@ class Simulator:
             listener.write(listener.event("!serverShutdown", event))
 
     def trade(self, symbol: str, count: int = 1) -> None:
-        """Let `count` trades happen now; each is sent as an event of its own."""
+        """Make `count` trades now; each is sent as an event of its own."""
         now = self._now()
         self._close_bars(now)
         for _ in range(count):
             self._trade(self._markets[symbol], now)
 
     def prepare(self, symbol: str, count: int, kind: str = "trade") -> list[bytes]:
-        """Let `count` trades happen now. Returns their frames for /stream in chunks. `kind` is trade or aggTrade."""
+        """Make `count` trades now without sending them. Returns their frames for /stream in chunks. `kind` is trade or aggTrade."""
         stream = _stream(symbol, kind)
         chunks = []
         for start in range(0, count, CHUNK):
@@ -175,7 +175,7 @@ class Simulator:
         return chunks
 
     async def burst(self, symbol: str, chunks: Sequence[bytes], kind: str = "trade") -> None:
-        """Send the chunks of `prepare` to the subscribers on /stream, as fast as they read. For faults a chunk is one frame."""
+        """Send the chunks of `prepare` to the subscribers on /stream, as fast as they read. Faults count a chunk as one frame."""
         stream = _stream(symbol, kind)
         for chunk in chunks:
             for listener in self._subscribers(stream):
@@ -245,7 +245,7 @@ class Simulator:
     def _publish(
         self, symbol: str, kind: str, event: Callable[EventArgs, bytes], *args: EventArgs.args, **kwargs: EventArgs.kwargs
     ) -> None:
-        """Send one event to its subscribers; it is encoded only if there are any."""
+        """Send one event to its subscribers; without subscribers it is not encoded."""
         stream = _stream(symbol, kind)
         subscribers = self._subscribers(stream)
         if not subscribers:
@@ -254,7 +254,7 @@ class Simulator:
         frame = wire.fragments if events and self.faults.is_fragmented(stream) else wire.text_frame
         torn = bool(events) and self.faults.is_torn(stream)
         for listener in subscribers:
-            frames = b"".join(listener.event(stream, one, frame) for one in events)
+            frames = b"".join(listener.event(stream, item, frame) for item in events)
             if torn:
                 listener.tear(frames)
             else:

@@ -18,7 +18,7 @@ from ingest.config.sections import ExchangeSection
 from ingest.errors import IngestError
 from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
-from ingest.protocol.exchange import Exchange, Located, Options
+from ingest.protocol.exchange import Exchange, ExchangeOptions, Located
 from ingest.protocol.session import ChannelName, Connection, Gap, Output, Refused, Session, Subscription
 from ingest.records import SECOND, Candle, Instrument, Record
 from ingest.sources.connection_slot import ReconnectingConnection, Stream
@@ -155,7 +155,7 @@ class ExchangeFeed:
                     async with asyncio.timeout(wait):
                         await self._reload.wait()
 
-    async def _wanted(self, http: Http, section: ExchangeSection, options: Options) -> list[Subscription]:
+    async def _wanted(self, http: Http, section: ExchangeSection, options: ExchangeOptions) -> list[Subscription]:
         """The configured subscriptions, with their instruments from the listing."""
         rows = await http.run(self._exchange.listing(options))
         for bad in getattr(rows, "rejected", ()):
@@ -175,7 +175,7 @@ class ExchangeFeed:
         stored = await self._store_instruments(chosen, kind)
         return [Subscription(row, cast(ChannelName, channel)) for row in stored for channel in section.channels]
 
-    def _follow(self, group: asyncio.TaskGroup, wanted: list[Subscription], options: Options) -> None:
+    def _follow(self, group: asyncio.TaskGroup, wanted: list[Subscription], options: ExchangeOptions) -> None:
         """Have connections for the wanted subscriptions: unchanged ones stay, changed ones are replaced, new ones opened."""
         before, self._options = self._options, options
         missing = dict.fromkeys(wanted)
@@ -258,14 +258,14 @@ class ExchangeFeed:
         self._metrics.counters.errors["source", "refused"] += 1
         log.error("%s: %s", self.name, message)
 
-    def _make_options(self) -> Options:
+    def _make_options(self) -> ExchangeOptions:
         return options_of(self._exchange, self._section, self._writer)
 
 
-def options_of(exchange: Exchange, section: ExchangeSection, writer: str) -> Options:
+def options_of(exchange: Exchange, section: ExchangeSection, writer: str) -> ExchangeOptions:
     """What the configuration says to the exchange's module; `writer` is this daemon's name."""
     limits = exchange.LIMITS
-    return Options(
+    return ExchangeOptions(
         ws_url=(section.ws_url or limits.ws_url).rstrip("/"),
         rest_url=(section.rest_url or limits.rest_url).rstrip("/"),
         archive_url=(section.archive_url or "").rstrip("/"),

@@ -16,7 +16,7 @@ from ingest.pipeline.batch import Outcome
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.writer import Writer
 from ingest.protocol.decode import Malformed
-from ingest.protocol.exchange import Exchange, Options, Rate
+from ingest.protocol.exchange import Exchange, ExchangeOptions, Rate
 from ingest.protocol.history import Columns, HistoryRequest, Page
 from ingest.protocol.session import ChannelName
 from ingest.records import Instrument, Record
@@ -62,7 +62,7 @@ class Origin(Protocol):
 class ExchangeOrigin:
     """An exchange module as an origin."""
 
-    def __init__(self, exchange: Exchange, options: Options) -> None:
+    def __init__(self, exchange: Exchange, options: ExchangeOptions) -> None:
         self._exchange = exchange
         self._options = options
         self.VIA = exchange.VIA

@@ -12,7 +12,7 @@ from datetime import timedelta
 from itertools import groupby, pairwise
 from operator import attrgetter
 
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Request
 from ingest.protocol.session import Connection, Gap, Session
 from ingest.records import MINUTE, SECOND, Candle, Record
@@ -26,7 +26,7 @@ WINDOW = 5 * SECOND  # for how long the lateness of a row counts
 class ReplayedConnection:
     """One connection, with the session that gets its inputs again. Times are microseconds."""
 
-    def __init__(self, source: str, connection: Connection, options: Options, session: Session) -> None:
+    def __init__(self, source: str, connection: Connection, options: ExchangeOptions, session: Session) -> None:
         self.options = options
         self.session = session
         self.request: Request | None = None  # the request of the next answer

@@ -1,1 +1,1 @@
-"""What talks to exchanges and providers: websockets, HTTP requests, rate limits, backoff, and the recording of frames."""
+"""The connections to exchanges and providers: websockets, HTTP requests, rate limits, backoff, and the recording of frames."""

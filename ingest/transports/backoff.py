@@ -1,7 +1,7 @@
 """The wait before the next attempt: doubling, capped, with jitter.
 
-The jitter keeps many clients from returning in the same second. `reset` is called after a good record, not after a successful
-connect: a server that accepts connections and closes them at once would otherwise get one attempt after the other.
+The jitter spreads the attempts of many clients. `reset` is called after a good record, not after a successful connect: a server
+that accepts connections and closes them at once would otherwise get attempts without a pause.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 class Backoff:
-    """The waits between the attempts at one thing; `random` returns floats in [0, 1)."""
+    """The waits between repeated attempts; `random` returns floats in [0, 1)."""
 
     def __init__(self, random: Callable[[], float], *, first: float = 0.5, cap: float = 60.0) -> None:
         self._random = random
@@ -25,5 +25,5 @@ class Backoff:
         return ceiling * (0.5 + self._random() / 2)
 
     def reset(self) -> None:
-        """A good record came: the next wait is short again."""
+        """A good record arrived: the next wait is the first again."""
         self._ceiling = self._first

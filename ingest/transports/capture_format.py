@@ -1,16 +1,15 @@
-"""A capture: what one source received, as lines of text in a gzip file, for people (`zcat`) and for `ingest replay`.
+"""A capture: the input of one source's sessions as lines of text in a gzip file, for people (`zcat`) and for `ingest replay`.
 
     1763688260.123456 3 frame {"stream":"btcusdt@trade","data":{...}}
 
 Time (seconds, by our clock), connection, kind, payload. The payload of a frame is the exchange's bytes. Kinds: `file` (the header,
 first line of each file), `open` (a connection and its subscriptions), `start`, `frame`, `tick`, `request` and its `answer`, or
-`failed`: every input of a session, in that order. A payload with a line break is base64, and its kind ends in 64. `resume` repeats
-the open connections at the head of a file, because older files may have been deleted. `check` is the CRC-32 of the text since the
-last check; lines without a check behind them are not read.
+`failed`: every input of a session, in order. A payload with a line break is base64, and its kind ends in 64. `resume` repeats the
+open connections at the head of a file, because older files may have been deleted. `check` is the CRC-32 of the text since the last
+check; lines that no check follows are not read.
 
-https://www.rfc-editor.org/rfc/rfc1952. gzip at level 6 packs the recorded traffic of four exchanges to a sixth, at 36-52 MB per CPU
-second. zstandard packs as small at nine times the speed, but 10,000 frames a second cost 6 % of a CPU, in a thread: no reason for a
-dependency or for giving up `zcat`. A file that is cut off can be read as far as its compressed stream was flushed.
+https://www.rfc-editor.org/rfc/rfc1952. gzip at level 6 takes 6 % of a CPU, in a thread, at 10,000 frames a second, so the faster
+zstandard does not justify a dependency. A file that is cut off can be read as far as its compressed stream was flushed.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ import msgspec
 from msgspec import Struct
 
 from ingest.errors import Stop
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.session import Connection
 from ingest.records import SECOND
 
 FORMAT = 1
 SUFFIX = ".capture.gz"
 LEVEL = 6
-CHUNK = 1 << 10  # bytes that are unpacked at once; a chunk with an error yields nothing
+CHUNK = 1 << 10  # bytes that are decompressed at once; a chunk with an error yields nothing
 MAGIC = b"\x1f"
 GZIP = 31  # zlib's code for a gzip container with the largest window
 
@@ -45,7 +44,7 @@ _CHECK = re.compile(rb"0\.000000 0 check ([0-9a-f]{8})")
 log = logging.getLogger(__name__)
 
 
-Entry = tuple[int, int, str, bytes]  # a `Line` to be written: a plain tuple costs a tenth
+Entry = tuple[int, int, str, bytes]  # a `Line` to write; a plain tuple is made in a tenth of the time
 
 
 class Line(NamedTuple):
@@ -58,8 +57,8 @@ class Line(NamedTuple):
 
 
 class Header(Struct, frozen=True):
-    """Which file this is. A `run` (the microsecond at which it began) has the parts 1, 2, ...; where a number is missing, lines
-    were lost, and a session must not be continued across it.
+    """The first line of a file. A `run`, named by the microsecond of its begin, has the parts 1, 2, ... Where a number is missing,
+    lines were lost, and a replay must not continue a session.
     """
 
     source: str
@@ -70,16 +69,16 @@ class Header(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The file's name. Sorted by name, the files of a source are in the order of time."""
+        """The file's name. The order of the names is the order of time."""
         began = datetime.fromtimestamp(self.run // SECOND, UTC).strftime("%Y%m%dT%H%M%S")
         return f"{self.source}-{began}.{self.run % SECOND:06d}-{self.part:06d}{SUFFIX}"
 
 
 class Opening(Struct, frozen=True):
-    """What a session was made with. The ids of its instruments are 0, because they belong to one database."""
+    """The arguments that a session was made with. Instruments have id 0, because their ids belong to one database."""
 
     connection: Connection
-    options: Options
+    options: ExchangeOptions
 
 
 class Part:
@@ -94,7 +93,7 @@ class Part:
         self._first = to_bytes((at, 0, "file", msgspec.json.encode(header)))
 
     def write(self, lines: Iterable[Entry]) -> None:
-        """Write and hand over to the operating system, so that killing the process loses nothing. Raises OSError."""
+        """Write the lines to the operating system, so that killing the process loses none. Raises OSError."""
         data, self._first = self._first + b"".join(map(to_bytes, lines)), b""
         data += b"0.000000 0 check %08x\n" % zlib.crc32(data)
         self._put(self._pack.compress(data) + self._pack.flush(zlib.Z_SYNC_FLUSH))
@@ -107,20 +106,20 @@ class Part:
             self._file.close()
 
     def abandon(self) -> None:
-        """The disk failed: leave the file as it is, cut off; delete it where it is empty."""
+        """After an error of the disk: close the file as it is, cut off; delete it if it is empty."""
         with suppress(OSError):
             self._file.close()
         if not self.bytes:
             self.path.unlink(missing_ok=True)
 
-    def _put(self, packed: bytes) -> None:
-        self._file.write(packed)
+    def _put(self, compressed: bytes) -> None:
+        self._file.write(compressed)
         self._file.flush()
-        self.bytes += len(packed)
+        self.bytes += len(compressed)
 
 
 def to_bytes(entry: Entry) -> bytes:
-    """The line as in a file."""
+    """The line of a file for this entry."""
     at, connection, kind, payload = entry
     if b"\n" in payload:
         kind, payload = f"{kind}64", b64encode(payload)
@@ -128,26 +127,26 @@ def to_bytes(entry: Entry) -> bytes:
 
 
 def read(path: Path) -> Generator[Line, None, None]:
-    """Every line of a file except the checks. A file that is cut off is read as far as it can be; its last line is then `torn`.
+    """Every line of a file except the checks. After the readable lines of a damaged file comes a line of kind `torn`.
 
-    Raises Stop where the file cannot be opened or is no capture.
+    Raises Stop where the file cannot be opened or is not a capture.
     """
     try:
         with path.open("rb") as file:
             yield from (_parse(path, raw) for raw in _checked(_unpacked(path, iter(lambda: file.read(CHUNK), b""))))
     except _Torn as tear:
-        log.warning("capture %s is cut off (%s): the lines before that are used", path, tear)
+        log.warning("capture %s is damaged (%s): only the lines before that are read", path, tear)
         yield Line(0, 0, "torn", b"")
     except OSError as error:
         raise Stop(f"capture {path}: {error.strerror}") from error
 
 
 def header(path: Path) -> Header | None:
-    """The first line of a file, None where it is cut off before that. Raises Stop where it is no capture of this format."""
+    """The header of a file, None where the file is cut off before its end. Raises Stop where it is not a capture of this format."""
     with closing(read(path)) as lines:
         first = next(lines, None)
     if first is None:
-        raise Stop(f"capture {path}: no capture, it is empty")
+        raise Stop(f"capture {path}: the file is empty; right would be a file of a capture")
     return None if first.kind == "torn" else msgspec.json.decode(first.payload, type=Header)
 
 
@@ -156,12 +155,12 @@ class _Torn(Exception):
 
 
 def _unpacked(path: Path, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines of the text, each without its line break. Raises Stop where the first one is no header."""
+    """The decompressed lines, without line breaks. Raises Stop where the first line is not a header."""
     unpack = zlib.decompressobj(wbits=GZIP)
     rest, begun = b"", False
     for number, chunk in enumerate(chunks):
         if number == 0 and not chunk.startswith(MAGIC):
-            raise Stop(f"capture {path}: no capture, it is not gzip")
+            raise Stop(f"capture {path}: the file is not gzip; right would be a file of a capture")
         try:
             *lines, rest = (rest + unpack.decompress(chunk)).split(b"\n")
         except zlib.error as error:
@@ -171,11 +170,11 @@ def _unpacked(path: Path, chunks: Iterator[bytes]) -> Iterator[bytes]:
             begun = True
         yield from lines
     if not unpack.eof or rest:
-        raise _Torn("it ends in the middle")
+        raise _Torn("the compressed stream has no end")
 
 
 def _checked(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines whose check is right: gzip has one checksum, at its end, and a file after a power cut may unpack to anything."""
+    """The lines whose check is right. gzip has only one checksum, at its end; a file after a power failure may have any content."""
     held: list[bytes] = []
     crc = 0
     for line in lines:
@@ -197,7 +196,7 @@ def _parse(path: Path, raw: bytes) -> Line:
         seconds, micros = at.split(b".")
         line = Line(int(seconds) * SECOND + int(micros), int(connection), kind.decode(), payload)
     except ValueError as error:
-        raise Stop(f"capture {path}: not a line of a capture: {raw[:80]!r}") from error
+        raise Stop(f"capture {path}: line {raw[:80]!r} is not a line of a capture") from error
     if line.kind.endswith("64"):
         return line._replace(kind=line.kind.removesuffix("64"), payload=b64decode(payload))
     return line
@@ -211,6 +210,6 @@ def _check_header(path: Path, raw: bytes) -> None:
     except msgspec.DecodeError:
         found = None
     if found is None:
-        raise Stop(f"capture {path}: no capture, it does not begin with a header")
+        raise Stop(f"capture {path}: the first line is not a header; right would be a file of a capture")
     if found.format != FORMAT:
-        raise Stop(f"capture {path}: its format is {found.format}, this version reads {FORMAT}")
+        raise Stop(f"capture {path}: its format is {found.format}; right would be {FORMAT}")

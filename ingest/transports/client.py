@@ -1,7 +1,7 @@
-"""The HTTP client of websockets and requests: its proxy, its timeouts, and the translation of its exceptions.
+"""The HTTP client for websockets and requests: its proxy, its timeouts, and the translation of its exceptions.
 
-https://docs.aiohttp.org/en/stable/client_reference.html. A SOCKS proxy belongs to a connector and so to the whole client: each
-proxy needs a client of its own. Logs and errors have a URL without its query, because the query may contain a key.
+https://docs.aiohttp.org/en/stable/client_reference.html. A SOCKS proxy belongs to a connector, which belongs to a client, so
+each proxy needs a client of its own. Logs and errors have a URL without its query, because the query may contain a key.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Socket = aiohttp.ClientWebSocketResponse[Literal[False]]  # text frames arrive a
 
 PROXY_ERRORS = (aiohttp_socks.ProxyConnectionError, aiohttp_socks.ProxyError, aiohttp_socks.ProxyTimeoutError)
 CONNECTION_ERRORS = (aiohttp.ClientError, *PROXY_ERRORS, TimeoutError, OSError)
-REGION_REFUSED = ("403", "451")  # of a websocket handshake: the exchange does not serve this region
+REGION_REFUSED = ("403", "451")  # status of a handshake of an exchange that does not serve this region
 OPEN_SECONDS = 20.0
 CLOSE_SECONDS = 2.0
 HOUR = 3600.0
-LONGEST_WAIT_SECONDS = {418: 24 * HOUR}  # by status, else an hour; 418 is Binance's ban, of two minutes to three days
-REGION_SECONDS = 600.0  # between attempts: a refusal by region lasts, but the settings may be changed at any time
+LONGEST_WAIT_SECONDS = {418: 24 * HOUR}  # by status, default one hour; 418 is Binance's ban of two minutes to three days
+REGION_SECONDS = 600.0  # between attempts; short enough to notice changed settings or rules
 
 
 def open_client(proxy: str | None = None) -> aiohttp.ClientSession:
@@ -42,7 +42,7 @@ def open_client(proxy: str | None = None) -> aiohttp.ClientSession:
 
 
 async def open_socket(client: aiohttp.ClientSession, url: str, limits: ExchangeLimits) -> Socket:
-    """One websocket handshake. Raises Retry; the error of a refusal by region (451, 403) names the host to use instead."""
+    """Open a websocket. Raises Retry; the error of a refusal by region (403, 451) has the alternative."""
     what = f"connect {redacted_url(url)}"
     try:
         async with asyncio.timeout(OPEN_SECONDS):
@@ -63,26 +63,26 @@ async def open_socket(client: aiohttp.ClientSession, url: str, limits: ExchangeL
 
 
 def redacted_url(url: str) -> str:
-    """The URL without user, query and fragment, for logs and errors."""
+    """The URL without user, password, query and fragment, for logs and errors."""
     return str(URL(url).with_user(None).with_query(None).with_fragment(None))
 
 
 def connection_error(what: str, error: BaseException) -> Retry:
-    """The error of a failed connection. The library's text is left out where it may contain the whole URL."""
+    """The error of a failed connection, without the library's text where that may contain the whole URL."""
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL):
         return Retry(f"{what}: {type(error).__name__}")
     return Retry(f"{what}: {type(error).__name__}: {error}".removesuffix(": "))
 
 
 def region_refused(what: str, status: int, alternative: str) -> Retry:
-    """The error of a refusal by region. Either side may change, so the daemon goes on trying, at long intervals."""
+    """The error of a refusal by region. It is a Retry with a long wait, because the refusal may end."""
     return Retry(f"{what}: HTTP {status}, this address is refused; use {alternative}", after=REGION_SECONDS, code=str(status))
 
 
 def retry_after(headers: Mapping[str, str], status: int) -> float | None:
-    """Seconds to wait by the header Retry-After, which has seconds or an HTTP date (RFC 9110, 10.2.3). None without a readable one.
+    """Seconds to wait by the header Retry-After: seconds or an HTTP date (RFC 9110, 10.2.3). None if it is missing or invalid.
 
-    The wait is at most `LONGEST_WAIT_SECONDS`, so that one answer cannot stop a source for longer.
+    The wait is at most `LONGEST_WAIT_SECONDS`, so that one response cannot stop a source for longer.
     """
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
@@ -95,15 +95,15 @@ def retry_after(headers: Mapping[str, str], status: int) -> float | None:
 
 
 def made_at(headers: Mapping[str, str]) -> int | None:
-    """The time of the answer by the server's clock, in microseconds (the `Date` of RFC 9110, 6.6.1, in whole seconds), or None."""
+    """The header Date (RFC 9110, 6.6.1, whole seconds) in microseconds: when the server made the response. None if missing."""
     date = _date(headers.get("Date", ""))
     return None if date is None else int(date.timestamp()) * SECOND
 
 
 def _date(text: str) -> datetime | None:
-    """An HTTP date; None where it is none. The zone -0000 means UTC too."""
+    """An HTTP date; None if it is invalid. The zone -0000 means UTC too."""
     try:
         date = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):  # the latter: a year of twenty digits
+    except (ValueError, OverflowError):  # OverflowError: a year of twenty digits
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -1,7 +1,7 @@
-"""Whether a connection is alive, and whether its replacement is due: its silence, its age, the silence of subscriptions. Pure.
+"""Whether a connection is alive, and whether its replacement is due: silence, age, stale subscriptions. Pure.
 
 Silence and age are measured by the monotonic clock (seconds): after a change of the wall clock every connection would look dead.
-Messages of a subscription have the time of the wall clock (microseconds), as the records have.
+The times of a subscription's messages are of the wall clock (microseconds), as in the records.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from ingest.protocol.exchange import ExchangeLimits
 from ingest.transports.staleness import Verdict, Watch
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 
 
 class ConnectionHealth:
@@ -20,20 +20,20 @@ class ConnectionHealth:
 
     def __init__(self, limits: ExchangeLimits, watch: Watch, now: float, chance: float) -> None:
         self._silence = limits.silence_seconds
-        # up to a tenth earlier than the exchange's limit, so that connections opened together are not replaced together
+        # up to a tenth before `life_seconds`, so that connections opened together are not replaced together
         self._retire_at = math.inf if limits.life_seconds is None else now + limits.life_seconds * (1 - chance / 10)
         self._watch = watch
         self._messages = 0
         self._alive_at = now
-        self._look_at = now
+        self._check_at = now
 
     def unread(self, now: float) -> None:
-        """The socket was not read for a while, because a queue was full: silence counts from now on."""
+        """The socket was not read, because a queue was full: silence counts from now on."""
         self._alive_at = now
-        self._look_at = now + LOOK_SECONDS
+        self._check_at = now + CHECK_SECONDS
 
     def silent(self, messages: int, now: float) -> bool:
-        """Whether nothing was received for too long; `messages` is the count of frames, pings and others so far."""
+        """Whether nothing was received for `silence_seconds`; `messages` is the number of frames, pings and others so far."""
         if messages != self._messages:
             self._messages, self._alive_at = messages, now
         return now - self._alive_at > self._silence
@@ -42,9 +42,9 @@ class ConnectionHealth:
         """Whether a successor is due by age."""
         return now >= self._retire_at
 
-    def look(self, last_message_at: Sequence[int], now: float, wall: int, refused: Collection[int] = ()) -> Verdict | None:
-        """Judge the subscriptions except the refused ones, about once a second; None in between."""
-        if now < self._look_at:
+    def check(self, last_message_at: Sequence[int], now: float, wall: int, refused: Collection[int] = ()) -> Verdict | None:
+        """The verdict on the subscriptions except the refused ones, about once a second; None in between."""
+        if now < self._check_at:
             return None
-        self._look_at = now + LOOK_SECONDS
-        return self._watch.look(last_message_at, wall, refused)
+        self._check_at = now + CHECK_SECONDS
+        return self._watch.check(last_message_at, wall, refused)

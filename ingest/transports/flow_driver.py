@@ -1,7 +1,7 @@
-"""Drives the generators in which pure code asks its questions: listings, histories, turns of a poller.
+"""Drives the generators in which pure code makes requests: listings, histories, turns of a poller.
 
-Such a generator yields requests and is sent their responses. What else it yields (a page, a batch of records) goes to whoever
-iterates over the driver.
+Such a generator yields requests and is sent their responses. The driver iterates over the other values that it yields, such as
+pages or batches of records.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ T = TypeVar("T")
 class FlowDriver(Generic[S, T]):
     """An asynchronous iterator over the steps of `flow` that are not requests. `result` is its return value once it has ended.
 
-    `request` makes one request. A Retry or Reject that it raises is thrown into the flow; what the flow does not catch is raised by
-    the iteration. The driver is used in a `with` block, which closes the flow.
+    `request` makes one request. A Retry or Reject that it raises is thrown into the flow; the iteration raises what the
+    flow does not catch. The driver is used in a `with` block, which closes the flow.
     """
 
     result: T
@@ -32,7 +32,7 @@ class FlowDriver(Generic[S, T]):
         self._reply: object = None
 
     def reply(self, value: object) -> None:
-        """Send `value` for the step that the loop is at; without it None is sent."""
+        """Send `value` into the flow in reply to the current step, instead of None."""
         self._reply = value
 
     def __enter__(self) -> Self:

@@ -1,7 +1,7 @@
-"""HTTP requests: a budget for each host, Retry-After for all of its requests, bounded bodies, and one meaning for each status.
+"""HTTP requests: a budget for each host, Retry-After for all of its requests, bounded bodies, an error for each bad status.
 
 https://www.rfc-editor.org/rfc/rfc9110#section-15. A 429 concerns the host, not the request, so every request to that host waits:
-Binance answers further ones with a ban of minutes to days.
+Binance bans a client that continues for minutes to days.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from ingest.transports.rate_limiter import RateLimiter
 T = TypeVar("T")
 
 BODY_BYTES = 64 << 20
-FILE_BYTES = 8 << 30  # an archive's month of trades has some gigabytes
+FILE_BYTES = 8 << 30  # a month of trades in an archive has several gigabytes
 SMALL_SECONDS = 30.0
-FILE = aiohttp.ClientTimeout(sock_connect=10, sock_read=60)  # no limit in all, while data keeps coming
+FILE = aiohttp.ClientTimeout(sock_connect=10, sock_read=60)  # no total limit while data arrives
 ATTEMPTS = 5
-PATIENCE_SECONDS = 120.0  # a longer wait is raised to the caller, who can show it and be stopped
+PATIENCE_SECONDS = 120.0  # a longer wait is raised to the caller, which can report it and be cancelled
 PENALTY_SECONDS = {429: 5.0, 418: 120.0}  # the first wait without a Retry-After; 418 is Binance's ban
 
 
 class Http:
-    """The requests of one exchange or provider. Each host has a budget of `rate`; an error that refuses us names `alternative`.
+    """The requests of one exchange or provider. Each host has a budget of `rate`; a refusal's error recommends `alternative`.
 
-    `seconds` is the timeout of an answer that does not go to a file.
+    `seconds` is the timeout of a response that does not go to a file.
     """
 
     def __init__(
@@ -63,12 +63,12 @@ class Http:
         self._penalties: dict[str, int] = {}
 
     async def get(self, request: Request) -> Response:
-        """One answer. Raises Retry (lost line, 408, 418, 429, 451, 5xx, a long pause of the host) or Reject (other 3xx, 4xx)."""
+        """One response. Raises Retry (connection, 408, 418, 429, 451, 5xx, a long pause of the host) or Reject (other 3xx, 4xx)."""
         url = URL(request.url)
         host = url.host or ""
         limiter = self._limiters.get(host) or self._limiters.setdefault(host, RateLimiter(self._rate))
         if (pause := limiter.paused()) > PATIENCE_SECONDS:
-            raise Retry(f"{host} asked us to wait, {pause:.0f} s are left", after=pause, code="429")
+            raise Retry(f"{host} refuses requests; they are paused for another {pause:.0f} s", after=pause, code="429")
         await limiter.enter(request.weight)
         what = f"{request.method} {redacted_url(request.url)}"
         timeout = FILE if request.to_file else self._small
@@ -93,28 +93,28 @@ class Http:
         return Response(answer.status, body, dict(answer.headers), file, time.time_ns() // 1000, made_at(answer.headers))
 
     async def run(self, flow: Flow[T]) -> T:
-        """Drive `flow` to its result. The error of a failed request is thrown into it; what it does not catch is raised."""
+        """Drive `flow` to its result. The error of a failed request is thrown into it, and raised if it does not catch it."""
         with FlowDriver[object, T](flow, self.get_with_retry) as steps:
             async for step in steps:
                 raise TypeError(f"a flow yields requests only, not {step!r}")
             return steps.result
 
     async def pages(self, history: History) -> AsyncGenerator[Page, None]:
-        """Drive `history`, page by page. The error of a failed request is thrown into it; what it does not catch is raised."""
+        """Drive `history`, page by page. The error of a failed request is thrown into it, and raised if it does not catch it."""
         with ExitStack() as files:
 
-            async def request(one: Request) -> Response:
-                response = await self.get_with_retry(one)
+            async def make(request: Request) -> Response:
+                response = await self.get_with_retry(request)
                 if response.file is not None:
                     files.enter_context(response.file)
                 return response
 
-            with FlowDriver[Page, None](history, request) as pages:
+            with FlowDriver[Page, None](history, make) as pages:
                 async for page in pages:
                     yield page
 
     async def get_with_retry(self, request: Request, before: Callable[[], Awaitable[object]] | None = None) -> Response:
-        """As `get`, with up to ATTEMPTS attempts where it raises Retry; `before` is awaited before each."""
+        """As `get`, with up to ATTEMPTS attempts after a Retry; `before` is awaited before each attempt."""
         backoff = Backoff(self._rand)
         for left in reversed(range(ATTEMPTS)):
             if before is not None:
@@ -126,16 +126,16 @@ class Http:
                     raise
                 wait = max(error.after or 0.0, backoff.next())
             await asyncio.sleep(wait)
-        raise AssertionError("the last attempt answers or raises")
+        raise AssertionError("the last attempt returns or raises")
 
     async def _body(self, what: str, answer: aiohttp.ClientResponse, file: BinaryIO | None) -> bytes:
-        """The body; empty where it is in `file`, which is then positioned at its beginning."""
+        """The body; empty if it is in `file`, which is then at its beginning."""
         body = bytearray()
         size, bound = 0, FILE_BYTES if file else self._body_bytes
         async for chunk in answer.content.iter_any():
             size += len(chunk)
             if size > bound:
-                raise Reject(f"{what}: more than {bound} bytes", reason="size")
+                raise Reject(f"{what}: the body has more than {bound} bytes", reason="size")
             if file is None:
                 body += chunk
             else:
@@ -157,7 +157,7 @@ class Http:
                 self._limiters[host].pause(after)
             return Retry(text, after=after, code=str(status))
         if status == 403:
-            text = f"{text} (where this address is refused: {self._alternative})"
+            text = f"{text} (if this address is refused, use {self._alternative})"
         return Reject(text, reason="http", code=str(status))
 
     def _penalty(self, host: str, status: int) -> float:

@@ -1,6 +1,6 @@
-"""A rate limiter: at most `Rate.amount` within any `Rate.seconds`, of requests by weight, of connection attempts, of messages.
+"""A rate limiter: at most `Rate.amount` within any `Rate.seconds`, for requests (by weight), connection attempts and messages.
 
-The window slides, so that a burst across the border of two fixed windows of the exchange stays below the limit in both.
+The window slides, so that a burst across two fixed windows of the exchange stays below the limit in both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ingest.protocol.exchange import Rate
 
 
 class RateLimiter:
-    """One budget, shared by everything that must stay within it together. Callers are admitted in the order of their calls."""
+    """One budget, shared by all its callers, which are admitted in the order of their calls."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class RateLimiter:
         self._lock = asyncio.Lock()
 
     async def enter(self, weight: int = 1) -> None:
-        """Wait until `weight` fits into the window and no pause is on. A weight above the budget waits for an empty window."""
+        """Wait until `weight` fits into the window and there is no pause. A weight above the budget waits for an empty window."""
         weight = min(weight, self._rate.amount)
         async with self._lock:
             while (wait := max(self.paused(), self._until_room(weight))) > 0:
@@ -41,11 +41,11 @@ class RateLimiter:
             self._used += weight
 
     def pause(self, seconds: float) -> None:
-        """Admit nothing for `seconds`; a longer pause that is on stays."""
+        """Admit nothing for `seconds`, or until the end of the present pause if that is later."""
         self._paused_until = max(self._paused_until, self._clock() + seconds)
 
     def paused(self) -> float:
-        """The seconds that are left of a pause, else 0."""
+        """The rest of the present pause in seconds, 0 without a pause."""
         return max(0.0, self._paused_until - self._clock())
 
     def _until_room(self, weight: int) -> float:

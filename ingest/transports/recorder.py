@@ -1,8 +1,8 @@
-"""Raw capture: every input of one source's sessions, written to compressed and rotated files (capture_format.py).
+"""Capture of raw input: every input of one source's sessions, written to compressed and rotated files (capture_format.py).
 
-A recorded session is wrapped, an unrecorded one is not: recording costs one append per frame, and nothing while it is off.
-Compression and writing happen in a thread. A disk that is full or slow costs lines of the capture, never of the feed: lost lines
-are counted and a new file begins, so that a replay sees the gap.
+Only a recorded session is wrapped: recording costs one append per frame, and nothing while it is off. A thread compresses and
+writes. A full or slow disk loses lines of the capture, never records: lost lines are counted and a new file begins, so that a
+replay finds the gap.
 https://docs.python.org/3/library/zlib.html#zlib.compressobj (it compresses without the interpreter's lock)
 """
 
@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from yarl import URL
 
 from ingest.metrics import Metrics
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Connection, Output, Session, Subscription
 from ingest.records import SECOND
@@ -30,18 +30,18 @@ from ingest.transports.capture_format import SUFFIX, Entry, Header, Opening, Par
 from ingest.transports.client import redacted_url
 from ingest.transports.websocket import wall_clock
 
-FLUSH_SECONDS = 0.5  # what SIGKILL may cost the capture
-WAITING_LINES = 200_000  # kept in memory while the disk is busy
-SLICE = 1000  # lines that are compressed at once; a file ends between two slices
-PARTS = 16  # a file is at most this fraction of `max_bytes`, so that the oldest one is a small part of the whole
+FLUSH_SECONDS = 0.5  # SIGKILL loses at most the lines of this time
+WAITING_LINES = 200_000  # in memory while the disk is busy; more are lost
+SLICE = 1000  # lines that are compressed at once; a new file begins only between two slices
+PARTS = 16  # a file has about 1/16 of `max_bytes`, so that deleting the oldest file loses little
 
 log = logging.getLogger(__name__)
 
-Note = Callable[[Entry], None]
+Append = Callable[[Entry], None]
 
 
 class Taken(NamedTuple):
-    """Lines to write, and the open connections, which a new file begins with."""
+    """Lines to write, and the open connections, with which a new file begins."""
 
     lines: list[Entry]
     open: list[Entry]
@@ -49,14 +49,14 @@ class Taken(NamedTuple):
 
 
 class Recorded:
-    """A session whose inputs are recorded before it gets them."""
+    """A session whose inputs are recorded before they are passed on."""
 
-    def __init__(self, session: Session, number: int, opening: bytes, note: Note, on_start: Callable[[Recorded], None]) -> None:
+    def __init__(self, session: Session, number: int, opening: bytes, append: Append, on_start: Callable[[Recorded], None]) -> None:
         self.last_message_at = session.last_message_at
         self.number = number
         self.opening = opening
         self._session = session
-        self._note = note
+        self._append = append
         self._on_start = on_start
 
     @property
@@ -65,35 +65,35 @@ class Recorded:
 
     def start(self, now: int) -> Iterable[Output]:
         self._on_start(self)
-        self._note((now, self.number, "open", self.opening))
-        self._note((now, self.number, "start", b""))
+        self._append((now, self.number, "open", self.opening))
+        self._append((now, self.number, "start", b""))
         return self._session.start(now)
 
     def feed(self, frame: bytes, received_at: int) -> Sequence[Output]:
-        self._note((received_at, self.number, "frame", frame))
+        self._append((received_at, self.number, "frame", frame))
         return self._session.feed(frame, received_at)
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
-        self._note_request(request, now)
-        self._note((now, self.number, "answer", response.body))
+        self._append_request(request, now)
+        self._append((now, self.number, "answer", response.body))
         return self._session.answer(request, response, now)
 
     def failed(self, request: Request, now: int) -> Sequence[Output]:
-        self._note_request(request, now)
-        self._note((now, self.number, "failed", b""))
+        self._append_request(request, now)
+        self._append((now, self.number, "failed", b""))
         return self._session.failed(request, now)
 
-    def _note_request(self, request: Request, now: int) -> None:
+    def _append_request(self, request: Request, now: int) -> None:
         shown = replace(request, url=public(request.url), headers={}, secret={})
-        self._note((now, self.number, "request", msgspec.json.encode(shown)))
+        self._append((now, self.number, "request", msgspec.json.encode(shown)))
 
     def tick(self, now: int) -> Sequence[Output]:
-        self._note((now, self.number, "tick", b""))
+        self._append((now, self.number, "tick", b""))
         return self._session.tick(now)
 
 
 class Recorder:
-    """The capture of one source, in a folder of its own. `max_bytes` bounds all its files, those of earlier runs included."""
+    """The capture of one source, in a folder of its own. `max_bytes` bounds all its files, including those of earlier runs."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Recorder:
         self._header = Header(source, protocol, run=clock(), part=0)
         self._lines: list[Entry] = []  # always the same list: sessions hold its `append`
         self._alive: WeakValueDictionary[int, Recorded] = WeakValueDictionary()
-        self._begun: list[Recorded] = []  # since the last write: their `open` is still among the lines
+        self._begun: list[Recorded] = []  # since the last write; their `open` is among the lines to write
         self._connections = 0
         self._part: Part | None = None
         self._dropped = False  # set by the event loop: lines were lost since the last `_take`
@@ -124,8 +124,8 @@ class Recorder:
         self._deleted = metrics.capture_files_deleted.labels(source)
         self._lost = metrics.capture_lines_lost.labels(source)
 
-    def session(self, session: Session, connection: Connection, options: Options) -> Session:
-        """The same session, recorded."""
+    def session(self, session: Session, connection: Connection, options: ExchangeOptions) -> Session:
+        """`session`, wrapped so that its inputs are recorded."""
         self._connections += 1
         opening = Opening(
             _without_ids(connection), replace(options, ws_url=redacted_url(options.ws_url), rest_url=redacted_url(options.rest_url))
@@ -135,7 +135,7 @@ class Recorder:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Write lines until the end of the block, and then those that are left."""
+        """Write lines during the block, and the rest at its end."""
         try:
             async with asyncio.TaskGroup() as group:
                 task = group.create_task(self._run())
@@ -152,17 +152,17 @@ class Recorder:
             writing = asyncio.wrap_future(self._thread.submit(self._write, self._take()))
             while not (await asyncio.wait({writing}, timeout=FLUSH_SECONDS))[0]:
                 if len(self._lines) > WAITING_LINES:
-                    self._lose(len(self._take().lines), f"the disk wrote nothing for more than {FLUSH_SECONDS} s")
+                    self._lose(len(self._take().lines), f"{self._folder}: more than {WAITING_LINES} lines wait for the disk")
                     self._dropped = True
             writing.result()
 
     def _take(self) -> Taken:
-        """The lines since the last call. It runs on the event loop, so that no line is added meanwhile."""
+        """The lines since the last call. Called on the event loop, so that no line is added meanwhile."""
         lines = self._lines[:]
         self._lines.clear()
         now = self._clock()
-        open_now = [(now, one.number, "resume", one.opening) for one in self._alive.values()]
-        self._alive.update((one.number, one) for one in self._begun)
+        open_now = [(now, session.number, "resume", session.opening) for session in self._alive.values()]
+        self._alive.update((session.number, session) for session in self._begun)
         self._begun.clear()
         after_gap, self._dropped = self._dropped, False
         return Taken(lines, open_now, after_gap)
@@ -191,7 +191,7 @@ class Recorder:
                 self._part = None
             return
         if self._failing:
-            log.info("capture: lines are written again")
+            log.info("capture: %s: lines are written again", self._folder)
         self._failing = False
 
     def _end(self, taken: Taken) -> None:
@@ -210,7 +210,7 @@ class Recorder:
         self._part, self._missed = None, False
         if last is not None:
             last.close()
-        # a number is left out where lines were lost
+        # a missing number shows that lines were lost
         self._header = replace(self._header, part=self._header.part + (2 if missed else 1))
         self._folder.mkdir(parents=True, exist_ok=True)
         self._make_room()
@@ -225,7 +225,7 @@ class Recorder:
     def _make_room(self) -> None:
         files = sorted(self._folder.glob(f"*{SUFFIX}"))
         sizes = {path: path.stat().st_size for path in files}
-        excess = sum(sizes.values()) + 2 * self._max_bytes // PARTS - self._max_bytes  # a file may pass its size a little
+        excess = sum(sizes.values()) + 2 * self._max_bytes // PARTS - self._max_bytes  # 2: a file may exceed its size by a slice
         for path in files:
             if excess <= 0:
                 return
@@ -247,5 +247,5 @@ def public(url: str) -> str:
 
 
 def _without_ids(connection: Connection) -> Connection:
-    subscriptions = [Subscription(replace(one.instrument, id=0), one.channel) for one in connection.subscriptions]
+    subscriptions = [Subscription(replace(each.instrument, id=0), each.channel) for each in connection.subscriptions]
     return Connection(redacted_url(connection.url), tuple(subscriptions))

@@ -1,8 +1,8 @@
-"""Which subscriptions are stale, each judged by the usual pauses between its messages. Pure: the time is passed in.
+"""Which subscriptions are stale, by the usual pauses between their messages. Pure: the time is an argument.
 
-An exchange may acknowledge a subscription and send nothing on it, while others on the same connection receive messages; so each is
-watched by itself. The silence of a quiet market is no fault. A stale subscription causes one reconnect; if it stays silent, the
-pause that it is allowed doubles, and it stays doubled on the next connection.
+An exchange may acknowledge a subscription and send nothing on it, while other subscriptions of the connection get messages, so each
+is watched by itself. A quiet market is not stale. A stale subscription causes one reconnect. If it stays silent, the longest pause
+that is not stale doubles, on the next connections too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ingest.records import MINUTE
 
 
 class Verdict(Struct, frozen=True):
-    """How many subscriptions are stale, and those (by index) that cause a reconnect now."""
+    """The number of stale subscriptions, and the indices of those that require a reconnect now."""
 
     stale: int
     reconnect: tuple[int, ...]
@@ -26,7 +26,7 @@ class Staleness:
     """The pauses of one source's subscriptions between their messages. All lengths of time are in microseconds.
 
     A subscription is stale after a pause above `floor` and above `factor` times the longest pause of the last `memory` to
-    2 x `memory`. Before its first message it is allowed a pause of `first`.
+    2 x `memory`; before its first message, after a pause above `first`.
     """
 
     def __init__(self, *, floor: int = MINUTE, factor: int = 4, first: int = 10 * MINUTE, memory: int = 12 * 60 * MINUTE) -> None:
@@ -37,7 +37,7 @@ class Staleness:
         self._paces: dict[tuple[str, ChannelName], Pace] = {}
 
     def watch(self, subscriptions: Sequence[Subscription], now: int) -> Watch:
-        """The watch of a connection that opened at `now`; the pauses that it measures are kept for the next connection."""
+        """The watch of a connection that opened at `now`; its measured pauses are kept for the next connection."""
         return Watch([self._pace(subscription) for subscription in subscriptions], now)
 
     def _pace(self, subscription: Subscription) -> Pace:
@@ -46,7 +46,7 @@ class Staleness:
 
 
 class Pace:
-    """How long one subscription may be silent, by the pauses between its messages."""
+    """The pauses between the messages of one subscription, and the longest pause that is not stale."""
 
     def __init__(self, rules: Staleness) -> None:
         self._rules = rules
@@ -57,7 +57,7 @@ class Pace:
         self.reconnects = 0  # since the last message
 
     def add_message(self, pause: int, now: int) -> None:
-        """A message came after `pause`."""
+        """A message arrived after `pause`."""
         if now - self._period_began > self._rules.memory:
             self._before, self._longest, self._period_began = self._longest, 0, now
         self._longest = max(self._longest, pause)
@@ -78,10 +78,10 @@ class Watch:
         self._paces = paces
         self._last = [now] * len(paces)
 
-    def look(self, last_message_at: Sequence[int], now: int, refused: Collection[int] = ()) -> Verdict:
-        """Judge `Session.last_message_at` (0 for never on this connection) at `now`. Called about once a second.
+    def check(self, last_message_at: Sequence[int], now: int, refused: Collection[int] = ()) -> Verdict:
+        """The verdict on `Session.last_message_at` (0 before the first message) at `now`. Called about once a second.
 
-        Another connection does not help a refused subscription, so its silence counts from when it is accepted.
+        A reconnect does not help a refused subscription, so its silence counts from its acceptance.
         """
         stale = 0
         reconnect = []

@@ -1,8 +1,8 @@
-"""One websocket connection: it is opened, its frames go to the session, the session's outputs are handled, its end is noticed.
+"""One websocket connection: opening it, feeding its frames to the session, handling the session's outputs, detecting its end.
 
-https://docs.aiohttp.org/en/stable/client_reference.html#clientwebsocketresponse. aiohttp can answer pings by itself, but then hides
-them, and a quiet connection that is pinged is alive; so they are answered here. The loop in `_read` runs once per frame: what is
-not needed for every frame happens on the tick.
+https://docs.aiohttp.org/en/stable/client_reference.html#clientwebsocketresponse. Pings are answered here: aiohttp
+would hide them, and a quiet connection with pings is alive. The loop in `_read` is hot; work that is not needed for every frame is
+done on the tick.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ingest.transports.staleness import Staleness, Verdict
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
-DRAIN_SECONDS = 2.0  # for frames that the exchange sent before it received our close
+DRAIN_SECONDS = 2.0  # to receive frames that the exchange sent before it received the close frame
 
 Reason = Literal["closed", "error", "silence", "stale", "session", "planned"]
 Sink = Callable[[Output], Awaitable[None] | None]
@@ -43,7 +43,7 @@ Handler = Callable[[Any], Awaitable[None] | None]
 
 
 class Ended(Struct, frozen=True):
-    """Why a connection ended. `planned`: a successor was due or the owner closed it, so that nothing is wrong."""
+    """Why a connection ended. `planned`: a successor was due or the owner closed it, so it is no failure."""
 
     reason: Reason
     planned: bool
@@ -58,9 +58,9 @@ class WebSocketConnection:
     """One connection, from its opening to its end. `run` is called once.
 
     The session's outputs go to `sink`, in order; while an awaitable of the sink is pending, nothing is read. `connected` is set
-    when the handshake is done, `delivering` with the first record, `retiring` when a successor is due: reading goes on until
-    `close`. `last_alive_at` is the last time at which the connection was known to be alive and everything received was delivered,
-    in microseconds, 0 for never.
+    after the handshake, `delivering` after the first record, `retiring` when a successor is due; reading continues until `close`.
+    `last_alive_at` is the last time in microseconds at which the connection was known to be alive and everything received was
+    delivered, 0 before the first.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class WebSocketConnection:
         self._stale = 0
 
     async def run(self) -> Ended:
-        """From the opening to the end. Raises Retry where it cannot be opened, an ExceptionGroup of what session or sink raised."""
+        """Open the connection and run to its end. Raises Retry if it does not open, an ExceptionGroup of the session's or sink's errors."""
         socket = await self._open()
         self.connected.set()
         connected = self._metrics.source_connected.labels(self._source)
@@ -131,7 +131,7 @@ class WebSocketConnection:
         return ended
 
     def close(self) -> None:
-        """End the connection; frames that the exchange sent before it received our close are still delivered."""
+        """End the connection; frames that the exchange sent before it received the close frame are still delivered."""
         self._end("planned")
 
     # --- from the opening to the end --------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ class WebSocketConnection:
             return self._connection.url
         try:
             return await self._http.run(self._locate())
-        except Reject as error:  # nothing can be opened without the URL, so it is requested again
+        except Reject as error:  # a Retry, because nothing can be opened without the URL
             raise Retry(str(error), code=error.code) from error
 
     async def _run_tasks(self, socket: Socket) -> Ended:
@@ -174,7 +174,7 @@ class WebSocketConnection:
         return task
 
     async def _drain(self, socket: Socket, reader: asyncio.Task[None]) -> None:
-        """Send a close frame and read on until the exchange's: aiohttp's own close discards the frames in between."""
+        """Send a close frame and read until the exchange's close frame: aiohttp's own close discards the frames in between."""
         try:
             await socket.send_frame(aiohttp.WSCloseCode.OK.to_bytes(2, "big"), WSMsgType.CLOSE)
         except CONNECTION_ERRORS:
@@ -216,14 +216,14 @@ class WebSocketConnection:
                 await self._tick()
 
     async def _deliver(self, outputs: Iterator[Output]) -> None:
-        """Deliver outputs one by one, as frames are where a queue is full. The caller holds the lock."""
+        """Deliver outputs in order, waiting while a queue is full. The caller holds the lock."""
         for output in outputs:
             wait = self._handlers.get(type(output), self._sink)(output)
             if wait is not None:
                 await wait
 
     async def _control(self, socket: Socket, kind: WSMsgType, data: Any) -> bool:
-        """A message that is no text frame. True at the end of the connection."""
+        """Handle a message that is not a text frame. True at the end of the connection."""
         self._controls += 1
         if kind is WSMsgType.PING:
             return not await self._write(socket.pong(data))
@@ -231,12 +231,12 @@ class WebSocketConnection:
             return False
         if kind is WSMsgType.BINARY:
             async with self._lock:
-                await self._deliver(iter([Malformed(data, "unknown", "a binary frame where text was expected")]))
+                await self._deliver(iter([Malformed(data, "unknown", "a binary frame; right would be a text frame")]))
             return False
         if kind is WSMsgType.CLOSE:
             self._end("closed")
         else:
-            log.warning("%s: the connection broke: %s", self._what, data or socket.exception() or "no close frame")
+            log.warning("%s: connection lost: %s", self._what, data or socket.exception() or "no close frame")
             self._end("error")
         return True
 
@@ -253,10 +253,10 @@ class WebSocketConnection:
         self._sends.put_nowait(send.text)
 
     def _request(self, request: Request) -> None:
-        self._start(self._ask(request))
+        self._start(self._make_request(request))
 
     def _reconnect(self, reconnect: Reconnect) -> None:
-        log.info("%s: to be replaced: %s", self._what, reconnect.reason)
+        log.info("%s: a reconnect is due: %s", self._what, reconnect.reason)
         if reconnect.planned:
             self.retiring.set()
         else:
@@ -271,7 +271,7 @@ class WebSocketConnection:
                 return
 
     async def _write(self, writing: Awaitable[None]) -> bool:
-        """False where the connection is closed."""
+        """Await a write. False if the connection is lost."""
         try:
             await writing
         except CONNECTION_ERRORS as error:
@@ -280,8 +280,8 @@ class WebSocketConnection:
             return False
         return True
 
-    async def _ask(self, request: Request) -> None:
-        """One HTTP request of the session. It is not repeated here: only the session knows when to request again."""
+    async def _make_request(self, request: Request) -> None:
+        """Make one HTTP request of the session. It is not repeated here, because the session decides when to."""
         try:
             response = await self._http.get(request)
         except (Retry, Reject) as error:
@@ -320,7 +320,7 @@ class WebSocketConnection:
                 self._end("silence")
             if health.old(now):
                 self.retiring.set()
-            verdict = health.look(self._session.last_message_at, now, self._clock(), self._session.refused)
+            verdict = health.check(self._session.last_message_at, now, self._clock(), self._session.refused)
             if verdict is not None and not self.retiring.is_set():
                 self._judge(verdict)
 
@@ -328,11 +328,11 @@ class WebSocketConnection:
         self._show_stale(verdict.stale)
         if verdict.reconnect:
             silent = [self._connection.subscriptions[index] for index in verdict.reconnect]
-            log.warning("%s: silent: %s", self._what, ", ".join(f"{one.channel} {one.instrument.symbol}" for one in silent))
+            log.warning("%s: stale: %s", self._what, ", ".join(f"{each.channel} {each.instrument.symbol}" for each in silent))
             self._end("stale")
 
     def _show_stale(self, stale: int) -> None:
-        """The gauge is the sum over the source's connections."""
+        """Add the change to the gauge, which is the sum over the source's connections."""
         self._metrics.source_stale_subscriptions.labels(self._source).inc(stale - self._stale)
         self._stale = stale
 

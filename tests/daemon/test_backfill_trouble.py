@@ -96,7 +96,7 @@ async def test_a_chunk_that_fails_says_why_and_is_tried_again(market: str, serve
     assert "600 written, 0 revised, 0 were there already; 1 chunks failed, the same command tries them again:" in said
     states = await chunks(market)
     assert [row[1] for row in states] == ["done", "failed", "done"]
-    assert f"CHECKSUM says '{wrong}'" in states[1][4]
+    assert f"CHECKSUM '{wrong}'" in states[1][4]
     assert states[1][4] in said
     assert await trades(market) == expected[:300] + expected[600:]
 

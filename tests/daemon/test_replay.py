@@ -159,7 +159,7 @@ async def test_what_a_killed_daemon_recorded_is_replayed_up_to_the_tear(
     whole_text = gzip.decompress(whole.read_bytes())
     assert whole_text.count(b" frame ") > 500
     _, said = await replay(tmp_path, other_market, whole, torn)  # in the order of time, however they are named
-    assert f"capture {torn} is cut off (it ends in the middle)" in said
+    assert f"capture {torn} is damaged (the compressed stream has no end)" in said
     found = await rows(other_market)
     assert found["trades"] == live["trades"]
     for table in ("quotes", "order_books"):  # sampled by time: the last second before the kill may be missing here, or there
@@ -342,7 +342,7 @@ async def test_rows_older_than_retention_are_reported(
 
     accounts, said = await replay(tmp_path, other_market, tmp_path, retention={"trades": "30 minutes"})
     assert accounts["trades"]["expired"] == accounts["trades"]["decoded"] == len(live["trades"])
-    assert f'trades: {len(live["trades"])} rows are older than retention.trades and were not stored' in said
+    assert f"trades: {len(live['trades'])} rows are older than retention.trades and were not stored" in said
     assert (await rows(other_market))["trades"] == []
 
     await replay(tmp_path, other_market, tmp_path, retention={"trades": "none"})
@@ -359,7 +359,7 @@ async def test_what_is_no_capture_is_refused_in_words(tmp_path: Path, market: st
     empty = tmp_path / "empty"
     empty.mkdir()
     for path, reason in (
-        (wrong, f"capture {wrong}: no capture, it does not begin"),
+        (wrong, f"capture {wrong}: the first line is not a header"),
         (missing, f"capture {missing}: No such file or directory"),
         (empty, f"no capture (*.capture.gz) below {empty}"),
     ):

@@ -33,7 +33,7 @@ from ingest.exchanges.okx import exchange as okx
 from ingest.exchanges.okx import parse as okx_parse
 from ingest.pipeline.batch import Outcome
 from ingest.pipeline.table_queue import Limits, TableQueue
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.session import Session, Subscription
 from ingest.records import SECOND, Instrument, Trade
 from ingest.store.batch_writer import BatchWriter
@@ -55,7 +55,7 @@ def instrument(exchange: str, symbol: str) -> Instrument:
 
 
 def session(module: object, listed: Instrument, trade_kind: str) -> Session:
-    options = Options(ws_url="wss://example", rest_url="https://example", trade_kind=trade_kind)
+    options = ExchangeOptions(ws_url="wss://example", rest_url="https://example", trade_kind=trade_kind)
     (connection,) = module.connections([Subscription(listed, "trades")], options)
     return module.session(connection, options)
 

@@ -73,8 +73,8 @@ def test_two_of_one_name_are_refused(offer: Offer) -> None:
     [
         ("import nowhere_to_be_found", "tiny_exchange", "No module named 'nowhere_to_be_found'"),
         ("", "tiny_exchange:exchange", "module 'tiny_exchange' has no attribute 'exchange'"),
-        ("", "tiny_exchange", "its NAME is None; right would be the name of the entry point"),
-        ('NAME = "small"', "tiny_exchange", "its NAME is 'small'; right would be the name of the entry point"),
+        ("", "tiny_exchange", "its NAME is None; right would be 'tiny'"),
+        ('NAME = "small"', "tiny_exchange", "its NAME is 'small'; right would be 'tiny'"),
     ],
 )
 def test_an_entry_point_that_does_not_load_is_named(offer: Offer, text: str, points_at: str, said: str) -> None:

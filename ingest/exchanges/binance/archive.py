@@ -3,7 +3,7 @@
 https://github.com/binance/binance-public-data
 
 Times are milliseconds until 2024 and microseconds from 2025 on, and some files begin with a header. A file can be replaced later,
-so its `.CHECKSUM` is asked for anew with it. A month of trades is gigabytes: it is read as a stream, never whole.
+so its `.CHECKSUM` is requested with it each time. A month of trades is gigabytes: it is read as a stream, never whole.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ingest.errors import Reject
 from ingest.exchanges.binance.messages import Frame, RestKline, RestTrade
 from ingest.exchanges.binance.parse import bar, trade
 from ingest.marketdata.values import MILLISECOND, identifier
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.history import Columns, History, HistoryRequest, Page
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import Candle, Instrument, Trade
@@ -29,9 +29,9 @@ ArchiveRows = Columns | Sequence[Trade | Candle]  # columns where every line is 
 
 URL = "https://data.binance.vision"
 HEADERS = ("id", "agg_trade_id", "open_time")  # the first cell of a header; older files have none
-BLOCK = 3 << 17  # bytes of CSV in one page, about 5,400 trades or 3,300 candles: ten milliseconds, then others have their turn
+BLOCK = 3 << 17  # bytes of CSV in one page, about 5,400 trades or 3,300 candles: blocks the event loop for some 10 ms
 MICROSECONDS_FROM = 10**14  # larger times are microseconds: in milliseconds this is the year 5138
-HASHED = 1 << 22  # bytes of zip that are hashed in one go, some milliseconds
+HASHED = 1 << 22  # bytes of zip that are hashed at once, which takes some milliseconds
 
 _TRADE_COLUMNS = {"trade": (0, 1, 2, 4, 5), "aggTrade": (0, 1, 2, 5, 6)}  # id, price, size, time, whether the buyer was the maker
 _SUMS = ("volume", "quote_volume", "trades_count", "taker_buy_volume", "taker_buy_quote_volume")
@@ -40,11 +40,11 @@ _SIDES = {"True": "sell", "true": "sell", "False": "buy", "false": "buy"}
 
 
 def _lines(*cells: str) -> re.Pattern[str]:
-    """Whole lines of these cells. Possessive, because else a wrong line in the middle would be looked at from every side."""
+    """Whole lines of these cells. Possessive: without that, a bad line causes backtracking over all lines before it."""
     return re.compile(rf"(?:{','.join(cells)}\n)++")
 
 
-# the usual form of each value, checked in whole blocks; a line in another form is read by itself. Times are of 2011..2096.
+# the usual form of each value, checked in whole blocks; a block with another form is read by line. Times are of 2011..2096.
 _WHOLE, _NUMBER = r"(?:0|[1-9][0-9]{0,17})", r"[0-9]{1,30}+(?:\.[0-9]{0,30}+)?+"
 _TIME = r"(?:1[3-9]|[23][0-9])[0-9]{11}(?:[0-9]{3})?+"
 _BOOLEAN, _ANY = r"(?:[Tt]rue|[Ff]alse)", r"[^,\n]*+"
@@ -55,44 +55,44 @@ _TRADE_LINES = {
 _CANDLE_LINES = _lines(_TIME, *[_NUMBER] * 5, _TIME, _NUMBER, _WHOLE, _NUMBER, _NUMBER, _ANY)
 
 
-def read_file(ask: HistoryRequest, options: Options, period: str, at: int) -> History:
-    """The rows of one file that are asked for. `period` is `2024-11` or `2024-11-30`, `at` where it begins.
+def read_file(request: HistoryRequest, options: ExchangeOptions, period: str, at: int) -> History:
+    """The requested rows of one file. `period` is `2024-11` or `2024-11-30`.
 
-    An empty page now and then, while the file is hashed, lets others run. Raises Reject, with code 404 where there is no such file.
+    While the file is hashed, empty pages until `at` let other tasks run. Raises Reject, with code 404 where the file is missing.
     """
-    url = _address(ask, options, period)
-    said = found = ""
-    for _ in range(2):  # a file may be replaced between the two answers
-        said = (yield from answer_to(Request(f"{url}.CHECKSUM"))).body[:64].decode("ascii", "replace").lower()
+    url = _address(request, options, period)
+    stated = found = ""
+    for _ in range(2):  # a file may be replaced between the two responses
+        stated = (yield from answer_to(Request(f"{url}.CHECKSUM"))).body[:64].decode("ascii", "replace").lower()
         response = yield from answer_to(Request(url, to_file=True))
         with response.file or BytesIO(response.body) as file:
             found = yield from _hashed(file, at)
-            if found == said:
-                yield from _told(ask, options, file, response)
+            if found == stated:
+                yield from _pages(request, options, file, response)
                 return
-    raise Reject(f"binance: {url}: its SHA-256 is {found}, its CHECKSUM says {said!r}; asked twice", reason="checksum")
+    raise Reject(f"binance: {url}: its SHA-256 is {found}, its CHECKSUM {stated!r}, in two attempts", reason="checksum")
 
 
-def _address(ask: HistoryRequest, options: Options, period: str) -> str:
-    symbol, kind = ask.instrument.symbol, f"{options.trade_kind}s"
-    folder, name = (f"klines/{symbol}/1m", "1m") if ask.channel == "candles" else (f"{kind}/{symbol}", kind)
+def _address(request: HistoryRequest, options: ExchangeOptions, period: str) -> str:
+    symbol, kind = request.instrument.symbol, f"{options.trade_kind}s"
+    folder, name = (f"klines/{symbol}/1m", "1m") if request.channel == "candles" else (f"{kind}/{symbol}", kind)
     span = "monthly" if period.count("-") == 1 else "daily"
     return f"{options.archive_url or URL}/data/spot/{span}/{folder}/{symbol}-{name}-{period}.zip"
 
 
-def _told(ask: HistoryRequest, options: Options, file: BinaryIO, response: Response) -> Iterator[Page]:
-    instrument, received_at = ask.instrument, response.received_at
+def _pages(request: HistoryRequest, options: ExchangeOptions, file: BinaryIO, response: Response) -> Iterator[Page]:
+    instrument, received_at = request.instrument, response.received_at
     for text in _texts(file):
         records: ArchiveRows
-        if ask.channel == "candles":
+        if request.channel == "candles":
             records = candles_from_archive(text, instrument, received_at)
         else:
             records = trades_from_archive(text, instrument, options.trade_kind, received_at)
-        if isinstance(records, Columns) and ask.since <= records.times[0] and records.times[-1] < ask.until:
+        if isinstance(records, Columns) and request.since <= records.times[0] and records.times[-1] < request.until:
             yield Page(records, records.times[-1])
         elif records:
-            told = list(records)
-            yield ask.page(told, response, told[-1].time)
+            rows = list(records)
+            yield request.page(rows, response, rows[-1].time)
 
 
 def _hashed(file: BinaryIO, at: int) -> Generator[Page, object, str]:
@@ -105,7 +105,7 @@ def _hashed(file: BinaryIO, at: int) -> Generator[Page, object, str]:
 
 
 def _texts(file: BinaryIO) -> Iterator[str]:
-    """The CSV in pieces of whole lines. Raises Reject where the file is no zip."""
+    """The CSV in pieces of whole lines. Raises Reject where the file is not a zip with a file."""
     rest = b""
     try:
         with ZipFile(file) as archive, archive.open(archive.infolist()[0]) as member:
@@ -116,7 +116,7 @@ def _texts(file: BinaryIO) -> Iterator[str]:
                     rest = b""
                 rest += tail
     except (BadZipFile, zlib.error, EOFError, IndexError) as error:
-        raise Reject(f"binance: an archive file is no zip of one CSV file: {error}", reason="shape") from error
+        raise Reject(f"binance: an archive file is not a zip of one CSV file: {error}", reason="shape") from error
     if rest:
         yield _text(rest + b"\n")
 
@@ -126,7 +126,7 @@ def _text(lines: bytes) -> str:
 
 
 def trades_from_archive(text: str, instrument: Instrument, trade_kind: str, received_at: int) -> ArchiveRows:
-    """Whole lines of a `trades` or `aggTrades` file. Raises Reject, naming the line."""
+    """The trades of whole lines of a `trades` or `aggTrades` file. Raises Reject, whose message has the bad line."""
     text = _without_header(text)
     if _TRADE_LINES[trade_kind].fullmatch(text) is None:
         lines = (trade_from_archive(line, instrument, trade_kind, received_at) for line in text.splitlines())
@@ -152,7 +152,7 @@ def trade_from_archive(line: str, instrument: Instrument, trade_kind: str, recei
 
 
 def candles_from_archive(text: str, instrument: Instrument, received_at: int) -> ArchiveRows:
-    """Whole lines of a `klines` file of one minute. Raises Reject, naming the line."""
+    """The candles of whole lines of a `klines` file of one minute. Raises Reject, whose message has the bad line."""
     text = _without_header(text)
     if _CANDLE_LINES.fullmatch(text) is None:
         lines = (candle_from_archive(line, instrument, received_at) for line in text.splitlines())
@@ -180,7 +180,7 @@ def candle_from_archive(line: str, instrument: Instrument, received_at: int) -> 
 def _cells(line: str, count: int) -> list[str] | None:
     cells = line.strip().split(",")
     if len(cells) < count:
-        raise Reject(f"binance: a line of at least {count} cells was expected: {line[:200]!r}", reason="shape")
+        raise Reject(f"binance: a line of {len(cells)} cells; right would be {count} or more: {line[:200]!r}", reason="shape")
     return None if cells[0] in HEADERS else cells
 
 
@@ -188,15 +188,15 @@ def _without_header(text: str) -> str:
     return text.partition("\n")[2] if text.startswith(HEADERS) else text
 
 
-def _columns(text: str, wanted: Sequence[int]) -> list[list[str]]:
-    """The wanted columns of lines that are all of one width."""
+def _columns(text: str, indices: Sequence[int]) -> list[list[str]]:
+    """The columns of these indices, from lines that all have the same number of cells."""
     width = text.count(",", 0, text.index("\n")) + 1
     cells = text.replace("\n", ",").split(",")
-    return [cells[i:-1:width] for i in wanted]
+    return [cells[i:-1:width] for i in indices]
 
 
 def _micros(times: Sequence[str]) -> list[int]:
-    """Cut to the millisecond, whichever unit the file has."""
+    """Microseconds, cut to the millisecond, whichever unit the file has."""
     return [int(time[:13]) * MILLISECOND for time in times]
 
 

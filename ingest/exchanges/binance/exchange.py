@@ -1,10 +1,10 @@
-"""Binance, spot: limits, channels, and how its websocket speaks.
+"""Binance, spot: limits, channels and websocket protocol.
 
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
 
-Every event is in an envelope that begins with the name of its stream, which is the topic. A row is the envelope with its event:
-so a frame is decoded once.
+Every event is in an envelope that begins with the name of its stream, which is the topic. A row is the envelope with its event, so
+that a frame is decoded once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ingest.marketdata.session import Control, Frames, Protocol, Route, RoutedSe
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.marketdata.synced_book import RestSnapshot, SyncedBook
 from ingest.protocol.decode import UNREADABLE
-from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.history import History, HistoryRequest
 from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Output, Reconnect
@@ -36,24 +36,24 @@ VIA = ("rest", "archive")
 LIMITS = ExchangeLimits(
     ws_url="wss://stream.binance.com:9443",
     rest_url="https://api.binance.com",
-    alternative="wss://data-stream.binance.vision with https://data-api.binance.vision, which serve market data alone",
+    alternative="wss://data-stream.binance.vision with https://data-api.binance.vision, which serve market data only",
     sends=Rate(4, 1.0),  # "5 incoming messages per second", and our pongs count
     connects=Rate(300, 300.0),
     weight=Rate(3000, 60.0),  # half of 6000
     subscriptions_per_connection=1024,
     silence_seconds=60.0,  # the server pings every 20 s
-    life_seconds=23.5 * 3600,  # it closes a connection at 24 h
+    life_seconds=23.5 * 3600,  # the server closes a connection after 24 h
 )
-# A candle's `n`, `f` and `L` count single trades. There is one for each minute while the exchange is up, trades or none:
+# A candle's `n`, `f` and `L` refer to single trades. Every minute has a candle while the exchange is up, with or without trades:
 # https://github.com/binance/binance-public-data/issues/153
 COMPLETENESS = CompletenessRules(dense=TRADE_KINDS, counted=("trade",), charted=("trade",), empty_candles=True)
 
-SNAPSHOTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))  # levels of a side, and the weight of the question
+SNAPSHOTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))  # levels of a side, weight of the request
 
 
-def snapshot(options: Options) -> RestSnapshot:
-    """The smallest snapshot with twice as many levels as are written: levels are removed until the next one."""
-    limit, weight = next((one for one in SNAPSHOTS if one[0] >= 2 * options.book_depth), SNAPSHOTS[-1])
+def snapshot(options: ExchangeOptions) -> RestSnapshot:
+    """The smallest snapshot with twice `book_depth` levels, because differences remove levels until the next snapshot."""
+    limit, weight = next((size for size in SNAPSHOTS if size[0] >= 2 * options.book_depth), SNAPSHOTS[-1])
     return RestSnapshot(f"/api/v3/depth?symbol={{}}&limit={limit}", parse.snapshot, limit, weight)
 
 
@@ -70,12 +70,12 @@ _decode_aggregate = msgspec.json.Decoder(Frame[messages.AggTradeEvent]).decode
 
 
 def route(frame: bytes) -> Route:
-    # cut out, not parsed: 70 ns against 300; what begins otherwise is left to `slow_route`
+    # cut out, not decoded: 70 ns instead of 300; `slow_route` decodes a frame that begins otherwise
     return frame[_NAME_AT : frame.find(b'"', _NAME_AT)], frame, False
 
 
 def _name(frame: bytes) -> bytes:
-    """The stream's name in a frame that is spaced otherwise; empty for none."""
+    """The stream's name in a frame with other white space; empty for none."""
     try:
         return _decode(frame).stream.encode()
     except (*UNREADABLE, ValueError):
@@ -110,7 +110,7 @@ def _topic(template: str, symbol: str) -> bytes:
 
 
 def bind(session: RoutedSession) -> Frames:
-    """A `feed` that cuts the topic out itself, 8 % of a trade's cost less; and the rows of `aggTrade`, which have other names."""
+    """A `feed` that cuts out the topic without a call, which saves 8 % per trade; `aggTrade` rows get a decoder of their own."""
     find, last_message_at, control = session.readers.get, session.last_message_at, session.control
     for topic, (index, _, take, unreadable) in session.readers.items():
         if isinstance(topic, bytes) and topic.endswith(b"@aggTrade"):
@@ -139,12 +139,12 @@ _by_rest = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VI
 _by_archive = by_channel(NAME, {"trades": past.files, "candles": past.files}, VIA)
 
 
-def history(ask: HistoryRequest, options: Options, via: str) -> History:
-    """What is asked for by id always comes by REST: the files of the archive are found by time."""
-    return (_by_archive if via == "archive" and ask.first_id is None else _by_rest)(ask, options, via)
+def history(request: HistoryRequest, options: ExchangeOptions, via: str) -> History:
+    """A request by id always goes to REST, because the files of the archive are found by time."""
+    return (_by_archive if via == "archive" and request.first_id is None else _by_rest)(request, options, via)
 
 
-def listing(options: Options) -> Flow[Rows[Instrument]]:
-    """Every spot market. A delisted one is no longer listed."""
+def listing(options: ExchangeOptions) -> Flow[Rows[Instrument]]:
+    """Every spot market. The exchange does not list delisted markets."""
     response = yield Request(f"{options.rest_url}/api/v3/exchangeInfo", weight=20)
     return rows(NAME, decode(NAME, response.body, messages.Listing).symbols, messages.Listed, parse.instrument)

@@ -1,8 +1,8 @@
-"""The past of Binance: trades by id, candles by time, and both from the archive, with REST where it has no file yet.
+"""The history of Binance: trades by id, candles by time, and both from the archive, with REST where it has no file yet.
 
 https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints
 
-REST finds trades by id alone; the first id of a time is that of the first aggregate at or after it. `historicalTrades` needs no key
+REST has trades by id only; the first id of a time is that of the first aggregate at or after it. `historicalTrades` needs no key
 since August 2023, but data-api.binance.vision does not serve it.
 """
 
@@ -20,59 +20,59 @@ from ingest.exchanges.binance.parse import candles_from_rest, trades_from_rest
 from ingest.marketdata.history import Fetch, page_of
 from ingest.marketdata.rest import rows
 from ingest.marketdata.values import MILLISECOND
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.history import History, HistoryRequest, Page
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import MINUTE, SECOND
 
-ROWS = 1000  # of one answer
-_PATHS = {"trade": ("historicalTrades", 25), "aggTrade": ("aggTrades", 4)}  # with weight
+ROWS = 1000  # of one response
+_PATHS = {"trade": ("historicalTrades", 25), "aggTrade": ("aggTrades", 4)}  # path, weight
 
 
 # --- REST --------------------------------------------------------------------------------------------------------------
 
 
-def trades(ask: HistoryRequest, options: Options) -> History:
+def trades(request: HistoryRequest, options: ExchangeOptions) -> History:
     path, weight = _PATHS[options.trade_kind]
-    cursor = ask.first_id
+    cursor = request.first_id
     if cursor is None:
-        aggregates, response = yield from _aggregates(ask, options, ROWS)
-        ids = (one.first_id if options.trade_kind == "trade" else one.id for one in aggregates)
+        aggregates, response = yield from _aggregates(request, options, ROWS)
+        ids = (row.first_id if options.trade_kind == "trade" else row.id for row in aggregates)
         cursor = next((number for number in ids if number >= 0), None)
     while cursor is not None:
-        url = f"{options.rest_url}/api/v3/{path}?symbol={ask.instrument.symbol}&fromId={cursor}&limit={ROWS}"
+        url = f"{options.rest_url}/api/v3/{path}?symbol={request.instrument.symbol}&fromId={cursor}&limit={ROWS}"
         response = yield from answer_to(Request(url, weight=weight))
-        found = trades_from_rest(response.body, ask.instrument, options.trade_kind, response.received_at)
-        if found.read < ROWS or ask.is_past(found[-1]):
-            yield page_of(ask, found, response)
+        found = trades_from_rest(response.body, request.instrument, options.trade_kind, response.received_at)
+        if found.read < ROWS or request.is_past(found[-1]):
+            yield page_of(request, found, response)
             return
-        yield page_of(ask, found, response, found[-1].time)
+        yield page_of(request, found, response, found[-1].time)
         cursor = found[-1].trade_id + 1
-    yield ask.page((), response)
+    yield request.page((), response)
 
 
-def candles(ask: HistoryRequest, options: Options) -> History:
-    cursor = ask.since
+def candles(request: HistoryRequest, options: ExchangeOptions) -> History:
+    cursor = request.since
     while True:
-        response = yield from answer_to(_klines(ask, options, cursor, ROWS))
-        found = candles_from_rest(response.body, ask.instrument, response.received_at)
-        cursor = found[-1].time + MINUTE if found else ask.until
-        if found.read < ROWS or cursor >= ask.until:
-            yield page_of(ask, found, response)
+        response = yield from answer_to(_klines(request, options, cursor, ROWS))
+        found = candles_from_rest(response.body, request.instrument, response.received_at)
+        cursor = found[-1].time + MINUTE if found else request.until
+        if found.read < ROWS or cursor >= request.until:
+            yield page_of(request, found, response)
             return
-        yield page_of(ask, found, response, cursor)
+        yield page_of(request, found, response, cursor)
 
 
-def _aggregates(ask: HistoryRequest, options: Options, limit: int) -> Fetch[tuple[list[Aggregate], Response]]:
+def _aggregates(request: HistoryRequest, options: ExchangeOptions, limit: int) -> Fetch[tuple[list[Aggregate], Response]]:
     path, weight = _PATHS["aggTrade"]
-    query = f"symbol={ask.instrument.symbol}&startTime={ask.since // MILLISECOND}&limit={limit}"
+    query = f"symbol={request.instrument.symbol}&startTime={request.since // MILLISECOND}&limit={limit}"
     response = yield from answer_to(Request(f"{options.rest_url}/api/v3/{path}?{query}", weight=weight))
     return rows("binance", response.body, Aggregate, lambda row: row), response
 
 
-def _klines(ask: HistoryRequest, options: Options, since: int, limit: int) -> Request:
-    times = f"startTime={since // MILLISECOND}&endTime={(ask.until - 1) // MILLISECOND}"  # both are inclusive
-    query = f"symbol={ask.instrument.symbol}&interval=1m&{times}&limit={limit}"
+def _klines(request: HistoryRequest, options: ExchangeOptions, since: int, limit: int) -> Request:
+    times = f"startTime={since // MILLISECOND}&endTime={(request.until - 1) // MILLISECOND}"  # both are inclusive
+    query = f"symbol={request.instrument.symbol}&interval=1m&{times}&limit={limit}"
     return Request(f"{options.rest_url}/api/v3/klines?{query}", weight=2)
 
 
@@ -85,45 +85,45 @@ class _Span(NamedTuple):
     period: str
 
 
-def files(ask: HistoryRequest, options: Options) -> History:
-    """Months where all of one is wanted, else days; where there is no file (yet), REST tells what there is."""
-    cursor, daily_until = ask.since, 0
-    while cursor < ask.until:
+def files(request: HistoryRequest, options: ExchangeOptions) -> History:
+    """Files of whole months, else of days, else REST where there is no file (yet)."""
+    cursor, daily_until = request.since, 0
+    while cursor < request.until:
         span = _month(cursor)
-        if cursor < daily_until or cursor > span.since or span.until > ask.until:
+        if cursor < daily_until or cursor > span.since or span.until > request.until:
             span = _day(cursor)
         try:
-            yield from read_file(ask, options, span.period, cursor)
+            yield from read_file(request, options, span.period, cursor)
             cursor = span.until
-            yield Page((), min(cursor, ask.until))
+            yield Page((), min(cursor, request.until))
         except Reject as error:
             if error.code != "404":
                 raise
-            part = replace(ask, since=cursor)
+            part = replace(request, since=cursor)
             first, response = yield from _first_time(part, options)
-            if first is None or first >= ask.until:
-                yield ask.page((), response)
+            if first is None or first >= request.until:
+                yield request.page((), response)
                 return
             if first >= span.until:
                 month = _month(first).since
                 cursor = month if month >= span.until else _day(first).since
-                yield ask.page((), response, cursor)
+                yield request.page((), response, cursor)
             elif span == _day(cursor):
-                by_rest = trades if ask.channel == "trades" else candles
-                yield from by_rest(replace(part, until=min(span.until, ask.until)), options)
+                by_rest = trades if request.channel == "trades" else candles
+                yield from by_rest(replace(part, until=min(span.until, request.until)), options)
                 cursor = span.until
             else:
                 daily_until = span.until
 
 
-def _first_time(ask: HistoryRequest, options: Options) -> Fetch[tuple[int | None, Response]]:
-    """When the first row at or after `ask.since` is, None where there is none; and the answer that tells it."""
-    if ask.channel == "trades":
-        aggregates, response = yield from _aggregates(ask, options, 1)
-        times = [one.time_ms * MILLISECOND for one in aggregates]
+def _first_time(request: HistoryRequest, options: ExchangeOptions) -> Fetch[tuple[int | None, Response]]:
+    """The time of the first row at or after `request.since`, None where there is none, and the response that has it."""
+    if request.channel == "trades":
+        aggregates, response = yield from _aggregates(request, options, 1)
+        times = [row.time_ms * MILLISECOND for row in aggregates]
     else:
-        response = yield from answer_to(_klines(ask, options, ask.since, 1))
-        times = [one.time for one in candles_from_rest(response.body, ask.instrument, response.received_at)]
+        response = yield from answer_to(_klines(request, options, request.since, 1))
+        times = [candle.time for candle in candles_from_rest(response.body, request.instrument, response.received_at)]
     return (times[0] if times else None), response
 
 

@@ -1,4 +1,4 @@
-"""What Binance sends: the frames of its websocket and the answers of its REST, as far as they are used.
+"""The fields in use of Binance's websocket frames and REST responses.
 
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints
@@ -16,13 +16,13 @@ Event = TypeVar("Event")
 
 
 class Frame(Struct, Generic[Event], gc=False):
-    """The envelope of an event. Its other member, `stream`, is read by `route`."""
+    """The envelope of an event. `route` reads its other member, `stream`."""
 
     data: Event
 
 
 class TradeEvent(Struct, gc=False):
-    """`a` and `b` are order ids here."""
+    """A fill. In this event `a` and `b` are order ids."""
 
     id: int = field(name="t")
     price: str = field(name="p")
@@ -32,13 +32,13 @@ class TradeEvent(Struct, gc=False):
 
 
 class AggTradeEvent(TradeEvent, gc=False):
-    """Fills of one taker order at one price, with an id of their own; the same by REST."""
+    """The fills of one taker order at one price, with an id of its own; REST has the same fields."""
 
     id: int = field(name="a")
 
 
 class RestTrade(Struct, gc=False):
-    """GET /historicalTrades."""
+    """A row of GET /historicalTrades."""
 
     id: int
     price: str
@@ -48,7 +48,7 @@ class RestTrade(Struct, gc=False):
 
 
 class Kline(Struct, gc=False):
-    """A bar so far; `closed` when nothing will be added. The trade ids are -1 where the minute is empty."""
+    """The state of a bar; `closed` if it is final. The trade ids are -1 where the minute has no trades."""
 
     time_ms: int = field(name="t")
     open: str = field(name="o")
@@ -70,7 +70,7 @@ class KlineEvent(Struct, gc=False):
 
 
 class RestKline(Struct, gc=False, array_like=True):
-    """GET /klines. What follows these values means nothing."""
+    """A row of GET /klines. The last field has no meaning."""
 
     time_ms: int
     open: str
@@ -86,7 +86,7 @@ class RestKline(Struct, gc=False, array_like=True):
 
 
 class DepthEvent(Struct, gc=False):
-    """What changed in updates `first`..`last`; sizes are absolute, zero removes."""
+    """The levels changed by updates `first`..`last`; sizes are absolute, zero removes."""
 
     time_ms: int = field(name="E")
     first: int = field(name="U")
@@ -96,7 +96,7 @@ class DepthEvent(Struct, gc=False):
 
 
 class Depth(Struct):
-    """GET /depth: the best levels as they were after update `last`."""
+    """GET /depth: the best levels after update `last`."""
 
     last: int = field(name="lastUpdateId")
     bids: list[Any]
@@ -123,7 +123,7 @@ class Notice(Struct):
 
 
 class Other(Notice):
-    """Any frame: replies and errors (in both documented forms) and notices beside the events of streams."""
+    """Any frame: an event, a reply, an error (in both documented forms) or a notice."""
 
     stream: str = ""
     data: Notice = field(default_factory=Notice)
@@ -135,10 +135,10 @@ class Other(Notice):
 
 
 class Aggregate(Struct):
-    """As much of GET /aggTrades as finds the trades of a time."""
+    """The fields of GET /aggTrades that find the trades of a time."""
 
     id: int = field(name="a")
-    first_id: int = field(name="f")  # of its trades; -1 in old aggregates that have none
+    first_id: int = field(name="f")  # of its trades; -1 in old aggregates without trades
     time_ms: int = field(name="T")
 
 
@@ -149,7 +149,7 @@ class Listing(Struct):
 
 
 class Filter(Struct):
-    """A step of zero disables the rule."""
+    """A filter of a listed market. A step of zero means no rule."""
 
     kind: str = field(name="filterType", default="")
     price_step: str | None = field(name="tickSize", default=None)

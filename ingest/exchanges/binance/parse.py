@@ -1,7 +1,7 @@
 """From Binance's messages to records. A bad value raises ValueError.
 
-`m` says that the **buyer** was the maker, so the taker sold. Times are milliseconds in the websocket and in REST, but microseconds
-in the archive since 2025: a trade's time is cut to the millisecond, which every path knows.
+`m` means that the **buyer** was the maker, so the taker sold. Times are milliseconds in the websocket and in REST, but microseconds
+in the archive since 2025: a trade's time is cut to the millisecond, which all three have.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _decode_depth = msgspec.json.Decoder(messages.Depth).decode
 
 
 def trade(frame: Frame[AnyTrade], instrument_id: int, received_at: int) -> Trade:
-    """The busiest channel of all: the calls of `micros` and `price_and_size` would be a tenth of its cost."""
+    """Hot: calls of `micros` and `price_and_size` would be a tenth of its cost, so the usual case is checked here."""
     event = frame.data
     time, price, size = event.time_ms * MILLISECOND, event.price, event.size
     plain = price.replace(".", "", 1).isdecimal() and size.replace(".", "", 1).isdecimal()
@@ -82,8 +82,8 @@ def snapshot(body: bytes) -> Snapshot:
 
 
 def instrument(listed: messages.Listed) -> Instrument:
-    """HALT, BREAK and END_OF_DAY are all `halted`."""
-    filters = {one.kind: one for one in listed.filters}
+    """A market in any state other than TRADING is `halted`."""
+    filters = {rule.kind: rule for rule in listed.filters}
     prices, sizes = (filters.get(kind, messages.Filter()) for kind in ("PRICE_FILTER", "LOT_SIZE"))
     steps = _step(prices.price_step), _step(sizes.size_step)
     status = "trading" if listed.status == "TRADING" else "halted"
@@ -96,11 +96,11 @@ def _step(step: str | None) -> str | None:
 
 
 def trades_from_rest(body: bytes, instrument: Instrument, trade_kind: str, received_at: int) -> Rows[Trade]:
-    """An answer of /historicalTrades, or, for `aggTrade`, of /aggTrades, oldest first. Raises Reject."""
+    """A response of /historicalTrades, or, for `aggTrade`, of /aggTrades, oldest first. Raises Reject."""
     shape = messages.AggTradeEvent if trade_kind == "aggTrade" else messages.RestTrade
     return rows("binance", body, shape, lambda row: trade(Frame(row), instrument.id, received_at))
 
 
 def candles_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Candle]:
-    """An answer of /klines of one minute, oldest first, with the bar that is still open. Raises Reject."""
+    """A response of /klines of one minute, oldest first, with the bar that is still open. Raises Reject."""
     return rows("binance", body, messages.RestKline, lambda row: bar(row, instrument.id, received_at, "rest"))

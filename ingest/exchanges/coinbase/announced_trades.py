@@ -1,4 +1,4 @@
-"""The trades of Coinbase Exchange, whose heartbeats tell the id of the last one."""
+"""The trades of Coinbase Exchange, whose heartbeats have the id of the last trade."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ingest.protocol.session import Gap, Output
 
 
 class AnnouncedTrades(Struct, frozen=True):
-    """Every trade. A jump of the id is a gap, and so is a trade that a heartbeat names and that has not come by the next one."""
+    """Every trade. A jump of the id is a gap. So is a trade that a heartbeat names and that is missing at the next one."""
 
     row: Any = TradeRow
 
@@ -24,29 +24,29 @@ class AnnouncedTrades(Struct, frozen=True):
 
 
 class _Trades:
-    """`last_match` repeats an old trade, which is yielded again."""
+    """`last_match` is an old trade; it is yielded as any other."""
 
     def __init__(self, instrument_id: int) -> None:
         self._instrument_id = instrument_id
         self._last_id: int | None = None
         self._last_time = 0
-        self._announced = 0  # by the heartbeat before; its trade has had a second to arrive
+        self._announced = 0  # the id in the previous heartbeat, whose trade has had a second to arrive
 
     def feed(self, row: TradeRow, received_at: int, snapshot: bool) -> Sequence[Output]:
         if isinstance(row, Heartbeat):
-            return self._beat(row)
-        one = trade(row, self._instrument_id, received_at)
-        if one.time > received_at + AHEAD:
-            raise ahead(one.time, received_at)
-        if self._last_id is None or one.trade_id == self._last_id + 1:  # the usual case
-            self._last_id, self._last_time = one.trade_id, one.time
-            return (one,)
-        gap = self._advance(one.trade_id - 1, one.time)
-        if one.trade_id > self._last_id:
-            self._last_id, self._last_time = one.trade_id, one.time
-        return (*gap, one)
+            return self._heartbeat(row)
+        match = trade(row, self._instrument_id, received_at)
+        if match.time > received_at + AHEAD:
+            raise ahead(match.time, received_at)
+        if self._last_id is None or match.trade_id == self._last_id + 1:  # the usual case
+            self._last_id, self._last_time = match.trade_id, match.time
+            return (match,)
+        gap = self._advance(match.trade_id - 1, match.time)
+        if match.trade_id > self._last_id:
+            self._last_id, self._last_time = match.trade_id, match.time
+        return (*gap, match)
 
-    def _beat(self, heartbeat: Heartbeat) -> Sequence[Output]:
+    def _heartbeat(self, heartbeat: Heartbeat) -> Sequence[Output]:
         time = from_iso(heartbeat.time)
         if self._last_id is None:
             self._last_id, self._last_time = heartbeat.last_trade_id, time
@@ -54,7 +54,7 @@ class _Trades:
         return self._advance(announced, time)
 
     def _advance(self, trade_id: int, time: int) -> Sequence[Gap]:
-        """Everything up to `trade_id` should be here."""
+        """Every trade up to `trade_id` should have arrived. Returns the gap if not."""
         if self._last_id is None or trade_id <= self._last_id:
             return ()
         gap = Gap(self._instrument_id, "trades", "sequence", self._last_time, time, self._last_id + 1, trade_id)

@@ -1,10 +1,10 @@
-"""Coinbase Exchange: limits, channels, and how its websocket speaks. Candles of one minute come by REST.
+"""Coinbase Exchange: limits, channels and websocket protocol. Candles of one minute come by REST.
 
 https://docs.cdp.coinbase.com/exchange/websocket-feed/overview
 https://docs.cdp.coinbase.com/exchange/introduction/rate-limits-overview
 
-`level2` needs a key, `level2_batch` gives the same messages without one, every 50 ms. A subscription to `matches` first repeats an
-old trade as `last_match`.
+`level2` needs a key; `level2_batch` has the same messages without a key, every 50 ms. The first message of a subscription to
+`matches` is the latest trade again, as `last_match`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ingest.marketdata.rest import Rows, rows
 from ingest.marketdata.session import Control, Protocol, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.streamed_book import StreamedBook
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
-from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Connection
 from ingest.records import SECOND, Instrument
@@ -34,14 +34,14 @@ VIA = ("rest",)
 LIMITS = ExchangeLimits(
     ws_url="wss://ws-feed.exchange.coinbase.com",
     rest_url="https://api.exchange.coinbase.com",
-    alternative="no other host: Coinbase Exchange serves the countries it is licensed in",
-    sends=Rate(50, 1.0),  # it takes 100 a second from one address
-    connects=Rate(4, 1.0),  # it takes 8 a second from one address
-    weight=Rate(8, 1.0),  # it takes 10 a second from one address
+    alternative="a proxy (exchanges.coinbase.proxy); Coinbase Exchange has one host for all countries",
+    sends=Rate(50, 1.0),  # the limit is 100 a second per address
+    connects=Rate(4, 1.0),  # the limit is 8 a second per address
+    weight=Rate(8, 1.0),  # the limit is 10 a second per address
     subscriptions_per_connection=200,
-    silence_seconds=15.0,  # every product's heartbeat comes each second
+    silence_seconds=15.0,  # each product has a heartbeat every second
 )
-# Its candles "may be incomplete", as it says, and there is none for a minute without trades: they prove nothing.
+# By its documentation candles "may be incomplete", and a minute without trades has none: they prove nothing.
 # https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-product-candles
 COMPLETENESS = CompletenessRules(dense=TRADE_KINDS)
 
@@ -51,8 +51,8 @@ CHANNELS: Channels = {
     "book": Channel("level2_batch", StreamedBook(messages.BookRow, parse.book)),
     "quotes": Channel("ticker", Quotes(messages.QuoteRow, parse.quote, skip_first=True)),
 }
-SPREAD = 30 * SECOND  # over which a connection's questions for candles are laid out
-STEP = SECOND // 4  # at most 4 of them a second
+SPREAD = 30 * SECOND  # over which a connection's requests of candles are spread
+STEP = SECOND // 4  # at most 4 requests a second
 _TOPICS = {
     "match": "matches",
     "last_match": "matches",
@@ -73,8 +73,8 @@ def route(frame: bytes) -> Route:
         return (channel, message.product_id), frame, False
     control: Control
     match message.type:
-        case "subscriptions":  # all that there are, in no relation to one message of ours
-            control = Accepted(topics=tuple((one.name, product) for one in message.channels for product in one.product_ids))
+        case "subscriptions":  # all of the connection, whichever message changed them
+            control = Accepted(topics=tuple((each.name, product) for each in message.channels for product in each.product_ids))
         case "error":
             text = f"{NAME}: {message.message}: {message.reason}"
             control = Rejected(text, busy=_BUSY in text.lower())
@@ -84,12 +84,12 @@ def route(frame: bytes) -> Route:
 
 
 def route_unsubscribed(frame: bytes) -> Route:
-    """Heartbeats come also for products whose trades are not subscribed."""
+    """As `route`, without heartbeats, which arrive also for products whose trades are not subscribed."""
     return (None, (), False) if _decode(frame).type == "heartbeat" else route(frame)
 
 
 def subscribe(batch: Batch) -> str:
-    """With the heartbeats of each product: a connection without a subscription is closed after 5 seconds."""
+    """With the heartbeats of each product, because a connection without a subscription is closed after 5 seconds."""
     heartbeats = dict.fromkeys(member.symbol for member in batch.members)
     return request("subscribe", {"heartbeat": list(heartbeats), **_products(batch)})
 
@@ -104,7 +104,7 @@ def request(kind: str, channels: dict[str, list[str]]) -> str:
 
 
 def _products(batch: Batch) -> dict[str, list[str]]:
-    """By channel, without the heartbeats."""
+    """The products by channel, without heartbeats."""
     names = [channel.topic for name, channel in CHANNELS.items() if name != "candles"]
     products = {name: [member.symbol for member in batch.members if member.template == name] for name in names}
     return {name: found for name, found in products.items() if found}
@@ -123,14 +123,14 @@ connections = partial(one_url, "", LIMITS.subscriptions_per_connection)
 history = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
 
 
-def session(connection: Connection, options: Options) -> RoutedSession:
-    polled = [one.instrument.symbol for one in connection.subscriptions if one.channel == "candles"]
+def session(connection: Connection, options: ExchangeOptions) -> RoutedSession:
+    polled = [each.instrument.symbol for each in connection.subscriptions if each.channel == "candles"]
     step = min(STEP, SPREAD // max(1, len(polled)))
     candles = PolledCandles({symbol: number * step for number, symbol in enumerate(polled)})
     return RoutedSession(PROTOCOL, {**CHANNELS, "candles": Channel("heartbeat", candles)}, connection, options)
 
 
-def listing(options: Options) -> Flow[Rows[Instrument]]:
-    """Every product, also the delisted ones, which stay in the list."""
+def listing(options: ExchangeOptions) -> Flow[Rows[Instrument]]:
+    """Every product, delisted ones included."""
     response = yield Request(f"{options.rest_url}/products")
     return rows(NAME, response.body, messages.Listed, parse.instrument)

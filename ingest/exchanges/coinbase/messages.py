@@ -1,4 +1,4 @@
-"""What Coinbase Exchange sends: the messages of its websocket and the answers of its REST, as far as they are used.
+"""The fields in use of Coinbase Exchange's websocket messages and REST responses.
 
 https://docs.cdp.coinbase.com/exchange/websocket-feed/channels
 https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-product-candles
@@ -15,14 +15,14 @@ MakerSide = Literal["buy", "sell"]
 
 
 class Subscribed(Struct, frozen=True):
-    """A channel that is subscribed."""
+    """A subscribed channel and its products."""
 
     name: str
     product_ids: tuple[str, ...] = ()
 
 
 class Head(Struct, frozen=True):
-    """What a message is about. `channels` is of a reply, `message` and `reason` are of an error."""
+    """The fields that route a message. A reply has `channels`, an error has `message` and `reason`."""
 
     type: str = ""
     product_id: str = ""
@@ -42,7 +42,7 @@ class Match(Struct, frozen=True, gc=False, tag_field="type", tag="match"):
 
 
 class LastMatch(Match, frozen=True, gc=False, tag_field="type", tag="last_match"):
-    """The latest fill before the subscription, sent in answer to it."""
+    """The latest fill before the subscription, sent first."""
 
 
 class Heartbeat(Struct, frozen=True, gc=False, tag_field="type", tag="heartbeat"):
@@ -53,21 +53,21 @@ class Heartbeat(Struct, frozen=True, gc=False, tag_field="type", tag="heartbeat"
 
 
 class Snapshot(Struct, frozen=True, tag_field="type", tag="snapshot"):
-    """The whole book, in answer to a subscription."""
+    """The whole book, sent after a subscription."""
 
     bids: list[Any]
     asks: list[Any]
 
 
 class Changes(Struct, frozen=True, tag_field="type", tag="l2update"):
-    """Levels that changed: side of the book, price, absolute size. `time` may be that of the year 1."""
+    """Changed levels: side of the book, price, absolute size. `time` may be in the year 1."""
 
     changes: list[tuple[MakerSide, str, str]]
     time: str
 
 
 class QuoteRow(Struct, frozen=True, gc=False):
-    """The best bid and ask at a fill. The sizes came later than 2021."""
+    """The best bid and ask at a fill. Messages of 2021 have no sizes."""
 
     sequence: int
     best_bid: str
@@ -105,7 +105,7 @@ class RestTrade(Struct):
 
 
 class BarRow(Struct, array_like=True):
-    """One element of `/products/{id}/candles`: low and high come before open and close. JSON numbers."""
+    """One element of `/products/{id}/candles`, JSON numbers: low and high are before open and close."""
 
     start: int  # seconds
     low: Decimal

@@ -1,8 +1,8 @@
 """From the messages of Coinbase Exchange to records. A bad value raises ValueError.
 
-`side` is the **maker's**, on the websocket and in REST. The book has no sequence and no checksum: only a crossed book shows that it
-is wrong. A change whose time is missing (it comes as the year 1) has the time of the change before it, so that every state has the
-time of an event.
+`side` is the **maker's**, on the websocket and in REST. The book has no sequence and no checksum: only a crossed book shows a lost
+change. A missing time of a change (sent as the year 1) is taken from the change before it, so that every state has the time of an
+event.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ingest.marketdata.values import (
 from ingest.records import SECOND, Candle, Instrument, Quote, Trade
 
 _TAKER = {"buy": "sell", "sell": "buy"}
-_UNIFIED = {"CGLD": "CELO"}  # the exchange's name of a currency where ccxt has another
+_UNIFIED = {"CGLD": "CELO"}  # the exchange's name of a currency -> ccxt's
 
 
 def trade(row: Match | RestTrade, instrument_id: int, received_at: int) -> Trade:
@@ -71,18 +71,18 @@ def _status(listed: Listed) -> str:
 
 
 def trades_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Trade]:
-    """An answer of `/products/{id}/trades`, oldest first. Raises Reject."""
+    """A response of `/products/{id}/trades`, oldest first. Raises Reject."""
     trades = rows("coinbase", body, RestTrade, lambda row: trade(row, instrument.id, received_at))
-    return trades.ordered(lambda one: one.trade_id)
+    return trades.ordered(lambda trade: trade.trade_id)
 
 
 def candles_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Candle]:
-    """An answer of `/products/{id}/candles`, oldest first; whether a bar is closed is for the caller to know. Raises Reject."""
+    """A response of `/products/{id}/candles`, oldest first, open bars included. Raises Reject."""
     bars = rows("coinbase", body, BarRow, lambda row: candle(row, instrument.id, received_at))
     return bars.ordered(lambda bar: bar.time)
 
 
 def candles_path(symbol: str, first: int, last: int, seconds: int = 60) -> str:
-    """The question for the bars that begin within [first, last], in microseconds; each is of so many `seconds`."""
+    """The path of a request of the bars that begin in [first, last] (microseconds); each bar has `seconds`."""
     start, end = (f"{datetime.fromtimestamp(time // SECOND, UTC):%Y-%m-%dT%H:%M:%SZ}" for time in (first, last))
     return f"/products/{symbol}/candles?granularity={seconds}&start={start}&end={end}"

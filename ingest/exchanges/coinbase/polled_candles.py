@@ -1,4 +1,4 @@
-"""The candles of Coinbase Exchange, which has no channel for them: each closed minute is asked for by REST."""
+"""The candles of Coinbase Exchange, which has no channel for them: each closed minute is requested by REST."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Output
 from ingest.records import MINUTE, SECOND, Candle
 
-DELAY = 2 * SECOND  # from the end of a minute to the first question
-WINDOW = 4 * MINUTE  # each question reaches back so far: a bar that was late, or grew, is seen by the next ones
-TRIES = 2  # questions in one minute
-RETRY = 5 * SECOND  # from an answer without the minute to the next question
-ANSWER_WITHIN = 20 * SECOND
+DELAY = 2 * SECOND  # from the end of a minute to the first request
+WINDOW = 4 * MINUTE  # each request reaches back that far, so that later requests find a late or changed bar
+TRIES = 2  # requests in one minute
+RETRY = 5 * SECOND  # from a response without the minute to the next request
+REQUEST_TIMEOUT = 20 * SECOND
 
 
 class PolledCandles(Struct, frozen=True):
-    """Closed bars. `waits` spreads the questions of a connection: by symbol, what is added to `DELAY`, in microseconds."""
+    """Closed bars. `waits`, microseconds by symbol, are added to `DELAY` to spread the requests of a connection."""
 
     waits: Mapping[str, int] = {}
-    row: Any = None  # no message has one
+    row: Any = None  # no message has a row
 
     def open(self, market: Market) -> ChannelState:
         candles = _Candles(market, self.waits.get(market.instrument.symbol, 0))
@@ -35,33 +35,33 @@ class PolledCandles(Struct, frozen=True):
 
 
 class _Candles:
-    """A minute without trades has no bar, so that one is missing proves nothing; it is asked for `TRIES` times, and left."""
+    """A minute without trades has no bar, so a missing bar proves nothing: it is requested `TRIES` times."""
 
     def __init__(self, market: Market, wait: int) -> None:
         self._market = market
         self._wait, self._delay = wait, DELAY + wait
-        self._ask_at: int | None = None
+        self._request_at: int | None = None
         self._tries = 0
-        self._minute = 0  # the newest closed minute, when it was last asked for
+        self._minute = 0  # the newest closed minute at the last request
         self._seen: dict[int, Candle] = {}
 
     def tick(self, now: int) -> Sequence[Output]:
-        if self._ask_at is None:
-            self._ask_at = max(now + self._wait, now // MINUTE * MINUTE + self._delay)
-        if now < self._ask_at:
+        if self._request_at is None:
+            self._request_at = max(now + self._wait, now // MINUTE * MINUTE + self._delay)
+        if now < self._request_at:
             return ()
         minute = now // MINUTE * MINUTE - MINUTE
         if minute != self._minute:
             self._minute, self._tries = minute, 0
         self._tries += 1
-        self._ask_at = self._again_at(now + ANSWER_WITHIN)
+        self._request_at = self._again_at(now + REQUEST_TIMEOUT)
         symbol = self._market.instrument.symbol
         path = candles_path(symbol, self._minute - WINDOW, self._minute)
         return (Request(f"{self._market.options.rest_url}{path}", tag=symbol),)
 
     def answer(self, response: Response | None, now: int) -> Sequence[Output]:
         if response is None:
-            return ()  # it is asked again after `ANSWER_WITHIN`
+            return ()  # requested again after `REQUEST_TIMEOUT`
         self._market.received(now)
         try:
             candles = candles_from_rest(response.body, self._market.instrument, now)
@@ -70,11 +70,11 @@ class _Candles:
         as_of = now if response.made_at is None else min(now, response.made_at)
         out = [candle for candle in candles if self._is_new(candle, as_of)]
         self._seen = {time: candle for time, candle in self._seen.items() if time >= self._minute - WINDOW}
-        self._ask_at = self._next_minute() if self._minute in self._seen else self._again_at(now + RETRY)
+        self._request_at = self._next_minute() if self._minute in self._seen else self._again_at(now + RETRY)
         return [*out, *candles.rejected]
 
     def _is_new(self, candle: Candle, as_of: int) -> bool:
-        """Whether the bar is closed and not known yet as it is."""
+        """Whether the bar is closed, and new or changed."""
         known = self._seen.get(candle.time)
         if candle.time < self._minute - WINDOW or candle.time + MINUTE > as_of:
             return False

@@ -1,9 +1,9 @@
-"""Deribit: limits, channels, and how its websocket speaks.
+"""Deribit: limits, channels and websocket protocol.
 
 https://docs.deribit.com/
 
-What a `size` means: of inverse perpetuals and futures (BTC/USD:BTC) it is an amount of **USD**, of options, linear futures and spot
-one of the base currency; never contracts. A candle's volume is in base and its quote volume in quote, whatever the instrument.
+The unit of a `size` is **USD** for inverse perpetuals and futures (BTC/USD:BTC), the base currency for options, linear futures and
+spot; it is never contracts. A candle's volume is in base and its quote volume in quote for every instrument.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ingest.marketdata.rest import Rows, decode, rows
 from ingest.marketdata.session import Control, Protocol, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.streamed_book import StreamedBook
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
-from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Send
 from ingest.records import SECOND, Instrument
@@ -29,18 +29,18 @@ from ingest.records import SECOND, Instrument
 NAME = "deribit"
 TRADE_KINDS = ("trade",)
 VIA = ("rest",)
-# "Rate Limits": a subscription costs 3000 of 30,000 credits, another request 500 of 50,000; 10,000 come back in a second, of which
-# half is taken. 32 connections per address, each HTTP request among them.
+# "Rate Limits": a subscription costs 3000 of 30,000 credits, another request 500 of 50,000; 10,000 are refilled a second, of which
+# half is used. 32 connections per address; each HTTP request counts as one.
 LIMITS = ExchangeLimits(
     ws_url="wss://www.deribit.com/ws/api/v2",
     rest_url="https://www.deribit.com",
-    alternative="to try it out there is wss://test.deribit.com/ws/api/v2 with https://test.deribit.com",
+    alternative="a proxy (exchanges.deribit.proxy)",
     sends=Rate(3, 1.0),
     connects=Rate(1, 1.0),
     weight=Rate(10, 1.0),
     subscriptions_per_connection=200,
-    silence_seconds=70.0,  # we ask for a heartbeat every 30 s
-    stale_seconds=600.0,  # most options are traded seldom
+    silence_seconds=70.0,  # the session requests a heartbeat every 30 s
+    stale_seconds=600.0,  # most options trade rarely
 )
 COMPLETENESS = CompletenessRules(dense=TRADE_KINDS)
 
@@ -65,7 +65,7 @@ def route(frame: bytes) -> Route:
     if message.error is not None:
         error = message.error
         control = Rejected(f"{NAME}: {error.code} {error.message}", message.id, busy=error.code in _BUSY)
-    elif message.id:  # the channels that were accepted; one that does not exist is left out without an error
+    elif message.id:  # the reply lists the accepted channels; an unknown channel is left out without an error
         control = Accepted(message.id, tuple(_decode_channels(message.result)), only=True)
     elif message.id is None and message.method != "heartbeat":
         control = Unknown(f"unknown method {message.method!r}")
@@ -97,7 +97,7 @@ connections = partial(one_url, "", LIMITS.subscriptions_per_connection)
 history = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
 
 
-def listing(options: Options) -> Flow[Rows[Instrument]]:
+def listing(options: ExchangeOptions) -> Flow[Rows[Instrument]]:
     """Every spot market, perpetual, future and option that has not expired."""
     response = yield Request(f"{options.rest_url}/api/v2/public/get_instruments?currency=any&expired=false")
     return rows(NAME, decode(NAME, response.body, messages.Body).result, messages.Listed, parse.instrument)

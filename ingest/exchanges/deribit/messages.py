@@ -1,9 +1,8 @@
-"""What Deribit sends: the frames of its websocket and the answers of its REST, as far as they are used.
+"""The fields in use of Deribit's websocket frames and REST responses.
 
 https://docs.deribit.com/#public-get_instruments
 
-Before 2022 the listing had neither the currency that an option is quoted in beside its coin (`counter_currency`) nor the one that
-settles it.
+Listings before 2022 have neither `counter_currency` nor `settlement_currency`.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Frame(Struct, frozen=True):
 
 
 class TradeRow(Struct, frozen=True):
-    """`trade_seq` counts the trades of one instrument, `trade_id` those of a currency, with its name in front of some."""
+    """`trade_seq` numbers the trades of one instrument; `trade_id` those of a currency, some with its name as prefix."""
 
     trade_seq: int
     trade_id: str
@@ -64,7 +63,7 @@ class BookRow(Struct, frozen=True):
 
 
 class QuoteRow(Struct, frozen=True):
-    """A side that is empty has zeros, or null."""
+    """An empty side has zeros, or null."""
 
     timestamp: int
     best_bid_price: Decimal | None

@@ -1,9 +1,9 @@
 """From Deribit's messages to records. A bad value raises ValueError.
 
 Prices and sizes are JSON numbers: they are decoded to `Decimal`, which keeps the digits of the frame ("1000.0"), never to float.
-A change of the book follows if its `prev_change_id` is the `change_id` of the one before. A trade's number counts within its
-instrument; Deribit's own id is in `native_id`. Instruments have ccxt's names: BTC/USD:BTC is BTC-PERPETUAL, BTC/USD:BTC-241227 a
-future, BTC/USD:BTC-241227-100000-C an option, BTC/USDC spot.
+A change of the book follows if its `prev_change_id` is the `change_id` of the update before. `trade_id` is the number of the trade
+within its instrument; Deribit's own id is in `native_id`. Instruments have ccxt's names: BTC/USD:BTC is BTC-PERPETUAL,
+BTC/USD:BTC-241227 a future, BTC/USD:BTC-241227-100000-C an option, BTC/USDC spot.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ingest.marketdata.streamed_book import Update
 from ingest.marketdata.values import MAX_LENGTH, MILLISECOND, Level, decimal_digits, decimal_side, micros, minute_bar, price_step
 from ingest.records import Candle, Instrument, Quote, Trade
 
-_KINDS = {"spot": "spot", "future": "future", "option": "option"}  # a combo is a strategy of several, and is left out
+_KINDS = {"spot": "spot", "future": "future", "option": "option"}  # combos, which combine several instruments, are left out
 
 
 def trade(row: TradeRow, instrument_id: int, received_at: int) -> Trade:
@@ -41,15 +41,15 @@ def book(row: BookRow) -> Update:
 
 
 def level(change: Any) -> Level:
-    """Of new, change or delete; price, amount. Hot: the usual level is read without another call."""
+    """A level of (new, change or delete; price; amount). Hot: the usual level is read without another call."""
     try:
         action, price, amount = change
     except (TypeError, ValueError):
-        raise ValueError(f"level {str(change)[:80]}") from None
+        raise ValueError(f"level {str(change)[:80]} is not new, change or delete, price, amount") from None
     if action == "delete":
         amount = 0
     elif action not in ("new", "change"):
-        raise ValueError(f"level {str(change)[:80]}")
+        raise ValueError(f"level {str(change)[:80]} is not new, change or delete, price, amount")
     prices, sizes = str(price), str(amount)
     plain = prices.replace(".", "", 1).isdecimal() and sizes.replace(".", "", 1).isdecimal()
     if plain and type(price) is not str and type(amount) is not str and len(prices) + len(sizes) <= MAX_LENGTH:
@@ -95,17 +95,17 @@ def _suffix(listed: Listed) -> str:
 
 
 def trades_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Trade]:
-    """Every trade of one answer of get_last_trades_by_instrument, oldest first. Raises Reject."""
+    """Every trade of one response of get_last_trades_by_instrument, oldest first. Raises Reject."""
     answer = decode("deribit", decode("deribit", body, Body).result, Trades)
     trades = rows("deribit", answer.trades, TradeRow, lambda row: trade(row, instrument.id, received_at))
-    return trades.ordered(lambda one: one.trade_id)
+    return trades.ordered(lambda trade: trade.trade_id)
 
 
 def candles_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Candle]:
-    """The bars of one answer of get_tradingview_chart_data, oldest first; whether one is closed is for the caller to know."""
+    """The bars of one response of get_tradingview_chart_data, oldest first, open bars included. Raises Reject."""
     chart = decode("deribit", decode("deribit", body, Body).result, Chart)
     columns = chart.ticks, chart.open, chart.high, chart.low, chart.close, chart.volume, chart.cost
     if len({len(column) for column in columns}) > 1:
-        raise Reject(f"deribit: bars: columns of {', '.join(str(len(column)) for column in columns)} values", reason="shape")
+        raise Reject(f"deribit: bars: unequal columns: {', '.join(str(len(column)) for column in columns)}", reason="shape")
     bars = [BarRow(*row) for row in sorted(zip(*columns, strict=True))]
     return make_rows("deribit", bars, lambda bar: candle(bar, instrument.id, received_at, "rest"), msgspec.json.encode)

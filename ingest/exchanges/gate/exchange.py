@@ -1,9 +1,9 @@
-"""Gate, spot: limits, channels, and how its websocket speaks.
+"""Gate, spot: limits, channels and websocket protocol.
 
 https://www.gate.com/docs/developers/apiv4/ws/en/
 
-The trade's `id` once counted the fills of all markets; `id_market` counts those of one and has no gaps: that one is stored.
-`spot.tickers` has neither sizes nor a time, so quotes come from `spot.book_ticker`. A book has 100 levels.
+A trade's `id_market` numbers the fills of one market without gaps and is stored. Messages before 2025 have only `id`, which numbers
+those of all markets. `spot.tickers` has neither sizes nor a time, so quotes come from `spot.book_ticker`. A book has 100 levels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ingest.marketdata.rest import Rows, rows
 from ingest.marketdata.session import Control, Protocol, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.marketdata.synced_book import RestSnapshot, SyncedBook
-from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Reconnect
 from ingest.records import SECOND, Instrument
@@ -28,19 +28,19 @@ from ingest.records import SECOND, Instrument
 NAME = "gate"
 TRADE_KINDS = ("trade",)
 VIA = ("rest",)
-# "Frequency limit rule": 200 calls in 10 s to each public endpoint, half of it taken. There is no figure for websockets; the staff
-# asks for at most 100 connections (gateio/gatews, issue 25). Who reads too slowly is cut off, hence few subscriptions on each.
+# "Frequency limit rule": 200 calls in 10 s to each public endpoint, of which half is used. No limit of websockets is documented.
+# The staff recommends at most 100 connections (gateio/gatews, issue 25). Slow readers are cut off, hence few subscriptions each.
 LIMITS = ExchangeLimits(
     ws_url="wss://api.gateio.ws/ws/v4",
     rest_url="https://api.gateio.ws",
-    alternative="in the EU use wss://api.gateeu.com/ws/v4 and https://api.gateeu.com",
+    alternative="wss://api.gateeu.com/ws/v4 with https://api.gateeu.com in the EU",
     sends=Rate(10, 1.0),
     connects=Rate(2, 1.0),
     weight=Rate(100, 10.0),
     subscriptions_per_connection=100,
     silence_seconds=50.0,
 )
-# ids are dense, but one message may stand for several fills (`range`), which the stored trade does not show
+# ids are dense, but one message may stand for several fills (`range`), and the stored trade does not have that range
 COMPLETENESS = CompletenessRules(empty_candles=True)
 
 LEVELS = 100  # of a snapshot, and of the differences that come every 100 ms
@@ -104,7 +104,7 @@ connections = partial(one_url, "/", LIMITS.subscriptions_per_connection)
 history = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
 
 
-def listing(options: Options) -> Flow[Rows[Instrument]]:
+def listing(options: ExchangeOptions) -> Flow[Rows[Instrument]]:
     """Every spot market."""
     response = yield Request(f"{options.rest_url}/api/v4/spot/currency_pairs")
     return rows(NAME, response.body, messages.Pair, parse.instrument)

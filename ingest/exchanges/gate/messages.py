@@ -1,8 +1,8 @@
-"""What Gate sends: the frames of its websocket and the answers of its REST, as far as they are used.
+"""The fields in use of Gate's websocket frames and REST responses.
 
 https://www.gate.com/docs/developers/apiv4/en/#spot
 
-In a bar `v` is the volume in quote and `a` that in base.
+In a bar `v` is the volume in quote, `a` the volume in base.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Raw, Struct, field
 
-# time, volume in quote, close, high, low, open, volume in base, whether it is closed
+# time, volume in quote, close, high, low, open, volume in base, closed
 RestBar = tuple[str, str, str, str, str, str, str, str]
 
 
@@ -37,7 +37,7 @@ class Named(Struct, frozen=True):
 
 
 class TradeRow(Struct, frozen=True):
-    """`side` is the taker's. `id_market` counts the fills of one market; before 2025 there was only `id`, which counts all."""
+    """`side` is the taker's. `id_market` numbers the fills of one market; before 2025 there was only `id`, of all markets."""
 
     id: int
     create_time_ms: str  # "1786539952742.901000"
@@ -49,7 +49,7 @@ class TradeRow(Struct, frozen=True):
 
 
 class RestTrade(Struct):
-    """`sequence_id` is what the websocket calls `id_market`; before 2025 there was none, and ids were those of all markets."""
+    """`sequence_id` is the websocket's `id_market`; before 2025 there was only `id`, of all markets."""
 
     id: str
     create_time_ms: str
@@ -60,7 +60,7 @@ class RestTrade(Struct):
 
 
 class Bar(Struct, frozen=True):
-    """A bar so far; without `closed` in what was recorded before 2024."""
+    """The state of a bar. Messages before 2024 have no `closed`."""
 
     time: str = field(name="t")  # seconds
     open: str = field(name="o")
@@ -78,7 +78,7 @@ class BookRow(Struct, frozen=True):
     last: int = field(name="u")
     bids: list[tuple[str, str]] | None = field(name="b")
     asks: list[tuple[str, str]] | None = field(name="a")
-    full: bool = False  # now and then: the message is the whole book
+    full: bool = False  # the message is the whole book
 
 
 class BookAnswer(Struct, frozen=True):
@@ -91,7 +91,7 @@ class BookAnswer(Struct, frozen=True):
 
 
 class QuoteRow(Struct, frozen=True):
-    """A side that is empty has empty strings."""
+    """An empty side has empty strings."""
 
     time_ms: int = field(name="t")
     update: int = field(name="u")

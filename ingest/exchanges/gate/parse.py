@@ -24,7 +24,7 @@ _decode_answer = msgspec.json.Decoder(BookAnswer).decode
 
 
 def trade(row: TradeRow, instrument_id: int, received_at: int) -> Trade:
-    """The time is cut to the millisecond: REST promises no more."""
+    """The time is cut to the millisecond, the resolution that REST documents."""
     if row.side not in ("buy", "sell"):
         raise ValueError(f"side {row.side!r}")
     time = from_text(row.create_time_ms.partition(".")[0], MILLISECOND)
@@ -34,7 +34,7 @@ def trade(row: TradeRow, instrument_id: int, received_at: int) -> Trade:
 
 
 def first_id(row: TradeRow) -> int | None:
-    """The first fill that a message stands for; None where its id counts those of all markets."""
+    """The first fill that a message stands for; None where its id numbers the fills of all markets."""
     if row.id_market is None:
         return None
     first = row.range.partition("-")[0]
@@ -42,11 +42,11 @@ def first_id(row: TradeRow) -> int | None:
 
 
 def candle(bar: Bar, instrument_id: int, received_at: int, origin: str) -> Candle | None:
-    """The documentation says that the message with the closed flag may be missing: then the bar is a gap, and REST fills it."""
+    """None for an open bar. By the documentation the message of the closed bar may be missing: that is a gap, which REST fills."""
     if not bar.closed:
         return None
     if bar.volume is None:
-        raise ValueError(f"bar {bar}")
+        raise ValueError(f"a closed bar without volume in base: {bar}")
     numbers = bar.open, bar.high, bar.low, bar.close, bar.volume, bar.quote_volume
     return minute_bar(instrument_id, from_text(bar.time, SECOND), numbers, origin=origin, received_at=received_at)
 
@@ -68,14 +68,14 @@ def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
 
 
 def instrument(pair: Pair) -> Instrument:
-    """A market that can only be bought or only be sold is `halted`, like one that cannot be traded."""
+    """A market that can only be bought, only be sold or not be traded is `halted`."""
     status = "trading" if pair.trade_status == "tradable" else "halted"
     steps = step_of(pair.price_digits), step_of(pair.size_digits)
     return Instrument("gate", pair.id, f"{pair.base}/{pair.quote}", pair.base, pair.quote, "spot", status, *steps)
 
 
 def trades_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Trade]:
-    """Every trade of one answer of /spot/trades, in its order. Raises Reject."""
+    """Every trade of one response of /spot/trades, in its order. Raises Reject."""
 
     def make(row: RestTrade) -> Trade:
         number = identifier(row.sequence_id or row.id)
@@ -85,11 +85,11 @@ def trades_from_rest(body: bytes, instrument: Instrument, received_at: int) -> R
 
 
 def candles_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Candle]:
-    """The closed bars of one answer of /spot/candlesticks with interval=1m, oldest first. Raises Reject."""
+    """The closed bars of one response of /spot/candlesticks with interval=1m, oldest first. Raises Reject."""
 
     def make(row: RestBar) -> Candle | None:
         time, quote_volume, close, high, low, opened, volume, closed = row
         bar = Bar(time, opened, high, low, close, quote_volume, volume, closed == "true")
         return candle(bar, instrument.id, received_at, "rest")
 
-    return rows("gate", body, RestBar, make).ordered(lambda one: one.time)
+    return rows("gate", body, RestBar, make).ordered(lambda candle: candle.time)

@@ -1,8 +1,8 @@
-"""Kraken spot: limits, channels, and how its websocket v2 speaks.
+"""Kraken spot: limits, channels and websocket protocol v2.
 
 https://docs.kraken.com/exchange/api-reference/spot-websocket-v2
 
-The rows of a frame name their symbols, the frame does not. A bar has no closed flag. The book has a checksum and no sequence.
+The symbol is in the rows of a frame, not in the frame. A bar has no closed flag. The book has a checksum and no sequence.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ingest.marketdata.session import Control, Part, Protocol, Route, RoutedSess
 from ingest.marketdata.streamed_book import StreamedBook
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.protocol.decode import UNREADABLE
-from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Connection
 from ingest.records import SECOND, Instrument
@@ -29,12 +29,12 @@ from ingest.records import SECOND, Instrument
 NAME = "kraken"
 TRADE_KINDS = ("trade",)
 VIA = ("rest",)
-# https://docs.kraken.com/api/docs/guides/spot-ratelimits: the websocket's limit is dynamic ("Exceeded msg rate") and no number is
-# published for it, for connects, or for public REST, where one call a second is known to be safe: ours are cautious.
+# https://docs.kraken.com/api/docs/guides/spot-ratelimits: the websocket's limit is dynamic ("Exceeded msg rate"). No number is
+# published for it, for connects, or for public REST, where one call a second is known to be safe. These limits are cautious.
 LIMITS = ExchangeLimits(
     ws_url="wss://ws.kraken.com/v2",
     rest_url="https://api.kraken.com",
-    alternative="Kraken has one host for all countries; where it is refused, set exchanges.kraken.proxy",
+    alternative="a proxy (exchanges.kraken.proxy); Kraken has one host for all countries",
     sends=Rate(10, 1.0),
     connects=Rate(70, 600.0),
     weight=Rate(1, 2.0),
@@ -63,7 +63,7 @@ _decode_parts = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def route(frame: bytes) -> Route:
-    """A frame of good rows is decoded in one pass; only then are the symbols known."""
+    """Decodes a frame of good rows in one pass, because the symbols are in the rows."""
     try:
         message = _decode_rows(frame)
     except UNREADABLE:
@@ -78,7 +78,7 @@ def route(frame: bytes) -> Route:
 
 
 def route_other(frame: bytes) -> Route:
-    """A frame without rows, or with a row that is not as documented."""
+    """A frame without rows, or with a row that differs from the documentation."""
     message = _decode(frame)
     channel = message.channel
     if channel in _TOPICS:
@@ -91,7 +91,7 @@ def route_other(frame: bytes) -> Route:
 
 
 def reply(message: messages.Frame) -> tuple[Control, ...]:
-    """One for each symbol of a message of ours."""
+    """A reply to a message of the session. There is one for each symbol of the message."""
     accepted = message.result
     if not message.success:
         what = " ".join(filter(None, (message.method, accepted.channel, message.symbol or accepted.symbol)))
@@ -101,13 +101,13 @@ def reply(message: messages.Frame) -> tuple[Control, ...]:
 
 
 def request(method: str, depth: int, batch: Batch) -> str:
-    """`subscribe` or `unsubscribe`; both name the same parameters."""
+    """A message `subscribe` or `unsubscribe`; both have the same parameters."""
     more: dict[str, dict[str, Any]] = {"ohlc": {"interval": 1}, "book": {"depth": depth}, "ticker": {"event_trigger": "bbo"}}
     params = {"channel": batch.template, "symbol": [member.symbol for member in batch.members], **more.get(batch.template, {})}
     return msgspec.json.encode({"method": method, "params": params, "req_id": batch.number}).decode()
 
 
-def session(connection: Connection, options: Options) -> RoutedSession:
+def session(connection: Connection, options: ExchangeOptions) -> RoutedSession:
     depth = parse.depth(options)
     protocol = Protocol(
         name=NAME,
@@ -126,7 +126,7 @@ connections = partial(one_url, "", LIMITS.subscriptions_per_connection)
 history = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
 
 
-def listing(options: Options) -> Flow[Rows[Instrument]]:
-    """Every pair that the websocket knows."""
+def listing(options: ExchangeOptions) -> Flow[Rows[Instrument]]:
+    """Every pair that the websocket supports."""
     response = yield Request(f"{options.rest_url}/0/public/AssetPairs")
     return parse.listing(response.body)

@@ -1,4 +1,4 @@
-"""What Kraken sends: the frames of its websocket v2 and the answers of its REST, as far as they are used.
+"""The fields in use of Kraken's websocket v2 frames and REST responses.
 
 https://docs.kraken.com/exchange/api-reference/spot-websocket-v2
 https://docs.kraken.com/exchange/api-reference/spot-rest
@@ -15,14 +15,14 @@ from msgspec import Raw, Struct
 
 
 class Reply(Struct, frozen=True):
-    """What was accepted."""
+    """The subscription that was accepted."""
 
     channel: str = ""
     symbol: str = ""
 
 
 class Frame(Struct, frozen=True):
-    """Any frame: rows of a channel, or the reply to a message, of which there is one for each symbol."""
+    """Any frame: rows of a channel, or a reply. A message has a reply for each of its symbols."""
 
     channel: str = ""
     type: str = ""
@@ -36,7 +36,7 @@ class Frame(Struct, frozen=True):
 
 
 class Named(Struct, frozen=True):
-    """The part of any row that tells its market."""
+    """The field of any row that names its market."""
 
     symbol: str = ""
 
@@ -104,7 +104,7 @@ RowsFrame = TradeFrame | BarFrame | BookFrame | QuoteFrame
 
 
 class Body(Struct):
-    """An answer of REST. Errors come with status 200."""
+    """A REST response. Errors have status 200 too."""
 
     error: list[str] = []
     result: Raw = Raw(b"null")

@@ -29,15 +29,15 @@ from ingest.marketdata.values import (
     price_and_size,
     step_of,
 )
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.records import SECOND, Candle, Instrument, Quote, Trade
 
 DEPTHS = (10, 25, 100, 500, 1000)  # levels that can be subscribed
 CHECKED_LEVELS = 10
-_NEW_NAMES = {"XBT": "BTC", "XDG": "DOGE"}  # websocket v2 has the new names, REST still the old ones
+_NEW_NAMES = {"XBT": "BTC", "XDG": "DOGE"}  # websocket v2 has the new names, REST the old names
 _OLD_NAMES = {new: old for old, new in _NEW_NAMES.items()}
-_UNIFIED = {"LUNA": "LUNC", "LUNA2": "LUNA", "UST": "USTC", "REP": "REPV1", "REPV2": "REP"}  # ccxt's
-_HALTED = {"cancel_only", "post_only", "maintenance"}  # in which nothing can trade
+_UNIFIED = {"LUNA": "LUNC", "LUNA2": "LUNA", "UST": "USTC", "REP": "REPV1", "REPV2": "REP"}  # Kraken's name -> ccxt's
+_HALTED = {"cancel_only", "post_only", "maintenance"}  # states without trades
 _RETRIED = ("EService:", "EAPI:Rate limit", "EGeneral:Too many requests", "EGeneral:Internal error", "EGeneral:Temporary lockout")
 
 _decode_listed = msgspec.json.Decoder(Listed).decode
@@ -60,15 +60,15 @@ def book(row: BookRow) -> Update:
     return Update(time, row.bids, row.asks, checksum=row.checksum)
 
 
-def level(one: Level) -> tuple[str, str]:
+def level(row: Level) -> tuple[str, str]:
     """Hot: the usual level is read without another call."""
-    price, size = str(one.price), str(one.qty)
+    price, size = str(row.price), str(row.qty)
     plain = price.replace(".", "", 1).isdecimal() and size.replace(".", "", 1).isdecimal()
-    return (price, size) if plain and len(price) + len(size) <= MAX_LENGTH else (decimal_digits(one.price), decimal_digits(one.qty))
+    return (price, size) if plain and len(price) + len(size) <= MAX_LENGTH else (decimal_digits(row.price), decimal_digits(row.qty))
 
 
-def depth(options: Options) -> int:
-    """The smallest depth that Kraken offers and that covers the one to be stored."""
+def depth(options: ExchangeOptions) -> int:
+    """The smallest depth of a subscription that covers `book_depth`."""
     return next((depth for depth in DEPTHS if depth >= options.book_depth), DEPTHS[-1])
 
 
@@ -80,12 +80,12 @@ def agrees(state: Book, update: Update, instrument: Instrument) -> bool:
 
 
 def decimals(step: str | None) -> int:
-    """How many digits after the point the exchange prints: "0.10" -> 2, None -> 0."""
+    """The number of decimals that the exchange prints: "0.10" -> 2, None -> 0."""
     return len((step or "").partition(".")[2])
 
 
 def _bare(number: str, places: int) -> str:
-    # padded because a JSON number may have lost its trailing zeros; never cut, because listings lag behind the frames
+    # padded, because a JSON number may lack trailing zeros; never cut, because listings lag behind the frames
     whole, _, fraction = number.partition(".")
     return (whole + fraction.ljust(places, "0")).lstrip("0")
 
@@ -101,7 +101,7 @@ def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
 
 
 def result(body: bytes) -> msgspec.Raw:
-    """What an answer holds. Raises Retry where waiting helps, else Reject."""
+    """The result of a response. Raises Retry for a temporary error, else Reject."""
     answer = decode("kraken", body, Body)
     if not answer.error:
         return answer.result
@@ -117,7 +117,7 @@ def listing(body: bytes) -> Rows[Instrument]:
 
 
 def _instrument(listed: Listed) -> Instrument | None:
-    """None for a pair that the websocket does not know."""
+    """None for a pair that the websocket does not support."""
     if not listed.wsname:
         return None
     base, _, quote = (_NEW_NAMES.get(name, name) for name in listed.wsname.partition("/"))
@@ -128,23 +128,23 @@ def _instrument(listed: Listed) -> Instrument | None:
 
 
 def _step(tick: str, places: int) -> str:
-    """The step, with as many decimals as the exchange prints: the checksum needs those, and a tick may be 0.5 of 2 decimals."""
+    """The tick with as many decimals as the exchange prints, because the checksum needs them: a tick of 0.5 may have 2 decimals."""
     step = Decimal(step_of(places))
     return f"{Decimal(digits(tick)) or step:.{places}f}"
 
 
 def pair_name(instrument: Instrument) -> str:
-    """What REST calls a market: XBTUSD."""
+    """The market's name in REST: XBTUSD."""
     return "".join(_OLD_NAMES.get(name, name) for name in instrument.symbol.split("/"))
 
 
 def trades_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Trade]:
-    """Every trade of one answer of /0/public/Trades, oldest first. Raises Retry or Reject."""
+    """Every trade of one response of /0/public/Trades, oldest first. Raises Retry or Reject."""
     return trades_and_cursor(body, instrument, received_at)[0]
 
 
 def trades_and_cursor(body: bytes, instrument: Instrument, received_at: int) -> tuple[Rows[Trade], int]:
-    """Every trade of one answer of /0/public/Trades, and its `last`: the nanosecond of the last of them."""
+    """Every trade of one response of /0/public/Trades, and its `last`, the time of the last trade in nanoseconds."""
     payload, last = _rows_and_last(body)
     trades = rows("kraken", payload, RestTrade, lambda row: rest_trade(row, instrument.id, received_at))
     try:
@@ -159,7 +159,7 @@ def rest_trade(row: RestTrade, instrument_id: int, received_at: int) -> Trade:
 
 
 def candles_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Candle]:
-    """The closed bars of one answer of /0/public/OHLC?interval=1, oldest first; `last` is the open of the latest closed one."""
+    """The closed bars of one response of /0/public/OHLC?interval=1, oldest first; `last` is the begin of the latest closed bar."""
     payload, last = _rows_and_last(body)
     until = decode("kraken", last, int)
 
@@ -174,10 +174,10 @@ def candles_from_rest(body: bytes, instrument: Instrument, received_at: int) -> 
 
 
 def _rows_and_last(body: bytes) -> tuple[msgspec.Raw, msgspec.Raw]:
-    """The rows of the only pair of an answer, and the cursor beside them."""
+    """The rows of the only pair of a response, and its `last`. Raises Retry or Reject."""
     pairs = decode("kraken", result(body), dict[str, msgspec.Raw])
     last = pairs.pop("last", None)
     if last is None or len(pairs) != 1:
-        raise Reject(f"kraken: not what REST documents: rows of one pair and 'last': {body[:200]!r}", reason="shape")
+        raise Reject(f"kraken: unexpected REST response: {body[:200]!r}; right: rows of one pair and 'last'", reason="shape")
     (payload,) = pairs.values()
     return payload, last

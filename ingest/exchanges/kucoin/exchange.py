@@ -1,9 +1,9 @@
-"""KuCoin, spot: limits, channels, and how its websocket speaks.
+"""KuCoin, spot: limits, channels and websocket protocol.
 
 https://www.kucoin.com/docs-new/websocket-api/base-info/introduction
 
-A POST before each opening gives the address, with a token. Nothing may be sent before the `welcome`, and the connection is closed
-unless it is pinged every 18 seconds, whatever it sends.
+A POST before each opening returns the address and a token. Nothing may be sent before the `welcome`. The server closes a connection
+without a ping every 18 seconds, whatever else is sent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ingest.marketdata.rest import Rows, decode, rows
 from ingest.marketdata.session import Control, Protocol, Ready, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.marketdata.synced_book import RestSnapshot, SyncedBook
-from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Connection
 from ingest.records import SECOND, Instrument
@@ -29,12 +29,12 @@ from ingest.records import SECOND, Instrument
 NAME = "kucoin"
 TRADE_KINDS = ("match",)
 VIA = ("rest",)
-# "Limitation": 100 messages in 10 s, 100 topics in one of them, 300 on a connection, 30 connections a minute. "Rate Limit": 2000 of
-# weight in 30 s for what is public, half of it taken. A token is good for 24 hours.
+# "Limitation": 100 messages in 10 s, 100 topics in a message, 300 on a connection, 30 connections a minute. "Rate Limit": a weight
+# of 2000 in 30 s for public endpoints, of which half is used. A token is valid for 24 hours.
 LIMITS = ExchangeLimits(
-    ws_url="wss://ws-api-spot.kucoin.com",  # unless the answer that brings the token names another
+    ws_url="wss://ws-api-spot.kucoin.com",  # unless the response with the token names another
     rest_url="https://api.kucoin.com",
-    alternative="in the EU use https://api.kucoin.eu, in Australia https://api.kucoin.com.au",
+    alternative="https://api.kucoin.eu in the EU, https://api.kucoin.com.au in Australia",
     sends=Rate(90, 10.0),
     connects=Rate(25, 60.0),
     weight=Rate(1000, 30.0),
@@ -42,13 +42,13 @@ LIMITS = ExchangeLimits(
     silence_seconds=40.0,
     life_seconds=23.5 * 3600,
 )
-COMPLETENESS = CompletenessRules()  # fills share their sequence with the orders of the book: a jump of it is no gap
+COMPLETENESS = CompletenessRules()  # trades share their sequence with changes of the book, so a jump is not a gap
 
-LEVELS = 100  # of a snapshot that needs no key
+LEVELS = 100  # the largest snapshot without a key
 SNAPSHOT = RestSnapshot(f"/api/v1/market/orderbook/level2_{LEVELS}?symbol={{}}", parse.snapshot, LEVELS, weight=2)
 CHANNELS: Channels = {
     "trades": Channel("/market/match:{}", Trades(messages.TradeRow, parse.trade)),
-    # a bar is pushed up to two seconds after its last trade; that of an empty minute comes only before the next trade's
+    # a bar is sent up to two seconds after its last trade; the bar of an empty minute only before that of the next trade
     "candles": Channel("/market/candles:{}_1min", Candles(messages.BarRow, parse.candle, grace=5 * SECOND)),
     "book": Channel("/market/level2:{}", SyncedBook(messages.BookRow, parse.diff, SNAPSHOT)),
     "quotes": Channel("/market/ticker:{}", Quotes(messages.QuoteRow, parse.quote)),
@@ -101,19 +101,19 @@ connections = partial(one_url, "", LIMITS.subscriptions_per_connection)
 history = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
 
 
-def locate(connection: Connection, options: Options) -> Flow[str]:
-    """A token is good for a day, on the server that is named with it. A configured `ws_url` goes first."""
+def locate(connection: Connection, options: ExchangeOptions) -> Flow[str]:
+    """The server of the response with its token, which is valid for a day. A configured `ws_url` has precedence."""
     response = yield Request(f"{options.rest_url}/api/v1/bullet-public", weight=10, method="POST")
     bullet = decode(NAME, messages.ENVELOPE.open(response.body), messages.Bullet)
     servers = [server.endpoint for server in bullet.servers]
     if options.ws_url != LIMITS.ws_url:
         servers = [options.ws_url]
     if not servers:
-        raise Retry(f"{NAME}: no server to connect to: {response.body[:200]!r}")
+        raise Retry(f"{NAME}: the response names no websocket server: {response.body[:200]!r}")
     return f"{servers[0].rstrip('/')}/?token={bullet.token}"
 
 
-def listing(options: Options) -> Flow[Rows[Instrument]]:
+def listing(options: ExchangeOptions) -> Flow[Rows[Instrument]]:
     """Every spot market."""
     response = yield Request(f"{options.rest_url}/api/v2/symbols", weight=4)
     return rows(NAME, messages.ENVELOPE.open(response.body), messages.Listed, parse.instrument)

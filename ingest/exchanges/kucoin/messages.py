@@ -1,4 +1,4 @@
-"""What KuCoin sends: the frames of its websocket and the answers of its REST, as far as they are used.
+"""The fields in use of KuCoin's websocket frames and REST responses.
 
 https://www.kucoin.com/docs-new/rest/spot-trading/market-data/introduction
 """
@@ -37,7 +37,7 @@ class BarRow(Struct, frozen=True):
 
 
 class Changes(Struct, frozen=True):
-    """Levels of price, size, sequence; price 0 where only the sequence went on."""
+    """Levels of (price, size, sequence). A price of 0 means that only the sequence advanced."""
 
     bids: list[tuple[str, str, str]]
     asks: list[tuple[str, str, str]]
@@ -47,7 +47,7 @@ class BookRow(Struct, frozen=True):
     first: int = field(name="sequenceStart")
     last: int = field(name="sequenceEnd")
     changes: Changes
-    time_ms: int | None = field(name="time", default=None)  # not in what was recorded before 2022
+    time_ms: int | None = field(name="time", default=None)  # messages before 2022 have none
 
 
 class Book(Struct, frozen=True):
@@ -63,7 +63,7 @@ class BookAnswer(Struct, frozen=True):
 
 
 class QuoteRow(Struct, frozen=True):
-    """A side that is empty is null."""
+    """An empty side is null."""
 
     sequence: str
     time_ms: int = field(name="time")
@@ -73,7 +73,7 @@ class QuoteRow(Struct, frozen=True):
     ask_size: str | None = field(name="bestAskSize")
 
 
-# too many requests, twice; internal error
+# too many requests (two codes); internal error
 ENVELOPE = Envelope("kucoin", good="200000", retried={"200002", "429000", "500000"})
 
 
@@ -87,7 +87,7 @@ class Bullet(Struct):
 
 
 class Listed(Struct):
-    """A market's `symbol` never changes; what it trades is in its `name` (BCHSV-USDT is BSV-USDT)."""
+    """A market's `symbol` never changes; the traded currencies are in `name` (BCHSV-USDT is BSV-USDT)."""
 
     symbol: str
     name: str

@@ -1,6 +1,6 @@
 """From KuCoin's messages to records. A bad value raises ValueError.
 
-A bar is time, open, **close, high, low**, volume, turnover. A trade's `sequence` only rises.
+A bar is time, open, **close, high, low**, volume, turnover. A trade's `sequence` rises with gaps.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _sequence(level: tuple[str, str, str]) -> int:
 
 
 def _in_order(levels: list[tuple[str, str, str]]) -> list[Level]:
-    """By their sequence: of two changes of one price the later one holds."""
+    """Sorted by sequence, so that of two changes of one price the later is applied last; without levels of price 0."""
     levels.sort(key=_sequence)
     return [level for level in check_levels(levels) if level[0].strip("0.")]
 
@@ -76,12 +76,12 @@ def instrument(listed: Listed) -> Instrument:
 
 
 def trades_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Trade]:
-    """Every trade of one answer of /market/histories, oldest first. Raises Retry or Reject."""
+    """Every trade of one response of /market/histories, oldest first. Raises Retry or Reject."""
     trades = rows("kucoin", ENVELOPE.open(body), TradeRow, lambda row: trade(row, instrument.id, received_at))
-    return trades.ordered(lambda one: one.trade_id)
+    return trades.ordered(lambda trade: trade.trade_id)
 
 
 def candles_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Candle]:
-    """The bars of one answer of /market/candles of 1min, oldest first, open ones too. Raises Retry or Reject."""
+    """The bars of one response of /market/candles of 1min, oldest first, open bars included. Raises Retry or Reject."""
     bars = rows("kucoin", ENVELOPE.open(body), RawBar, lambda bar: candle(BarRow(bar), instrument.id, received_at, "rest"))
     return bars.ordered(lambda bar: bar.time)

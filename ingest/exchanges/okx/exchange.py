@@ -1,9 +1,9 @@
-"""OKX v5, spot: limits, channels, and how its websocket speaks.
+"""OKX v5, spot: limits, channels and websocket protocol.
 
 https://www.okx.com/docs-v5/en/#overview-websocket
 
-Candles and `trades-all` are on the endpoint /business, the rest on /public; the wrong one refuses them. `trades` merges the
-fills of an order under the last fill's id: another kind of trade than the single fills of `trades-all` and REST, never mixed.
+Candles and `trades-all` are on the endpoint /business, the rest on /public; the other endpoint refuses them. `trades` merges the
+fills of an order under the last fill's id. It is another trade kind than the single fills of `trades-all` and REST; they never mix.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ingest.marketdata.rest import Rows, rows
 from ingest.marketdata.session import Protocol, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.streamed_book import StreamedBook
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
-from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, Options, Rate
+from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Connection, Reconnect, Subscription
 from ingest.records import SECOND, Instrument
@@ -30,19 +30,19 @@ NAME = "okx"
 TRADE_KINDS = ("trades-all", "trades")
 VIA = ("rest",)
 # "Connect": 3 a second per address; 480 subscribe and unsubscribe requests an hour per connection; closed after 30 s without a
-# message from the server, hence our ping. REST: 20 calls in 2 s for the slowest of the endpoints used, half of it taken.
+# message from the server, hence the ping. REST: 20 calls in 2 s for the slowest endpoint in use, of which half is used.
 # Port 8443 is closed since 2026-10-31 (documentation of 2026-09-30).
 LIMITS = ExchangeLimits(
     ws_url="wss://ws.okx.com/ws/v5",
     rest_url="https://www.okx.com",
-    alternative="in the EEA use wss://wseea.okx.com/ws/v5 and https://eea.okx.com, in the US wss://wsus.okx.com/ws/v5",
+    alternative="wss://wseea.okx.com/ws/v5 with https://eea.okx.com in the EEA, wss://wsus.okx.com/ws/v5 in the US",
     sends=Rate(480, 3600.0),
     connects=Rate(3, 1.0),
     weight=Rate(5, 1.0),
     subscriptions_per_connection=200,
     silence_seconds=40.0,
 )
-COMPLETENESS = CompletenessRules(dense=("trades-all",), charted=("trades-all",))  # empty minutes: not documented, so not expected
+COMPLETENESS = CompletenessRules(dense=("trades-all",), charted=("trades-all",))  # candles of empty minutes are not documented
 
 CHANNELS: Channels = {
     "trades": Channel("{kind}", Trades(messages.TradeRow, parse.trade, dense_ids=("trades-all",)), listed=True),
@@ -97,21 +97,21 @@ session = partial(RoutedSession, PROTOCOL, CHANNELS)
 history = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
 
 
-def connections(subscriptions: Sequence[Subscription], options: Options) -> list[Connection]:
-    """Separate ones for the two endpoints."""
+def connections(subscriptions: Sequence[Subscription], options: ExchangeOptions) -> list[Connection]:
+    """Separate connections for the two endpoints."""
     out: list[Connection] = []
     for endpoint in ("public", "business"):
-        own = [one for one in subscriptions if _endpoint(one, options) == endpoint]
+        own = [each for each in subscriptions if _endpoint(each, options) == endpoint]
         out += one_url(f"/{endpoint}", LIMITS.subscriptions_per_connection, own, options)
     return out
 
 
-def _endpoint(one: Subscription, options: Options) -> str:
-    business = one.channel == "candles" or (one.channel == "trades" and options.trade_kind == "trades-all")
-    return "business" if business else "public"
+def _endpoint(subscription: Subscription, options: ExchangeOptions) -> str:
+    channel = options.trade_kind if subscription.channel == "trades" else subscription.channel
+    return "business" if channel in ("candles", "trades-all") else "public"
 
 
-def listing(options: Options) -> Flow[Rows[Instrument]]:
+def listing(options: ExchangeOptions) -> Flow[Rows[Instrument]]:
     """Every spot market."""
     response = yield Request(f"{options.rest_url}/api/v5/public/instruments?instType=SPOT")
     return rows(NAME, messages.ENVELOPE.open(response.body), messages.Listed, parse.instrument)

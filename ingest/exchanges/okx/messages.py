@@ -1,8 +1,8 @@
-"""What OKX sends: the frames of its websocket and the answers of its REST, as far as they are used.
+"""The fields in use of OKX's websocket frames and REST responses.
 
 https://www.okx.com/docs-v5/en/#public-data-rest-api-get-instruments
 
-Errors come with status 200 too: `code` is "0" only where all went well.
+Errors have status 200 too; `code` is "0" only for success.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class TradeRow(Struct, frozen=True):
 
 
 class BookRow(Struct, frozen=True):
-    bids: list[Any]  # price, size, a dead field, number of orders
+    bids: list[Any]  # price, size, an unused field, number of orders
     asks: list[Any]
     ts: str
     seqId: int | None = None  # noqa: N815
@@ -49,7 +49,7 @@ class BookRow(Struct, frozen=True):
 
 
 class QuoteRow(Struct, frozen=True):
-    """A side that is empty has empty strings."""
+    """An empty side has empty strings."""
 
     bidPx: str  # noqa: N815
     bidSz: str  # noqa: N815

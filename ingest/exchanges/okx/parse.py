@@ -1,7 +1,7 @@
 """From OKX's messages to records. A bad value raises ValueError.
 
-An update of a book follows if its `prevSeqId` is the `seqId` of the one before, and only then. A `seqId` below its own `prevSeqId`
-is the counter's reset after maintenance; the chain goes on from it. `checksum` is 0 since June 2026; a `seqId` makes it needless.
+An update of a book follows only if its `prevSeqId` is the `seqId` of the update before. A `seqId` below its own `prevSeqId` means
+that maintenance reset the counter; the next update follows it. `checksum` is 0 since June 2026, and not needed with a `seqId`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ingest.marketdata.values import MILLISECOND, from_text, identifier, minute_
 from ingest.records import Candle, Instrument, Quote, Trade
 
 CHECKED_LEVELS = 25
-_STATUS = {"live": "trading", "expired": "delisted"}  # the rest (suspend, preopen, test): listed, and nothing trades
+_STATUS = {"live": "trading", "expired": "delisted"}  # other states (suspend, preopen, test) are halted
 
 
 def trade(row: TradeRow, instrument_id: int, received_at: int) -> Trade:
@@ -27,7 +27,7 @@ def trade(row: TradeRow, instrument_id: int, received_at: int) -> Trade:
 
 
 def candle(row: BarRow, instrument_id: int, received_at: int, origin: str) -> Candle | None:
-    """A closed bar; None for the running one. Spot: volume in base, the two after it in quote."""
+    """A closed bar; None for an open one. For spot the first volume is in base, the two after it in quote."""
     time, opened, high, low, close, volume, _, quote_volume, confirmed = row
     numbers = opened, high, low, close, volume, quote_volume
     bar = minute_bar(instrument_id, from_text(time, MILLISECOND), numbers, origin=origin, received_at=received_at)
@@ -40,7 +40,7 @@ def book(row: BookRow) -> Update:
 
 
 def agrees(state: Book, update: Update, instrument: Instrument) -> bool:
-    """Signed CRC32 over the 25 best levels: bid and ask in turn, and where one side ends, the rest of the other."""
+    """Compares the signed CRC32 over the 25 best levels: bid and ask in turn; where one side ends, the rest of the other."""
     pairs = zip_longest(state.bids.best(CHECKED_LEVELS), state.asks.best(CHECKED_LEVELS), fillvalue=())
     crc = crc32(":".join(chain.from_iterable(chain.from_iterable(pairs))).encode())
     return (crc - (1 << 32) if crc >= 1 << 31 else crc) == update.checksum
@@ -59,10 +59,10 @@ def instrument(listed: Listed) -> Instrument:
 
 
 def trades_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Trade]:
-    """Every trade of one answer of /api/v5/market/trades or history-trades: single fills, as `trades-all` has them."""
+    """Every trade of one response of /api/v5/market/trades or history-trades, single fills as in `trades-all`."""
     return rows("okx", ENVELOPE.open(body), TradeRow, lambda row: trade(row, instrument.id, received_at))
 
 
 def candles_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Candle]:
-    """The closed bars of one answer of /api/v5/market/candles or history-candles with bar=1m."""
+    """The closed bars of one response of /api/v5/market/candles or history-candles with bar=1m. Raises Retry or Reject."""
     return rows("okx", ENVELOPE.open(body), BarRow, lambda row: candle(row, instrument.id, received_at, "rest"))

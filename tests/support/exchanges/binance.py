@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from ingest.exchanges.binance import exchange as binance
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import ChannelName, Output, Session, Subscription
 from ingest.records import SECOND, Instrument
@@ -24,11 +24,11 @@ def an_instrument(symbol: str, number: int = 1) -> Instrument:
     return Instrument("binance", symbol, symbol, "", "", "spot", "trading", id=number)
 
 
-def options(trade_kind: str = "aggTrade", depth: int = 500) -> Options:
-    return Options(ws_url="wss://example", rest_url=REST, trade_kind=trade_kind, book_depth=depth, writer="here")
+def options(trade_kind: str = "aggTrade", depth: int = 500) -> ExchangeOptions:
+    return ExchangeOptions(ws_url="wss://example", rest_url=REST, trade_kind=trade_kind, book_depth=depth, writer="here")
 
 
-def a_session(*channels: ChannelName, symbols: Sequence[str] = SYMBOLS, given: Options | None = None) -> Session:
+def a_session(*channels: ChannelName, symbols: Sequence[str] = SYMBOLS, given: ExchangeOptions | None = None) -> Session:
     given = given or options()
     subscriptions = tuple(
         Subscription(an_instrument(symbol, number), channel)

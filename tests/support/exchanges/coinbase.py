@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from ingest.exchanges.coinbase import exchange as coinbase
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.session import ChannelName, Output, Session, Subscription
 from ingest.records import SECOND, Instrument, Trade
 from tests.support.recordings.files import Line, received
@@ -22,11 +22,13 @@ def an_instrument(product: str, number: int = 1) -> Instrument:
     return Instrument("coinbase", product, product.replace("-", "/"), "", "", "spot", "trading", id=number)
 
 
-def options(depth: int = 20, every: int = SECOND) -> Options:
-    return Options(ws_url="wss://example", rest_url=REST, trade_kind="match", book_depth=depth, book_interval=every, writer="here")
+def options(depth: int = 20, every: int = SECOND) -> ExchangeOptions:
+    return ExchangeOptions(
+        ws_url="wss://example", rest_url=REST, trade_kind="match", book_depth=depth, book_interval=every, writer="here"
+    )
 
 
-def a_session(*channels: ChannelName, products: Sequence[str] = PRODUCTS, given: Options | None = None) -> Session:
+def a_session(*channels: ChannelName, products: Sequence[str] = PRODUCTS, given: ExchangeOptions | None = None) -> Session:
     given = given or options()
     subscriptions = tuple(
         Subscription(an_instrument(product, number), channel)

@@ -10,12 +10,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from ingest.exchanges.deribit import exchange as deribit
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.session import Output, Session, Subscription
 from ingest.records import SECOND, Instrument
 from tests.support.recordings.files import Line, read, received
 
-OPTIONS = Options(ws_url="wss://test", rest_url="https://test", trade_kind="trade")
+OPTIONS = ExchangeOptions(ws_url="wss://test", rest_url="https://test", trade_kind="trade")
 BTC = Instrument("deribit", "BTC-PERPETUAL", "BTC/USD:BTC", "BTC", "USD", "swap", "trading", "0.5", "10.0", id=3)
 NOW = 1_790_000_000 * SECOND
 
@@ -24,7 +24,7 @@ def named(symbol: str, number: int) -> Instrument:
     return replace(BTC, symbol=symbol, instrument=symbol, id=number)
 
 
-def open_session(*instruments: Instrument, channel: str, options: Options = OPTIONS) -> Session:
+def open_session(*instruments: Instrument, channel: str, options: ExchangeOptions = OPTIONS) -> Session:
     (connection,) = deribit.connections([Subscription(instrument, channel) for instrument in instruments], options)
     session = deribit.session(connection, options)
     list(session.start(NOW))

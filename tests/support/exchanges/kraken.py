@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ingest.exchanges.kraken import exchange as kraken
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.session import Session, Subscription
 from ingest.records import SECOND, Instrument
 from tests.support.recordings import kraken_v1
@@ -14,7 +14,7 @@ BTC = Instrument("kraken", "BTC/USD", "BTC/USD", "BTC", "USD", "spot", "trading"
 NOW = 1_700_000_000 * SECOND
 
 
-def open_session(*instruments: Instrument, channel: str, options: Options = OPTIONS) -> Session:
+def open_session(*instruments: Instrument, channel: str, options: ExchangeOptions = OPTIONS) -> Session:
     subscriptions = [Subscription(instrument, channel) for instrument in instruments]
     (connection,) = kraken.connections(subscriptions, options)
     session = kraken.session(connection, options)

@@ -9,12 +9,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from ingest.exchanges.kucoin import exchange as kucoin
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.session import Output, Session, Subscription
 from ingest.records import SECOND, Instrument
 from tests.support.recordings.files import Line, read, received
 
-OPTIONS = Options(ws_url=kucoin.LIMITS.ws_url, rest_url="https://test", trade_kind="match", writer="one")
+OPTIONS = ExchangeOptions(ws_url=kucoin.LIMITS.ws_url, rest_url="https://test", trade_kind="match", writer="one")
 BTC = Instrument("kucoin", "BTC-USDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", "0.1", "0.00000001", id=3)
 NOW = 1_790_000_000 * SECOND
 WELCOME = b'{"id":"NSkIrWGB1s","type":"welcome"}'  # as recorded
@@ -24,7 +24,7 @@ def named(symbol: str, number: int) -> Instrument:
     return replace(BTC, symbol=symbol, instrument=symbol.replace("-", "/"), id=number)
 
 
-def open_session(*instruments: Instrument, channel: str, options: Options = OPTIONS) -> Session:
+def open_session(*instruments: Instrument, channel: str, options: ExchangeOptions = OPTIONS) -> Session:
     (connection,) = kucoin.connections([Subscription(instrument, channel) for instrument in instruments], options)
     session = kucoin.session(connection, options)
     assert session.start(NOW) == ()

@@ -10,7 +10,7 @@ import re
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ingest.protocol.exchange import Exchange, Options
+from ingest.protocol.exchange import Exchange, ExchangeOptions
 from ingest.protocol.http import Response
 from ingest.records import Instrument
 from tests.support.paths import REAL
@@ -72,7 +72,7 @@ def instruments(name: str, exchange: Exchange) -> list[Instrument]:
 def _listed(name: str, exchange: Exchange) -> list[Instrument]:
     if name == "kraken":
         return kraken_v1.listed()
-    flow = exchange.listing(Options(ws_url="wss://test", rest_url="https://test", trade_kind=""))
+    flow = exchange.listing(ExchangeOptions(ws_url="wss://test", rest_url="https://test", trade_kind=""))
     next(flow)
     try:
         flow.send(Response(200, next(line for line in recording(f"{RECORDED[name].name}.0") if line.kind == "answer").frame))

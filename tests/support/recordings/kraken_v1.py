@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from itertools import count
 
 from ingest.exchanges.kraken import exchange as kraken
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Response
 from ingest.records import Instrument
 from tests.support.recordings.files import Line, received, recording
 
-OPTIONS = Options(ws_url="wss://test", rest_url="https://test", trade_kind="trade")
+OPTIONS = ExchangeOptions(ws_url="wss://test", rest_url="https://test", trade_kind="trade")
 _NEW_NAMES = {"XBT": "BTC", "XDG": "DOGE"}
 
 

@@ -290,5 +290,5 @@ def test_the_recorded_listing() -> None:
 def test_a_listing_that_is_none_is_rejected() -> None:
     flow = binance.listing(options())
     next(flow)
-    with pytest.raises(Reject, match="not what REST documents"):
+    with pytest.raises(Reject, match="unexpected REST response"):
         flow.send(Response(200, b"<html>"))

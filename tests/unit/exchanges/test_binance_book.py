@@ -16,7 +16,7 @@ from ingest.exchanges.binance.exchange import snapshot
 from ingest.marketdata.order_book import Side
 from ingest.marketdata.synced_book import trimmed
 from ingest.protocol.decode import Malformed
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Gap, Session
 from ingest.records import SECOND, BookSnapshot
@@ -96,7 +96,7 @@ def depth_lines(symbol: str = "") -> list[Line]:
 
 @pytest.mark.parametrize("every", [SECOND // 10, SECOND, 5 * SECOND])
 def test_recorded_books_are_right_at_every_tick(every: int) -> None:
-    given = Options(ws_url="wss://example", rest_url=REST, trade_kind="trade", book_depth=500, book_interval=every)
+    given = ExchangeOptions(ws_url="wss://example", rest_url=REST, trade_kind="trade", book_depth=500, book_interval=every)
     session = a_session("book", given=given)
     out = [*play(session, depth_lines(), snapshots()), *session.tick(depth_lines()[-1].time + 60 * SECOND)]
     expected = [state for s in SYMBOLS for state in Oracle(s, depth_lines(), snapshots()[url(s)]).states(500, every)]

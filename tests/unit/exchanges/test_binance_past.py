@@ -192,9 +192,9 @@ def pages(rest: Rest, since: int, until: int):
 
 
 def test_what_binance_does_not_give_is_refused() -> None:
-    with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
+    with pytest.raises(Reject, match="'book' has no history; right would be: trades, candles"):
         binance.history(ask(ETH, "book", 0, 1), options(), "rest")
-    with pytest.raises(Reject, match="no way 'ftp' to the past; known: rest, archive"):
+    with pytest.raises(Reject, match="via is 'ftp'; right would be one of: rest, archive"):
         binance.history(ask(ETH, "trades", 0, 1), options(), "ftp")
 
 

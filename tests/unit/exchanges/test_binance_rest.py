@@ -139,7 +139,7 @@ def test_a_candle_by_rest() -> None:
         origin="rest",
         received_at=5,
     )
-    with pytest.raises(Reject, match="not what REST documents"):
+    with pytest.raises(Reject, match="unexpected REST response"):
         candles_from_rest(json.dumps([row[:6]]).encode(), BTC, 5)
 
 

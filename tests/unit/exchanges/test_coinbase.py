@@ -106,7 +106,7 @@ def test_the_documented_rest_trade() -> None:
     assert coinbase_parse.trades_from_rest(frame([row]), an_instrument("BTC-USD"), 5) == [trade]
     some = coinbase_parse.trades_from_rest(frame([row, row | {"price": "NaN"}]), an_instrument("BTC-USD"), 5)
     assert (some, [bad.reason for bad in some.rejected]) == ([trade], ["value"])
-    with pytest.raises(Reject, match="not what REST documents, in any row: 'NaN' is not a price or size"):
+    with pytest.raises(Reject, match="unexpected REST response, every row: 'NaN' is not a price or size"):
         coinbase_parse.trades_from_rest(frame([row | {"price": "NaN"}]), an_instrument("BTC-USD"), 5)
 
 
@@ -334,5 +334,5 @@ def test_an_older_listing_without_size_steps() -> None:
 def test_a_listing_that_is_none_is_rejected() -> None:
     flow = coinbase.listing(options())
     next(flow)
-    with pytest.raises(Reject, match="coinbase: not what REST documents"):
+    with pytest.raises(Reject, match="coinbase: unexpected REST response"):
         flow.send(Response(200, b'{"message":"rate limited"}'))

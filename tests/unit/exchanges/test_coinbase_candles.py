@@ -67,7 +67,7 @@ def test_recorded_candles_keep_their_digits() -> None:
     assert "4.727521520000001" in {candle.volume for candle in recorded_candles(5)}
     (tiny,) = coinbase_parse.candles_from_rest(b"[[1517443740,1e-8,2E-8,1.50e-8,1e-8,1e3]]", an_instrument("X"), 5)
     assert (tiny.low, tiny.open, tiny.volume) == ("0.00000001", "0.0000000150", "1000")
-    with pytest.raises(Reject, match="not what REST documents"):
+    with pytest.raises(Reject, match="unexpected REST response"):
         coinbase_parse.candles_from_rest(b'{"message":"NotFound"}', an_instrument("X"), 5)
 
 
@@ -154,7 +154,7 @@ def test_a_number_that_is_no_price_is_refused(number: bytes) -> None:
     good = b"[1517443680,1,2,1,1,1]"
     bars = coinbase_parse.candles_from_rest(b"[[1517443740,%b,2,1,1,1],%b]" % (number, good), an_instrument("X"), 5)
     assert ([bar.low for bar in bars], [bad.reason for bad in bars.rejected]) == (["1"], ["value"])
-    with pytest.raises(Reject, match="not what REST documents, in any row"):
+    with pytest.raises(Reject, match="unexpected REST response, every row"):
         coinbase_parse.candles_from_rest(b"[[1517443740,%b,2,1,1,1]]" % number, an_instrument("X"), 5)
 
 

@@ -189,9 +189,9 @@ def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
 
 
 def test_what_coinbase_does_not_give_is_refused() -> None:
-    with pytest.raises(Reject, match="no past of 'quotes'; there is one of: trades, candles"):
+    with pytest.raises(Reject, match="'quotes' has no history; right would be: trades, candles"):
         coinbase.history(ask(SKL, "quotes", 0, 1), OPTIONS, "rest")
-    with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):
+    with pytest.raises(Reject, match="via is 'archive'; right would be one of: rest"):
         coinbase.history(ask(SKL, "trades", 0, 1), OPTIONS, "archive")
 
 

@@ -307,9 +307,9 @@ def test_a_spot_market_and_one_that_is_halted() -> None:
 
 
 def test_a_body_of_another_shape_is_rejected() -> None:
-    with pytest.raises(Reject, match="not what REST documents"):
+    with pytest.raises(Reject, match="unexpected REST response"):
         deribit_parse.candles_from_rest(b'{"result":{}}', BTC, NOW)
-    with pytest.raises(Reject, match=r"deribit: not what REST documents, in any row: -1 is not a price or size"):
+    with pytest.raises(Reject, match=r"deribit: unexpected REST response, every row: -1 is not a price or size"):
         deribit_parse.trades_from_rest(nautilus("http_get_last_trades").replace(b"2968.3", b"-1"), BTC, NOW)
     with pytest.raises(Reject, match="deribit: bars: "):
         deribit_parse.candles_from_rest(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.session import Gap, Send, Session
 from ingest.records import SECOND, BookSnapshot
 from tests.support.exchanges.deribit import BTC, NOW, OPTIONS, digits, edited, named, nautilus, open_session, reasons, recorded
@@ -67,7 +67,7 @@ def test_a_lost_message_breaks_the_book() -> None:
 # --- the frames of nautilus_trader -----------------------------------------------------------------------------------
 
 
-def standing(options: Options = OPTIONS) -> Session:
+def standing(options: ExchangeOptions = OPTIONS) -> Session:
     session = open_session(BTC, channel="book", options=options)
     assert session.feed(nautilus("ws_book_snapshot"), NOW) == []
     return session

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.protocol.decode import Malformed
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Gap, Output, Session
 from ingest.records import SECOND, BookSnapshot
@@ -157,7 +157,7 @@ def book(
     return BookSnapshot(3, (BEGIN + tick) * SECOND, "", *sides, sequence, received_at)
 
 
-def standing(options: Options = DEPTH_2) -> Session:
+def standing(options: ExchangeOptions = DEPTH_2) -> Session:
     session = open_session(BTC, channel="book", options=options)
     assert session.feed(diff(101, 102, at=5000, bids=[["9", "2"]]), NOW) == [ASKED]
     assert answer(session, 101, [["10", "1"]], ASKS) == []

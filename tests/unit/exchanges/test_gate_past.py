@@ -221,7 +221,7 @@ def test_an_answer_that_is_none_is_an_error(channel: str, body: bytes) -> None:
 
 
 def test_what_gate_does_not_give_is_refused() -> None:
-    with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
+    with pytest.raises(Reject, match="'book' has no history; right would be: trades, candles"):
         gate.history(ask(BTC, "book", 0, 1), OPTIONS, "rest")
-    with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):
+    with pytest.raises(Reject, match="via is 'archive'; right would be one of: rest"):
         gate.history(ask(BTC, "trades", 0, 1), OPTIONS, "archive")

@@ -330,9 +330,9 @@ def test_steps_of_whole_numbers() -> None:
 
 
 def test_a_body_of_another_shape_is_rejected() -> None:
-    with pytest.raises(Reject, match="not what REST documents"):
+    with pytest.raises(Reject, match="unexpected REST response"):
         gate_parse.candles_from_rest(b"<html>", BTC, NOW)
-    with pytest.raises(Reject, match=r"gate: not what REST documents, in any row: 'free' is not a price or size"):
+    with pytest.raises(Reject, match=r"gate: unexpected REST response, every row: 'free' is not a price or size"):
         gate_parse.trades_from_rest(
             b'[{"id":"5","create_time_ms":"1600000000000.0","side":"buy","amount":"1","price":"free"}]', BTC, NOW
         )

@@ -306,9 +306,9 @@ def test_errors_in_a_200_body(error: str, raised: type[Exception]) -> None:
 
 
 def test_a_body_of_another_shape_is_rejected() -> None:
-    with pytest.raises(Reject, match="not what REST documents"):
+    with pytest.raises(Reject, match="unexpected REST response"):
         kraken_parse.candles_from_rest(b"<html>", BTC, NOW)
-    with pytest.raises(Reject, match="not what REST documents: maximum recursion depth"):
+    with pytest.raises(Reject, match="unexpected REST response: maximum recursion depth"):
         kraken_parse.candles_from_rest(b'{"error":[],"result":' + b"[" * 100_000, BTC, NOW)
 
 

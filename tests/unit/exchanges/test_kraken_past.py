@@ -102,7 +102,7 @@ def test_where_there_is_nothing_all_was_said() -> None:
 
 def test_a_moment_that_fills_a_page_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kraken_past, "TRADES", 10)
-    with pytest.raises(Reject, match="10 trades at 1762795433971744500 ns, no way past them"):
+    with pytest.raises(Reject, match="10 trades at 1762795433971744500 ns fill a response"):
         told(Exchange(crowded(), True), 0, LATER - MINUTE)
 
 
@@ -161,7 +161,7 @@ def test_an_answer_that_is_none_is_an_error(channel: str, body: bytes, error: ty
 
 
 def test_what_kraken_does_not_give_is_refused() -> None:
-    with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
+    with pytest.raises(Reject, match="'book' has no history; right would be: trades, candles"):
         kraken.history(ask(BTC, "book", 0, 1), OPTIONS, "rest")
-    with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):
+    with pytest.raises(Reject, match="via is 'archive'; right would be one of: rest"):
         kraken.history(ask(BTC, "trades", 0, 1), OPTIONS, "archive")

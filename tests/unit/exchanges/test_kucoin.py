@@ -341,7 +341,7 @@ def test_the_recorded_listing() -> None:
 
 
 def test_a_body_of_another_shape_is_rejected() -> None:
-    with pytest.raises(Reject, match="not what REST documents"):
+    with pytest.raises(Reject, match="unexpected REST response"):
         kucoin_parse.candles_from_rest(b'{"code":"200000","data":[["1"]]}', BTC, NOW)
 
 

@@ -270,8 +270,8 @@ def test_errors_in_a_200_body(code: str, raised: type[Exception]) -> None:
 
 
 def test_a_body_of_another_shape_is_rejected() -> None:
-    with pytest.raises(Reject, match="not what REST documents"):
+    with pytest.raises(Reject, match="unexpected REST response"):
         okx_parse.candles_from_rest(b"<html>", BTC, NOW)
     bad = nautilus("http_get_trades").replace(b"102537.9", b"free")
-    with pytest.raises(Reject, match=r"okx: not what REST documents, in any row: 'free' is not a price or size"):
+    with pytest.raises(Reject, match=r"okx: unexpected REST response, every row: 'free' is not a price or size"):
         okx_parse.trades_from_rest(bad, BTC, NOW)

@@ -220,9 +220,9 @@ def test_an_answer_that_is_none_is_an_error(channel: str, body: bytes, error: ty
 
 
 def test_what_okx_does_not_give_is_refused() -> None:
-    with pytest.raises(Reject, match="no past of trade_kind 'trades'; there is one of: trades-all"):
+    with pytest.raises(Reject, match="trade_kind 'trades' has no history; right would be trades-all"):
         okx.history(ask(BTC, "trades", 0, 1), MERGED, "rest")
-    with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
+    with pytest.raises(Reject, match="'book' has no history; right would be: trades, candles"):
         okx.history(ask(BTC, "book", 0, 1), OPTIONS, "rest")
-    with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):
+    with pytest.raises(Reject, match="via is 'archive'; right would be one of: rest"):
         okx.history(ask(BTC, "trades", 0, 1), OPTIONS, "archive")

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from msgspec.structs import replace
 
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.session import Gap, Output, Send
 from ingest.records import SECOND, BookSnapshot, Instrument, Quote, Trade
 from tests.support.exchanges.okx import BTC, MERGED, OPTIONS, open_session
@@ -32,7 +32,7 @@ def micros(row: dict) -> int:
     return int(row["ts"]) * 1000
 
 
-def replay(lines: list[Line], channel: str, options: Options) -> list[Output]:
+def replay(lines: list[Line], channel: str, options: ExchangeOptions) -> list[Output]:
     """All outputs, and what is left to write an hour later but for the ping."""
     session = open_session(*INSTRUMENTS.values(), channel=channel, options=options)
     out = [output for line in lines for output in session.feed(line.frame, line.time)]

@@ -9,7 +9,7 @@ import pytest
 from ingest.marketdata.channels import Candles, ChannelState, Market, Trades
 from ingest.marketdata.values import minute_bar
 from ingest.protocol.decode import Malformed
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.session import Gap
 from ingest.records import MINUTE, SECOND, Candle, Quote, Trade
 from tests.support.exchanges import deribit as deribit_session
@@ -20,7 +20,7 @@ from tests.support.exchanges.gate import BTC
 
 NOW = 1_790_000_000 * SECOND
 T = 1_600_000_020 * SECOND  # a full minute
-OPTIONS = Options(ws_url="wss://test", rest_url="https://test", trade_kind="trade")
+OPTIONS = ExchangeOptions(ws_url="wss://test", rest_url="https://test", trade_kind="trade")
 
 
 def trades(*ids: int, first: int | None = None, dense: tuple[str, ...] = ("trade",)) -> list[Any]:

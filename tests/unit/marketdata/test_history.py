@@ -66,7 +66,8 @@ def test_every_bar_comes_once_and_none_that_was_not_asked_for(size: int, more: i
         return Rows(bar(minute) for minute in range(first - more, last + 1 + more))
 
     wanted = ask(gate_session.BTC, "candles", T + 30 * SECOND, T + 61 * MINUTE)
-    told = tell(candle_windows(wanted, gate_session.OPTIONS, size=size, question=question, read=read), lambda one: one.url.encode())
+    flow = candle_windows(wanted, gate_session.OPTIONS, size=size, make_request=question, read=read)
+    told = tell(flow, lambda one: one.url.encode())
     assert told.records == [bar(minute) for minute in range(1, 61)]
     assert told.untils[-1] == T + 61 * MINUTE
     assert asked == [(start, min(start + size - 1, 60)) for start in range(0, 61, size)]
@@ -150,8 +151,8 @@ def test_a_page_carries_its_evidence() -> None:
 
 def test_what_an_exchange_does_not_give_is_refused_with_what_there_is() -> None:
     history = by_channel("x", {"trades": lambda wanted, options: iter(())}, ("rest", "archive"))  # type: ignore[arg-type,return-value]
-    with pytest.raises(Reject, match="x: no way 'ftp' to the past; known: rest, archive"):
+    with pytest.raises(Reject, match="x: via is 'ftp'; right would be one of: rest, archive"):
         history(ask(gate_session.BTC, "trades", 0, 1), gate_session.OPTIONS, "ftp")
-    with pytest.raises(Reject, match="x: no past of 'book'; there is one of: trades") as refused:
+    with pytest.raises(Reject, match="x: 'book' has no history; right would be: trades") as refused:
         history(ask(gate_session.BTC, "book", 0, 1), gate_session.OPTIONS, "rest")
     assert refused.value.reason == "history"

@@ -14,10 +14,10 @@ from ingest.exchanges.kucoin import exchange as kucoin
 from ingest.exchanges.kucoin.messages import ENVELOPE
 from ingest.exchanges.okx import exchange as okx
 from ingest.marketdata.rest import Rows, decode, make_rows, rows
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Response
 
-OPTIONS = Options(ws_url="wss://test", rest_url="https://test", trade_kind="")
+OPTIONS = ExchangeOptions(ws_url="wss://test", rest_url="https://test", trade_kind="")
 DEEP = b"[" * 100_000
 # a row of each listing, in the shape of the documentation
 KUCOIN = {"symbol": "A-B", "name": "A-B", "priceIncrement": "0.1", "baseIncrement": "0.01", "enableTrading": True}
@@ -63,7 +63,7 @@ def test_the_evidence_of_one_answer_is_bounded() -> None:
 
 
 def test_an_answer_without_a_good_row_is_rejected_and_an_empty_one_is_not() -> None:
-    with pytest.raises(Reject, match="gate: not what REST documents, in any row: -1 decimals"):
+    with pytest.raises(Reject, match="gate: unexpected REST response, every row: -1 decimals"):
         listing_flow = gate.listing(OPTIONS)
         next(listing_flow)
         listing_flow.send(Response(200, json.dumps([GATE | {"precision": -1}]).encode()))
@@ -75,9 +75,9 @@ def test_an_answer_without_a_good_row_is_rejected_and_an_empty_one_is_not() -> N
 )
 def test_what_is_no_answer_is_rejected(body: bytes) -> None:
     """Endless nesting is a RecursionError in msgspec, bad UTF-8 a UnicodeDecodeError: neither comes out."""
-    with pytest.raises(Reject, match="kucoin: not what REST documents"):
+    with pytest.raises(Reject, match="kucoin: unexpected REST response"):
         decode("kucoin", ENVELOPE.open(body), list[int])
-    with pytest.raises(Reject, match="x: not what REST documents"):
+    with pytest.raises(Reject, match="x: unexpected REST response"):
         rows("x", body if body not in (b"null", b"{}") else b"5", int, lambda row: row)
 
 

@@ -16,7 +16,7 @@ import pytest
 from ingest import registry
 from ingest.marketdata.values import EARLIEST, LATEST
 from ingest.protocol.decode import Malformed
-from ingest.protocol.exchange import Exchange, Options
+from ingest.protocol.exchange import Exchange, ExchangeOptions
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Connection, Output, Session, Subscription
 from ingest.records import SECOND, Record
@@ -48,7 +48,7 @@ def recorded(name: str) -> tuple[list[Line], list[Subscription], dict[str, str]]
 
 def open_session(exchange: Exchange, subscriptions: list[Subscription], now: int) -> Session:
     kind = RECORDED[exchange.NAME].trade_kind or exchange.TRADE_KINDS[0]
-    options = Options(ws_url="wss://test", rest_url="https://test", trade_kind=kind, writer="one")
+    options = ExchangeOptions(ws_url="wss://test", rest_url="https://test", trade_kind=kind, writer="one")
     session = exchange.session(Connection("wss://test", tuple(subscriptions)), options)
     list(session.start(now))
     session.feed(b'{"id":"1","type":"welcome"}', now)  # KuCoin's; the others do not know it

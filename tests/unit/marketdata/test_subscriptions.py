@@ -241,18 +241,18 @@ def test_books_that_are_due_share_messages_and_wait_longer_each_time() -> None:
         return []
 
     books = Resubscriber(send)
-    books.want(1, 0)
+    books.add(1, 0)
     for index in (3, 2):
-        books.want(index, SECOND)
+        books.add(index, SECOND)
     for second in range(2, 1500):
         books.due(second * SECOND)
     assert sent == [(0, [1]), (1, [3]), (1, [2]), (30, [1]), (31, [2, 3])] + [
         one for second in (90, 210, 450, 930) for one in ((second, [1]), (second + 1, [2, 3]))
     ]
     for index in (1, 2, 3):
-        books.came(index)
+        books.succeeded(index)
     books.due(2000 * SECOND)
-    books.want(1, 2001 * SECOND)
+    books.add(1, 2001 * SECOND)
     assert sent[-1] == (2001, [1])
     books.due(2031 * SECOND)  # the pause is a short one again
     assert sent[-1] == (2031, [1])

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from ingest.marketdata.channels import Market
 from ingest.marketdata.synced_book import Diff, RestSnapshot, Snapshot, SyncedBook
 from ingest.protocol.decode import Malformed
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Gap, Output, Session
 from ingest.records import SECOND, BookSnapshot
@@ -35,7 +35,7 @@ def snapshot(number: int, bids: Any = BIDS, asks: Any = ASKS, **more: Any) -> Re
     return Response(200, json.dumps({"id": number, "bids": bids, "asks": asks} | more).encode())
 
 
-def asking(*frames: bytes, options: Options = OPTIONS) -> tuple[Session, Request]:
+def asking(*frames: bytes, options: ExchangeOptions = OPTIONS) -> tuple[Session, Request]:
     """A session after these frames, and its question."""
     session = open_session(BTC, channel="book", options=options)
     out = [output for frame in frames for output in session.feed(frame, NOW)]
@@ -196,7 +196,7 @@ def test_the_evidence_of_odd_levels_is_bounded() -> None:
     session, request = asking(diff(101, 102))
     (bad,) = session.answer(request, snapshot(102, [["1", "1"], *[["x" * 1000, "1"]] * 5000]), NOW)
     assert len(bad.payload) < 3000
-    assert bad.message == "gate: 5000 levels of a snapshot"
+    assert bad.message == "gate: 5000 bad levels of a snapshot"
 
 
 def test_exact_exponents_are_numbers() -> None:

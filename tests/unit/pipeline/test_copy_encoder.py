@@ -11,7 +11,7 @@ import pytest
 
 from ingest.pipeline.copy_encoder import columns_encoder, encoder
 from ingest.protocol.history import Columns
-from ingest.records import SECOND, BookSnapshot, Candle, Quote, Record, Trade
+from ingest.records import SECOND, BookSnapshot, Candle, Quote, Record, Trade, WhaleTransaction
 from ingest.store.coverage import to_datetime
 from ingest.tables import BY_RECORD, Column, Table
 
@@ -42,6 +42,11 @@ BOOK = BookSnapshot(7, NOW, "one", ("2.10", "2.0"), ("1", "0.50"), (), (), 42, N
 )
 def test_a_line_of_each_table(record: Record, line: str) -> None:
     assert encoder(BY_RECORD[type(record)])(record) == line.replace("|", "\t") + "\n"
+
+
+def test_the_blockchain_that_a_provider_names_is_escaped() -> None:
+    transfer = WhaleTransaction("a\tb", "0x1", "ETH", 0, NOW, "x", None, "y", None, "1", "2", "low", None, None, "whale_alert", NOW)
+    assert encoder(BY_RECORD[WhaleTransaction])(transfer).startswith("a\\tb\t0x1\t")
 
 
 CANDLES = Columns(

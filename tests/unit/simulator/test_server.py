@@ -15,7 +15,7 @@ import pytest
 from ingest.exchanges.binance import exchange as binance
 from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
-from ingest.protocol.exchange import Options, Rate
+from ingest.protocol.exchange import ExchangeOptions, Rate
 from ingest.protocol.http import Request
 from ingest.protocol.session import Gap, Output, Subscription
 from ingest.records import BookSnapshot, Candle, Instrument, Quote, Trade
@@ -47,7 +47,7 @@ class Daemon:
     def __init__(
         self, simulator: Simulator, client: aiohttp.ClientSession, instruments: list[Instrument], channels: tuple[Any, ...]
     ) -> None:
-        options = Options(
+        options = ExchangeOptions(
             ws_url=simulator.ws_url,
             rest_url=simulator.rest_url,
             trade_kind="trade",
@@ -103,8 +103,8 @@ async def daemon(
             await task
 
 
-def options_for(simulator: Simulator) -> Options:
-    return Options(ws_url=simulator.ws_url, rest_url=simulator.rest_url, trade_kind="trade")
+def options_for(simulator: Simulator) -> ExchangeOptions:
+    return ExchangeOptions(ws_url=simulator.ws_url, rest_url=simulator.rest_url, trade_kind="trade")
 
 
 async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:

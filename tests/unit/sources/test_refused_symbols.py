@@ -109,7 +109,7 @@ async def test_a_refused_symbol_costs_itself_and_is_known_to_the_next_connection
     assert server.subscribed == [[["BTC_USDT", "LENS_USDT"], ["BTC_USDT"]]]
     status = feed.status()
     assert (status["refused"], status["last_error"]) == ({"trades LENS_USDT": REASON}, REASON)
-    assert [bad.message for bad in malformed] == ["gate: -1 decimals"]  # the row of the listing
+    assert [bad.message for bad in malformed] == ["gate: -1 decimals are not within 0..40"]  # the row of the listing
     await server.sockets[0].close()
     await until(lambda: len(trades) == 2, 10)
     assert server.subscribed[1:] == [[["BTC_USDT"]]]

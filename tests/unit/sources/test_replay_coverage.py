@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from ingest.exchanges.binance import exchange as binance
-from ingest.protocol.exchange import Options
+from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.session import ChannelName, Connection, Gap, Subscription
 from ingest.records import MINUTE, SECOND, Instrument
 from ingest.sources.replay_coverage import WINDOW, ReplayedConnection, missing
@@ -13,7 +13,7 @@ from ingest.store.coverage import Claim
 from tests.support.batches import NOW, trade
 
 MARKET = Instrument("demo", "BTCUSDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", id=7)
-OPTIONS = Options(ws_url="wss://example", rest_url="https://example", trade_kind="trade")
+OPTIONS = ExchangeOptions(ws_url="wss://example", rest_url="https://example", trade_kind="trade")
 CHANNELS: tuple[ChannelName, ...] = ("trades", "candles", "book")
 START = NOW - NOW % MINUTE + 20 * SECOND
 

@@ -27,8 +27,8 @@ def test_a_time_in_which_nothing_was_read_counts_against_nobody() -> None:
     limit = binance.LIMITS.silence_seconds
     vitals.unread(100.0 + limit)
     assert not vitals.silent(0, 100.0 + limit + 1.0)
-    assert vitals.look([0], 100.0 + limit + 0.5, wall=int(limit) * SECOND) is None
-    assert vitals.look([0], 100.0 + limit + 1.0, wall=int(limit) * SECOND) == Verdict(1, (0,))
+    assert vitals.check([0], 100.0 + limit + 0.5, wall=int(limit) * SECOND) is None
+    assert vitals.check([0], 100.0 + limit + 1.0, wall=int(limit) * SECOND) == Verdict(1, (0,))
 
 
 def test_connections_that_opened_together_retire_apart() -> None:
@@ -43,4 +43,4 @@ def test_connections_that_opened_together_retire_apart() -> None:
 def test_subscriptions_are_looked_at_once_a_second() -> None:
     vitals = ConnectionHealth(binance.LIMITS, watch(), now=0.0, chance=0.0)
     times = [number / 4 for number in range(9)]
-    assert [now for now in times if vitals.look([0], now, wall=0) is not None] == [0.0, 1.0, 2.0]
+    assert [now for now in times if vitals.check([0], now, wall=0) is not None] == [0.0, 1.0, 2.0]

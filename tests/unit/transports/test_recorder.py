@@ -23,7 +23,7 @@ from ingest.exchanges.kraken import exchange as kraken
 from ingest.exchanges.okx import exchange as okx
 from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
-from ingest.protocol.exchange import Exchange, Options
+from ingest.protocol.exchange import Exchange, ExchangeOptions
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Connection, Gap, Output, Session, Subscription
 from ingest.records import SECOND, Instrument
@@ -41,7 +41,7 @@ from tests.support.recordings.files import Line, received
 NOW = 1_763_688_260_123_456
 OTHER_IDS = 1000  # what the other database's numbers differ by
 BTC = Instrument("demo", "BTCUSDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", id=7)
-OPTIONS = Options(ws_url="wss://user:hush@test", rest_url="https://user:hush@test", trade_kind="trade")
+OPTIONS = ExchangeOptions(ws_url="wss://user:hush@test", rest_url="https://user:hush@test", trade_kind="trade")
 CONNECTION = Connection("wss://user:hush@test/stream", (Subscription(BTC, "trades"), Subscription(BTC, "book")))
 
 
@@ -93,7 +93,7 @@ def recorded(outputs: Sequence[Output]) -> list[Output]:
     ]
 
 
-Recorded = tuple[Exchange, Options, list[Instrument], list[Line]]
+Recorded = tuple[Exchange, ExchangeOptions, list[Instrument], list[Line]]
 
 
 def okx_traffic() -> Recorded:
@@ -203,7 +203,7 @@ async def test_a_question_that_failed_is_replayed_as_that(tmp_path: Path):
 
         NAME = gate.NAME
 
-        def session(self, connection: Connection, options: Options) -> Session:
+        def session(self, connection: Connection, options: ExchangeOptions) -> Session:
             made = gate.session(connection, options)
             tick = made.tick
             made.tick = lambda now: asked.extend(tick(now)) or ()
@@ -262,7 +262,7 @@ async def test_a_file_of_another_kind_is_refused(tmp_path: Path):
         b'1.000000 0 file {"source":"a","protocol":"b","run":1,"part":1,"format":2}\n',
     ):
         other.write_bytes(gzip.compress(text))
-        with pytest.raises(Stop, match="its format is 2, this version reads 1" if b"format" in text else "capture"):
+        with pytest.raises(Stop, match="its format is 2; right would be 1" if b"format" in text else "capture"):
             capture_format.header(other)
 
 

@@ -20,7 +20,7 @@ def speak(watch: Watch, pauses: list[int], since: int, until: int) -> list[int]:
     for now in range(since + SECOND, until + 1, SECOND):
         for index, pause in enumerate(pauses):
             last_message_at[index] = since + (now - since) // pause * pause
-        assert watch.look(last_message_at, now) == FINE
+        assert watch.check(last_message_at, now) == FINE
     return last_message_at
 
 
@@ -30,7 +30,7 @@ def test_a_lively_neighbour_does_not_hide_a_dead_subscription() -> None:
     verdicts = []
     for now in range(SECOND, 6 * MINUTE, SECOND):
         last_message_at[0] = now
-        verdicts.append((now, watch.look(last_message_at, now)))
+        verdicts.append((now, watch.check(last_message_at, now)))
     asked = [(now, verdict.reconnect) for now, verdict in verdicts if verdict.reconnect]
     assert asked == [(5 * MINUTE + SECOND, (1,))]
     assert verdicts[-1][1] == Verdict(1, ())  # asked once, and stale until it speaks
@@ -40,10 +40,10 @@ def test_each_is_judged_by_its_own_pace() -> None:
     watch = freshness().watch(SUBSCRIPTIONS, now=0)
     last_message_at = speak(watch, [SECOND, MINUTE], since=0, until=10 * MINUTE)
     end = 10 * MINUTE
-    assert watch.look(last_message_at, end + 30 * SECOND) == FINE
-    assert watch.look(last_message_at, end + 30 * SECOND + 1) == Verdict(1, (0,))  # the floor
-    assert watch.look(last_message_at, end + 4 * MINUTE) == Verdict(1, (0,))  # again, after twice the floor
-    assert watch.look(last_message_at, end + 4 * MINUTE + 1) == Verdict(2, (0, 1))  # four times its longest pause
+    assert watch.check(last_message_at, end + 30 * SECOND) == FINE
+    assert watch.check(last_message_at, end + 30 * SECOND + 1) == Verdict(1, (0,))  # the floor
+    assert watch.check(last_message_at, end + 4 * MINUTE) == Verdict(1, (0,))  # again, after twice the floor
+    assert watch.check(last_message_at, end + 4 * MINUTE + 1) == Verdict(2, (0, 1))  # four times its longest pause
 
 
 def test_a_pause_is_remembered_for_one_to_two_memories() -> None:
@@ -52,8 +52,8 @@ def test_a_pause_is_remembered_for_one_to_two_memories() -> None:
         watch = freshness().watch(SUBSCRIPTIONS[:1], now=0)
         speak(watch, [2 * MINUTE], since=0, until=10 * MINUTE)
         last_message_at = speak(watch, [SECOND], since=10 * MINUTE, until=end)
-        assert watch.look(last_message_at, end + patience) == FINE
-        assert watch.look(last_message_at, end + patience + 1) == Verdict(1, (0,))
+        assert watch.check(last_message_at, end + patience) == FINE
+        assert watch.check(last_message_at, end + patience + 1) == Verdict(1, (0,))
 
 
 def test_a_quiet_pair_is_not_reconnected_in_a_loop() -> None:
@@ -64,7 +64,7 @@ def test_a_quiet_pair_is_not_reconnected_in_a_loop() -> None:
     for _ in range(4):
         watch = kept.watch(SUBSCRIPTIONS[1:], now)
         began = now
-        while not watch.look([0], now).reconnect:
+        while not watch.check([0], now).reconnect:
             now += SECOND
         asked.append(now - began)
     assert asked == [5 * MINUTE + SECOND, 10 * MINUTE + SECOND, 20 * MINUTE + SECOND, 40 * MINUTE + SECOND]
@@ -73,18 +73,18 @@ def test_a_quiet_pair_is_not_reconnected_in_a_loop() -> None:
 def test_after_it_spoke_the_long_pause_counts_as_its_pace() -> None:
     kept = freshness()
     watch = kept.watch(SUBSCRIPTIONS[1:], 0)
-    assert watch.look([0], 5 * MINUTE + 1) == Verdict(1, (0,))
+    assert watch.check([0], 5 * MINUTE + 1) == Verdict(1, (0,))
     watch = kept.watch(SUBSCRIPTIONS[1:], 6 * MINUTE)
-    assert watch.look([0], 7 * MINUTE) == Verdict(1, ())
-    assert watch.look([16 * MINUTE], 16 * MINUTE) == FINE  # ten minutes on this connection
-    assert watch.look([16 * MINUTE], 56 * MINUTE) == FINE
-    assert watch.look([16 * MINUTE], 56 * MINUTE + 1) == Verdict(1, (0,))
+    assert watch.check([0], 7 * MINUTE) == Verdict(1, ())
+    assert watch.check([16 * MINUTE], 16 * MINUTE) == FINE  # ten minutes on this connection
+    assert watch.check([16 * MINUTE], 56 * MINUTE) == FINE
+    assert watch.check([16 * MINUTE], 56 * MINUTE + 1) == Verdict(1, (0,))
 
 
 def test_a_refused_subscription_asks_for_no_reconnect_and_is_patient_once_it_is_accepted() -> None:
     watch = freshness().watch(SUBSCRIPTIONS, now=0)
     for now in range(SECOND, 60 * MINUTE, SECOND):
-        assert watch.look([now, 0], now, refused={1: "no such pair"}) == FINE
+        assert watch.check([now, 0], now, refused={1: "no such pair"}) == FINE
     start = 60 * MINUTE
-    verdicts = [(now, watch.look([now, 0], now)) for now in range(start, start + 6 * MINUTE, SECOND)]
+    verdicts = [(now, watch.check([now, 0], now)) for now in range(start, start + 6 * MINUTE, SECOND)]
     assert [(now, verdict.reconnect) for now, verdict in verdicts if verdict.reconnect] == [(start + 5 * MINUTE, (1,))]

@@ -57,7 +57,7 @@ async def test_a_binary_frame_is_kept_as_evidence(bench: Bench) -> None:
 
     bench.talk = talk
     await bench.life().run()
-    assert bench.got == [Malformed(b"\x1f\x8b", "unknown", "a binary frame where text was expected")]
+    assert bench.got == [Malformed(b"\x1f\x8b", "unknown", "a binary frame; right would be a text frame")]
 
 
 async def test_nothing_at_all_is_silence(bench: Bench) -> None:
@@ -97,8 +97,8 @@ async def test_a_stale_subscription_ends_the_life_though_its_neighbour_speaks(be
     assert ended == Ended("stale", planned=False)
     assert bench.metric("ingest_source_stale_subscriptions") == 0  # this life's share is gone with it
     watch = bench.staleness.watch(SUBSCRIPTIONS[1:], now=0)  # as the next life would begin: its patience has doubled
-    assert watch.look([0], 2 * SECOND) == Verdict(1, ())
-    assert watch.look([0], 2 * SECOND + 1) == Verdict(1, (0,))
+    assert watch.check([0], 2 * SECOND) == Verdict(1, ())
+    assert watch.check([0], 2 * SECOND + 1) == Verdict(1, (0,))
 
 
 async def test_a_session_may_ask_for_another_connection_at_once(bench: Bench) -> None:
