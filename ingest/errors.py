@@ -17,7 +17,7 @@ class IngestError(Exception):
 
 
 class Retry(IngestError):
-    """Try again later. `after` is the wait that the other side asks for, in seconds; `code` is an SQLSTATE or HTTP status."""
+    """Try again later. `after` is the wait that the server requires, in seconds; `code` is an SQLSTATE or HTTP status."""
 
     def __init__(self, message: str, *, after: float | None = None, code: str = "") -> None:
         super().__init__(message)

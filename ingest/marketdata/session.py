@@ -158,7 +158,7 @@ class RoutedSession:
     # --- control frames ---------------------------------------------------------------------------------------------------
 
     def control(self, topic: Topic, payload: Any, frame: bytes, now: int) -> Sequence[Output]:
-        """A control frame, or one whose topic is not subscribed here."""
+        """A control frame, or a frame whose topic is not subscribed on this connection."""
         controls: Sequence[Control] = payload
         if topic is not None:
             if self._protocol.slow_route is None:

@@ -41,7 +41,7 @@ class ExchangeLimits(Struct, frozen=True, kw_only=True):
     alternative: str  # what to use where this address is refused (HTTP 403, 451), for the error message
     sends: Rate  # messages of the client, per connection
     connects: Rate  # connection attempts, per address
-    weight: Rate  # REST budget per address; half of a documented one, because other programs may use the same address
+    weight: Rate  # REST budget per address; below the documented one, because other programs may use the same address
     subscriptions_per_connection: int
     silence_seconds: float  # a connection that receives nothing for that long, not even a ping, is dead
     stale_seconds: float = 60.0  # a subscription is stale after this silence at the earliest; later where its messages are rare

@@ -96,4 +96,4 @@ class Session(Protocol):
         """Called when a `Request` of this session failed. The transport does not repeat it; the session decides when to."""
 
     def tick(self, now: int) -> Sequence[Output]:
-        """Called at least every 250 ms, so that a session notices silence and does what is due at a time."""
+        """Called at least every 250 ms, so that a session notices silence and does what is due."""

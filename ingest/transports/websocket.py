@@ -112,7 +112,7 @@ class WebSocketConnection:
         self._stale = 0
 
     async def run(self) -> Ended:
-        """Open the connection and run to its end. Raises Retry if it does not open, an ExceptionGroup of the session's or sink's errors."""
+        """Open the connection and run to its end. Raises Retry if it does not open, else an ExceptionGroup of errors."""
         socket = await self._open()
         self.connected.set()
         connected = self._metrics.source_connected.labels(self._source)
