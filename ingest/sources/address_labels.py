@@ -29,7 +29,7 @@ def read_labels(path: Path) -> dict[str, str]:
         address, _, label = (part.strip() for part in text.partition(","))
         address = address.lower() if address[:2].lower() == "0x" else address
         if not address or not label or "," in label or len(address) > LONGEST or len(label) > LONGEST:
-            raise Stop(f"labels {path}: line {number}: '{line.strip()}' is no address and label; {RIGHT}")
+            raise Stop(f"labels {path}: line {number}: '{line.strip()}' is not an address and a label; {RIGHT}")
         if labels.setdefault(address, label) != label:
             raise Stop(f"labels {path}: line {number}: '{address}' is '{labels[address]}' already, and cannot be '{label}' as well")
     return labels

@@ -115,7 +115,7 @@ def test_a_provider_that_will_not_be_asked_says_why_and_a_wrong_file_is_named(tm
     said = describe_plans(sections)
     assert next(said) == "glassnode: disabled: no key"
     assert next(said).startswith("reddit: disabled: not enabled: https://")
-    with pytest.raises(Stop, match=r"labels .*labels\.csv: line 1: .* is no address and label; right would be"):
+    with pytest.raises(Stop, match=r"labels .*labels\.csv: line 1: .* is not an address and a label; right would be"):
         next(said)
 
 
