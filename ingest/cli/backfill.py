@@ -14,7 +14,7 @@ from ingest.daemon.db_readiness import admin
 from ingest.daemon.maintenance_spec import indicator_selection
 from ingest.errors import Stop
 from ingest.sources import provider_backfill
-from ingest.sources.exchange_backfill import Backfill, BackfillRequest, ended, origin_of
+from ingest.sources.exchange_backfill import Backfill, BackfillRequest, latest_end, origin_of
 from ingest.store.indicator_dirty_ranges import mark_stored
 from ingest.store.indicators import compute
 from ingest.store.pool import committed, open_pool, rolled_back
@@ -41,7 +41,7 @@ async def _of_exchange(settings: Settings, options: argparse.Namespace) -> int:
         exchange=options.exchange,
         instruments=tuple(options.instrument),
         since=options.since,
-        until=min(filter(None, (options.until, ended(datetime.now(UTC))))),
+        until=min(filter(None, (options.until, latest_end(datetime.now(UTC))))),
         via=options.via,
         again=options.again,
     )
@@ -62,7 +62,7 @@ async def _of_providers(settings: Settings, options: argparse.Namespace) -> int:
         source=options.source,
         symbols=tuple(options.symbol),
         since=options.since,
-        until=min(options.until or provider_backfill.midnight(now), ended(now)),
+        until=min(options.until or provider_backfill.midnight(now), latest_end(now)),
         again=options.again,
     )
     backfills = provider_backfill.provider_backfills(settings, request)

@@ -7,7 +7,7 @@ import argparse
 from ingest.cli.configuration import configured
 from ingest.daemon.db_readiness import admin
 from ingest.daemon.maintenance_spec import maintenance_spec
-from ingest.sources.poll_plan import outlook
+from ingest.sources.poll_plan import describe_plans
 from ingest.store.migrate import check
 from ingest.store.platforms import overflows
 from ingest.store.schema_check import verify
@@ -42,7 +42,7 @@ async def run(options: argparse.Namespace) -> int:
     settings = configured(options)
     maintenance_spec(settings)
     print(f"configuration: ok, {len(settings.exchanges)} exchanges, {len(settings.pollers)} pollers")
-    for line in outlook(settings.pollers):
+    for line in describe_plans(settings.pollers):
         print(f"poller {line}")
     async with admin(settings.database) as connection:
         report = await check(connection)

@@ -1,9 +1,10 @@
-"""The indicators and their names: `SMA_20`, `MACD_12_26_9`, `VWAP`. Cheap to import: without TA-Lib.
+"""The indicators and their names: `SMA_20`, `MACD_12_26_9`, `VWAP`. This module is cheap to import: it does not load TA-Lib.
 
-A name is the kind and its parameters in TA-Lib's order; omitted ones have their defaults. https://ta-lib.org/functions/ A
-recursive average (EMA, Wilder's) depends on where it starts. So every value is computed from a window of fixed length that ends
-with its candle, long enough that the start has less than `REMAINDER` of the weight. The value is then the same whether it is
-computed live, after a restart or over a past range.
+A name is the kind and its parameters in TA-Lib's order (https://ta-lib.org/functions/); omitted parameters have their defaults.
+
+A recursive average (EMA, Wilder's) depends on where it starts. So every value is computed from a window of fixed length that ends
+with its candle. The window is so long that its start has less than `REMAINDER` of the weight. The value is then the same whether
+it is computed live, after a restart or over a past range.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from msgspec import Struct
 from ingest.records import INTERVALS, MINUTE
 
 REMAINDER = 1e-9
-DAY = INTERVALS["1d"] // MINUTE
+DAY = INTERVALS["1d"] // MINUTE  # in minutes
 MAX_GAP_CANDLES = 30  # missing candles in a row; after a longer gap the series starts again
 MAX_WINDOW = 5_000  # candles; longer windows cost too much to read for each candle
-MAX_PARAMETER = 1_000  # of any parameter
+MAX_PARAMETER = 1_000  # the largest value of any parameter
 
 _NAME = re.compile(r"([A-Z][A-Z_]*?)((?:_\d+(?:\.\d+)?)*)")
 
 
 class Parameter(Struct, frozen=True):
-    """One number in a name. Periods are counted in candles."""
+    """One number in a name, and its default and minimum. Periods are counted in candles."""
 
     name: str
     default: float
@@ -35,7 +36,7 @@ class Parameter(Struct, frozen=True):
 
 
 class Kind(Struct, frozen=True):
-    """One kind of indicator. `outputs` are the names of its values; the first one is the row's `value`.
+    """One kind of indicator. `outputs` are the names of its values; the first is the row's `value`.
 
     `window` returns the number of candles for one value, given the parameters; None means all candles since midnight UTC. `price`
     means that the values scale with the prices.
@@ -61,10 +62,10 @@ class IndicatorSpec(Struct, frozen=True):
 
 
 def settling(weight: float, stages: int = 1) -> int:
-    """Candles after which the start of an average has less than REMAINDER of its weight; `weight` is that of the newest candle.
+    """The number of candles after which the start of an average has less than REMAINDER of the total weight.
 
-    With several stages, which are averages of averages, `weight` is that of the slowest stage. The start then has at most the
-    weight C(n, stages - 1) * weight ** (stages - 1) * (1 - weight) ** n.
+    `weight` is the weight of the newest candle. With several stages (averages of averages) it is that of the slowest stage, and
+    after n candles the start has at most the weight C(n, stages - 1) * weight ** (stages - 1) * (1 - weight) ** n.
     """
     n = stages
     while math.comb(n, stages - 1) * weight ** (stages - 1) * (1 - weight) ** n >= REMAINDER:
@@ -88,12 +89,12 @@ def _ema(stages: int = 1, more: int = 0) -> Callable[..., int]:
 
 
 def _wilder(stages: int = 1, more: int = 1) -> Callable[..., int]:
-    """Wilder's averages, with the weight 1 / period, of differences between candles."""
+    """Wilder's averages of differences between candles, with the weight 1 / period."""
     return lambda period, *_: stages * period + settling(1 / period, stages) + more
 
 
-def _of_day(more: int = 0) -> Callable[..., int | None]:
-    """The last `period` candles or, with period 0, those since midnight."""
+def _period_or_day(more: int = 0) -> Callable[..., int | None]:
+    """The last `period` candles plus `more` or, with period 0, those since midnight."""
     return lambda period: period + more if period else None
 
 
@@ -122,7 +123,7 @@ KINDS = {
         Kind("TEMA", _period(20), _ema(3), price=True),
         Kind("TRIMA", _period(20), _plain(), price=True),
         Kind("VWMA", _period(20), _plain(), price=True),
-        Kind("VWAP", _SINCE_MIDNIGHT, _of_day(), price=True),
+        Kind("VWAP", _SINCE_MIDNIGHT, _period_or_day(), price=True),
         Kind("MIDPRICE", _period(14), _plain(), price=True),
         Kind("LINEARREG", _period(14), _plain(), price=True),
         Kind("LINEARREG_SLOPE", _period(14), _plain(), price=True),
@@ -154,7 +155,7 @@ KINDS = {
         Kind("NATR", _period(14), _wilder()),
         Kind("TRANGE", (), _plain(1), price=True),
         # volume
-        Kind("OBV", _SINCE_MIDNIGHT, _of_day(1)),
+        Kind("OBV", _SINCE_MIDNIGHT, _period_or_day(1)),
         Kind("ADOSC", _periods(fast=3, slow=10), _ema()),
     )
 }
@@ -166,7 +167,7 @@ DEFAULT = (
 
 
 def parse(name: str) -> IndicatorSpec:
-    """The indicator with that name. Raises ValueError with the valid names or parameters."""
+    """The indicator with that name. Raises ValueError, whose message has the valid names or parameters."""
     match = _NAME.fullmatch(name)
     kind = KINDS.get(match[1]) if match else None
     if match is None or kind is None:
@@ -175,15 +176,15 @@ def parse(name: str) -> IndicatorSpec:
         )
     given = [text for text in match[2].split("_") if text]
     if len(given) > len(kind.parameters):
-        raise ValueError(f"'{name}' has {len(given)} parameters; right would be {example(kind)}: {_explained(kind)}")
-    numbers = [*map(float, given), *(one.default for one in kind.parameters[len(given) :])]
+        raise ValueError(f"'{name}' has {len(given)} parameters; right would be {example(kind)}: {_parameter_names(kind)}")
+    numbers = [*map(float, given), *(parameter.default for parameter in kind.parameters[len(given) :])]
     for number, parameter in zip(numbers, kind.parameters, strict=True):
         if not parameter.least <= number <= MAX_PARAMETER or (parameter.whole and number % 1):
-            what = f"a {'whole ' * parameter.whole}number from {parameter.least:g} to {MAX_PARAMETER}"
-            raise ValueError(f"'{name}': {parameter.name} is {number:g}; right would be {what}, as in {example(kind)}")
+            right = f"a {'whole ' * parameter.whole}number from {parameter.least:g} to {MAX_PARAMETER}"
+            raise ValueError(f"'{name}': {parameter.name} is {number:g}; right would be {right}, as in {example(kind)}")
     if any(f"{float(text):g}" != text for text in given):
         raise ValueError(f"'{name}': a number is not in its shortest form; right would be as in {example(kind)}")
-    parameters = tuple(int(one) if of.whole else one for one, of in zip(numbers, kind.parameters, strict=True))
+    parameters = tuple(int(number) if of.whole else number for number, of in zip(numbers, kind.parameters, strict=True))
     window = kind.window(*parameters)
     if window is not None and window > MAX_WINDOW:
         raise ValueError(f"'{name}' would need {window:,} candles for each value; at most {MAX_WINDOW:,} are read")
@@ -191,19 +192,19 @@ def parse(name: str) -> IndicatorSpec:
 
 
 def candles_before(specs: Sequence[IndicatorSpec], length: int, minute: int) -> int:
-    """How many candles before that of `minute` (since the epoch) its values depend on; `length` is in minutes."""
-    return max((minute % DAY // length if one.window is None else one.window - 1 for one in specs), default=0)
+    """How many candles before the candle at `minute` its values depend on. `length` is that of a candle; both are in minutes."""
+    return max((minute % DAY // length if spec.window is None else spec.window - 1 for spec in specs), default=0)
 
 
 def candles_after(specs: Sequence[IndicatorSpec], length: int, minute: int) -> int:
-    """How many candles after that of `minute` (since the epoch) have values that depend on it; `length` is in minutes."""
-    return max(((DAY - 1 - minute % DAY) // length if one.window is None else one.window - 1 for one in specs), default=0)
+    """How many candles after the candle at `minute` have values that depend on it. Arguments as in `candles_before`."""
+    return max(((DAY - 1 - minute % DAY) // length if spec.window is None else spec.window - 1 for spec in specs), default=0)
 
 
 def example(kind: Kind) -> str:
-    """The name with the default parameters."""
-    return "_".join([kind.name, *(f"{one.default:g}" for one in kind.parameters if one.default)])
+    """The name of an indicator with the default parameters, as in `MACD_12_26_9`."""
+    return "_".join([kind.name, *(f"{parameter.default:g}" for parameter in kind.parameters if parameter.default)])
 
 
-def _explained(kind: Kind) -> str:
-    return ", ".join(one.name for one in kind.parameters) or "it has no parameters"
+def _parameter_names(kind: Kind) -> str:
+    return ", ".join(parameter.name for parameter in kind.parameters) or "it has no parameters"

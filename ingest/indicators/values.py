@@ -2,9 +2,10 @@
 
 Each value is computed from its own window alone, so rounding errors of a running sum cannot make two computations of the same
 candle differ (a call costs 1 to 7 us). If the window has fewer candles, because the series starts there or continues after a gap,
-a recursive average still has a value, and the row has the number of candles. TA-Lib treats values below 1e-14, and a money flow
-below 1, as zero, so coins with small prices would have no volatility and no MFI. So prices are scaled by a power of two, which is
-exact in both directions.
+a recursive average still has a value, and the row records the number of candles.
+
+TA-Lib treats values below 1e-14, and a money flow below 1, as zero: coins with small prices would have no volatility and no MFI.
+Prices are therefore scaled by a power of two, which is exact in both directions.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ Floats = NDArray[np.float64]
 Function = Callable[..., object]
 
 SCALE = 2.0**40  # of prices
-LARGEST = 1e36  # that the table accepts
+LARGEST = 1e36  # the table accepts only smaller values
 _PLAIN: Any = 0  # MA_Type.SMA, which TA-Lib's annotations do not export
 _EXPONENTIAL: Any = 1  # MA_Type.EMA
 
 
 class Bars(Struct, frozen=True):
-    """Candles of one series, ordered by time; `time` is in minutes since the epoch, `length` (of the interval) in minutes."""
+    """Candles of one series, ordered by time. `time` is in minutes since the epoch; `length` is the interval, in minutes."""
 
     length: int
     time: NDArray[np.int64]
@@ -41,7 +42,7 @@ class Bars(Struct, frozen=True):
 
 
 class Value(Struct, frozen=True, gc=False):
-    """One indicator at one candle: a value for each output of its kind, or none if the formula is undefined.
+    """One indicator at one candle: a value for each output of its kind, or no values if the formula is undefined.
 
     `candles` is the number of candles used, if it is less than the full window.
     """
@@ -119,12 +120,12 @@ FUNCTIONS: dict[str, tuple[tuple[str, ...], Function]] = {  # by kind: the colum
 def values(bars: Bars, specs: Sequence[IndicatorSpec], since: int) -> Iterator[Value]:
     """Every indicator at every candle from `since` on that has enough candles before it, in the order of the candles.
 
-    The bars start `candles_before` before `since`, or with the series.
+    `since` is in minutes since the epoch. `bars` must begin `candles_before` candles before it, or with the series.
     """
-    begins = _begins(bars)
+    begins = _segment_starts(bars)
     midnights = np.searchsorted(bars.time, bars.time - bars.time % DAY)
     columns = {name: getattr(bars, name) * SCALE for name in ("open", *_BAR)} | {"volume": bars.volume}
-    prepared = [(one, *_prepared(one, columns)) for one in specs]
+    prepared = [(spec, *_prepared(spec, columns)) for spec in specs]
     for at in range(int(np.searchsorted(bars.time, since)), len(bars.time)):
         time, begin, midnight = int(bars.time[at]), int(begins[at]), int(midnights[at])
         from_midnight = bool(bars.time[begin] <= time - time % DAY)
@@ -132,8 +133,8 @@ def values(bars: Bars, specs: Sequence[IndicatorSpec], since: int) -> Iterator[V
             start = midnight if spec.window is None else at + 1 - spec.window
             result = _last(function(*(column[max(start, begin) : at + 1] for column in inputs), *spec.parameters))
             if spec.kind.price:
-                result = tuple(one / SCALE for one in result)
-            if not all(abs(one) < LARGEST for one in result):  # false for NaN as well
+                result = tuple(value / SCALE for value in result)
+            if not all(abs(value) < LARGEST for value in result):  # false for NaN as well
                 if start >= begin:
                     yield Value(time, spec, ())
             elif start >= begin and (from_midnight or spec.window is not None):
@@ -142,8 +143,8 @@ def values(bars: Bars, specs: Sequence[IndicatorSpec], since: int) -> Iterator[V
                 yield Value(time, spec, result, at + 1 - begin)
 
 
-def _begins(bars: Bars) -> NDArray[np.int64]:
-    """For each candle the index of the first candle that its window may contain: no long gap is between them."""
+def _segment_starts(bars: Bars) -> NDArray[np.int64]:
+    """For each candle the index of the first candle after the last long gap: no window reaches over such a gap."""
     after_gap = np.diff(bars.time, prepend=bars.time[:1]) > (MAX_GAP_CANDLES + 1) * bars.length
     begins: NDArray[np.int64] = np.maximum.accumulate(np.where(after_gap, np.arange(len(bars.time)), 0))
     return begins
@@ -157,5 +158,5 @@ def _prepared(spec: IndicatorSpec, columns: dict[str, Floats]) -> tuple[Function
 def _last(result: object) -> tuple[float, ...]:
     """The last element of each array that a function returns, or the number itself."""
     if isinstance(result, tuple):
-        return tuple(float(one[-1]) for one in result)
+        return tuple(float(array[-1]) for array in result)
     return (float(result[-1]),) if isinstance(result, np.ndarray) else (float(result),)  # type: ignore[arg-type]

@@ -1,1 +1,1 @@
-"""Pure: one file per polled provider, with the contract of `ingest.polling.provider.Provider`."""
+"""Pure: one module for each polled provider, which implements `ingest.polling.provider.Provider`."""

@@ -1,7 +1,7 @@
-"""Turns an article of any news source into a record: title, summary and link, never the text, which belongs to its publisher.
+"""Converts an article of any news source to a record: title, summary and link, never the full text, which is its publisher's.
 
 Texts are plain and bounded. Links are normalised: without `utm_` parameters and fragment, the host in lower case. Times are UTC. An
-entry without a title, link or date, or with a date more than an hour ahead, is a `Malformed`, and the other entries are stored.
+entry without a title, link or date, or with a date more than an hour ahead, becomes a `Malformed`; the other entries are stored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ingest.text.plain_text import plain_text
 from ingest.text.sentiment_label import Score
 
 TITLE, SUMMARY, NAME, LINK, MAX_LABELS = 300, 600, 200, 2000, 30  # maxima: characters of a text, and labels of an article
-MAX_AHEAD = 60 * MINUTE  # tolerance for a wrong clock; a later date is an error or an announcement
+MAX_AHEAD = 60 * MINUTE  # tolerance for a wrong clock; a later date is an error or that of an announced event
 EARLIEST = 1_230_768_000 * SECOND  # 2009: an earlier date is an error (0, or a wrong unit)
 
 
@@ -36,7 +36,7 @@ class Source(Struct, frozen=True):
 
 
 class ArticleFields(Struct, frozen=True, kw_only=True):
-    """One article in the words of its source; texts may be HTML. `symbols` and `topic` are those that the source assigns."""
+    """One article as its source gives it; texts may be HTML. `symbols` and `topic` are those that the source assigns."""
 
     id: str
     time: int | None  # microseconds; None if the source's date cannot be read
@@ -51,7 +51,7 @@ class ArticleFields(Struct, frozen=True, kw_only=True):
 
 
 def article(source: Source, fields: ArticleFields, evidence: bytes, received_at: int) -> News | Malformed:
-    """The record of the article, or a `Malformed` with `evidence`."""
+    """The record of the article, or a `Malformed` with `evidence` as its payload."""
     title, summary = _text(fields.title, TITLE), _text(fields.summary, SUMMARY)
     url = clean_link(fields.url)
     if not title or not url:
@@ -62,7 +62,7 @@ def article(source: Source, fields: ArticleFields, evidence: bytes, received_at:
     if fields.time > received_at + MAX_AHEAD:
         return Malformed(evidence, "value", f"{source.name}: '{title}' is dated {_iso(fields.time)}, more than an hour ahead")
     text = f"{title}\n{summary}"
-    labels = [_text(one, NAME) for one in fields.categories][:MAX_LABELS]
+    labels = [_text(category, NAME) for category in fields.categories][:MAX_LABELS]
     verdict = judge(title, "; ".join((summary, *labels)), source.credibility, fields.topic, fields.symbols)
     return News(
         source=source.name,
@@ -83,8 +83,8 @@ def article(source: Source, fields: ArticleFields, evidence: bytes, received_at:
 
 
 def _text(source: str, length: int) -> str:
-    """Plain text of at most `length` characters, cut between words, or anywhere if a word is as long as in Chinese."""
-    text = plain_text(source).replace("\0", "")
+    """Plain text of at most `length` characters, cut between words, or anywhere in a text with few spaces, as in Chinese."""
+    text = plain_text(source)
     if len(text) <= length:
         return text
     whole = text[: length - 1].rpartition(" ")[0]
@@ -97,14 +97,14 @@ def _bounded(native_id: str) -> str:
 
 
 def clean_link(url: str) -> str:
-    """The link without tracking parameters and fragment; '' if it is no link."""
+    """The link without tracking parameters and fragment; '' if it is not an http(s) link or too long."""
     try:
         parts = urlsplit(url.strip())
     except ValueError:  # an unclosed bracket in the host
         return ""
     if parts.scheme.lower() not in ("http", "https") or not parts.netloc or len(url) > LINK:
         return ""
-    query = "&".join(one for one in parts.query.split("&") if not one.lower().startswith("utm_"))
+    query = "&".join(pair for pair in parts.query.split("&") if not pair.lower().startswith("utm_"))
     return urlunsplit((parts.scheme.lower(), parts.netloc.lower(), parts.path, query, ""))
 
 
@@ -116,7 +116,7 @@ _LEAP_SECOND = re.compile(r"(?<=:\d\d):60\b")
 
 
 def read_time(text: str) -> int | None:
-    """A date of RFC 2822, with its North American zones, or ISO 8601 (default zone: UTC), in microseconds; None for other text."""
+    """The microseconds of an RFC 2822 date, or of an ISO 8601 date (default zone: UTC); None for other text."""
     text = text.strip()
     try:
         moment = datetime.fromisoformat(text)
@@ -130,9 +130,9 @@ def read_time(text: str) -> int | None:
 
 
 def _mail_date(text: str) -> datetime | None:
-    """A date of RFC 2822, also with a colon in its zone or a leap second; None where it is none.
+    """The date of RFC 2822 in the text, also with a colon in its zone or a leap second; None for other text.
 
-    A zone that nobody knows is no zone: it may be half a day from UTC. -0000 is UTC.
+    A date with an unknown zone is refused, because it may be half a day from UTC. The zone -0000 is UTC.
     """
     text = _LEAP_SECOND.sub(":59", _COLON_OF_ZONE.sub("", text))
     try:
@@ -147,5 +147,5 @@ def _mail_date(text: str) -> datetime | None:
 def _iso(time: int) -> str:
     try:
         return (_EPOCH + timedelta(microseconds=time)).isoformat()
-    except OverflowError:  # microseconds where milliseconds are expected
+    except OverflowError:  # the source gave microseconds where milliseconds are expected
         return f"{time} us after 1970"

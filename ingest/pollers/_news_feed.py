@@ -21,31 +21,27 @@ from ingest.text.safe_xml import parse_xml
 TABLES = ("news",)
 _MEDIA = "{http://search.yahoo.com/mrss/}"
 _ENTRIES = ("item", "entry")
-_DATES = (
-    "pubDate",
-    "published",
-    "date",
-    "updated",
-)  # RSS 2.0, Atom, Dublin Core; an entry of Atom may have only the time of its last change
+# RSS 2.0, Atom, Dublin Core; an entry of Atom may have only the time of its last change
+_DATES = ("pubDate", "published", "date", "updated")
 
 
 def poll_feed(name: str, options: PollOptions, path: str) -> Poll:
-    """A turn: all articles in the feed, one by one, because each takes a while to judge and to score.
+    """A turn: all articles of the feed, one by one, so that other tasks run between them: each takes 3 ms to judge and to score.
 
-    There is no cursor: a feed has the last articles, and the stored ones are duplicates.
+    There is no cursor: a feed has the last articles, and those that are stored already are duplicates.
     """
     answer = yield from answer_to(Request(options.base_url + path, headers=options.headers))
-    for one in entries(Source(name, PUBLISHER, options.score), answer):
-        yield [one]
+    for entry in entries(Source(name, PUBLISHER, options.score), answer):
+        yield [entry]
     return ""
 
 
 def entries(source: Source, answer: Response) -> Iterator[News | Malformed]:
-    """The articles. Raises Reject (xml, shape) if the answer is no feed."""
+    """The articles of a feed. Raises Reject (xml, shape, size) if the answer is not a feed, or too large."""
     feed = parse_xml(answer.body)
     channels = list(_named(feed, "channel"))
     if _local(feed) not in ("rss", "RDF", "feed") or (_local(feed) == "rss" and not channels):
-        raise Reject(f"<{_local(feed)}> is no feed; right would be <rss> with its <channel>, <RDF> or <feed>", reason="shape")
+        raise Reject(f"<{_local(feed)}> is not a feed; right would be <rss> with its <channel>, <RDF> or <feed>", reason="shape")
     for parent in (feed, *channels):  # an entry within an entry is part of it, and is not read twice
         for entry in parent:
             if _local(entry) in _ENTRIES:
@@ -53,7 +49,7 @@ def entries(source: Source, answer: Response) -> Iterator[News | Malformed]:
 
 
 def _fields(entry: Element) -> ArticleFields:
-    """Names match without their namespace, which Dublin Core and Atom have. Media RSS is excluded: it has a title of the image."""
+    """The fields of an entry. Names match in any namespace except that of Media RSS, whose title is that of the image."""
     return ArticleFields(
         id=_first(entry, "guid", "id"),
         time=next((read_time(text) for name in _DATES if (text := _first(entry, name))), None),
@@ -62,7 +58,7 @@ def _fields(entry: Element) -> ArticleFields:
         summary=_first(entry, "description", "summary"),
         author=_first(entry, "creator", "author/name", "author"),
         image_url=_image(entry),
-        categories=[one.get("term") or one.text or "" for one in _named(entry, "category")],
+        categories=[label.get("term") or label.text or "" for label in _named(entry, "category")],
     )
 
 
@@ -73,29 +69,29 @@ def _local(element: Element) -> str:
 def _named(entry: Element, name: str) -> Iterator[Element]:
     """The children with that name, or the grandchildren for `child/grandchild`."""
     name, _, below = name.partition("/")
-    for one in entry:
-        if _local(one) == name and not one.tag.startswith(_MEDIA):
-            yield from _named(one, below) if below else (one,)
+    for child in entry:
+        if _local(child) == name and not child.tag.startswith(_MEDIA):
+            yield from _named(child, below) if below else (child,)
 
 
 def _first(entry: Element, *names: str) -> str:
-    """The text of the first of these elements that has one, including nested elements: Atom may contain XHTML."""
-    texts = (" ".join(one.itertext()).strip() for name in names for one in _named(entry, name))
+    """The text of the first of these elements that has text, including nested elements, because Atom may contain XHTML."""
+    texts = (" ".join(found.itertext()).strip() for name in names for found in _named(entry, name))
     return next(filter(None, texts), "")
 
 
 def _link(entry: Element) -> str:
     """The link to the article: in RSS the text of the element, in Atom an attribute of the link with `rel="alternate"`."""
     links = list(_named(entry, "link"))
-    texts = ((one.text or "").strip() for one in links)
-    addresses = (one.get("href") or "" for one in links if one.get("rel", "alternate") == "alternate")
+    texts = ((link.text or "").strip() for link in links)
+    addresses = (link.get("href") or "" for link in links if link.get("rel", "alternate") == "alternate")
     return next(filter(None, (*texts, *addresses)), "")
 
 
 def _image(entry: Element) -> str:
     """The first image of Media RSS, else the first enclosure that is an image."""
-    media = (one for one in entry.iter() if one.tag in (f"{_MEDIA}content", f"{_MEDIA}thumbnail"))
-    for one in (*media, *_named(entry, "enclosure")):
-        if one.get("url") and (one.get("type") or one.get("medium") or "image").startswith("image"):
-            return one.get("url") or ""
+    media = (element for element in entry.iter() if element.tag in (f"{_MEDIA}content", f"{_MEDIA}thumbnail"))
+    for element in (*media, *_named(entry, "enclosure")):
+        if element.get("url") and (element.get("type") or element.get("medium") or "image").startswith("image"):
+            return element.get("url") or ""
     return ""

@@ -1,9 +1,9 @@
 """Rules for the topics, the impact and the relevance of an article.
 
-`TOPICS` maps words to a topic and its level; `ingest/pollers/docs/news.md` shows them. A word in the title gives the topic's
-level, a word only in the summary or a label the next lower level. The impact of an aggregator's article, which nobody has checked,
-is at most high. Words match in any case, except those in capitals in the table (SEC, ETF, Fed), which mean something else in lower
-case.
+`TOPICS` maps words to a topic and its level; `ingest/pollers/docs/news.md` shows them. A word in the title gives the level of the
+topic; a word that is only in the summary or a label gives the next lower level. The impact of an aggregator's article, which no
+editor has checked, is at most high. Words match in any case, except those with a capital in the table (SEC, ETF, Fed), which mean
+something else in lower case.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ TOPICS = (
 
 
 class Verdict(Struct, frozen=True):
-    """Topics, strongest first; impact low to critical; relevance from 0 to 1 with two digits."""
+    """The topics, strongest first; the impact, low to critical; the relevance, from 0 to 1 with two decimals."""
 
     topics: tuple[str, ...]
     impact: str
@@ -68,17 +68,17 @@ class Verdict(Struct, frozen=True):
 
 
 def judge(title: str, summary: str, credibility: Credibility, topic: Topic | None = None, coins: tuple[str, ...] = ()) -> Verdict:
-    """Apply the table. `summary` includes the labels; `topic` and `coins` are those that the source itself assigns."""
+    """Apply the table. `summary` includes the labels; `topic` and `coins` are those that the source assigns."""
     given = [(topic.name, LEVELS.index(topic.level))] if topic else []
-    found = sorted([*given, *_found(title, summary)], key=lambda one: -one[1])
+    found = sorted([*given, *_found(title, summary)], key=lambda topic_and_level: -topic_and_level[1])
     level = min(max((level for _, level in found), default=0), LEVELS.index(credibility.max_impact))
-    points = 20 + (40 if topic else _points(title, summary, _worded)) + (40 if coins else _points(title, summary, symbols_of))
+    points = 20 + (40 if topic else _points(title, summary, _has_topic)) + (40 if coins else _points(title, summary, symbols_of))
     hundredths = points * credibility.weight // 100
     return Verdict(tuple(dict.fromkeys(name for name, _ in found)), LEVELS[level], f"{hundredths // 100}.{hundredths % 100:02d}")
 
 
 def _found(title: str, summary: str) -> Iterator[tuple[str, int]]:
-    """(topic, level) of every row of the table with a word in the article."""
+    """The topic and level of every row of the table with a word in the article."""
     for topic, pattern in _PATTERNS:
         level = LEVELS.index(topic.level)
         if pattern.search(title):
@@ -87,16 +87,16 @@ def _found(title: str, summary: str) -> Iterator[tuple[str, int]]:
             yield topic.name, level - 1
 
 
-def _worded(text: str) -> bool:
+def _has_topic(text: str) -> bool:
     return any(pattern.search(text) for _, pattern in _PATTERNS)
 
 
-def _points(title: str, summary: str, names: Callable[[str], object]) -> int:
+def _points(title: str, summary: str, find: Callable[[str], object]) -> int:
     """40 points for a match in the first half of the title, 30 in the rest of the title, 15 in the summary."""
     words = title.split()
-    if names(" ".join(words[: (len(words) + 1) // 2])):
+    if find(" ".join(words[: (len(words) + 1) // 2])):
         return 40
-    return 30 if names(title) else 15 if names(summary) else 0
+    return 30 if find(title) else 15 if find(summary) else 0
 
 
 def _pattern(words: list[str]) -> re.Pattern[str]:

@@ -1,7 +1,9 @@
-"""Blockscout, without a key. https://docs.blockscout.com/devs/apis/rpc/logs https://docs.blockscout.com/api-reference/get-block-transactions
+"""Blockscout, used without a key.
 
-Blocks come from its REST API, with addresses in mixed case. Token transfers are the events of the token's contract, from the API
-whose format is that of Etherscan.
+https://docs.blockscout.com/devs/apis/rpc/logs https://docs.blockscout.com/api-reference/get-block-transactions
+
+Blocks come from its REST API, with addresses in mixed case. Token transfers are the events of the token's contract, from its API in
+the format of Etherscan.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ def tip(options: PollOptions) -> Part[int]:
 
 
 def block(options: PollOptions, height: int) -> Part[BlockContent]:
-    """See `Explorer`; reverted transactions are left out."""
+    """See `Explorer`; without reverted transactions."""
     answer = yield from answer_to(Request(f"{options.base_url}/api/v2/blocks/{height}"))
     found = decoded(answer, _Blocks)
     url = f"{options.base_url}/api/v2/blocks/{found.hash}/transactions"
@@ -80,9 +82,9 @@ def block(options: PollOptions, height: int) -> Part[BlockContent]:
     while True:
         page = decoded((yield from answer_to(Request(f"{url}{query}"))), _Pages)
         ether_transfers += [
-            EtherTransfer(one.hash, one.sender.hash.lower(), one.to.hash.lower(), number_of(one.value, 10))
-            for one in page.items
-            if one.to is not None and one.status == "ok"
+            EtherTransfer(sent.hash, sent.sender.hash.lower(), sent.to.hash.lower(), number_of(sent.value, 10))
+            for sent in page.items
+            if sent.to is not None and sent.status == "ok"
         ]
         if not page.next_page_params:
             break
@@ -91,8 +93,8 @@ def block(options: PollOptions, height: int) -> Part[BlockContent]:
     return BlockContent(Block(found.height, found.hash, found.parent_hash, time), ether_transfers, answer.received_at)
 
 
-def succeeded(_options: PollOptions, _native: EtherTransfer) -> Part[bool]:
-    """See `Explorer`; `block` has left out reverted transactions."""
+def succeeded(_options: PollOptions, _transfer: EtherTransfer) -> Part[bool]:
+    """See `Explorer`; `block` returns no reverted transactions."""
     yield from ()
     return True
 
@@ -101,7 +103,7 @@ def token_transfers(options: PollOptions, contract: str, first: int, last: int) 
     """See `Explorer`."""
     query = {"module": "logs", "action": "getLogs", "fromBlock": str(first), "toBlock": str(last)}
     logs, received_at = yield from call_api(options, "/api", query | {"address": contract, "topic0": TRANSFER}, _Logs)
-    return [_move(log, received_at) for log in logs]
+    return [_token_transfer(log, received_at) for log in logs]
 
 
 def height_at(options: PollOptions, time: int, closest: str) -> Part[int]:
@@ -111,7 +113,7 @@ def height_at(options: PollOptions, time: int, closest: str) -> Part[int]:
     return number_of(found.block_number, 10)
 
 
-def _move(log: _Log, received_at: int) -> TokenTransfer:
+def _token_transfer(log: _Log, received_at: int) -> TokenTransfer:
     if len(log.topics) < 3 or log.topics[1] is None or log.topics[2] is None:
         raise Reject(f"a Transfer of {log.transaction_hash} has the topics {log.topics}; right would be three", reason="shape")
     sender, recipient = (f"0x{topic[-40:].lower()}" for topic in (log.topics[1], log.topics[2]))

@@ -1,7 +1,7 @@
-"""The cursor of a poller on a blockchain, and the detection of chain reorganisations.
+"""The cursor of a poller of a blockchain, and the detection of chain reorganisations.
 
-A chain replaces a block without a notice. The replacement shows in the next block, which names another parent. Then the rows of the
-reported block are removed and its height is read again, until parent and block agree.
+A chain replaces a block without notice. The next block reveals that: its parent is another block than the reported one. Then the
+rows of the reported block are removed and its height is read again, until parent and block agree.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ingest.errors import Reject
 from ingest.polling.db_queries import ReorgedBlock
 from ingest.protocol.decode import UNREADABLE
 
-REMEMBERED_BLOCKS = 64  # no reorganisation of these chains was ever so deep
+REMEMBERED_BLOCKS = 64  # deeper than any reorganisation of these chains so far
 
 
 class Block(Struct, frozen=True):
@@ -26,7 +26,7 @@ class Block(Struct, frozen=True):
 
 
 class BlockRef(Struct, frozen=True, array_like=True):
-    """A reported block, as the cursor keeps it."""
+    """A reported block in a cursor; `time` is in microseconds."""
 
     height: int
     hash: str
@@ -38,15 +38,16 @@ class ChainCursor(Struct, frozen=True, omit_defaults=True):
 
     next_height: int = -1
     reported: tuple[BlockRef, ...] = ()  # blocks that are reported completely, oldest first
-    partial: BlockRef | None = None  # the block that is reported in part ...
-    transactions_done: int = 0  # ... and how many of its transactions are
+    partial: BlockRef | None = None  # a block that is reported in part
+    transactions_done: int = 0  # the number of its transactions that are reported
 
     @property
     def encoded(self) -> str:
+        """The cursor as text, for `decode_cursor`."""
         return encode(self).decode()
 
     def at(self, tip: int) -> ChainCursor:
-        """This cursor; at the beginning, the cursor of the newest block."""
+        """This cursor or, if there is none yet, that of the newest block, whose height is `tip`."""
         return ChainCursor(next_height=tip) if self.next_height < 0 else self
 
     def after(self, block: Block) -> ChainCursor:
@@ -62,19 +63,19 @@ _Decoder = Decoder(ChainCursor)
 
 
 def decode_cursor(encoded: str) -> ChainCursor:
-    """The cursor of the last turn. Raises Reject for any other text: to start from the newest block would leave a gap."""
+    """The cursor in the text of the last turn. Raises Reject for other text: a new start at the newest block would leave a gap."""
     try:
         return _Decoder.decode(encoded) if encoded else ChainCursor()
     except UNREADABLE as error:
-        raise Reject(f"poll_cursors has {encoded!r}, which is no cursor: {error}; right would be ''", reason="value") from error
+        raise Reject(f"poll_cursors has {encoded!r}, which is not a cursor: {error}; right would be ''", reason="value") from error
 
 
 def next_reorged(cursor: ChainCursor, block: Block, blockchain: str) -> tuple[ChainCursor, ReorgedBlock] | None:
-    """The reported block that `block`, the next one, contradicts, and the cursor without it; None if `block` follows the cursor."""
+    """The cursor without the reported block that the next block contradicts, and that block; None if `block` follows it."""
     if cursor.partial is not None and cursor.partial.hash != block.hash:
-        gone, rest = cursor.partial, ChainCursor(cursor.next_height, cursor.reported)
+        replaced, rest = cursor.partial, ChainCursor(cursor.next_height, cursor.reported)
     elif cursor.reported and cursor.reported[-1].hash != block.parent:
-        gone, rest = cursor.reported[-1], ChainCursor(cursor.reported[-1].height, cursor.reported[:-1])
+        replaced, rest = cursor.reported[-1], ChainCursor(cursor.reported[-1].height, cursor.reported[:-1])
     else:
         return None
-    return rest, ReorgedBlock(blockchain, gone.hash, gone.time)
+    return rest, ReorgedBlock(blockchain, replaced.hash, replaced.time)

@@ -1,4 +1,6 @@
-"""Etherscan V2. https://docs.etherscan.io/api-reference/endpoint/tokentx https://docs.etherscan.io/api-reference/endpoint/ethgetblockbynumber
+"""Etherscan V2.
+
+https://docs.etherscan.io/api-reference/endpoint/tokentx https://docs.etherscan.io/api-reference/endpoint/ethgetblockbynumber
 
 Numbers are strings: hexadecimal from the module `proxy`, decimal from the others.
 """
@@ -62,14 +64,14 @@ def block(options: PollOptions, height: int) -> Part[BlockContent]:
     found, received_at = yield from call_api(options, "", query, _Blocks)
     time = number_of(found.timestamp, 16) * SECOND
     ether_transfers = [
-        EtherTransfer(one.hash, one.sender, one.to, number_of(one.value, 16)) for one in found.transactions if one.to
+        EtherTransfer(sent.hash, sent.sender, sent.to, number_of(sent.value, 16)) for sent in found.transactions if sent.to
     ]
     return BlockContent(Block(number_of(found.number, 16), found.hash, found.parent_hash, time), ether_transfers, received_at)
 
 
-def succeeded(options: PollOptions, native: EtherTransfer) -> Part[bool]:
+def succeeded(options: PollOptions, transfer: EtherTransfer) -> Part[bool]:
     """See `Explorer`; from the receipt of the transaction."""
-    query = CHAIN | {"module": "proxy", "action": "eth_getTransactionReceipt", "txhash": native.hash}
+    query = CHAIN | {"module": "proxy", "action": "eth_getTransactionReceipt", "txhash": transfer.hash}
     receipt, _ = yield from call_api(options, "", query, _Receipts)
     return receipt.status == "0x1"
 
@@ -94,8 +96,8 @@ def _block_of(row: _Transfer) -> Block:
 
 
 def number_of(text: str, base: int) -> int:
-    """The number of digits in `base`; 0x may precede those of base 16. Raises Reject for other text."""
+    """The number that the digits of base `base` stand for; with base 16 they may begin with 0x. Raises Reject for other text."""
     try:
         return int(text, base)
     except ValueError as error:
-        raise Reject(f"{text!r} is no number of base {base}", reason="value") from error
+        raise Reject(f"{text!r} is not a number of base {base}", reason="value") from error

@@ -1,7 +1,7 @@
-"""The contract of an explorer of Ethereum, and the envelope in which Etherscan and Blockscout answer.
+"""The contract of an explorer of Ethereum, and the envelope of the answers of Etherscan and Blockscout.
 
-An error has HTTP status 200 and "status": "0", and so has an empty result.
-https://docs.etherscan.io/resources/common-error-messages
+An error has HTTP status 200 and "status": "0"; an empty result has them too.
+https://docs.etherscan.io/common-error-messages
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ingest.protocol.http import Request, Response, answer_to
 
 T = TypeVar("T")
 
-MAX_ROWS = 1000  # of one answer without a paid plan, for both; an answer with so many rows may be incomplete
+MAX_ROWS = 1000  # of an answer of either explorer without a paid plan; an answer with so many rows may be incomplete
 
 
 class EtherTransfer(Struct, frozen=True):
@@ -40,7 +40,10 @@ class BlockContent(Struct, frozen=True):
 
 
 class TokenTransfer(Struct, frozen=True):
-    """One Transfer event of a token; `value` is in its smallest unit. The block's `parent` is '', its `hash` is '' if unknown."""
+    """One Transfer event of a token; `value` is in the token's smallest unit.
+
+    `received_at` is in microseconds. The block's `parent` is ''; its `hash` is '' if it is not known.
+    """
 
     hash: str
     block: Block
@@ -51,7 +54,7 @@ class TokenTransfer(Struct, frozen=True):
 
 
 class Explorer(Protocol):
-    """One explorer: a private module of this family."""
+    """One explorer: a module `_whale_NAME.py`."""
 
     SOURCE: str
 
@@ -62,13 +65,13 @@ class Explorer(Protocol):
         """The content of a block."""
 
     def height_at(self, options: PollOptions, time: int, closest: str) -> Part[int]:
-        """The height of the block at `time` (microseconds); if there is none, of the closest one, `before` or `after` it."""
+        """The height of the block at `time` (microseconds) or else of the closest block `before` or `after` it, by `closest`."""
 
     def token_transfers(self, options: PollOptions, contract: str, first: int, last: int) -> Part[list[TokenTransfer]]:
-        """A token's transfers in the blocks first..last, at most `FULL`."""
+        """A token's transfers in the blocks first..last, at most `MAX_ROWS`."""
 
-    def succeeded(self, options: PollOptions, native: EtherTransfer) -> Part[bool]:
-        """Whether the transaction was not reverted; a reverted one moves no ether."""
+    def succeeded(self, options: PollOptions, transfer: EtherTransfer) -> Part[bool]:
+        """Whether the transaction of the transfer was not reverted; a reverted transaction moves no ether."""
 
 
 class _Answer(Struct):
@@ -82,7 +85,7 @@ _Text = Decoder(str)
 
 
 def call_api(options: PollOptions, path: str, query: dict[str, str], decoder: Decoder[T]) -> Part[tuple[T, int]]:
-    """The `result` of the answer and the time of its arrival. Raises Retry or Reject for an error: see `_refusal`."""
+    """The `result` of the answer, and the time at which it was received. Raises Retry or Reject for an error: see `_refusal`."""
     request = Request(f"{options.base_url}{path}?{urlencode(query)}", secret=options.secret)
     response = yield from answer_to(request)
     answer = decoded(response, _Decoder)
@@ -95,9 +98,8 @@ def call_api(options: PollOptions, path: str, query: dict[str, str], decoder: De
 
 def _refusal(action: str, text: str) -> Retry | Reject:
     """An error in an answer of status 200: Reject for a wrong key, which a person must correct, else Retry."""
-    if (
-        "rate limit" in text.lower() or "too many" in text.lower()
-    ):  # the message continues "please use API Key for higher rate limit"
+    # tested first: the message continues "please use API Key for higher rate limit"
+    if "rate limit" in text.lower() or "too many" in text.lower():
         return Retry(f"{action}: {text}", after=60.0, code="429")
     if "api key" in text.lower():
         return Reject(f"{action}: {text}", reason="http", code="401")

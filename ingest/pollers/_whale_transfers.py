@@ -1,9 +1,9 @@
-"""Finds the large transfers of a transaction from the movements of a token in it.
+"""Derives the large transfers of a transaction from the movements of a token in it.
 
-A transfer is the net amount of a token that an address gains in one transaction. Transfers are numbered by size, the largest first:
-that is their `index`. The sender is the address with the largest net loss. Amounts that return to their address are no transfer:
-change, a hop through a contract, a flash loan. So the order of the movements and the choice of explorer do not change the result.
-Change that goes to a new address of the sender cannot be distinguished from a transfer.
+A transfer is the net amount of a token that an address gains in one transaction. `index` numbers the transfers by size, the largest
+first. The sender is the address with the largest net loss. Amounts that return to their address (change, a hop through a contract,
+a flash loan) are not transfers. So the order of the movements and the choice of explorer do not change the result. Change that goes
+to a new address of the sender cannot be distinguished from a transfer.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ingest.records import WhaleTransaction
 
 EXACT = Context(prec=120)  # the default of 28 digits would round: 2^256 has 78
 CENT = Decimal("0.01")
-LEVELS = ((100_000_000, "critical"), (50_000_000, "high"), (10_000_000, "medium"))  # USD; smaller transfers are low
+LEVELS = ((100_000_000, "critical"), (50_000_000, "high"), (10_000_000, "medium"))  # least USD; smaller transfers are low
 
 
 class Transaction(Struct, frozen=True, kw_only=True):
-    """What the transfers of one token in one transaction have in common; `price` is that of one token, in USD."""
+    """The common values of the transfers of one token in one transaction. `price` is in USD a token; times are in microseconds."""
 
     blockchain: str
     source: str
@@ -34,7 +34,7 @@ class Transaction(Struct, frozen=True, kw_only=True):
     block_height: int
     block_hash: str
     received_at: int
-    one_owner: bool = False  # all senders belong to one owner, so the label of any of them is that of all
+    one_owner: bool = False  # all senders are addresses of one owner, so the label of any of them applies to all
 
 
 def net(moves: Iterable[tuple[str, int]]) -> dict[str, int]:
@@ -47,16 +47,16 @@ def net(moves: Iterable[tuple[str, int]]) -> dict[str, int]:
 
 def transfers(transaction: Transaction, changes: Mapping[str, int], options: PollOptions) -> Iterator[WhaleTransaction]:
     """The transfers of at least `options.min_usd`; `changes` are in the token's smallest unit."""
-    senders = sorted((address for address, gain in changes.items() if gain < 0), key=lambda one: (changes[one], one))
-    gainers = sorted((address for address, gain in changes.items() if gain > 0), key=lambda one: (-changes[one], one))
+    senders = sorted((address for address, gain in changes.items() if gain < 0), key=lambda address: (changes[address], address))
+    gainers = sorted((address for address, gain in changes.items() if gain > 0), key=lambda address: (-changes[address], address))
     if not senders:
         return
-    labels = [options.labels.get(one) for one in (senders if transaction.one_owner else senders[:1])]
+    labels = [options.labels.get(address) for address in (senders if transaction.one_owner else senders[:1])]
     for index, gainer in enumerate(gainers):
         amount = EXACT.scaleb(Decimal(changes[gainer]), -transaction.decimals)
         usd = EXACT.multiply(amount, transaction.price)
         if usd < options.min_usd:
-            return  # the next ones are smaller
+            return  # the next transfers are smaller
         yield WhaleTransaction(
             blockchain=transaction.blockchain,
             hash=transaction.hash,
@@ -78,5 +78,5 @@ def transfers(transaction: Transaction, changes: Mapping[str, int], options: Pol
 
 
 def level_of(usd: Decimal) -> str:
-    """The alert level: low, medium, high or critical."""
+    """The alert level of an amount in USD: low, medium, high or critical."""
     return next((level for least, level in LEVELS if usd >= least), "low")

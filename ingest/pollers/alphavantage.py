@@ -1,7 +1,7 @@
 """Alpha Vantage: daily bars of the funds that track the indices. https://www.alphavantage.co/documentation/#daily
 
-It has no index: SPY and QQQ are stored under their own names, in dollars per share, not in points. A limit that is reached is an
-answer of status 200 with "Note" or "Information", which repeats the key. Days before the last 100 need a paid plan.
+It has no index: SPY and QQQ are stored under their own names, in dollars per share, not in points. When a limit is reached, the
+answer has status 200 and a "Note" or "Information" that repeats the key. Days before the last 100 need a paid plan.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FREE = Plan(
     key="apikey",
     key_in="query",
     per_minute=5,
-    spread=True,  # not two in a second
+    spread=True,  # at most one request a second
     per_month=750,  # 25 a day
     interval=6 * 3600,
     requests=len(FUNDS),
@@ -64,7 +64,7 @@ _Decoder = Decoder(_Answer)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """The last 100 days at first, then the last ones. The cursor is that of `run_day_parts`."""
+    """The last 100 days at first, then those from `OVERLAP` before the cursor on. The cursor is that of `run_day_parts`."""
     parts = ((fund, _fetch(options, fund, "compact")) for fund in FUNDS)
     return run_day_parts(parts, cursor, start_of(cursor, OVERLAP))
 

@@ -1,7 +1,7 @@
 """alternative.me: the Fear & Greed index, one score per day, for the whole market although it is named after Bitcoin.
 
-https://alternative.me/crypto/fear-and-greed-index/#api. The first turn reads the whole past, from 2018-02-01; later turns read the
-last days again, because the score of a day is published at 00:00 UTC and may be corrected. The source lacks three days of 2018.
+https://alternative.me/crypto/fear-and-greed-index/#api. The first turn reads the whole history, from 2018-02-01. Later turns read
+the last days again: the score of a day is published at 00:00 UTC and may be corrected. The source lacks three days of 2018.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _Decoder = Decoder(_Answer)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """The recent days; all days at first and after a long pause. The cursor is the newest day reported, in seconds."""
+    """The recent days; all days at first and after a long pause. The cursor is the newest reported day, in seconds."""
     scores = yield from _fetch(options, RECENT if cursor else ALL)
     if cursor and scores and min(score.time for score in scores) > int(cursor) * SECOND + DAY:  # days are missing after a pause
         scores = yield from _fetch(options, ALL)
@@ -54,7 +54,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
-    """The days of [since, until), microseconds, out of all days."""
+    """The days of [since, until), microseconds; the answer has all days."""
     scores = yield from _fetch(options, ALL)
     yield [score for score in scores if since <= score.time < until]
     return ""

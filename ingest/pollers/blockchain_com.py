@@ -1,6 +1,6 @@
 """blockchain.com's charts: daily metrics of Bitcoin. https://www.blockchain.com/explorer/api/charts_api
 
-The hash rate is in TH/s there and stored in H/s. `sampled=false` is necessary: without it a long chart leaves out days.
+The source has the hash rate in TH/s; it is stored in H/s. `sampled=false` is necessary: without it a long chart omits days.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ingest.records import SECOND, OnchainMetric
 
 NAME = "blockchain_com"
 TABLES = ("onchain_metrics",)
-CHARTS = {
+CHARTS = {  # name of the chart: the metric, and the factor to its unit
     "hash-rate": ("hash_rate", Decimal(10**12)),
     "difficulty": ("difficulty", Decimal(1)),
     "n-transactions": ("tx_count", Decimal(1)),

@@ -33,7 +33,7 @@ HEADER = ("DATE", "OPEN", "HIGH", "LOW", "CLOSE")
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """All days at first, then the last ones. The cursor is the newest day, in microseconds."""
+    """All days at first, then those from `OVERLAP` before the cursor on. The cursor is the newest day, in microseconds."""
     answer = yield from answer_to(Request(options.base_url + PATH))
     days = list(_days(answer))
     since = start_of(cursor, OVERLAP)

@@ -1,10 +1,11 @@
 """CoinGecko: prices of coins across all venues, in USD and AUD.
 
-https://docs.coingecko.com/reference/coins-markets https://docs.coingecko.com/reference/simple-price Symbols are not unique there,
-so requests name coins by id. One row combines two answers: /coins/markets has high, low and changes for one currency,
-/simple/price has the other currency. An unknown id is silently left out of the answers; the poller reports it as missed. The past
-comes from /coins/{id}/market_chart/range, without high, low and changes. `received_at` of such a row is its own time, so that it
-never replaces the complete row that a turn stored for the same minute.
+https://docs.coingecko.com/reference/coins-markets https://docs.coingecko.com/reference/simple-price
+
+Symbols are not unique there, so requests name coins by id. One row combines two answers: /coins/markets has high, low and changes
+for one currency, /simple/price has the other currency. The answers omit an unknown id without an error; such a coin is reported as
+`Missed`. The history comes from /coins/{id}/market_chart/range, without high, low and changes. `received_at` of such a row is its
+own time, so that it never replaces the complete row that a turn stored for the same minute.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from ingest.records import MINUTE, SECOND, Asset, Price, to_digits
 
 NAME = "coingecko"
 TABLES = ("prices",)
-PAGE = 250  # coins that one /coins/markets gives
-CHUNK = 90 * 86_400 * SECOND  # a longer range has daily points, this one hourly points
+PAGE = 250  # the most coins of one /coins/markets
+CHUNK = 90 * 86_400 * SECOND  # the longest range with hourly points; a longer one has daily points
 HALF_HOUR = 1800 * 1000  # milliseconds
 _KEYLESS = Plan(
     base_url="https://api.coingecko.com/api/v3",
@@ -93,7 +94,7 @@ class _Market(Struct):
 
 
 class _Chart(Struct):
-    """Points of [milliseconds, value]. Both currencies have one point per hour, not at the same second."""
+    """Points of [milliseconds, value]. Each currency has a point for each hour, but not at the same second."""
 
     prices: list[tuple[Decimal, Decimal | None]]
     market_caps: list[tuple[Decimal, Decimal | None]]
@@ -155,7 +156,7 @@ def _points(asset: Asset, usd: _Chart, aud: _Chart) -> Iterator[Price]:
 
 
 def _nearest(points: list[tuple[int, Decimal | None]], at: int) -> Decimal | None:
-    """The value of the nearest point, within half an hour: the points of two currencies are seconds apart."""
+    """The value of the nearest point within half an hour, because the points of two currencies are seconds apart."""
     after = bisect_left(points, at, key=itemgetter(0))
     near = min(points[max(0, after - 1) : after + 1], key=lambda point: abs(point[0] - at), default=None)
     return near[1] if near is not None and abs(near[0] - at) <= HALF_HOUR else None
@@ -191,7 +192,7 @@ def _prices(
 ) -> Iterator[Price]:
     for market in markets:
         asset = by_id.get(market.id)
-        if asset is None or not market.current_price or market.last_updated is None:  # a coin that is no longer traded
+        if asset is None or not market.current_price or market.last_updated is None:  # the coin is no longer traded
             continue
         time = int(market.last_updated.timestamp()) * SECOND
         aud = simple.get(market.id, {})

@@ -1,8 +1,9 @@
 """Coin Metrics' community data: daily metrics of many chains.
 
-https://docs.coinmetrics.io/api-reference/timeseries/timeseries-rest/asset-metrics The licence, CC BY-NC 4.0, forbids commercial
-use, so it is off by default. A metric that an asset does not have is absent or null, not zero. A day is published on the next day
-and may be revised.
+https://docs.coinmetrics.io/api-reference/timeseries/timeseries-rest/asset-metrics
+
+The licence, CC BY-NC 4.0, forbids commercial use, so it is off by default. A metric that an asset does not have is absent or null,
+not zero. A day is published on the next day and may be revised.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from ingest.records import SECOND, OnchainMetric
 
 NAME = "coinmetrics"
 TABLES = ("onchain_metrics",)
-METRICS = {
+METRICS = {  # name of the source: the metric, and the factor to its unit
     "AdrActCnt": ("active_addresses", 1),
     "TxCnt": ("tx_count", 1),
-    "HashRate": ("hash_rate", 10**12),  # TH/s there, stored in H/s
+    "HashRate": ("hash_rate", 10**12),  # TH/s to H/s
     "CapMrktCurUSD": ("market_cap_usd", 1),
 }
 PLANS = {
@@ -42,7 +43,7 @@ PLANS = {
 }
 ASSETS = {symbol: symbol.lower() for symbol in ("ADA", "BCH", "BTC", "DOGE", "ETH", "LTC", "XRP")}
 CHUNK = None
-DAYS, RECENT = 365, 60  # of each asset
+DAYS, RECENT = 365, 60  # days of each asset, in the first turn and in later turns
 
 
 class _Answer(Struct):
@@ -54,7 +55,7 @@ _Decoder = Decoder(_Answer)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """A year of days at first, then two months, in case the daemon was stopped. The cursor marks that the year was read."""
+    """A year of days at first, then two months, in case the daemon was stopped. The cursor marks that the year is read."""
     yield from _pages(options, {"paging_from": "end", "limit_per_asset": str(RECENT if cursor else DAYS)})
     return "year"
 
@@ -75,7 +76,7 @@ def _pages(options: PollOptions, span: dict[str, str], since: int = 0, until: in
         **span,
         "page_size": "10000",
         "ignore_unsupported_errors": "true",
-        "ignore_forbidden_errors": "true",  # a metric outside the community data must not fail the others
+        "ignore_forbidden_errors": "true",  # a metric outside the community data must not make the request fail
     }
     while True:
         url = f"{options.base_url}/v4/timeseries/asset-metrics?{urlencode(query, safe=',')}"
@@ -95,7 +96,7 @@ def _metrics(row: dict[str, str | None], symbols: dict[str, str], received_at: i
     try:
         micros = int(datetime.fromisoformat(time[:19] + "+00:00").timestamp()) * SECOND
     except ValueError as error:
-        raise Reject(f"time {time!r} is no time; right would be '2026-01-01T00:00:00.000000000Z'", reason="value") from error
+        raise Reject(f"{time!r} is not a time; right would be '2026-01-01T00:00:00.000000000Z'", reason="value") from error
     for name, (metric, factor) in METRICS.items():
         value = row.get(name)
         if value is None:

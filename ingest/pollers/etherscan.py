@@ -1,8 +1,9 @@
 """Etherscan V2: Ethereum's supply, nodes and gas prices and, with a plan that has PRO endpoints, daily metrics.
 
-https://docs.etherscan.io/api-reference/endpoint/ethsupply2 https://docs.etherscan.io/common-error-messages All numbers are text;
-supplies are in wei. An error has HTTP status 200 and `"status":"0"`. A limit passes; a wrong key does not, and five attempts with
-a wrong key within 30 s block the IP address.
+https://docs.etherscan.io/api-reference/endpoint/ethsupply2 https://docs.etherscan.io/common-error-messages
+
+All numbers are text; supplies are in wei. An error has HTTP status 200 and `"status":"0"`. A limit passes, a wrong key does not:
+more than five attempts with a wrong key within 30 s block the IP address for half a minute.
 """
 
 from __future__ import annotations
@@ -78,7 +79,10 @@ _TextDecoder = Decoder(str)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """Gas prices, supply and nodes now, and the days since the cursor, which is the newest day requested, in microseconds."""
+    """Current gas prices, supply and nodes; with PRO endpoints also days, from `OVERLAP` before the cursor on.
+
+    The cursor is the end of the requested days, in microseconds.
+    """
     gas, answer = yield from _fetch(options, "gastracker", "gasoracle", _GasDecoder)
     minute = answer.received_at - answer.received_at % MINUTE
     prices = {f"gas_price_{name}": value for name, value in asdict(gas).items() if value is not None}
@@ -133,6 +137,7 @@ def _fetch(
 
 
 def _refusal(action: str, message: str) -> Retry | Reject:
+    """The error of an answer: Retry for a limit, Reject for a wrong key or plan and for an unknown message."""
     text = f"{action}: {message[:200]}"
     if "rate limit" in message or "Too many" in message:
         return Retry(text, after=60.0, code="429")

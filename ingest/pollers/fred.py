@@ -1,6 +1,6 @@
 """FRED, of the Federal Reserve Bank of St. Louis: daily closes of stock indices, one day late. https://fred.stlouisfed.org/series/SP500
 
-A series has closes only: open, high and low are unknown, not equal to the close. The value of a holiday is `.` or empty.
+A series has only closes; open, high and low are stored as NULL. The value of a holiday is `.` or empty.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CHUNK = None
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """All days at first, then the last ones. The cursor is that of `run_day_parts`."""
+    """All days at first, then those from `OVERLAP` before the cursor on. The cursor is that of `run_day_parts`."""
     parts = ((index_name, _fetch(options, series, index_name)) for series, index_name in SERIES.items())
     return run_day_parts(parts, cursor, start_of(cursor, OVERLAP))
 

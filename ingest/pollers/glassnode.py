@@ -1,7 +1,7 @@
 """Glassnode: daily on-chain metrics, for paying customers. https://docs.glassnode.com/basic-api/endpoints
 
-Each metric of each coin is a request of its own. Hash rates are in H/s, as stored. The current day is in the answer and is revised
-until it is over; older days may be revised too.
+Each metric of each coin is a request of its own. Hash rates are in H/s, as they are stored. The answer includes the current day,
+which is revised until it is over; older days may be revised too.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PLANS = {
 }
 ASSETS = {symbol: symbol for symbol in ("AAVE", "BCH", "BTC", "DOGE", "ETH", "LINK", "LTC", "UNI", "USDC", "USDT")}
 CHUNK = None
-OVERLAP = 5 * DAY  # before the cursor; these days are reported again
+OVERLAP = 5 * DAY  # each turn reports these days before the cursor again
 
 
 class _Point(Struct):
@@ -58,7 +58,7 @@ _Decoder = Decoder(list[_Point])
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """All days at first, then the last ones. The cursor is that of `run_day_parts`."""
+    """All days at first, then those from `OVERLAP` before the cursor on. The cursor is that of `run_day_parts`."""
     since = start_of(cursor, OVERLAP)
     span = {"s": str(since // SECOND)} if since else {}
     parts = ((f"{METRICS[path]} of {asset.symbol}", _fetch(options, asset, path, span)) for asset, path in _series(options))
@@ -74,9 +74,13 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
 
 
 def _series(options: PollOptions) -> list[tuple[Asset, str]]:
-    """(coin, path of the metric) of every request."""
-    assets = options.assets
-    return [(one, path) for one in assets for path in METRICS if one.coingecko_id in MINED or not path.startswith("mining/")]
+    """The coin and the path of the metric of every request."""
+    return [
+        (asset, path)
+        for asset in options.assets
+        for path in METRICS
+        if asset.coingecko_id in MINED or not path.startswith("mining/")
+    ]
 
 
 def _fetch(options: PollOptions, asset: Asset, path: str, span: dict[str, str]) -> Part[list[OnchainMetric]]:

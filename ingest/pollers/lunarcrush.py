@@ -1,7 +1,7 @@
 """LunarCrush: metrics of the social posts about a coin, for each hour and for the last 24 hours. https://github.com/lunarcrush/api
 
-An hour has the galaxy score and the number of active posts and contributors. The last 24 hours, as of the turn, have the shares of
-positive, neutral and negative posts, weighted by interactions. They are stored under the current day (UTC), so that the last turn
+An hour has the galaxy score and the number of active posts and contributors. The 24 hours before a turn have the shares of
+positive, neutral and negative posts, weighted by interactions; they are stored under the current day (UTC), so that the last turn
 of a day covers it. The last hour of a series is not over yet and is not stored. `sentiment` is a share of posts, not a score.
 """
 
@@ -48,17 +48,17 @@ ASSETS = {  # topics
     "XRP": "xrp",
 }
 HOUR, DAY = INTERVALS["1h"], INTERVALS["1d"]
-OVERLAP = 48 * HOUR  # before the cursor; these hours are requested again, because they are corrected for a while
-FIRST = 7 * DAY  # range of the first turn
-CHUNK = 30 * DAY  # range of one answer of its past
+OVERLAP = 48 * HOUR  # each turn requests these hours before the cursor again, because recent hours are corrected
+FIRST = 7 * DAY  # the range of the first turn
+CHUNK = 30 * DAY  # the longest range of one request
 
 
 class _Config(Struct):
-    generated: int
+    generated: int  # seconds
 
 
 class _Hour(Struct):
-    time: int
+    time: int  # seconds
     galaxy_score: Decimal | None = None
     posts_active: int | None = None
     contributors_active: int | None = None
@@ -90,7 +90,7 @@ _SeriesDecoder, _TopicDecoder = Decoder(_Series), Decoder(_Answer)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """The hours from OVERLAP before the cursor on, and the last day. The cursor is the newest hour reported, in seconds."""
+    """The hours from `OVERLAP` before the cursor on, and the last day. The cursor is the newest reported hour, in seconds."""
     newest = [int(cursor or 0)]
 
     def read(asset: Asset) -> Part[list[SentimentScore]]:
@@ -106,7 +106,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
-    """The hours of [since, until), microseconds, with one request per coin. There is no past of the shares."""
+    """The hours of [since, until), microseconds, with one request for each coin. The shares have no history."""
     for asset in options.assets:
         hours = yield from _hours(options, asset.coingecko_id, asset.symbol, since, until)
         yield [hour for hour in hours if since <= hour.time < until]
@@ -143,7 +143,7 @@ def _hour(symbol: str, hour: _Hour, received_at: int) -> SentimentScore:
 
 
 def _day(symbol: str, body: _Answer, hours: list[SentimentScore], received_at: int) -> SentimentScore:
-    """The day's score is that of its last hour, because the answer has no score."""
+    """The row of the day. Its score is that of its last hour, because the answer has no score."""
     time = body.config.generated * SECOND
     positive, neutral, negative = _shares(body.data.types_sentiment_detail.values())
     return SentimentScore(
@@ -163,7 +163,7 @@ def _day(symbol: str, body: _Answer, hours: list[SentimentScore], received_at: i
 
 
 def _shares(platforms: Collection[_Shares]) -> tuple[str | None, ...]:
-    """Percent of all interactions, with two decimals; None if there were no interactions."""
-    sums = [sum((getattr(one, name) for one in platforms), Decimal()) for name in ("positive", "neutral", "negative")]
+    """The percentages of all interactions, with two decimals; None if there were no interactions."""
+    sums = [sum((getattr(shares, name) for shares in platforms), Decimal()) for name in ("positive", "neutral", "negative")]
     total = sum(sums)
-    return tuple(f"{100 * one / total:.2f}" if total else None for one in sums)
+    return tuple(f"{100 * part / total:.2f}" if total else None for part in sums)

@@ -1,7 +1,7 @@
 """Mastodon: the public posts of a server under the hashtags of the coins. https://docs.joinmastodon.org/methods/timelines/#tag
 
 A turn reads the newest page and further pages back to the last post of the previous turn; once an hour it reads the whole last day,
-because likes and replies arrive after the post. The body is HTML, in which a hashtag is a link and a long URL three spans.
+because likes and replies arrive after the post. The body is HTML, in which a hashtag is a link, and a long URL is three spans.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ASSETS = {  # hashtags
     "XMR": "monero",
     "XRP": "xrp",
 }
-PAGE, PAGES = 40, 10  # posts per page, the API's maximum; pages per hashtag and turn
+PAGE, PAGES = 40, 10  # posts of a page, the API's maximum; pages of a hashtag in a turn
 
 
 class _Account(Struct):

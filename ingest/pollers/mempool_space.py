@@ -1,6 +1,6 @@
 """mempool.space: Bitcoin's hash rate, difficulty and mempool. https://mempool.space/docs/api/rest#get-hashrate
 
-Hash rates are in H/s. The average of the current day is published during the day and revised until the day is over.
+Hash rates are in H/s. The average of the current day is published during the day and is revised until the day is over.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _MempoolDecoder = Decoder(_Mempool)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """A year of days at first, then a month, in case the daemon was stopped; and the mempool now. The cursor is the range."""
+    """A year of days at first, then a month, in case the daemon was stopped; and the current mempool. The cursor is the range."""
     past = "1m" if cursor else "1y"
     answer = yield from answer_to(Request(f"{options.base_url}/api/v1/mining/hashrate/{past}"))
     yield list(_mining(decoded(answer, _MiningDecoder), answer.received_at))
@@ -65,7 +65,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
-    """Hash rate and difficulty of [since, until), microseconds, selected from all days. The mempool has no past."""
+    """Hash rate and difficulty of [since, until), microseconds; the answer has all days. The mempool has no history."""
     answer = yield from answer_to(Request(f"{options.base_url}/api/v1/mining/hashrate/all"))
     metrics = _mining(decoded(answer, _MiningDecoder), answer.received_at)
     yield [metric for metric in metrics if since <= metric.time < until]

@@ -1,7 +1,7 @@
 """Moralis: the number of holders of a token on Ethereum. https://docs.moralis.com/web3-data-api/evm/reference/get-token-holder-stats
 
-Its metrics of whole chains (/volume/chains) were removed on 2026-06-04. Counts are numbers or text. A whale holds at least 1 % of
-the supply.
+Moralis removed its metrics of whole chains (/volume/chains) on 2026-06-04. Counts are numbers or text. A whale holds at least 1 %
+of the supply.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ASSETS = {  # contracts on Ethereum, with the checksum of EIP-55
     "USDC": "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48",
     "USDT": "0xdAC17F958D2ee523a2206206994597C13D831ec7",
 }
-SYMBOLS = tuple(ASSETS)  # the default of the settings: BTC and ETH are no tokens
+SYMBOLS = tuple(ASSETS)  # where the settings name no symbols: their default, BTC and ETH, are not tokens
 
 
 class _Distribution(Struct):
@@ -52,7 +52,7 @@ _Decoder = Decoder(_Holders)
 
 
 def poll(options: PollOptions, _cursor: str) -> Poll:
-    """The holders of each token now. There is no cursor."""
+    """The current holders of each token. There is no cursor."""
     yield from run_parts((asset.symbol, _fetch(options, asset.symbol, asset.coingecko_id.lower())) for asset in options.assets)
     return ""
 

@@ -1,6 +1,6 @@
 """Binance's announcements: listings, delistings and latest news, from the API of its website.
 
-https://www.binance.com/en/support/announcement. The API is not documented; the page in `docs/` describes it. An error has status
+https://www.binance.com/en/support/announcement. The API is not documented; `docs/news_binance.md` describes it. An error has status
 200 and a `code` other than "000000", or an empty body if the server expects a browser.
 """
 
@@ -32,7 +32,7 @@ PLANS = {
     )
 }
 ASSETS: dict[str, str] = {}
-CATALOGUES = {48: Topic("listing", "high", ""), 161: Topic("delisting", "high", ""), 49: None}  # new coins, delistings, latest news
+CATALOGUES = {48: Topic("listing", "high", ""), 161: Topic("delisting", "high", ""), 49: None}  # new coins, delistings, news
 PAGE = "/bapi/composite/v1/public/cms/article/list/query?type=1&catalogId={}&pageNo=1&pageSize=20"
 LINK = "https://www.binance.com/en/support/announcement/"
 
@@ -55,7 +55,7 @@ class Answer(Struct):
 
 
 class Announcement(Struct, rename="camel"):
-    """`code` is part of its URL; `release_date` is in milliseconds."""
+    """One announcement. `code` is part of its URL; `release_date` is in milliseconds."""
 
     code: str
     title: str
@@ -66,40 +66,42 @@ _ANSWER, _ANNOUNCEMENT = Decoder(Answer), Decoder(Announcement)
 
 
 def poll(options: PollOptions, _cursor: str) -> Poll:
-    """The last twenty announcements of each catalogue. One that is in several is reported from the first, the most specific one."""
+    """The last twenty announcements of each catalogue. The first catalogue of an announcement counts: it is the most specific."""
     seen: set[str] = set()
     source = Source("binance", EXCHANGE, options.score)
     for number, topic in CATALOGUES.items():
         request = Request(options.base_url + PAGE.format(number), headers={**options.headers, "lang": "en"})
         answer = yield from answer_to(request)
-        fields = [one for catalogue in _catalogues(answer) for one in _articles(source, catalogue, topic, answer.received_at)]
-        yield [one for one in fields if isinstance(one, Malformed) or one.id not in seen]
-        seen.update(one.id for one in fields if isinstance(one, News))
+        articles = [one for catalogue in _catalogues(answer) for one in _articles(source, catalogue, topic, answer.received_at)]
+        yield [one for one in articles if isinstance(one, Malformed) or one.id not in seen]
+        seen.update(one.id for one in articles if isinstance(one, News))
     return ""
 
 
 def _catalogues(response: Response) -> list[Catalogue]:
-    """Raises Reject (json, shape)."""
+    """The catalogues of an answer. Raises Reject (json, shape)."""
     answer = decoded(response, _ANSWER)
     if answer.code != "000000" or answer.data is None:
-        raise Reject(f"Binance answers with code '{answer.code}': {answer.message}; right would be '000000'", reason="shape")
+        raise Reject(
+            f"the answer of Binance has the code '{answer.code}': {answer.message}; right would be '000000'", reason="shape"
+        )
     return answer.data.catalogs
 
 
 def _articles(source: Source, catalogue: Catalogue, topic: Topic | None, received_at: int) -> Iterator[News | Malformed]:
     for raw in catalogue.articles:
         try:
-            one = _ANNOUNCEMENT.decode(raw)
+            announcement = _ANNOUNCEMENT.decode(raw)
         except UNREADABLE as error:
             yield malformed(bytes(raw), error)
             continue
         fields = ArticleFields(
-            id=one.code,
-            time=one.release_date * 1000,
-            title=one.title,
-            url=LINK + one.code,
+            id=announcement.code,
+            time=announcement.release_date * 1000,
+            title=announcement.title,
+            url=LINK + announcement.code,
             categories=(catalogue.catalog_name,),
-            symbols=listed_symbols(one.title) if topic else (),
+            symbols=listed_symbols(announcement.title) if topic else (),
             topic=topic,
         )
         yield article(source, fields, bytes(raw), received_at)

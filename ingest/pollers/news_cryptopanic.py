@@ -1,8 +1,8 @@
 """CryptoPanic: articles of many publishers, with their coins. https://cryptopanic.com/developers/api/
 
 The key is a query parameter that is kept apart from the URL. The link `next` contains the key and is not followed. `original_url`,
-which only some plans have, is the publisher's link; by it an article that came from the publisher's feed is recognised as a
-duplicate. When the month's requests are used up, the API answers 429 without Retry-After, so the poller counts the requests
+which only some plans have, is the publisher's link; it identifies an article that the publisher's feed brought first as a
+duplicate. When the requests of the month are spent, the API answers 429 without Retry-After, so the poller counts the requests
 itself.
 """
 

@@ -1,8 +1,8 @@
 """OKX's announcements. https://www.okx.com/docs-v5/en/#announcement-get-announcements
 
-Announcements of all types, newest first, twenty per page. `pTime` is the time of publication, `businessPTime` the time that the
-page shows. `Accept-Language` selects English; without it the language depends on the IP address. An error has status 200 and a
-`code` other than "0". The cursor is the newest `pTime`; after a pause the pages are read back to it, at most five.
+The API returns announcements of all types, newest first, twenty a page. `pTime` is the time of publication, `businessPTime` the
+time that the page shows. `Accept-Language` selects English; without it the language depends on the IP address. An error has status
+200 and a `code` other than "0". The cursor is the newest `pTime`; after a pause the pages are read back to it, at most five.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PLANS = {
     )
 }
 ASSETS: dict[str, str] = {}
-PAGES = 5
+PAGES = 5  # the most pages of a turn
 TOPICS = {
     "announcements-new-listings": Topic("listing", "high", ""),
     "announcements-delistings": Topic("delisting", "high", ""),
@@ -52,7 +52,7 @@ class Answer(Struct):
 
 
 class Announcement(Struct, rename="camel"):
-    """`p_time` in milliseconds, as digits."""
+    """One announcement. `p_time` is in milliseconds, as digits."""
 
     ann_type: str
     title: str
@@ -71,9 +71,9 @@ def poll(options: PollOptions, cursor: str) -> Poll:
         url = f"{options.base_url}/api/v5/support/announcements?page={number}"
         answer = yield from answer_to(Request(url, headers={**options.headers, "Accept-Language": "en-US"}))
         page = _page(answer)
-        fields = list(_articles(source, page.details, answer.received_at))
-        yield fields
-        times = [one.time for one in fields if isinstance(one, News)]
+        articles = list(_articles(source, page.details, answer.received_at))
+        yield articles
+        times = [one.time for one in articles if isinstance(one, News)]
         newest = max([newest, *times])
         if not known or not times or min(times) <= known or number >= int(page.total_page):
             break
@@ -81,28 +81,30 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 
 
 def _page(response: Response) -> Page:
-    """Raises Reject (json, shape)."""
+    """The page of an answer. Raises Reject (json, shape)."""
     answer = decoded(response, _ANSWER)
     if answer.code != "0" or len(answer.data) != 1 or not answer.data[0].total_page.isdecimal():
-        raise Reject(f"OKX answers with code '{answer.code}': {answer.msg}; right would be '0' and one page", reason="shape")
+        raise Reject(
+            f"the answer of OKX has the code '{answer.code}': {answer.msg}; right would be '0' and one page", reason="shape"
+        )
     return answer.data[0]
 
 
 def _articles(source: Source, details: Sequence[Raw], received_at: int) -> Iterator[News | Malformed]:
     for raw in details:
         try:
-            one = _ANNOUNCEMENT.decode(raw)
+            announcement = _ANNOUNCEMENT.decode(raw)
         except UNREADABLE as error:
             yield malformed(bytes(raw), error)
             continue
-        topic = TOPICS.get(one.ann_type)
+        topic = TOPICS.get(announcement.ann_type)
         fields = ArticleFields(
             id="",
-            time=int(one.p_time) * 1000 if one.p_time.isdecimal() else None,
-            title=one.title,
-            url=one.url,
-            categories=(one.ann_type,),
-            symbols=listed_symbols(one.title) if topic else (),
+            time=int(announcement.p_time) * 1000 if announcement.p_time.isdecimal() else None,
+            title=announcement.title,
+            url=announcement.url,
+            categories=(announcement.ann_type,),
+            symbols=listed_symbols(announcement.title) if topic else (),
             topic=topic,
         )
         yield article(source, fields, bytes(raw), received_at)

@@ -1,6 +1,6 @@
 """The Block's RSS feed. https://www.theblock.co/rss.xml
 
-It has only the last articles: those that leave the feed while the poller is stopped are lost.
+The feed has only the last articles. Those that leave it while the poller is stopped are lost.
 """
 
 from __future__ import annotations
@@ -23,5 +23,5 @@ ASSETS: dict[str, str] = {}
 
 
 def poll(options: PollOptions, _cursor: str) -> Poll:
-    """The articles that the feed has now."""
+    """The articles that are in the feed now."""
     return _news_feed.poll_feed("theblock", options, "/rss.xml")

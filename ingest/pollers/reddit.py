@@ -1,8 +1,8 @@
 """Reddit: the newest posts of subreddits, as one Atom feed. https://www.rfc-editor.org/rfc/rfc4287, https://www.reddit.com/wiki/rss
 
-One URL covers several subreddits, `/r/Bitcoin+ethereum/new/.rss`; Reddit answers about one request per minute. A post in a coin's
-own subreddit is about that coin; in another one (`channels`) it is about the coins that it names. The feed has neither scores nor
-comments, so engagement is NULL. A post without a text has the body "submitted by ... [comments]".
+One URL covers several subreddits, `/r/Bitcoin+ethereum/new/.rss`; Reddit answers about one request a minute. A post in a coin's own
+subreddit is about that coin and those that it names; a post in another subreddit (`channels`) is about the coins that it names. The
+feed has neither scores nor comments, so engagement is NULL. A post without a text has the body "submitted by ... [comments]".
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ ASSETS = {  # subreddits
     "XMR": "Monero",
     "XRP": "XRP",
 }
-# the form that https://support.reddithelp.com/hc/en-us/articles/16160319875092 demands; other agents get status 429
+# in the form that https://support.reddithelp.com/hc/en-us/articles/16160319875092 demands; other agents receive status 429
 AGENT = {"User-Agent": "linux:ingest:1"}
 CHANNELS = ("CryptoCurrency", "CryptoMarkets")
-ENTRIES = 100  # of one answer, the maximum
+ENTRIES = 100  # the most entries of one answer
 _ATOM = "{http://www.w3.org/2005/Atom}"
 _FOOTER = "submitted by"
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """The newest hundred posts of all subreddits; a post is read again as long as it is among them."""
+    """The newest hundred posts of all subreddits together. A post is read again while it is among them."""
     posts = PostFilter(NAME, options, cursor)
     coins = {asset.coingecko_id.lower(): asset.symbol for asset in options.assets}
     names = "+".join(quote(name, safe="") for name in [*(asset.coingecko_id for asset in options.assets), *options.channels])
@@ -64,10 +64,10 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 
 
 def _posts(answer: Response, coins: dict[str, str]) -> Iterator[Post]:
-    """The entries. Raises Reject (xml, shape) if the answer is no feed, or an entry has no id or date."""
+    """The posts. Raises Reject (xml, shape, size) if the answer is not an Atom feed, or an entry has no id or date."""
     feed = parse_xml(answer.body)
     if feed.tag != f"{_ATOM}feed":
-        raise Reject(f"the root element is <{feed.tag}>; an Atom feed has <feed>", reason="shape")
+        raise Reject(f"the root element is <{feed.tag}>; right would be <feed> of Atom", reason="shape")
     for entry in feed.findall(f"{_ATOM}entry"):
         yield _post(entry, coins)
 

@@ -1,8 +1,8 @@
 """StockTwits: the messages about a coin. https://github.com/stocktwits/slate/blob/master/source/index.html.md#symbol-streams
 
 A turn reads the newest 30 messages and further pages back to the last message of the previous turn; once an hour it reads the
-whole last day. An author may mark a message as bullish or bearish, which decides the sign of its score. A page requested with
-`max` includes the message of that id.
+whole last day. An author may mark a message as bullish or bearish; the mark gives the sign of its score. A page that is requested
+with `max` includes the message of that id.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PLANS = {
 }
 COIN = ".X"  # suffix of a coin's symbol; a symbol without it is a share
 ASSETS = {symbol: f"{symbol}{COIN}" for symbol in ("ADA", "AVAX", "BNB", "BTC", "DOGE", "ETH", "LINK", "LTC", "SOL", "XMR", "XRP")}
-PAGES = 10  # of 30 messages, per coin and turn
+PAGES = 10  # of 30 messages, for a coin in a turn
 _DIRECTIONS = {"Bullish": "positive", "Bearish": "negative"}
 
 

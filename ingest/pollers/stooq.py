@@ -1,7 +1,7 @@
 """Stooq: daily bars of stock indices, as CSV. https://stooq.com/db/h/
 
-The key is free and behind a captcha. An error has status 200 and a line of text: "Exceeded the daily hits limit". Some series have
-no volume. The oldest days (from 1789) repeat one price four times.
+A key is free, but needs a captcha. When the daily limit is reached, the answer has status 200 and the text "Exceeded the daily hits
+limit". Some series have no volume. The oldest days (from 1789) repeat one price in all four columns.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ PLANS = {
 }
 ASSETS: dict[str, str] = {}
 CHUNK = None
-HEADER = ("Date", "Open", "High", "Low", "Close")  # and Volume, where a series has it
+HEADER = ("Date", "Open", "High", "Low", "Close")  # and Volume, if the series has it
 LIMIT_SECONDS = 6 * 3600.0  # pause after the daily limit is reached
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """All days at first, then the last ones. The cursor is that of `run_day_parts`."""
+    """All days at first, then those from `OVERLAP` before the cursor on. The cursor is that of `run_day_parts`."""
     since = start_of(cursor, OVERLAP)
     span = {"d1": _compact(since)} if since else {}
     parts = ((index_name, _fetch(options, symbol, index_name, span)) for symbol, index_name in INDEXES.items())

@@ -1,8 +1,8 @@
 """Telegram: the latest messages of public channels, from the channel preview. https://core.telegram.org/widgets/post
 
 Without a login there is no API, so the page https://t.me/s/NAME is read, which has about 20 messages. A message is about the coins
-that it names. Views do not count as engagement. In the page, a text may be in two nested elements of the same class, and the text
-that it replies to in a third element.
+that it names. Views do not count as engagement. In the page, a text may be in two nested elements of the same class; the text to
+which a message replies is in a third element.
 """
 
 from __future__ import annotations
@@ -58,12 +58,11 @@ def _fetch(base_url: str, channel: str, post_filter: PostFilter) -> Part[list[Se
 
 
 def _posts(channel: str, answer: Response) -> Iterator[Post]:
-    """The messages that have a text. Raises Reject (shape) if the page is not that of a channel, or a message has no time."""
+    """The messages that have a text. Raises Reject (shape) if the page is not a preview, or a message has no time."""
     page = answer.body.decode("utf-8", "replace")
     if "tgme_channel_info" not in page:
-        raise Reject(
-            f"the page of '{channel}' is no preview of a channel: is the channel public, and its name right?", reason="shape"
-        )
+        right = f"right would be the name of a public channel (pollers.{NAME}.channels)"
+        raise Reject(f"the page of '{channel}' is not the preview of a channel; {right}", reason="shape")
     found = _FOLLOWERS.search(page)
     followers = _count(found[1]) if found else None
     starts = [match.start() for match in _MESSAGE.finditer(page)]
@@ -90,5 +89,5 @@ def _post(channel: str, message: str, text: str, followers: int | None) -> Post:
 
 
 def _count(text: str) -> int:
-    """`1.58M` is 1,580,000: the page rounds."""
+    """The number of a rounded count: `1.58M` is 1,580,000."""
     return int(Decimal(text.rstrip("KM")) * _UNITS.get(text[-1], 1))

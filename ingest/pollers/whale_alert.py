@@ -1,8 +1,8 @@
 """Whale Alert: large transfers on many chains, with known owners. https://developer.whale-alert.io/api-account/documentation
 
 The plan `alerts` is a websocket; the plan `v1` is a REST API that is no longer sold: https://docs.whale-alert.io/. Both report the
-total amount of a token in a transaction, which is stored as the transfer of index 0. Hashes and addresses of Ethereum come with and
-without 0x and are stored with it, so that a transfer has one key.
+total amount of a token in a transaction, which is stored as the transfer of index 0. Hashes and addresses of Ethereum are sent with
+or without 0x, and are stored with it, so that a transfer has one key.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ LIMITS = ExchangeLimits(
 )
 TYPES = ("transfer", "mint", "burn")
 MIN_ALERT_USD, MIN_V1_USD = 100_000, 500_000  # the lowest thresholds that the APIs accept
-PAGE, PAGES = 100, 4  # transactions of a v1 answer; answers of a turn
+PAGE, PAGES = 100, 4  # transactions in an answer of v1; answers in a turn
 MAX_AGE = 3300 * SECOND  # v1 goes back one hour without a paid plan; this leaves a margin
 UNKNOWN = ("", "unknown wallet", "unknown")
-EVM = {"ethereum"}  # chains whose hashes and addresses are stored with 0x, as `whale_ethereum` does
+EVM = {"ethereum"}  # chains whose hashes and addresses are stored with 0x, as by `whale_ethereum`
 
 
 class _Amount(Struct):
@@ -132,7 +132,7 @@ def session(options: PollOptions) -> _Session:
 
 
 class _Session:
-    """One connection with one subscription to all alerts above the threshold."""
+    """One connection with a subscription to all alerts above the threshold."""
 
     def __init__(self, options: PollOptions) -> None:
         self.last_message_at: list[int] = []
@@ -167,27 +167,27 @@ class _Session:
 
 
 def _records(alert: _Alert, transaction: _FullTransaction, options: PollOptions, received_at: int) -> Iterator[WhaleTransaction]:
-    for one in alert.amounts:
-        if one.value_usd < options.min_usd:
+    for amount in alert.amounts:
+        if amount.value_usd < options.min_usd:
             continue
-        parts = [part for part in transaction.sub_transactions if part.symbol.upper() == one.symbol.upper()]
+        parts = [part for part in transaction.sub_transactions if part.symbol.upper() == amount.symbol.upper()]
         sender = _Party(_largest(party for part in parts for party in part.inputs), alert.sender)
         recipient = _Party(_largest(party for part in parts for party in part.outputs), alert.recipient)
         transfer = _Transfer(
-            alert.blockchain, one.symbol, transaction.hash, alert.timestamp, one.amount, one.value_usd, sender, recipient
+            alert.blockchain, amount.symbol, transaction.hash, alert.timestamp, amount.amount, amount.value_usd, sender, recipient
         )
         yield _record(transfer, transaction.height, options, received_at)
 
 
 def _largest(parties: Iterable[_Party]) -> str:
-    return max(parties, key=lambda one: one.amount, default=_Party()).address
+    return max(parties, key=lambda party: party.amount, default=_Party()).address
 
 
 # --- by REST ----------------------------------------------------------------------------------------------------------
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """The transfers since the last turn, of at most an hour. The cursor is the time to start at (seconds) and v1's own cursor."""
+    """The transfers since the last turn, at most those of `MAX_AGE`. The cursor is a start time (seconds) and v1's own cursor."""
     now = (yield from answer_to(Request(f"{options.base_url}/status", secret=options.secret))).as_of
     since, _, page_cursor = cursor.partition(" ")
     reach = (now - MAX_AGE) // SECOND
@@ -203,11 +203,13 @@ def poll(options: PollOptions, cursor: str) -> Poll:
         if page.result != "success":
             raise _refusal(page.message)
         records += [
-            _record(one, None, options, answer.received_at) for one in page.transactions if one.amount_usd >= options.min_usd
+            _record(transfer, None, options, answer.received_at)
+            for transfer in page.transactions
+            if transfer.amount_usd >= options.min_usd
         ]
         page_cursor = page.cursor or page_cursor
         if len(page.transactions) < PAGE:
-            since = str(max([int(since), *(one.timestamp for one in page.transactions)]))
+            since = str(max([int(since), *(transfer.timestamp for transfer in page.transactions)]))
             break
     yield records
     return f"{since} {page_cursor}"
@@ -223,21 +225,21 @@ def _refusal(message: str) -> Retry | Reject:
 # --- a transfer -------------------------------------------------------------------------------------------------------
 
 
-def _record(one: _Transfer, height: int | None, options: PollOptions, received_at: int) -> WhaleTransaction:
-    sender, recipient = (_normalised(one.blockchain, party.address) for party in (one.sender, one.recipient))
+def _record(transfer: _Transfer, height: int | None, options: PollOptions, received_at: int) -> WhaleTransaction:
+    sender, recipient = (_normalised(transfer.blockchain, party.address) for party in (transfer.sender, transfer.recipient))
     return WhaleTransaction(
-        blockchain=one.blockchain,
-        hash=_normalised(one.blockchain, one.hash),
-        token=one.symbol.upper(),
+        blockchain=transfer.blockchain,
+        hash=_normalised(transfer.blockchain, transfer.hash),
+        token=transfer.symbol.upper(),
         index=0,
-        time=one.timestamp * SECOND,
+        time=transfer.timestamp * SECOND,
         from_address=sender,
-        from_label=options.labels.get(sender) or _owner_label(one.sender),
+        from_label=options.labels.get(sender) or _owner_label(transfer.sender),
         to_address=recipient,
-        to_label=options.labels.get(recipient) or _owner_label(one.recipient),
-        amount_token=f"{one.amount:f}",
-        amount_usd=f"{one.amount_usd.quantize(CENT, context=EXACT):f}",
-        alert_level=level_of(one.amount_usd),
+        to_label=options.labels.get(recipient) or _owner_label(transfer.recipient),
+        amount_token=f"{transfer.amount:f}",
+        amount_usd=f"{transfer.amount_usd.quantize(CENT, context=EXACT):f}",
+        alert_level=level_of(transfer.amount_usd),
         block_height=height,
         block_hash=None,
         source=NAME,

@@ -1,11 +1,11 @@
 """Large transfers of bitcoin, from the blocks of mempool.space. https://mempool.space/docs/api/rest
 
 A block has thousands of transactions, and reading all of them takes a hundred requests. The summary of a block has the output
-total of each transaction; only those that are large enough, some dozens, are read one by one. (The pages of a block's transactions
-have 25 or 10, depending on the server, and leave out those that it failed to read.)
+total of each transaction; only the large transactions, some dozens, are read one by one. (The pages of a block's transactions have
+25 or 10, depending on the server, and omit those that the server failed to read.)
 
-The outputs to one address, less its inputs, are one transfer, so change to an input address is none. All inputs are attributed to
-one owner. The block reward is no transfer. An output without an address is identified by its script.
+The outputs to one address, less its inputs, are one transfer, so change to an input address is not a transfer. All inputs are
+attributed to one owner. The block reward is not a transfer. An output without an address is identified by its script.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ PLANS = {
 ASSETS: dict[str, str] = {}
 TURN_REQUESTS = 18  # for summaries and transactions; two more list the blocks
 PAGE = 15  # blocks of one answer
-AHEAD = 7  # blocks of a page after the next one; the others precede it and show where a chain forked
-CHUNK = 1440 * MINUTE  # of a history
+AHEAD = 7  # blocks of a page that follow the next block; the others precede it and show where a chain forked
+CHUNK = 1440 * MINUTE  # a day, some thousands of requests
 SKEW = 120 * MINUTE  # the possible error of a block's time: https://en.bitcoin.it/wiki/Block_timestamp
 WAIT_SECONDS = 60.0  # for a price, or until the server has indexed a block
 DECIMALS = 8
@@ -100,7 +100,7 @@ _Whole = Decoder(_Transaction)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """The blocks since the last turn, as many as the requests of one turn allow; at the beginning, the newest one."""
+    """The blocks since the last turn, as many as the requests of one turn allow; in the first turn, the newest block."""
     found = yield from _blocks(options, "")
     position = decode_cursor(cursor).at(max(found))
     if position.next_height < min(found):
@@ -109,13 +109,13 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     left = TURN_REQUESTS
     while left > 0 and (block := found.get(position.next_height)) is not None:
         if (reorg := next_reorged(position, block.header, BLOCKCHAIN)) is not None:
-            position, orphan = reorg
-            yield orphan
+            position, replaced = reorg
+            yield replaced
             continue
         price = yield from _price(block)
         hashes = yield from _large(options, block, price)
         left -= 1
-        for index in [one for one in hashes if one >= position.transactions_done]:
+        for index in [place for place in hashes if place >= position.transactions_done]:
             if left <= 0:
                 position = position.within(block.header, index)
                 break
@@ -135,7 +135,7 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     height = decoded(answer, _Founds).height
     while height <= tip:
         found = yield from _blocks(options, f"/{min(tip, height + PAGE - 1)}")
-        for block in sorted((one for one in found.values() if one.height >= height), key=lambda one: one.height):
+        for block in sorted((new for new in found.values() if new.height >= height), key=lambda new: new.height):
             if since <= block.header.time < until:
                 price = yield from _price(block)
                 for txid in (yield from _large(options, block, price)).values():
@@ -146,12 +146,12 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     return ""
 
 
-def _blocks(options: PollOptions, since: str) -> Part[dict[int, _Block]]:
-    """15 blocks by height, from the given one backwards."""
-    answer = yield from answer_to(Request(f"{options.base_url}/api/v1/blocks{since}"))
+def _blocks(options: PollOptions, path: str) -> Part[dict[int, _Block]]:
+    """The last `PAGE` blocks by height: with the path `/HEIGHT` those up to that height, with '' the newest."""
+    answer = yield from answer_to(Request(f"{options.base_url}/api/v1/blocks{path}"))
     blocks = {block.height: block for block in decoded(answer, _Blocks)}
     if not blocks:
-        raise Retry(f"no block at /api/v1/blocks{since}")
+        raise Retry(f"no block at /api/v1/blocks{path}")
     return blocks
 
 
@@ -170,7 +170,9 @@ def _large(options: PollOptions, block: _Block, price: Decimal) -> Part[dict[int
         raise Retry(
             f"the summary of block {block.height} has {len(summaries)} of {block.tx_count} transactions", after=WAIT_SECONDS
         )
-    return {index: one.txid for index, one in enumerate(summaries) if one.value * price >= options.min_usd * 10**DECIMALS}
+    return {
+        index: summary.txid for index, summary in enumerate(summaries) if summary.value * price >= options.min_usd * 10**DECIMALS
+    }
 
 
 def _transfers(options: PollOptions, block: _Block, txid: str, price: Decimal) -> Part[list[WhaleTransaction]]:
@@ -178,7 +180,7 @@ def _transfers(options: PollOptions, block: _Block, txid: str, price: Decimal) -
     whole = decoded(answer, _Whole)
     if whole.status.block_hash != block.id:
         raise Retry(f"transaction {txid} is not in block {block.height} any more, or not yet", after=WAIT_SECONDS)
-    if any(one.is_coinbase for one in whole.vin):
+    if any(spent.is_coinbase for spent in whole.vin):
         return []
     transaction = Transaction(
         blockchain=BLOCKCHAIN,
@@ -197,8 +199,8 @@ def _transfers(options: PollOptions, block: _Block, txid: str, price: Decimal) -
 
 
 def _moves(whole: _Transaction) -> Iterator[tuple[str, int]]:
-    for one in whole.vin:
-        if one.prevout is not None:
-            yield one.prevout.owner, -one.prevout.value
+    for spent in whole.vin:
+        if spent.prevout is not None:
+            yield spent.prevout.owner, -spent.prevout.value
     for output in whole.vout:
         yield output.owner, output.value

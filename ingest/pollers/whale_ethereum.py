@@ -2,10 +2,10 @@
 
 https://docs.etherscan.io/api-reference/endpoint/tokentx https://docs.blockscout.com/devs/apis/requests-and-limits
 
-Neither API can select by amount, so all transactions of each block are read, and for each token all transfers in the blocks of a
-turn, in one answer. A transfer is the net amount that an address gains in one transaction. Ether that contracts move in internal
-calls is not included. A token is identified by its contract, because anybody can name another token USDT; `ids` has the contract
-and its decimals.
+Neither API can select by amount, so a turn reads all transactions of each block and, with one request for each token, all transfers
+in its blocks. A transfer is the net amount that an address gains in one transaction. Ether that contracts move in internal calls is
+not included. A token is identified by its contract, because any token may have the name USDT; `ids` has the contract and its
+decimals.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ ASSETS = {  # contract/decimals; the contract with the checksum of EIP-55
     "WBTC": "0x2260FAC5E5542a773Aa44fBCfeDf7C193bc2C599/8",
     "WETH": "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2/18",
 }
-SYMBOLS = ("ETH", "WETH", "USDT", "USDC", "DAI", "WBTC")  # the default of the settings
+SYMBOLS = ("ETH", "WETH", "USDT", "USDC", "DAI", "WBTC")  # where the settings name no symbols
 PRICED_AS = {"WETH": "ETH", "WBTC": "BTC"}
 PEGGED = {"USDT", "USDC", "DAI"}  # counted as one USD if no price is stored
-BEHIND = 2  # blocks behind the newest: explorers need time to index, and nearly all reorganisations are over by then
-BLOCKS = 20  # of one turn: four minutes of the chain, which take at most half as long to read
-WAIT_SECONDS = 60.0
-CHUNK = 1440 * MINUTE  # of a history
+BEHIND = 2  # blocks behind the newest block: explorers index late, and nearly all reorganisations are over by then
+BLOCKS = 20  # of a turn: four minutes of the chain, which take at most two minutes to read
+WAIT_SECONDS = 60.0  # for a price
+CHUNK = 1440 * MINUTE  # a day, 7200 blocks
 TOKEN = re.compile(r"0x[0-9a-f]{40}/\d{1,2}")
 
 
@@ -83,7 +83,7 @@ class _Coin(Struct, frozen=True):
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
-    """The blocks since the last turn, at most `BLOCKS`; at the beginning, the newest one."""
+    """The blocks since the last turn, at most `BLOCKS`; in the first turn, the newest block."""
     turn = _Turn(options)
     tip = (yield from turn.explorer.tip(options)) - BEHIND
     position = decode_cursor(cursor).at(tip)
@@ -94,8 +94,8 @@ def poll(options: PollOptions, cursor: str) -> Poll:
         if (reorg := next_reorged(position, content.block, BLOCKCHAIN)) is not None:
             if chain:
                 raise Retry(f"block {position.next_height - 1} was replaced while it was read")
-            position, orphan = reorg
-            yield orphan
+            position, replaced = reorg
+            yield replaced
             continue
         yield from turn.prices(content.block)  # before further requests: without prices nothing is reported
         chain[position.next_height] = content
@@ -106,7 +106,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
-    """The blocks of [since, until), microseconds. For tokens only the transfers are read, which name their block."""
+    """The blocks of [since, until), microseconds. For tokens alone only the transfers are read, which name their block."""
     turn = _Turn(options)
     first = yield from turn.explorer.height_at(options, since, "after")
     last = yield from turn.explorer.height_at(options, until - SECOND, "before")
@@ -136,9 +136,9 @@ class _Turn:
             priced = {coin.symbol: PRICED_AS.get(coin.symbol, coin.symbol) for coin in self.coins}
             known = yield from prices_at(sorted(set(priced.values())), minute)
             usd = dict.fromkeys(PEGGED, "1") | dict(known)
-            if missing := sorted({one for one in priced.values() if one not in usd}):
+            if missing := sorted({name for name in priced.values() if name not in usd}):
                 raise Retry(f"no price of {', '.join(missing)} at block {block.height}", after=WAIT_SECONDS)
-            self._prices[minute] = {symbol: Decimal(usd[one]) for symbol, one in priced.items()}
+            self._prices[minute] = {symbol: Decimal(usd[name]) for symbol, name in priced.items()}
         return self._prices[minute]
 
     def report(self, first: int, last: int, chain: Mapping[int, BlockContent]) -> Part[list[WhaleTransaction | Malformed]]:
@@ -151,10 +151,10 @@ class _Turn:
     def _ether(self, coin: _Coin, chain: Mapping[int, BlockContent]) -> Part[list[WhaleTransaction | Malformed]]:
         records: list[WhaleTransaction | Malformed] = []
         for content in chain.values():
-            for one in content.ether_transfers:
-                gains = [(one.sender, -one.value), (one.recipient, one.value)]
-                large = yield from self._large(coin, content.block, one.hash, gains, content.received_at)
-                if large and (yield from self.explorer.succeeded(self._options, one)):
+            for transfer in content.ether_transfers:
+                gains = [(transfer.sender, -transfer.value), (transfer.recipient, transfer.value)]
+                large = yield from self._large(coin, content.block, transfer.hash, gains, content.received_at)
+                if large and (yield from self.explorer.succeeded(self._options, transfer)):
                     records += large
         return records
 
@@ -174,9 +174,9 @@ class _Turn:
             if len(token_transfers) >= MAX_ROWS:
                 message = f"block {first} has {MAX_ROWS} transfers of {coin.symbol} or more: the rest is not included"
                 records.append(Malformed(f"{first} {coin.contract}".encode(), "size", message))
-            for hash_, of_one in _by_transaction(token_transfers).items():
-                gains = [gain for one in of_one for gain in ((one.sender, -one.value), (one.recipient, one.value))]
-                records += yield from self._large(coin, _block_of(of_one[0], chain), hash_, gains, of_one[0].received_at)
+            for hash_, events in _by_transaction(token_transfers).items():
+                gains = [gain for event in events for gain in ((event.sender, -event.value), (event.recipient, event.value))]
+                records += yield from self._large(coin, _block_of(events[0], chain), hash_, gains, events[0].received_at)
         return records
 
     def _large(
@@ -202,25 +202,25 @@ def _coin(asset: Asset) -> _Coin:
     text = asset.coingecko_id.lower()
     if text != ETHER and not TOKEN.fullmatch(text):
         right = f'{asset.symbol} = "{ASSETS["USDT"]}"'
-        raise Stop(f"{NAME}: ids: '{asset.coingecko_id}' is no contract with its decimals; right would be {right}")
+        raise Stop(f"{NAME}: ids: '{asset.coingecko_id}' is not a contract with its decimals; right would be {right}")
     contract, _, decimals = text.partition("/")
     return _Coin(asset.symbol, "" if text == ETHER else contract, int(decimals))
 
 
 def _by_transaction(token_transfers: Sequence[TokenTransfer]) -> Mapping[str, list[TokenTransfer]]:
     found: dict[str, list[TokenTransfer]] = {}
-    for move in token_transfers:
-        found.setdefault(move.hash, []).append(move)
+    for transfer in token_transfers:
+        found.setdefault(transfer.hash, []).append(transfer)
     return found
 
 
-def _block_of(move: TokenTransfer, chain: Mapping[int, BlockContent]) -> Block:
-    """The block of a transfer: the one that was read, if blocks were read."""
+def _block_of(transfer: TokenTransfer, chain: Mapping[int, BlockContent]) -> Block:
+    """The block of a transfer: as it was read, if blocks were read, else as the transfer names it. Raises Retry or Reject."""
     if not chain:
-        return move.block
-    content = chain.get(move.block.height)
+        return transfer.block
+    content = chain.get(transfer.block.height)
     if content is None:
-        raise Reject(f"{move.hash} is in block {move.block.height}, which was not requested", reason="value")
-    if move.block.hash not in ("", content.block.hash):
-        raise Retry(f"block {move.block.height} was replaced while it was read")
+        raise Reject(f"{transfer.hash} is in block {transfer.block.height}, which was not requested", reason="value")
+    if transfer.block.hash not in ("", content.block.hash):
+        raise Retry(f"block {transfer.block.height} was replaced while it was read")
     return content.block

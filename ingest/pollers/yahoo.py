@@ -1,9 +1,9 @@
 """Yahoo Finance's charts: daily bars of stock indices. Unofficial: https://query1.finance.yahoo.com/v8/finance/chart/%5EGSPC
 
-Yahoo does not document it; https://github.com/gadicc/node-yahoo-finance2 describes it. The terms allow personal use only, so it is
+Yahoo does not document it; https://github.com/gadicc/node-yahoo-finance2 describes it. The terms allow only personal use, so it is
 off by default. The timestamp of a bar is the opening of the exchange, that of the last bar the last trade; its date in New York is
-the day. `gmtoffset` is that of today: in the other half of the year it is an hour off, which moves no opening into another day.
-The lists are parallel and have null for days without trades; without any bar there is no `timestamp`.
+the trading day. `gmtoffset` is that of today: for days of the other half of the year it is an hour off, which moves no opening to
+another day. The lists are parallel and have null for days without trades. An answer without bars has no `timestamp`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PLANS = {
 }
 ASSETS: dict[str, str] = {}
 CHUNK = None
-AGENT = {"User-Agent": "Mozilla/5.0 (compatible; ingest)"}  # agents other than browsers get status 429
+AGENT = {"User-Agent": "Mozilla/5.0 (compatible; ingest)"}  # agents that are not browsers receive status 429
 
 
 class _Quotes(Struct):
@@ -118,6 +118,6 @@ def _days(index_name: str, answer: Response) -> Iterator[StockIndex]:
             to_digits(high),
             to_digits(low),
             f"{close:f}",
-            volume=str(volume) if volume else None,  # an index without trades has 0
+            volume=str(volume) if volume else None,  # 0 means that there is no volume
             received_at=answer.received_at,
         )

@@ -1,1 +1,1 @@
-"""Pure: the contract of a polled provider, and what providers share."""
+"""Pure: the contract of a polled provider, and the parts that providers share."""

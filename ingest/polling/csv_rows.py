@@ -1,4 +1,4 @@
-"""Reads CSV of providers: a header that is checked, then rows. https://www.rfc-editor.org/rfc/rfc4180"""
+"""Reads the CSV files of providers and checks their header. https://www.rfc-editor.org/rfc/rfc4180"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ingest.errors import Reject
 def csv_rows(text: str, header: Sequence[str], *, optional: int = 0) -> list[list[str]]:
     """The rows after the header, without empty lines. Each has the columns of `header` and at most `optional` more.
 
-    Raises Reject: shape if the first line is another one, value if a row has another number of columns.
+    Raises Reject: `shape` if the first line differs from `header`, `value` if a row has another number of columns.
     """
     try:
         lines = list(csv.reader(text.splitlines()))

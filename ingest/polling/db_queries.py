@@ -1,6 +1,7 @@
-"""What a turn of a poller reads from the database, and what it reports beside records. Times are in microseconds.
+"""What a turn of a poller reads from the database, and what it reports besides records. Times are in microseconds.
 
-A turn asks for the price at the time of the fact to value, not the price now, so that a repeated or late turn gives the same value.
+A turn values a fact at the price of the time of that fact, not at the current price, so that a repeated or late turn gives the same
+value.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ Prices = Mapping[str, str]  # digits by symbol, in USD
 
 
 class PricesAt(Struct, frozen=True):
-    """Asks for the USD price of one unit of each symbol at `time`. The answer, `Prices`, has the symbols with a recent price."""
+    """A query for the USD price of one unit of each symbol at `time`. The answer, `Prices`, has the symbols with a recent price."""
 
     symbols: tuple[str, ...]
     time: int
@@ -38,8 +39,10 @@ class ReorgedBlock(Struct, frozen=True):
 
 
 def prices_at(symbols: Sequence[str], time: int) -> Generator[PricesAt, object, Prices]:
-    """The query within a turn. An error that the driver of the turn throws in is raised here."""
+    """Query prices within a turn. An error that the driver of the turn throws in is raised here."""
     prices = yield PricesAt(tuple(symbols), time)
     if not isinstance(prices, Mapping):
-        raise TypeError(f"the query for prices of {', '.join(symbols)} is answered by sending them")
+        raise TypeError(
+            f"the answer to a query for prices of {', '.join(symbols)} is {prices!r}; right would be a mapping of prices"
+        )
     return prices

@@ -1,6 +1,6 @@
-"""The contract of a polled provider, and what providers share.
+"""The contract of a polled provider, and functions that providers share.
 
-A turn is a generator: it yields requests and receives their answers, yields records, and returns the cursor for the next turn.
+A turn is a generator. It yields requests and receives their answers, yields records, and returns the cursor for the next turn.
 """
 
 from __future__ import annotations
@@ -25,26 +25,29 @@ REFUSED = ("401", "403")  # HTTP statuses that refuse the key or the address, wh
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """The limits of one plan of a provider. The poller derives its interval: the requests of a turn must fit into both budgets."""
+    """The address, key, limits and terms of one plan of a provider.
+
+    The poller derives the interval between turns from it: the requests of a turn must fit into both budgets.
+    """
 
     base_url: str
     key: str = ""  # the header or query parameter that carries the key; empty if no key is needed
     key_in: Literal["header", "query"] = "header"
     per_minute: int  # requests
     per_month: int | None = None  # requests
-    interval: float  # seconds between turns, at least: there is no new data more often
+    interval: float  # the least number of seconds between turns: new data does not come more often
     pause: float = 0.0  # seconds without requests after a 429, for a provider that penalises early retries
-    history_days: int | None = None  # how much of its past the plan includes; None: all of it
+    history_days: int | None = None  # days of history that the plan includes; None: all
     spread: bool = False  # space the requests of a minute evenly, for a provider with a limit per second
-    requests: int  # of one turn, for each `per`
+    requests: int  # requests of a turn for each `per`
     per: Literal["turn", "coin", "channel"] = "turn"
     batch: int = 1  # coins or channels that one request covers
-    terms: str  # where the terms of use are, and what they demand
+    terms: str  # the URL of the terms of use, and what they demand
     default_on: bool = True  # False if the terms forbid commercial use
 
 
 class PollOptions(Struct, frozen=True, kw_only=True):
-    """The configuration of a provider. `headers`, or `secret` for `Request.secret`, carry the key; no URL contains it."""
+    """The configuration of a provider. `headers`, or `secret` for `Request.secret`, carry the key, so that no URL contains it."""
 
     base_url: str
     plan: str = ""  # its name in PLANS
@@ -58,23 +61,23 @@ class PollOptions(Struct, frozen=True, kw_only=True):
 
 
 class Missed(Struct, frozen=True):
-    """A part of a turn that could not be read, and why: a coin that the provider does not know. The other parts are reported."""
+    """A part of a turn that failed, and its error: for example a coin that the provider does not know. Other parts are reported."""
 
     name: str
     error: Reject
 
 
-# An element of an answer that cannot be read is a `Malformed` among the records: it is counted and kept, and its neighbours are
-# stored. Elements that a rule excludes are counted by a `Filtered`.
+# An element of an answer that cannot be read becomes a `Malformed` among the records: it is counted and kept as evidence, and the
+# other elements are stored. A `Filtered` counts the elements that a rule excludes.
 Emitted: TypeAlias = Record | Malformed | Filtered | Missed
 Step: TypeAlias = PricesAt | ReorgedBlock | Sequence[Emitted]
-# One turn. The answer to a request or query is sent in, None after records. It returns the cursor for the next turn.
+# One turn. The answer to a request or query is sent in, None after records. The return value is the cursor for the next turn.
 Poll: TypeAlias = Generator[Request | Step, Response | Prices | None, str]
 Part: TypeAlias = Generator[Request | PricesAt, Any, T]  # some requests of a turn, and what their answers contain
 
 
 class Provider(Protocol):
-    """One polled provider: a module in ingest/pollers (or an entry point of the group `ingest.pollers`)."""
+    """One polled provider: a module in ingest/pollers, or an entry point of the group `ingest.pollers`."""
 
     NAME: str
     TABLES: tuple[str, ...]
@@ -82,14 +85,14 @@ class Provider(Protocol):
     ASSETS: Mapping[str, str]  # the provider's id of each coin, by symbol; empty if requests name no coin
 
     def poll(self, options: PollOptions, cursor: str, /) -> Poll:
-        """One turn. `cursor` is what the last turn returned, '' at first. Raises Reject for an answer that cannot be read."""
+        """One turn. `cursor` is the return value of the last turn, '' at first. Raises Reject for an answer that cannot be read."""
 
 
 @runtime_checkable
 class Streaming(Protocol):
-    """What a `Provider` has in addition if it sends data by websocket, with the plans in `STREAMED`; it is polled with the others.
+    """Further members of a `Provider` that sends data over a websocket under the plans in `STREAMED`; the other plans are polled.
 
-    A provider does not repeat what it sent while nobody was connected, so its data may have gaps.
+    A provider does not repeat data that it sent while no client was connected, so its data may have gaps.
     """
 
     STREAMED: tuple[str, ...]
@@ -140,12 +143,12 @@ def run_day_parts(parts: Iterable[tuple[str, Part[Sequence[Record]]]], cursor: s
 
 
 def start_of(cursor: str, overlap: int) -> int:
-    """Where a turn starts to report: `overlap` before the time in its cursor (both microseconds); 0 without a cursor."""
+    """The time from which a turn reports: `overlap` before the time in its cursor (all in microseconds); 0 without a cursor."""
     return int(cursor) - overlap if cursor else 0
 
 
 def decoded(response: Response, decoder: Decoder[T]) -> T:
-    """The body. Raises Reject (json, shape, value) if it is anything else: an HTML page, an error, half an answer."""
+    """The decoded body. Raises Reject (json, shape, value) if it is anything else: an HTML page, an error, half an answer."""
     try:
         return decoder.decode(response.body)
     except UNREADABLE as error:

@@ -1,18 +1,19 @@
-"""Turns posts of a social platform into records: which posts are excluded, which coins a post is about, and its sentiment.
+"""Converts posts of a social platform to records: excludes posts by rule, finds the coins of a post, and scores its sentiment.
 
-The rules are the same for every platform. A post is excluded, with the first reason that applies:
+The rules are the same for every platform. The first reason that applies excludes a post:
 
 - `future`: its time is more than an hour after it was read;
 - `repost`: it repeats another author's post (a boost, a forwarded message);
 - `bot`: its account is marked as automated;
 - `empty`: it has no word beside links, tags and account names;
 - `spam`: it has more than ten tags and cashtags, or more than three links;
-- `language`: the platform marks another language than English or, without a mark, the text does not look English;
+- `language`: the platform marks a language other than English or, without a mark, the text does not look English;
 - `repeated`: its author wrote the same words in another of the last thousand posts;
 - `symbol`: it names no coin, and the place where it was found is not about one coin.
 
-The lexicon is English. A score of zero for other languages would pull every mean to the middle, so such posts are not stored.
-A turn may be repeated, and recent posts are read again, with the same result: of repeated posts, the one read first is stored.
+The lexicon is English. A score of zero for other languages would distort every mean, so such posts are not stored. A turn may be
+repeated, and recent posts are read again, with the same result: of several posts with the same words, the first that was read is
+stored.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ from ingest.text.sentiment_label import label_of
 
 DAY = 1440 * MINUTE
 SWEEP_INTERVAL = 60 * MINUTE  # how often the posts of the whole last day are read again: likes and replies arrive late
-MAX_AHEAD = 60 * MINUTE  # of a post's time
+MAX_AHEAD = 60 * MINUTE  # tolerance for a wrong clock of the platform
 MAX_TAGS, MAX_LINKS = 10, 3  # more are spam
-REMEMBERED_TEXTS = 1000  # the posts among which a repetition is noticed
-TEXT_CHARACTERS = 5000  # of a text that are stored
+REMEMBERED_TEXTS = 1000  # the recent posts with which a new post is compared
+TEXT_CHARACTERS = 5000  # the most that is stored of a text
 MODERATE_SCORE = "0.5000"  # for a post whose author marks a direction and in which the lexicon finds no sentiment
 
-Moment = Annotated[datetime, Meta(tz=True)]  # a time in JSON
+Moment = Annotated[datetime, Meta(tz=True)]  # a time in JSON, with its zone
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TAG = re.compile(r"(?<!\w)[#$][^\W\d_]\w*(?:\.X\b)?")  # StockTwits calls a coin $BTC.X
 _MENTION = re.compile(r"(?<!\w)@[\w@.-]+")
@@ -51,14 +52,14 @@ _LINK = re.compile(r"https?://", re.IGNORECASE)
 
 
 class Post(Struct, frozen=True, kw_only=True):
-    """One post of a platform. `time` is in microseconds; None means that the platform does not provide the value."""
+    """One post of a platform. `time` is in microseconds; None means that the platform does not give the value."""
 
     id: str
     time: int
     text: str  # plain, no HTML
     author: str | None = None
-    symbols: tuple[str, ...] = ()  # the subject of the tag or channel where it was found
-    language: str | None = None  # en, en-GB, de
+    symbols: tuple[str, ...] = ()  # the coins that the platform assigns, or that its tag or channel is about
+    language: str | None = None  # as in en, en-GB, de
     is_bot: bool = False
     is_repost: bool = False
     direction: str | None = None  # positive or negative, as marked by its author
@@ -90,24 +91,27 @@ class PostFilter:
         self._read_before = dict(self._state.read_until)
 
     def since(self, tag: str, now: int) -> int:
-        """The time back to which to read: the newest post of the last turn, or a day ago if a sweep is due."""
+        """The time back to which posts are read: the newest post of the last turn, or a day before `now` if a sweep is due.
+
+        All times are in microseconds.
+        """
         self._now = max(self._now, now)
         if now - self._state.swept_at >= SWEEP_INTERVAL:
             return now - DAY
         return max(self._read_before.get(tag, 0), now - DAY)
 
     def records(self, tag: str, posts: Iterable[Post], received_at: int) -> list[SentimentPost | Filtered]:
-        """A record for each coin of each post that is kept, and the number of new posts that are excluded, by reason."""
+        """A record for each coin of each accepted post, and the number of new posts that are excluded, by reason."""
         records: list[SentimentPost | Filtered] = []
         reasons: Counter[str] = Counter()
         before = self._read_before.get(tag, 0)
-        for post in sorted(posts, key=lambda one: (one.time, one.id)):
+        for post in sorted(posts, key=lambda post: (post.time, post.id)):
             symbols = self._symbols(post)
-            late = "future" if post.time > received_at + MAX_AHEAD else ""
-            reason = late or exclusion_reason(post) or self._repeated(post) or ("" if symbols else "symbol")
+            ahead = "future" if post.time > received_at + MAX_AHEAD else ""
+            reason = ahead or exclusion_reason(post) or self._repeated(post) or ("" if symbols else "symbol")
             if reason:
                 reasons[reason] += post.time > before and self._is_new(post, received_at)
-            records += [] if reason else self._kept(post, symbols, received_at)
+            records += [] if reason else self._records_of(post, symbols, received_at)
             self._state.read_until[tag] = max(self._state.read_until.get(tag, 0), min(post.time, received_at))
         return records + [Filtered(reason, count) for reason, count in reasons.items() if count]
 
@@ -118,7 +122,7 @@ class PostFilter:
         return encode(Cursor(state.read_until, swept, dict(list(state.first_ids.items())[-REMEMBERED_TEXTS:]))).decode()
 
     def _is_new(self, post: Post, received_at: int) -> bool:
-        """Whether the post was not excluded before, under another tag or with a time ahead, which `read_until` does not show."""
+        """Whether the post was not excluded before. `read_until` does not show that for another tag or for a time ahead."""
         known = post.id in self._excluded or post.id in self._state.first_ids
         self._excluded.add(post.id)
         if post.time > received_at:
@@ -137,8 +141,8 @@ class PostFilter:
         self._state.first_ids[digest] = first  # moved to the end: the oldest entries are dropped first
         return "" if first == post.id else "repeated"
 
-    def _kept(self, post: Post, symbols: list[str], received_at: int) -> list[SentimentPost]:
-        score = _directed(self._options.score(post.text), post.direction)
+    def _records_of(self, post: Post, symbols: list[str], received_at: int) -> list[SentimentPost]:
+        score = _with_direction(self._options.score(post.text), post.direction)
         return [
             SentimentPost(
                 platform=self._platform,
@@ -163,15 +167,15 @@ def to_micros(time: Moment) -> int:
 
 
 def read_time(text: str) -> int:
-    """A time of RFC 3339, in microseconds. Raises Reject (shape) for other text, and for a time without a zone."""
+    """The microseconds since the epoch of an RFC 3339 time. Raises Reject (shape) for other text and for a time without a zone."""
     try:
         return to_micros(datetime.fromisoformat(text))
     except (ValueError, TypeError) as error:  # TypeError: no zone
-        raise Reject(f"{text!r} is no time; right would be '2026-04-09T07:01:44+00:00'", reason="shape") from error
+        raise Reject(f"{text!r} is not a time; right would be '2026-04-09T07:01:44+00:00'", reason="shape") from error
 
 
 def exclusion_reason(post: Post) -> str:
-    """Why a post is excluded, whatever other posts there are; '' if it is not."""
+    """The reason to exclude a post that follows from the post alone; '' if there is none."""
     language = post.language
     tests = {
         "repost": post.is_repost,
@@ -187,8 +191,8 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", without_links(text).casefold())
 
 
-def _directed(score: str, direction: str | None) -> str:
-    """The author's mark gives the sign, the lexicon the magnitude."""
+def _with_direction(score: str, direction: str | None) -> str:
+    """The score with the sign of the author's mark and the magnitude of the lexicon."""
     if direction is None:
         return score
     size = score.removeprefix("-")

@@ -1,7 +1,7 @@
 """Trading days of stock exchanges: a date in New York, stored as midnight UTC of that date.
 
-A price of today is no close while the exchange is open. A day counts as over when its date is over in UTC, three to four hours
-after the closing bell in New York, so no calendar of holidays or clock changes is needed.
+A price of the current day is not a close while the exchange is open. A trading day counts as over when its date is over in UTC,
+three to four hours after the closing bell in New York, so no calendar of holidays or clock changes is needed.
 https://www.nyse.com/markets/hours-calendars
 """
 
@@ -13,16 +13,16 @@ from ingest.errors import Reject
 from ingest.records import SECOND
 
 DAY = 86_400 * SECOND
-OVERLAP = 10 * DAY  # days before the newest one that each turn reports again: a close may be corrected
+OVERLAP = 10 * DAY  # each turn reports these days before the newest again, because a close may be corrected
 
 
 def to_time(date: str, form: str = "%Y-%m-%d") -> int:
-    """Midnight UTC of the date, in microseconds. Raises Reject (value) for text that is no date."""
+    """Midnight UTC of the date, in microseconds. Raises Reject (value) for text that is not a date."""
     try:
         day = datetime.strptime(date, form)
     except ValueError as error:
         example = datetime(2026, 7, 23, tzinfo=UTC).strftime(form)
-        raise Reject(f"a day is {date!r}; right would be '{example}'", reason="value") from error
+        raise Reject(f"{date!r} is not a date; right would be '{example}'", reason="value") from error
     return int(day.replace(tzinfo=UTC).timestamp()) * SECOND
 
 
@@ -32,5 +32,5 @@ def to_date(time: int) -> str:
 
 
 def is_over(time: int, as_of: int) -> bool:
-    """Whether the trading day at `time` is over `as_of` another time (both microseconds)."""
+    """Whether the trading day that is stored at `time` is over at the time `as_of` (both in microseconds)."""
     return time + DAY <= as_of

@@ -1,1 +1,1 @@
-"""What runs the pure sources: live feeds, pollers, gap filling, backfills and replays."""
+"""Runs the pure code of exchanges and providers: live feeds, pollers, gap filling, backfills and replays."""

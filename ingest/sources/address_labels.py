@@ -1,6 +1,6 @@
-"""Labels of blockchain addresses, read from a file with a line for each: `bc1q...,binance`. A `#` begins a comment.
+"""Reads labels of blockchain addresses from a file with one label a line: `bc1q...,binance`. A `#` begins a comment.
 
-The case of letters does not matter in an address of Ethereum; it does in one of Bitcoin.
+Ethereum addresses are compared without case. Case matters in Bitcoin addresses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ LONGEST = 100  # characters of an address or of a label: the most that the platf
 
 
 def read_labels(path: Path) -> dict[str, str]:
-    """Labels by address. Raises Stop, with the line's number and text."""
+    """The labels by address. Raises Stop if the file cannot be read, or with the number and text of a wrong line."""
     try:
         lines = path.read_text().splitlines()
     except OSError as error:
@@ -29,7 +29,7 @@ def read_labels(path: Path) -> dict[str, str]:
         address, _, label = (part.strip() for part in text.partition(","))
         address = address.lower() if address[:2].lower() == "0x" else address
         if not address or not label or "," in label or len(address) > LONGEST or len(label) > LONGEST:
-            raise Stop(f"labels {path}: line {number}: '{line.strip()}' is no address and label; {RIGHT}")
+            raise Stop(f"labels {path}: line {number}: '{line.strip()}' is not an address and a label; {RIGHT}")
         if labels.setdefault(address, label) != label:
             raise Stop(f"labels {path}: line {number}: '{address}' is '{labels[address]}' already, and cannot be '{label}' as well")
     return labels

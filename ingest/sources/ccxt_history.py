@@ -1,10 +1,10 @@
-"""The history of exchanges without a module here: spot trades and bars of one minute, through ccxt's REST classes.
+"""The history of exchanges without a module here: spot trades and one-minute candles, through ccxt's REST classes.
 
 https://docs.ccxt.com/#/README?id=exchange-structure
 
-ccxt builds the requests and reads the answers; our HTTP client sends them. Three defects of ccxt are worked around. It makes floats
-of JSON numbers, so they are decoded as digits. Its candles have six columns, so the exchange's own row is kept beside them. Many
-exchanges ignore `since` and send their latest trades, which would look like all trades of the range.
+ccxt builds the requests and reads the answers; the daemon's HTTP client sends them. ccxt converts JSON numbers to floats, so they
+are decoded as digits here. Its candles have six columns, so the exchange's own row is kept beside them. Many exchanges ignore
+`since` and send their latest trades; these must not pass for all trades of the range.
 """
 
 from __future__ import annotations
@@ -25,27 +25,29 @@ from ingest.protocol.http import Flow, Request, Response
 from ingest.records import MINUTE, Candle, Instrument, Record, Trade, hashed_id
 from ingest.transports.http import Http
 
-# by ccxt's name of the exchange: where the exchange's own bar has the fields that a bar of ccxt lacks
+# by ccxt's name of the exchange: the position in its own bar of the fields that ccxt's bar lacks
 EXTRA_FIELDS: dict[str, dict[str, int | str]] = {
     "binanceus": {"quote_volume": 7, "trades_count": 8, "taker_buy_volume": 9, "taker_buy_quote_volume": 10},
     "bybit": {"quote_volume": 6},
     "htx": {"quote_volume": "vol", "trades_count": "count"},
     "poloniex": {"quote_volume": 4, "taker_buy_quote_volume": 6, "taker_buy_volume": 7, "trades_count": 8},
 }
-STEP = 60 * MINUTE  # how far the next request moves on where an answer has nothing new and there are later rows
+STEP = 60 * MINUTE  # by which the next request advances where an answer has nothing new, but later rows exist
 _DIGITS = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
 Read = Callable[[int | None], Awaitable[list[Record]]]  # the records from a time (microseconds) on, or the latest, in time order
 
 
 class Ccxt:
-    """An exchange of ccxt as an `Origin` of history. `name` is ours, `protocol` is ccxt's name."""
+    """An exchange of ccxt as an `Origin` of history. `name` is the section's name, `protocol` is ccxt's id."""
 
     VIA: tuple[str, ...] = ("rest",)
     trade_kind = "trade"
 
     def __init__(self, name: str, protocol: str, rest_url: str | None) -> None:
-        library = import_module("ccxt.async_support")  # imported here because it takes a second: it loads a hundred exchanges
+        library = import_module(
+            "ccxt.async_support"
+        )  # imported only here, because that loads a hundred exchanges and takes a second
         self._errors = import_module("ccxt.base.errors")
         self._name = name
         # half of the exchange's rate: a person may use the same address
@@ -85,7 +87,7 @@ class Ccxt:
         )
 
     async def pages(self, http: Http, request: HistoryRequest, via: str) -> AsyncGenerator[Page, None]:
-        """As `Exchange.history`; `listing` is called before."""
+        """See `Origin`. `listing` must be called before."""
         read = partial(self._trades if request.channel == "trades" else self._candles, request.instrument)
         async for page in pages(request, read, self._name):
             yield page
@@ -143,7 +145,7 @@ class Ccxt:
     def _digits(self, row: Any, name: str | int) -> str:
         text = self._required(row, name)
         if not _DIGITS.fullmatch(text):
-            raise Reject(f"{self._name}: '{text}' is no number: {row!r:.200}", reason="value")
+            raise Reject(f"{self._name}: '{text}' is not a number: {row!r:.200}", reason="value")
         return text
 
     def _required(self, row: Any, name: str | int) -> str:
@@ -152,7 +154,7 @@ class Ccxt:
         return str(row[name])
 
     def _limit(self, method: str) -> int | None:
-        """The most rows that one answer has, where ccxt knows it."""
+        """The largest number of rows in one answer, where ccxt knows it."""
         features = (self._ccxt.features or {}).get("spot") or {}
         limit: int | None = (features.get(method) or {}).get("limit")
         return limit
@@ -160,7 +162,7 @@ class Ccxt:
     # --- the requests of ccxt -----------------------------------------------------------------------------------------------------
 
     async def _fetch(self, http: Http, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
-        """ccxt calls this for a request. A number with a fraction stays text, so that its digits are the exchange's."""
+        """Send a request of ccxt, which calls this method. Numbers with a fraction stay text, so that digits are exact."""
         response = await http.run(_get(url))
         text = response.body.decode("utf-8", "replace")
         answer = json.loads(text, parse_float=str)
@@ -168,7 +170,7 @@ class Ccxt:
         return answer
 
     async def _call(self, call: Awaitable[Any]) -> Any:
-        """Translate ccxt's exceptions into ours."""
+        """Await a call of ccxt and translate its exceptions. Raises Retry or Reject."""
         try:
             return await call
         except self._errors.NetworkError as error:
@@ -196,10 +198,10 @@ def _moved(urls: Any, rest_url: str) -> Any:
 
 
 async def pages(request: HistoryRequest, read: Read, name: str) -> AsyncGenerator[Page, None]:
-    """The requested range from `read`, a page for each answer.
+    """The pages of the requested range, one for each answer of `read`.
 
-    Raises Reject (reason `history`) where the exchange sends its latest records whatever `since` is: an answer then begins no
-    earlier than the one without `since`.
+    Raises Reject (reason `history`) where the exchange ignores `since` and sends its latest records: an answer then begins no
+    earlier than the answer to a request without `since`.
     """
     received = _now()
     latest = await read(None)
@@ -209,13 +211,13 @@ async def pages(request: HistoryRequest, read: Read, name: str) -> AsyncGenerato
     cursor, seen = request.since, set[object]()
     answer = await read(cursor)
     if answer and answer[0].time >= latest[0].time:
-        earliest = latest[0].time + 1000  # that millisecond may have more rows
+        earliest = latest[0].time + 1000  # this millisecond may have more rows
         raise Reject(f"{name}: sends its latest {len(latest)} rows only", reason="history", code=str(earliest))
     while True:
         new = [record for record in answer if record.time >= cursor and _key(record) not in seen]
         if new:
             if new[-1].time == cursor == answer[0].time and len(answer) >= len(latest):
-                raise Reject(f"{name}: one moment has more rows than one answer, {len(answer)}", reason="history")
+                raise Reject(f"{name}: one millisecond has more rows than an answer holds, {len(answer)}", reason="history")
             cursor = new[-1].time
         elif cursor >= latest[-1].time:
             yield request.page((), received)
@@ -236,5 +238,5 @@ def _key(record: Record) -> object:
 
 
 def _now() -> Response:
-    """A response with the time before the request, so that a page is complete only up to then."""
+    """A response with the current time. Made before a request, it bounds the time up to which the page is complete."""
     return Response(200, b"", received_at=time.time_ns() // 1000)

@@ -1,4 +1,4 @@
-"""Runs the chunks of a backfill, a few at once, and reports the result. The backfills of exchanges and providers share it.
+"""Runs the chunks of a backfill, a few at a time, and reports the result. The backfills of exchanges and providers share it.
 
 A chunk is marked done when its rows are committed. A failed chunk keeps the reason, and the same command tries it again.
 """
@@ -22,13 +22,13 @@ from ingest.store.jobs import Chunk, claim, finish
 from ingest.store.pool import Connection
 
 NOTHING = "nothing is pending"
-PARALLEL = 2  # chunks at once: while one is written the next is fetched
+PARALLEL = 2  # chunks at a time: one is fetched while another is written
 
 T = TypeVar("T")
 
 
 class ChunkResult(Struct, frozen=True):
-    """The result of one chunk: its rows by outcome, and the reason where it is not done."""
+    """The result of one chunk: its rows by outcome; `verdict` is the reason where it is not done."""
 
     outcome: Outcome
     verdict: str | None = None
@@ -45,7 +45,7 @@ class ChunkRunner:
         self._total = Outcome()
 
     async def run(self, chunks: Sequence[tuple[T, str, Chunk]], fill: Callable[[T, Chunk], Awaitable[ChunkResult]]) -> None:
-        """Fill each chunk, given as (subject, the subject's name for people, chunk), unless another process does."""
+        """Fill each chunk that no other process fills. A chunk is given as (subject, name of the subject for people, chunk)."""
         waiting = iter(chunks)
         lock = asyncio.Lock()  # the connection is shared
 
@@ -80,7 +80,7 @@ class ChunkRunner:
             self._failed.append(f"{name} {range_text(chunk.since, chunk.until)}: {result.verdict}")
 
     def summary(self) -> str:
-        """The result in words. Raises Retry where a chunk failed."""
+        """The result as text. Raises Retry where a chunk failed."""
         done = self._total
         if not self._progress.done:
             return NOTHING
@@ -95,8 +95,14 @@ class ChunkRunner:
         return f"{self._progress.done} chunks: {summary}"
 
 
+def refuse_empty(since: datetime, until: datetime) -> None:
+    """Raises Stop for a range that ends before it begins, or as it begins."""
+    if until <= since:
+        raise Stop(f"--to {until:%Y-%m-%d %H:%M} must be later than --from {since:%Y-%m-%d %H:%M}")
+
+
 def refuse_expired(settings: Settings, table: str, since: datetime) -> None:
-    """Raises Stop where retention would drop rows from `since` on."""
+    """Raises Stop where retention would drop rows of the range that begins at `since`."""
     kept = settings.retention[table]
     if kept is not None and since < (oldest := datetime.now(UTC) - kept):
         raise Stop(
@@ -106,5 +112,5 @@ def refuse_expired(settings: Settings, table: str, since: datetime) -> None:
 
 
 def range_text(since: int, until: int) -> str:
-    """The range for people; the arguments are microseconds."""
+    """The range as text for people; the arguments are in microseconds."""
     return f"{to_datetime(since):%Y-%m-%d %H:%M} to {to_datetime(until):%Y-%m-%d %H:%M}"

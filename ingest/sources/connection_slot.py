@@ -1,7 +1,7 @@
 """Keeps the subscriptions of one connection alive while websockets end and are replaced.
 
 Where possible a websocket is replaced before it ends (make-before-break): its successor delivers before it is closed, and the
-unique keys remove what both sent. Else each of the subscriptions has a gap, from its last message until the next websocket
+unique keys remove the rows that both deliver. Otherwise each subscription has a gap from its last message until the next websocket
 delivers.
 """
 
@@ -24,7 +24,7 @@ from ingest.transports.backoff import Backoff
 from ingest.transports.websocket import Ended, WebSocketConnection, wall_clock
 
 OVERLAP_SECONDS = 3.0  # how long both websockets are open when one replaces the other
-QUIET_SECONDS = 60.0  # a websocket that was open for so long is established, even without a message
+QUIET_SECONDS = 60.0  # a websocket that is open for so long counts as established, even without a message
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ Stream = tuple[int, ChannelName]  # instrument id and channel
 
 
 class OpenConnection(Struct):
-    """A websocket with its session and the task that runs it."""
+    """A websocket with its session and the task that runs it; `since` is when it was opened, in microseconds."""
 
     websocket: WebSocketConnection
     session: Session
@@ -43,10 +43,10 @@ class OpenConnection(Struct):
 
 
 class ReconnectingConnection:
-    """`begin` makes each websocket and its session.
+    """One connection that is opened again whenever its websocket ends. `begin` makes each websocket and its session.
 
-    `lost` has the time, in microseconds, from which a subscription is missing that no websocket delivers. It belongs to the feed,
-    so that the gap is known even where a defect ended this object.
+    `lost` has, for each subscription that no websocket delivers, the time in microseconds from which it is missing. It belongs to
+    the feed, so that the gap is known even where a defect ended this object.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ReconnectingConnection:
 
     @property
     def state(self) -> RunState:
-        """Whether the websocket is open now, or what its last attempt failed with."""
+        """Whether the websocket is open now, or the error of the last attempt to connect."""
         opened = self._opened
         if opened is not None and opened.websocket.connected.is_set() and not opened.task.done():
             return RunState(State.OK)
@@ -92,12 +92,12 @@ class ReconnectingConnection:
         return {subscriptions[index]: reason for index, reason in self._opened.session.refused.items()}
 
     def close(self) -> None:
-        """End it; frames that the exchange sent until then are still delivered."""
+        """Close the connection; frames that the exchange sent until then are still delivered."""
         self._closing = True
         self._changed.set()
 
     async def run(self) -> None:
-        """Until closed or cancelled."""
+        """Run until closed or cancelled."""
         backoff = Backoff(random.random)
         async with asyncio.TaskGroup() as group:
             while not self._closing:
@@ -116,16 +116,16 @@ class ReconnectingConnection:
         self._changed.clear()
         connection = self.connection
         refused = self.refused
-        known = {index: refused[one] for index, one in enumerate(connection.subscriptions) if one in refused}
+        known = {index: refused[wanted] for index, wanted in enumerate(connection.subscriptions) if wanted in refused}
         websocket, session = self._begin(replace(connection, refused=known))
         return OpenConnection(websocket, session, connection, wall_clock(), group.create_task(_run(websocket)))
 
     async def _is_established(self, opened: OpenConnection) -> bool:
-        """Wait for its first record, or until it was open for QUIET_SECONDS. False where it ended or was replaced before."""
+        """Wait for the first record, or for QUIET_SECONDS of an open websocket. False where it ended or was replaced before."""
         was_open = done = False
         while not (was_open or done or opened.websocket.delivering.is_set()):
             connected = opened.websocket.connected.is_set()  # connection attempts are rate limited
-            done = await _any(opened.task, opened.websocket.delivering, self._changed, seconds=QUIET_SECONDS)
+            done = await _wait_any(opened.task, opened.websocket.delivering, self._changed, seconds=QUIET_SECONDS)
             was_open = connected and not done
         if was_open or opened.websocket.delivering.is_set():
             self._report_gaps(opened)
@@ -134,11 +134,11 @@ class ReconnectingConnection:
         return False
 
     async def _replace_when_due(self, group: asyncio.TaskGroup, opened: OpenConnection) -> OpenConnection:
-        """Replace each websocket when it is due, until one ended before its successor delivered; that one."""
+        """Replace the websocket whenever that is due. Returns the first websocket that ended before its successor delivered."""
         backoff = Backoff(random.random)
         while True:
-            if opened.connection is self.connection:  # else the connection changed once more
-                await _any(opened.task, opened.websocket.retiring, self._changed)
+            if opened.connection is self.connection:  # else the configuration changed meanwhile: replace it at once
+                await _wait_any(opened.task, opened.websocket.retiring, self._changed)
             if opened.task.done():
                 return opened
             if self._closing:
@@ -148,7 +148,7 @@ class ReconnectingConnection:
             established = await self._is_established(successor)
             if successor.task.done():  # the old one may still be open
                 await self._pause(successor.task.result(), backoff)
-            elif not established:  # the configuration changed once more
+            elif not established:  # the configuration changed again
                 await _close(successor)
             else:
                 backoff.reset()
@@ -156,7 +156,7 @@ class ReconnectingConnection:
                 opened = self._opened = successor
 
     async def _hand_over(self, opened: OpenConnection, successor: OpenConnection) -> None:
-        # the first record is of one subscription; the books of others may still wait for their snapshots
+        # the first record belongs to one subscription; the books of others may still wait for their snapshots
         await asyncio.wait({opened.task, successor.task}, timeout=OVERLAP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if opened.task.done():  # it ended before its successor delivered
             self._mark_missing(opened)
@@ -169,7 +169,7 @@ class ReconnectingConnection:
         if isinstance(ended, Retry):
             self._on_error(str(ended))
             wait = max(wait, ended.after or 0.0)
-        with suppress(TimeoutError):  # a changed configuration is tried at once
+        with suppress(TimeoutError):  # a changed configuration ends the wait
             async with asyncio.timeout(wait):
                 await self._changed.wait()
 
@@ -187,7 +187,7 @@ class ReconnectingConnection:
                 self._on_gap(Gap(subscription.instrument.id, subscription.channel, "disconnect", since, until))
 
 
-async def _any(task: asyncio.Task[Ended | Retry], *events: asyncio.Event, seconds: float | None = None) -> bool:
+async def _wait_any(task: asyncio.Task[Ended | Retry], *events: asyncio.Event, seconds: float | None = None) -> bool:
     """Wait until the task has ended or one of the events is set; False where `seconds` passed before."""
     waits = [asyncio.ensure_future(event.wait()) for event in events]
     try:

@@ -1,8 +1,9 @@
-"""What a feed covers: for each subscription of each connection, the time up to which every row has an outcome. Does no I/O.
+"""The coverage claims of a feed: for each subscription, the time up to which every row has an outcome. Does no I/O.
 
-Rows carry no marks for this. The watermark of a channel is the time up to which everything received has an outcome. A claim ends at
-the watermark or at the connection's last sign of life, whichever is earlier, less a margin, because an event is received after it
-happened. A subscription that sends nothing on a live connection still counts as covered.
+The watermark of a channel is the time up to which everything received has an outcome. A claim ends at the watermark or at the last
+activity of the connection, whichever is earlier, less a margin, because an event is received after it happened. A subscription that
+sends nothing on a live connection still counts as covered.
+
 While a reader waits for room in its queue the socket's buffer fills, and the frames that are read next are old. So nothing is
 claimed until the reader has caught up, and the margin grows with the lateness of the rows.
 """
@@ -21,12 +22,12 @@ from ingest.records import MINUTE, SECOND
 from ingest.store.coverage import Claim
 from ingest.transports.websocket import WebSocketConnection
 
-MARGIN = 2 * SECOND  # the least time between an event and the receipt of its frame
+MARGIN = 2 * SECOND  # the smallest margin between an event and the receipt of its frame
 LATE = 1.5  # the margin as a multiple of the greatest lateness within the last ROUNDS
 ROUNDS = 5  # calls of `take`, one a second
 BLOCKED = 15 * SECOND  # the time for which a reader that waited for room (at most 10 s) may still deliver old frames
 
-# by channel: the time, in microseconds, up to which everything received has an outcome; 0 where that is unknown
+# by channel, in microseconds; 0 where the watermark is not known
 Watermarks = Mapping[ChannelName, int]
 
 
@@ -52,17 +53,17 @@ class CoverageClaims:
         self._blocked = 0
 
     def watch(self, watch: Watch) -> None:
-        """The connection delivers from now on. `take` covers it until it has ended and everything it sent has an outcome."""
+        """Add a connection that delivers from now on. `take` covers it until it has ended and all that it sent has an outcome."""
         watch.since = [0] * len(watch.connection.subscriptions)
         self._watches.append(watch)
 
     def late(self, micros: int) -> None:
-        """A row was received `micros` after its event; negative where the exchange's clock is ahead of ours."""
+        """Note that a row was received `micros` after its event; negative where the exchange's clock is ahead of the daemon's."""
         self._late[-1] = max(self._late[-1], micros)
         self._ahead = max(self._ahead, -micros)
 
     def blocked(self, now: int) -> None:
-        """A reader waits for room in its queue."""
+        """Note that a reader waits for room in its queue."""
         self._blocked = now
 
     def take(self, now: int, watermarks: Watermarks, trade_kind: str) -> Sequence[Claim]:
@@ -75,7 +76,7 @@ class CoverageClaims:
         for watch in list(self._watches):
             claims += self._claims(watch, margin, watermarks, trade_kind)
             if watch.task.done() and all(
-                watermarks[one.channel] > watch.websocket.last_alive_at for one in watch.connection.subscriptions
+                watermarks[subscription.channel] > watch.websocket.last_alive_at for subscription in watch.connection.subscriptions
             ):
                 self._watches.remove(watch)
         return claims
@@ -87,7 +88,7 @@ class CoverageClaims:
         ):
             channel = subscription.channel
             until = min(watch.websocket.last_alive_at, watermarks[channel]) - margin
-            if channel == "candles":  # a bar is sent after it closed; where no bars are streamed they are requested
+            if channel == "candles":  # a candle is sent, or requested, only after it closed
                 until = min(until, last_message_at - margin) - MINUTE
                 until -= until % MINUTE
             since = watch.since[index]
@@ -99,7 +100,7 @@ class CoverageClaims:
 
 
 def _begin(channel: ChannelName, last_message_at: int, ahead: int) -> int:
-    """The beginning of a claim whose first message came at `last_message_at`; `ahead` is how far the exchange's clock is ahead."""
+    """The start of a claim whose first message came at `last_message_at`; `ahead` is how far the exchange's clock is ahead."""
     if not last_message_at:
         return 0
     since = last_message_at + ahead

@@ -1,7 +1,7 @@
-"""Backfills a historical range chunk by chunk: each is read page by page from the exchange's history, and committed.
+"""Backfills a historical range of an exchange chunk by chunk. A chunk is read page by page from its history, and committed.
 
 It may run beside the daemon or another backfill: keys are unique, so a row that is stored already is only a duplicate. A chunk is
-marked done when its rows are committed. Killed at any point, the same command goes on with the chunks that are not done. The last
+marked done when its rows are committed. After a kill, the same command continues with the chunks that are not done. The last
 seconds, for which the exchange's history is not complete yet, are never requested.
 """
 
@@ -25,7 +25,7 @@ from ingest.protocol.history import HistoryRequest
 from ingest.protocol.session import ChannelName
 from ingest.records import Instrument
 from ingest.sources.ccxt_history import Ccxt
-from ingest.sources.chunk_runner import NOTHING, ChunkResult, ChunkRunner, range_text, refuse_expired
+from ingest.sources.chunk_runner import NOTHING, ChunkResult, ChunkRunner, range_text, refuse_empty, refuse_expired
 from ingest.sources.exchange_feed import options_of
 from ingest.sources.history_loader import TABLES, ExchangeOrigin, HistoryLoader, LoadResult, Origin
 from ingest.sources.progress import Progress
@@ -42,10 +42,10 @@ from ingest.transports.http import Http
 
 
 class BackfillRequest(Struct, frozen=True, kw_only=True):
-    """A backfill command: the range [since, until), of which `ended` is the latest sensible end.
+    """A backfill command: the range [since, until); `until` is at most `latest_end`.
 
-    Empty `instruments` are those of the configuration; without `via` it is the exchange's best way; `again` includes chunks that
-    are done.
+    Without `instruments`, those of the configuration are filled; without `via`, the last way of the exchange's `VIA` is used;
+    `again` includes chunks that are done.
     """
 
     channel: ChannelName
@@ -57,20 +57,20 @@ class BackfillRequest(Struct, frozen=True, kw_only=True):
     again: bool = False
 
 
-def ended(now: datetime) -> datetime:
-    """The time up to which bars are closed and every server of the exchange has them."""
+def latest_end(now: datetime) -> datetime:
+    """The time up to which candles are closed and every server of the exchange has them."""
     return (now - timedelta(minutes=1)).replace(second=0, microsecond=0)
 
 
 def origin_of(settings: Settings, name: str, section: ExchangeSection) -> Origin:
-    """Where the history of the section `name` is read from: the module of its protocol, or ccxt where there is none."""
+    """The origin of the history of the section `name`: the module of its protocol, or ccxt where there is no module."""
     protocol = section.protocol or name
     module = registry.exchanges().get(protocol)
     return ExchangeOrigin(module, options_of(module, section, settings.name)) if module else Ccxt(name, protocol, section.rest_url)
 
 
 class Backfill:
-    """One backfill command. The constructor raises Stop where the exchange does not have what is requested."""
+    """One backfill command. The constructor raises Stop for a wrong range or way, or a range that retention would drop."""
 
     def __init__(self, settings: Settings, request: BackfillRequest, origin: Origin, section: ExchangeSection) -> None:
         self._settings = settings
@@ -78,14 +78,13 @@ class Backfill:
         self._origin = origin
         self._via = request.via or origin.VIA[-1]
         if self._via not in origin.VIA:
-            raise Stop(f"--via: {request.exchange} has no way '{self._via}'; known: {', '.join(origin.VIA)}")
-        if request.until <= request.since:
-            raise Stop(f"--to {request.until:%Y-%m-%d %H:%M}: nothing is between it and --from {request.since:%Y-%m-%d %H:%M}")
+            raise Stop(f"--via: {request.exchange} has no history by '{self._via}'; known: {', '.join(origin.VIA)}")
+        refuse_empty(request.since, request.until)
         refuse_expired(settings, TABLES[request.channel].name, request.since)
         self._section = section
 
     async def run(self, connection: Connection, pool: Pool) -> str:
-        """Fill the pending chunks; the result in words. Raises Retry where a chunk failed: the same command tries it again."""
+        """Fill the pending chunks and return a summary. Raises Retry where a chunk failed: the same command tries it again."""
         async with self._http() as http:
             listed = await self._list_instruments(http)
             rows = await store_instruments(pool, listed, self._trade_kind or None)
@@ -104,7 +103,7 @@ class Backfill:
         return runner.summary()
 
     async def dry_run(self, connection: Connection) -> str:
-        """What `run` would fill. Requests the exchange's listing and changes nothing."""
+        """List the ranges that `run` would fill. Requests the exchange's listing and changes nothing."""
         async with self._http() as http:
             listed = await self._list_instruments(http)
         ids = await connection.fetch("SELECT symbol, id FROM instruments WHERE exchange = $1", self._request.exchange)
@@ -164,7 +163,7 @@ class Backfill:
         return HistoryRequest(instrument=row, channel=self._request.channel, since=chunk.since, until=chunk.until)
 
     async def _refresh(self, connection: Connection) -> None:
-        """Compute roll-ups and aggregates of the range: policies do not go back so far, and there may be no daemon."""
+        """Refresh roll-ups and aggregates of the range: policies do not go back so far, and no daemon may be running."""
         while (await roll_up(connection)).taken:
             pass
         since = self._request.since.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -185,7 +184,7 @@ def chunk_edges(channel: ChannelName, since: int, until: int) -> list[int]:
 
 
 def _verdict(chunk: Chunk, result: LoadResult) -> str | None:
-    """Why the chunk is not done; None where it is."""
+    """The reason why the chunk is not done; None where it is."""
     if result.error is not None:
         return str(result.error)
     return None if result.until >= chunk.until else f"the exchange's history is complete only before {to_datetime(result.until)}"

@@ -1,4 +1,4 @@
-"""The live feed of one exchange: it reads the listing, keeps the connections open, and hands on the outputs of the sessions."""
+"""The live feed of one exchange: it reads the listing, keeps the connections open, and passes on the outputs of the sessions."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from ingest.transports.recorder import Recorder
 from ingest.transports.staleness import Staleness
 from ingest.transports.websocket import WebSocketConnection, wall_clock
 
-LISTING_SECONDS = 3600.0  # between two reads of the listing, in which status and precision may change
-LISTING_RETRY_SECONDS = 60.0
-LAG_EVERY = 64  # the lag of one row in so many is measured
+LISTING_SECONDS = 3600.0  # between two reads of the listing: status and precision may change
+LISTING_RETRY_SECONDS = 60.0  # after a listing that could not be read
+LAG_EVERY = 64  # rows, of which one is measured for its lag
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ StoreInstruments = Callable[[Sequence[Instrument], str | None], Awaitable[list[I
 
 
 class ExchangeFeed:
-    """Runs until cancelled. `puts` are the queues' methods by record type; `on_gap` and `on_malformed` take what is no row."""
+    """Runs until cancelled. `puts` are the queues' methods by record type; `on_gap` and `on_malformed` receive other outputs."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class ExchangeFeed:
         self._reload = asyncio.Event()
 
     def reload(self, section: ExchangeSection) -> None:
-        """Follow another configuration; unchanged subscriptions are not touched. Addresses, proxy and `capture` need a restart."""
+        """Apply another configuration; unchanged subscriptions are not touched. Addresses, proxy and `capture` need a restart."""
         self._section = section
         self._reload.set()
 
@@ -94,11 +94,11 @@ class ExchangeFeed:
             return self._ended
         if not self._connections:  # the listing is being read, or names none of the configured instruments
             return RunState(State.FAILING, self.last_error) if self.last_error else RunState(State.CONNECTING)
-        states = [one.state for one in self._connections]
-        bad = [one for one in states if one.state is not State.OK]
+        states = [connection.state for connection in self._connections]
+        bad = [state for state in states if state.state is not State.OK]
         if not bad:
             return RunState(State.OK)
-        worst = max(bad, key=lambda one: one.state is State.FAILING)
+        worst = max(bad, key=lambda state: state.state is State.FAILING)
         if len(bad) == len(states):
             return worst
         return RunState(State.PARTIAL, f"{len(bad)} of {len(states)} connections are not open: {worst}")
@@ -109,25 +109,25 @@ class ExchangeFeed:
         self.last_error, self._last_error_at = state.detail, datetime.now(UTC)
 
     def status(self) -> dict[str, object]:
-        """The status of this feed for `ingest status` and the page."""
+        """The status of this feed, for `ingest status` and the status page."""
         return self.state.status() | {
             "connections": len(self._connections),
-            "subscriptions": sum(len(one.connection.subscriptions) for one in self._connections),
+            "subscriptions": sum(len(current.connection.subscriptions) for current in self._connections),
             "refused": {
-                f"{one.channel} {one.instrument.symbol}": reason
+                f"{subscription.channel} {subscription.instrument.symbol}": reason
                 for current in self._connections
-                for one, reason in current.refused.items()
+                for subscription, reason in current.refused.items()
             },
             "last_error": self.last_error,
             "last_error_at": self._last_error_at.isoformat(timespec="seconds") if self._last_error_at else None,
         }
 
     def claims(self, watermarks: Watermarks) -> Sequence[Claim]:
-        """What this feed covers by now. Called once a second."""
+        """The coverage claims of this feed. Called once a second."""
         return self._claims.take(wall_clock(), watermarks, self._options.trade_kind)
 
     async def run(self) -> None:
-        """Until cancelled. Raises the error of a first listing that cannot be read or stored, and of a wrong setting."""
+        """Run until cancelled. Raises the error of a first listing that cannot be read or stored, and of a wrong setting."""
         limits = self._exchange.LIMITS
         self._connections.clear()
         self._ended = None
@@ -145,7 +145,7 @@ class ExchangeFeed:
                 wait = LISTING_SECONDS
                 section, options = self._section, self._make_options()
                 try:
-                    self._follow(group, await self._wanted(http, section, options), options)
+                    self._follow(group, await self._subscriptions(http, section, options), options)
                 except IngestError as error:  # open connections go on
                     if not self._connections:
                         raise
@@ -155,7 +155,7 @@ class ExchangeFeed:
                     async with asyncio.timeout(wait):
                         await self._reload.wait()
 
-    async def _wanted(self, http: Http, section: ExchangeSection, options: ExchangeOptions) -> list[Subscription]:
+    async def _subscriptions(self, http: Http, section: ExchangeSection, options: ExchangeOptions) -> list[Subscription]:
         """The configured subscriptions, with their instruments from the listing."""
         rows = await http.run(self._exchange.listing(options))
         for bad in getattr(rows, "rejected", ()):
@@ -176,13 +176,13 @@ class ExchangeFeed:
         return [Subscription(row, cast(ChannelName, channel)) for row in stored for channel in section.channels]
 
     def _follow(self, group: asyncio.TaskGroup, wanted: list[Subscription], options: ExchangeOptions) -> None:
-        """Have connections for the wanted subscriptions: unchanged ones stay, changed ones are replaced, new ones opened."""
+        """Open, replace and close connections so that they have the wanted subscriptions; unchanged connections stay."""
         before, self._options = self._options, options
         missing = dict.fromkeys(wanted)
         for current in [current for current, task in self._connections.items() if not task.done()]:
-            kept = [one for one in current.connection.subscriptions if one in missing]
-            for one in kept:
-                del missing[one]
+            kept = [subscription for subscription in current.connection.subscriptions if subscription in missing]
+            for subscription in kept:
+                del missing[subscription]
             if not kept:
                 current.close()
                 del self._connections[current]
@@ -229,13 +229,13 @@ class ExchangeFeed:
         self._rows += 1
         if not self._rows % LAG_EVERY:
             self._observe_lag(cast(Record, output))
-        wait = put(output)  # type: ignore[arg-type] # it has a queue: a Record
+        wait = put(output)  # type: ignore[arg-type] # an output with a queue is a Record
         if wait is not None:
             self._claims.blocked(wall_clock())
         return wait
 
     def _observe_lag(self, record: Record) -> None:
-        if not isinstance(record, Candle):  # its time is the beginning of its minute
+        if not isinstance(record, Candle):  # its time is the start of its minute, not an event
             self._lag.observe((record.received_at - record.time) / SECOND)
             self._claims.late(record.received_at - record.time)
 
@@ -263,7 +263,7 @@ class ExchangeFeed:
 
 
 def options_of(exchange: Exchange, section: ExchangeSection, writer: str) -> ExchangeOptions:
-    """What the configuration says to the exchange's module; `writer` is this daemon's name."""
+    """The options for the exchange's module from its section of the configuration; `writer` is this daemon's name."""
     limits = exchange.LIMITS
     return ExchangeOptions(
         ws_url=(section.ws_url or limits.ws_url).rstrip("/"),

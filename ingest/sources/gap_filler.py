@@ -1,9 +1,9 @@
 """Fills the gaps of one exchange from the exchange's own history.
 
-A round detects gaps (ranges without a claim), takes the newest one that is due, and requests a piece of it. One daemon does this
-for an exchange, under the lease `heal NAME`. It uses a quarter of the exchange's budget, and pauses while a queue of live rows is
-half full. The bounds of a gap are times of receipt, which differ from the times of events, so each request reaches a little beyond
-both ends; the unique keys drop rows that are stored already.
+A round detects gaps (ranges without a claim), takes the newest gap that is due, and requests a piece of it. One daemon does this
+for an exchange, under the lease `heal NAME`. It uses a quarter of the exchange's request budget, and pauses while a queue of live
+rows is half full. The bounds of a gap are times of receipt, which differ from the times of events, so each request extends `PAD`
+beyond both ends; the unique keys drop rows that are stored already.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ from ingest.store.ts_edition import Edition
 from ingest.transports.client import open_client
 from ingest.transports.http import Http
 
-PAD = 5 * SECOND
+PAD = 5 * SECOND  # by which a request extends beyond both ends of a gap
 HOUR, DAY = 60 * MINUTE, 24 * 60 * MINUTE
 PIECE: dict[ChannelName, int] = {
     "trades": HOUR,
     "candles": 31 * DAY,
-}  # requested at once; requested again after a kill
-PUBLISHED = 2 * DAY  # the age from which the archive has a day
+}  # the most that a round requests, and that is requested again after a kill
+PUBLISHED = 2 * DAY  # the age at which a day is in the archive
 RECENT = timedelta(days=2)  # how far back each round looks for ranges without a claim
 THOROUGH_SECONDS = 3600.0  # how often it looks all the way back
-TRIES = 5  # refusals after which a gap is unrecoverable
+TRIES = 5  # after so many refusals a gap is unrecoverable
 LONGEST_WAIT = 600.0  # seconds until the next attempt at a gap
-SOON = 15.0  # seconds, where the exchange's history does not reach the end of the gap yet
+SOON = 15.0  # seconds until the next attempt where the exchange's history does not reach the end of the gap yet
 
 log = logging.getLogger(__name__)
 
 
 class Piece(Struct, frozen=True):
-    """The part of a gap that is requested at once, and the way of the request."""
+    """The part of a gap that one round requests, [since, until) in microseconds; `via` is rest or archive."""
 
     since: int
     until: int
@@ -63,7 +63,7 @@ class Piece(Struct, frozen=True):
 
 
 class GapFiller:
-    """Fills the gaps of one exchange; nothing is requested while `busy` returns True, because live rows wait."""
+    """Fills the gaps of one exchange. Nothing is requested while `busy` returns True, because live rows wait."""
 
     def __init__(
         self,
@@ -89,18 +89,18 @@ class GapFiller:
         self._edition: Edition = edition
         self._counters = counters
         self._busy = busy
-        # the name alone: a daemon that is killed and started again goes on at once, and two of one name do no harm
+        # the holder is the daemon's name: after a kill and restart it continues at once, and two daemons of one name do no harm
         self._lease = HeldLease(pool, f"heal {name}", settings.name)
         self._followed: set[tuple[int, ChannelName]] = set()
         self._thorough_due = 0.0
 
     def reload(self, section: ExchangeSection) -> None:
-        """Follow another configuration. A change of addresses or proxy needs a restart."""
+        """Apply another configuration. A change of addresses or proxy needs a restart."""
         self._section = section
         self._followed.clear()  # `history` may have changed
 
     def status(self) -> dict[str, object]:
-        """The status of this gap filler for `ingest status` and the page."""
+        """The status of this gap filler, for `ingest status` and the status page."""
         return self.state.status() | {
             "open_gaps": self._open_gaps,
             "open_seconds": self._open_seconds,
@@ -112,7 +112,7 @@ class GapFiller:
         self.state, self.last_error = state, state.detail
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         interval = self._settings.heal.interval.total_seconds()
         try:
             async with self._http() as http:
@@ -123,7 +123,7 @@ class GapFiller:
             await self._lease.release()
 
     async def until_done(self) -> None:
-        """Rounds until nothing is due, for `ingest gaps --heal`. Raises Retry while another daemon has the lease."""
+        """Repeat rounds until nothing is due, for `ingest gaps --heal`. Raises Retry while another daemon has the lease."""
         async with self._pool.acquire() as connection:
             await gap_backlog.retry_all(connection, self.name)
         async with self._http() as http:
@@ -133,7 +133,7 @@ class GapFiller:
             raise Retry(f"{self.name}: another daemon fills its gaps, and all of them are due now")
 
     async def round(self, http: Http) -> bool:
-        """One piece of one gap, if one is due; whether one was. Raises Retry or Hold where the database fails."""
+        """Fill one piece of a gap. Returns whether a gap was due. Raises Retry or Hold where the database fails."""
         try:
             async with self._pool.acquire() as connection:
                 if not await self._lease.acquire(connection):
@@ -147,7 +147,7 @@ class GapFiller:
                 if self._busy():
                     return False
                 due = await gap_backlog.next_gaps(connection, self.name, list(instruments), self._settings.heal.after)
-                gaps = [gap for gap in due if not await self._needs_nothing(connection, gap)]
+                gaps = [gap for gap in due if not await self._is_resolved(connection, gap)]
         except sqlstate.FOREIGN as error:
             raise sqlstate.translate(error, f"filling the gaps of {self.name}") from error
         if gaps:
@@ -164,31 +164,30 @@ class GapFiller:
     # --- what is missing --------------------------------------------------------------------------------------------------
 
     async def _detect(self, connection: Connection, instruments: dict[int, Instrument]) -> None:
-        streams = [self._stream(one, cast(ChannelName, channel)) for one in instruments for channel in self._section.channels]
+        streams = [self._tracked(id_, cast(ChannelName, channel)) for id_ in instruments for channel in self._section.channels]
         if not streams:
             return
-        new = [one for one in streams if one.channel in TABLES and (one.instrument_id, one.channel) not in self._followed]
+        new = [stream for stream in streams if stream.channel in TABLES and _key(stream) not in self._followed]
         if new:
             await gap_backlog.track(connection, self.name, new)
-            self._followed.update((one.instrument_id, one.channel) for one in new)
-        looked_from = datetime.now(UTC) - RECENT
+            self._followed.update(map(_key, new))
+        search_from = datetime.now(UTC) - RECENT
         if time.monotonic() >= self._thorough_due:
             self._thorough_due = time.monotonic() + THOROUGH_SECONDS
-            looked_from = to_datetime(0)
-        await gap_backlog.detect(connection, self.name, streams, self._settings.heal.after, looked_from)
+            search_from = to_datetime(0)
+        await gap_backlog.detect(connection, self.name, streams, self._settings.heal.after, search_from)
 
-    def _stream(self, instrument_id: int, channel: ChannelName) -> TrackedChannel:
+    def _tracked(self, instrument_id: int, channel: ChannelName) -> TrackedChannel:
         kind = self._section.trade_kind or self._exchange.TRADE_KINDS[0]
         back = self._section.history if channel in TABLES else None
-        kept = self._kept(channel)
+        kept = self._retention(channel)
         since = datetime.now(UTC) - min(back or timedelta(0), kept or timedelta.max)
         return TrackedChannel(instrument_id, channel, kind if channel == "trades" else None, int(since.timestamp() * SECOND))
 
-    def _kept(self, channel: ChannelName) -> timedelta | None:
+    def _retention(self, channel: ChannelName) -> timedelta | None:
         return self._settings.retention[TABLES[channel].name] if channel in TABLES else None
 
     async def _update_status(self, connection: Connection) -> None:
-        """The gauges and the status."""
         open_gaps = await gap_backlog.summary(connection, self.name)
         for channel in get_args(ChannelName):
             self._counters.gap_open_seconds[self.name, channel] = open_gaps.get(channel, (0, 0.0))[1]
@@ -196,9 +195,9 @@ class GapFiller:
         self._open_seconds = round(sum(seconds for _, seconds in open_gaps.values()), 1)
         self.state = RunState(State.OK)
 
-    async def _needs_nothing(self, connection: Connection, gap: OpenGap) -> bool:
-        """Whether nothing need be requested, because the rows are stored by now or are older than retention."""
-        kept = self._kept(gap.channel)
+    async def _is_resolved(self, connection: Connection, gap: OpenGap) -> bool:
+        """Resolve what needs no request: rows that are stored by now or older than retention. Whether that was the whole gap."""
+        kept = self._retention(gap.channel)
         oldest = 0 if kept is None else _now() - int(kept.total_seconds() * SECOND)
         if gap.since < oldest:
             until = min(oldest, gap.until)
@@ -237,14 +236,14 @@ class GapFiller:
             raise sqlstate.translate(error, f"settling a gap of {self.name}") from error
 
     async def _keep_lease(self) -> None:
-        """Renews the lease: an hour of a busy market takes longer than a lease."""
+        """Renew the lease: loading an hour of a busy market takes longer than a lease lasts."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            with suppress(*sqlstate.FOREIGN):  # the piece that is being stored fails by itself
+            with suppress(*sqlstate.FOREIGN):  # a failing database also fails the piece, which reports it
                 await self._lease.acquire()
 
     def _piece(self, since: int, newest: OpenGap) -> Piece:
-        """The newest piece. A day or more is read from the archive where that has it; a range of ids is never cut."""
+        """The newest piece. A gap of a day or more is read from the archive where it has the day; a range of ids is never cut."""
         if newest.first_id is not None:
             return Piece(newest.since, newest.until, "rest")
         published = _now() - PUBLISHED
@@ -283,7 +282,7 @@ class GapFiller:
     async def _after_refusal(self, connection: Connection, gap: OpenGap, error: Reject) -> None:
         earliest = int(error.code) if error.reason == "history" else gap.since
         if earliest > gap.since:
-            verdict = f"the exchange keeps only what is younger than {to_datetime(earliest):%Y-%m-%d %H:%M:%S}"
+            verdict = f"the exchange keeps only rows younger than {to_datetime(earliest):%Y-%m-%d %H:%M:%S}"
             await self._mark_unrecoverable(connection, gap, min(earliest, gap.until), verdict)
         elif gap.tries + 1 >= TRIES:
             await self._mark_unrecoverable(connection, gap, gap.until, str(error))
@@ -303,13 +302,17 @@ class GapFiller:
         self._counters.gaps_healed[self.name, gap.channel, gap.reason] += 1
 
     def _count(self, channel: ChannelName, result: LoadResult) -> None:
-        """Rows from history are part of the row totals, too."""
+        """Add rows from history to the row totals."""
         tally, outcome = self._counters.tallies[TABLES[channel].name], result.outcome
         tally.decoded += outcome.written + outcome.revised + outcome.duplicate + sum(outcome.rejected.values())
         tally.written += outcome.written
         tally.revised += outcome.revised
         tally.duplicate += outcome.duplicate
         tally.rejected.update(outcome.rejected)
+
+
+def _key(stream: TrackedChannel) -> tuple[int, ChannelName]:
+    return stream.instrument_id, stream.channel
 
 
 def _request_for(instrument: Instrument, gap: OpenGap, piece: Piece) -> HistoryRequest:

@@ -1,4 +1,4 @@
-"""A lease that a source holds while it works, so that of several daemons on one database only one does the work."""
+"""A lease that a source holds while it works, so that only one of several daemons on a database does the work."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class HeldLease:
         self._holder = holder
 
     async def acquire(self, connection: Connection | None = None) -> bool:
-        """Take or renew the lease; False while another holder has it. Raises what the database raises."""
+        """Take or renew the lease; False while another holder has it. Raises the driver's errors, untranslated."""
         if connection is not None:
             return await acquire(connection, self._name, self._holder, LEASE_SECONDS)
         async with self._pool.acquire() as own:
             return await acquire(own, self._name, self._holder, LEASE_SECONDS)
 
     async def release(self) -> None:
-        """Give the lease back if it is held; where the database does not answer it expires by itself."""
+        """Release the lease if it is held. Errors are ignored: a lease expires by itself."""
         with suppress(TimeoutError, *sqlstate.FOREIGN):
             async with asyncio.timeout(RELEASE_SECONDS), self._pool.acquire() as connection:
                 await release(connection, self._name, self._holder)

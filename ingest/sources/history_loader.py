@@ -31,7 +31,7 @@ from ingest.transports.http import Http
 
 T = TypeVar("T")
 TABLES: dict[ChannelName, Table] = {"trades": TRADES, "candles": CANDLES}
-# a reader of history waits for room without a limit: the exchange keeps what is not requested yet
+# a reader of history waits for room without a limit: the exchange keeps the rows that are not requested yet
 LIMITS = Limits(max_rows=50_000, max_wait=None)
 REJECTS = 200  # bad rows of one piece that are kept as evidence; all are counted
 
@@ -45,18 +45,18 @@ class LoadResult(Struct, frozen=True):
 
 
 class Origin(Protocol):
-    """Where a history is read from: a module of ours, or ccxt. `trade_kind` is that of its trades."""
+    """Where a history is read from: an exchange module, or ccxt. `trade_kind` is that of its trades."""
 
     VIA: tuple[str, ...]
     trade_kind: str
     rate: Rate  # of requests
-    alternative: str  # what an error recommends where the exchange refuses us
+    alternative: str  # what an error message recommends where the exchange refuses this address
 
     async def listing(self, http: Http) -> list[Instrument]:
         """Every market of the exchange's listing. Raises Retry or Reject."""
 
     def pages(self, http: Http, request: HistoryRequest, via: str) -> AsyncGenerator[Page, None]:
-        """As `Exchange.history`, with its requests answered."""
+        """The pages of the requested range; requests are made with `http`. Raises Retry or Reject."""
 
 
 class ExchangeOrigin:
@@ -86,26 +86,26 @@ class HistoryLoader:
         self._http = http
         self._table = TABLES[channel]
         self._pool = pool
-        self._mark_minutes = is_rolled_up(self._table.name, edition)
+        self._edition: Edition = edition
         self._batch_writer = BatchWriter(self._table, pool, edition)
 
     async def fill(self, request: HistoryRequest, on_rows: Callable[[int], None] = lambda rows: None) -> LoadResult:
-        """Load the requested range, as far as the exchange has it; everything is committed when this returns."""
-        queue = TableQueue(self._table, Tally(self._table.name), LIMITS, on_gap=_never, mark_minutes=self._mark_minutes)
+        """Load the requested range, as far as the exchange has it. All rows are committed when this returns."""
+        queue = history_queue(self._table, self._edition)
         rejected: list[Malformed] = []
-        until, error = await stored(queue, self._batch_writer, self._read(request, queue, rejected, on_rows))
+        until, error = await read_and_store(queue, self._batch_writer, self._read(request, queue, rejected, on_rows))
         outcome = outcome_of(queue)
         if rejected:
             await self._keep(request.instrument.exchange, rejected[:REJECTS])
-            reasons = Counter(outcome.rejected) + Counter(one.reason for one in rejected)
+            reasons = Counter(outcome.rejected) + Counter(bad.reason for bad in rejected)
             outcome = replace(outcome, rejected=dict(reasons))
         return LoadResult(outcome, until, error)
 
     async def _keep(self, source: str, rejected: Sequence[Malformed]) -> None:
-        """The rows that could not be read, where a person can see them. Raises Retry or Hold."""
+        """Store rows that could not be read in `rejects`. Raises Retry or Hold."""
         try:
             async with self._pool.acquire() as connection:
-                await insert_rejects(connection, [undecoded(source, one) for one in rejected])
+                await insert_rejects(connection, [undecoded(source, bad) for bad in rejected])
         except sqlstate.FOREIGN as error:
             raise sqlstate.translate(error, f"writing {len(rejected)} rejects of {source}") from error
 
@@ -119,15 +119,21 @@ class HistoryLoader:
                 rejected += page.rejected
                 until = max(until, page.until)
                 on_rows(len(page.records))
-                await asyncio.sleep(0)  # reading pages of a file never waits, so the writers get their turn here
+                await asyncio.sleep(0)  # reading pages of a file never waits: let the writers run
         except (Reject, Retry) as error:
             return until, error
         return until, None
 
 
-async def stored(queue: TableQueue, batch_writer: BatchWriter, reading: Awaitable[T]) -> T:
-    """The result of `reading`, when everything that it put into the queue is committed."""
-    # one connection: several ranges are loaded at once, and those in a new chunk wait for the one that creates it
+def history_queue(table: Table, edition: Edition) -> TableQueue:
+    """A queue for rows of history: its readers wait for room, and it sheds nothing."""
+    mark_minutes = is_rolled_up(table.name, edition)
+    return TableQueue(table, Tally(table.name), LIMITS, on_gap=_never, mark_minutes=mark_minutes)
+
+
+async def read_and_store(queue: TableQueue, batch_writer: BatchWriter, reading: Awaitable[T]) -> T:
+    """Await `reading`, which fills the queue, and return its result once all rows of the queue are committed."""
+    # one connection: several ranges are loaded at once, and those in a new chunk wait for the transaction that creates it
     writer = Writer(queue, batch_writer.write, workers=1)
     async with asyncio.TaskGroup() as group:
         writing = group.create_task(writer.run())
@@ -138,7 +144,7 @@ async def stored(queue: TableQueue, batch_writer: BatchWriter, reading: Awaitabl
 
 
 def outcome_of(queue: TableQueue) -> Outcome:
-    """The outcomes of all rows of a queue that is drained."""
+    """The outcomes of all rows of a drained queue."""
     tally = queue.tally
     return Outcome(tally.written, tally.revised, tally.duplicate, dict(tally.rejected))
 

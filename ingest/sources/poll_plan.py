@@ -1,6 +1,6 @@
-"""What a configuration requests from a provider: which of its plans, how often, for which coins, and why not at all.
+"""Derives from the configuration how a provider is polled: the plan, the interval, the coins, and whether it is disabled.
 
-The interval follows from the plan's budget: 10,000 requests a month are used up within a week at one request a minute.
+The interval follows from the plan's budget: at one request a minute, 10,000 requests a month would last a week.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ MONTH_SECONDS = 31 * 86_400
 
 
 def plan_name(module: Provider, section: PollerSection) -> str:
-    """The plan that the settings name; else the provider's first plan with a key or without, as the settings have one or not."""
+    """The plan that the settings name; else the first plan that needs a key if the settings have one, or that needs none if not."""
     fitting = [name for name, plan in module.PLANS.items() if bool(plan.key) == (section.api_key is not None)]
     return section.plan or (fitting or list(module.PLANS))[0]
 
 
 def plan_of(module: Provider, section: PollerSection) -> tuple[Plan, str]:
-    """The chosen plan with the budget of the settings, and why it must not be used ('' where it may)."""
+    """The chosen plan with the budget of the settings, and the reason why it is not used ('' if it is used)."""
     plan = module.PLANS[plan_name(module, section)]
     budget = section.budget
     plan = replace(plan, per_minute=budget.per_minute or plan.per_minute, per_month=budget.per_month or plan.per_month)
@@ -38,7 +38,7 @@ def plan_of(module: Provider, section: PollerSection) -> tuple[Plan, str]:
 
 
 def interval_of(plan: Plan, module: Provider, section: PollerSection) -> float:
-    """Seconds between two turns, within the budget of a minute and that of a month."""
+    """The seconds between two turns, within the budget of a minute and that of a month."""
     interval = section.interval.total_seconds() if section.interval else plan.interval
     counts = {"turn": 1, "coin": len(symbols_of(module, section)), "channel": len(section.channels) or 1}
     requests = plan.requests * -(-counts[plan.per] // plan.batch)
@@ -47,18 +47,18 @@ def interval_of(plan: Plan, module: Provider, section: PollerSection) -> float:
 
 
 def rate_of(plan: Plan) -> Rate:
-    """The requests of a minute, at once or evenly spread."""
+    """The rate of requests: the budget of a minute at once, or evenly spread."""
     return Rate(1, 60.0 / plan.per_minute) if plan.spread else Rate(plan.per_minute, 60.0)
 
 
 def symbols_of(module: Provider, section: PollerSection) -> tuple[str, ...]:
-    """The coins that the settings name; where they name none, those of the provider, if it has a list of its own."""
+    """The coins that the settings name, else `SYMBOLS` of the provider's module, else the default of the settings."""
     own: tuple[str, ...] = getattr(module, "SYMBOLS", section.symbols)
     return section.symbols if "symbols" in section.model_fields_set else own
 
 
 def assets_of(name: str, module: Provider, section: PollerSection) -> list[Asset]:
-    """The coins to request, each with the provider's id. Raises Stop where the id is not known, or is that of two symbols."""
+    """The coins to request, each with the provider's id. Raises Stop if an id is not known or belongs to two symbols."""
     known, symbols = {**module.ASSETS, **section.ids}, symbols_of(module, section)
     for symbol in symbols:
         if symbol not in known:
@@ -69,8 +69,8 @@ def assets_of(name: str, module: Provider, section: PollerSection) -> list[Asset
     return [Asset(symbol, known[symbol]) for symbol in symbols]
 
 
-def outlook(pollers: Mapping[str, PollerSection]) -> Iterator[str]:
-    """For `ingest check`: a line for each provider, with its plan and interval or why it is disabled.
+def describe_plans(pollers: Mapping[str, PollerSection]) -> Iterator[str]:
+    """A line for each provider, for `ingest check`: its plan and interval, or the reason why it is disabled.
 
     Raises Stop for a coin whose id is not known and for a file of labels that cannot be read.
     """

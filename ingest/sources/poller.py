@@ -1,7 +1,8 @@
 """Polls one provider: in turns, as often as its budget allows, while this daemon holds the lease `poll NAME`.
 
-The provider's module is pure: it says what to request and what the answers mean. The clock, the lease, the budget and the errors
-are here. The requests of the month and the time of the next turn are stored in the database, so that a restart repeats no request.
+The provider's module is pure: it yields requests and decodes the answers. The clock, the lease, the budget and the errors are
+handled here. The number of requests of the month and the time of the next turn are stored in the database, so that a restart
+repeats no request.
 """
 
 from __future__ import annotations
@@ -33,28 +34,28 @@ from ingest.transports.backoff import Backoff
 from ingest.transports.flow_driver import FlowDriver
 from ingest.transports.http import Http
 
-DISABLING = (*REFUSED, "422")  # HTTP statuses that only a change of the key or of the settings can mend
-REFUSED_SECONDS = 6 * 3600.0  # the pause after one of them
-RETRY_SECONDS = 60.0  # until another daemon, or this one after a restart, may try what was refused
+DISABLING = (*REFUSED, "422")  # HTTP statuses that only a change of the key or of the settings corrects
+REFUSED_SECONDS = 6 * 3600.0  # the pause after such a status
+RETRY_SECONDS = 60.0  # until another daemon, or this daemon after a restart, may repeat the refused request
 FIRST_SECONDS, CAP_SECONDS = 1.0, 900.0  # between turns that fail
-CACHED_BYTES = 4 << 20  # of one body, for a 304
-CACHED = 16  # bodies: a provider with a URL for each block sends a tag for each, and no such URL is requested again
-COMMIT_SECONDS = 0.1  # between two looks at whether the rows are committed
+CACHED_BYTES = 4 << 20  # the largest body that is kept for a 304
+CACHED = 16  # bodies; no more, because the URLs of single blocks have tags too, and are never requested again
+COMMIT_SECONDS = 0.1  # between two checks whether the rows are committed
 
 log = logging.getLogger(__name__)
 
 
 class Turn(Struct):
-    """The evidence of one turn; `body` is the last answer, for an error that concerns all of it."""
+    """The progress of one turn. `body` is the last answer, kept as evidence for an error that concerns all of it."""
 
     body: bytes = b""
     requests: int = 0
     malformed: set[bytes] = field(default_factory=set)  # parts of answers that could not be read
-    missed: dict[str, str] = field(default_factory=dict)  # parts that could not be had, and why
+    missed: dict[str, str] = field(default_factory=dict)  # by name of a part: its error
 
 
 class Poller:
-    """Keeps one provider polled."""
+    """Polls one provider until cancelled."""
 
     def __init__(self, task: ProviderTask) -> None:
         self.name = task.name
@@ -71,12 +72,12 @@ class Poller:
         self._spent = 0
 
     def status(self) -> dict[str, object]:
-        """The status of this poller for `ingest status` and the page."""
-        of = f" of {self._plan.per_month}" if self._plan.per_month else ""
+        """The status of this poller, for `ingest status` and the status page."""
+        limit = f" of {self._plan.per_month}" if self._plan.per_month else ""
         return self._task.state.status() | {
             "next_due_seconds": None if self._access.disabled else round(max(0.0, self._due - time.monotonic())),
             "interval_seconds": round(self._interval),
-            "requests_this_month": f"{self._spent}{of}",
+            "requests_this_month": f"{self._spent}{limit}",
         }
 
     def report(self, state: RunState) -> None:
@@ -84,7 +85,7 @@ class Poller:
         self._task.report(state)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         await self._task.run(self._poll)
 
     async def _poll(self, client: aiohttp.ClientSession, options: PollOptions) -> None:
@@ -95,20 +96,20 @@ class Poller:
             await asyncio.sleep(min(wait, RENEW_SECONDS))
 
     async def _round(self, http: Http, options: PollOptions) -> float:
-        """Take a turn if this daemon has the lease and the turn is due; the seconds until the next one."""
+        """Take a turn if this daemon has the lease and the turn is due. Returns the seconds until the next turn."""
         task = self._task
         async with task.pool.acquire() as connection:
             if not await task.lease.acquire(connection):
                 task.state = RunState(State.STANDBY)
                 return RENEW_SECONDS
-            place = await load_state(connection, self.name)
-        self._spent = place.requests
-        if (wait := max(place.wait, self._refused_until - time.monotonic())) > 0:
+            saved = await load_state(connection, self.name)
+        self._spent = saved.requests
+        if (wait := max(saved.wait, self._refused_until - time.monotonic())) > 0:
             return wait
         try:
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(self._renew_lease())
-                cursor, wait = await self._take_turn(http, options, place)
+                cursor, wait = await self._take_turn(http, options, saved)
                 renewing.cancel()
         except ExceptionGroup as errors:
             raise first(errors) from errors
@@ -117,38 +118,40 @@ class Poller:
         return max(wait, self._refused_until - time.monotonic())
 
     async def _renew_lease(self) -> None:
-        """Runs while a turn lasts. Raises Retry where the lease is lost: its holder polls now, and two turns spend twice."""
+        """Run during a turn. Raises Retry if the lease is lost: its new holder polls now, and two turns would spend twice."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             if not await self._task.lease.acquire():
                 raise Retry(f"{self.name}: the lease was lost in the middle of a turn")
 
-    async def _take_turn(self, http: Http, options: PollOptions, place: PollState) -> tuple[str, float]:
-        """One turn; the cursor and the seconds until the next turn. A failure is counted, and sets when it is tried again."""
+    async def _take_turn(self, http: Http, options: PollOptions, saved: PollState) -> tuple[str, float]:
+        """Take one turn. Returns the cursor and the seconds until the next turn, or until a failed turn is repeated."""
         turn, task, plan = Turn(), self._task, self._plan
         try:
-            cursor = await self._drive(http, self._access.module.poll(options, place.cursor), turn)
+            cursor = await self._drive(http, self._access.module.poll(options, saved.cursor), turn)
         except Retry as error:
             task.fail(error)
             pause = plan.pause if error.code == "429" else 0.0
             earned = turn.requests * MONTH_SECONDS / plan.per_month if plan.per_month else 0.0
-            return place.cursor, max(error.after or 0.0, pause, self._backoff.next(), earned)
+            return saved.cursor, max(error.after or 0.0, pause, self._backoff.next(), earned)
         except Reject as error:
             is_refused = error.code in DISABLING
             task.fail(error, State.DISABLED if is_refused else State.FAILING)
-            if error.reason != "http" and str(error) not in turn.missed.values():  # a missed part is kept already
+            if (
+                error.reason != "http" and str(error) not in turn.missed.values()
+            ):  # the error of a missed part is in `rejects` already
                 task.reject(Malformed(turn.body, error.reason, str(error)))
             if is_refused:
                 self._refused_until = time.monotonic() + REFUSED_SECONDS
-                return place.cursor, RETRY_SECONDS
-            return place.cursor, max(self._interval, self._backoff.next())
-        missed = self._access.redacted("; ".join(f"{name}: {why}" for name, why in turn.missed.items()))
+                return saved.cursor, RETRY_SECONDS
+            return saved.cursor, max(self._interval, self._backoff.next())
+        missed = self._access.redacted("; ".join(f"{name}: {error}" for name, error in turn.missed.items()))
         task.state = RunState(State.PARTIAL, missed) if missed else RunState(State.OK)
         self._backoff.reset()
         return cursor, self._interval
 
     async def _drive(self, http: Http, flow: Poll, turn: Turn) -> str:
-        """Drive the flow until its rows have their outcome; only then is its cursor valid."""
+        """Drive the flow and wait until its rows have their outcomes: only then is its cursor valid."""
         try:
             with FlowDriver[Step, str](flow, partial(self._request, http, turn)) as steps:
                 async for step in steps:
@@ -160,14 +163,14 @@ class Poller:
                         for emitted in step:
                             if (room := self._emit(emitted, turn)) is not None:
                                 await room
-                        await asyncio.sleep(0)  # a feed may have thousands of articles, each of 3 ms of work: other tasks run
+                        await asyncio.sleep(0)  # let other tasks run: a feed may have thousands of articles, each of 3 ms of work
         finally:
             self._malformed, self._missed = turn.malformed, set(turn.missed)
         await self._rows_settled()
         return steps.result
 
     def _emit(self, emitted: Emitted, turn: Turn) -> Awaitable[None] | None:
-        """Put a row into its queue, for whose room the caller may have to wait; count anything else."""
+        """Put a row into its queue, or count anything else. If the queue is full, returns an awaitable that ends with room."""
         match emitted:
             case Malformed():
                 self._reject(emitted, turn)
@@ -180,7 +183,7 @@ class Poller:
         return None
 
     async def _rows_settled(self) -> None:
-        """Wait until every row that was emitted by now has its outcome."""
+        """Wait until every row that is emitted so far has its outcome."""
         now = time.time_ns() // 1000
         while any(queue.rows and queue.oldest <= now for queue in self._task.queues):  # noqa: ASYNC110 - a queue notifies nobody
             await asyncio.sleep(COMMIT_SECONDS)
@@ -197,13 +200,13 @@ class Poller:
         log.warning("%s: block %s of %s was reorganized: %d rows removed", self.name, block.block_hash, block.blockchain, removed)
 
     def _reject(self, malformed: Malformed, turn: Turn) -> None:
-        """Keep an unreadable part of an answer, once for as long as the provider keeps sending it."""
+        """Keep an unreadable part of an answer, but only once while the provider repeats it in every turn."""
         if malformed.payload not in self._malformed and malformed.payload not in turn.malformed:
             self._task.reject(malformed)
         turn.malformed.add(malformed.payload)
 
     def _miss(self, part: Missed, turn: Turn) -> None:
-        """A part of the turn failed: counted in each turn, logged and kept once for as long as it fails."""
+        """Count a failed part of the turn. It is logged and kept only once while it fails in every turn."""
         turn.missed[part.name] = str(part.error)
         self._task.metrics.counters.errors["poll", type(part.error).__name__] += 1
         if part.name in self._missed:
@@ -231,7 +234,7 @@ class Poller:
 
 
 def _conditions(response: Response) -> dict[str, str]:
-    """The headers that request only a newer version (RFC 9110, 13.1); many feeds send a date and no tag.
+    """The headers of a conditional request for a newer version. Many feeds send only a date, without a tag.
 
     https://www.rfc-editor.org/rfc/rfc9110#section-13.1
     """

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Progress:
-    """`steps` is the number of chunks; rows are counted beside them."""
+    """Counts the chunks that are done, out of `steps`, and their rows."""
 
     def __init__(self, steps: int, stream: TextIO = sys.stderr, clock: Callable[[], float] = time.monotonic) -> None:
         self._steps = steps
@@ -28,10 +28,12 @@ class Progress:
         self.rows = 0
 
     def add_rows(self, rows: int) -> None:
+        """Count rows that were read."""
         self.rows += rows
         self._show()
 
     def add_step(self) -> None:
+        """Count a chunk that is done."""
         self.done += 1
         self._show(last=self.done == self._steps)
 
@@ -47,7 +49,7 @@ class Progress:
             log.info("%s", self.text(now))
 
     def text(self, now: float) -> str:
-        """As `3/12 chunks, 120,000 rows, 40,000 rows/s, 9 s left`; `now` is by the clock of the constructor."""
+        """The progress as text: `3/12 chunks, 120,000 rows, 40,000 rows/s, 9 s left`. `now` is a time of `clock`."""
         took = max(now - self._began, 1e-9)
         left = f", {took / self.done * (self._steps - self.done):.0f} s left" if self.done else ""
         return f"{self.done}/{self._steps} chunks, {self.rows:,} rows, {self.rows / took:,.0f} rows/s{left}"

@@ -1,6 +1,6 @@
-"""How a provider is accessed under its settings: the plan, the options for its module, the HTTP client, the budget and the key.
+"""The access to a provider under its settings: the plan, the options for its module, the HTTP client, the budget and the key.
 
-Every request counts against the month's budget, one that fails as well. The daemon and the backfills share that count.
+Every request counts against the monthly budget, also a failed one. The daemon and the backfills share that count.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ingest.store.pool import Pool
 from ingest.transports.client import open_client
 from ingest.transports.http import Http
 
-REDACTED = "***"  # in the place of a key
+REDACTED = "***"  # replaces a key
 
 
 class ProviderAccess:
-    """One provider with its settings. `disabled` is why it must not be used, '' where it may."""
+    """One provider with its settings. `disabled` is the reason why it is not used, '' if it is used."""
 
     def __init__(self, name: str, module: Provider, section: PollerSection) -> None:
         self.name = name
@@ -35,7 +35,7 @@ class ProviderAccess:
         self._key = section.api_key.get_secret_value() if section.api_key else ""
 
     async def options(self, pool: Pool) -> PollOptions:
-        """The settings for the provider's module. Raises Stop for a coin whose id is not known."""
+        """The options for the provider's module. Raises Stop for a coin whose id is not known or a file of labels that is wrong."""
         section, plan, module = self.section, self.plan, self.module
         labels = await asyncio.to_thread(read_labels, section.labels) if section.labels else {}
         options = PollOptions(
@@ -58,11 +58,11 @@ class ProviderAccess:
             return replace(options, assets=await store_assets(connection, assets))
 
     def open_client(self) -> aiohttp.ClientSession:
-        """A client behind the provider's proxy, if the settings name one. The caller closes it."""
+        """An HTTP client, behind the proxy of the settings if there is one. The caller closes it."""
         return open_client(self.section.proxy.get_secret_value() if self.section.proxy else None)
 
     def http(self, client: aiohttp.ClientSession, plan: Plan | None = None) -> Http:
-        """Requests within the minute's budget of `plan`, by default the chosen one."""
+        """Requests within the budget of a minute of `plan`, by default the chosen plan."""
         return Http(
             client,
             rate=rate_of(plan or self.plan),
@@ -71,11 +71,12 @@ class ProviderAccess:
         )
 
     async def spend(self, pool: Pool) -> int:
-        """Count one request before it is made; the month's count with it. Raises Retry where the month's budget is spent."""
+        """Count one request before it is made. Returns the count of this month. Raises Retry where the monthly budget is spent."""
         async with pool.acquire() as connection:
             number = await reserve_request(connection, self.name, self.plan.per_month)
         if number is None:
-            raise Retry(f"{self.plan.per_month} requests of this month are spent (pollers.{self.name}.budget)", after=3600.0)
+            budget = f"{self.plan.per_month} requests a month"
+            raise Retry(f"the budget of {budget} is spent (pollers.{self.name}.budget.per_month)", after=3600.0)
         return number
 
     def redacted(self, text: str) -> str:

@@ -1,8 +1,8 @@
-"""Backfills the history of polled providers, as that of an exchange: in chunks that are done when their rows are committed.
+"""Backfills the history of polled providers in chunks, which are done when their rows are committed.
 
-Requests count against the month's budget, which the daemon's turns share. The minute's budget is halved, because both may run. Keys
-are unique: a row that is stored already is a duplicate, or revised where it changed. Providers have days: without `--to` the range
-ends at the last midnight (UTC), and the same command then finds nothing to do.
+Requests count against the monthly budget, which the daemon's turns share. The budget of a minute is halved, because both may run.
+Keys are unique: a row that is stored already is a duplicate, or revised where it changed. Most providers have daily values: without
+`--to` the range ends at the last midnight (UTC), so that the same command, given again, finds nothing to do.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from msgspec.structs import replace
 from ingest import registry
 from ingest.config.sections import PollerSection
 from ingest.config.settings import Settings
-from ingest.counters import Tally
 from ingest.errors import Reject, Retry, Stop
 from ingest.pipeline.table_queue import TableQueue
 from ingest.polling.db_queries import Filtered, PricesAt
 from ingest.polling.provider import Emitted, Missed, Poll, PollOptions, Provider, Step
 from ingest.protocol.decode import Malformed
 from ingest.records import Asset
-from ingest.sources.chunk_runner import NOTHING, ChunkResult, ChunkRunner, range_text, refuse_expired
-from ingest.sources.history_loader import LIMITS, outcome_of, stored
+from ingest.sources.chunk_runner import NOTHING, ChunkResult, ChunkRunner, range_text, refuse_empty, refuse_expired
+from ingest.sources.history_loader import history_queue, outcome_of, read_and_store
 from ingest.sources.poll_plan import plan_of, symbols_of
 from ingest.sources.progress import Progress
 from ingest.sources.provider_access import ProviderAccess
@@ -36,7 +35,7 @@ from ingest.store import bar_views
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.jobs import Chunk, Job, open_job, pending, to_micros
 from ingest.store.pool import Connection, Pool
-from ingest.store.rollup import is_rolled_up, roll_up
+from ingest.store.rollup import roll_up
 from ingest.store.spot_prices import usd_prices
 from ingest.store.ts_edition import detect
 from ingest.tables import ONCHAIN_METRICS, PRICES, SENTIMENT_SCORES, STOCK_INDICES, WHALE_TRANSACTIONS, Table
@@ -54,17 +53,19 @@ KINDS = {
 
 @runtime_checkable
 class Historic(Protocol):
-    """What a `Provider` has in addition where its history can be requested."""
+    """Further members of a `Provider` whose history can be requested."""
 
-    CHUNK: int | None  # microseconds that are requested at once; None for the whole range
+    CHUNK: int | None  # the length of a chunk, in microseconds; None for the whole range
 
     def history(self, options: PollOptions, since: int, until: int, /) -> Poll:
-        """Everything of [since, until), in microseconds, as the rows that a turn would have stored."""
+        """All rows of [since, until), in microseconds. They equal those that a turn would have stored."""
 
 
 class ProviderBackfillRequest(Struct, frozen=True, kw_only=True):
-    """A backfill command: the range [since, until) of one of KINDS. Without `source` it is for every enabled provider, without
-    `symbols` for those of the configuration; `again` includes chunks that are done.
+    """A backfill command: the range [since, until) of one of KINDS.
+
+    Without `source`, every enabled provider is used; without `symbols`, those of the configuration; `again` includes chunks that
+    are done.
     """
 
     kind: str
@@ -81,22 +82,21 @@ def midnight(now: datetime) -> datetime:
 
 
 def provider_backfills(settings: Settings, request: ProviderBackfillRequest) -> list[ProviderBackfill]:
-    """A backfill for each provider of the request. Raises Stop where no provider has it, and says which ones there are."""
-    if request.until <= request.since:
-        raise Stop(f"--to {request.until:%Y-%m-%d %H:%M}: nothing is between it and --from {request.since:%Y-%m-%d %H:%M}")
+    """A backfill for each provider of the request. Raises Stop where there is none; the message names those that exist."""
+    refuse_empty(request.since, request.until)
     table = KINDS[request.kind]
     refuse_expired(settings, table.name, request.since)
-    fitting = {one: module for one, module in registry.pollers().items() if table.name in module.TABLES}
-    historic = {one: module for one, module in fitting.items() if isinstance(module, Historic)}
+    fitting = {name: module for name, module in registry.pollers().items() if table.name in module.TABLES}
+    historic = {name: module for name, module in fitting.items() if isinstance(module, Historic)}
     if (name := request.source) is not None:
         if name not in historic:
             why = "its history cannot be requested" if name in fitting else f"no provider of {request.kind}"
             raise Stop(f"--source: '{name}': {why}; known: {', '.join(sorted(historic))}")
         if name not in settings.pollers:
             raise Stop(f"--source: '{name}' has no section in the configuration; right would be [pollers.{name}]")
-        one = ProviderBackfill(settings.pollers[name], name, historic[name], request)
-        one.check()
-        return [one]
+        backfill = ProviderBackfill(settings.pollers[name], name, historic[name], request)
+        backfill.check()
+        return [backfill]
     enabled = [name for name in historic if name in settings.pollers and not plan_of(historic[name], settings.pollers[name])[1]]
     if not enabled:
         sections = ", ".join(f"[pollers.{name}]" for name in sorted(historic))
@@ -124,16 +124,16 @@ class ProviderBackfill:
         since, days = self._request.since, self._access.plan.history_days
         if days is not None and since < (oldest := datetime.now(UTC) - timedelta(days=days)):
             raise Stop(
-                f"--from {since:%Y-%m-%d}: {self.name} gives {days} days with this plan; begin at "
-                f"{oldest + timedelta(days=1):%Y-%m-%d}, or take another (pollers.{self.name}.plan)"
+                f"--from {since:%Y-%m-%d}: {self.name} has {days} days of history with this plan; begin at "
+                f"{oldest + timedelta(days=1):%Y-%m-%d}, or choose another plan (pollers.{self.name}.plan)"
             )
 
     async def run(self, connection: Connection, pool: Pool) -> str:
-        """Fill the pending chunks; the result in words. Raises Retry where a chunk failed: the same command tries it again."""
+        """Fill the pending chunks and return a summary. Raises Retry where a chunk failed: the same command tries it again."""
         access = self._access
         options = await access.options(pool)
-        parts = [(one, part) for one in _per_coin(options) for part in await self._pending(connection, one)]
-        jobs = [(one, chunk) for one, part in parts for chunk in await open_job(connection, self._job(one), [part])]
+        parts = [(coin, part) for coin in _per_coin(options) for part in await self._pending(connection, coin)]
+        jobs = [(coin, chunk) for coin, part in parts for chunk in await open_job(connection, self._job(coin), [part])]
         runner = ChunkRunner(connection, progress := Progress(len(jobs)))
         edition = (await detect(connection)).edition
         plan = replace(access.plan, per_minute=max(1, access.plan.per_minute // 2))
@@ -141,35 +141,29 @@ class ProviderBackfill:
             reader = _Reader(access.http(client, plan), partial(access.spend, pool), progress.add_rows, pool)
             batch_writer = BatchWriter(self._table, pool, edition)
 
-            async def fill(one: PollOptions, chunk: Chunk) -> ChunkResult:
-                queue = TableQueue(
-                    self._table,
-                    Tally(self._table.name),
-                    LIMITS,
-                    on_gap=_never,
-                    mark_minutes=is_rolled_up(self._table.name, edition),
-                )
-                flow = self._module.history(one, chunk.since, chunk.until)
-                verdict = await stored(queue, batch_writer, reader.read(flow, queue))
+            async def fill(coin: PollOptions, chunk: Chunk) -> ChunkResult:
+                queue = history_queue(self._table, edition)
+                flow = self._module.history(coin, chunk.since, chunk.until)
+                verdict = await read_and_store(queue, batch_writer, reader.read(flow, queue))
                 return ChunkResult(outcome_of(queue), verdict and access.redacted(verdict))
 
-            await runner.run([(one, self._shown(one), chunk) for one, chunk in jobs], fill)
+            await runner.run([(coin, self._label(coin), chunk) for coin, chunk in jobs], fill)
         await self._refresh(connection)
         return runner.summary()
 
     async def dry_run(self, connection: Connection) -> str:
-        """What `run` would fill. Makes no request and changes nothing."""
+        """List the ranges that `run` would fill. Makes no request and changes nothing."""
         access = self._access
         symbols = symbols_of(access.module, access.section) if access.module.ASSETS else ()
         assets = tuple(Asset(symbol, "") for symbol in symbols)
-        subjects = _per_coin(PollOptions(base_url="", assets=assets))
-        parts = [(one, part) for one in subjects for part in await self._pending(connection, one)]
-        return "\n".join(f"{self._shown(one)}: {range_text(*part)}" for one, part in parts) or NOTHING
+        coins = _per_coin(PollOptions(base_url="", assets=assets))
+        parts = [(coin, part) for coin in coins for part in await self._pending(connection, coin)]
+        return "\n".join(f"{self._label(coin)}: {range_text(*part)}" for coin, part in parts) or NOTHING
 
-    def _shown(self, one: PollOptions) -> str:
-        return " ".join([self.name, *(asset.symbol for asset in one.assets)])
+    def _label(self, options: PollOptions) -> str:
+        return " ".join([self.name, *(asset.symbol for asset in options.assets)])
 
-    def _job(self, one: PollOptions) -> Job:
+    def _job(self, options: PollOptions) -> Job:
         return Job(
             source=self.name,
             instrument_id=0,
@@ -178,16 +172,16 @@ class ProviderBackfill:
             via="rest",
             since=to_micros(self._request.since),
             until=to_micros(self._request.until),
-            symbol=one.assets[0].symbol if one.assets else "",
+            symbol=options.assets[0].symbol if options.assets else "",
         )
 
-    async def _pending(self, connection: Connection, one: PollOptions) -> list[tuple[int, int]]:
-        job = self._job(one)
+    async def _pending(self, connection: Connection, options: PollOptions) -> list[tuple[int, int]]:
+        job = self._job(options)
         edges = chunk_edges(self._module.CHUNK, job.since, job.until)
         return list(pairwise(edges))[::-1] if self._request.again else await pending(connection, job, edges)
 
     async def _refresh(self, connection: Connection) -> None:
-        """Compute roll-ups and aggregates of the range: policies do not go back so far, and there may be no daemon."""
+        """Refresh roll-ups and aggregates of the range: policies do not go back so far, and no daemon may be running."""
         while (await roll_up(connection)).taken:
             pass
         since, until = midnight(self._request.since), self._request.until + timedelta(days=1)
@@ -195,32 +189,32 @@ class ProviderBackfill:
 
 
 async def fill(backfills: Sequence[ProviderBackfill], connection: Connection, pool: Pool, *, dry_run: bool) -> int:
-    """Run one after the other and print each result; the exit code. A failure of one does not stop the others."""
+    """Run the backfills in turn and print each result. A failure does not stop the others. Returns the exit code."""
     code = 0
-    for one in backfills:
+    for backfill in backfills:
         try:
-            one.check()
-            print(f"{one.name}: {await (one.dry_run(connection) if dry_run else one.run(connection, pool))}")
+            backfill.check()
+            print(f"{backfill.name}: {await (backfill.dry_run(connection) if dry_run else backfill.run(connection, pool))}")
         except (Retry, Stop) as error:
-            print(f"{one.name}: {error}", file=sys.stderr)
+            print(f"{backfill.name}: {error}", file=sys.stderr)
             code = 1
     return code
 
 
 def _per_coin(options: PollOptions) -> Sequence[PollOptions]:
-    """The options for each coin, where there are coins, so that a coin that is added later is requested alone."""
+    """The options of each coin, so that a coin that is added later is requested alone; `options` where there are no coins."""
     return [replace(options, assets=(asset,)) for asset in options.assets] or [options]
 
 
 def chunk_edges(chunk: int | None, since: int, until: int) -> list[int]:
-    """The edges of the chunks of [since, until), in microseconds: multiples of `chunk`, so that every range has the same ones."""
+    """The edges of the chunks of [since, until), in microseconds: multiples of `chunk`, the same for every range."""
     if chunk is None:
         return [since, until]
     return [since, *range(since - since % chunk + chunk, until, chunk), until]
 
 
 class _Reader:
-    """Reads histories; each request is counted before it is made."""
+    """Reads histories. `spend` counts each request before it is made."""
 
     def __init__(self, http: Http, spend: Callable[[], Awaitable[object]], on_rows: Callable[[int], None], pool: Pool) -> None:
         self._http = http
@@ -229,7 +223,7 @@ class _Reader:
         self._pool = pool
 
     async def read(self, flow: Poll, queue: TableQueue) -> str | None:
-        """Put all rows of `flow` into the queue; why it ended too early, None where it did not."""
+        """Put all rows of `flow` into the queue. Returns the error that ended it early, None if there was none."""
         try:
             await self._drive(flow, queue)
         except (Reject, Retry) as error:
@@ -252,11 +246,7 @@ class _Reader:
             if isinstance(record, Malformed):
                 raise Reject(record.message, reason=record.reason)
             if isinstance(record, Filtered | Missed):
-                raise TypeError("a history filters nothing")
+                raise TypeError(f"a history yields records, not {record}")
             if (room := queue.put(record)) is not None:
                 await room
         self._on_rows(len(records))
-
-
-def _never(_gap: object) -> None:
-    raise AssertionError("a queue of history never sheds")

@@ -1,7 +1,7 @@
 """Reads one provider over a websocket while this daemon holds the lease `poll NAME`.
 
-Connections are opened and replaced as those of an exchange. What the provider sends while nobody is connected is lost: it is not
-sent again, and nothing records that it is missing. A daemon that lost the lease closes its connection: a key allows only a few.
+Connections are opened and replaced as those of an exchange. Data that the provider sends while no daemon is connected is lost: it
+is not sent again, and no gap is recorded. A daemon that loses the lease closes its connection, because a key allows only a few.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class ProviderStream:
-    """Keeps one provider read over a websocket. Its module is a `Streaming`."""
+    """Reads one provider over a websocket. The module of `task` must be a `Streaming`."""
 
     def __init__(self, task: ProviderTask) -> None:
         assert isinstance(task.access.module, Streaming)
@@ -46,7 +46,7 @@ class ProviderStream:
         self._limiter = RateLimiter(self._module.LIMITS.connects)
 
     def status(self) -> dict[str, object]:
-        """The status of this stream for `ingest status` and the page."""
+        """The status of this stream, for `ingest status` and the status page."""
         return self._task.state.status()
 
     def report(self, state: RunState) -> None:
@@ -54,7 +54,7 @@ class ProviderStream:
         self._task.report(state)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         await self._task.run(self._stream)
 
     async def _stream(self, client: aiohttp.ClientSession, options: PollOptions) -> None:
@@ -65,7 +65,7 @@ class ProviderStream:
             await asyncio.sleep(RENEW_SECONDS)
 
     async def _read(self, client: aiohttp.ClientSession, options: PollOptions) -> None:
-        """Read until another daemon has the lease."""
+        """Read until another daemon takes the lease."""
 
         def begin(connection: Connection) -> tuple[WebSocketConnection, Session]:
             session = self._module.session(options)
@@ -90,7 +90,7 @@ class ProviderStream:
             raise first(errors) from errors
 
     async def _renew_lease(self) -> bool:
-        """Whether to read on. While the database is away no other daemon can take the lease, and rows wait in their queues."""
+        """Whether to continue. While the database is away no other daemon can take the lease, and rows wait in their queues."""
         try:
             return await self._task.lease.acquire()
         except sqlstate.FOREIGN as error:
@@ -129,4 +129,4 @@ class ProviderStream:
 
 
 def _no_gap(gap: Gap) -> None:
-    raise TypeError(f"a stream without subscriptions has no {gap}")
+    raise TypeError(f"a stream without subscriptions cannot have a gap: {gap}")

@@ -1,4 +1,4 @@
-"""What the poller and the stream of a provider have in common: the lease `poll NAME`, the state, and where the output goes."""
+"""The parts that the poller and the stream of a provider share: the lease `poll NAME`, the state, and the queues."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ProviderTask:
         self._on_malformed = on_malformed
 
     async def run(self, work: Callable[[aiohttp.ClientSession, PollOptions], Awaitable[None]]) -> None:
-        """Run `work` until cancelled, and then release the lease; a provider that is disabled only waits."""
+        """Run `work` until cancelled, then release the lease. A disabled provider only waits."""
         if self.access.disabled:
             log.warning("%s: disabled: %s", self.name, self.access.disabled)
             await asyncio.Event().wait()
@@ -69,11 +69,11 @@ class ProviderTask:
         return type(record) in self._puts
 
     def put(self, record: Record) -> Awaitable[None] | None:
-        """Put a row into the queue of its table; what is returned must be awaited: the queue is full."""
+        """Put a row into the queue of its table. Where the queue is full, returns an awaitable that ends when there is room."""
         return self._puts[type(record)](record)
 
     def reject(self, malformed: Malformed) -> None:
-        """Keep what could not be read in `rejects`, without the key."""
+        """Keep a part that could not be read in `rejects`, without the key."""
         redacted, payload = self.access.redacted, self.access.redacted_bytes(malformed.payload)
         self._on_malformed(self.name, Malformed(payload, malformed.reason, redacted(malformed.message)))
 

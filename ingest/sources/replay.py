@@ -1,11 +1,12 @@
-"""Replays captures: their lines go through the same sessions into the same queues.
+"""Replays captures: sends their lines through the same sessions into the same queues.
 
-A session gets the inputs that it got live, with the times of the capture: frames, ticks, answers. It has no clock and does no I/O,
-so its outputs are the same, `received_at` included. Its requests are not made, because the answers are in the capture. Instruments
-are found by exchange and symbol. The coverage of the capture may be claimed when all rows are committed.
-The format: ingest/transports/capture_format.py, https://www.rfc-editor.org/rfc/rfc1952
-A session continues from one file into the next only where nothing is missing between them: after a gap a book without sequence
-numbers would be wrong, and nothing would show it.
+A session receives the inputs that it received live, with the times of the capture: frames, ticks, answers. It has no clock and does
+no I/O, so its outputs are the same, `received_at` included. Its requests are not made, because the answers are in the capture.
+Instruments are found by exchange and symbol. The coverage of the capture may be claimed when all rows are committed. The format:
+ingest/transports/capture_format.py, https://www.rfc-editor.org/rfc/rfc1952
+
+A session continues from one file into the next only where no file is missing between them: after a gap, a book without sequence
+numbers would be wrong without any sign of it.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from ingest.sources.replay_coverage import ReplayedConnection
 from ingest.store.coverage import Claim
 from ingest.transports.capture_format import SUFFIX, Header, Line, Opening, header, read
 
-YIELD_LINES = 200  # lines between two turns of the writers, which share the event loop
+YIELD_LINES = 200  # lines after which the writers run, which share the event loop
 
 log = logging.getLogger(__name__)
 
 
 class Replay:
-    """`counts` are the lines by kind, and those of connections whose beginning is missing (`orphan`).
+    """Replays captures. `counts` has the lines by kind, and those of connections whose beginning is missing (`orphan`).
 
-    `claims` are valid once all rows are committed; `names` are those of their instruments, by id.
+    `claims` are valid once all rows are committed. `names` has the names of their instruments, by id.
     """
 
     def __init__(
@@ -62,11 +63,11 @@ class Replay:
         self._connections: dict[int, ReplayedConnection] = {}
 
     async def run(self, paths: Iterable[Path]) -> None:
-        """Replay the files, those of one source in the order of time. Raises Stop where one is no capture."""
+        """Replay the files, those of one source in order of time. Raises Stop for a file that is not a capture."""
         headers = ((header(path), path) for path in paths)
         files = sorted(
             ((found, path) for found, path in headers if found is not None),
-            key=lambda one: (one[0].source, one[0].run, one[0].part),
+            key=lambda file: (file[0].source, file[0].run, file[0].part),
         )
         for found, path in files:
             if found.protocol not in self._exchanges:
@@ -113,11 +114,11 @@ class Replay:
         exchange = self._exchanges[self._file.protocol]
         session = exchange.session(connection, opening.options)
         replayed = self._connections[line.connection] = ReplayedConnection(self._file.source, connection, opening.options, session)
-        if line.kind == "resume":  # its start is in a file that is missing
+        if line.kind == "resume":  # its `start` line is in a file that is missing
             await self._deliver(replayed, replayed.session.start(line.at))
 
     async def _with_ids(self, opening: Opening) -> Connection:
-        """The same subscriptions, with the instruments of this database."""
+        """The connection of the capture, with the instruments of this database."""
         subscriptions = opening.connection.subscriptions
         rows = {one.instrument.symbol: one.instrument for one in subscriptions}
         kind = opening.options.trade_kind if any(one.channel == "trades" for one in subscriptions) else None
@@ -158,7 +159,7 @@ class Replay:
         for output in outputs:
             put = self._puts.get(type(output))
             if put is not None:
-                replayed.add_row(output)  # type: ignore[arg-type] # it has a queue: a Record
+                replayed.add_row(output)  # type: ignore[arg-type] # an output with a queue is a Record
                 wait = put(output)  # type: ignore[arg-type]
                 if wait is not None:
                     await wait
@@ -170,7 +171,7 @@ class Replay:
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
-    """The captures of these paths; a folder stands for all captures below it. Raises Stop where there are none."""
+    """The capture files of these paths, of a folder all below it. Raises Stop where there are none."""
     files = [found for path in paths for found in (sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path])]
     if not files:
         raise Stop(f"no capture (*{SUFFIX}) below {', '.join(map(str, paths))}")

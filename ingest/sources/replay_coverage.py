@@ -1,8 +1,8 @@
 """One connection of a capture while it is replayed, and the coverage of its rows.
 
-The claims are those of a live feed (coverage_claims.py), by the clock of the capture: from the first message of a subscription to
-the last frame of the connection, less the lateness of its rows. Ticks go on while a connection is silent or dead, so only a frame
-shows that it is alive.
+Claims are made as for a live feed (coverage_claims.py), by the clock of the capture: from the first message of a subscription to
+the last frame of the connection, less the lateness of its rows. Ticks continue while a connection is silent or dead, so only a
+frame shows that it is alive.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ingest.sources.coverage_claims import LATE, MARGIN
 from ingest.store.coverage import Claim, to_datetime
 
 WRITER = "replay"  # of claims and gaps: the gaps of a live daemon do not reduce the coverage of a replay
-WINDOW = 5 * SECOND  # for how long the lateness of a row counts
+WINDOW = 5 * SECOND  # the lateness of a row counts for one to two of these
 
 
 class ReplayedConnection:
-    """One connection, with the session that gets its inputs again. Times are microseconds."""
+    """One connection, with the session that receives its inputs again. Times are in microseconds."""
 
     def __init__(self, source: str, connection: Connection, options: ExchangeOptions, session: Session) -> None:
         self.options = options
@@ -35,19 +35,19 @@ class ReplayedConnection:
         self._since = [0] * len(connection.subscriptions)  # the first message of each subscription
         self._last = 0  # the time of the last frame
         self._open: dict[tuple[object, ...], Gap] = {}  # gaps whose end is not known yet
-        self._clock_ahead = 0  # how far the exchange's clock was ahead of ours
+        self._clock_ahead = 0  # how far the exchange's clock was ahead of the daemon's
         self._late = [0, 0]  # the lateness of rows within the last WINDOW and within the one before
         self._window = 0
 
     def add_message(self, at: int) -> None:
-        """A frame or an answer was delivered."""
+        """Note that a frame or an answer was delivered."""
         self._last = at
         for index, message_at in enumerate(self.session.last_message_at):
             self._since[index] = self._since[index] or message_at
 
     def add_row(self, record: Record) -> None:
         """Measure how late a row was."""
-        if isinstance(record, Candle):  # its time is the beginning of its minute
+        if isinstance(record, Candle):  # its time is the start of its minute, not an event
             return
         late = record.received_at - record.time
         if record.received_at - self._window > WINDOW:
@@ -56,14 +56,14 @@ class ReplayedConnection:
         self._clock_ahead = max(self._clock_ahead, -late)
 
     def add_gap(self, gap: Gap) -> None:
-        """A gap, given when it opens and again when it ends."""
+        """Note a gap. A session reports it when it opens and again when it ends."""
         key = gap.instrument_id, gap.channel, gap.reason, gap.since, gap.first_id
         self._open.pop(key, None)
         if gap.until is None:
             self._open[key] = gap
 
     def open_gaps(self) -> list[Gap]:
-        """The gaps that are open still, each ended at the end of the connection."""
+        """The gaps that are still open, closed at the end of the connection."""
         return [
             Gap(one.instrument_id, one.channel, one.reason, one.since, max(one.since, self._last)) for one in self._open.values()
         ]
@@ -77,7 +77,7 @@ class ReplayedConnection:
         ):
             channel = subscription.channel
             since, until = first + self._clock_ahead, self._last - margin
-            if channel == "candles":  # a bar is sent after it closed
+            if channel == "candles":  # a candle is sent after it closed
                 since += -since % MINUTE
                 until = min(until, last_message_at - margin) - MINUTE
                 until -= until % MINUTE
@@ -88,7 +88,7 @@ class ReplayedConnection:
 
 
 def missing(claims: Iterable[Claim], names: Mapping[int, str]) -> list[str]:
-    """The ranges between the claims of each market and channel, as sentences. `names` are those of the instruments."""
+    """The uncovered ranges between the claims of each instrument and channel, as sentences. `names` are by instrument id."""
     stream = attrgetter("source", "instrument_id", "channel")
     lines = []
     for (source, instrument_id, channel), group in groupby(sorted(claims, key=lambda one: (*stream(one), one.since)), stream):

@@ -11,21 +11,21 @@ from msgspec import Struct
 
 
 class State(StrEnum):
-    """What something that runs is doing."""
+    """The state of a source, a task or a writer."""
 
     WAITING = "waiting"  # it has not done anything yet
     CONNECTING = "connecting"  # it opens its connections
     OK = "ok"  # it works
     PARTIAL = "partial"  # it works, but a part of it fails: one connection, one coin
-    FAILING = "failing"  # its last attempt failed; it tries again by itself
+    FAILING = "failing"  # its last attempt failed; it retries by itself
     HELD = "held"  # it keeps its rows until a person corrects the cause
     STANDBY = "standby"  # another daemon holds the lease for this work
-    DISABLED = "disabled"  # the configuration does not allow it, or the other side refused the key or the request
+    DISABLED = "disabled"  # the configuration does not allow it, or the provider refused the key or the request
     STOPPED = "stopped"  # it does not try again until the configuration is changed
 
 
 class RunState(Struct, frozen=True):
-    """A state and, for people, its reason; `detail` is empty where the state says everything."""
+    """A state and, for people, its reason; `detail` is empty where there is no more to add."""
 
     state: State
     detail: str = ""
@@ -34,5 +34,5 @@ class RunState(Struct, frozen=True):
         return f"{self.state}: {self.detail}" if self.detail else str(self.state)
 
     def status(self) -> dict[str, object]:
-        """The two as they stand in the status."""
+        """Both fields, as the status shows them."""
         return {"state": self.state, "detail": self.detail}

@@ -1,1 +1,1 @@
-"""Pure: reads the text of posts and articles: plain text, coin mentions, sentiment labels, XML."""
+"""Pure: processes the text of posts and articles: plain text, coin mentions, sentiment labels, XML."""

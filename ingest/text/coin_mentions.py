@@ -1,9 +1,10 @@
-"""Finds the coins that a text of news or social media names.
+"""Finds the coins that a news article or a social media post names.
 
 A coin's name counts in any case. A name that is also an English word ("Avalanche", "Ripple") counts only with a capital; some of
 them ("Near", "Link", "Optimism") never count, because headlines capitalise every word. A ticker counts in capitals. A ticker that
 is also a word (ONE, NEAR, GAS, LINK, SUI) does not count in a text that is all in capitals; a ticker that is also an abbreviation
-(DOT, APT, ETC, OP) counts only in parentheses. After a `$` each of these counts, and any other word in capitals.
+(DOT, APT, ETC, OP) counts only in parentheses. After a `$` every known ticker counts in any case, and so does any other word in
+capitals except a currency code.
 """
 
 from __future__ import annotations
@@ -75,11 +76,11 @@ _QUOTE = re.compile(r"(?:(?<=.)(?:USDT|USDC)|(?<=..)FDUSD|(?<=...)USD)\Z")  # TU
 _NUMBER = re.compile(r"[0-9]+X?|Q[1-4]|(?:BEP|BRC|ERC|TRC)[0-9]*")  # a year, a leverage, a quarter, a standard
 _NO_COINS = _FIAT | _set("AMA API APP CM COIN DEFI EEA ETF FAQ FDUSD KYC NFT OKX P2P SWAP TGE UM USDT USDC UTC VIP")
 _KNOWN = _TICKERS | _WORDS | _ABBREVIATIONS
-COINS = _KNOWN | {*_NAMES.values(), *_CAPITAL_NAMES.values()}  # that a text is searched for
+COINS = _KNOWN | {*_NAMES.values(), *_CAPITAL_NAMES.values()}  # all that `symbols_of` finds, except other words after a `$`
 
 
 def symbols_of(text: str) -> tuple[str, ...]:
-    """The coins that a text names, sorted."""
+    """The symbols of the coins that a text names, sorted."""
     found = {_NAMES[name.lower()] for name in _NAMED.findall(text)}
     found |= {_CAPITAL_NAMES[name] for name in _CAPITAL_NAMED.findall(text)}
     found |= {tag.upper() for tag in _CASHTAG.findall(text) if tag.upper() in _KNOWN or (tag.isupper() and tag not in _FIAT)}
@@ -89,6 +90,6 @@ def symbols_of(text: str) -> tuple[str, ...]:
 
 
 def listed_symbols(title: str) -> tuple[str, ...]:
-    """The coins in the title of an exchange's announcement, known or not: words in capitals; the base of a pair or contract."""
-    found = {_QUOTE.sub("", one) for one in _LISTED.findall(title)}
-    return tuple(sorted(one for one in found - _NO_COINS if not _NUMBER.fullmatch(one)))
+    """The coins in the title of an exchange's announcement, sorted: words in capitals, known or not; of a pair, its base."""
+    found = {_QUOTE.sub("", word) for word in _LISTED.findall(title)}
+    return tuple(sorted(word for word in found - _NO_COINS if not _NUMBER.fullmatch(word)))

@@ -1,4 +1,4 @@
-"""Plain text from the HTML of providers, and whether a text looks English.
+"""Converts the HTML of providers to plain text, and detects whether a text is English.
 
 A tag begins with a letter, so `<3` and `a < b` are text. https://html.spec.whatwg.org/multipage/syntax.html#elements-2
 """
@@ -8,15 +8,15 @@ from __future__ import annotations
 import html
 import re
 
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_HIDDEN = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _BREAK = re.compile(r"</?(?:br|p|div|li|ul|ol|tr|td|th|h[1-6]|blockquote|pre)\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"""</?[a-z](?:[^<>"']|"[^"]*"|'[^']*')*>|</?[a-z][^<>]*>""", re.IGNORECASE)  # a quoted attribute may hold a >
 _LINK = re.compile(r"\b(?:https?://|www\.)\S+", re.IGNORECASE)
 
 
 def plain_text(source: str) -> str:
-    """The text of a piece of HTML in one line; plain text is not changed."""
-    source = _TAG.sub("", _BREAK.sub(" ", _COMMENT.sub(" ", source)))
+    """The visible text of a piece of HTML, in one line. In plain text only white space changes."""
+    source = _TAG.sub("", _BREAK.sub(" ", _HIDDEN.sub(" ", source)))
     return " ".join(html.unescape(source).replace("\0", "").split())  # PostgreSQL's text type has no NUL
 
 
@@ -29,7 +29,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# frequent words of English, and of other languages in Latin letters; no word that exists in both ("pour") is in either list
+# frequent words of English, and of other languages in Latin letters; the second list omits words that English has too ("pour")
 _ENGLISH = _words(
     "about all and are because been but can could did does don't down for from get has have how if it it's its just like my not now"
     " of out over should than that the their them then there these they this to up very what when which who why will with would you"
@@ -45,7 +45,10 @@ _OTHERS = _words(
 
 
 def is_english(text: str) -> bool:
-    """Whether a text looks English: 90 % of its letters are ASCII, and it has more English words than words of other languages."""
+    """Whether a text looks English.
+
+    At least 90 % of its letters are ASCII, and it has no frequent word of another language, or more frequent words of English.
+    """
     words = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", without_links(text).lower().replace("\u2019", "'"))
     letters = "".join(words)
     if sum(map(str.isascii, letters)) < 0.9 * len(letters):

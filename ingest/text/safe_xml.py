@@ -1,8 +1,8 @@
-"""XML from outside, parsed within bounds of its size, depth and number of elements.
+"""Parses XML from outside within limits of its size, depth and number of elements.
 
-https://docs.python.org/3/library/xml.html#xml-vulnerabilities. A document may name its type, as RSS 0.91 does, but it declares
-nothing: an entity can stand for gigabytes or for a file, and the default value of an attribute is copied to every element (120 KB
-became 500 MB).
+https://docs.python.org/3/library/xml.html#xml-vulnerabilities. A document may name its type, as RSS 0.91 does, but must not contain
+declarations: an entity can expand to gigabytes or to a file, and the default value of an attribute is copied to every element
+(120 KB became 500 MB).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from ingest.errors import Reject
 
 BYTES = 4 << 20
 ELEMENTS = 50_000  # parsed in a quarter of a second
-DEPTH = 100  # writing an element recurses once per level
+DEPTH = 100  # levels; serialising an element recurses once per level
 
 
 def parse_xml(body: bytes) -> Element:
-    """The root element. An element below `DEPTH` is dropped, and its text goes to the one above it.
+    """The root element. An element below `DEPTH` is dropped, and its text is added to its ancestor at `DEPTH`.
 
-    Raises Reject: `size` for more than `BYTES` or `ELEMENTS`, `xml` for what is not well-formed or declares something.
+    Raises Reject: `size` for more than `BYTES` or `ELEMENTS`, `xml` for a document that is not well-formed or has declarations.
     """
     if len(body) > BYTES:
         raise Reject(f"an XML document of {len(body)} bytes; {BYTES} is the limit", reason="size")
@@ -47,7 +47,7 @@ class _Parser(DefusedXMLParser):
 
 
 class _Tree:
-    """What the parser reports, built into a tree within the bounds of depth and number."""
+    """Builds a tree from the events of the parser, within the limits of depth and number."""
 
     def __init__(self) -> None:
         builder = TreeBuilder()

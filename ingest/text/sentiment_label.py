@@ -1,6 +1,7 @@
 """The sentiment of a text: a score from -1 (negative) to 1 (positive), and one of three labels.
 
-https://github.com/cjhutto/vaderSentiment#about-the-scoring defines the thresholds. Pure modules get a `Score` with their options.
+https://github.com/cjhutto/vaderSentiment#about-the-scoring defines the thresholds. A pure module receives its scorer in
+`PollOptions.score`.
 """
 
 from __future__ import annotations
@@ -19,5 +20,5 @@ def label_of(score: str) -> str:
 
 
 def no_score(text: str) -> str:
-    """The default of the options, which always raises TypeError."""
+    """The default of `PollOptions.score`. Always raises TypeError."""
     raise TypeError(f"no scorer for {text!r}: PollOptions.score is missing")

@@ -54,7 +54,7 @@ async def test_days_are_cut_out_of_what_a_provider_tells(market: str, tmp_path: 
         sections = {"etherscan": {"plan": "pro", "api_key": "geheim-4711"}, "alphavantage": {"enabled": True, "api_key": "k"}}
         backfill = Commands(tmp_path, polling(market, providers.url, cboe={}, alternative_me={}, **sections))
         code, text = await backfill("indices", "--since", "2026-06-01", "--to", "2026-07-01")
-        assert (code, "alphavantage gives 140 days with this plan; begin at" in text) == (1, True), text
+        assert (code, "alphavantage has 140 days of history with this plan; begin at" in text) == (1, True), text
         assert "cboe: 1 chunks: 22 written, 0 revised, 0 were there already\n" in text
         lines = [line.split(",") for line in vix.decode().splitlines() if line.startswith("2026-06-")]
         rows = await stored.fetch(market, "SELECT time::date::text, open, high, low, close FROM stock_indices ORDER BY time")
@@ -95,7 +95,7 @@ async def test_prices_of_the_past_stay_within_the_month_and_replace_nothing(mark
 
         backfill.settings["pollers"]["coingecko"]["budget"] = ALLOWED | {"per_month": 1}
         code, text = await backfill("prices", *span)
-        assert (code, "1 requests of this month are spent (pollers.coingecko.budget)" in text) == (1, True), text
+        assert (code, "the budget of 1 requests a month is spent (pollers.coingecko.budget.per_month)" in text) == (1, True), text
         backfill.settings["pollers"]["coingecko"]["budget"] = ALLOWED
         said = await backfill("prices", *span)
         assert said == (0, f"coingecko: 1 chunks: {len(expected)} written, 0 revised, 0 were there already\n")

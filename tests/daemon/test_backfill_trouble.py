@@ -125,15 +125,15 @@ async def test_a_dry_run_changes_nothing(market: str, served: Served, tmp_path: 
     ("arguments", "reason"),
     [
         (("--from", "2026-03-01", "--instrument", "BTC/USDD"), "--instrument: demo lists no 'BTC/USDD'; near: BTC/USDT"),
-        (("--from", "2026-03-01", "--via", "pigeon"), "--via: demo has no way 'pigeon'; known: rest, archive"),
+        (("--from", "2026-03-01", "--via", "pigeon"), "--via: demo has no history by 'pigeon'; known: rest, archive"),
         (("--from", "2026-03-01", "--exchange", "mtgox"), "--exchange: 'mtgox' has no section in the configuration; known: demo"),
         (("--from", "2026-03-01", "--interval", "1h"), "'1h' candles are computed from 1m candles; right would be 1m"),
         (("--from", "March"), "'March' is not a date; right would be 2026-11-20 or 2026-11-20T12:00"),
         (
             ("--from", "2026-03-02", "--to", "2026-03-01"),
-            "--to 2026-03-01 00:00: nothing is between it and --from 2026-03-02 00:00",
+            "--to 2026-03-01 00:00 must be later than --from 2026-03-02 00:00",
         ),
-        (("--from", "2999-01-01"), "nothing is between it and --from 2999-01-01 00:00"),
+        (("--from", "2999-01-01"), "must be later than --from 2999-01-01 00:00"),
     ],
 )
 @on_apache

@@ -289,7 +289,7 @@ async def test_a_page_is_stored_and_what_is_not_set_up_says_so(
     async def waits() -> bool:
         now = await polled(one)
         alert, bitcoin = now.get("whale_alert", {}), now.get("whale_bitcoin", {})
-        wrong = f"labels {labels}: line 2: 'binance' is no address and label; right would be"
+        wrong = f"labels {labels}: line 2: 'binance' is not an address and a label; right would be"
         return (
             (alert.get("state"), alert.get("detail")) == ("disabled", "no key")
             and bitcoin["state"] == "stopped"

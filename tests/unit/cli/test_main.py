@@ -20,7 +20,7 @@ from ingest.cli.main import main
 from ingest.config import settings as config
 from ingest.config.sections import PollerSection
 from ingest.errors import Stop
-from ingest.sources.poll_plan import outlook
+from ingest.sources.poll_plan import describe_plans
 from ingest.sources.provider_backfill import KINDS
 
 COMPUTING = {"ccxt", "numpy", "talib", "vaderSentiment"}
@@ -99,7 +99,7 @@ def test_the_example_is_a_configuration(tmp_path: Path, capsys: pytest.CaptureFi
     assert settings.exchanges["binance"].instruments == ("BTC/USDT", "ETH/USDT")
     assert settings.database.dsn.get_secret_value() == "postgresql://ingest_writer@localhost/market"
     assert settings.database.admin_dsn is not None
-    assert list(outlook(settings.pollers)) == [
+    assert list(describe_plans(settings.pollers)) == [
         "coingecko: plan keyless, every 536 s",
         "alternative_me: plan keyless, every 3600 s",
         "mempool_space: plan keyless, every 300 s",
@@ -112,10 +112,10 @@ def test_a_provider_that_will_not_be_asked_says_why_and_a_wrong_file_is_named(tm
     labels = tmp_path / "labels.csv"
     labels.write_text("bc1qm34lsc65zpw79lxes69zkqmk6ee3ewf0j77s3h binance\n")
     sections = {"glassnode": PollerSection(), "reddit": PollerSection(), "whale_bitcoin": PollerSection(labels=labels)}
-    said = outlook(sections)
+    said = describe_plans(sections)
     assert next(said) == "glassnode: disabled: no key"
     assert next(said).startswith("reddit: disabled: not enabled: https://")
-    with pytest.raises(Stop, match=r"labels .*labels\.csv: line 1: .* is no address and label; right would be"):
+    with pytest.raises(Stop, match=r"labels .*labels\.csv: line 1: .* is not an address and a label; right would be"):
         next(said)
 
 

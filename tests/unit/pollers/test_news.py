@@ -157,12 +157,12 @@ FILE = '<!DOCTYPE rss [<!ENTITY a SYSTEM "file:///etc/passwd">]><rss><channel><t
 @pytest.mark.parametrize(
     ("body", "reason", "message"),
     [
-        (b"<html><body>Just a moment...</body></html>", "shape", "<html> is no feed"),
+        (b"<html><body>Just a moment...</body></html>", "shape", "<html> is not a feed"),
         (b"<!DOCTYPE html><html><head><meta></head></html>", "xml", "mismatched tag"),
         (b'{"error":"slow down"}', "xml", "not well-formed"),
         (b"", "xml", "no element found"),
         (rss(item()).encode()[:-30], "xml", "unclosed token"),
-        (b"<rss></rss>", "shape", "<rss> is no feed"),
+        (b"<rss></rss>", "shape", "<rss> is not a feed"),
         (BOMB.encode(), "xml", "declares its own types or entities"),
         (BOMB.encode("utf-16"), "xml", "declares its own types or entities"),
         (FILE.encode(), "xml", "declares its own types or entities"),

@@ -176,7 +176,7 @@ def test_the_past_is_what_the_turns_would_have_told(server: MempoolSpace) -> Non
 
 
 def test_a_cursor_that_no_turn_ended_with_is_refused(server: MempoolSpace) -> None:
-    with pytest.raises(Reject, match="poll_cursors has 'told', which is no cursor"):
+    with pytest.raises(Reject, match="poll_cursors has 'told', which is not a cursor"):
         take(server, "told")
 
 

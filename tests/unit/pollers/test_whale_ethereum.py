@@ -152,7 +152,7 @@ def test_wrapped_coins_have_the_price_of_what_they_wrap_and_pegged_ones_are_a_do
     known = tuple(Asset(symbol, whale_ethereum.ASSETS[symbol]) for symbol in whale_ethereum.SYMBOLS)
     told = turn(whale_ethereum, replace(ETHERSCAN, assets=known), etherscan, {"ETH": "470", "BTC": "60000"})
     assert told.priced[0].symbols == ("BTC", "DAI", "ETH", "USDC", "USDT")
-    with pytest.raises(Stop, match="ids: '0x12' is no contract with its decimals; right would be MKR = \"0x"):
+    with pytest.raises(Stop, match="ids: '0x12' is not a contract with its decimals; right would be MKR = \"0x"):
         take(etherscan, options=replace(ETHERSCAN, assets=(Asset("MKR", "0x12"),)))
 
 

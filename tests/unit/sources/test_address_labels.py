@@ -29,11 +29,11 @@ def test_a_line_is_an_address_and_whose_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"a,b\nbinance\n", "line 2: 'binance' is no address and label; right would be \"bc1q"),
-        (b"a,\n", "line 1: 'a,' is no address"),
-        (b",b\n", "line 1: ',b' is no address"),
-        (b"a,b,c\n", "line 1: 'a,b,c' is no address"),
-        (b"a," + b"b" * 101, "is no address and label"),
+        (b"a,b\nbinance\n", "line 2: 'binance' is not an address and a label; right would be \"bc1q"),
+        (b"a,\n", "line 1: 'a,' is not an address"),
+        (b",b\n", "line 1: ',b' is not an address"),
+        (b"a,b,c\n", "line 1: 'a,b,c' is not an address"),
+        (b"a," + b"b" * 101, "is not an address and a label"),
         (b"a,b\n\na,c\n", "line 3: 'a' is 'b' already, and cannot be 'c' as well"),
         (b"\xff", "not UTF-8"),
         (None, "No such file"),

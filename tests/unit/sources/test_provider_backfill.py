@@ -53,11 +53,11 @@ def test_without_a_source_all_that_are_enabled_are_asked() -> None:
             "'moralis': its history cannot be requested; known: blockchain_com, ",
         ),
         ({"cboe": {}}, sought(since=NOW - timedelta(days=400)), r"retention\.stock_indices keeps 365 days, so rows older than "),
-        ({"cboe": {}}, sought(since=NOW), "nothing is between it and --from"),
+        ({"cboe": {}}, sought(since=NOW), "must be later than --from"),
         (
             {"coingecko": {}},
             sought("prices", "coingecko", since=NOW - timedelta(days=366)),
-            "coingecko gives 365 days with this plan; begin at ....-..-.., or take another",
+            "coingecko has 365 days of history with this plan; begin at ....-..-.., or choose another plan",
         ),
     ],
 )
