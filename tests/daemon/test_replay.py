@@ -342,7 +342,7 @@ async def test_rows_older_than_retention_are_reported(
 
     accounts, said = await replay(tmp_path, other_market, tmp_path, retention={"trades": "30 minutes"})
     assert accounts["trades"]["expired"] == accounts["trades"]["decoded"] == len(live["trades"])
-    assert f'trades: {len(live["trades"])} rows are older than retention.trades and were not stored' in said
+    assert f"trades: {len(live['trades'])} rows are older than retention.trades and were not stored" in said
     assert (await rows(other_market))["trades"] == []
 
     await replay(tmp_path, other_market, tmp_path, retention={"trades": "none"})
