@@ -83,12 +83,12 @@ async def _compare(name: str, place: Place, past: Past) -> Result:
             _write(config, _CONFIGURATION.format(dsn=place.dsn, url=url))
             for _ in range(ROUNDS):
                 await _begin(place, past)
-                theirs = await by_psql(place, script.format(columns, file))
+                reference = await by_psql(place, script.format(columns, file))
                 require(await _stored(place, past), expected, f"{name}, psql")
                 await _begin(place, past)
-                ours, command = await _by_ingest(place, past, config)
+                job, command = await _by_ingest(place, past, config)
                 require(await _stored(place, past), expected, f"{name}, ingest")
-                rounds.append(Round(value=round(len(rows) / ours), reference=round(len(rows) / theirs)))
+                rounds.append(Round(value=round(len(rows) / job), reference=round(len(rows) / reference)))
                 whole.append(command)
     return compared(
         name,

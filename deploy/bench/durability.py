@@ -55,9 +55,9 @@ async def _compare(name: str, place: Place, rows: int | None, *, durability: str
                 await empty(place.connection, "trades")
                 measured.append(await _seconds(place, sent, way))
                 require(await stored(place.connection, "trades", VALUES), expected, f"{name}, {way['durability']}")
-            (reference, _), (ours, cpu) = measured
+            (reference, _), (seconds, cpu) = measured
             per_row = round(cpu / len(sent) * 1e6, 2)
-            rounds.append(Round(value=round(len(sent) / ours), reference=round(len(sent) / reference), cpu_us_per_row=per_row))
+            rounds.append(Round(value=round(len(sent) / seconds), reference=round(len(sent) / reference), cpu_us_per_row=per_row))
         _require_empty(Path(folder))
     settings = await read_settings(place.connection) | {"durability": durability, "spool.fsync": fsync}
     return compared(name, rounds, rows=len(sent), command='ingest with durability = "memory"', settings=settings)

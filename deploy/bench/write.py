@@ -100,12 +100,12 @@ async def _compare(name: str, place: Place, *, once: list[Trade], sent: list[Tra
         file.flush()
         for _ in range(ROUNDS):
             await empty(connection, "trades")
-            by_reference = await by_psql(place, script.format(file.name))
+            reference = await by_psql(place, script.format(file.name))
             require(await stored(connection, "trades", VALUES), expected, f"{name}, psql")
             await empty(connection, "trades")
-            ours = await by_ingest(place, sent)
+            seconds = await by_ingest(place, sent)
             require(await stored(connection, "trades", VALUES), expected, f"{name}, ingest")
-            rounds.append(Round(value=round(len(sent) / ours), reference=round(len(sent) / by_reference)))
+            rounds.append(Round(value=round(len(sent) / seconds), reference=round(len(sent) / reference)))
     return compared(name, rounds, rows=len(sent), command=command, settings=await read_settings(connection))
 
 

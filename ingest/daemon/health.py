@@ -24,7 +24,7 @@ class DaemonState(StrEnum):
 
     STARTING = "starting"  # the database has not answered yet; with a spool, rows may already be received
     READY = "ready"
-    UNREADY = "unready"  # it runs, but a part of it does not work: the detail says which
+    UNREADY = "unready"  # it runs, but a part of it does not work; the detail names the part
     STOPPING = "stopping"  # it drains after a signal
 
 
