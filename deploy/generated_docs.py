@@ -74,10 +74,29 @@ def settings() -> str:
             sections.append((name, "", [_setting(path, field)]))
         else:
             sections.append((name, inspect.cleandoc(model.__doc__ or ""), list(_settings(model, path))))
-    text = "## Keys outside sections\n\n" + table(_SETTING, single)
-    return text + "".join(
-        f"\n## [{name}]\n\n{about and about + chr(10) * 2}{table(_SETTING, rows)}" for name, about, rows in sections
-    )
+    names = " ".join(f"[`[{name}]`](#{name})" for name, _, _ in sections)
+    text = f"Sections: {names}\n\n## Keys outside sections\n\n" + table(_SETTING, single)
+    for name, about, rows in sections:
+        page = f"See [{_SECTION_PAGES[name][0]}]({_SECTION_PAGES[name][1]})." if name in _SECTION_PAGES else ""
+        intro = " ".join(filter(None, (about, page)))
+        text += f"\n## [{name}]\n\n{intro and intro + chr(10) * 2}{table(_SETTING, rows)}"
+    return text
+
+
+# section -> the title and address of the page that explains it
+_SECTION_PAGES = {
+    "database": ("production", "../../deploy/docs/production.md"),
+    "exchanges": ("exchanges", "../sources/docs/exchanges.md"),
+    "pollers": ("providers", "../pollers/docs/README.md"),
+    "platforms": ("platforms", "../store/docs/platforms.md"),
+    "queue": ("the write path", "../pipeline/README.md"),
+    "spool": ("the write path", "../pipeline/README.md"),
+    "capture": ("capture and replay", "../sources/docs/capture.md"),
+    "heal": ("coverage and gaps", "../store/docs/coverage.md"),
+    "indicators": ("indicators", "../store/docs/indicators.md"),
+    "retention": ("tables", "../store/docs/tables.md"),
+    "compress_after": ("tables", "../store/docs/tables.md"),
+}
 
 
 _SETTING = ("key", "values", "default", "meaning")

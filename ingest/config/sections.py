@@ -61,6 +61,24 @@ OptionalDuration = Annotated[timedelta | None, BeforeValidator(_parse_optional)]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 
 
+def _proxy_address(value: SecretStr) -> SecretStr:
+    try:
+        address = urlsplit(value.get_secret_value())
+        known = address.scheme in _PROXIES and bool(address.hostname) and address.port is not None
+    except ValueError:  # an invalid port, an unclosed bracket
+        known = False
+    if not known:
+        raise ValueError(
+            f'is not the address of a proxy; right would be "socks5://user:password@host:1080", known: {_PROXIES_TEXT}'
+        )
+    return value
+
+
+_PROXIES = ("http", "https", "socks4", "socks5")
+_PROXIES_TEXT = ", ".join(f"{scheme}://" for scheme in _PROXIES)
+ProxyAddress = Annotated[SecretStr, AfterValidator(_proxy_address)]
+
+
 class Section(BaseModel):
     """Base of all sections: frozen, and unknown keys are errors."""
 
@@ -105,7 +123,8 @@ class Book(Section):
 
     depth: int = Field(default=20, ge=1, le=1000, description="Price levels stored on each side.")
     interval: PositiveDuration = Field(
-        default=timedelta(seconds=1), description="Sampling interval: one book is stored per interval of event time."
+        default=timedelta(seconds=1),
+        description="Sampling interval on the exchange's time: at each tick the last state before it is stored.",
     )
 
 
@@ -113,7 +132,8 @@ class Quotes(Section):
     """How the best bid and ask are stored."""
 
     interval: PositiveDuration = Field(
-        default=timedelta(seconds=1), description="Sampling interval: one quote is stored per interval of event time."
+        default=timedelta(seconds=1),
+        description="Sampling interval on the exchange's time: at each tick the last quote before it is stored.",
     )
 
 
@@ -142,7 +162,13 @@ class ExchangeSection(Section):
     )
     rest_url: str | None = Field(default=None, description="REST address that replaces the exchange's own.")
     archive_url: str | None = Field(default=None, description="Address of the archive files that replaces the exchange's own.")
-    proxy: SecretStr | None = Field(default=None, description="Proxy for websockets and HTTP: `http://...` or `socks5://...`.")
+    proxy: ProxyAddress | None = Field(
+        default=None,
+        description=(
+            "Proxy of all requests to the exchange, those of gap filling and backfill too: `http://`, `https://`, `socks4://` "
+            "or `socks5://user:password@host:port`."
+        ),
+    )
     capture: bool = Field(default=False, description="Write all received messages to `capture.path`, for `ingest replay`.")
     history: OptionalDuration = Field(
         default=None,
@@ -175,7 +201,11 @@ class PollerSection(Section):
         description="Name of the provider's plan. By default the first plan with a key if `api_key` is set, else without.",
     )
     api_key: SecretStr | None = Field(
-        default=None, description="API key; set it by environment or file. A provider that requires a key is `disabled` without it."
+        default=None,
+        description=(
+            "API key; better set by environment, `..._API_KEY`, or from a file, `..._API_KEY_FILE`, than here. A provider that "
+            "requires a key is `disabled` without it."
+        ),
     )
     budget: Budget = Budget()
     interval: PositiveDuration | None = Field(
@@ -190,7 +220,9 @@ class PollerSection(Section):
     labels: Path | None = Field(default=None, description="CSV file with the owners of addresses, `address,label` on each line.")
     base_url: str | None = Field(default=None, description="Address that replaces the provider's own.")
     timeout: PositiveDuration = Field(default=timedelta(seconds=30), description="Time limit of one request.")
-    proxy: SecretStr | None = Field(default=None, description="Proxy: `http://...` or `socks5://...`.")
+    proxy: ProxyAddress | None = Field(
+        default=None, description="Proxy: `http://`, `https://`, `socks4://` or `socks5://user:password@host:port`."
+    )
 
 
 class PlatformSection(Section):
@@ -206,7 +238,7 @@ class PlatformSection(Section):
 
 
 class Queue(Section):
-    """The bounded queue of each table."""
+    """The bounds of each table's queue, alike for all tables. Memory is at most `max_bytes` for each table."""
 
     batch_rows: int = Field(default=5_000, ge=1, le=100_000, description="Maximum rows of a batch.")
     max_age: Duration = Field(

@@ -218,6 +218,16 @@ DURATIONS = 'right would be "90 days", "12 hours", "1s" or "500 ms"'
             f"exchanges: unknown exchange 'bianance'; known: {', '.join(sorted(registry.exchanges()))}",
         ),
         (
+            DATABASE + '[exchanges.kraken]\ninstruments = ["BTC/USD"]\nproxy = "socks5h://user:secret@host:1080"',
+            "exchanges.kraken.proxy: is not the address of a proxy; "
+            'right would be "socks5://user:password@host:1080", known: http://, https://, socks4://, socks5://',
+        ),
+        (
+            DATABASE + '[pollers.coingecko]\nproxy = "host"',
+            "pollers.coingecko.proxy: is not the address of a proxy; "
+            'right would be "socks5://user:password@host:1080", known: http://, https://, socks4://, socks5://',
+        ),
+        (
             DATABASE + '[exchanges.database]\ninstruments = ["BTC/USDT"]\npaths = 1',
             "exchanges.database.paths: unknown key; known: protocol, instruments, channels, trade_kind, book, quotes, "
             "ws_url, rest_url, archive_url, proxy, capture, history",
