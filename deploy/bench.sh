@@ -31,7 +31,7 @@ need_compiler() {
     unset DATABASE_URL # use a private server: its tables are emptied, and its settings must be known
     need_python
     need_database
-    make_environment
+    if [ "${1:-}" = parse ]; then make_environment test; else make_environment; fi # the recordings are read by the tests' code
     need_compiler "$@"
 } >&2
 PYTHONPATH=deploy exec .venv/bin/python -m bench "$@"

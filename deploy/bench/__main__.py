@@ -19,7 +19,6 @@ from bench.durability import always, always_fsync, spool
 from bench.indicators import indicators
 from bench.live import live
 from bench.pair import pair
-from bench.parse import ROUNDS, parse
 from bench.platforms import RUNS, Measured, filled_cluster, platforms
 from bench.result import Place, Result
 from bench.steady import commit_lag, memory
@@ -48,6 +47,8 @@ def main() -> int:
     if options.what == PLATFORMS:
         return _platforms(options)
     if options.what == PARSE:
+        from bench.parse import parse  # noqa: PLC0415 - it needs the tests' recordings, and pytest with them
+
         for result in parse(options.old, options.rounds, options.exchange):
             _print(result)
         return 0
@@ -98,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("what", choices=list(dict.fromkeys([*GROUPS, *BY_ROWS, *BY_SECONDS, PLATFORMS, PARSE])))
     made.add_argument("old", nargs="?", type=Path, metavar="OLD_CHECKOUT", help="parse: the checkout to compare with")
     made.add_argument("--exchange", metavar="NAME", help="parse: measure only this exchange")
-    made.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help="parse: rounds of each case")
+    made.add_argument("--rounds", type=int, metavar="N", help="parse: rounds of each case")
     made.add_argument("--small", action="store_true", help="platforms: fill few rows, to try the command")
     made.add_argument("--runs", type=int, default=RUNS, metavar="N", help="platforms: executions of each query")
     made.add_argument("--alone", action="store_true", help="only the named benchmark of the groups write and live")

@@ -47,11 +47,11 @@ class Case(Struct, frozen=True):
     answers: dict[str, str]  # symbol -> response of the REST API
 
 
-def parse(old: Path, rounds: int = ROUNDS, only: str | None = None) -> Iterator[Result]:
+def parse(old: Path, rounds: int | None = None, only: str | None = None) -> Iterator[Result]:
     """One result for each channel of each exchange, or of exchange `only`."""
     with Side(old) as other_side, Side(Path.cwd()) as own_side:
         for case in cases(only):
-            values = compare(case, other_side, own_side, rounds)
+            values = compare(case, other_side, own_side, rounds or ROUNDS)
             value, reference = median(now for now, _ in values), median(before for _, before in values)
             yield Result(
                 name=f"parse_{case.exchange}_{case.channel}",

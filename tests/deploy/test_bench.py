@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -50,6 +51,13 @@ def run(*arguments: str) -> list[dict[str, object]]:
     )
     assert done.returncode == 0, done.stderr.decode()
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_only_parse_needs_the_tests():
+    """The environment that `deploy/bench.sh write` makes has no pytest."""
+    code = "import sys, bench.__main__; sys.exit('pytest' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": "deploy"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=False).returncode == 0
 
 
 @pytest.mark.long
