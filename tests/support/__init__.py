@@ -1,1 +1,1 @@
-"""What the tests share: nothing here is a test, and no test imports another."""
+"""Helpers that several tests share. No module here is a test, and no test imports another."""

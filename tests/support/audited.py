@@ -1,4 +1,4 @@
-"""A stream that the ledger calls covered, for the tests of the audit; its rows are simple enough to be checked by hand."""
+"""A covered stream for the tests of the audit. Its rows are simple enough to be checked by hand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def at(minutes: float) -> datetime:
 
 
 async def claim(connection: Connection, channel: str, since: float, until: float, **changes: Any) -> None:
-    """Minutes [since, until) are covered, or are a hole of another `state`."""
+    """Insert a row of `coverage` for the minutes [since, until): a claim, or with another `state` a gap."""
     row = {
         "source": "demo",
         "writer": "one",
@@ -44,13 +44,13 @@ async def claim(connection: Connection, channel: str, since: float, until: float
 
 
 async def put_trades(connection: Connection, *trades: tuple[float, int], instrument_id: int = 1) -> None:
-    """Each (minutes after START, id): bought at a price of 100 + its id, of size 1."""
+    """Insert trades (minutes after START, id): each is a buy of size 1 at the price 100 + id."""
     rows = [(instrument_id, at(minutes), number, Decimal(100 + abs(number)), Decimal(1), "buy", NOW) for minutes, number in trades]
     await connection.executemany("INSERT INTO trades VALUES ($1, $2, $3, $4, $5, $6, $7)", rows)
 
 
 async def put_candle(connection: Connection, minute: int, ids: Iterable[int], **changes: Any) -> None:
-    """The candle that the exchange makes of the trades `ids`, as `put_trades` writes them."""
+    """Insert the candle that an exchange makes of the trades `ids` of `put_trades`."""
     ids = list(ids)
     prices = [Decimal(100 + number) for number in ids] or [Decimal(100)]
     row = {

@@ -1,7 +1,7 @@
-"""The same indicators written out in plain Python, from their books' definitions, to hold TA-Lib's against.
+"""Technical indicators in plain Python, written from their definitions, to compare the values of TA-Lib with.
 
 Welles Wilder, New Concepts in Technical Trading Systems (RSI, ATR, ADX); https://chartschool.stockcharts.com/ for the others.
-Each takes lists of one window and returns the value of its last candle.
+Each takes the columns of a window of candles and returns the value at the last candle.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Numbers = Sequence[float]
 
 
 def smoothed(values: Numbers, period: int, weight: float) -> list[float]:
-    """The plain average of the first `period`, then each value with that weight."""
+    """Exponential smoothing: the mean of the first `period` values, then each value with `weight`."""
     out = [fmean(values[:period])]
     for value in values[period:]:
         out.append(out[-1] + weight * (value - out[-1]))
@@ -79,7 +79,7 @@ def stochastic(high: Numbers, low: Numbers, close: Numbers, periods: tuple[int, 
 
 
 def typical(high: Numbers, low: Numbers, close: Numbers) -> list[float]:
-    return [(h + l + c) / 3 for h, l, c in zip(high, low, close, strict=True)]  # noqa: E741 - as everybody writes it
+    return [(h + l + c) / 3 for h, l, c in zip(high, low, close, strict=True)]  # noqa: E741 - the usual names
 
 
 def cci(high: Numbers, low: Numbers, close: Numbers, period: int) -> float:
@@ -110,7 +110,7 @@ def obv(close: Numbers, volume: Numbers) -> float:
 
 
 def aroon(high: Numbers, low: Numbers, period: int) -> tuple[float, float]:
-    """Up and down; of equal extremes the latest counts."""
+    """Aroon up and down; of equal extremes the latest counts."""
     highs, lows = high[-period - 1 :], low[-period - 1 :]
     since_top = highs[::-1].index(max(highs))
     since_bottom = lows[::-1].index(min(lows))

@@ -1,4 +1,4 @@
-"""Where things are: the checkout, and the material beside it that is not part of the project."""
+"""The checkout, and the folder beside it with payloads and declarations that are not part of the project."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
 REAL = SHARED / "real"  # recorded payloads
-DECLARED = SHARED / "platforms"  # what the platforms declare to read
+DECLARED = SHARED / "platforms"  # the platforms' own CREATE TABLE statements and queries

@@ -1,4 +1,4 @@
-"""A good row of each table that is polled, and values that alone make it bad."""
+"""A valid row of each table that pollers fill, and values each of which makes the row invalid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the database holds, in the words of the simulated exchange's oracle, so that both can be compared value by value."""
+"""The stored rows in the form of the simulated exchange's oracle, so that both can be compared value by value."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Levels = list[tuple[str, str]]
 
 
 async def fetch(dsn: str, query: str, *values: object) -> list[asyncpg.Record]:
-    """One query on a connection of its own."""
+    """Run one query on a new connection."""
     connection = await asyncpg.connect(dsn, server_settings={"application_name": "test"})
     try:
         return await connection.fetch(query, *values)
@@ -46,7 +46,7 @@ async def fetch(dsn: str, query: str, *values: object) -> list[asyncpg.Record]:
 
 
 async def execute(dsn: str, statements: str) -> None:
-    """Statements, on a connection of their own."""
+    """Run statements on a new connection."""
     connection = await asyncpg.connect(dsn, server_settings={"application_name": "test"})
     try:
         await connection.execute(statements)
@@ -56,7 +56,7 @@ async def execute(dsn: str, statements: str) -> None:
 
 @asynccontextmanager
 async def locked(dsn: str, table: str) -> AsyncIterator[None]:
-    """Nobody else reads or writes `table` meanwhile: to a writer, a database that is slow without end."""
+    """Lock `table` for the length of the block. To a writer the database seems to hang."""
     connection = await asyncpg.connect(dsn, server_settings={"application_name": "test"})
     try:
         await connection.execute(f"BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
@@ -68,7 +68,7 @@ async def locked(dsn: str, table: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def stalled(dsn: str, trade_id: int) -> AsyncIterator[None]:
-    """A COPY into `trades` stops in its middle, at the row of that id, until this ends."""
+    """A COPY into `trades` stops at the row with `trade_id` until the block ends."""
     await execute(dsn, _STALL.format(trade_id=trade_id))
     connection = await asyncpg.connect(dsn, server_settings={"application_name": "test"})
     try:
@@ -79,33 +79,33 @@ async def stalled(dsn: str, trade_id: int) -> AsyncIterator[None]:
 
 
 async def stalled_backends(dsn: str) -> list[int]:
-    """The pids of the backends that stand in a COPY, at that row."""
+    """The pids of the backends whose COPY waits at that row."""
     query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory' AND query LIKE 'COPY%'"
     return [row["pid"] for row in await fetch(dsn, query)]
 
 
 async def trades(dsn: str, symbol: str = "BTCUSDT", exchange: str = "demo") -> list[OracleTrade]:
-    """Every stored trade, by id; one that stands twice is here twice."""
+    """Every stored trade by id, duplicates included."""
     rows = await fetch(dsn, _TRADES, exchange, symbol)
     return [OracleTrade(row["id"], int(row["time"]), row["price"], row["size"], row["side"]) for row in rows]
 
 
 async def books(dsn: str, symbol: str = "BTCUSDT", exchange: str = "demo") -> list[tuple[int, Levels, Levels]]:
-    """Every stored book in the order of time: sequence, bids, asks."""
+    """(sequence, bids, asks) of every stored book, by time."""
     rows = await fetch(dsn, _BOOKS, exchange, symbol)
     return [(row[0], list(zip(row[1], row[2], strict=True)), list(zip(row[3], row[4], strict=True))) for row in rows]
 
 
 async def gaps(dsn: str) -> list[dict[str, Any]]:
-    """The holes in `coverage`, each with its `symbol`."""
+    """The gaps in `coverage`, each with its `symbol`."""
     return [dict(row) for row in await fetch(dsn, _GAPS)]
 
 
 async def reasons(dsn: str) -> Counter[tuple[str, str]]:
-    """How many holes there are of each (channel, reason)."""
+    """The number of gaps of each (channel, reason)."""
     return Counter((gap["channel"], gap["reason"]) for gap in await gaps(dsn))
 
 
 async def assert_all_trades(dsn: str, simulator: Simulator, symbol: str = "BTCUSDT", exchange: str = "demo") -> None:
-    """What the exchange traded is what is stored, value by value."""
+    """The stored trades are those that the exchange made, value by value."""
     assert await trades(dsn, symbol, exchange) == list(simulator.oracle.trades(symbol))

@@ -1,1 +1,1 @@
-"""Exchanges as the tests play them: their sessions, frames and answers."""
+"""Sessions, frames and REST answers of each exchange for its tests."""

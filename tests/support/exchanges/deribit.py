@@ -1,4 +1,4 @@
-"""A session on Deribit for the tests, and the frames of recordings and of other projects that they feed to it."""
+"""Sessions of Deribit for the tests, and the frames of recordings and other projects."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def nautilus(name: str) -> bytes:
 
 
 def plain(text: bytes | str) -> Any:
-    """JSON with its numbers as they are written."""
+    """Decoded JSON whose fractional numbers are text, with the digits of the message."""
     return json.loads(text, parse_float=str)
 
 
@@ -48,12 +48,12 @@ def edited(name: str, **fields: Any) -> bytes:
 
 
 def today(line: Line) -> Line:
-    """A recorded frame under the name of the channel that needs no key."""
+    """A recorded frame with today's name of its channel; `raw` now needs a key."""
     return line._replace(text=line.text.replace('.raw"', '.100ms"'))
 
 
 def recorded(kind: str) -> Iterator[tuple[Line, dict[str, Any]]]:
-    """The messages of one kind of channel, with their data; digits are text."""
+    """The recorded messages of one kind of channel, with their data; digits are text."""
     for line in received("DERIBIT.ws.1.0"):
         message = plain(line.text)
         if message.get("params", {}).get("channel", "").startswith(f"{kind}."):
@@ -61,7 +61,7 @@ def recorded(kind: str) -> Iterator[tuple[Line, dict[str, Any]]]:
 
 
 def digits(text: str | int) -> str:
-    """As a column holds it: 1e-7 is 0.0000001."""
+    """A number without an exponent, as a record has it: 1e-7 is 0.0000001."""
     return format(Decimal(text), "f")
 
 

@@ -1,4 +1,4 @@
-"""A session on Gate for the tests, and the documentation's frames that they feed to it."""
+"""Sessions of Gate for the tests, and the frames of the documentation."""
 
 from __future__ import annotations
 

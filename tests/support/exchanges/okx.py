@@ -1,4 +1,4 @@
-"""A session on OKX for the tests, and the frames of other projects that they feed to it."""
+"""Sessions of OKX for the tests, and the frames of other projects."""
 
 from __future__ import annotations
 

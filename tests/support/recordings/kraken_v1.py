@@ -1,9 +1,9 @@
-"""Kraken's recorded v1 traffic as v2 frames, so that the recording can prove the v2 module: the book's rule is the same in both.
+"""Kraken's recorded v1 traffic as v2 frames, which test the v2 module: a book's checksum has the same rule in both versions.
 
 https://docs.kraken.com/exchange/guides/websockets/book-checksum-v1 and .../book-checksum-v2
 
-What v1 does not say is added here: trades get consecutive ids; a snapshot gets the checksum of its own levels; a message's time is
-the latest of its levels. A digit string becomes a JSON number of the same digits, or with `trim`, of as few as possible.
+Fields that v1 does not have are added: trades get consecutive ids; a snapshot gets the checksum of its own levels; a message's time
+is the latest of its levels. A string of digits becomes a JSON number with the same digits, or with `trim`, without trailing zeros.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NEW_NAMES = {"XBT": "BTC", "XDG": "DOGE"}
 
 
 def listed() -> list[Instrument]:
-    """The listing as it was answered before the recording."""
+    """The instruments of the listing that was recorded with the frames."""
     flow = kraken.listing(OPTIONS)
     next(flow)
     answer = next(line for line in recording("KRAKEN.0") if line.kind == "answer")
@@ -35,11 +35,11 @@ def listed() -> list[Instrument]:
     except StopIteration as done:
         instruments: list[Instrument] = done.value
         return instruments
-    raise AssertionError("the listing asks for more than one page")
+    raise AssertionError("the listing requests more than one page")
 
 
 def frames(name: str, *, trim: bool = False) -> list[Line]:
-    """The received frames of one recording that v2 has too, as v2."""
+    """The received frames of one recording, as v2; messages that v2 does not have are left out."""
     ids: defaultdict[str, Iterator[int]] = defaultdict(lambda: count(1))
     texts = ((line, json.loads(line.text)) for line in received(name))
     return [line._replace(text=_frame(message, ids, trim)) for line, message in texts if isinstance(message, list)]

@@ -1,9 +1,9 @@
-"""An exchange on loopback that says what a recording says, to a daemon that lives in the time of the recording.
+"""An exchange on loopback that sends a recording to a daemon whose clock is set to the time of the recording.
 
-The grid of a book is written by events or, after a silence, by the clock: a daemon of today would take the recorded market for a
-silent one. So the replay turns the daemon's clock (`clock/sitecustomize.py`). Before each frame it is set to the frame's time, and
-the next one is sent when the daemon has answered a ping that followed (RFC 6455, 5.5.2): `received_at` is then exactly the
-recorder's, and what must be stored does not depend on the machine's pace.
+A daemon writes a book at each tick, by events or, in a silence, by the clock. With today's clock it would take the recorded market
+for a silent one. So the replay sets the daemon's clock (`clock/sitecustomize.py`) to the time of each frame before it sends the
+frame, then sends a ping and waits for the pong (RFC 6455, 5.5.2). `received_at` is then exactly the recorder's, and the expected
+rows do not depend on the speed of the machine.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from aiohttp import WSMsgType, web
 from ingest.records import SECOND
 from tests.support.recordings.files import Line
 
-SECONDS = 20.0  # how long the daemon may take for anything
-SILENCE = 5 * SECOND  # after the last frame: every state that waits for its tick is written by then
+SECONDS = 20.0  # the deadline of every wait for the daemon
+SILENCE = 5 * SECOND  # added to the clock after the last frame, so that every state that waits for its tick is written
 
 
 class Clock:
@@ -42,57 +42,57 @@ class Clock:
         return self._micros[0]
 
     def set(self, now: int) -> None:
-        """Never back: a recorder stamps frames of two connections in about their order only."""
+        """Set the clock, but never back: a recorder stamps the frames of two connections only roughly in their order."""
         self._micros[0] = max(now, self.now)
 
 
 class Dialect(NamedTuple):
-    """As much of an exchange's protocol as a listener must speak."""
+    """The part of an exchange's protocol that the replay's server needs."""
 
-    requests: int  # how many messages subscribe to everything
-    reply: Callable[[dict, int], Sequence[str]]  # to a message of the client, at a time: the frames that answer it
-    greeting: Sequence[str] = ()  # what is said to who connects
+    requests: int  # number of messages with which the daemon subscribes to everything
+    reply: Callable[[dict, int], Sequence[str]]  # (a message of the daemon, the clock) -> the frames that answer it
+    greeting: Sequence[str] = ()  # frames that are sent when a client connects
 
 
-class Turn:
-    """A REST answer of the recording: given when it was given then, to whoever asked."""
+class RecordedAnswer:
+    """A REST answer among the recorded lines. It is requested once, and sent when the lines before it have been sent."""
 
     def __init__(self, line: Line) -> None:
         self.body = line.frame
-        self.asked = asyncio.Event()
-        self.told = asyncio.Event()
+        self.requested = asyncio.Event()
+        self.released = asyncio.Event()
 
 
 class Replay:
-    """The server. `lines` are told in order; `answers`, by path, at once and as often as asked."""
+    """The server. It sends `lines` in order. It sends the `answers`, by path, at once and for every request."""
 
     def __init__(self, lines: Sequence[Line], clock: Clock, dialect: Dialect, answers: Mapping[str, bytes]) -> None:
         self.url = ""
         self.clock = clock
-        self.asked: list[str] = []  # path and query of every REST request
+        self.requests: list[str] = []  # path and query of every REST request
         self._lines = lines
         self._dialect = dialect
         self._answers = answers
-        self._turns = {_path(line.url): Turn(line) for line in lines if line.kind == "answer"}
+        self._recorded = {_path(line.url): RecordedAnswer(line) for line in lines if line.kind == "answer"}
         self._socket = web.WebSocketResponse(autoping=False, compress=False)
         self._subscribed = asyncio.Event()
         self._pong = asyncio.Event()
 
     async def play(self) -> None:
-        """Tell everything, once the daemon has subscribed; the clock then passes over the silence that follows."""
+        """Wait until the daemon has subscribed, send all lines, and advance the clock by SILENCE."""
         async with asyncio.timeout(SECONDS):
             await self._subscribed.wait()
         for line in self._lines:
             async with asyncio.timeout(SECONDS):
-                await self._tell(line)
+                await self._send(line)
         self.clock.set(self.clock.now + SILENCE)
 
-    async def _tell(self, line: Line) -> None:
+    async def _send(self, line: Line) -> None:
         if line.kind == "answer":
-            turn = self._turns[_path(line.url)]
-            await turn.asked.wait()
+            answer = self._recorded[_path(line.url)]
+            await answer.requested.wait()
             self.clock.set(line.time)
-            turn.told.set()
+            answer.released.set()
         else:
             self.clock.set(line.time)
             await self._socket.send_str(line.text)
@@ -120,18 +120,18 @@ class Replay:
             await self._socket.prepare(request)
             for frame in self._dialect.greeting:
                 await self._socket.send_str(frame)
-            await self._converse()
+            await self._read_socket()
             return self._socket
-        self.asked.append(request.path_qs)
+        self.requests.append(request.path_qs)
         if request.path in self._answers:
             return web.Response(body=self._answers[request.path])
-        if turn := self._turns.get(request.path_qs):
-            turn.asked.set()
-            await turn.told.wait()
-            return web.Response(body=turn.body)
+        if answer := self._recorded.get(request.path_qs):
+            answer.requested.set()
+            await answer.released.wait()
+            return web.Response(body=answer.body)
         return web.Response(status=404)
 
-    async def _converse(self) -> None:
+    async def _read_socket(self) -> None:
         requests = 0
         async for message in self._socket:
             if message.type is WSMsgType.PONG:

@@ -1,4 +1,4 @@
-"""One replay through the whole daemon, and the records that the database then holds, to be compared with those expected."""
+"""A replay through the whole daemon, and the comparison of the stored records with the expected ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.support import stored
 from tests.support.daemon import Daemon
 from tests.support.recordings.replay import Replay
 
-Ids = dict[str, int]  # the database's number of each symbol
-Reading = Callable[[Ids], Sequence[Sequence[Record]]]  # what must be stored, a list for each table
+Ids = dict[str, int]  # symbol -> `instruments.id`
+Reading = Callable[[Ids], Sequence[Sequence[Record]]]  # the expected records, one list for each table
 _INSTRUMENTS = """
     SELECT exchange, symbol, instrument, base, quote, kind, status, price_step::text, size_step::text, id
       FROM instruments ORDER BY symbol"""
@@ -24,7 +24,7 @@ async def instruments(dsn: str) -> list[Instrument]:
 
 
 async def records(dsn: str, table: Table) -> list[Record]:
-    """Every row as the record that it was made from, digits and microseconds, by key. Rolled up candles are left out."""
+    """Every row as a record with exact digits and microseconds, by key. Of candles only those of one minute."""
     columns = ", ".join(map(_as_written, table.columns))
     own = "WHERE interval = '1m'" if table.name == "candles" else ""
     rows = await stored.fetch(
@@ -45,17 +45,17 @@ def _as_written(column: Column) -> str:
 async def assert_stored(
     make: Callable[..., Daemon], dsn: str, replay: Replay, exchanges: dict[str, dict[str, Any]], read: Reading
 ) -> None:
-    """Run a daemon over the replay until it has drained; the database must hold the records that `read` expects, and no others.
+    """Run a daemon on the replay until it has drained. Then every table holds exactly the records that `read` returns for it.
 
-    Nor may there be a gap or a reject: the recordings are whole.
+    There must be no gap and no reject, because the recordings are complete.
     """
-    one = await make(_settings(dsn, replay, exchanges), replay.clock.environment).start()
+    daemon = await make(_settings(dsn, replay, exchanges), replay.clock.environment).start()
     await replay.play()
     readings = read({row.symbol: row.id for row in await instruments(dsn)})
-    assert all(readings), "a reading of nothing would prove nothing"
+    assert all(readings), "an empty list of expected records would prove nothing"
     expected = {BY_RECORD[type(rows[0])]: rows for rows in readings}
-    await one.until(lambda now: all(now.rows(table.name)["decoded"] >= len(rows) for table, rows in expected.items()))
-    assert await one.terminate() == 0
+    await daemon.until(lambda now: all(now.rows(table.name)["decoded"] >= len(rows) for table, rows in expected.items()))
+    assert await daemon.terminate() == 0
     for table in TABLES:
         rows = sorted(expected.get(table, ()), key=lambda row, table=table: [getattr(row, name) for name in table.key])
         assert await records(dsn, table) == rows, table.name
@@ -64,15 +64,16 @@ async def assert_stored(
 
 
 def _settings(dsn: str, replay: Replay, exchanges: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Nothing is too old to be kept, and what is old stays as it was written. A recording has no past to heal from, and the
-    database, whose clock is not turned, would take all of it for a hole.
+    """Settings without retention, compression and gap filling.
+
+    A replay has no history to fill gaps from, and the database, which has today's clock, would take the time since for a gap.
     """
     for_ever = {table.name: "none" for table in TABLES}
     urls = {"ws_url": f"ws://{replay.url}", "rest_url": f"http://{replay.url}"}
     return {
         "name": "one",
         "database": {"dsn": dsn, "admin_dsn": dsn},
-        "indicators": {"names": []},  # what is computed is no part of a recording
+        "indicators": {"names": []},  # computed rows are not in a recording
         "exchanges": {name: urls | section for name, section in exchanges.items()},
         "heal": {"enabled": False},
         "server": {"port": 0},

@@ -1,7 +1,7 @@
-"""Gives a process the clock of a replay: microseconds since the epoch, in the file that REPLAY_CLOCK names.
+"""Replaces the wall clock of a process by the clock of a replay: microseconds since the epoch, in the file that REPLAY_CLOCK names.
 
-https://docs.python.org/3/library/site.html#module-sitecustomize: found on PYTHONPATH, it runs before the program. Only the wall
-clock is given; the monotonic one, by which programs wait, is the machine's.
+Python imports this module from PYTHONPATH before the program (https://docs.python.org/3/library/site.html#module-sitecustomize).
+The monotonic clock, by which programs wait, stays the machine's.
 """
 
 import mmap
