@@ -16,7 +16,7 @@ START = datetime(2026, 11, 19, 10, tzinfo=UTC)
 NOW = START + timedelta(hours=2)
 ALL = CompletenessRules(dense=("trade",), counted=("trade",), charted=("trade",), empty_candles=True)
 KEPT = {"trades": timedelta(days=90), "candles": timedelta(days=730)}
-HOLE = "channel, interval, trade_kind, writer, state, reason, since, until, first_id, last_id, expected, stored"
+GAP_COLUMNS = "channel, interval, trade_kind, writer, state, reason, since, until, first_id, last_id, expected, stored"
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
@@ -73,14 +73,14 @@ async def put_candle(connection: Connection, minute: int, ids: Iterable[int], **
     await connection.execute(f"INSERT INTO candles ({', '.join(row)}) VALUES ({places})", *row.values())
 
 
-async def look(connection: Connection, completeness: CompletenessRules = ALL, now: datetime = NOW) -> list[RecordedFinding]:
-    """A round that ends when nothing is due any more."""
+async def run_audit(connection: Connection, completeness: CompletenessRules = ALL, now: datetime = NOW) -> list[RecordedFinding]:
+    """Run the audit until nothing is due; returns the new findings."""
     return (await audit(connection, {"demo": completeness}, KEPT, seconds=60, now=now)).recorded
 
 
-async def holes(connection: Connection) -> list[tuple[Any, ...]]:
-    """Everything that the ledger has beside claims."""
-    rows = await connection.fetch(f"SELECT {HOLE} FROM coverage WHERE state <> 'covered' ORDER BY since, first_id, id")
+async def gaps(connection: Connection) -> list[tuple[Any, ...]]:
+    """Every row of the ledger that is not a claim."""
+    rows = await connection.fetch(f"SELECT {GAP_COLUMNS} FROM coverage WHERE state <> 'covered' ORDER BY since, first_id, id")
     return [tuple(row) for row in rows]
 
 
@@ -89,8 +89,8 @@ async def verdicts(connection: Connection) -> list[tuple[str, str | None]]:
     return [tuple(row) for row in rows]
 
 
-async def heal(connection: Connection, **changes: Any) -> None:
-    """As the healer does: it asked the exchange, wrote what it had, and closed every open hole."""
+async def close_gaps(connection: Connection, **changes: Any) -> None:
+    """Close every open gap, as gap filling does after it has loaded the exchange's history."""
     row = {"state": "healed", "verdict": None, "stored": 0} | changes
     sets = ", ".join(f"{name} = ${n}" for n, name in enumerate(row, 1))
     await connection.execute(f"UPDATE coverage SET {sets} WHERE state = 'open'", *row.values())
