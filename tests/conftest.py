@@ -20,7 +20,7 @@ pytest_plugins = ["tests.support.daemon", "tests.support.report"]
 
 @pytest.fixture(scope="session")
 def servers(pytestconfig: pytest.Config) -> Iterator[Callable[[str, Installed | None], Server]]:
-    """The server of an edition and version, started when it is first asked for; skips where there is none."""
+    """The server of an edition and version. It is started at its first use; without such a server the test is skipped."""
     clusters: dict[tuple[str, Path], Cluster] = {}
     made: dict[tuple[str, Installed | None], Server] = {}
 
@@ -32,8 +32,8 @@ def servers(pytestconfig: pytest.Config) -> Iterator[Callable[[str, Installed | 
         return made[key]
 
     yield server
-    for one in made.values():
-        one.close()
+    for used in made.values():
+        used.close()
     for cluster in clusters.values():
         cluster.close()
 
@@ -42,13 +42,13 @@ def _given(edition: str) -> Server:
     if "DATABASE_URL" not in os.environ:
         pytest.skip(f"the installed TimescaleDB {NO_SUCH_EDITION.format(edition)}")
     server = Server(os.environ["DATABASE_URL"])
-    if server.ask("SELECT current_setting('timescaledb.license', true)") != EDITIONS[edition]:
+    if server.query("SELECT current_setting('timescaledb.license', true)") != EDITIONS[edition]:
         pytest.skip(f"the server of DATABASE_URL {NO_SUCH_EDITION.format(edition)}")
     return server
 
 
 def _private(edition: str, version: Installed, clusters: dict[tuple[str, Path], Cluster]) -> Server:
-    """The versions of TimescaleDB that are installed for one PostgreSQL share a cluster."""
+    """A server of our own. The versions of TimescaleDB that are installed for one PostgreSQL share a cluster."""
     key = (edition, version.binaries)
     if key not in clusters:
         clusters[key] = private(edition, version)
@@ -58,14 +58,14 @@ def _private(edition: str, version: Installed, clusters: dict[tuple[str, Path], 
 
 @pytest.fixture(scope="session", params=list(EDITIONS))
 def edition(request: pytest.FixtureRequest) -> str:
-    """`apache`, then `community`: whoever asks for a database is run on both."""
+    """`apache`, then `community`: a test that uses a database runs on both."""
     edition: str = request.param
     return edition
 
 
 @pytest.fixture(scope="session")
 def version(request: pytest.FixtureRequest, edition: str) -> Installed | None:
-    """The version of TimescaleDB and PostgreSQL; None: the one that DATABASE_URL's server has."""
+    """The version of TimescaleDB and PostgreSQL; None is the version of DATABASE_URL's server."""
     version: Installed | None = request.param if hasattr(request, "param") else usual(edition)
     return version
 
@@ -93,7 +93,7 @@ def market(server: Server) -> Iterator[str]:
 
 @pytest.fixture
 def other_market(server: Server) -> Iterator[str]:
-    """The DSN of a second such database."""
+    """The DSN of a second database with all migrations applied."""
     dsn = server.create(add_schema)
     yield dsn
     server.drop(dsn)
@@ -108,7 +108,7 @@ def seeds() -> Iterator[Seeds]:
 
 @pytest.fixture
 def private_cluster(seeds: Seeds) -> Iterator[Callable[..., Cluster]]:
-    """Make clusters that the test may kill: `private_cluster("apache", work_mem="1MB").dsn("market")` has all migrations."""
+    """Makes clusters that the test may kill: `private_cluster("apache", work_mem="1MB").dsn("market")` has all migrations."""
     clusters: list[Cluster] = []
 
     def make(edition: str = "apache", **settings: str) -> Cluster:
@@ -127,7 +127,7 @@ def private_cluster(seeds: Seeds) -> Iterator[Callable[..., Cluster]]:
 
 @pytest.fixture(scope="session")
 def real() -> Path:
-    """The folder of real payloads, which is beside the checkout and not part of it."""
+    """The folder of real payloads beside the checkout."""
     if not REAL.is_dir():
         pytest.skip(f"real payloads are absent: {REAL}")
     return REAL

@@ -52,9 +52,12 @@ async def fill(connection: Connection) -> None:
             "SELECT min(range_start) FROM timescaledb_information.chunks WHERE hypertable_name = $1",
             source,
         )
-        if first is not None:
+        if (
+            first is not None
+        ):  # a window shorter than a bucket is an error, and the first chunk may begin today: two days contain one
             await connection.execute(
-                "CALL refresh_continuous_aggregate($1::regclass, $2::timestamptz, now())", f"public.{name}_cagg", first
+                "CALL refresh_continuous_aggregate($1::regclass, $2::timestamptz - interval '2 days', now())",
+                *(f"public.{name}_cagg", first),
             )
 
 

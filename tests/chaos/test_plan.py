@@ -1,4 +1,4 @@
-"""What the fault suite draws and when it is content: a plan is its seed's alone, and too little is a failure."""
+"""The plans that the fault suite draws, each from its seed alone, and the runs that it reports as failures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_plan_is_drawn_from_its_seed_and_has_the_kills(seed: int):
     assert plan.durability != "memory" or not plan.kinds & {"spool_full", "spool_flip"}
 
 
-def test_every_kind_is_drawn_sooner_or_later():
+def test_every_kind_is_drawn_within_fifty_seeds():
     assert {kind for seed in range(50) for kind in draw(seed, list(KINDS)).kinds} == set(KINDS)
 
 
@@ -32,11 +32,11 @@ def test_other_seeds_give_other_plans():
     assert len({draw(seed, list(KINDS)).faults for seed in range(50)}) == 50
 
 
-def test_asked_for_few_kinds_a_plan_has_them_and_the_kills():
+def test_a_plan_of_selected_kinds_also_has_the_kills():
     assert draw(1, ["silence"]).kinds - {"daemon_kill", "daemon_term"} == {"silence", "database_kill"}
 
 
-def test_every_kind_can_be_done():
+def test_every_kind_has_its_function():
     assert FAULTS.keys() == KINDS.keys()
 
 
@@ -46,7 +46,7 @@ def test_an_unknown_kind_is_refused_by_name():
         kinds_of("silence,earthquake")
 
 
-def made(sent: int = ROWS, *happened: str, wrong: tuple[str, ...] = (), broken: str = "") -> Run:
+def run_of(sent: int = ROWS, *happened: str, wrong: tuple[str, ...] = (), broken: str = "") -> Run:
     verdict = Verdict(sent=sent, stored=sent, wrong=list(wrong))
     return Run(Plan(7, "memory", False, ()), Counter(happened), verdict, 1.0, broken)
 
@@ -57,22 +57,22 @@ ENOUGH = ("database_kill", "daemon_term")
 @pytest.mark.parametrize(
     ("run", "why"),
     [
-        (made(ROWS, *ENOUGH), []),
-        (made(ROWS - 1, *ENOUGH), ["only 9999 trades happened"]),
-        (made(ROWS, "daemon_kill"), ["no kill of the database"]),
-        (made(ROWS, "failover_async"), ["no end of the daemon"]),
-        (made(ROWS, *ENOUGH, wrong=("one row",)), ["one row"]),
-        (made(ROWS, *ENOUGH, broken="Late: it never began"), ["the run itself: Late: it never began"]),
+        (run_of(ROWS, *ENOUGH), []),
+        (run_of(ROWS - 1, *ENOUGH), ["only 9999 trades happened"]),
+        (run_of(ROWS, "daemon_kill"), ["no kill of the database"]),
+        (run_of(ROWS, "failover_async"), ["no end of the daemon"]),
+        (run_of(ROWS, *ENOUGH, wrong=("one row",)), ["one row"]),
+        (run_of(ROWS, *ENOUGH, broken="Late: it never began"), ["the run itself: Late: it never began"]),
     ],
 )
-def test_too_little_is_a_failure(run: Run, why: list[str], capsys: pytest.CaptureFixture[str]):
+def test_a_run_with_too_few_trades_or_faults_is_a_failure(run: Run, why: list[str], capsys: pytest.CaptureFixture[str]):
     assert faults_of(run) == why
     assert summarise([run], []) == (1 if why else 0)
     assert ("seeds 7" in capsys.readouterr().out) == bool(why)
 
 
-def test_a_kind_that_never_came_is_a_failure(capsys: pytest.CaptureFixture[str]):
-    runs = [made(ROWS, *ENOUGH), made(ROWS, "silence", *ENOUGH)]
+def test_a_kind_that_was_never_injected_is_a_failure(capsys: pytest.CaptureFixture[str]):
+    runs = [run_of(ROWS, *ENOUGH), run_of(ROWS, "silence", *ENOUGH)]
     assert summarise(runs, ["silence", "database_kill"]) == 0
     assert summarise(runs, ["silence", "dns_gone"]) == 1
     printed = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The fault suite itself, in short: a set of runs is content, and one stored row that is tampered with is noticed."""
+"""The fault suite itself: a short run succeeds, and a single stored row that is changed afterwards is found."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chaos.servers import Servers
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.long
-KINDS = ("cut_commit", "clock_step", "spool_flip")  # so few that each run has all of them
+KINDS = ("cut_commit", "clock_step", "spool_flip")  # few enough that each run has all of them
 
 
 async def test_a_run_accounts_for_every_row():
@@ -47,20 +47,20 @@ async def servers() -> AsyncIterator[Servers]:
 async def test_each_mutation_is_noticed(servers: Servers, tmp_path: Path):
     happened: Counter[str] = Counter()
     plan = draw(1, ["database_kill", "daemon_term"])
-    async with open_scene(plan, tmp_path, servers) as one:
-        first_ms = await play(one, happened)
+    async with open_scene(plan, tmp_path, servers) as played:
+        first_ms = await play(played, happened)
 
         async def judged() -> tuple[int, list[str]]:
-            verdict = await judge(one, first_ms)
+            verdict = await judge(played, first_ms)
             code = summarise([Run(plan, happened, verdict, 0.0)], [])
             return code, [wrong.partition(", such as")[0] for wrong in verdict.wrong]
 
         lost, claimed = "BTCUSDT: trades missing without a reason", "BTCUSDT: trades covered by a claim, but not stored"
         unknown = "BTCUSDT: stored, but not sent"
         assert await judged() == (0, [])
-        await mutate(one, "drop")
+        await mutate(played, "drop")
         assert await judged() == (1, [f"{lost}: 1", f"{claimed}: 1"])
-        await mutate(one, "alter")
+        await mutate(played, "alter")
         assert await judged() == (1, [f"{unknown}: 1", f"{lost}: 2", f"{claimed}: 2"])
-        await mutate(one, "double")
+        await mutate(played, "double")
         assert await judged() == (1, [f"{unknown}: 2", f"{lost}: 2", f"{claimed}: 2"])

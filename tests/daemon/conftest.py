@@ -9,7 +9,7 @@ from tests.support import archive
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[archive.Served]:
+async def served() -> AsyncIterator[archive.ArchiveServer]:
     async with archive.serving() as one:
         yield one
 

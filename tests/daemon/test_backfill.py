@@ -17,8 +17,8 @@ import pytest
 from ingest.records import INTERVALS, MINUTE
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.archive import Served, trade_lines
-from tests.support.backfills import DAY, KLINES, TRADE_FILES, backfill, days, micros, of_archive, told, trades
+from tests.support.archive import ArchiveServer, trade_lines
+from tests.support.backfills import DAY, KLINES, TRADE_FILES, archive_settings, backfill, days, expected_trade, micros, trades
 from tests.support.daemon import configuration, on_apache
 
 _CANDLES = """
@@ -63,14 +63,14 @@ async def test_the_past_by_rest_is_the_exchanges_own(market: str, past: Simulato
     assert len(rows) == 8
 
 
-async def test_real_klines_from_archive_with_their_rollups(market: str, served: Served, tmp_path: Path, real: Path):
+async def test_real_klines_from_archive_with_their_rollups(market: str, served: ArchiveServer, tmp_path: Path, real: Path):
     lines = []
     for day in ("2021-11-27", "2021-11-28"):
         text = (real / f"binance_archive/ADABTC-1m-{day}.csv").read_text()
         served.add(f"{KLINES}-{day}", text, header="open_time,open,high,low,close,volume,close_time\n" if day[-1] == "8" else "")
         lines += [line.split(",") for line in text.splitlines()]
     span = days(2, datetime(2021, 11, 27, tzinfo=UTC))
-    code, said = await backfill(tmp_path, of_archive(market, served), "candles", "--instrument", "ADA/BTC", *span)
+    code, said = await backfill(tmp_path, archive_settings(market, served), "candles", "--instrument", "ADA/BTC", *span)
     assert (code, "1 chunks: 21 written, 0 revised, 0 were there already" in said) == (0, True), said
     found = await stored.fetch(market, _CANDLES, "archive", "ADABTC")
     assert [[str(value) for value in row] for row in found] == [line[:11] for line in lines]
@@ -85,27 +85,27 @@ async def test_real_klines_from_archive_with_their_rollups(market: str, served: 
 
 
 @on_apache
-async def test_1468_real_klines_by_rest_in_pages(market: str, served: Served, tmp_path: Path, real: Path):
+async def test_1468_real_klines_by_rest_in_pages(market: str, served: ArchiveServer, tmp_path: Path, real: Path):
     routes = json.loads((real / "gocryptotrader/binance.http.json").read_text())["routes"]["/api/v3/klines"]["GET"]
     # consecutive bars of an hour, in two answers; the way of bars of a minute is the same
     served.klines = [row for one in routes if "interval=1h&limit=1000&startTime=15" in one["queryString"] for row in one["data"]]
     assert len(served.klines) == 1468
     code, said = await backfill(
-        tmp_path, of_archive(market, served), "candles", "--from", "2020-04-30T21:00", "--to", "2020-07-02", "--via", "rest"
+        tmp_path, archive_settings(market, served), "candles", "--from", "2020-04-30T21:00", "--to", "2020-07-02", "--via", "rest"
     )
     assert code == 0, said
     found = await stored.fetch(market, _CANDLES, "rest", "BTCUSDT")
     assert [list(row)[:6] + list(row)[7:] for row in found] == [row[:6] + row[7:11] for row in served.klines]
 
 
-async def test_trades_of_both_units_with_header_and_without_are_rows_and_bars(market: str, served: Served, tmp_path: Path):
+async def test_trades_of_both_units_with_header_and_without_are_rows_and_bars(market: str, served: ArchiveServer, tmp_path: Path):
     expected = []
     for number, (unit, header) in enumerate([(1000, ""), (1, "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match\n")]):
         day = datetime(2024, 12, 31, tzinfo=UTC) + timedelta(days=number)
         lines = trade_lines(micros(day), 250, unit=unit, first=1 + number * 250)
         served.add(f"{TRADE_FILES}-{day:%Y-%m-%d}", lines, header=header)
-        expected += [told(line, unit) for line in lines]
-    settings, span = of_archive(market, served), days(2, datetime(2024, 12, 31, tzinfo=UTC))
+        expected += [expected_trade(line, unit) for line in lines]
+    settings, span = archive_settings(market, served), days(2, datetime(2024, 12, 31, tzinfo=UTC))
     code, said = await backfill(tmp_path, settings, "trades", *span)
     assert (code, "2 chunks: 500 written" in said) == (0, True), said
     assert await trades(market) == expected
@@ -120,7 +120,7 @@ async def test_trades_of_both_units_with_header_and_without_are_rows_and_bars(ma
 
 
 @on_apache
-async def test_the_month_then_its_days_then_rest(market: str, served: Served, tmp_path: Path):
+async def test_the_month_then_its_days_then_rest(market: str, served: ArchiveServer, tmp_path: Path):
     def bar(time: datetime) -> list[Any]:
         opened = micros(time) // 1000
         return [opened, "1.5", "2.5", "0.5", "1.25", "10.125", opened + 59_999, "12.5", 3, "4.5", "5.5"]
@@ -132,15 +132,15 @@ async def test_the_month_then_its_days_then_rest(market: str, served: Served, tm
     served.add(folder.format("monthly", "2026-03"), lines[:2])
     served.add(folder.format("daily", "2026-04-01"), lines[2:3])
     served.klines = rows[3:]
-    code, said = await backfill(tmp_path, of_archive(market, served), "candles", "--from", "2026-03-01", "--to", "2026-04-03")
+    code, said = await backfill(tmp_path, archive_settings(market, served), "candles", "--from", "2026-03-01", "--to", "2026-04-03")
     assert (code, "2 chunks: 4 written" in said) == (0, True), said
     for origin, expected in (("archive", rows[:3]), ("rest", rows[3:])):
         assert [list(row) for row in await stored.fetch(market, _CANDLES, origin, "BTCUSDT")] == expected
 
 
 @pytest.mark.parametrize("edition", ["community"], indirect=True)
-async def test_a_compressed_chunk_is_filled(market: str, served: Served, tmp_path: Path):
-    path, day, settings = f"{TRADE_FILES}-{DAY:%Y-%m-%d}", micros(DAY), of_archive(market, served)
+async def test_a_compressed_chunk_is_filled(market: str, served: ArchiveServer, tmp_path: Path):
+    path, day, settings = f"{TRADE_FILES}-{DAY:%Y-%m-%d}", micros(DAY), archive_settings(market, served)
     dense = trade_lines(day, 120_000, first=1, step=2)
     served.add(path, dense)
     assert (await backfill(tmp_path, settings, "trades", *days(1)))[0] == 0
@@ -155,4 +155,4 @@ async def test_a_compressed_chunk_is_filled(market: str, served: Served, tmp_pat
     served.add(path, other)
     code, said = await backfill(tmp_path, settings, "trades", *days(1), "--again")
     assert (code, "110,000 written, 0 revised, 10,000 were there already" in said) == (0, True), said
-    assert await trades(market) == sorted(map(told, [*dense, *other]))
+    assert await trades(market) == sorted(map(expected_trade, [*dense, *other]))

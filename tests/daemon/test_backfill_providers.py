@@ -109,7 +109,7 @@ async def test_prices_of_the_past_stay_within_the_month_and_replace_nothing(mark
         said = await backfill("prices", *span, "--again")
         assert said == (0, f"coingecko: 1 chunks: 0 written, 0 revised, {len(expected)} were there already\n")
         assert await backfill("prices", *span) == (0, "coingecko: nothing is pending\n")
-        assert providers.asked[f"/{CHART}"] == 1 + 2 + 2
+        assert providers.request_counts[f"/{CHART}"] == 1 + 2 + 2
     assert [tuple(row) for row in await stored.fetch(market, _CHUNKS)] == [("coingecko", "BTC", "done", None)]
     assert [tuple(row) for row in await stored.fetch(market, _SPENT)] == [("coingecko", 5)]
 
@@ -128,11 +128,11 @@ async def test_killed_the_same_command_goes_on_with_the_coins_that_are_not_done(
             return {tuple(row)[1:3] for row in await stored.fetch(market, _CHUNKS)} == {("BTC", "done"), ("ETH", "pending")}
 
         await until(is_half_done)
-        await until(lambda: providers.asked[f"/{other}"] == 1)
+        await until(lambda: providers.request_counts[f"/{other}"] == 1)
         killed.kill()
         await killed.wait()
         code, said = await backfill("prices", *span)
         assert (code, said.startswith("coingecko: 1 chunks: ")) == (0, True), said
-        assert providers.asked == {f"/{CHART}": 2, f"/{other}": 1 + 2}
+        assert providers.request_counts == {f"/{CHART}": 2, f"/{other}": 1 + 2}
     assert {tuple(row)[1:3] for row in await stored.fetch(market, _CHUNKS)} == {("BTC", "done"), ("ETH", "done")}
     assert [tuple(row) for row in await stored.fetch(market, _SPENT)] == [("coingecko", 5)]

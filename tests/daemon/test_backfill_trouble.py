@@ -15,17 +15,17 @@ import pytest
 
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.archive import Served
-from tests.support.backfills import DAY, TRADE_FILES, add_days, backfill, chunks, days, micros, of_archive, start, trades
+from tests.support.archive import ArchiveServer
+from tests.support.backfills import DAY, TRADE_FILES, add_days, archive_settings, backfill, chunks, days, micros, start, trades
 from tests.support.daemon import Daemon, configuration, on_apache, subscribed, until
 
 
 @on_apache
-async def test_killed_it_goes_on_at_the_chunk(market: str, served: Served, tmp_path: Path):
+async def test_killed_it_goes_on_at_the_chunk(market: str, served: ArchiveServer, tmp_path: Path):
     expected = add_days(served, 5)
     held = f"/{TRADE_FILES}-{DAY:%Y-%m-%d}.zip"
     served.held[held] = asyncio.Event()
-    settings = of_archive(market, served)
+    settings = archive_settings(market, served)
     process = await start(tmp_path, settings, "trades", *days(5))
 
     async def four_done() -> bool:
@@ -36,28 +36,28 @@ async def test_killed_it_goes_on_at_the_chunk(market: str, served: Served, tmp_p
     await process.communicate()
     assert await trades(market) == expected[300:]
     served.held[held].set()
-    served.asked.clear()
+    served.request_counts.clear()
     code, said = await backfill(tmp_path, settings, "trades", *days(5))
     assert (code, "1 chunks: 300 written" in said) == (0, True), said
-    assert {path for path in served.asked if path.endswith(".zip")} == {held}
+    assert {path for path in served.request_counts if path.endswith(".zip")} == {held}
     assert await trades(market) == expected
     assert [row[1:4] for row in await chunks(market)] == [("done", 300, 0)] * 5
 
 
 @on_apache
-async def test_two_processes_share_a_job(market: str, served: Served, tmp_path: Path):
+async def test_two_processes_share_a_job(market: str, served: ArchiveServer, tmp_path: Path):
     expected = add_days(served, 8)
     last = f"/{TRADE_FILES}-{DAY + timedelta(days=7):%Y-%m-%d}.zip"
     served.held[last] = asyncio.Event()  # the first chunk of the first process
-    settings = of_archive(market, served)
+    settings = archive_settings(market, served)
     one = await start(tmp_path, settings, "trades", *days(8))
-    await until(lambda: served.asked[last])
+    await until(lambda: served.request_counts[last])
     two, said_two = await backfill(tmp_path, settings, "trades", *days(8))
     served.held[last].set()
     said_one = (await one.communicate())[0].decode()
     assert (one.returncode, two) == (0, 0), said_one + said_two
     assert re.search(r"; another process runs [12] of the chunks", said_two), said_two
-    assert {path: times for path, times in served.asked.items() if path.endswith(".zip") and times != 1} == {}
+    assert {path: times for path, times in served.request_counts.items() if path.endswith(".zip") and times != 1} == {}
     assert await trades(market) == expected
     assert [row[1:4] for row in await chunks(market)] == [("done", 300, 0)] * 8
 
@@ -86,8 +86,8 @@ async def test_beside_a_daemon(market: str, past: Simulator, tmp_path: Path, dae
 
 
 @on_apache
-async def test_a_chunk_that_fails_says_why_and_is_tried_again(market: str, served: Served, tmp_path: Path):
-    expected, settings = add_days(served, 3), of_archive(market, served)
+async def test_a_chunk_that_fails_says_why_and_is_tried_again(market: str, served: ArchiveServer, tmp_path: Path):
+    expected, settings = add_days(served, 3), archive_settings(market, served)
     path = f"{TRADE_FILES}-{DAY + timedelta(days=1):%Y-%m-%d}"
     good, wrong = served.files[f"/{path}.zip.CHECKSUM"], "0" * 64
     served.files[f"/{path}.zip.CHECKSUM"] = good.replace(good[:64], wrong.encode())
@@ -111,8 +111,8 @@ async def test_a_chunk_that_fails_says_why_and_is_tried_again(market: str, serve
 
 
 @on_apache
-async def test_a_dry_run_changes_nothing(market: str, served: Served, tmp_path: Path):
-    code, said = await backfill(tmp_path, of_archive(market, served), "trades", *days(2), "--dry-run")
+async def test_a_dry_run_changes_nothing(market: str, served: ArchiveServer, tmp_path: Path):
+    code, said = await backfill(tmp_path, archive_settings(market, served), "trades", *days(2), "--dry-run")
     assert (code, said) == (
         0,
         "BTC/USDT: 2026-03-02 00:00 to 2026-03-03 00:00\nBTC/USDT: 2026-03-01 00:00 to 2026-03-02 00:00\n",
@@ -138,24 +138,24 @@ async def test_a_dry_run_changes_nothing(market: str, served: Served, tmp_path: 
 )
 @on_apache
 async def test_what_cannot_be_had_is_refused_in_words(
-    market: str, served: Served, tmp_path: Path, arguments: tuple[str, ...], reason: str
+    market: str, served: ArchiveServer, tmp_path: Path, arguments: tuple[str, ...], reason: str
 ):
-    code, said = await backfill(tmp_path, of_archive(market, served), "trades", *arguments)
+    code, said = await backfill(tmp_path, archive_settings(market, served), "trades", *arguments)
     assert (code, reason in said) == (2, True), said
 
 
 @on_apache
-async def test_what_is_older_than_retention_is_refused(market: str, served: Served, tmp_path: Path):
-    settings = of_archive(market, served, retention={"trades": "90 days"})
+async def test_what_is_older_than_retention_is_refused(market: str, served: ArchiveServer, tmp_path: Path):
+    settings = archive_settings(market, served, retention={"trades": "90 days"})
     code, said = await backfill(tmp_path, settings, "trades", "--from", "2020-01-01")
     assert (code, "ingest: --from 2020-01-01: retention.trades keeps 90 days, so rows older than" in said) == (2, True), said
-    assert not served.asked
+    assert not served.request_counts
 
 
 @on_apache
-async def test_progress_is_a_bar_on_a_terminal_and_a_log_line_elsewhere(market: str, served: Served, tmp_path: Path):
+async def test_progress_is_a_bar_on_a_terminal_and_a_log_line_elsewhere(market: str, served: ArchiveServer, tmp_path: Path):
     add_days(served, 2)
-    settings = of_archive(market, served)
+    settings = archive_settings(market, served)
     _, said = await backfill(tmp_path, settings, "trades", *days(1))
     messages = [json.loads(line)["message"] for line in said.splitlines() if line.startswith("{")]
     assert any(message.startswith("1/1 chunks, 300 rows, ") for message in messages), said

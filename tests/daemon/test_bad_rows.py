@@ -56,7 +56,7 @@ async def test_a_column_whose_type_no_longer_fits_holds_the_table(market: str, s
     simulator.trade("BTCUSDT", 500)
     said = await one.unready("column trades.side is boolean; expected text")
     assert said.startswith("trades: held: ")
-    scrape = await one.identity()
+    scrape = await one.balanced_scrape()
     assert scrape.rows("trades") | {"written": 500, "rejected": 0, "queued": 500} == scrape.rows("trades")
     assert scrape.value("write_held", table="trades") == 1
     await stored.execute(

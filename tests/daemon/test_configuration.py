@@ -140,4 +140,4 @@ async def test_the_trades_of_two_feeds_are_not_mixed(market: str, simulator: Sim
     one = await daemon(configuration(market, simulator, exchanges={"demo": section})).start()
     said = await one.unready("trade_kind")
     assert "trade_kind is 'aggTrade', but the stored trades of BTCUSDT are 'trade'" in said
-    await until(lambda: one.said("stopped: demo: trade_kind"))
+    await until(lambda: one.logged("stopped: demo: trade_kind"))

@@ -88,7 +88,7 @@ async def test_one_stream_that_falls_silent_costs_one_reconnect(
     written = await one.value("rows_written_total", table="order_books")
     await one.until(lambda now: now.value("rows_written_total", table="order_books") >= written + 3)
     await one.ready()
-    assert [text.partition(": stale: ")[2] for text in one.said(": stale: ")] == ["book BTCUSDT"]
+    assert [text.partition(": silent: ")[2] for text in one.logged(": silent: ")] == ["book BTCUSDT"]
     await assert_right_books(market, simulator.oracle)
     assert (await until(lambda: stored.reasons(market)))["book", "disconnect"] == 1
 
@@ -175,7 +175,7 @@ async def test_a_source_that_fails_is_restarted_alone(market: str, simulator: Si
     await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await one.settled("trades", 100)
-    await until(lambda: one.said("other: GET"))
+    await until(lambda: one.logged("other: GET"))
     other = (await one.status())["sources"]["other"]
     assert other["state"] == "failing"
     assert "data-api.binance.vision" in other["detail"]
@@ -196,7 +196,7 @@ async def test_a_source_whose_connection_is_refused_comes_back_alone(
     both = {"demo": demo(simulator), "other": demo(other)}
     one = await daemon(configuration(market, simulator, exchanges=both)).start()
     await subscribed(simulator)
-    await until(lambda: one.said("503"))
+    await until(lambda: one.logged("503"))
     other.faults.handshake = None
     await subscribed(other)
     other.trade("BTCUSDT", 100)

@@ -62,7 +62,7 @@ async def test_what_was_said_while_the_daemon_was_dead_comes_back(market: str, s
     simulator.trade("BTCUSDT", 100)
     await until(lambda: all_there(market, simulator), SECONDS)
     await healed(market)
-    await again.identity()
+    await again.balanced_scrape()
     assert await again.value("gaps_healed_total", source="demo", channel="trades", reason="unwatched")
     assert not await again.value("gap_open_seconds")
     (row,) = await stored.fetch(market, "SELECT percent FROM coverage_report WHERE channel = 'trades'")
@@ -141,7 +141,7 @@ async def test_a_new_instrument_with_history_is_a_gap_that_far_back(market: str,
     minutes = await stored.fetch(market, "SELECT time FROM candles WHERE interval = '1m' ORDER BY time")
     assert len(minutes) >= 19
     assert all(after["time"] - before["time"] == timedelta(minutes=1) for before, after in pairwise(minutes))
-    await one.identity()
+    await one.balanced_scrape()
 
 
 @on_apache

@@ -79,4 +79,4 @@ async def test_a_hole_that_was_noted_while_the_database_was_away_is_not_forgotte
     reasons = await stored.reasons(market)
     assert ("trades", "unwatched") in reasons  # what was not claimed is missing, whoever forgot why
     assert ("trades", "sequence") not in reasons
-    await again.identity()
+    await again.balanced_scrape()

@@ -85,12 +85,12 @@ async def test_two_daemons_on_every_channel_of_which_one_is_killed(market: str, 
         await each.until(lambda now: now.value("messages_received_total"))
     first = {symbol: len(list(hurried.oracle.trades(symbol))) for symbol in ("BTCUSDT", "ETHUSDT")}
     await one.until(lambda now: now.rows("candles")["decoded"] >= 2 * BARS)
-    await one.identity()
+    await one.balanced_scrape()
     await one.kill()
     before = (await two.scrape()).rows("candles")["decoded"]
     await two.until(lambda now: now.rows("candles")["decoded"] >= before + 2 * BARS)
     assert await two.terminate() == 0
-    two.account("candles")
+    two.logged_row_totals("candles")
     await finish_roll_ups(market)
 
     for symbol, known in first.items():

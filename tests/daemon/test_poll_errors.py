@@ -90,7 +90,7 @@ async def test_every_trouble_is_counted_and_nobody_elses(market: str, real: Path
         limits = {"etherscan": "Max rate limit", "stooq": "Exceeded the daily hits limit", "alphavantage": "API key as *** and"}
         for name, said in limits.items():
             assert states[name].startswith("failing: ") and said in states[name], states[name]
-        scrape = await one.identity()
+        scrape = await one.balanced_scrape()
         assert scrape.value("errors_total", stage="poll", error_type="Retry") >= 4 + 3  # 503, 429, 429, time; three limits
         # 401, 403, 422 and each chart of it; three that are no answer
         assert scrape.value("errors_total", stage="poll", error_type="Reject") == 3 + len(CHARTS) + 3
@@ -122,11 +122,11 @@ async def test_a_coin_that_is_not_known_there_keeps_no_other_from_its_price(mark
         one = await daemon(
             polling(market, providers, coingecko=asked | {"budget": {"per_minute": 600, "per_month": 10**8}})
         ).start()
-        await until(lambda: providers.asked["/simple/price"] >= 3)
+        await until(lambda: providers.request_counts["/simple/price"] >= 3)
         said = (await one.status())["pollers"]["coingecko"]
         right = "no coin has the id 'no-such-coin'; right would be one of /coins/list (pollers.coingecko.ids.ONE)"
         assert (said["state"], said["detail"]) == ("partial", f"ONE: {right}")
-        assert (await one.identity()).value("errors_total", stage="poll", error_type="Reject") >= 2
+        assert (await one.balanced_scrape()).value("errors_total", stage="poll", error_type="Reject") >= 2
     kept = await stored.fetch(market, "SELECT source, reason, message FROM rejects")
     assert [tuple(row) for row in kept] == [("coingecko", "unknown", f"ONE: {right}")]
     assert [row[0] for row in await stored.fetch(market, "SELECT a.symbol FROM prices p JOIN assets a ON a.id = p.asset_id")] == [
@@ -141,7 +141,7 @@ async def test_a_kill_in_the_middle_of_a_turn_has_spent_what_it_asked(market: st
         providers.once["/simple/price"] = [None]
         settings = polling(market, providers, coingecko={"symbols": ["BTC"], "interval": "1 hour"})
         one = await daemon(settings).start()
-        await until(lambda: providers.asked["/simple/price"] == 1)
+        await until(lambda: providers.request_counts["/simple/price"] == 1)
         await one.kill()
         assert [tuple(row) for row in await stored.fetch(market, "SELECT requests, cursor FROM poll_cursors")] == [(2, "")]
         lasts = "SELECT expires_at < now() + interval '61 s' AS short FROM leases WHERE name = 'poll coingecko'"

@@ -62,7 +62,7 @@ async def test_a_long_turn_keeps_its_lease_until_it_is_lost(
     monkeypatch.setattr(poll, "RENEW_SECONDS", 0.05)
     providers.once["/slow"] = [None]
     running = asyncio.create_task(poller.run())
-    await until(lambda: providers.asked["/slow"] == 1)
+    await until(lambda: providers.request_counts["/slow"] == 1)
     first = (await stored.fetch(market, _LEASE))[0]["expires_at"]
 
     async def is_prolonged() -> bool:

@@ -85,7 +85,7 @@ async def test_prices_are_what_coingecko_said(market: str, providers: Providers,
     await one.until(lambda now: now.rows("prices")["revised"] == 1)
     assert await rows(market, "SELECT price_aud FROM prices") == [{"price_aud": Decimal(105281)}]
     assert await one.terminate() == 0
-    one.account("prices")
+    one.logged_row_totals("prices")
 
 
 LINK = "https://www.coindesk.com/markets/2026/09/25/circle-and-tether-step-in-to-freeze-hacker-wallet-after-massive-bitget-crypto-heist"
@@ -153,7 +153,7 @@ async def test_news_and_indices_are_what_their_sources_said(market: str, provide
     assert [found[3][name] for name in names] == ["841770", title, "CoinMarketCap", recorded["url"], ["NEO"], [], "low"]
     labels = ["announcements-new-listings", "listing"]
     assert [found[4][name] for name in names] == [OKX["url"], OKX["title"], None, OKX["url"], ["VIRTUAL"], labels, "high"]
-    await until(lambda: providers.asked["/arc/outboundfeeds/rss/"] >= 2)
+    await until(lambda: providers.request_counts["/arc/outboundfeeds/rss/"] >= 2)
     dates = {request.headers.get("If-Modified-Since") for request in providers.requests if "rss" in request.path}
     assert dates == {None, "Fri, 25 Sep 2026 16:22:09 GMT"}, "and what was told then is known from there"
     asked = next(request for request in providers.requests if request.path == "/posts/")
@@ -197,7 +197,7 @@ async def test_the_trouble_of_a_provider_is_counted_and_its_own(market: str, pro
         }
         for day in reversed(days)
     ]
-    scrape = await one.identity()
+    scrape = await one.balanced_scrape()
     assert scrape.value("poll_requests_total", source="alternative_me") >= len(bad) + 1
     assert scrape.value("errors_total", stage="decode", error_type="json") == 2
     assert scrape.value("errors_total", stage="poll", error_type="Retry") == 2
@@ -205,7 +205,7 @@ async def test_the_trouble_of_a_provider_is_counted_and_its_own(market: str, pro
     assert status["alternative_me"]["state"] == "ok"
     assert status["coingecko"]["state"] == "disabled"
     assert status["coingecko"]["detail"].startswith("GET http://127.0.0.1")
-    assert providers.asked["/coins/markets"] == 1
+    assert providers.request_counts["/coins/markets"] == 1
     assert await rows(market, "SELECT cursor, requests FROM poll_cursors WHERE source = 'coingecko'") == [
         {"cursor": "", "requests": 1}
     ]
@@ -244,7 +244,7 @@ async def test_two_daemons_ask_once_and_the_key_is_in_a_header(market: str, prov
     again = await daemon(settings, environment).start()
     await again.ready()
     await until(lambda: asyncio.ensure_future(knows_its_month(again)))
-    assert providers.asked == {"/coins/markets": 1, "/simple/price": 1}
+    assert providers.request_counts == {"/coins/markets": 1, "/simple/price": 1}
     assert "geheim" not in one.log + two.log + again.log
 
 
@@ -266,7 +266,7 @@ async def test_a_reload_asks_others_and_leaves_the_rest(market: str, providers: 
     state = await one.status()
     assert sorted(state["pollers"]) == ["alternative_me", "coingecko"]
     assert state["pollers"]["alternative_me"]["interval_seconds"] == 3600
-    asked = providers.asked[VIX]
+    asked = providers.request_counts[VIX]
     await one.until(lambda now: now.rows("prices")["duplicate"] >= 3)
-    assert providers.asked[VIX] == asked
+    assert providers.request_counts[VIX] == asked
     assert await one.terminate() == 0

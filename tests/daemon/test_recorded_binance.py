@@ -73,7 +73,7 @@ async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
     async with Replay(lines(), clock, BINANCE, listing()).serving() as replay:
         await assert_stored(daemon, market, replay, {"binance": section}, lambda ids: (trades(ids), quotes(ids), books(ids)))
     asked = [f"/api/v3/depth?symbol={name.replace('/', '')}&limit=1000" for name in MARKETS]
-    assert sorted(replay.asked) == sorted(["/api/v3/exchangeInfo", *asked])
+    assert sorted(replay.requests) == sorted(["/api/v3/exchangeInfo", *asked])
     rows = await instruments(market)
     assert rows == [instrument(row.symbol, row.id) for row in rows]
 

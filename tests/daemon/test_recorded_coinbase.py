@@ -107,7 +107,7 @@ async def test_bars_are_asked_for_when_their_minute_is_over(market: str, daemon:
     async with Replay([], clock, Dialect(1, reply), answers).serving() as replay:
         await assert_stored(daemon, market, replay, {"coinbase": section}, lambda ids: [candles(ids, clock.now)])
     start, end = map(iso, (newest - 4 * MINUTE, newest))
-    assert replay.asked == ["/products", f"{path}?granularity=60&start={start}&end={end}"]
+    assert replay.requests == ["/products", f"{path}?granularity=60&start={start}&end={end}"]
 
 
 def iso(micros: int) -> str:

@@ -93,7 +93,7 @@ async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
     async with Replay(lines(), clock, Dialect(1 + 2 * len(markets()), reply), listing()).serving() as replay:
         await assert_stored(daemon, market, replay, {"gate": section}, lambda ids: (trades(ids), books(ids)))
     asked = {f"/api/v4/spot/order_book?currency_pair={name.replace('-', '_')}&limit=100&with_id=true" for name in markets()}
-    assert set(replay.asked) >= {"/api/v4/spot/currency_pairs", *asked}
+    assert set(replay.requests) >= {"/api/v4/spot/currency_pairs", *asked}
 
 
 # the examples of "Candlesticks Channel" and "Best bid or ask price" in the documentation, of a market in the listing

@@ -120,4 +120,4 @@ async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
             daemon, market, replay, {"kucoin": section}, lambda ids: (trades(ids), candles(ids), quotes(ids), books(ids))
         )
     asked = {f"/api/v1/market/orderbook/level2_100?symbol={symbol}" for symbol in symbols()}
-    assert set(replay.asked) >= {"/api/v2/symbols", "/api/v1/bullet-public", *asked}
+    assert set(replay.requests) >= {"/api/v2/symbols", "/api/v1/bullet-public", *asked}

@@ -14,10 +14,10 @@ Daemons = Callable[..., Daemon]
 
 async def reload(one: Daemon, settings: Settings) -> None:
     """SIGHUP with other settings; returns when they are read."""
-    times = len(one.said("configuration reloaded"))
+    times = len(one.logged("configuration reloaded"))
     one.configure(settings)
     one.signal(signal.SIGHUP)
-    await until(lambda: len(one.said("configuration reloaded")) > times)
+    await until(lambda: len(one.logged("configuration reloaded")) > times)
 
 
 def trading(market: str, simulator: Simulator, *instruments: str, channels: tuple[str, ...] = ("trades",)) -> Settings:
@@ -61,7 +61,7 @@ async def test_of_two_instruments_on_one_connection_one_goes_without_a_hole_in_t
     one.signal(signal.SIGHUP)
     while simulator.has_subscriber("btcusdt@trade"):
         simulator.trade("ETHUSDT", 10)
-        await one.identity()
+        await one.balanced_scrape()
     simulator.trade("ETHUSDT", 10)
     said = len(list(simulator.oracle.trades("ETHUSDT")))
     await one.until(lambda now: now.rows("trades")["written"] == said)
@@ -112,7 +112,7 @@ async def test_a_wrong_configuration_is_refused_and_the_old_one_stays(market: st
     await subscribed(simulator)
     one.configure(trading(market, simulator, "BTC/USDT", channels=("trades", "ohlcv")))
     one.signal(signal.SIGHUP)
-    (said,) = await until(lambda: one.said("the new configuration is refused"))
+    (said,) = await until(lambda: one.logged("the new configuration is refused"))
     assert said == (
         "the new configuration is refused, the old one stays: "
         "exchanges.demo.channels: unknown channel 'ohlcv'; known: trades, candles, book, quotes"

@@ -106,7 +106,7 @@ async def test_posts_are_what_was_said_and_their_hours_follow(market: str, real:
         assert [row["engagement"] for row in await rows(market, _POSTS, "mastodon")] == [51]
         await the_hours_follow(market)
         assert await one.terminate() == 0
-        one.account("sentiment_posts")
+        one.logged_row_totals("sentiment_posts")
         assert "geheim" not in one.log
 
 
@@ -212,8 +212,8 @@ async def lunarcrush_is_as_served(dsn: str, providers: Providers) -> None:
         "influencer_mentions": topic["data"]["num_contributors"],
         **{name: round(100 * share / sum(shares.values()), 2) for name, share in shares.items()},
     }
-    asked = next(request for request in providers.requests if request.path.startswith("/public/topic"))
-    assert asked.headers["Authorization"] == "Bearer geheim-4711"
+    request = next(request for request in providers.requests if request.path.startswith("/public/topic"))
+    assert request.headers["Authorization"] == "Bearer geheim-4711"
 
 
 async def the_hours_follow(dsn: str) -> None:

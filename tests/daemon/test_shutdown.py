@@ -36,7 +36,7 @@ async def test_full_lanes_are_drained_when_the_database_answers_again(
         cluster.resume()
     assert await one.wait() == 0
     await stored.assert_all_trades(market, simulator)
-    assert one.account("trades") | {"decoded": 2000, "written": 2000, "queued": 0} == one.account("trades")
+    assert one.logged_row_totals("trades") | {"decoded": 2000, "written": 2000, "queued": 0} == one.logged_row_totals("trades")
     assert await stored.gaps(market) == []
 
 
@@ -78,9 +78,9 @@ async def test_without_a_database_it_ends_in_time_and_says_what_was_lost(market:
         simulator.trade("BTCUSDT", 300)
         await one.until(lambda now: now.rows("trades")["queued"] == 300)
         assert await one.terminate(seconds=10) == 0
-    assert one.said("not drained in time: 300 rows are shed, counted with the reason shutdown")
-    assert one.said("the last claims and gaps were not written: ")
-    assert one.account("trades") | {"decoded": 400, "written": 100, "shed": 300} == one.account("trades")
+    assert one.logged("not drained in time: 300 rows are shed, counted with the reason shutdown")
+    assert one.logged("the last claims and gaps were not written: ")
+    assert one.logged_row_totals("trades") | {"decoded": 400, "written": 100, "shed": 300} == one.logged_row_totals("trades")
     assert await stored.trades(market) == list(simulator.oracle.trades("BTCUSDT"))[:100]
 
 
@@ -89,7 +89,7 @@ async def assert_shed(one: Daemon, market: str, simulator: Simulator, *, kept: i
     said = list(simulator.oracle.trades("BTCUSDT"))
     assert await stored.trades(market) == said[:kept]
     rows = {"decoded": len(said), "written": kept, "shed": len(said) - kept, "queued": 0}
-    assert one.account("trades") | rows == one.account("trades")
+    assert one.logged_row_totals("trades") | rows == one.logged_row_totals("trades")
     (gap,) = await stored.gaps(market)
     assert (gap["symbol"], gap["channel"], gap["reason"], gap["state"]) == ("BTCUSDT", "trades", "shed", "open")
     times = [round(gap[end].timestamp() * 1000) for end in ("since", "until")]
@@ -108,7 +108,7 @@ async def test_the_row_for_which_a_reader_waits_at_a_full_lane_is_drained_too(ma
         one.signal(signal.SIGTERM)
         await one.unready("stopping")
     assert await one.wait() == 0
-    assert one.account("trades") | {"decoded": 1001, "written": 1001} == one.account("trades")
+    assert one.logged_row_totals("trades") | {"decoded": 1001, "written": 1001} == one.logged_row_totals("trades")
     assert await stored.trades(market) == list(simulator.oracle.trades("BTCUSDT"))[:1001]
 
 
@@ -129,7 +129,7 @@ async def test_trades_that_come_during_the_stop_are_not_half_counted(market: str
     telling.cancel()
     said, kept = list(simulator.oracle.trades("BTCUSDT")), await stored.trades(market)
     assert kept == said[: len(kept)]  # up to some moment, everything
-    assert one.account("trades")["decoded"] == one.account("trades")["written"] == len(kept)
+    assert one.logged_row_totals("trades")["decoded"] == one.logged_row_totals("trades")["written"] == len(kept)
     await until(lambda: not simulator.has_subscriber("btcusdt@trade"))
 
 

@@ -10,7 +10,7 @@ from cluster import Cluster
 from ingest.simulator.server import Simulator
 from tests.support import stored
 from tests.support.daemon import Daemon, demo, on_apache, subscribed, until
-from tests.support.spools import files, spooling, stopped, tell
+from tests.support.spools import files, send_trades, spooling, stopped
 
 Daemons = Callable[..., Daemon]
 BOTH = ["BTC/USDT", "ETH/USDT"]
@@ -31,7 +31,7 @@ async def test_without_the_database_it_receives_and_spools(
     async with stopped(cluster):
         two = await daemon(settings).start()
         await subscribed(simulator)
-        await tell(simulator, two, 3000)
+        await send_trades(simulator, two, 3000)
         scrape = await two.until(lambda now: now.rows("trades")["spooled"] >= 2800)
         assert scrape.rows("trades")["shed"] == 0
         assert not simulator.has_subscriber("ethusdt@trade")
@@ -71,7 +71,7 @@ async def test_told_to_end_before_the_database_was_there_it_leaves_all_in_the_sp
         simulator.trade("BTCUSDT", 300)
         await two.until(lambda now: now.rows("trades")["decoded"] == 300)
         assert await two.terminate() == 0
-        assert two.account("trades") | {"decoded": 300, "shed": 0, "spooled": 300} == two.account("trades")
+        assert two.logged_row_totals("trades") | {"decoded": 300, "shed": 0, "spooled": 300} == two.logged_row_totals("trades")
     three = await daemon(settings).start()
     await three.until(lambda now: now.rows("trades")["written"] == 300 and not now.rows("trades")["spooled"])
     await stored.assert_all_trades(market, simulator)
@@ -99,7 +99,7 @@ async def test_rows_of_another_database_are_held(
     one = await daemon(settings).start()
     await subscribed(simulator)
     async with stored.locked(market, "trades"):
-        await tell(simulator, one, 300)
+        await send_trades(simulator, one, 300)
         assert await one.terminate() == 0
     await stored.execute(
         other_market,

@@ -28,7 +28,7 @@ async def test_with_a_server_that_answers_no_more_it_ends_in_time(
         assert await one.terminate(seconds=15) == 0
     finally:
         cluster.resume()
-    assert one.account("trades") | {"decoded": 2000, "shed": 2000, "queued": 0} == one.account("trades")
+    assert one.logged_row_totals("trades") | {"decoded": 2000, "shed": 2000, "queued": 0} == one.logged_row_totals("trades")
 
 
 @on_apache
@@ -43,7 +43,7 @@ async def test_a_reload_during_the_drain_starts_nothing(market: str, simulator: 
         one.configure(one.settings | {"exchanges": {"other": demo(simulator, instruments=["ETH/USDT"])}})
         one.signal(signal.SIGHUP)
         assert await one.wait(10) == 0
-    assert not one.said("configuration reloaded")
+    assert not one.logged("configuration reloaded")
 
 
 @on_apache
@@ -52,7 +52,7 @@ async def test_a_reload_before_the_database_is_there_is_heeded(market: str, simu
         one = await daemon(configuration(market, simulator)).start()
         one.configure(one.settings | {"exchanges": {"other": demo(simulator, instruments=["ETH/USDT"])}})
         one.signal(signal.SIGHUP)
-        await until(lambda: one.said("configuration reloaded"))
+        await until(lambda: one.logged("configuration reloaded"))
     await one.ready()
     assert list((await one.status())["sources"]) == ["other"]
     assert simulator.has_subscriber("ethusdt@trade")

@@ -1,4 +1,4 @@
-"""What the tests of the platforms share."""
+"""The fixture of the tests of the platforms' schemas."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.support.platform_facts import facts
 
 @pytest.fixture
 async def stored(market: str) -> Any:
+    """The `Facts` of a migrated database, with the instruments and coins."""
     connection = await asyncpg.connect(market)
     await connection.execute("SET timezone = 'UTC'")
     yield await facts(connection)

@@ -1,4 +1,4 @@
-"""The batch_writer on a real database: each row ends in one outcome, and what is stored is what was sent, value by value."""
+"""The batch writer on a real database: each row ends in one outcome, and the stored values are those that were sent."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def test_a_table_stays_staged_until_batches_are_clean(pool: Pool) -> None:
         ({"size": "1\n2"}, "value", None),
     ],
 )
-async def test_a_poison_row_is_rejected_and_no_other(
+async def test_a_bad_row_is_rejected_and_no_other(
     pool: Pool, changes: dict[str, object], reason: str, sqlstate: str | None
 ) -> None:
     rows = [trade(number) for number in range(5000)]
@@ -129,9 +129,9 @@ async def test_a_poison_row_is_rejected_and_no_other(
     assert (outcome.written, outcome.duplicate, outcome.rejected) == (4999, 0, {reason: 1})
     expected = [as_stored(row) for row in rows if row.trade_id != rows[3210].trade_id or row is not rows[3210]]
     assert await stored_trades(pool) == expected
-    (evidence,) = await pool.fetch("SELECT table_name, stage, reason, sqlstate, payload FROM rejects")
-    assert tuple(evidence.values())[:4] == ("trades", "write", reason, sqlstate)
-    assert evidence["payload"].startswith(f"{rows[3210].instrument_id}\t")
+    (reject,) = await pool.fetch("SELECT table_name, stage, reason, sqlstate, payload FROM rejects")
+    assert tuple(reject.values())[:4] == ("trades", "write", reason, sqlstate)
+    assert reject["payload"].startswith(f"{rows[3210].instrument_id}\t")
 
 
 async def test_a_batch_of_one_bad_row_is_rejected(pool: Pool) -> None:
@@ -141,7 +141,7 @@ async def test_a_batch_of_one_bad_row_is_rejected(pool: Pool) -> None:
 
 @on_apache
 async def test_bad_rows_of_repeated_attempts_count_once(pool: Pool) -> None:
-    """A commit that fails, fourteen times over, makes no hundred bad rows of ten."""
+    """Ten bad rows in fourteen failed attempts are ten bad rows. A hundred and forty would be held."""
     batch_writer, batch = BatchWriter(TRADES, pool), await batch_of([trade(number, price="NaN") for number in range(10)])
     await pool.execute("ALTER TABLE rejects RENAME TO elsewhere")
     for _ in range(14):
@@ -152,7 +152,7 @@ async def test_bad_rows_of_repeated_attempts_count_once(pool: Pool) -> None:
 
 
 @on_apache
-async def test_bad_rows_in_a_row_are_held_in_the_end(pool: Pool) -> None:
+async def test_more_than_a_hundred_bad_rows_in_consecutive_batches_are_held(pool: Pool) -> None:
     batch_writer, batch = BatchWriter(TRADES, pool), await batch_of([trade(number, price="NaN") for number in range(10)])
     for _ in range(10):
         await batch_writer.write(batch)
@@ -180,7 +180,7 @@ async def test_too_many_bad_rows_are_held(pool: Pool) -> None:
 
 
 async def alter_trades(pool: Pool, alter: str) -> None:
-    """What a person may do to a table by hand, once nothing stands on it any more."""
+    """Alter `trades` as a person may by hand, after the views that depend on it are dropped."""
     await pool.execute("DROP SCHEMA market, ai_trading CASCADE; DROP VIEW daily_ohlcv, bars_1h, bars_1m")
     if await pool.fetchval("SELECT to_regclass('bars_1m_cagg') IS NOT NULL"):
         await pool.execute("DROP MATERIALIZED VIEW bars_1h_cagg")
@@ -190,7 +190,7 @@ async def alter_trades(pool: Pool, alter: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("alter", "says"),
+    ("alter", "message"),
     [
         ("ALTER COLUMN price TYPE integer", "column trades.price is integer; expected numeric"),
         ("ALTER COLUMN price TYPE double precision", "column trades.price is double precision; expected numeric"),
@@ -198,11 +198,11 @@ async def alter_trades(pool: Pool, alter: str) -> None:
         ("ADD COLUMN venue text NOT NULL", "column trades.venue is unknown"),
     ],
 )
-async def test_a_table_altered_by_hand_is_held_and_nothing_rejected(pool: Pool, alter: str, says: str) -> None:
+async def test_a_table_altered_by_hand_is_held_and_nothing_rejected(pool: Pool, alter: str, message: str) -> None:
     await alter_trades(pool, alter)
     batch = await batch_of([trade(number) for number in range(100)])
     batch_writer = BatchWriter(TRADES, pool)
-    with pytest.raises(Hold, match=says):
+    with pytest.raises(Hold, match=message):
         await batch_writer.write(batch)
     assert await pool.fetchval("SELECT count(*) FROM rejects") == 0
 
@@ -220,7 +220,7 @@ async def test_a_table_altered_under_a_live_writer(pool: Pool) -> None:
     assert await pool.fetchval("SELECT count(*) FROM rejects") == 0
 
 
-async def test_a_table_that_is_not_there_is_held(pool: Pool) -> None:
+async def test_a_missing_table_is_held(pool: Pool) -> None:
     await pool.execute("ALTER TABLE trades RENAME TO elsewhere")
     with pytest.raises(Hold, match="table trades does not exist: run `ingest migrate`"):
         await BatchWriter(TRADES, pool).write(await batch_of([trade(1)]))
@@ -261,26 +261,29 @@ def candle(**changes: object) -> Candle:
 
 
 @pytest.mark.parametrize(
-    ("second", "fate", "close"),
+    ("second", "outcomes", "close"),
     [
         ({}, (0, 0, 1), "1.5"),  # the same again
-        ({"received_at": NOW + 5}, (0, 0, 1), "1.5"),  # seen again: nothing about the bar changed
+        ({"received_at": NOW + 5}, (0, 0, 1), "1.5"),  # received again with the same values
         ({"close": "1.4"}, (0, 1, 0), "1.4"),  # another value of equal rank revises
         ({"close": "1.4", "origin": "archive"}, (0, 1, 0), "1.4"),
-        ({"close": "1.4", "received_at": NOW - 1}, (0, 0, 1), "1.5"),  # an older sight of it, brought back by a spool
+        ({"close": "1.4", "received_at": NOW - 1}, (0, 0, 1), "1.5"),  # received earlier, and recovered from a spool
         ({"origin": "rest"}, (0, 1, 0), "1.5"),  # a higher rank revises though the values agree
         ({"close": "1.4", "origin": "trades"}, (0, 0, 1), "1.5"),  # a lower rank never does
     ],
 )
-async def test_a_candle_is_revised_by_rank(pool: Pool, second: dict[str, object], fate: tuple[int, int, int], close: str) -> None:
+async def test_a_candle_is_revised_by_rank(
+    pool: Pool, second: dict[str, object], outcomes: tuple[int, int, int], close: str
+) -> None:
+    """`outcomes`: written, revised, duplicate."""
     batch_writer = BatchWriter(CANDLES, pool)
     assert (await batch_writer.write(await batch_of([candle()]))).written == 1
     outcome = await batch_writer.write(await batch_of([candle(**second)]))
-    assert (outcome.written, outcome.revised, outcome.duplicate) == fate
+    assert (outcome.written, outcome.revised, outcome.duplicate) == outcomes
     assert await pool.fetchval("SELECT close::text FROM candles") == close
 
 
-async def test_the_best_of_one_key_within_a_batch_wins(pool: Pool) -> None:
+async def test_of_candles_with_one_key_in_a_batch_the_highest_rank_is_stored(pool: Pool) -> None:
     rows = [candle(close="1.1"), candle(close="1.2", origin="rest"), candle(close="1.3", received_at=NOW + 1)]
     outcome = await BatchWriter(CANDLES, pool).write(await batch_of(list(rows)))
     assert (outcome.written, outcome.revised, outcome.duplicate) == (1, 0, 2)
@@ -296,7 +299,7 @@ async def test_a_book_keeps_its_digits_and_its_order(pool: Pool) -> None:
     assert tuple(row.values()) == ("{2.10,2.0}", "{1,0.50}", "{2.2,3}", "{7,8}", None)
 
 
-# --- batches that a spool kept over a migration ---------------------------------------------------------------------------
+# --- batches that a spool kept across a migration -------------------------------------------------------------------------
 
 
 async def test_rows_are_stored_by_their_own_list_of_columns(pool: Pool) -> None:
@@ -315,7 +318,7 @@ async def test_rows_are_stored_by_their_own_list_of_columns(pool: Pool) -> None:
     assert await stored_trades(pool) == [as_stored(row) for row in rows]
 
 
-async def test_a_column_that_is_gone_holds_and_names_the_segment(pool: Pool) -> None:
+async def test_a_column_that_does_not_exist_holds_and_names_the_segment(pool: Pool) -> None:
     batch = await batch_of([trade(1)])
     names = tuple(column.name for column in TRADES.columns)
     batch = replace(batch, columns=(*names[:-1], "venue"), source="trades-00000007.spool")

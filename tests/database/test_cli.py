@@ -1,4 +1,4 @@
-"""The command line on a real database: migrate, check, status."""
+"""The commands on a real database: migrate, check, status, backfill of indicators."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ async def test_status_of_something_else_that_answers(market: str, simulator: Sim
 
 
 async def test_indicators_of_stored_candles(market: str) -> None:
-    """Of the exchange and the range that are named, once; a daemon is not needed."""
+    """Only for the given exchange and range; a second run changes nothing, and no daemon is needed."""
     begun = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=40)
     connection = await asyncpg.connect(market)
     for instrument_id, exchange in ((1, "binance"), (2, "okx")):
@@ -153,13 +153,13 @@ async def test_indicators_of_stored_candles(market: str) -> None:
             " FROM generate_series(0, 30) n",
             *(instrument_id, begun),
         )
-    asked = ("backfill", "indicators", "--exchange", "binance", "--from", begun.isoformat())
+    command = ("backfill", "indicators", "--exchange", "binance", "--from", begun.isoformat())
     settings = {"INDICATORS__NAMES": '["SMA_3", "MOM_30"]', "EXCHANGES__BINANCE__INSTRUMENTS": '["BTC/USDT"]'}
-    dry = await ingest(*asked, "--dry-run", dsn=market, **settings)
+    dry = await ingest(*command, "--dry-run", dsn=market, **settings)
     assert dry == (0, ["2 indicators of 31 candles"], "")
-    done = await ingest(*asked, dsn=market, **settings)
+    done = await ingest(*command, dsn=market, **settings)
     assert done == (0, ["31 candles: 30 written, 0 revised, 0 were there already"], "")
-    again = await ingest(*asked, "--to", (begun + timedelta(hours=5)).isoformat(), dsn=market, **settings)
+    again = await ingest(*command, "--to", (begun + timedelta(hours=5)).isoformat(), dsn=market, **settings)
     assert again == (0, ["5 candles: 0 written, 0 revised, 30 were there already"], "")
     rows = await connection.fetch(
         "SELECT name, time, value FROM indicators WHERE instrument_id = 1 ORDER BY time DESC, name LIMIT 2"

@@ -1,4 +1,4 @@
-"""The ledger put together: claims, holes, what was healed and what was backfilled."""
+"""What the ledger counts as covered: claims, gaps, healed gaps and backfilled ranges together."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ DAY = to_micros(datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecon
 
 @pytest_asyncio.fixture
 async def connection(market: str) -> AsyncIterator[asyncpg.Connection[Any]]:
-    one = await connect(market)
-    await one.execute(
+    connection = await connect(market)
+    await connection.execute(
         "INSERT INTO instruments (exchange, symbol, instrument, base, quote, kind, status, trade_kind)"
         " VALUES ('binance', 'BTCUSDT', 'BTC/USDT', 'BTC', 'USDT', 'spot', 'trading', 'trade')"
     )
-    yield one
-    await one.close()
+    yield connection
+    await connection.close()
 
 
 def claim(since: float, until: float, writer: str = "a", channel: ChannelName = "trades") -> Claim:
-    """Minutes of the day before yesterday."""
+    """A claim of minutes of DAY, the day before yesterday."""
     return Claim("binance", writer, 1, channel, "trade", DAY + int(since * MINUTE), DAY + int(until * MINUTE))
 
 
-def hole(
+def ledger_gap(
     since: float, until: float | None, writer: str = "a", reason: str = "disconnect", channel: ChannelName = "trades"
 ) -> LedgerGap:
     end = None if until is None else DAY + int(until * MINUTE)
@@ -43,12 +43,12 @@ def hole(
 
 
 async def missing(connection: Connection) -> list[tuple[str, str, float, float]]:
-    """(state, reasons, since, until) in minutes."""
+    """(state, reasons, since, until) of the view `coverage_gaps`, in minutes of DAY."""
     rows = await connection.fetch("SELECT state, reasons, since, until FROM coverage_gaps ORDER BY since, state")
     return [(row[0], row[1], (to_micros(row[2]) - DAY) / MINUTE, (to_micros(row[3]) - DAY) / MINUTE) for row in rows]
 
 
-async def test_what_nobody_claims_between_two_claims_is_missing(connection: Connection) -> None:
+async def test_the_time_between_two_claims_is_missing(connection: Connection) -> None:
     await write_claims(connection, [claim(0, 10), claim(12, 20)])
     assert await missing(connection) == [("open", "unwatched", 10, 12)]
 
@@ -69,26 +69,26 @@ async def test_no_claim_reaches_beyond_the_clock_of_the_database(connection: Con
     assert await connection.fetchval("SELECT until <= clock_timestamp() FROM coverage")
 
 
-async def test_a_hole_counts_against_its_own_writer_only(connection: Connection) -> None:
+async def test_a_gap_counts_against_its_own_writer_only(connection: Connection) -> None:
     await write_claims(connection, [claim(0, 20), claim(5, 30, "b")])
-    await write_gaps(connection, [hole(3, 8)])
+    await write_gaps(connection, [ledger_gap(3, 8)])
     assert await missing(connection) == [("open", "disconnect", 3, 5)]
-    await write_gaps(connection, [hole(4, 6, "b")])
+    await write_gaps(connection, [ledger_gap(4, 6, "b")])
     assert await missing(connection) == [("open", "disconnect", 3, 6)]
 
 
-async def test_what_an_audit_misses_is_missing_whoever_claims_it(connection: Connection) -> None:
+async def test_a_gap_of_the_audit_is_missing_despite_every_claim(connection: Connection) -> None:
     await write_claims(connection, [claim(0, 20), claim(0, 20, "b")])
-    await write_gaps(connection, [hole(3, 4, "audit", "ids")])
+    await write_gaps(connection, [ledger_gap(3, 4, "audit", "ids")])
     assert await missing(connection) == [("open", "ids", 3, 4)]
     await connection.execute("UPDATE coverage SET state = 'healed' WHERE state = 'open'")
     assert await missing(connection) == []
 
 
-async def test_a_hole_of_no_length_is_one(connection: Connection) -> None:
-    """Ids between two trades of one moment."""
+async def test_a_gap_of_no_length_is_missing(connection: Connection) -> None:
+    """Such a gap is of ids between two trades of one moment."""
     await write_claims(connection, [claim(0, 20)])
-    await write_gaps(connection, [hole(3, 3, reason="sequence")])
+    await write_gaps(connection, [ledger_gap(3, 3, reason="sequence")])
     assert await missing(connection) == [("open", "sequence", 3, 3)]
     await connection.execute("UPDATE coverage SET state = 'healed' WHERE state = 'open'")
     assert await missing(connection) == []
@@ -108,19 +108,19 @@ async def test_a_backfilled_range_is_covered(connection: Connection) -> None:
     assert await missing(connection) == [("open", "unwatched", 20, 30)]
 
 
-async def test_a_book_that_was_missed_will_never_come(connection: Connection) -> None:
+async def test_a_missing_book_is_unrecoverable(connection: Connection) -> None:
     await write_claims(connection, [claim(0, 20, channel="book")])
-    await write_gaps(connection, [hole(3, 8, channel="book", reason="checksum")])
+    await write_gaps(connection, [ledger_gap(3, 8, channel="book", reason="checksum")])
     assert await missing(connection) == [("unrecoverable", "checksum", 3, 8)]
 
 
-async def test_a_lane_names_no_exchange_and_the_ledger_knows_it(connection: Connection) -> None:
+async def test_a_gap_of_a_queue_gets_the_exchange_of_its_instrument(connection: Connection) -> None:
     shed = LedgerGap("queue", "a", Gap(1, "trades", "shed", DAY, DAY + MINUTE), None)
     await write_gaps(connection, [shed])
     assert tuple(await connection.fetchrow("SELECT source, trade_kind, reason FROM coverage")) == ("binance", "trade", "shed")  # type: ignore[arg-type]
 
 
-async def test_the_evidence_of_what_is_covered(connection: Connection) -> None:
+async def test_coverage_evidence_counts_the_trades_and_ids_of_covered_ranges(connection: Connection) -> None:
     await write_claims(connection, [claim(0, 10), claim(10, 20), claim(30, 40)])
     for minute, trade_id in ((1, 100), (9, 101), (19, 102), (25, 200), (31, 300), (39, 302)):
         await connection.execute(
@@ -147,14 +147,14 @@ async def test_completeness_by_stream_and_day(connection: Connection) -> None:
     ]
 
 
-async def test_a_sliver_is_not_rounded_away(connection: Connection) -> None:
+async def test_a_small_missing_part_is_not_rounded_away(connection: Connection) -> None:
     await write_claims(connection, [claim(0, 700), claim(700.0001, 1440)])
     assert str(await connection.fetchval("SELECT percent FROM coverage_report")) == "99.9999"
 
 
-async def test_what_retention_dropped_is_forgotten(connection: Connection) -> None:
+async def test_rows_of_the_ledger_expire_with_the_retention(connection: Connection) -> None:
     await write_claims(connection, [claim(0, 10), claim(20, 30), claim(0, 10, channel="book"), claim(0, 10, channel="candles")])
-    await write_gaps(connection, [hole(10, 20), hole(40, None)])
+    await write_gaps(connection, [ledger_gap(10, 20), ledger_gap(40, None)])
     age = datetime.now(UTC) - to_datetime(DAY)
     retention = {"trades": age - timedelta(minutes=15), "candles": None, "quotes": None, "order_books": timedelta(days=30)}
     await delete_expired(connection, retention)
@@ -163,7 +163,7 @@ async def test_what_retention_dropped_is_forgotten(connection: Connection) -> No
     assert left == [("book", 0), ("candles", 0), ("trades", 10), ("trades", 20), ("trades", 40)]
 
 
-async def test_the_list_for_a_person(connection: Connection) -> None:
+async def test_the_gap_report(connection: Connection) -> None:
     await write_claims(connection, [claim(0, 10), claim(12, 20), claim(0, 20, channel="candles")])
     found = {(gap.channel, gap.state, gap.reason, gap.since, gap.until) for gap in await gaps(connection, all_states=False)}
     until = to_datetime(DAY + 20 * MINUTE)

@@ -1,4 +1,4 @@
-"""What is noted beside the rows: holes into coverage, unreadable frames into rejects."""
+"""The buffer of claims, gaps and unreadable frames, which it writes to the tables `coverage` and `rejects`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ingest.store.coverage_buffer import MAX_REJECTS, CoverageBuffer
 from ingest.store.pool import Pool, open_pool
 from tests.support.daemon import on_apache
 
-pytestmark = on_apache  # notes are rows of plain tables
+pytestmark = on_apache  # both are plain tables
 
 NOW = 1_790_000_000 * SECOND
-HOLES = """
+GAPS = """
     SELECT source, writer, instrument_id, channel, state, reason, since, until, first_id, last_id, expected
       FROM coverage ORDER BY id"""
 
@@ -35,81 +35,81 @@ async def pool(market: str) -> AsyncIterator[Pool]:
     await made.close()
 
 
-async def holes(pool: Pool) -> list[tuple[object, ...]]:
-    return [tuple(row.values()) for row in await pool.fetch(HOLES)]
+async def gaps(pool: Pool) -> list[tuple[object, ...]]:
+    return [tuple(row.values()) for row in await pool.fetch(GAPS)]
 
 
-async def test_a_hole_that_is_known_whole(pool: Pool) -> None:
-    notes = CoverageBuffer(pool, Counters(), "one")
-    notes.gap("binance", Gap(7, "trades", "sequence", NOW, NOW + 5, first_id=10, last_id=12), "trade")
-    await notes.flush()
-    await notes.flush()  # nothing is written twice
+async def test_a_gap_with_both_ends_is_written_once(pool: Pool) -> None:
+    buffer = CoverageBuffer(pool, Counters(), "one")
+    buffer.gap("binance", Gap(7, "trades", "sequence", NOW, NOW + 5, first_id=10, last_id=12), "trade")
+    await buffer.flush()
+    await buffer.flush()  # nothing is written twice
     expected = ("binance", "one", 7, "trades", "open", "sequence", to_datetime(NOW), to_datetime(NOW + 5), 10, 12, 3)
-    assert await holes(pool) == [expected]
+    assert await gaps(pool) == [expected]
     assert await pool.fetchval("SELECT trade_kind FROM coverage") == "trade"
 
 
 @pytest.mark.parametrize("flush_between", [True, False])
-async def test_a_hole_that_opens_and_ends_is_one(pool: Pool, flush_between: bool) -> None:
+async def test_a_gap_that_opens_and_ends_is_one(pool: Pool, flush_between: bool) -> None:
     metrics = Metrics()
-    notes = CoverageBuffer(pool, metrics.counters, "one")
-    notes.gap("kraken", Gap(7, "book", "checksum", NOW), None)
+    buffer = CoverageBuffer(pool, metrics.counters, "one")
+    buffer.gap("kraken", Gap(7, "book", "checksum", NOW), None)
     if flush_between:
-        await notes.flush()
-        assert (await holes(pool))[0][6:8] == (to_datetime(NOW), None)
-    notes.gap("kraken", Gap(7, "book", "checksum", NOW, NOW + 9), None)
-    await notes.flush()
+        await buffer.flush()
+        assert (await gaps(pool))[0][6:8] == (to_datetime(NOW), None)
+    buffer.gap("kraken", Gap(7, "book", "checksum", NOW, NOW + 9), None)
+    await buffer.flush()
     expected = ("kraken", "one", 7, "book", "unrecoverable", "checksum", to_datetime(NOW), to_datetime(NOW + 9), None, None, None)
-    assert await holes(pool) == [expected]
+    assert await gaps(pool) == [expected]
     counted = {"source": "kraken", "channel": "book", "reason": "checksum"}
     assert metrics.registry.get_sample_value("ingest_gaps_total", counted) == 1
 
 
-async def test_what_was_committed_without_our_hearing_is_not_noted_twice(pool: Pool) -> None:
+async def test_a_gap_whose_commit_was_not_confirmed_is_not_written_twice(pool: Pool) -> None:
     whole, opened = Gap(7, "trades", "sequence", NOW, NOW + 5, first_id=10, last_id=12), Gap(7, "book", "checksum", NOW)
     for _ in range(2):
-        notes = CoverageBuffer(pool, Counters(), "one")
-        notes.gap("kraken", whole, "trade")
-        notes.gap("kraken", opened, None)
-        await notes.flush()
-    assert [(row[3], row[6], row[7]) for row in await holes(pool)] == [
+        buffer = CoverageBuffer(pool, Counters(), "one")
+        buffer.gap("kraken", whole, "trade")
+        buffer.gap("kraken", opened, None)
+        await buffer.flush()
+    assert [(row[3], row[6], row[7]) for row in await gaps(pool)] == [
         ("trades", to_datetime(NOW), to_datetime(NOW + 5)),
         ("book", to_datetime(NOW), None),
     ]
 
 
-async def test_two_holes_of_one_moment_are_two(pool: Pool) -> None:
-    notes = CoverageBuffer(pool, Counters(), "one")
+async def test_two_gaps_of_one_moment_are_two(pool: Pool) -> None:
+    buffer = CoverageBuffer(pool, Counters(), "one")
     for first_id in (10, 20):
-        notes.gap("binance", Gap(7, "trades", "sequence", NOW, NOW, first_id=first_id, last_id=first_id), "trade")
-    await notes.flush()
-    assert [row[8] for row in await holes(pool)] == [10, 20]
+        buffer.gap("binance", Gap(7, "trades", "sequence", NOW, NOW, first_id=first_id, last_id=first_id), "trade")
+    await buffer.flush()
+    assert [row[8] for row in await gaps(pool)] == [10, 20]
 
 
-async def test_two_daemons_note_their_own(pool: Pool) -> None:
+async def test_two_daemons_write_their_own_gaps(pool: Pool) -> None:
     for name in ("one", "two"):
-        notes = CoverageBuffer(pool, Counters(), name)
-        notes.gap("kraken", Gap(7, "book", "checksum", NOW), None)
-        await notes.flush()
-    notes.gap("kraken", Gap(7, "book", "checksum", NOW, NOW + 9), None)
-    await notes.flush()
-    assert [(row[1], row[7]) for row in await holes(pool)] == [("one", None), ("two", to_datetime(NOW + 9))]
+        buffer = CoverageBuffer(pool, Counters(), name)
+        buffer.gap("kraken", Gap(7, "book", "checksum", NOW), None)
+        await buffer.flush()
+    buffer.gap("kraken", Gap(7, "book", "checksum", NOW, NOW + 9), None)
+    await buffer.flush()
+    assert [(row[1], row[7]) for row in await gaps(pool)] == [("one", None), ("two", to_datetime(NOW + 9))]
 
 
 async def test_garbage_is_kept_where_a_person_can_read_it(pool: Pool) -> None:
-    notes = CoverageBuffer(pool, Counters(), "one")
-    notes.malformed("okx", Malformed(b'{"a\0":\xff', "json", "invalid\0 character"))
-    await notes.flush()
+    buffer = CoverageBuffer(pool, Counters(), "one")
+    buffer.malformed("okx", Malformed(b'{"a\0":\xff', "json", "invalid\0 character"))
+    await buffer.flush()
     row = await pool.fetchrow("SELECT source, table_name, stage, reason, sqlstate, message, payload FROM rejects")
     assert tuple(row.values()) == ("okx", None, "decode", "json", None, "invalid\\0 character", '{"a\\0":\\xff')
 
 
 async def test_a_flood_of_garbage_is_counted_and_bounded(pool: Pool) -> None:
     metrics = Metrics()
-    notes = CoverageBuffer(pool, metrics.counters, "one")
+    buffer = CoverageBuffer(pool, metrics.counters, "one")
     for _ in range(MAX_REJECTS + 50):
-        notes.malformed("okx", Malformed(b"x", "json", "no JSON"))
-    await notes.flush()
+        buffer.malformed("okx", Malformed(b"x", "json", "no JSON"))
+    await buffer.flush()
     assert await pool.fetchval("SELECT count(*) FROM rejects") == MAX_REJECTS
     count = metrics.registry.get_sample_value
     assert count("ingest_errors_total", {"stage": "decode", "error_type": "json"}) == MAX_REJECTS + 50
@@ -118,27 +118,27 @@ async def test_a_flood_of_garbage_is_counted_and_bounded(pool: Pool) -> None:
 
 @pytest.fixture
 async def line(market: str) -> AsyncIterator[CutLine]:
-    async with CutLine(market) as one:
-        yield one
+    async with CutLine(market) as cut:
+        yield cut
 
 
-async def through(line: CutLine) -> Pool:
-    """A pool that has no connection yet, of a line that leads nowhere."""
+async def cut_pool(line: CutLine) -> Pool:
+    """A pool without a connection, on a line whose server is away."""
     pool = await open_pool(line.dsn, 1)
     line.redirect("postgresql://nobody@127.0.0.1:1/nothing")
     return pool
 
 
-async def test_notes_outlive_a_database_that_is_away(pool: Pool, market: str, line: CutLine) -> None:
-    away = await through(line)
-    notes = CoverageBuffer(away, Counters(), "one")
-    notes.gap("okx", Gap(1, "trades", "disconnect", NOW, NOW + 1), "trades-all")
+async def test_gaps_are_kept_while_the_database_is_away(pool: Pool, market: str, line: CutLine) -> None:
+    away = await cut_pool(line)
+    buffer = CoverageBuffer(away, Counters(), "one")
+    buffer.gap("okx", Gap(1, "trades", "disconnect", NOW, NOW + 1), "trades-all")
     with pytest.raises(Retry, match="writing 0 claims, 1 gaps and 0 rejects"):
-        await notes.flush()
+        await buffer.flush()
     line.redirect(market)
-    await notes.flush()
+    await buffer.flush()
     away.terminate()
-    assert len(await holes(pool)) == 1
+    assert len(await gaps(pool)) == 1
 
 
 def claim(seconds: int, since: int = 0) -> Claim:
@@ -151,44 +151,44 @@ async def claimed(pool: Pool) -> list[tuple[int, int]]:
     return [tuple(int((time - to_datetime(NOW)).total_seconds()) for time in row.values()) for row in rows]
 
 
-async def test_a_claim_is_handed_down_and_written_at_the_next_flush(pool: Pool) -> None:
-    notes = CoverageBuffer(pool, Counters(), "one")
-    notes.claim([claim(10)])
+async def test_a_claim_is_written_at_the_next_flush(pool: Pool) -> None:
+    buffer = CoverageBuffer(pool, Counters(), "one")
+    buffer.claim([claim(10)])
     assert await claimed(pool) == []
-    await notes.flush()
+    await buffer.flush()
     assert await claimed(pool) == [(0, 10)]
-    notes.claim([claim(20), claim(40, since=30)])
-    await notes.flush()
+    buffer.claim([claim(20), claim(40, since=30)])
+    await buffer.flush()
     assert await claimed(pool) == [(0, 20), (30, 40)]
 
 
 async def test_a_claim_that_could_not_be_written_is_written_later(pool: Pool, market: str, line: CutLine) -> None:
-    away = await through(line)
-    notes = CoverageBuffer(away, Counters(), "one")
-    notes.claim([claim(10)])  # the last one of a connection that has ended: nobody computes it again
+    away = await cut_pool(line)
+    buffer = CoverageBuffer(away, Counters(), "one")
+    buffer.claim([claim(10)])  # the last claim of a connection that has ended is not computed again
     with pytest.raises(Retry, match="writing 1 claims, 0 gaps and 0 rejects"):
-        await notes.flush()
-    notes.claim([claim(40, since=30)])
+        await buffer.flush()
+    buffer.claim([claim(40, since=30)])
     line.redirect(market)
-    await notes.flush()
+    await buffer.flush()
     away.terminate()
     assert await claimed(pool) == [(0, 10), (30, 40)]
 
 
 async def test_of_two_claims_with_one_beginning_the_longer_is_written(pool: Pool) -> None:
-    notes = CoverageBuffer(pool, Counters(), "one")
-    notes.claim([claim(20)])
-    notes.claim([claim(15)])  # the margin grew, because late rows were seen
-    await notes.flush()
+    buffer = CoverageBuffer(pool, Counters(), "one")
+    buffer.claim([claim(20)])
+    buffer.claim([claim(15)])  # the margin grew, because late rows were seen
+    await buffer.flush()
     assert await claimed(pool) == [(0, 20)]
 
 
 async def test_claims_are_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coverage_buffer, "MAX_CLAIMS", 2)
     metrics = Metrics()
-    notes = CoverageBuffer(pool, metrics.counters, "one")
-    notes.claim([claim(10), claim(30, since=20), claim(50, since=40), claim(15)])
-    await notes.flush()
+    buffer = CoverageBuffer(pool, metrics.counters, "one")
+    buffer.claim([claim(10), claim(30, since=20), claim(50, since=40), claim(15)])
+    await buffer.flush()
     assert await claimed(pool) == [(0, 15), (20, 30)]
     dropped = {"stage": "coverage_buffer", "error_type": "claim_dropped"}
     assert metrics.registry.get_sample_value("ingest_errors_total", dropped) == 1

@@ -1,4 +1,4 @@
-"""Claims over a failover to a standby that was behind: what the new primary never had is a hole, whatever was claimed before."""
+"""Claims across a failover to a standby that was behind: rows that the new primary never had are a gap, despite the claims."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def claim(instrument_id: int, seconds: int) -> Claim:
 
 
 async def followed(primary: Cluster, standby: Cluster) -> None:
-    """Wait until the standby has everything."""
+    """Wait until the standby has replayed everything."""
     query = "SELECT 1 FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()"
 
     async def caught_up() -> bool:
@@ -48,47 +48,47 @@ async def followed(primary: Cluster, standby: Cluster) -> None:
     await until(caught_up)
 
 
-async def test_what_a_promoted_standby_never_had_is_a_hole(primary: Cluster, standby: Cluster) -> None:
+async def test_what_a_promoted_standby_never_had_is_a_gap(primary: Cluster, standby: Cluster) -> None:
     async with CutLine(primary.dsn("market")) as line:
         pool = await open_pool(line.dsn, 2)
         metrics = Metrics()
-        notes = CoverageBuffer(pool, metrics.counters, "one")
-        notes.claim([claim(1, 10), claim(2, 10)])
-        await notes.flush()
+        buffer = CoverageBuffer(pool, metrics.counters, "one")
+        buffer.claim([claim(1, 10), claim(2, 10)])
+        await buffer.flush()
         await asyncio.to_thread(standby.follow, primary)
         await followed(primary, standby)
         for statement in ("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"):
             standby.sql(statement)
         await until(lambda: not primary.sql("SELECT 1 FROM pg_stat_replication"))
-        notes.claim([claim(1, 20), claim(2, 20), claim(3, 20)])  # of the third the standby never hears
-        await notes.flush()
+        buffer.claim([claim(1, 20), claim(2, 20), claim(3, 20)])  # the standby never has the third claim
+        await buffer.flush()
         await asyncio.to_thread(primary.kill)
         standby.sql("SELECT pg_promote()")
         line.redirect(standby.dsn("market"))
 
         async def flushed() -> bool:
             try:
-                await notes.flush()
-            except IngestError:  # a connection of before
+                await buffer.flush()
+            except IngestError:  # a connection to the old primary
                 return False
             return True
 
-        notes.claim([claim(1, 30), claim(3, 30)])
+        buffer.claim([claim(1, 30), claim(3, 30)])
         await until(flushed)
-        notes.claim([claim(1, 40), claim(2, 40), claim(3, 40)])  # the second was blocked when it was noticed
-        await notes.flush()
-        await notes.flush()
+        buffer.claim([claim(1, 40), claim(2, 40), claim(3, 40)])  # the second made no claim while the failover was noticed
+        await buffer.flush()
+        await buffer.flush()
         rows = [tuple(row) for row in await pool.fetch(LEDGER)]
         pool.terminate()
     noticed = rows[1][4]
     assert noticed > to_datetime(START)
-    since, until_ = to_datetime(START), to_datetime(START + 40 * SECOND)
+    since, until_time = to_datetime(START), to_datetime(START + 40 * SECOND)
     assert rows == [
-        (1, "covered", "live", since, until_),
+        (1, "covered", "live", since, until_time),
         (1, "open", "failover", to_datetime(START + 10 * SECOND), noticed),
-        (2, "covered", "live", since, until_),
+        (2, "covered", "live", since, until_time),
         (2, "open", "failover", to_datetime(START + 10 * SECOND), noticed),
-        (3, "covered", "live", since, until_),
+        (3, "covered", "live", since, until_time),
         (3, "open", "failover", since, noticed),
     ]
     counted = {"source": "binance", "channel": "trades", "reason": "failover"}

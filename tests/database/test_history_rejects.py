@@ -1,4 +1,4 @@
-"""Bad rows of a history's pages: counted with the outcome of the piece, and kept in rejects; their neighbours are stored."""
+"""Bad rows of a history's pages are counted in the outcome and kept in `rejects`; the good rows are stored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BTC = Instrument("gate", "BTC_USDT", "BTC/USDT", "BTC", "USDT", "spot", "trading
 
 
 class Origin:
-    """Two pages, each with a good row and some that could not be read."""
+    """A history of two pages, each with a good row and some malformed ones."""
 
     VIA = ("rest",)
     trade_kind = "trade"
@@ -32,11 +32,11 @@ class Origin:
     async def listing(self, http: Http) -> list[Instrument]:
         return [BTC]
 
-    async def pages(self, http: Http, ask: HistoryRequest, via: str) -> AsyncGenerator[Page, None]:
+    async def pages(self, http: Http, request: HistoryRequest, via: str) -> AsyncGenerator[Page, None]:
         for number in (1, 2):
-            trade = Trade(ask.instrument.id, ask.since + number, number, "1", "2", "buy", NOW)
+            trade = Trade(request.instrument.id, request.since + number, number, "1", "2", "buy", NOW)
             bad = [Malformed(b'{"px":"-2"}', reason, "gate: '-2' is not a price or size") for reason in ("value", "shape")]
-            yield Page([trade], ask.since + number, bad * (1 if number == 1 else REJECTS))
+            yield Page([trade], request.since + number, bad * (1 if number == 1 else REJECTS))
 
 
 @pytest_asyncio.fixture
@@ -49,14 +49,14 @@ async def pool(market: str) -> AsyncIterator[Pool]:
 @on_apache
 async def test_a_bad_row_of_a_page_is_counted_and_kept(pool: Pool) -> None:
     (instrument,) = await store_instruments(pool, [BTC], "trade")
-    http: Any = None  # nothing is asked for
-    past = HistoryLoader(Origin(), "trades", "rest", http=http, pool=pool, edition="apache")
-    told = await past.fill(HistoryRequest(instrument=instrument, channel="trades", since=NOW - SECOND, until=NOW))
-    assert told.error is None
-    assert (told.outcome.written, told.outcome.rejected) == (2, {"value": REJECTS + 1, "shape": REJECTS + 1})
+    http: Any = None  # no request is sent
+    loader = HistoryLoader(Origin(), "trades", "rest", http=http, pool=pool, edition="apache")
+    result = await loader.fill(HistoryRequest(instrument=instrument, channel="trades", since=NOW - SECOND, until=NOW))
+    assert result.error is None
+    assert (result.outcome.written, result.outcome.rejected) == (2, {"value": REJECTS + 1, "shape": REJECTS + 1})
     assert await pool.fetchval("SELECT count(*) FROM trades") == 2
     rows = await pool.fetch("SELECT source, stage, reason, message, payload FROM rejects ORDER BY reason")
-    assert len(rows) == REJECTS  # all are counted, as many are kept
+    assert len(rows) == REJECTS  # all are counted, at most REJECTS are kept
     assert set(map(tuple, rows)) == {
         ("gate", "decode", reason, "gate: '-2' is not a price or size", '{"px":"-2"}') for reason in ("value", "shape")
     }

@@ -1,6 +1,6 @@
-"""The hourly mood that the daemon makes of posts, on both editions: what is in it, when it is made again, and with writers at work.
+"""The hourly sentiment that the daemon makes of posts, on both editions: its values, when it is made again, and concurrent writers.
 
-The posts are written by a batch writer, as a poller's are. Their scores are round numbers, so that each row can be checked by hand.
+A batch writer writes the posts, as it does those of a poller. Scores are round numbers, so that each row can be checked by hand.
 """
 
 from __future__ import annotations
@@ -122,10 +122,10 @@ async def test_a_late_post_and_a_corrected_one_make_their_hour_again_and_others_
     assert await roll_up_sentiment(connection, LATER) == RollupResult(taken=2, written=4)
 
     assert await write(pool, replace(first, received_at=first.received_at + MINUTE)) == (0, 0, 1)
-    assert await marks(connection) == [], "what is told again changes nothing"
+    assert await marks(connection) == [], "a repeated post changes nothing"
 
     assert await write(pool, replace(first, engagement=7, received_at=first.received_at + 2 * MINUTE)) == (0, 1, 0)
-    assert await roll_up_sentiment(connection, LATER) == RollupResult(taken=1), "nor does what is not in the sum"
+    assert await roll_up_sentiment(connection, LATER) == RollupResult(taken=1), "a value that is not in the sum changes nothing"
 
     assert await write(pool, replace(first, score="-0.5000", label="negative", received_at=first.received_at + 3 * MINUTE)) == (
         0,
@@ -151,7 +151,7 @@ async def test_a_post_whose_time_its_source_changes_stays_in_its_hour(pool: Any,
 
 
 async def test_shares_that_are_no_round_numbers_are_still_shares(pool: Any, connection: Any) -> None:
-    """1 of 800 and 799 of 800 both end in a half of the last digit that is kept."""
+    """1 of 800 and 799 of 800 are both rounded up in the last digit that is kept; together they are 100.01 percent."""
     await write(pool, *(post(number, 1, "-1.0000" if number else "1.0000") for number in range(800)))
     await roll_up_sentiment(connection, LATER)
     assert [row[5:9] for row in await scores(connection)] == [(800, Decimal("0.13"), Decimal("0.00"), Decimal("99.88"))] * 2
@@ -186,7 +186,7 @@ async def test_a_mark_that_a_writer_holds_is_left_until_it_has_committed(market:
     assert [row[3] for row in await scores(connection)] == [Decimal("0.00")] * 2
 
 
-async def test_more_than_one_call_takes_is_left_for_the_next(pool: Any, connection: Any) -> None:
+async def test_the_marks_beyond_the_limit_of_a_call_are_left_for_the_next(pool: Any, connection: Any) -> None:
     await write(pool, *(post(number, 1, "0.5000", symbol=f"S{number}") for number in range(1001)))
     assert (await roll_up_sentiment(connection, LATER)).taken == 1000
     assert (await roll_up_sentiment(connection, LATER)).taken == 1

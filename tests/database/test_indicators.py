@@ -1,6 +1,6 @@
-"""Indicators in the database, on both editions: what stands there follows from the candles, by whichever way they came.
+"""Indicators in the database, on both editions: the stored values follow from the candles, in whatever order they arrive.
 
-The candles are real, hours of BTC/USDT; what is expected is computed of all of them at once.
+The candles are real hours of BTC/USDT; the expected values are computed from all of them at once.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def bars(real: Path) -> Bars:
 
 
 async def put(connection: Any, bars: Bars, instrument_id: int = 1) -> None:
-    """As a writer does: candles and their marks in one transaction."""
+    """Insert candles and their marks in one transaction, as the batch writer does."""
     rows = [
-        (instrument_id, datetime.fromtimestamp(int(time) * 60, UTC), *(Decimal(repr(float(one))) for one in bar))
+        (instrument_id, datetime.fromtimestamp(int(time) * 60, UTC), *(Decimal(repr(float(value))) for value in bar))
         for time, *bar in zip(bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume, strict=True)
     ]
     async with connection.transaction():
@@ -59,7 +59,7 @@ async def put(connection: Any, bars: Bars, instrument_id: int = 1) -> None:
 
 
 async def settle(connection: Any, selection: Selection = SELECTION) -> ComputeResult:
-    """Until nothing is marked."""
+    """Compute until nothing is marked."""
     done = ComputeResult()
     while (step := await compute(connection, selection)).taken:
         done += step
@@ -72,14 +72,14 @@ async def stored(connection: Any, instrument_id: int = 1) -> list[tuple[Any, ...
 
 
 def expected(bars: Bars, since: int = 0, selection: Selection = SELECTION) -> list[tuple[Any, ...]]:
-    """What should be stored from the candle of that index on, in the same order."""
+    """The expected rows from the candle with the index `since` on, in the order of `stored`."""
     rows = []
-    for one in values(bars, selection.specs, int(bars.time[since])):
-        if one.values:
-            more = dict(zip(one.spec.kind.outputs[1:], (float(f"{each:.12g}") for each in one.values[1:]), strict=True))
-            more |= {} if one.candles is None else {"candles": one.candles}
-            time = datetime.fromtimestamp(one.time * 60, UTC)
-            rows.append((one.spec.name, time, Decimal(f"{one.values[0]:.12g}"), more or None))
+    for row in values(bars, selection.specs, int(bars.time[since])):
+        if row.values:
+            more = dict(zip(row.spec.kind.outputs[1:], (float(f"{value:.12g}") for value in row.values[1:]), strict=True))
+            more |= {} if row.candles is None else {"candles": row.candles}
+            time = datetime.fromtimestamp(row.time * 60, UTC)
+            rows.append((row.spec.name, time, Decimal(f"{row.values[0]:.12g}"), more or None))
     return sorted(rows, key=lambda row: (row[1], row[0]))
 
 
@@ -87,8 +87,8 @@ def parsed(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return [(name, time, value, more and json.loads(more)) for name, time, value, more in rows]
 
 
-async def test_live_a_backfill_and_one_computation_of_all_give_the_same(connection: Any, bars: Bars) -> None:
-    """The last two days candle by candle, as they close; another instrument gets all of them, the newer half first."""
+async def test_live_candles_a_backfill_and_one_computation_give_the_same(connection: Any, bars: Bars) -> None:
+    """One instrument gets the last two days candle by candle; the other gets all candles, the newer half first."""
     live = len(bars.time) - 48
     await put(connection, part(bars, slice(0, live)))
     await settle(connection)
@@ -103,8 +103,8 @@ async def test_live_a_backfill_and_one_computation_of_all_give_the_same(connecti
     assert await stored(connection) == await stored(connection, 2)
 
 
-async def test_a_candle_that_is_revised_or_late_makes_the_later_ones_anew(connection: Any, bars: Bars) -> None:
-    without = part(bars, [*range(600), *range(640, 700), *range(701, 800)])  # a hole, and a candle that is missing
+async def test_a_revised_or_late_candle_recomputes_the_later_values(connection: Any, bars: Bars) -> None:
+    without = part(bars, [*range(600), *range(640, 700), *range(701, 800)])  # a gap, and one missing candle
     await put(connection, without)
     await settle(connection)
     assert parsed(await stored(connection)) == expected(without)
@@ -131,7 +131,7 @@ async def mark_all(connection: Any) -> int:
     return await mark_stored(connection, ["1h", "4h"], exchange="binance", instruments=["BTC/USDT"], since=since, until=until)
 
 
-async def test_a_value_that_is_none_any_more_is_deleted(connection: Any, bars: Bars) -> None:
+async def test_a_value_that_is_undefined_after_a_revision_is_deleted(connection: Any, bars: Bars) -> None:
     few = part(bars, slice(0, 10))
     await put(connection, few)
     await settle(connection, FEW)
@@ -144,7 +144,7 @@ async def test_a_value_that_is_none_any_more_is_deleted(connection: Any, bars: B
     assert len(expected(still, selection=FEW)) == len(expected(few, selection=FEW)) - 1
 
 
-async def test_only_what_is_wanted_is_computed(connection: Any, bars: Bars) -> None:
+async def test_only_the_selected_instruments_and_intervals_are_computed(connection: Any, bars: Bars) -> None:
     for instrument_id in (1, 2):
         await put(connection, part(bars, slice(0, 10)), instrument_id)
     await connection.execute(
@@ -159,7 +159,7 @@ async def test_only_what_is_wanted_is_computed(connection: Any, bars: Bars) -> N
 
 
 async def test_the_newest_candles_are_first_and_a_round_has_an_end(connection: Any, bars: Bars, monkeypatch: Any) -> None:
-    """A candle that came long ago makes the two after it, too; the last ones only themselves."""
+    """A round computes about CANDLE_BUDGET candles. Ranges whose end is the newest are first."""
     monkeypatch.setattr("ingest.store.indicators.CANDLE_BUDGET", 40)
     ends = {1: 30, 2: 31, 3: 32, 4: 60}  # instrument -> how many candles it has
     for instrument_id, end in ends.items():
@@ -171,7 +171,7 @@ async def test_the_newest_candles_are_first_and_a_round_has_an_end(connection: A
     assert rounds == [{4}, {4, 3, 2}, {4, 3, 2, 1}]
 
 
-async def test_what_retention_would_drop_is_not_computed(connection: Any, bars: Bars) -> None:
+async def test_values_older_than_the_retention_are_not_computed(connection: Any, bars: Bars) -> None:
     few = part(bars, slice(0, 10))
     await put(connection, few)
     sixth = datetime.fromtimestamp(int(few.time[5]) * 60, UTC)
@@ -182,15 +182,15 @@ async def test_what_retention_would_drop_is_not_computed(connection: Any, bars: 
     assert done == ComputeResult(taken=1, values=6)
 
 
-async def test_a_mark_of_long_ago_costs_nothing(connection: Any, bars: Bars) -> None:
+async def test_a_mark_older_than_the_retention_computes_nothing(connection: Any, bars: Bars) -> None:
     few = part(bars, slice(0, 10))
     await put(connection, few)
     long_after = datetime.fromtimestamp(int(few.time[9]) * 60, UTC) + timedelta(days=300)
     assert await compute(connection, replace(FEW, kept=timedelta(days=1)), now=long_after) == ComputeResult(taken=1)
 
 
-async def test_stretches_with_few_candles_between_them_are_computed_at_once(connection: Any, bars: Bars) -> None:
-    """As of a market that is live for an hour, of which a day of the past is filled: the older one bears on the newer one, too."""
+async def test_ranges_with_few_candles_between_them_are_computed_at_once(connection: Any, bars: Bars) -> None:
+    """As when a day of history is filled for a market that has been live for an hour: the older range affects the newer one."""
     run_parts = part(bars, [*range(3), *range(900, 904)])
     await put(connection, run_parts)
     assert (await compute(connection, FEW)).taken == 2
@@ -201,7 +201,7 @@ async def test_stretches_with_few_candles_between_them_are_computed_at_once(conn
     assert parsed(await stored(connection)) == expected(run_parts, selection=FEW)
 
 
-async def test_what_is_interrupted_is_done_again(connection: Any, market: str, bars: Bars) -> None:
+async def test_an_interrupted_computation_is_repeated(connection: Any, market: str, bars: Bars) -> None:
     await put(connection, part(bars, slice(0, 10)))
     other = await asyncpg.connect(market)
     async with other.transaction():
@@ -214,7 +214,7 @@ async def test_what_is_interrupted_is_done_again(connection: Any, market: str, b
     assert parsed(await stored(connection)) == expected(part(bars, slice(0, 10)), selection=FEW)
 
 
-async def test_two_never_compute_at_once(connection: Any, market: str, bars: Bars) -> None:
+async def test_two_processes_never_compute_at_once(connection: Any, market: str, bars: Bars) -> None:
     await put(connection, part(bars, slice(0, 10)))
     other = await asyncpg.connect(market)
     async with other.transaction():
@@ -229,8 +229,8 @@ class Batch(Struct, frozen=True):
     minutes: frozenset[tuple[int, int]]
 
 
-async def test_whoever_writes_candles_marks_them_and_says_so(connection: Any, market: str, edition: Any, bars: Bars) -> None:
-    """A writer its one-minute candles, the roll-up those that it makes of them; of a past day all at once."""
+async def test_writers_of_candles_mark_them_and_notify(connection: Any, market: str, edition: Any, bars: Bars) -> None:
+    """A batch writer marks one-minute candles, the roll-up those that it makes of them; a past day is one mark."""
     notified = asyncio.Event()
     listener = await asyncpg.connect(market)
     await listener.add_listener(CHANNEL, lambda *_: notified.set())
@@ -265,7 +265,7 @@ async def marked(connection: Any) -> set[tuple[str, datetime, datetime]]:
     return {(row["interval"], row["since"], row["until"]) for row in rows}
 
 
-def test_a_stretch_is_within_one_block():
+def test_a_dirty_range_is_within_one_block():
     found = ranges_of_candles("1h", [(1, 0), (1, 60 * (BLOCK - 1)), (1, 60 * BLOCK), (2, 60)])
     assert sorted(found) == [
         DirtyRange(1, "1h", 0, 60 * (BLOCK - 1)),

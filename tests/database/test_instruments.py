@@ -31,7 +31,7 @@ async def stored(pool: Pool) -> dict[str, dict[str, Any]]:
     return {row["symbol"]: dict(row) for row in rows}
 
 
-async def test_what_the_listing_says_is_stored_and_comes_back_with_ids(pool: Pool) -> None:
+async def test_a_listing_is_stored_and_returned_with_ids(pool: Pool) -> None:
     eth, btc = await store_instruments(pool, [ETH, BTC], "trade")  # in the order given
     assert (eth, btc) == (replace(ETH, id=eth.id), replace(BTC, id=btc.id))
     assert 0 < btc.id != eth.id > 0
@@ -66,7 +66,7 @@ async def test_what_changed_is_written_and_nothing_else(pool: Pool) -> None:
     assert after["ETH/USD"] == before["ETH/USD"]
 
 
-async def test_the_same_symbol_of_two_exchanges_is_two(pool: Pool) -> None:
+async def test_the_same_symbol_of_two_exchanges_is_two_instruments(pool: Pool) -> None:
     (kraken,) = await store_instruments(pool, [BTC], "trade")
     (other,) = await store_instruments(pool, [replace(BTC, exchange="other")], "trades")
     assert kraken.id != other.id
@@ -83,18 +83,18 @@ async def test_another_trade_kind_is_refused(pool: Pool) -> None:
         "set trade_kind to 'trade', or use another database"
     )
     assert (await stored(pool))["BTC/USD"]["trade_kind"] == "trade"
-    assert await store_instruments(pool, [BTC], None) == [btc]  # without trades it may be read all the same
+    assert await store_instruments(pool, [BTC], None) == [btc]  # a feed without trades may use it
 
 
-async def test_a_refusal_leaves_no_trace(pool: Pool) -> None:
-    """ETH was claimed by nobody: the refusal of BTC must not claim it for a feed that will not run."""
+async def test_a_refusal_stores_nothing(pool: Pool) -> None:
+    """ETH has no trade kind yet: the refusal of BTC must not give it that of a feed that will not run."""
     await store_instruments(pool, [BTC], "trade")
     with pytest.raises(Stop):
         await store_instruments(pool, [ETH, BTC], "aggTrade")
     assert (await store_instruments(pool, [ETH], "trade"))[0].symbol == "ETH/USD"
 
 
-async def test_none_is_none(pool: Pool) -> None:
+async def test_an_empty_listing_stores_nothing(pool: Pool) -> None:
     assert await store_instruments(pool, [], "trade") == []
 
 

@@ -1,4 +1,4 @@
-"""Jobs and their chunks: what is done is not asked for again, and each chunk has one process that fills it."""
+"""Jobs and their chunks: a finished chunk is not loaded again, and one process fills each chunk."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ DONE = Outcome(written=5, revised=1, duplicate=2, rejected={"value": 3})
 
 @pytest.fixture
 async def connection(market: str) -> AsyncIterator[Connection]:
-    one = await connect(market)
-    yield one
-    await one.close()
+    connection = await connect(market)
+    yield connection
+    await connection.close()
 
 
 async def chunks(connection: Connection) -> list[tuple[object, ...]]:
@@ -47,7 +47,7 @@ def test_trades_are_cut_by_days_and_candles_by_months():
     assert chunk_edges("trades", FIRST, SECOND) == [FIRST, SECOND]
 
 
-async def test_what_is_done_is_not_pending_and_what_failed_is(connection: Connection):
+async def test_a_finished_chunk_is_not_pending_and_a_failed_chunk_is(connection: Connection):
     parts = await pending(connection, JOB, CUTS)
     assert parts == [(THIRD, LATE), (SECOND, THIRD), (FIRST, SECOND), (NOON, FIRST)]
     opened = await open_job(connection, JOB, parts)
@@ -69,7 +69,7 @@ async def test_what_is_done_is_not_pending_and_what_failed_is(connection: Connec
     assert (await chunks(connection))[1] == (FIRST, SECOND, "done", 5, 1, 2, 3, None)
 
 
-async def test_another_job_of_the_stream_goes_on_with_what_is_left(connection: Connection):
+async def test_another_job_of_the_stream_continues_with_the_unfinished_chunks(connection: Connection):
     for chunk in await open_job(connection, JOB, list(pairwise(CUTS))):
         await finish(connection, chunk, DONE, None)
     later = replace(JOB, until=at(2026, 2, 4))
@@ -102,7 +102,7 @@ async def test_a_chunk_is_claimed_by_one_connection_until_it_ends(connection: Co
 
 
 async def _claimed(connection: asyncpg.Connection, chunk: Chunk) -> bool:
-    """The server notices within a moment that a client is gone."""
+    """Claim until it succeeds: the server notices only after a moment that the other client has disconnected."""
     for _ in range(100):
         if await claim(connection, chunk):
             return True

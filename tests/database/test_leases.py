@@ -38,7 +38,7 @@ async def test_the_holder_prolongs_by_the_clock_of_the_database(connection: Any)
     assert timedelta(seconds=50) < left <= timedelta(seconds=60)
 
 
-async def test_an_expired_lease_is_taken_over_and_the_old_holder_is_told(connection: Any) -> None:
+async def test_an_expired_lease_is_taken_over_and_refused_to_the_old_holder(connection: Any) -> None:
     await acquire(connection, "polling", "one", 30)
     await connection.execute("UPDATE leases SET expires_at = clock_timestamp()")
     assert await acquire(connection, "polling", "two", 30)
@@ -46,8 +46,8 @@ async def test_an_expired_lease_is_taken_over_and_the_old_holder_is_told(connect
     assert [tuple(row) for row in await connection.fetch("SELECT name, holder FROM leases")] == [("polling", "two")]
 
 
-async def test_of_two_that_ask_at_once_one_gets_it(market: str, connection: Any) -> None:
-    """The first is still in its transaction: the second waits for its end, and is refused."""
+async def test_of_two_requests_at_once_one_gets_the_lease(market: str, connection: Any) -> None:
+    """The second waits for the end of the first one's transaction, and is refused."""
     other = await asyncpg.connect(market)
     transaction = connection.transaction()
     await transaction.start()

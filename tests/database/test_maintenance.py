@@ -63,7 +63,7 @@ async def holders(connection: Any) -> dict[str, str]:
     return {row["name"]: row["holder"] for row in rows}
 
 
-async def test_the_holder_does_them_and_gives_the_leases_back(market: str, connection: Any) -> None:
+async def test_the_holder_runs_the_tasks_and_gives_the_leases_back(market: str, connection: Any) -> None:
     one = made(market)
     assert states(one) == dict.fromkeys(OK, "waiting")
     async with running(one):
@@ -82,7 +82,7 @@ async def test_another_daemon_holds_a_lease(market: str, connection: Any) -> Non
         assert await holders(connection) == dict.fromkeys(OK, "one")
 
 
-async def test_without_admin_dsn_they_are_disabled_and_say_so(caplog: pytest.LogCaptureFixture) -> None:
+async def test_without_admin_dsn_the_tasks_are_disabled_and_the_log_names_the_setting(caplog: pytest.LogCaptureFixture) -> None:
     one = made(None)
     await one.run()
     disabled = {"state": "disabled", "detail": "database.admin_dsn is not set"}
@@ -90,13 +90,13 @@ async def test_without_admin_dsn_they_are_disabled_and_say_so(caplog: pytest.Log
     assert "maintenance (rollup, sentiment, indicators, policies, audit) is disabled: database.admin_dsn is not set" in caplog.text
 
 
-async def test_a_dsn_that_leads_nowhere_fails_in_words() -> None:
+async def test_a_refused_connection_is_a_failing_state_with_its_reason() -> None:
     one = made("postgresql://nobody@127.0.0.1:1/nothing")
     async with running(one):
         await until(lambda: all(map(refused, one.states.values())))
 
 
-async def test_they_recover_when_the_database_is_back(private_cluster: Callable[..., Cluster]) -> None:
+async def test_the_tasks_recover_when_the_database_is_back(private_cluster: Callable[..., Cluster]) -> None:
     cluster = private_cluster()
     one = made(cluster.dsn("market"))
     async with running(one):
@@ -113,7 +113,7 @@ RETENTION = """
 
 
 async def test_a_change_of_policies_takes_effect_at_once(market: str, connection: Any, edition: str) -> None:
-    """Each reload takes effect, however fast they follow each other."""
+    """Each of several reloads in quick succession takes effect."""
     if edition == "apache":
         pytest.skip("has no policies: the daemon applies retention itself, every ten minutes")
     one = made(market)

@@ -1,4 +1,4 @@
-"""The migration runner on both editions: forward, back, interrupted, raced, refused, and a database whose edition changes."""
+"""The migration runner on both editions: forward and back, refusals, interruptions, two at once, and a changed edition."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def connection(database: str) -> Any:
 
 
 async def catalogue(connection: asyncpg.Connection[Any]) -> list[tuple[Any, ...]]:
-    """All that there is in our schemas, as text; the numbers that TimescaleDB counts up are left out."""
+    """Everything in our schemas, as text; numbers that TimescaleDB counts up are replaced by *."""
     rows = [tuple(row) for row in await connection.fetch(CATALOGUE)] + [tuple(row) for row in await connection.fetch(REST)]
     return [tuple(re.sub(r"hypertable_\d+|cagg_watermark\(\d+\)", "*", str(value)) for value in row) for row in rows]
 
@@ -76,7 +76,7 @@ def expected(edition: str) -> dict[str, str]:
 # --- forward and back ---------------------------------------------------------------------------------------------------
 
 
-async def test_everything_is_applied_and_noted(connection: Any, edition: str) -> None:
+async def test_every_file_is_applied_and_logged(connection: Any, edition: str) -> None:
     pending = await check(connection)
     report = await migrate(connection)
 
@@ -118,7 +118,7 @@ async def test_back_to_nothing_and_forward_again_is_the_same_catalogue(connectio
 
 
 async def test_one_step_at_a_time(connection: Any) -> None:
-    """Up to each version and back from it: no file leans on a later one."""
+    """Up to each version and back from it: no file depends on a later one."""
     schema = read(find())
     await migrate(connection, to=schema.versioned[0].version)
     for earlier, later in zip(schema.versioned, schema.versioned[1:], strict=False):
@@ -170,7 +170,7 @@ async def test_compressed_chunks_are_made_rows_again_by_the_rollback(connection:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Schema:
-    """A copy of the schema files, to be changed."""
+    """A copy of the schema files, which a test may change."""
     return read(Path(shutil.copytree(find(), tmp_path / "schema")))
 
 
@@ -204,7 +204,7 @@ async def test_a_file_that_comes_too_late_is_refused(connection: Any, copy: Sche
         await migrate(connection, schema=late)
 
 
-async def test_names_that_are_no_version_and_versions_used_twice_are_refused(copy: Schema) -> None:
+async def test_names_without_a_version_and_versions_used_twice_are_refused(copy: Schema) -> None:
     with pytest.raises(Stop, match=r"migrations/trades.sql: a migration is called NNNN_<noun>.sql"):
         rewrite(copy, "migrations/trades.sql", "")
     (copy.folder / "migrations/trades.sql").unlink()
@@ -217,7 +217,7 @@ async def test_an_unknown_version_is_refused(connection: Any) -> None:
         await migrate(connection, to=7)
 
 
-async def test_a_file_that_fails_leaves_nothing_and_names_itself(connection: Any, copy: Schema) -> None:
+async def test_a_file_that_fails_changes_nothing_and_the_message_names_it(connection: Any, copy: Schema) -> None:
     broken = rewrite(copy, "migrations/9000_broken.sql", "CREATE TABLE half (); SELECT 1 / 0")
     with pytest.raises(Stop, match=r"apply migrations/9000_broken.sql: 22012: division by zero"):
         await migrate(connection, schema=broken)
@@ -252,25 +252,25 @@ async def test_the_extension_is_made_where_it_is_missing(database: str, connecti
     await fresh.close()
 
 
-# --- interrupted and raced ----------------------------------------------------------------------------------------------
+# --- interrupted; two at once --------------------------------------------------------------------------------------------
 
 
 async def test_two_runners_at_once(database: str, connection: Any, edition: str) -> None:
     other = await asyncpg.connect(database)
     async with asyncio.TaskGroup() as tasks:
-        runs = [tasks.create_task(migrate(one)) for one in (connection, other)]
+        runs = [tasks.create_task(migrate(runner)) for runner in (connection, other)]
     steps = sorted(len(run.result().steps) for run in runs)
     assert steps == [0, len(expected(edition))]
     assert await entries(connection) == expected(edition)
     await other.close()
 
 
-async def test_killed_between_a_file_and_its_line_in_the_ledger(database: str, connection: Any, edition: str) -> None:
+async def test_killed_between_a_file_and_its_row_in_schema_migrations(database: str, connection: Any, edition: str) -> None:
     await migrate(connection, to=100)
     blocker = await asyncpg.connect(database)
     transaction = blocker.transaction()
     await transaction.start()
-    await blocker.execute("LOCK TABLE schema_migrations IN SHARE MODE")  # it can be read, but no line be added
+    await blocker.execute("LOCK TABLE schema_migrations IN SHARE MODE")  # it can be read, but no row can be added
 
     async with asyncio.TaskGroup() as tasks:
         run = tasks.create_task(fails(migrate(connection)))
@@ -294,7 +294,7 @@ async def fails(work: Any) -> Exception | None:
 
 
 async def waits(watcher: asyncpg.Connection[Any], connection: asyncpg.Connection[Any]) -> None:
-    """Until the server says that this connection waits for a lock; fails after 10 s."""
+    """Wait until the server reports that `connection` waits for a lock; fails after 10 s."""
     query = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $1"
     async with asyncio.timeout(10):
         while not await watcher.fetchval(query, connection.get_server_pid()):  # noqa: ASYNC110 - the event is the server's
@@ -312,7 +312,7 @@ ALL = {
 
 
 async def put_trades(connection: asyncpg.Connection[Any], edition: str, *days: int) -> None:
-    """One trade and one 1m candle on each of these days, its number being the id and the price."""
+    """Insert one trade and one 1m candle on each of these days; the day is the id of the trade, the price is one higher."""
     async with connection.transaction():
         for day in days:
             time, price = START + timedelta(days=day), Decimal(day + 1)
@@ -339,7 +339,7 @@ async def seen(connection: asyncpg.Connection[Any]) -> dict[str, list[tuple[Any,
 
 
 def bars_of(*days: int) -> dict[str, list[tuple[Any, ...]]]:
-    """Each day has one minute, which is all of its hour and of the day as well."""
+    """The expected rows: a day has a single minute, which is also its hour and the day."""
     rows = [(START + timedelta(days=day), Decimal(day + 1), Decimal(day + 1), Decimal(1), 1) for day in days]
     return dict.fromkeys(ALL, rows)
 
@@ -353,7 +353,7 @@ def switchable() -> Iterator[Cluster]:
 
 
 async def test_a_database_that_becomes_community_catches_up_and_its_bars_stay_readable(switchable: Cluster) -> None:
-    """Days 0 to 9 are rolled up on Apache; then the sources of the first days are dropped, whose bars cannot be made again."""
+    """Days 0 to 9 are rolled up on Apache; then the rows of the first days are dropped, so that their bars cannot be made again."""
     dsn = switchable.create("market")
     connection = await asyncpg.connect(dsn)
     report = await migrate(connection)
@@ -383,7 +383,7 @@ async def test_a_database_that_becomes_community_catches_up_and_its_bars_stay_re
     await migrate(connection)
 
     assert await entries(connection) == expected("community")
-    assert await seen(connection) == bars_of(*range(10)), "what has no source any more is read from the roll-ups"
+    assert await seen(connection) == bars_of(*range(10)), "bars whose rows are dropped are read from the roll-ups"
     await put_trades(connection, "community", 10, 11)
     await reconcile(connection, Desired({}, {}))
     assert await seen(connection) == bars_of(*range(12))

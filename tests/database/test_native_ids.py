@@ -1,4 +1,4 @@
-"""A fact whose time its source changes is one row; a value that changes revises it, and an old answer that comes late does not."""
+"""A record stays one row when its source changes its time. A changed value revises it; an older response that is late does not."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_an_article_whose_time_changes_stays_one_row(pool: Any) -> None:
         ({"id": "b", "url": "https://example.org/b", "title": "HE SAID: up, down!"}, "HE SAID: up, down!"),  # the headline that day
     ],
 )
-async def test_an_article_is_known_by_any_of_its_names(pool: Any, again: dict[str, str], title: str) -> None:
+async def test_an_article_is_recognised_by_its_id_its_link_or_its_headline(pool: Any, again: dict[str, str], title: str) -> None:
     later = replace(ARTICLE, **again, time=NOON + 60 * SECOND, received_at=NOON + SECOND)
     assert await write(pool, ARTICLE) == (1, 0, 0)
     assert await write(pool, later) == (0, 1, 0)
@@ -88,7 +88,7 @@ async def test_an_article_is_known_by_any_of_its_names(pool: Any, again: dict[st
     assert found == [(ARTICLE.id, NOON // SECOND, "Once more", later.url)]
 
 
-async def test_names_count_within_one_batch_and_the_choice_is_the_same_each_time(pool: Any) -> None:
+async def test_native_ids_count_within_a_batch_and_the_stored_row_does_not_depend_on_the_order(pool: Any) -> None:
     by_link = replace(ARTICLE, id="b", title="Corrected", time=NOON + SECOND)
     by_title = replace(ARTICLE, id="c", url="https://example.org/c", time=NOON + SECOND)
     turn = (by_title, by_link, ARTICLE)
@@ -97,8 +97,8 @@ async def test_names_count_within_one_batch_and_the_choice_is_the_same_each_time
     assert await rows(pool, "SELECT id, url FROM news") == [(ARTICLE.id, ARTICLE.url)]
 
 
-async def test_what_is_another_article_stays_one(pool: Any) -> None:
-    """A column has the same headline every day; two publishers may choose the same words."""
+async def test_other_articles_with_the_same_headline_are_rows_of_their_own(pool: Any) -> None:
+    """A column has the same headline every day, and two publishers may choose the same headline."""
     tomorrow = replace(ARTICLE, id="b", url="https://example.org/b", time=NOON + 86_400 * SECOND)
     rival = replace(ARTICLE, source="decrypt", id="c", url="https://example.org/c")
     foreign = replace(ARTICLE, id="d", url="https://example.org/d", title="\u5e01\u5b89")
@@ -112,7 +112,7 @@ async def test_an_aggregator_that_links_to_a_stored_article_brings_a_duplicate(p
     assert await write(pool, linked) == (0, 0, 1)
     assert await write(pool, replace(linked, url="https://example.org/7")) == (0, 0, 1), "it stays the article that it was"
     new = replace(linked, id="9", url="https://example.org/9", title="New")
-    again = replace(linked, id="6", url="https://example.org/6")  # by its headline, whether that came with it or before
+    again = replace(linked, id="6", url="https://example.org/6")  # recognised by its headline, within the batch and later
     assert await write(pool, replace(linked, id="8"), again, new) == (1, 0, 2)
     assert await write(pool, replace(again, id="5", url="https://example.org/5")) == (0, 0, 1)
     found = await rows(pool, "SELECT source, id, title FROM news ORDER BY source")
@@ -120,9 +120,9 @@ async def test_an_aggregator_that_links_to_a_stored_article_brings_a_duplicate(p
 
 
 async def test_two_sources_at_once_have_one_article(pool: Any) -> None:
-    """The second waits for the first one's names, then sees them: one row, and neither is lost nor deadlocked."""
+    """The second waits for the native ids of the first, and then finds them: one row for each article, and no deadlock."""
     articles = [replace(ARTICLE, id=f"{n}", url=f"https://example.org/{n}", title=f"No {n}") for n in range(200)]
-    linked = [replace(one, source="cryptopanic", id=f"p{one.id}") for one in reversed(articles)]
+    linked = [replace(article, source="cryptopanic", id=f"p{article.id}") for article in reversed(articles)]
     outcomes = await asyncio.gather(write(pool, *articles), write(pool, *linked))
     assert sorted(outcomes) == [(0, 0, 200), (200, 0, 0)]
     assert await rows(pool, "SELECT count(*), count(DISTINCT url), count(DISTINCT source) FROM news") == [(200, 200, 1)]
@@ -135,12 +135,12 @@ async def test_texts_come_back_as_they_went_in(pool: Any) -> None:
     ]
 
 
-async def test_a_price_that_is_told_again_is_a_duplicate_and_another_value_revises(pool: Any) -> None:
+async def test_a_repeated_price_is_a_duplicate_and_another_value_revises(pool: Any) -> None:
     newer = replace(PRICE, price_aud="105280.5", received_at=NOON + SECOND)
     assert await write(pool, PRICE) == (1, 0, 0)
     assert await write(pool, PRICE) == (0, 0, 1)
     assert await write(pool, newer) == (0, 1, 0)
-    assert await write(pool, PRICE) == (0, 0, 1), "what was said earlier does not undo it"
+    assert await write(pool, PRICE) == (0, 0, 1), "an older response does not undo the revision"
     assert await rows(pool, "SELECT price_usd::text, price_aud::text FROM prices") == [("70187", "105280.5")]
 
 
@@ -167,8 +167,8 @@ ALERT = replace(
 )
 
 
-async def test_what_we_derive_of_a_transfer_replaces_an_alert_and_keeps_its_labels(pool: Any) -> None:
-    """Whoever comes first; within one batch as well. The time stays that which was known first."""
+async def test_a_transfer_of_the_chain_replaces_an_alert_and_keeps_its_labels(pool: Any) -> None:
+    """In either order, and within one batch. The time of the first stored row stays."""
     again = replace(ALERT, received_at=NOON + 9 * SECOND)
     assert await write(pool, ALERT) == (1, 0, 0)
     assert await write(pool, WHALE) == (0, 1, 0)
@@ -176,7 +176,7 @@ async def test_what_we_derive_of_a_transfer_replaces_an_alert_and_keeps_its_labe
     assert await write(pool, replace(WHALE, received_at=NOON + 10 * SECOND)) == (0, 0, 1)
     moved = replace(WHALE, block_hash="0xef", to_label="kraken", received_at=NOON + 11 * SECOND)
     assert await write(pool, moved) == (0, 1, 0)
-    both = [replace(one, hash="0xcd") for one in (WHALE, again)]
+    both = [replace(row, hash="0xcd") for row in (WHALE, again)]
     assert await write(pool, *both) == (1, 0, 1)
     query = "SELECT hash, source, from_label, to_label, amount_token::text, block_hash, time FROM whale_transactions ORDER BY hash"
     found = [(*row[:-1], int(row[-1].timestamp()) * SECOND) for row in await rows(pool, query)]

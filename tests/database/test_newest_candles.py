@@ -1,4 +1,4 @@
-"""The newest candles, which stand ready for the platforms beside the hypertable: where they begin, and that none is lost."""
+"""The table `newest_candles`, which the platforms read beside the hypertable: where it begins, and that no candle is lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEWEST = "SELECT count(*) FROM newest_candles"
 SINCE = "SELECT newest_since()"
 
 
-async def test_a_candle_is_the_same_while_it_is_of_the_newest_and_when_it_is_older(stored: Facts) -> None:
+async def test_a_view_shows_newest_and_older_candles_alike(stored: Facts) -> None:
     edge = await stored.connection.fetchval(SINCE)
     assert timedelta(days=7, hours=4) <= stored.minute + MINUTE - edge <= timedelta(days=8, hours=5)
     for minutes in (-1, 0):
@@ -33,7 +33,7 @@ async def test_a_candle_is_the_same_while_it_is_of_the_newest_and_when_it_is_old
 
 
 async def test_the_newest_candles_begin_a_day_later_each_day(stored: Facts) -> None:
-    """A plan that a session keeps follows; what the move leaves behind goes in the next round, and the index is made anew."""
+    """A cached plan follows. Rows that a move leaves behind are deleted in the next round, and the index is rebuilt."""
     edge = await stored.connection.fetchval(SINCE)
     await stored.connection.execute("SELECT set_newest_since($1)", edge - 2 * DAY)
     times = [edge - 2 * DAY, edge - MINUTE, edge, stored.minute]
@@ -48,7 +48,7 @@ async def test_the_newest_candles_begin_a_day_later_each_day(stored: Facts) -> N
         assert await stored.connection.fetchval(NEWEST) == kept
         await move_newest(stored.connection, None)
     assert await stored.connection.fetchval(SINCE) == edge
-    await move_newest(stored.connection, timedelta(days=1))  # of what retention drops nothing is kept for longer
+    await move_newest(stored.connection, timedelta(days=1))  # no candle is kept for longer than its retention
     await move_newest(stored.connection, timedelta(days=1))
     assert await stored.connection.fetchval(NEWEST) == 1
     assert [row[0] for row in await statement.fetch("BTCUSDT")] == times
@@ -61,7 +61,7 @@ async def indexes(stored: Facts) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in await stored.connection.fetch(query)]
 
 
-async def test_an_index_that_others_hold_is_rebuilt_another_day(stored: Facts, market: str, monkeypatch: Any) -> None:
+async def test_the_index_of_a_locked_table_is_rebuilt_later(stored: Facts, market: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(platforms, "REBUILD_LOCK_TIMEOUT", "200ms")
     other = await asyncpg.connect(market)
     async with other.transaction():
@@ -73,8 +73,8 @@ async def test_an_index_that_others_hold_is_rebuilt_another_day(stored: Facts, m
     assert await stored.connection.fetchval("SHOW lock_timeout") == "0"
 
 
-async def test_a_candle_that_is_late_is_where_it_is_sought(stored: Facts) -> None:
-    """Also where nobody has moved the edge for a month: what is newer than it is among the newest."""
+async def test_a_late_candle_is_in_the_table_that_the_views_read(stored: Facts) -> None:
+    """Also where the edge was not moved for a month: every candle after it is in `newest_candles`."""
     edge = await stored.connection.fetchval(SINCE)
     await stored.connection.execute("SELECT set_newest_since($1)", edge - 30 * DAY)
     await stored.candle(1, "1m", edge - 29 * DAY, 1)

@@ -1,4 +1,4 @@
-"""The queries that the platforms publish: each answers with what is stored, and reads only the chunks of its time."""
+"""The queries that the platforms publish: each returns the stored rows, and reads only the chunks of its time range."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from tests.support.paths import DECLARED
 from tests.support.platform_facts import DAY, Facts, rows
 from tests.support.versions import every_version
 
-PLANS_THROUGH_UNIONS = (2, 27)  # where a union's query says `> now() - ...`: https://github.com/timescale/timescaledb/pull/9515
+PLANS_THROUGH_UNIONS = (
+    2,
+    27,
+)  # excludes chunks by `> now() - ...` inside a UNION: https://github.com/timescale/timescaledb/pull/9515
 
 
 def published() -> list[str]:
@@ -80,9 +83,10 @@ async def test_every_published_query_answers_with_what_is_stored(stored: Facts) 
 )
 @every_version
 async def test_a_query_reads_only_the_chunks_of_its_time(stored: Facts, query: str, most: int) -> None:
-    """Of half a year in weeks, the two at its end. Of the candles of the last seven days, which `newest_candles` has, no chunk:
-    from TimescaleDB 2.27 on the plan does not mention the hypertable. Before, the plan drops the chunks when it starts, all but the
-    one in which the newest candles begin, and finds no row there.
+    """Of 26 weekly chunks a query reads at most the last two.
+
+    The candles of the last seven days are in `newest_candles`, so no chunk is read: from TimescaleDB 2.27 on the plan does not name
+    the hypertable. Before, the executor excludes all chunks but the one in which the newest candles begin, and finds no row in it.
     """
     for week in range(26):
         await stored.candle(1, "1m", stored.minute - week * 7 * DAY, 1)

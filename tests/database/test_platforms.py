@@ -1,4 +1,4 @@
-"""The platforms' schemas: each relation as its platform declares it, and each row what is stored, once, whatever is loaded."""
+"""The platforms' schemas: each relation has the columns that its platform declares, and shows each stored fact once."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_declarations_are_read() -> None:
 
 
 async def test_nobody_can_write(stored: Facts) -> None:
-    """Not even the superuser: a view over one table would pass an INSERT on to it."""
+    """Not even the superuser, although PostgreSQL would pass an INSERT into a view of a single table on to the table."""
     for platform in PLATFORMS:
         for relation, names in declared(platform).items():
             for statement in (
@@ -85,11 +85,11 @@ async def test_nobody_can_write(stored: Facts) -> None:
                 if statement.startswith("INSERT"):
                     with pytest.raises(asyncpg.InsufficientPrivilegeError, match=f"{platform}.{relation} is read-only"):
                         await stored.connection.execute(statement)
-                else:  # no row is seen, so the trigger has none to refuse; the privilege of others is not given
+                else:  # the relations are empty, so the trigger has no row to refuse; other roles lack the privilege
                     await stored.connection.execute(statement)
 
 
-# --- which exchange answers ----------------------------------------------------------------------------------------------
+# --- the exchange of a symbol --------------------------------------------------------------------------------------------
 
 
 async def symbols(stored: Facts, platform: str = "mastertrade") -> dict[str, int]:
@@ -97,8 +97,8 @@ async def symbols(stored: Facts, platform: str = "mastertrade") -> dict[str, int
     return {row["symbol"]: row["instrument_id"] for row in await stored.connection.fetch(query, platform)}
 
 
-async def test_one_exchange_answers_for_each_symbol(stored: Facts) -> None:
-    """Binance by default, and the next exchange where it has none; a perpetual of the same coins is another market."""
+async def test_each_symbol_is_read_from_one_exchange(stored: Facts) -> None:
+    """It is Binance by default, and the next exchange for a symbol that Binance lacks. A perpetual is another market."""
     assert await symbols(stored) == {"BTCUSDT": 1, "ETHUSDT": 3, "PEPEUSDT": 4}
     assert await reconcile(stored.connection, {"mastertrade": ("kraken", "binance")}) == ["mastertrade: kraken, binance"]
     assert await symbols(stored) == {"BTCUSDT": 2, "ETHUSDT": 3, "PEPEUSDT": 4}
@@ -112,7 +112,7 @@ async def test_one_exchange_answers_for_each_symbol(stored: Facts) -> None:
     assert [row[0] for row in names] == list(READING_EXCHANGES)
 
 
-async def test_a_market_that_is_listed_later_is_seen_at_once(stored: Facts) -> None:
+async def test_a_market_that_is_listed_later_takes_effect_at_once(stored: Facts) -> None:
     await stored.connection.execute(
         "INSERT INTO instruments (id, exchange, symbol, instrument, base, quote, kind, status)"
         " VALUES (6, 'binance', 'ETHUSDT', 'ETH/USDT', 'ETH', 'USDT', 'spot', 'trading')"
@@ -140,11 +140,11 @@ async def test_two_exchanges_with_the_same_market_are_one_row(stored: Facts) -> 
         assert [row["id"] for row in await rows(stored, query)] == ids
 
 
-# --- what a row shows ----------------------------------------------------------------------------------------------------
+# --- the rows ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_number_that_is_too_large_is_null_and_kills_no_query(stored: Facts) -> None:
-    """Just below the end of the type it is rounded, and what would be rounded up beyond it is NULL as well."""
+async def test_a_number_that_is_too_large_is_null_and_fails_no_query(stored: Facts) -> None:
+    """The largest number of the type is rounded; a number that rounding would make too large is NULL as well."""
     more = {
         "volume": HUGE,
         "quote_volume": Decimal("999999999999.999999994999"),
@@ -162,7 +162,7 @@ async def test_a_number_that_is_too_large_is_null_and_kills_no_query(stored: Fac
     ]
 
 
-async def test_trades_and_books_in_the_platforms_words(stored: Facts) -> None:
+async def test_trades_and_books_in_the_platforms_columns(stored: Facts) -> None:
     time = stored.minute
     trade = {"instrument_id": 1, "time": time, "price": Decimal("10.5"), "received_at": time}
     await stored.put("trades", trade_id=7, size=Decimal(2), side="sell", **trade)
@@ -180,12 +180,12 @@ async def test_trades_and_books_in_the_platforms_words(stored: Facts) -> None:
     assert list(row.values())[1:] == ["BTCUSDT", time, levels(("10.50", "1"), ("9", "2")), "[]", 5]
 
 
-async def test_indicators_with_what_goes_with_them(stored: Facts) -> None:
+async def test_indicators_with_their_metadata(stored: Facts) -> None:
     row = {"instrument_id": 1, "interval": "1m", "time": stored.minute, "received_at": stored.minute}
     await stored.put("indicators", name="MACD", value=Decimal("-1.5"), metadata='{"signal": 2}', **row)
     await stored.put("indicators", name="OBV", value=-HUGE, metadata=None, **row)
     found = await rows(stored, "SELECT * FROM mastertrade.technical_indicators ORDER BY indicator_name")
-    assert [(one["symbol"], one["interval"], one["value"], one["metadata"]) for one in found] == [
+    assert [(row["symbol"], row["interval"], row["value"], row["metadata"]) for row in found] == [
         ("BTCUSDT", "1m", Decimal("-1.5"), '{"signal": 2}'),
         ("BTCUSDT", "1m", None, None),
     ]
@@ -193,8 +193,8 @@ async def test_indicators_with_what_goes_with_them(stored: Facts) -> None:
     assert found == [{"value": Decimal("-1.5"), "additional_values": '{"signal": 2}'}]
 
 
-async def test_a_hash_is_one_whale(stored: Facts) -> None:
-    """The sum of its token, the addresses of the largest transfer; of two tokens the one that is worth more."""
+async def test_a_transaction_is_one_row(stored: Facts) -> None:
+    """It has the sum of a token's transfers and the addresses of the largest; of two tokens the one that is worth more."""
     await stored.transfer("x", 0, 2_000_000)
     await stored.transfer("x", 1, 9_000_000, pair="cd")
     await stored.transfer("x", 2, 3_000_000, token="USDT")
@@ -229,7 +229,7 @@ async def test_a_hash_is_one_whale(stored: Facts) -> None:
 
 
 async def test_a_catalyst_is_an_article_of_one_symbol(stored: Facts) -> None:
-    """It changes with its article, and goes with it; symbols that are one in the platform's ten letters are one row."""
+    """It changes and is deleted with its article. Symbols with the same first ten letters are one row."""
     query = "SELECT * FROM catalyst.news_catalysts ORDER BY symbol"
     words = {"summary": "short", "sentiment": Decimal("-0.055"), "relevance": Decimal("0.996"), "impact_level": "critical"}
     await stored.article("a", stored.minute, ["ETH", "BTC", "ETH", "ABCDEFGHIJK", "ABCDEFGHIJL"], **words)
@@ -265,7 +265,7 @@ async def test_a_catalyst_is_an_article_of_one_symbol(stored: Facts) -> None:
     assert await rows(stored, query) == []
 
 
-async def test_figures_of_several_sources_are_one_row(stored: Facts) -> None:
+async def test_values_of_several_sources_are_one_row(stored: Facts) -> None:
     for source, value in (("mempool_space", 1), ("blockchain_com", 2), ("somebody", 3)):
         key = {"asset": "BTC", "metric": "hash_rate", "source": source, "time": stored.today}
         await stored.put("onchain_metrics", **key, value=Decimal(value), received_at=stored.minute)
@@ -278,7 +278,7 @@ async def test_figures_of_several_sources_are_one_row(stored: Facts) -> None:
     assert found == [{"index_name": "SPX", "high": Decimal("5.13"), "close": 5, "volume": None}]
 
 
-async def test_posts_and_moods_have_one_row_each(stored: Facts) -> None:
+async def test_each_post_and_each_sentiment_score_is_one_row(stored: Facts) -> None:
     for symbol in ("BTC", "ETH"):
         post = {"platform": "mastodon", "post_id": "9", "symbol": symbol, "time": stored.minute, "text": "up", "author": "me"}
         await stored.put(
@@ -298,11 +298,11 @@ async def test_posts_and_moods_have_one_row_each(stored: Facts) -> None:
     assert found == [{"asset_symbol": "BTC", "social_score": 80, "data_source": "lunarcrush"}]
 
 
-# --- what is newest, and days --------------------------------------------------------------------------------------------
+# --- newest values, and days ---------------------------------------------------------------------------------------------
 
 
 async def test_nothing_depends_on_the_readers_time_zone(stored: Facts) -> None:
-    """Neither an id nor, where clocks change, the end of a day."""
+    """Neither the ids nor the end of a day, where clocks change."""
     await stored.candle(1, "1m", stored.minute, 1)
     fill = {"trade_id": 7, "price": 1, "size": 1, "side": "buy"}
     await stored.put("trades", instrument_id=1, time=stored.minute, received_at=stored.minute, **fill)
@@ -337,7 +337,7 @@ async def test_the_latest_price_of_each_coin(stored: Facts) -> None:
         1, stored.minute, 97, change_24h=Decimal(-3), market_cap_aud=Decimal("1e20"), market_cap_usd=Decimal("2.345")
     )
     await stored.price(2, stored.minute - 8 * DAY, 3)
-    await stored.price(1, stored.minute + MINUTE, 98, price_aud=None)  # it wants both currencies
+    await stored.price(1, stored.minute + MINUTE, 98, price_aud=None)  # the view needs both currencies
     (row,) = await rows(stored, "SELECT * FROM cryptomax.market_data_cache")
     assert isinstance(row["id"], UUID)
     assert (row["symbol"], row["exchange"], row["price_usd"], row["price_aud"]) == ("BTC", "coingecko", 97, 194)
@@ -347,8 +347,8 @@ async def test_the_latest_price_of_each_coin(stored: Facts) -> None:
     assert len(await rows(stored, "SELECT * FROM cryptosense.price_history WHERE asset_symbol = 'BTC'")) == 3
 
 
-async def test_days_of_candles_are_there_before_they_are_rolled_up(stored: Facts) -> None:
-    """Today of quarters of an hour and of the minutes after them; yesterday from the rolled-up candle as soon as there is one."""
+async def test_days_of_candles_are_shown_before_they_are_rolled_up(stored: Facts) -> None:
+    """A day is made of its 15m candles and the later 1m candles until its rolled-up candle exists."""
     yesterday = stored.today - DAY
     await stored.candle(1, "1d", stored.today - 2 * DAY, 7)
     await stored.candle(1, "15m", yesterday, 8)
@@ -365,7 +365,7 @@ async def test_days_of_candles_are_there_before_they_are_rolled_up(stored: Facts
 
 
 async def test_days_of_prices(stored: Facts, edition: str) -> None:
-    """What is over is kept ready by the duty, or by the database; the last two days are made of their prices."""
+    """A maintenance task or a continuous aggregate stores the past days; the last two are made from their prices."""
     for days in (0, 1, 2, 5):
         for price in (10, 30, 5, 20):
             at = stored.today - days * DAY + timedelta(microseconds=price)

@@ -1,4 +1,4 @@
-"""Policies: what the settings say is what the database does, and another setting is seen to take effect."""
+"""The policies of the database follow the settings, and a changed setting takes effect."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def community(edition: str) -> None:
 
 
 async def jobs(connection: asyncpg.Connection[Any]) -> dict[tuple[str, str], tuple[timedelta | None, ...]]:
-    """(what, relation) -> (how long, and for a refresh: until, how often)."""
+    """(policy, relation) -> (age,), and of a refresh (start offset, end offset, schedule interval)."""
     found = {}
     for proc, relation, every, drop, compress, start, end in await connection.fetch(JOBS):
         refresh = (end, every) if "refresh" in proc else ()
@@ -50,7 +50,7 @@ async def jobs(connection: asyncpg.Connection[Any]) -> dict[tuple[str, str], tup
 
 
 async def put_trades(connection: asyncpg.Connection[Any], *ages: int) -> None:
-    """One trade for each age in days, the age being its id."""
+    """Insert one trade for each age in days; its id is the age."""
     now = datetime.now(UTC)
     rows = [(1, now - age * DAY, age, Decimal(1), Decimal(1), "buy", now, None) for age in ages]
     await connection.copy_records_to_table("trades", records=rows)
@@ -173,7 +173,7 @@ async def run_jobs(connection: asyncpg.Connection[Any], proc: str, *relations: s
 
 
 async def test_the_daemon_drops_chunks_itself_where_there_are_no_jobs(connection: Any, edition: str) -> None:
-    """`apply_retention` works on both editions; only Apache needs it."""
+    """`apply_retention` works on both editions; the daemon uses it on Apache only."""
     await put_trades(connection, 1, 5, 20, 50)
     assert await apply_retention(connection, DESIRED) == []
     if edition == "apache":  # these are not rolled up yet when their trades are dropped
@@ -188,12 +188,12 @@ async def test_the_daemon_drops_chunks_itself_where_there_are_no_jobs(connection
 
 
 async def test_retention_and_writers_survive_a_deadlock(market: str, connection: Any) -> None:
-    """A transaction that reads an old chunk and then writes into the table's catalogue entry, as a writer may, is in the way."""
+    """The other transaction locks the chunks in the opposite order, as a reader or writer may."""
     await put_trades(connection, 20, 21)
     other = await asyncpg.connect(market)
     first, second = [row[0] for row in await connection.fetch("SELECT show_chunks('trades')::text ORDER BY 1")]
 
-    async def in_the_way() -> None:
+    async def lock_chunks() -> None:
         async with other.transaction():
             await other.execute(f"LOCK TABLE {second} IN ACCESS SHARE MODE")
             holding.set()
@@ -202,7 +202,7 @@ async def test_retention_and_writers_survive_a_deadlock(market: str, connection:
 
     holding = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        blocking = tasks.create_task(survives(in_the_way()))
+        blocking = tasks.create_task(survives(lock_chunks()))
         await holding.wait()
         dropped = tasks.create_task(apply_retention(connection, replace(DESIRED, retention={"trades": 10 * DAY})))
     assert blocking.done()
@@ -212,7 +212,7 @@ async def test_retention_and_writers_survive_a_deadlock(market: str, connection:
 
 
 async def survives(work: Any) -> None:
-    """The server ends one of the two; which one is its choice."""
+    """Run `work`, which the server may choose to end because of the deadlock."""
     try:
         await work
     except asyncpg.DeadlockDetectedError:
@@ -238,7 +238,7 @@ async def test_chunk_lengths_follow_the_settings_on_both_editions(connection: An
     assert await connection.fetchval("SELECT count(*) FROM show_chunks('quotes')") == 4
 
 
-def test_a_retention_that_would_eat_the_bars_is_refused() -> None:
+def test_a_retention_shorter_than_the_bars_need_is_refused() -> None:
     with pytest.raises(Stop, match=r"retention\.trades is 1 day, 0:00:00; bars_1h.*at least 1 day, 3:00:00"):
         plan(replace(DESIRED, retention={"trades": DAY}, compress_after={}))
     with pytest.raises(Stop, match=r"retention\.candles is 8 days, 0:00:00; daily_ohlcv.*at least 10 days"):
@@ -247,6 +247,6 @@ def test_a_retention_that_would_eat_the_bars_is_refused() -> None:
         plan(replace(DESIRED, retention={"bars_1m": 2 * DAY}, compress_after={}))
 
 
-def test_what_is_kept_for_ever_is_refreshed_from_its_beginning() -> None:
+def test_without_retention_a_refresh_starts_at_the_first_row() -> None:
     refreshes = {policy.relation: policy.after for policy in plan(Desired({}, {}))}
     assert refreshes == {f"{name}_cagg": None for name in BARS}

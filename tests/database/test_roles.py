@@ -1,4 +1,4 @@
-"""The roles of schema/roles.sql do their work, and nothing else, on both editions: each statement is really run as that role."""
+"""The roles of schema/roles.sql can do their work and nothing else, on both editions. Each statement is run as the role."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def run_roles(dsn: str) -> None:
 
 @pytest.fixture
 def cluster(edition: str, private_cluster: Callable[..., Cluster]) -> Cluster:
-    """A cluster of its own, because roles belong to the whole cluster; its database `market` is migrated, by the superuser."""
+    """A private cluster, because roles belong to the whole cluster. The superuser has migrated its database `market`."""
     return private_cluster(edition)
 
 
 @pytest.fixture(params=["roles first", "migrations first"])
 async def market(request: pytest.FixtureRequest, cluster: Cluster) -> str:
-    """A migrated database with the roles, made in either order."""
+    """A migrated database with the roles; roles and migrations are made in either order."""
     if request.param == "migrations first":
         run_roles(cluster.dsn("market"))
         return cluster.dsn("market")
@@ -80,7 +80,7 @@ async def login(dsn: str, role: str) -> AsyncIterator[asyncpg.Connection[Any]]:
 
 
 async def refused(connection: asyncpg.Connection[Any], *statements: str) -> list[str]:
-    """Those of the statements that are refused for want of rights."""
+    """The statements that are refused because the role lacks the privilege."""
     found = []
     for statement in statements:
         try:
@@ -90,19 +90,19 @@ async def refused(connection: asyncpg.Connection[Any], *statements: str) -> list
     return found
 
 
-async def test_everyone_can_do_their_work_and_not_more(market: str, edition: Any) -> None:
+async def test_each_role_can_do_its_work_and_no_more(market: str, edition: Any) -> None:
     async with login(market, "ingest_writer") as writer:
-        await writer_writes(writer, edition)
+        await check_writer(writer, edition)
     async with login(market, "ingest_migrate") as migrator:
-        await migrator_maintains(migrator, edition)
+        await check_migrator(migrator, edition)
     run_roles(market)  # again: nothing changes
     async with login(market, "ingest_reader") as reader:
-        await reader_reads(reader)
+        await check_reader(reader)
     async with login(market, "ingest_metrics") as metrics:
-        await metrics_looks(metrics)
+        await check_metrics(metrics)
 
 
-async def writer_writes(writer: asyncpg.Connection[Any], edition: Any) -> None:
+async def check_writer(writer: asyncpg.Connection[Any], edition: Any) -> None:
     columns = tuple(column.name for column in TRADES.columns)
     assert await copy_in(writer, "trades", columns, TRADE) == 1
     async with writer.transaction():
@@ -132,7 +132,7 @@ async def writer_writes(writer: asyncpg.Connection[Any], edition: Any) -> None:
     )
     assert (await detect(writer)).edition == edition
     assert (await check(writer)).current
-    await claim_and_heal(writer)
+    await claim_and_fill_gaps(writer)
     assert await remove_block(writer, ReorgedBlock("bitcoin", "", 0)) == 0
     assert await usd_prices(writer, ["BTC"], 0) == {}
     forbidden = (
@@ -150,7 +150,7 @@ async def writer_writes(writer: asyncpg.Connection[Any], edition: Any) -> None:
     assert await refused(writer, *forbidden) == list(forbidden)
 
 
-async def migrator_maintains(migrator: asyncpg.Connection[Any], edition: str) -> None:
+async def check_migrator(migrator: asyncpg.Connection[Any], edition: str) -> None:
     assert await migrator.fetchval("SELECT current_user") == "ingest_owner"
     owners = (
         "SELECT tableowner FROM pg_tables WHERE schemaname = 'public'"
@@ -175,7 +175,7 @@ async def migrator_maintains(migrator: asyncpg.Connection[Any], edition: str) ->
         assert [row[0] for row in await migrator.fetch(jobs)] == ["ingest_owner"]
 
 
-async def reader_reads(reader: asyncpg.Connection[Any]) -> None:
+async def check_reader(reader: asyncpg.Connection[Any]) -> None:
     for view in ("trades", "candles", "quotes", "order_books", "bars_1m", "bars_1h", "daily_ohlcv", "gaps"):
         assert await reader.fetch(f"SELECT * FROM market.{view}") == []
     for view in (
@@ -191,7 +191,7 @@ async def reader_reads(reader: asyncpg.Connection[Any]) -> None:
     assert await refused(reader, *forbidden) == list(forbidden)
 
 
-async def metrics_looks(metrics: asyncpg.Connection[Any]) -> None:
+async def check_metrics(metrics: asyncpg.Connection[Any]) -> None:
     await metrics.fetch("SELECT * FROM timescaledb_information.job_stats")
     assert await metrics.fetchval("SELECT count(*) FROM hypertable_detailed_size('trades')") == 1
     assert (await detect(metrics)).schema_version > 0
@@ -199,8 +199,8 @@ async def metrics_looks(metrics: asyncpg.Connection[Any]) -> None:
     assert await refused(metrics, *forbidden) == list(forbidden)
 
 
-async def claim_and_heal(writer: Connection) -> None:
-    """What a daemon does with the ledger, all of it by the writers' connection."""
+async def claim_and_fill_gaps(writer: Connection) -> None:
+    """Every operation of a daemon on the ledger, by the connection of the writers."""
     now = to_micros(datetime.now(UTC))
     claims = [Claim("binance", "one", 1, "trades", "trade", now - back * MINUTE, now - (back - 2) * MINUTE) for back in (20, 10)]
     await gaps_after_failover(writer, ServerHistory(), claims)
@@ -209,15 +209,15 @@ async def claim_and_heal(writer: Connection) -> None:
     streams = [gap_backlog.TrackedChannel(1, "trades", "trade", now - 60 * MINUTE)]
     await gap_backlog.track(writer, "binance", streams)
     assert await gap_backlog.detect(writer, "binance", streams, timedelta(seconds=30), datetime.fromtimestamp(0, UTC)) == 2
-    holes = await gap_backlog.next_gaps(writer, "binance", [1], timedelta(seconds=30))
-    assert await gap_backlog.uncovered_parts(writer, "binance", holes[0])
-    await gap_backlog.postpone(writer, holes[0], 10, "a reason")
+    gaps = await gap_backlog.next_gaps(writer, "binance", [1], timedelta(seconds=30))
+    assert await gap_backlog.uncovered_parts(writer, "binance", gaps[0])
+    await gap_backlog.postpone(writer, gaps[0], 10, "a reason")
     await gap_backlog.retry_all(writer, "binance")
-    assert await gap_backlog.resolve(writer, holes[0], 0, now, state="healed", verdict=None, stored=1)
+    assert await gap_backlog.resolve(writer, gaps[0], 0, now, state="healed", verdict=None, stored=1)
     assert (await gap_backlog.summary(writer, "binance"))["trades"][0] == 1
 
 
-# --- nobody runs code as the owner --------------------------------------------------------------------------------------
+# --- no role runs code as the owner -------------------------------------------------------------------------------------
 
 BAIT = "CREATE TEMP TABLE bait (source text, id text)"
 ATTACK = (
@@ -235,8 +235,8 @@ OPEN = """
 """
 
 
-async def test_nobody_runs_code_as_the_owner(market: str) -> None:
-    """Even where everyone may create temporary tables. That the attack is real is seen where EXECUTE is granted."""
+async def test_no_role_runs_code_as_the_owner(market: str) -> None:
+    """Not even where every role may create temporary tables. The attack is real: it works where EXECUTE is granted."""
     superuser = await asyncpg.connect(market)
     database = await superuser.fetchval("SELECT current_database()")
     await superuser.execute(f'GRANT TEMPORARY ON DATABASE "{database}" TO PUBLIC')
@@ -260,7 +260,7 @@ async def test_nobody_runs_code_as_the_owner(market: str) -> None:
 
 
 async def test_no_function_is_open_to_everyone(market: str) -> None:
-    """Neither a migration, nor a function that comes later, nor a switch of the bars' views leaves one open."""
+    """Neither a migration, nor a later function, nor a switch of the bars' views grants EXECUTE to PUBLIC."""
     async with login(market, "ingest_migrate") as migrator:
         await migrator.execute("CREATE FUNCTION later() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'")
         assert await migrator.fetch(OPEN) == []
@@ -274,4 +274,4 @@ async def test_no_function_is_open_to_everyone(market: str) -> None:
         await migrate(migrator)
         assert await migrator.fetch(OPEN) == []
     async with login(market, "ingest_reader") as reader:
-        await reader_reads(reader)
+        await check_reader(reader)

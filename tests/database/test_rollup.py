@@ -1,6 +1,6 @@
-"""Roll-ups: what the daemon makes of one-minute candles and of trades, on both editions and with writers at work meanwhile.
+"""Roll-ups of one-minute candles and of trades, on both editions, also with concurrent writers.
 
-The numbers are written out, so that each bar can be checked by hand; they are shapes, not prices of any exchange.
+The numbers are small and made up, so that each bar can be checked by hand.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from ingest.store import bar_views
 from ingest.store.rollup import RollupResult, mark, roll_up
 from tests.support.rollups import DAY, candles, mark_rows, marks, minute, put_candles
 
@@ -20,7 +21,7 @@ LATER = DAY + timedelta(days=2)
 
 
 async def put_trades(connection: asyncpg.Connection[Any], edition: Any, *trades: tuple[float, int, str, str, str]) -> None:
-    """Each (second of the day, id, price, size, side)."""
+    """Insert trades, each (second of the day, id, price, size, side), and their marks."""
     rows = [(1, DAY + timedelta(seconds=s), i, Decimal(p), Decimal(q), side, DAY) for s, i, p, q, side in trades]
     async with connection.transaction():
         await connection.executemany("INSERT INTO trades VALUES ($1, $2, $3, $4, $5, $6, $7)", rows)
@@ -54,8 +55,8 @@ async def test_a_full_bucket_is_rolled_up_at_once_and_marks_the_one_above(connec
     assert ("5m", DAY) not in await marks(connection)
 
 
-async def test_every_interval_of_a_day_with_holes(connection: Any, edition: str) -> None:
-    """Minutes 0, 7, 61 and 1439 are all there is of this day."""
+async def test_every_interval_of_a_day_with_gaps(connection: Any, edition: str) -> None:
+    """The day has only the minutes 0, 7, 61 and 1439."""
     await put_candles(connection, edition, minute(0), minute(7, origin="ws"), minute(61), minute(1439))
 
     await roll_up(connection, now=LATER)
@@ -119,22 +120,22 @@ async def test_a_sum_of_which_a_part_is_unknown_is_unknown(connection: Any, edit
 
     names = ("quote_volume", "trades_count", "first_trade_id", "last_trade_id")
     assert [[bar[name] for name in names] for bar in await candles(connection, "5m")] == [
-        [None, 3, 0, 2],  # the minute without trades has no ids to miss
+        [None, 3, 0, 2],  # a minute without trades has no ids
         [Decimal(300), None, None, 62],
     ]
 
 
-async def test_more_than_one_call_can_take_is_left_for_the_next(connection: Any, edition: str) -> None:
+async def test_the_marks_beyond_the_limit_of_a_call_are_left_for_the_next(connection: Any, edition: str) -> None:
     await put_candles(connection, edition, *(minute(0, instrument_id=n) for n in range(1, 502)))
     assert (await roll_up(connection, now=DAY + timedelta(minutes=6))).written == 500
     assert (await roll_up(connection, now=DAY + timedelta(minutes=6))).written == 1
 
 
-# --- while writers are at work ------------------------------------------------------------------------------------------
+# --- concurrent writers -------------------------------------------------------------------------------------------------
 
 
 async def test_a_row_committed_after_its_mark_was_taken_is_not_forgotten(market: str, connection: Any, edition: str) -> None:
-    """The writer's mark is there already and committed; the writer's second row is not when `roll_up` looks."""
+    """The mark of the bucket is committed; the writer's second change is not yet when `roll_up` reads the bucket."""
     await put_candles(connection, edition, minute(0))
     writer = await asyncpg.connect(market)
     transaction = writer.transaction()
@@ -142,7 +143,7 @@ async def test_a_row_committed_after_its_mark_was_taken_is_not_forgotten(market:
     await writer.execute("UPDATE candles SET high = 500 WHERE interval = '1m'")
     await mark_rows(writer, "candles", edition, (1, DAY))
 
-    meanwhile = await roll_up(connection, now=LATER)  # must neither wait for the writer nor take its mark
+    meanwhile = await roll_up(connection, now=LATER)  # neither waits for the writer nor takes its mark
     await transaction.commit()
     await writer.close()
     afterwards = await roll_up(connection, now=LATER)
@@ -153,7 +154,7 @@ async def test_a_row_committed_after_its_mark_was_taken_is_not_forgotten(market:
 
 
 async def test_a_mark_set_while_its_bucket_is_being_rolled_up_stays(market: str, connection: Any, edition: str) -> None:
-    """`roll_up` has taken the mark and is held up; the writer commits its row and its mark only after that."""
+    """`roll_up` has taken the mark and waits for a lock; only then does the writer commit its row and its mark."""
     await put_candles(connection, edition, minute(0))
     blocker, writer = await asyncpg.connect(market), await asyncpg.connect(market)
     hold = blocker.transaction()
@@ -178,7 +179,7 @@ async def test_a_mark_set_while_its_bucket_is_being_rolled_up_stays(market: str,
 
 
 async def waits(market: str, connection: asyncpg.Connection[Any]) -> None:
-    """Until the server says that this connection waits for a lock; fails after 10 s."""
+    """Wait until the server reports that `connection` waits for a lock; fails after 10 s."""
     watcher = await asyncpg.connect(market)
     query = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $1"
     async with asyncio.timeout(10):
@@ -234,7 +235,7 @@ def exact(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return [tuple(Decimal(value) if isinstance(value, str) else value for value in row) for row in rows]
 
 
-async def test_minutes_are_seen_before_they_are_rolled_up_and_after(connection: Any, edition: str) -> None:
+async def test_minutes_are_shown_before_and_after_they_are_rolled_up(connection: Any, edition: str) -> None:
     await put_trades(connection, edition, *TRADES)
     assert await bars(connection, "bars_1m") == exact(MINUTES)
     while (await roll_up(connection, now=LATER)).taken:
@@ -242,6 +243,17 @@ async def test_minutes_are_seen_before_they_are_rolled_up_and_after(connection: 
     assert await bars(connection, "bars_1m") == exact(MINUTES)
     assert await bars(connection, "bars_1h") == exact(HOURS)
     assert await marks(connection) == []
+
+
+async def test_the_bars_of_a_first_chunk_that_begins_today_are_filled(connection: Any, edition: str) -> None:
+    """From its beginning to now there is no whole bucket of a day, and TimescaleDB refuses to refresh less than a bucket."""
+    if edition != "community":
+        pytest.skip("there are no continuous aggregates on the apache edition")
+    await connection.execute("SELECT set_chunk_time_interval('candles', interval '1 day')")
+    now = await connection.fetchval("SELECT date_trunc('minute', now())")
+    await put_candles(connection, edition, minute(0, time=now))
+    await bar_views.fill(connection)
+    assert [row[1] for row in await bars(connection, "daily_ohlcv")] == [now.replace(hour=0, minute=0)]
 
 
 async def test_a_late_trade_is_in_its_bars(connection: Any, edition: str) -> None:
@@ -255,7 +267,7 @@ async def test_a_late_trade_is_in_its_bars(connection: Any, edition: str) -> Non
     assert await bars(connection, "bars_1h") == exact(HOURS)
 
 
-async def test_days_are_made_from_the_minutes_and_show_the_running_one(connection: Any, edition: str) -> None:
+async def test_days_are_made_from_minutes_and_the_current_day_is_shown(connection: Any, edition: str) -> None:
     await put_candles(connection, edition, minute(0), minute(1439, quote_volume=None), minute(1441))
     days = [
         (1, DAY, Decimal(100), Decimal(1541), Decimal(99), Decimal(1540), Decimal("3.00"), None, 6),

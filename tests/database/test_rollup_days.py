@@ -1,4 +1,4 @@
-"""History is rolled up by days: the same bars as bucket by bucket. A day that goes on, or has only a few, is not taken whole."""
+"""Past days with many buckets are rolled up at once, with the same bars as bucket by bucket. The current day is not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.rollups import candles, marks, minute, put_candles
 
 DAY, FIVE = INTERVALS["1d"], INTERVALS["5m"]
 PAST = datetime(2024, 3, 1, tzinfo=UTC)
-NUMBERS = [number for number in range(0, 2880, 7) if number % 480 < 360]  # two days with holes
+NUMBERS = [number for number in range(0, 2880, 7) if number % 480 < 360]  # two days with gaps
 
 
 @pytest.fixture
@@ -76,19 +76,18 @@ def buckets(count: int, day: int = 100, instrument_id: int = 1) -> set[DirtyBuck
     [
         (buckets(DAY_MIN_BUCKETS), {("day", 1, 100 * DAY)}),
         (buckets(DAY_MIN_BUCKETS - 1), buckets(DAY_MIN_BUCKETS - 1)),
-        (buckets(288, day=101), buckets(288, day=101)),  # the day that goes on
+        (buckets(288, day=101), buckets(288, day=101)),  # the current day
         (buckets(DAY_MIN_BUCKETS) | buckets(3, day=99), {("day", 1, 100 * DAY)} | buckets(3, day=99)),
         (buckets(DAY_MIN_BUCKETS) | buckets(3, instrument_id=2), {("day", 1, 100 * DAY)} | buckets(3, instrument_id=2)),
         (buckets(DAY_MIN_BUCKETS) | {("daily_ohlcv", 1, 100 * DAY)}, {("day", 1, 100 * DAY), ("daily_ohlcv", 1, 100 * DAY)}),
         ({("bars_1m", 1, 100 * DAY)}, {("bars_1m", 1, 100 * DAY)}),
     ],
 )
-def test_a_past_day_of_which_there_is_much_is_one_mark(given: set[DirtyBucket], expected: set[DirtyBucket]) -> None:
+def test_a_past_day_with_many_buckets_is_one_mark(given: set[DirtyBucket], expected: set[DirtyBucket]) -> None:
     assert merge_days(given, 101 * DAY + 5 * FIVE) == expected
 
 
 async def test_the_writer_marks_a_day_in_the_transaction_of_its_rows(connection: Any, edition: Any) -> None:
-
     first = int(PAST.timestamp()) // 60
     async with connection.transaction():
         await mark_batch(connection, "candles", edition, frozenset((1, first + number) for number in range(1440)))

@@ -1,4 +1,4 @@
-"""The names, the comments and the page of schema/ are those of the relations that its files create."""
+"""The file names and the page of schema/ agree with the relations that the files create, and with their comments."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def page() -> str:
     return (find() / "README.md").read_text()
 
 
-def test_the_page_can_be_read_at_one_sitting() -> None:
+def test_the_page_is_short() -> None:
     assert len(page().encode()) <= 8192
 
 
@@ -46,7 +46,7 @@ async def test_a_file_is_called_after_the_relation_that_it_creates(relations: An
     assert created - set(called) == {"schema_migrations"}  # which the runner creates
 
 
-async def test_every_relation_says_what_it_is_for(relations: Any) -> None:
+async def test_every_relation_has_a_comment(relations: Any) -> None:
     assert [f"{row['schema']}.{row['name']}" for row in relations if not row["comment"]] == []
 
 

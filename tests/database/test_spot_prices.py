@@ -1,4 +1,4 @@
-"""What a coin cost at a moment: the newest closed bar, else the stored price, never a stale one; and blocks that are no more."""
+"""The price of a coin at a moment: of the newest closed bar, else the stored price, never a stale one. And reorged blocks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def put(connection: Any, table: str, row: dict[str, Any]) -> None:
 
 
 @on_apache
-async def test_a_price_is_that_of_the_newest_bar_that_was_closed(connection: Any) -> None:
+async def test_the_price_is_that_of_the_newest_closed_bar(connection: Any) -> None:
     await put_bar(connection, "binance", "BTC/USDT", 2 * MINUTE, "100.10")
     await put_bar(connection, "coinbase", "BTC/USD", 2 * MINUTE, "100.20")
     await put_bar(connection, "kraken", "BTC/USD", 3 * MINUTE, "99")
@@ -67,7 +67,7 @@ async def test_a_price_is_that_of_the_newest_bar_that_was_closed(connection: Any
 
 
 @on_apache
-async def test_without_a_bar_it_is_the_stored_price_and_a_stale_one_is_none(connection: Any) -> None:
+async def test_without_a_bar_it_is_the_stored_price_and_a_stale_price_is_left_out(connection: Any) -> None:
     await put_price(connection, "USDC", HOUR, "0.9991")
     await put_price(connection, "ETH", 7 * HOUR, "3000")
     await put_bar(connection, "binance", "LINK/USDT", 7 * HOUR, "10")
@@ -76,8 +76,8 @@ async def test_without_a_bar_it_is_the_stored_price_and_a_stale_one_is_none(conn
     assert await usd_prices(connection, ["DAI", "ETH", "LINK", "USDC", "NONE"], AT) == {"DAI": "1.0002", "USDC": "0.9991"}
 
 
-async def test_a_block_that_is_no_more_takes_its_rows_and_their_time_along(connection: Any) -> None:
-    """On both editions: there the chunks differ."""
+async def test_removing_a_reorged_block_removes_its_rows_and_their_native_ids(connection: Any) -> None:
+    """On both editions, whose chunks differ."""
     row = POLLED["whale_transactions"]
     for hash_, block, time in (("ab", "old", NOON), ("cd", "old", NOON + HOUR), ("ef", "new", NOON), ("01", None, NOON)):
         await put(connection, "whale_transactions", row | {"hash": hash_, "block_hash": block, "time": time})

@@ -1,4 +1,4 @@
-"""The supervisor in this process, where a part of it has a defect."""
+"""The supervisor and the source manager, run in the test's process, with a part that raises an exception."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def supervisor_of(settings: dict[str, Any], folder: Path) -> Supervisor:
 
 
 @on_apache
-async def test_a_part_that_nothing_restarts_ends_it_and_what_was_queued_is_noted(
+async def test_a_defect_in_a_part_that_is_not_restarted_ends_the_daemon_and_queued_rows_become_a_gap(
     market: str, simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fails = asyncio.Event()
@@ -62,7 +62,7 @@ async def test_a_part_that_nothing_restarts_ends_it_and_what_was_queued_is_noted
 
 
 class Stubborn:
-    """A source in which something fails at the moment when it is cancelled."""
+    """A source that fails while it is cancelled."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -84,7 +84,7 @@ class Stubborn:
 
 async def test_a_source_that_fails_while_it_is_cancelled_is_not_restarted() -> None:
     settings, metrics = Settings(database=Database(dsn=SecretStr("postgresql://nobody@127.0.0.1:1/nothing"))), Metrics()
-    pool = await open_pool("postgresql://nobody@127.0.0.1:1/nothing", 1)  # it connects when it is used: never
+    pool = await open_pool("postgresql://nobody@127.0.0.1:1/nothing", 1)  # it would connect at its first use, which never comes
     coverage, store = CoverageBuffer(pool, metrics.counters, "one"), partial(store_instruments, pool)
     one = SourceManager(settings, "one", metrics, group=asyncio.TaskGroup(), queues={}, coverage=coverage, store_instruments=store)
     source = Stubborn()

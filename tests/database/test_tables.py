@@ -1,4 +1,4 @@
-"""The DDL and `ingest/tables.py` say the same, and the database refuses what no exchange could mean."""
+"""The tables of the database are those of `ingest/tables.py`, and their checks refuse invalid values."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ NOT_A_TIME = (datetime(1970, 1, 21, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC
 
 
 def bad_rows() -> list[Any]:
-    """(table, column, value): each alone makes a good row bad."""
+    """(table, column, value): each value alone makes a valid row invalid."""
     bad = [(table, "time", time) for table in ROWS for time in NOT_A_TIME]
     bad += [("trades", "price", value) for value in NOT_A_PRICE]
     bad += [("trades", "size", value) for value in (*NOT_A_SIZE, Decimal(0))]
@@ -105,7 +105,7 @@ async def insert(connection: asyncpg.Connection[Any], table: str, row: dict[str,
     await connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({values})", *row.values())
 
 
-async def test_columns_types_and_order_are_those_of_the_records(connection: Any) -> None:
+async def test_columns_with_their_types_and_order_are_those_of_the_records(connection: Any) -> None:
     query = """
         SELECT attname, format_type(atttypid, atttypmod), NOT attnotnull FROM pg_attribute
         WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
@@ -138,7 +138,7 @@ async def test_compression_is_as_declared(connection: Any, edition: str) -> None
     if edition != "community":
         pytest.skip("there is no compression on the apache edition")
     query = "SELECT hypertable::text, segmentby, orderby FROM timescaledb_information.hypertable_columnstore_settings"
-    rows = await connection.fetch(f"{query} WHERE segmentby IS NOT NULL")  # continuous aggregates are in it without any
+    rows = await connection.fetch(f"{query} WHERE segmentby IS NOT NULL")  # those of continuous aggregates are NULL
     assert {name: (_names(segmentby), _names(orderby)) for name, segmentby, orderby in rows} == {
         table.name: (table.segmentby, table.orderby) for table in TABLES
     }
@@ -150,7 +150,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-async def test_a_good_row_comes_back_as_it_went_in(connection: Any, table: Table) -> None:
+async def test_a_valid_row_is_stored_unchanged(connection: Any, table: Table) -> None:
     await insert(connection, table.name, ROWS[table.name])
     assert [dict(row) for row in await connection.fetch(f"SELECT * FROM {table.name}")] == [ROWS[table.name]]
 

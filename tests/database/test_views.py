@@ -1,4 +1,4 @@
-"""The views of schema `market`: names instead of ids, every fact as stored, and no chunk read that a query's time excludes."""
+"""The views of schema `market` show names instead of ids, and every value as stored; a query reads only the chunks of its time."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ FACTS = {
 
 
 @pytest.mark.parametrize("table", FACTS)
-async def test_a_fact_is_seen_with_its_names(connection: Any, table: str) -> None:
+async def test_a_row_is_shown_with_its_names(connection: Any, table: str) -> None:
     row = (1, NOON, *FACTS[table])
     await connection.execute(f"INSERT INTO {table} VALUES ({', '.join(f'${n + 1}' for n in range(len(row)))})", *row)
     assert [tuple(seen) for seen in await connection.fetch(f"SELECT * FROM market.{table}")] == [(*NAMES, NOON, *FACTS[table])]
 
 
-async def test_a_candle_is_seen_with_its_names(connection: Any) -> None:
+async def test_a_candle_is_shown_with_its_names(connection: Any) -> None:
     bar = (Decimal(2), Decimal(3), Decimal(1), Decimal(2), Decimal(0), None, None, None, None, None, None, 1, "ws", NOON)
     values = ", ".join(f"${n}" for n in range(1, 18))
     await connection.execute(f"INSERT INTO candles VALUES ({values})", 1, "1m", NOON, *bar)
@@ -74,7 +74,7 @@ async def test_gaps_are_what_is_not_covered(connection: Any) -> None:
 @pytest.mark.parametrize("view", ["trades", "candles", "quotes", "order_books"])
 @every_version
 async def test_a_query_reads_only_the_chunks_of_its_time(connection: Any, view: str) -> None:
-    """Thirty chunks each; a query for two days, by the instrument's name, reads one or two of them."""
+    """Of thirty chunks, a query for two days by the instrument's name reads at most three."""
     every = timedelta(days=7 if view == "candles" else 1)
     row = {
         "trades": (1, Decimal(1), Decimal(1), "buy", NOON, None),

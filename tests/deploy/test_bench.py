@@ -1,4 +1,4 @@
-"""The benchmark, at sizes that say nothing about speed: its lines have their shape, and it notices a value that is wrong."""
+"""The benchmarks, at sizes that do not measure speed: their lines have the documented form, and a wrong value is found."""
 
 from __future__ import annotations
 
@@ -130,14 +130,14 @@ def test_backfill_is_the_lower_of_two():
 
 @pytest.mark.long
 async def test_the_daemon_is_measured_live(place: Place):
-    rate, cpu = await measure(INGEST_SIDE, place, 2_000)  # raises Wrong unless all 2,000 are stored as told
+    rate, cpu = await measure(INGEST_SIDE, place, 2_000)  # raises Wrong unless all 2,000 are stored as they were sent
     assert await place.connection.fetchval("SELECT count(*) FROM trades") == 2_000
     assert rate > 0
     assert cpu >= 0
 
 
 @pytest.mark.long
-async def test_live_has_a_peer(place: Place):
+async def test_live_is_compared_with_a_peer(place: Place):
     if not (ROOT / PEER / "made-for").exists():
         pytest.skip(f"{PEER}: the peer is not installed; `deploy/bench.sh live` does it")
     result = await live(place, 2_000)
@@ -158,7 +158,7 @@ async def test_memory_holds_all_channels(place: Place):
     assert result.rows == await place.connection.fetchval("SELECT count(*) FROM trades") > 0
 
 
-async def test_commit_lag_is_of_every_row(place: Place):
+async def test_commit_lag_is_measured_for_every_row(place: Place):
     result = await commit_lag(place, 1.0)
     assert facts(result) == ("commit_lag", "s", "lower", 1.0, 1.0)
     assert 0 < result.value < 60
@@ -198,7 +198,7 @@ def test_duplicates_are_one_in_a_hundred():
 
 @pytest.mark.long
 async def test_the_published_queries_are_measured(private_cluster: Callable[..., Cluster]):
-    """On what the generator makes at its smallest; `disk` is of what the policies compress."""
+    """On the smallest data set of the generator. `disk` is the share that compression saves, on Community only."""
     edition = "community" if installed("community") else "apache"
     results = await platforms(private_cluster(edition).dsn("market"), SMALL, 5)
     queries = results[: len(QUERIES)]

@@ -1,4 +1,4 @@
-"""The private cluster itself: what the tests of adversity rely on."""
+"""The private cluster, on which the tests with a killed or paused server depend."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> bool:
 
 
 def test_settings_reach_the_server(cluster: Cluster):
-    asked = ["timescaledb.license", "work_mem", "fsync", "timescaledb.telemetry_level", "shared_buffers", "timezone"]
-    assert [cluster.sql(f"SHOW {name}") for name in asked] == ["apache", "7MB", "on", "off", "256MB", "UTC"]
+    names = ["timescaledb.license", "work_mem", "fsync", "timescaledb.telemetry_level", "shared_buffers", "timezone"]
+    assert [cluster.sql(f"SHOW {name}") for name in names] == ["apache", "7MB", "on", "off", "256MB", "UTC"]
 
 
 def test_create_is_idempotent(cluster: Cluster):
@@ -48,12 +48,12 @@ def test_create_is_idempotent(cluster: Cluster):
     assert cluster.sql("SELECT extname FROM pg_extension WHERE extname = 'timescaledb'", "twice") == "timescaledb"
 
 
-def test_only_by_a_grant_are_there_temporary_tables(cluster: Cluster):
+def test_public_cannot_create_temporary_tables(cluster: Cluster):
     cluster.create("temporary")
     assert cluster.sql("SELECT has_database_privilege('public', 'temporary', 'TEMPORARY')") == "f"
 
 
-def test_wrong_sql_says_what_and_where(cluster: Cluster):
+def test_an_sql_error_names_the_statement_and_the_database(cluster: Cluster):
     with pytest.raises(ClusterError, match=r"'SELECT nought' on database 'postgres': .*column \"nought\" does not exist"):
         cluster.sql("SELECT nought")
 
@@ -98,7 +98,7 @@ def test_a_server_does_not_survive_the_process_that_started_it():
         assert alive(int(pid))
         process.send_signal(signal.SIGKILL)
     assert until(lambda: not alive(int(pid)))
-    with Cluster():  # the next one sweeps what the killed process could not
+    with Cluster():  # the next cluster removes the data that the killed process left
         assert not Path(home).exists()
 
 
@@ -108,10 +108,10 @@ def test_run_gives_the_address_to_a_command_and_returns_its_status():
     done = subprocess.run(
         [*run, "echo $INGEST__DATABASE__DSN; exit 3"], capture_output=True, text=True, env=environment, check=False
     )
-    address, said = done.stdout.splitlines()
+    address, last_line = done.stdout.splitlines()
     assert address.startswith("postgresql://postgres@127.0.0.1:")
     assert address.endswith("/market")
-    assert (done.returncode, said, done.stderr) == (3, "cluster: stopped and removed", "")
+    assert (done.returncode, last_line, done.stderr) == (3, "cluster: stopped and removed", "")
 
 
 @pytest.mark.skipif(installed("community"), reason="the Community edition is installed")

@@ -1,4 +1,4 @@
-"""deploy/quickstart.sh as a person runs it, into a database of our own; the tests must run from the .venv that it uses."""
+"""deploy/quickstart.sh as a user runs it, on a test's database. The tests must run from the .venv that the script uses."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ QUICKSTART = str(ROOT / "deploy" / "quickstart.sh")
 
 
 def environment(database: str = "") -> dict[str, str]:
-    """Ours without what would configure the daemon, on a port that nobody has."""
+    """The environment without settings of the daemon; it listens on a free port."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("INGEST__")}
     return kept | {"DATABASE_URL": database, "INGEST__SERVER__PORT": "0"}
 
 
 def run_demo(database: str, ending: str) -> tuple[int, str]:
-    """Run it until it ends by itself, or by a signal once rows are stored: (status, last line)."""
+    """Run the demo until it ends by itself, or send a signal when rows are stored. Returns (exit code, last line)."""
     seconds = ["--seconds", "3" if ending == "by itself" else "60"]
     line = ""
     with subprocess.Popen([QUICKSTART, *seconds], env=environment(database), stdout=subprocess.PIPE, text=True) as process:
@@ -32,21 +32,21 @@ def run_demo(database: str, ending: str) -> tuple[int, str]:
         for line in process.stdout:
             if ending != "by itself" and re.match("rows stored: trades [1-9]", line):
                 process.send_signal(signal.Signals[ending])
-                ending = "by itself"  # from here on
+                ending = "by itself"  # send one signal only
     return process.returncode, line
 
 
 @pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="would install .venv; deploy/test.sh runs from it")
 @pytest.mark.parametrize("ending", ["by itself", "SIGINT", "SIGTERM"])
-async def test_demo_stores_what_its_last_line_says(database: str, ending: str):
+async def test_the_last_line_of_the_demo_counts_the_stored_rows(database: str, ending: str):
     status, line = run_demo(database, ending)
-    said = {name: int(rows.replace(",", "")) for name, rows in re.findall(r"(\w+) ([\d,]+)  ", line)}
+    shown = {name: int(rows.replace(",", "")) for name, rows in re.findall(r"(\w+) ([\d,]+)  ", line)}
     connection = await asyncpg.connect(database)
-    stored = {name: await connection.fetchval(f"SELECT count(*) FROM {name}") for name in said}
+    stored = {name: await connection.fetchval(f"SELECT count(*) FROM {name}") for name in shown}
     await connection.close()
     assert status == 0
-    assert said["trades"] > 0
-    assert stored == said
+    assert shown["trades"] > 0
+    assert stored == shown
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The quickstart's status line, from what the daemon's own metrics render."""
+"""The status line of the quickstart, made from the daemon's metrics."""
 
 from __future__ import annotations
 

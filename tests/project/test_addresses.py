@@ -1,6 +1,6 @@
-"""Every Ethereum address in the product carries the checksum of EIP-55, and the checksum is right: a mistyped digit is seen.
+"""Every Ethereum address in the product has a valid checksum of EIP-55, which reveals a mistyped digit.
 
-https://eips.ethereum.org/EIPS/eip-55. An address in lower case has no checksum, so the product has none in lower case.
+https://eips.ethereum.org/EIPS/eip-55. An address in lower case has no checksum, so the product has no address in lower case.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PRODUCT = [ROOT / "README.md", *(path for room in ("ingest", "schema", "deploy")
 
 
 def checksummed(address: str) -> str:
-    """The address with capitals as EIP-55 has them: a letter is a capital where the hash of the lower case has 8 or more."""
+    """The address in the spelling of EIP-55: a letter is a capital where the hash of the lower case has 8 or more."""
     digits = address[2:].lower()
     hashed = keccak.new(digest_bits=256, data=digits.encode()).hexdigest()
     return "0x" + "".join(digit.upper() if int(nibble, 16) >= 8 else digit for digit, nibble in zip(digits, hashed, strict=False))
@@ -35,18 +35,18 @@ def test_a_file_of_the_product_has_addresses(path: str) -> None:
     assert addresses(ROOT / path) != []
 
 
-def test_addresses_carry_their_checksum() -> None:
+def test_addresses_have_their_checksum() -> None:
     found = {path: addresses(path) for path in PRODUCT if path.suffix in TEXT}
-    assert found == {path: [checksummed(one) for one in ones] for path, ones in found.items()}
+    assert found == {path: list(map(checksummed, written)) for path, written in found.items()}
 
 
 def test_capitals_in_an_address_of_the_tests_are_right() -> None:
-    """Tests also have addresses in lower case, as the daemon stores them."""
-    found = {path: [one for one in addresses(path) if one != one.lower()] for path in (ROOT / "tests").rglob("*.py")}
-    assert found == {path: [checksummed(one) for one in ones] for path, ones in found.items()}
+    """Tests also have addresses in lower case, as the daemon stores them; these are not checked."""
+    found = {path: [text for text in addresses(path) if text != text.lower()] for path in (ROOT / "tests").rglob("*.py")}
+    assert found == {path: list(map(checksummed, written)) for path, written in found.items()}
 
 
-def test_a_symbol_is_one_contract() -> None:
+def test_two_pollers_have_the_same_contract_for_a_symbol() -> None:
     tokens = {symbol: contract.partition("/")[0] for symbol, contract in whale_ethereum.ASSETS.items()}
     assert {symbol: tokens.get(symbol) for symbol in moralis.ASSETS} == moralis.ASSETS
 
@@ -65,6 +65,6 @@ def test_the_checksum(address: str) -> None:
     assert checksummed(address) == address
 
 
-def test_a_mistyped_digit_is_seen() -> None:
+def test_a_mistyped_digit_changes_the_checksum() -> None:
     mistyped = moralis.ASSETS["LINK"].replace("8264", "8364")
     assert checksummed(mistyped) != mistyped

@@ -1,4 +1,4 @@
-"""The pages keep up with the code: what is generated is current, and what is shown works.
+"""The pages agree with the code: generated blocks are current, and examples work.
 
 Every Markdown page of the checkout is read. Commands go through the real argument parsers, SQL runs on a migrated database of each
 edition, TOML is validated as a configuration, links and named files exist. https://spec.commonmark.org/0.31.2/#fenced-code-blocks
@@ -37,7 +37,7 @@ HEADS = ["Fills", "Address", "Key", "Cost", "Limit", "Terms", "History", "Traps"
 RULES = {"README", "news", "posts", "whales"}  # pages beside those of the providers
 POLLERS = sorted(name for name, module in registry.pollers().items() if getattr(module, "__package__", "") == "ingest.pollers")
 
-# programs that are not ours; the files that they are given must exist
+# programs of others; the project's files among their arguments must exist
 OTHERS = {"cp", "curl", "pip", "psql", "python3", "systemctl", "zcat", "/opt/ingest/.venv/bin/pip"}
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 OWN_FILE = re.compile(r"(?:deploy|ingest|schema|tests)/[\w./-]+")
@@ -51,12 +51,12 @@ def blocks(language: str) -> Iterator[tuple[Path, str]]:
 
 
 def code(path: Path) -> list[str]:
-    """What is written as code within a line of the page."""
+    """The inline code of the page."""
     return [found.replace("\\|", "|") for found in re.findall(r"`([^`\n]+)`", re.sub(FENCED, "", PAGES[path]))]
 
 
 def is_there(file: str) -> bool:
-    """Whether a file of ours exists; NAME in it stands for one that a reader writes."""
+    """Whether a file of the project exists. A path with NAME is that of a file that a reader adds."""
     return "NAME" in file or (ROOT / file).exists()
 
 
@@ -68,12 +68,12 @@ def shown(blocks: Iterator[tuple[Path, str]]) -> list[typing.Any]:
 
 
 def problems(check: Callable[[Path, str], Iterable[str]]) -> dict[str, list[str]]:
-    """What `check` finds wrong, by page."""
+    """The problems that `check` finds, by page."""
     found = {str(path): sorted(set(check(path, text))) for path, text in PAGES.items()}
     return {path: wrong for path, wrong in found.items() if wrong}
 
 
-def test_what_is_generated_is_current():
+def test_generated_blocks_are_current():
     def check(_path: Path, text: str) -> Iterator[str]:
         if text != generated(text):
             yield "run .venv/bin/python deploy/generated_docs.py"
@@ -83,16 +83,16 @@ def test_what_is_generated_is_current():
     assert problems(check) == {}
 
 
-def test_a_page_begins_with_what_it_is_for():
+def test_a_page_begins_with_a_heading_and_a_sentence():
     assert problems(lambda _, text: [] if re.match(r"# [^\n]+\n\n[A-Z`]", text) else [text[:80]]) == {}
 
 
-def test_the_readme_is_of_one_sitting():
+def test_the_readme_is_short():
     assert len(PAGES[Path("README.md")].encode()) <= README_BYTES
 
 
 def anchors(text: str) -> set[str]:
-    """As GitHub makes them of headings."""
+    """The anchors that GitHub makes of headings."""
     heads = re.findall(r"^#+ (.+)$", re.sub(FENCED, "", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
@@ -110,7 +110,7 @@ def test_every_link_resolves():
 
 
 def test_every_page_is_linked_from_the_readme():
-    """But for the pages of single providers, which their list links."""
+    """Except the pages of single providers, to which their list links."""
     linked = re.findall(r"\]\(([^)#\s]+)", PAGES[Path("README.md")])
     named = {path for path in PAGES if (ROOT / path).parent != PROVIDERS or path.stem in RULES}
     assert sorted(str(path) for path in named - {Path("README.md")} if str(path) not in linked) == []
@@ -124,7 +124,7 @@ def test_every_file_that_is_named_exists():
     assert problems(check) == {}
 
 
-def test_every_script_is_for_running():
+def test_every_script_is_executable():
     scripts = [path for path in (ROOT / "deploy").glob("*.sh") if path.read_text().startswith("#!")]
     assert [path.name for path in scripts if not path.stat().st_mode & 0o100] == []
 
@@ -145,7 +145,7 @@ def known_keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[
 
 
 def is_known(key: str) -> bool:
-    """A name may stand in the place of NAME."""
+    """Whether a key exists; a name may be in the place of NAME."""
     known = set(known_keys())
     words = key.split(".")
     return any(".".join([*words[:at], "NAME", *words[at + 1 :]]) in known for at in range(1, len(words))) or key in known
@@ -179,7 +179,7 @@ def test_the_metrics_that_are_named_exist():
 
 
 def expected_words(name: str) -> Iterator[str]:
-    """What a provider's page must name: addresses, keys, numbers and terms of its plans, its tables and settings."""
+    """The words that a provider's page must contain: addresses, keys, numbers and terms of its plans, its tables and settings."""
     module = registry.pollers()[name]
     for plan in module.PLANS.values():
         yield from (plan.base_url, plan.terms.split(" ")[0].removesuffix(":"), f" {plan.per_minute:,} ")
@@ -208,7 +208,7 @@ def test_every_page_is_of_a_provider():
 
 
 def commands() -> Iterator[tuple[Path, str]]:
-    """Every command line of a shell example, each part of a pipe by itself."""
+    """Every command of the shell examples; the parts of a pipe are commands of their own."""
     for path, text in blocks("sh"):
         for line in text.splitlines():
             words = shlex.split(line, comments=True)
@@ -225,7 +225,7 @@ def test_there_are_commands():
 @pytest.mark.parametrize("command", shown(commands()))
 def test_a_command_is_accepted(command: str):
     program, *words = shlex.split(command)
-    if ">" in words:  # what follows is a file of the reader's
+    if ">" in words:  # the rest is a file of the reader
         words = words[: words.index(">")]
     match program:
         case "ingest":
@@ -270,7 +270,7 @@ def test_a_configuration_is_valid(example: str, tmp_path: Path):
 
 
 async def test_every_query_runs(market: str):
-    """On both editions; the tables are empty, so that it is the names and types that are tested."""
+    """On both editions. The tables are empty, so only names and types are tested."""
     connection = await asyncpg.connect(market)
     try:
         count = 0

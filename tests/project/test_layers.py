@@ -1,7 +1,7 @@
-"""The shape of the house: which room may import which, purity, sizes, and who may catch everything.
+"""The structure of the code: imports between rooms, purity, sizes, and where every exception may be caught.
 
-Everything is read from the syntax tree; nothing is imported. The rooms are those of the README. A module imports only from rooms
-on a lower level, and from its own room; exchanges and pollers do not import each other.
+The checks read syntax trees and import nothing. The rooms are those of ingest/README.md. A module imports only from rooms on a
+lower level and from its own room; exchanges do not import each other, nor do pollers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LEVELS = (
     {"__main__"},
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-LOOSE = {"__main__", "errors", "records", "tables", "counters", "metrics", "log", "registry"}  # modules that are in no room
+LOOSE = {"__main__", "errors", "records", "tables", "counters", "metrics", "log", "registry"}  # modules outside the rooms
 PURE = {"errors", "records", "tables", "protocol", "text", "indicators", "marketdata", "polling", "exchanges", "pollers"}
 PURE_IMPORTS = {
     "__future__",
@@ -80,7 +80,7 @@ MODULES = {module_name(path) for path in SOURCES}
 
 
 def imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """(line, dotted name) of every import, those inside functions too. Relative ones stay as they are: '.copy'."""
+    """(line, dotted name) of every import, also inside functions. A relative import keeps its dots: '.copy'."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -90,7 +90,7 @@ def imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def own_module(name: str) -> str | None:
-    """The module of ours that an imported name stands in: 'ingest.store.copy.write' -> 'store.copy'; None for others'."""
+    """The module of `ingest` that has an imported name: 'ingest.store.copy.write' -> 'store.copy'; None for other packages."""
     package, *parts = name.split(".")
     if package != "ingest":
         return None
@@ -134,7 +134,7 @@ def purity_faults(tree: ast.Module) -> Iterator[str]:
 
 
 def catching_faults(tree: ast.Module) -> Iterator[str]:
-    """Where everything is caught: by `contextlib.suppress`, or by a handler that does not end in a bare `raise`."""
+    """Where every exception is caught: by `contextlib.suppress`, or by a handler that does not end in a bare `raise`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ExceptHandler) and (node.type is None or _everything(node.type)) and not _raises_again(node):
             yield f"line {node.lineno}: catches everything"
@@ -159,7 +159,7 @@ def size_faults(text: str, tree: ast.Module) -> Iterator[str]:
 
 
 def package_faults(tree: ast.Module) -> Iterator[str]:
-    """A package's __init__ says what it is, and holds nothing but constants."""
+    """A package's __init__ has a docstring and constants only."""
     for node in tree.body:
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         constant = isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
@@ -180,10 +180,10 @@ def is_pure(path: Path) -> bool:
 
 
 def test_every_module_has_a_level():
-    assert {name.split(".")[0] for name in MODULES} - LEVEL.keys() == set(), "say in LEVELS where it belongs"
+    assert {name.split(".")[0] for name in MODULES} - LEVEL.keys() == set(), "add the room or module to LEVELS"
 
 
-def test_few_modules_are_in_no_room():
+def test_only_the_listed_modules_are_outside_the_rooms():
     assert {name for name in MODULES if "." not in name and not (ROOT / "ingest" / name).is_dir()} <= LOOSE
 
 
@@ -217,8 +217,8 @@ def test_packages_hold_no_logic(path: Path):
 
 
 @each(SOURCES)
-def test_every_module_says_what_it_is(path: Path):
-    assert ast.get_docstring(parse(path)), "a module begins with a docstring"
+def test_every_module_has_a_docstring(path: Path):
+    assert ast.get_docstring(parse(path)), "add a docstring to the module"
 
 
 @each(
@@ -226,7 +226,7 @@ def test_every_module_says_what_it_is(path: Path):
     + sorted((ROOT / "ingest" / "exchanges").glob("*/exchange.py"))
 )
 def test_every_protocol_names_its_document(path: Path):
-    assert "https://" in (ast.get_docstring(parse(path)) or ""), "the docstring says where the official document is"
+    assert "https://" in (ast.get_docstring(parse(path)) or ""), "add the URL of the official document to the docstring"
 
 
 # --- the checks themselves -----------------------------------------------------------------------------------------------
@@ -273,5 +273,5 @@ def test_may_import(importer: str, imported: str, allowed: bool):
         (package_faults, "import os"),
     ],
 )
-def test_a_fault_is_seen(check, text: str):
+def test_a_fault_is_found(check, text: str):
     assert len(list(check(ast.parse(text)))) == 1

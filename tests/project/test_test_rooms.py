@@ -1,4 +1,4 @@
-"""The tests mirror the rooms: a folder of unit/ is a room of ingest/, and what tests share is in tests/support."""
+"""The folders of the tests: each folder of unit/ is a room of ingest/, and shared helpers are in tests/support only."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_folders_are_rooms() -> None:
     assert [str(unit) for unit in sorted(units) if not (ROOT / "ingest" / unit).is_dir()] == []
 
 
-def test_what_is_shared_is_no_test() -> None:
+def test_support_has_no_tests_and_other_folders_have_no_helpers() -> None:
     assert [str(path) for path in (TESTS / "support").rglob("test_*.py")] == []
     assert [
         str(path)

@@ -1,7 +1,7 @@
-"""Retired words do not come back: one idea has one word, the one that this field uses.
+"""Retired words are not used again: each idea has one word, the standard term of the field.
 
-Identifiers and prose are split into words, so that `_lane`, `TableLane` and "a lane" are found alike. Phrases are looked for across
-line breaks and comment signs. The files are those that a reader meets: code, scripts, SQL and pages.
+Identifiers and prose are split into words, so that `_lane`, `TableLane` and "a lane" are found alike. Phrases are found across
+line breaks and comment signs. The checked files are code, scripts, SQL and pages; tests are not checked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.support.paths import ROOT
 SUFFIXES = {".py", ".sh", ".sql", ".md", ".service"}
 FOLDERS = ("ingest", "deploy", "schema")
 
-# retired word -> the word for it
+# retired word -> its replacement
 WORDS = {
     "aside": "quarantine",
     "chronicle": "provider backfill",
@@ -44,7 +44,7 @@ WORDS = {
     "vouched": "is complete",
     "vouches": "is complete",
 }
-# retired phrase -> what to write
+# retired phrase -> its replacement
 PHRASES = {
     "the rule one would get wrong": "the rule itself",
     "the account:": "row totals:",
@@ -58,7 +58,7 @@ PHRASES = {
     "record = true": "capture = true",
     "is no length": "is not a duration",
 }
-# retired classes -> what they are called
+# retired class -> its name today
 CLASSES = {
     "Ask": "HistoryRequest",
     "Evidence": "CompletenessRules",
@@ -75,7 +75,7 @@ CLASSES = {
     "Told": "LoadResult",
     "Wanted": "BackfillRequest or MaintenanceSpec",
 }
-# file -> retired word, and why it stays
+# file -> {retired word, or * for all: why it stays}
 EXCEPTIONS = {
     "deploy/CHANGELOG.md": {"*": "names what was renamed"},
     "ingest/sources/crypto_overlay.json": {"*": "words of other people's posts"},
@@ -105,7 +105,7 @@ def faults(path: str, text: str) -> list[str]:
     classes = set(re.findall(r"^class (\w+)", text, re.MULTILINE)) & CLASSES.keys()
     found = (words_of(text) & WORDS.keys()) | phrases_of(text) | classes
     right = WORDS | PHRASES | CLASSES
-    return [f"'{one}': write '{right[one]}'" for one in sorted(found) if one not in allowed and "*" not in allowed]
+    return [f"'{word}': write '{right[word]}'" for word in sorted(found) if word not in allowed and "*" not in allowed]
 
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,1 +1,1 @@
-"""Code that several tests use. It has no tests, and no test imports another test."""
+"""Helpers that several tests share. No module here is a test, and no test imports another."""

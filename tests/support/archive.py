@@ -1,4 +1,4 @@
-"""A server on loopback with archive files and klines like Binance's. It counts the requests.
+"""A server on loopback with archive files and klines in the form of Binance; it counts the requests.
 
 https://github.com/binance/binance-public-data
 https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints
@@ -25,18 +25,18 @@ def listed(base: str, quote: str) -> dict[str, Any]:
     return {"symbol": base + quote, "status": "TRADING", "baseAsset": base, "quoteAsset": quote, "filters": steps}
 
 
-class Served:
-    """Serves `files` and `klines`. The response for a path in `held` waits until its event is set."""
+class ArchiveServer:
+    """Serves `files`, by path, and `klines`. A request for a path in `held` waits until its event is set."""
 
     def __init__(self) -> None:
         self.url = ""
         self.files: dict[str, bytes] = {}
         self.klines: list[list[Any]] = []
         self.held: dict[str, asyncio.Event] = {}
-        self.asked: Counter[str] = Counter()
+        self.request_counts: Counter[str] = Counter()  # by path
 
     def add(self, path: str, lines: Iterable[str], *, header: str = "", checksum: str = "") -> None:
-        """Add a file; `path` is without `.zip`. `checksum` replaces the correct checksum."""
+        """Add a file; `path` is without `.zip`. `checksum` replaces the right one."""
         body = io.BytesIO()
         with ZipFile(body, "w", ZIP_DEFLATED) as archive:
             archive.writestr(f"{path.rpartition('/')[2]}.csv", header + "".join(lines))
@@ -45,7 +45,7 @@ class Served:
         self.files[f"/{path}.zip.CHECKSUM"] = f"{digest}  {path.rpartition('/')[2]}.zip\n".encode()
 
     async def handle(self, request: web.Request) -> web.Response:
-        self.asked[request.path] += 1
+        self.request_counts[request.path] += 1
         if request.path in self.held:
             await self.held[request.path].wait()
         match request.path.rpartition("/")[2]:
@@ -62,8 +62,8 @@ class Served:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Served]:
-    served = Served()
+async def serving() -> AsyncIterator[ArchiveServer]:
+    served = ArchiveServer()
     app = web.Application()
     app.router.add_get("/{path:.*}", served.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
@@ -77,7 +77,7 @@ async def serving() -> AsyncIterator[Served]:
 def trade_lines(day: int, count: int, *, unit: int = 1, first: int = 1, step: int = 1) -> list[str]:
     """Synthetic trades in the documented format, evenly over a day, with the ids first, first + step, ...
 
-    `day` is the start of the day in microseconds. `unit` is the file's unit of time in microseconds, 1000 before 2025.
+    `day` is the start of the day in microseconds; `unit` is how many microseconds the file's time counts in, 1000 before 2025.
     """
     return [_trade_line(first + i * step, day + i * (DAY_US // count) // 1000 * 1000, unit) for i in range(count)]
 

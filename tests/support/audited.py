@@ -1,4 +1,4 @@
-"""Covered streams for the tests of the audit, with rows that can be checked by hand."""
+"""A covered stream for the tests of the audit. Its rows are simple enough to be checked by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ START = datetime(2026, 11, 19, 10, tzinfo=UTC)
 NOW = START + timedelta(hours=2)
 ALL = CompletenessRules(dense=("trade",), counted=("trade",), charted=("trade",), empty_candles=True)
 KEPT = {"trades": timedelta(days=90), "candles": timedelta(days=730)}
-HOLE = "channel, interval, trade_kind, writer, state, reason, since, until, first_id, last_id, expected, stored"
+GAP_COLUMNS = "channel, interval, trade_kind, writer, state, reason, since, until, first_id, last_id, expected, stored"
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
@@ -26,7 +26,7 @@ def at(minutes: float) -> datetime:
 
 
 async def claim(connection: Connection, channel: str, since: float, until: float, **changes: Any) -> None:
-    """Insert a claim of the minutes [since, until), or with another `state` a gap."""
+    """Insert a row of `coverage` for the minutes [since, until): a claim, or with another `state` a gap."""
     row = {
         "source": "demo",
         "writer": "one",
@@ -44,13 +44,13 @@ async def claim(connection: Connection, channel: str, since: float, until: float
 
 
 async def put_trades(connection: Connection, *trades: tuple[float, int], instrument_id: int = 1) -> None:
-    """Insert trades, given as (minutes after START, id): price 100 + id, size 1, side buy."""
+    """Insert trades (minutes after START, id): each is a buy of size 1 at the price 100 + id."""
     rows = [(instrument_id, at(minutes), number, Decimal(100 + abs(number)), Decimal(1), "buy", NOW) for minutes, number in trades]
     await connection.executemany("INSERT INTO trades VALUES ($1, $2, $3, $4, $5, $6, $7)", rows)
 
 
 async def put_candle(connection: Connection, minute: int, ids: Iterable[int], **changes: Any) -> None:
-    """Insert the candle that the exchange computes from the trades `ids` of `put_trades`."""
+    """Insert the candle that an exchange makes of the trades `ids` of `put_trades`."""
     ids = list(ids)
     prices = [Decimal(100 + number) for number in ids] or [Decimal(100)]
     row = {
@@ -73,14 +73,14 @@ async def put_candle(connection: Connection, minute: int, ids: Iterable[int], **
     await connection.execute(f"INSERT INTO candles ({', '.join(row)}) VALUES ({places})", *row.values())
 
 
-async def look(connection: Connection, completeness: CompletenessRules = ALL, now: datetime = NOW) -> list[RecordedFinding]:
-    """Run the audit until nothing is due. Returns the findings."""
+async def run_audit(connection: Connection, completeness: CompletenessRules = ALL, now: datetime = NOW) -> list[RecordedFinding]:
+    """Run the audit until nothing is due; returns the new findings."""
     return (await audit(connection, {"demo": completeness}, KEPT, seconds=60, now=now)).recorded
 
 
-async def holes(connection: Connection) -> list[tuple[Any, ...]]:
-    """All gaps of the ledger."""
-    rows = await connection.fetch(f"SELECT {HOLE} FROM coverage WHERE state <> 'covered' ORDER BY since, first_id, id")
+async def gaps(connection: Connection) -> list[tuple[Any, ...]]:
+    """Every row of the ledger that is not a claim."""
+    rows = await connection.fetch(f"SELECT {GAP_COLUMNS} FROM coverage WHERE state <> 'covered' ORDER BY since, first_id, id")
     return [tuple(row) for row in rows]
 
 
@@ -89,8 +89,8 @@ async def verdicts(connection: Connection) -> list[tuple[str, str | None]]:
     return [tuple(row) for row in rows]
 
 
-async def heal(connection: Connection, **changes: Any) -> None:
-    """Close every open gap, as the gap filler does after it stored the exchange's history."""
+async def close_gaps(connection: Connection, **changes: Any) -> None:
+    """Close every open gap, as gap filling does after it has loaded the exchange's history."""
     row = {"state": "healed", "verdict": None, "stored": 0} | changes
     sets = ", ".join(f"{name} = ${n}" for n, name in enumerate(row, 1))
     await connection.execute(f"UPDATE coverage SET {sets} WHERE state = 'open'", *row.values())

@@ -1,4 +1,4 @@
-"""`ingest backfill` as a process, its input, and its results in the database."""
+"""`ingest backfill` as a process: its settings and arguments, the files that it loads, and the rows that it stores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import stored
-from tests.support.archive import Served, trade_lines
+from tests.support.archive import ArchiveServer, trade_lines
 from tests.support.daemon import to_toml
 from tests.support.paths import ROOT
 
@@ -44,14 +44,15 @@ async def start(folder: Path, settings: Settings, *arguments: str, **streams: An
 
 
 async def backfill(folder: Path, settings: Settings, *arguments: str) -> tuple[int, str]:
-    """Run the command. Returns the exit code and the output."""
+    """Run `ingest backfill`; returns the exit code and the output."""
     process = await start(folder, settings, *arguments)
-    said = (await process.communicate())[0].decode()
-    assert "Traceback" not in said, said
-    return process.returncode or 0, said
+    output = (await process.communicate())[0].decode()
+    assert "Traceback" not in output, output
+    return process.returncode or 0, output
 
 
-def of_archive(dsn: str, served: Served, **changes: Any) -> Settings:
+def archive_settings(dsn: str, served: ArchiveServer, **changes: Any) -> Settings:
+    """The settings of one exchange whose REST and archive addresses are those of `served`; `changes` replace sections."""
     section = {"protocol": "binance", "instruments": ["BTC/USDT"], "rest_url": served.url, "archive_url": served.url}
     return {
         "database": {"dsn": dsn, "admin_dsn": dsn},
@@ -62,21 +63,23 @@ def of_archive(dsn: str, served: Served, **changes: Any) -> Settings:
 
 
 def days(number: int, first: datetime = DAY) -> tuple[str, ...]:
+    """The arguments for `number` days."""
     return ("--from", f"{first:%Y-%m-%d}", "--to", f"{first + timedelta(days=number):%Y-%m-%d}")
 
 
-def add_days(served: Served, number: int, rows: int = 300, first: datetime = DAY) -> list[tuple[Any, ...]]:
-    """Add daily files of trades. Returns the rows that must be stored."""
+def add_days(served: ArchiveServer, number: int, rows: int = 300, first: datetime = DAY) -> list[tuple[Any, ...]]:
+    """Add daily files of trades to the server; returns the rows that must be stored."""
     expected: list[tuple[Any, ...]] = []
     for index in range(number):
         day = first + timedelta(days=index)
         lines = trade_lines(micros(day), rows, first=1 + index * rows)
         served.add(f"{TRADE_FILES}-{day:%Y-%m-%d}", lines)
-        expected += map(told, lines)
+        expected += map(expected_trade, lines)
     return expected
 
 
-def told(line: str, unit: int = 1) -> tuple[Any, ...]:
+def expected_trade(line: str, unit: int = 1) -> tuple[Any, ...]:
+    """The stored row of a line of a file; `unit` is how many microseconds its time counts in."""
     trade_id, price, size, _, time, buyer_is_maker, _ = line.strip().split(",")
     return int(trade_id), int(time) * unit, price, size, "sell" if buyer_is_maker == "True" else "buy"
 
@@ -106,7 +109,8 @@ class Commands:
         )
 
     async def __call__(self, *arguments: str) -> tuple[int, str]:
+        """Run the command; returns the exit code and the output."""
         process = await self.start(*arguments)
-        said = (await process.communicate())[0].decode()
-        assert "Traceback" not in said, said
-        return process.returncode or 0, said
+        output = (await process.communicate())[0].decode()
+        assert "Traceback" not in output, output
+        return process.returncode or 0, output

@@ -1,4 +1,4 @@
-"""Synthetic batches of trades for the tests of the spool, which do not depend on an exchange's payload."""
+"""Batches of made-up trades for the tests of the spool, which test files on disk and no exchange's payload."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ingest.records import MINUTE, SECOND, Trade
 from ingest.tables import TRADES
 
 NOW = 1_790_000_000 * SECOND
-PREFIX = struct.Struct(">5sBIII")  # as in the docstring of spool_segment.py
+PREFIX = struct.Struct(">5sBIII")  # as the docstring of ingest/pipeline/spool_segment.py describes it
 COLUMNS = tuple(column.name for column in TRADES.columns)
 
 
@@ -38,8 +38,8 @@ def batch(first: int = 0, rows: int = 4, **changes: Any) -> Batch:
         "rows": rows,
         "last_time": trades[-1].time,
         "received_at": trades[0].received_at,
-        "samples": tuple((one.time, one.received_at) for one in trades[:2]),
-        "minutes": frozenset((one.instrument_id, one.time // MINUTE) for one in trades),
+        "samples": tuple((record.time, record.received_at) for record in trades[:2]),
+        "minutes": frozenset((record.instrument_id, record.time // MINUTE) for record in trades),
     }
     return Batch(**(values | changes))
 
@@ -50,16 +50,18 @@ def large(first: int, size: int) -> Batch:
     return batch(first, 1, data=line)
 
 
-def from_spool(one: Batch, source: str) -> Batch:
-    return Batch(**{name: getattr(one, name) for name in one.__struct_fields__} | {"columns": COLUMNS, "source": source})
+def from_spool(batch: Batch, source: str) -> Batch:
+    """The batch as the spool returns it from the segment `source`."""
+    return Batch(**{name: getattr(batch, name) for name in batch.__struct_fields__} | {"columns": COLUMNS, "source": source})
 
 
 def packed(*batches: Batch) -> bytes:
-    return b"".join(b"".join(spool_segment.pack("trades", COLUMNS, one, spans(TRADES, one.data))) for one in batches)
+    """The bytes of a segment with these batches."""
+    return b"".join(b"".join(spool_segment.pack("trades", COLUMNS, each, spans(TRADES, each.data))) for each in batches)
 
 
 def in_format(number: int, record: bytes, head: bytes | None = None) -> bytes:
-    """The record with another format number, and optionally another head; its checksum is correct."""
+    """The record with the format number `number`, optionally with another `head`, and with a right checksum."""
     magic, _, head_length, data_length, _ = PREFIX.unpack_from(record)
     old_head, data = record[PREFIX.size : PREFIX.size + head_length], record[PREFIX.size + head_length :]
     head = old_head if head is None else head

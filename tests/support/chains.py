@@ -1,7 +1,8 @@
-"""Chains as mempool.space and Etherscan return them: recorded transactions and transfers, in blocks that a test makes.
+"""The APIs of mempool.space and Etherscan over blocks that a test makes of recorded transactions and transfers.
 
-https://mempool.space/docs/api/rest#get-blocks-v1 https://docs.etherscan.io/api-reference/endpoint/tokentx. Calling a
-chain with a path (the URL after the base URL) returns the response.
+https://mempool.space/docs/api/rest#get-blocks-v1 https://docs.etherscan.io/api-reference/endpoint/tokentx
+
+Each is a function from the part of the URL that follows the base URL to the body of the response.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-TIP = 850_000  # a block of Bitcoin, with a recorded transaction; TIME is its own, in seconds
-TIME = 1_719_689_674
-FIRST = 4_620_855  # a block of Ethereum, with the first of the recorded transfers; FIRST_TIME likewise
-FIRST_TIME = 1_511_634_257
+TIP = 850_000  # the height of a block of Bitcoin with a recorded transaction
+TIME = 1_719_689_674  # seconds; the time of that block
+FIRST = 4_620_855  # the height of the block of Ethereum with the first recorded transfer
+FIRST_TIME = 1_511_634_257  # seconds; the time of that block
 MKR = "0x9f8f72aa9304c8b593d555f12ef6589cc3a579a2"
 
 
 class MempoolSpace:
-    """mempool.space with added blocks: by height, the hash and the ids of the transactions."""
+    """mempool.space with the blocks that a test adds. A coinbase transaction is added to each."""
 
     def __init__(self, transactions: list[dict[str, Any]]) -> None:
-        self.transactions = {one["txid"]: one for one in transactions}
-        self.blocks: dict[int, tuple[str, list[str]]] = {}
-        self.early: set[int] = set()  # heights of blocks whose timestamp is half an hour early
+        self.transactions = {transaction["txid"]: transaction for transaction in transactions}
+        self.blocks: dict[int, tuple[str, list[str]]] = {}  # height -> (hash, ids of its transactions)
+        self.early: set[int] = set()  # heights of the blocks whose timestamp is half an hour too early
 
     def add(self, height: int, hash_: str, *txids: str) -> None:
         self.blocks[height] = hash_, list(txids)
@@ -40,14 +41,14 @@ class MempoolSpace:
                     {"height": height, "hash": self.blocks[height][0], "timestamp": "2022-12-31T23:30:31.000Z"}
                 ).encode()
             case ["api", "v1", "block", hash_, "summary"]:
-                txids = next(txids for one, txids in self.blocks.values() if one == hash_)
+                txids = next(txids for block_hash, txids in self.blocks.values() if block_hash == hash_)
                 coinbase = {"txid": f"cb-{hash_}", "fee": 0, "vsize": 236, "value": 319_816_604, "rate": 0, "flags": 0, "time": 1}
                 return json.dumps([coinbase, *map(self.summary, txids)]).encode()
             case ["api", "tx", txid] if txid.startswith("cb-"):
                 return json.dumps(coinbase_of(txid)).encode()
             case ["api", "tx", txid]:
                 whole = self.transactions[txid]
-                hash_ = next((one for one, txids in self.blocks.values() if txid in txids), "")
+                hash_ = next((block_hash for block_hash, txids in self.blocks.values() if txid in txids), "")
                 return json.dumps(whole | {"status": whole["status"] | {"block_hash": hash_}}).encode()
         raise AssertionError(path)
 
@@ -63,14 +64,14 @@ class MempoolSpace:
 
 
 def coinbase_of(txid: str) -> dict[str, Any]:
-    """The coinbase transaction of a block."""
+    """The coinbase transaction of a block, which pays the miner."""
     output = {"scriptpubkey": "51", "scriptpubkey_address": "bc1qminer", "value": 319_816_604}
     status = {"confirmed": True, "block_hash": txid.removeprefix("cb-")}
     return {"txid": txid, "vin": [{"prevout": None, "is_coinbase": True}], "vout": [output], "status": status}
 
 
 class Etherscan:
-    """The recorded transfers of MKR, in their blocks, and transfers of ether that a test adds."""
+    """Etherscan with the recorded transfers of MKR in their recorded blocks, and the transfers of ether that a test adds."""
 
     def __init__(self, real: Path) -> None:
         name = "get_erc20_token_transfer_events_by_contract_address_paginated"
@@ -78,9 +79,9 @@ class Etherscan:
         self.block: dict[str, Any] = json.loads((real / "etherscan/get_proxy_block_by_number.json").read_text())["res"]
         self.tip = FIRST + 2
         self.hashes = {int(row["blockNumber"]): row["blockHash"] for row in self.transfers}
-        self.ether: dict[int, list[dict[str, str]]] = {}
-        self.reverted: set[str] = set()
-        self.full = 1000
+        self.ether: dict[int, list[dict[str, str]]] = {}  # height -> transactions
+        self.reverted: set[str] = set()  # hashes of transactions
+        self.full = 1000  # the number of rows of a full page
 
     def __call__(self, path: str) -> bytes:
         query = dict(parse_qsl(urlsplit(path).query))

@@ -1,7 +1,7 @@
-"""The daemon as a process, for end-to-end tests: started from a configuration, observed over HTTP, ended by signals.
+"""The daemon as a process: started from a configuration, read over HTTP, ended by signals.
 
-It is a pytest plugin: the fixture `simulator` is a running simulated exchange, and `daemon` starts daemons. Tests poll conditions
-until a deadline and never sleep for a fixed time. Pytest shows the daemons' logs with a failed test.
+The module is a pytest plugin: `simulator` is a running simulated exchange, `daemon` starts daemons. A test polls for a condition
+until a deadline; nothing sleeps for a fixed time. pytest prints the logs of a failed test's daemons.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from prometheus_client.samples import Sample
 from ingest.simulator.server import Simulator
 from tests.support.paths import ROOT
 
-SECONDS = 20.0  # default deadline of all conditions
+SECONDS = 20.0  # the deadline of every wait, unless a test gives another
 ADDRESS = "status, metrics and health on "
-FATES = ("written", "revised", "duplicate", "shed", "rejected", "expired")
+OUTCOMES = ("written", "revised", "duplicate", "shed", "rejected", "expired")
 
 Settings = dict[str, Any]
 T = TypeVar("T")
@@ -37,11 +37,11 @@ on_apache = pytest.mark.parametrize("edition", ["apache"], indirect=True)  # for
 
 
 async def until(condition: Callable[[], T | Awaitable[T]], seconds: float = SECONDS) -> T:
-    """Poll `condition` until it is true, and return its value. After the deadline the test fails with the condition's source."""
+    """Poll `condition` until it returns a true value, and return that value. After the deadline the test fails with its source."""
     deadline = time.monotonic() + seconds
     while True:
-        said = condition()
-        value: T = await said if inspect.isawaitable(said) else said
+        result = condition()
+        value: T = await result if inspect.isawaitable(result) else result
         if value:
             return value
         if time.monotonic() > deadline:
@@ -50,18 +50,18 @@ async def until(condition: Callable[[], T | Awaitable[T]], seconds: float = SECO
 
 
 async def subscribed(simulator: Simulator, *streams: str) -> None:
-    """Wait until a client has subscribed to the streams; it receives every later event."""
+    """Wait until a client has subscribed to the streams: it receives every later message of them."""
     await until(lambda: all(map(simulator.has_subscriber, streams or ("btcusdt@trade",))))
 
 
 def demo(simulator: Simulator, **changes: Any) -> Settings:
-    """The section `[exchanges.demo]` for the simulator."""
+    """The section `[exchanges.NAME]` of an exchange whose addresses are the simulator's."""
     urls = {"ws_url": simulator.ws_url, "rest_url": simulator.rest_url}
     return {"protocol": "binance", "instruments": ["BTC/USDT"], "channels": ["trades"]} | urls | changes
 
 
 def configuration(dsn: str, simulator: Simulator, **changes: Any) -> Settings:
-    """The configuration of a daemon on a simulated exchange, with short timeouts. `changes` replace whole sections."""
+    """The settings of one daemon on one simulated exchange; `changes` replace whole sections."""
     return {
         "name": "one",
         "database": {"dsn": dsn, "admin_dsn": dsn},
@@ -69,12 +69,12 @@ def configuration(dsn: str, simulator: Simulator, **changes: Any) -> Settings:
         "server": {"port": 0},
         "log": {"format": "json"},
         "shutdown_timeout": "5s",
-        "heal": {"enabled": False},  # tests look for gaps; tests/daemon/test_heal.py enables it
+        "heal": {"enabled": False},  # gaps stay visible; tests/daemon/test_heal.py fills them
     } | changes
 
 
 def to_toml(settings: Settings, path: str = "") -> str:
-    """Serialise nested tables, lists and scalars. Lists and scalars have the same syntax in JSON and TOML."""
+    """Nested tables, lists and scalars as TOML, which spells lists and scalars as JSON does."""
     tables = {name: value for name, value in settings.items() if isinstance(value, dict)}
     lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items() if name not in tables]
     for name, table in tables.items():
@@ -83,7 +83,7 @@ def to_toml(settings: Settings, path: str = "") -> str:
 
 
 class Scrape:
-    """One response of /metrics. It is consistent, because the daemon renders it without running other tasks."""
+    """One response of /metrics. It shows a single moment, because the daemon renders it without yielding to other tasks."""
 
     def __init__(self, text: str) -> None:
         self._samples: dict[str, list[Sample]] = {}
@@ -92,30 +92,30 @@ class Scrape:
                 self._samples.setdefault(sample.name, []).append(sample)
 
     def value(self, name: str, **labels: str) -> float:
-        """The sum of the samples of `ingest_<name>` that have these labels; 0 if there is none."""
+        """The sum of the samples of `ingest_<name>` that have these labels; 0 without such a sample."""
         samples = self._samples.get(f"ingest_{name}", [])
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     def rows(self, table: str) -> dict[str, int]:
-        """The row totals of `table`, by term."""
-        terms = {term: int(self.value(f"rows_{term}_total", table=table)) for term in ("decoded", "recovered", *FATES)}
+        """Every term of the row totals of `table`."""
+        terms = {term: int(self.value(f"rows_{term}_total", table=table)) for term in ("decoded", "recovered", *OUTCOMES)}
         depths = {term: int(self.value(f"{name}_rows", table=table)) for term, name in (("queued", "queue"), ("spooled", "spool"))}
         return terms | depths
 
-    def assert_identity(self) -> None:
-        """Assert that the row totals of every known table balance."""
+    def assert_balanced(self) -> None:
+        """The row totals of every table with a sample balance."""
         for sample in self._samples.get("ingest_rows_decoded_total", []):
             assert_balanced(sample.labels["table"], self.rows(sample.labels["table"]))
 
 
 def assert_balanced(table: str, rows: dict[str, int]) -> None:
-    """Assert that the row totals of one table balance."""
-    came = rows["decoded"] + rows["recovered"]
-    assert came == sum(rows[fate] for fate in (*FATES, "queued", "spooled")), f"{table}: {rows}"
+    """The row totals of one table balance: each row that came in is in exactly one term."""
+    incoming = rows["decoded"] + rows["recovered"]
+    assert incoming == sum(rows[term] for term in (*OUTCOMES, "queued", "spooled")), f"{table}: {rows}"
 
 
 class Daemon:
-    """One process `ingest run`. `start` returns when it listens; `ready` waits until it is ready."""
+    """One process of `ingest run`. `start` returns when its HTTP server listens; `ready` waits until the daemon is ready."""
 
     def __init__(self, folder: Path, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
         self.settings = settings
@@ -126,10 +126,10 @@ class Daemon:
         self._process: asyncio.subprocess.Process
         self._client: aiohttp.ClientSession
 
-    # --- process ------------------------------------------------------------------------------------------------------------
+    # --- start and end ------------------------------------------------------------------------------------------------------
 
     async def spawn(self) -> None:
-        """Start the process without waiting."""
+        """Start the process, without waiting for it to listen."""
         self.configure(self.settings)
         self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
         with self._log.open("ab") as log:
@@ -145,9 +145,9 @@ class Daemon:
     async def start(self) -> Daemon:
         """Start the process and wait until it listens."""
         await self.spawn()
-        said = await until(lambda: self.said(ADDRESS) or self.exit_code)
-        assert isinstance(said, list), f"it ended with {said}: {self.log}"
-        self.url = said[0].removeprefix(ADDRESS)
+        result = await until(lambda: self.logged(ADDRESS) or self.exit_code)
+        assert isinstance(result, list), f"the daemon ended with exit code {result}: {self.log}"
+        self.url = result[0].removeprefix(ADDRESS)
         return self
 
     def configure(self, settings: Settings) -> None:
@@ -159,17 +159,17 @@ class Daemon:
         self._process.send_signal(number)
 
     async def terminate(self, seconds: float = SECONDS) -> int:
-        """Send SIGTERM and wait. Returns the exit code."""
+        """Send SIGTERM; returns the exit code."""
         self.signal(signal.SIGTERM)
         return await self.wait(seconds)
 
     async def wait(self, seconds: float = SECONDS) -> int:
-        """Wait until the process has ended. Returns the exit code."""
+        """Wait for the end of the process; returns the exit code."""
         async with asyncio.timeout(seconds):
             return await self._process.wait()
 
     async def kill(self) -> None:
-        """Send SIGKILL; the queues are not drained."""
+        """Send SIGKILL: nothing is drained."""
         self.signal(signal.SIGKILL)
         await self._process.wait()
 
@@ -186,29 +186,29 @@ class Daemon:
     def pid(self) -> int:
         return self._process.pid
 
-    # --- output -------------------------------------------------------------------------------------------------------------
+    # --- log, status and metrics --------------------------------------------------------------------------------------------
 
     @property
     def log(self) -> str:
         return self._log.read_text()
 
     def events(self) -> list[dict[str, Any]]:
-        """The parsed lines of the log, without an incomplete last line."""
+        """The log's complete lines, parsed."""
         return [json.loads(line) for line in self.log.splitlines(keepends=True) if line.startswith("{") and line.endswith("\n")]
 
-    def said(self, text: str) -> list[str]:
+    def logged(self, text: str) -> list[str]:
         """The logged messages that contain `text`."""
         return [event["message"] for event in self.events() if text in event["message"]]
 
-    def account(self, table: str) -> dict[str, int]:
-        """The row totals of `table` that the daemon logged at its end. Asserts that they balance."""
-        (text,) = self.said(f"{table}: row totals: ")
+    def logged_row_totals(self, table: str) -> dict[str, int]:
+        """The row totals of `table` that the daemon logged at its end; they must balance."""
+        (text,) = self.logged(f"{table}: row totals: ")
         rows = {term: int(count) for term, count in re.findall(r"(\w+) (\d+)", text.partition("row totals: ")[2])}
         assert_balanced(table, rows)
         return rows
 
     async def readyz(self) -> str:
-        """The body of /readyz: `ok`, or a line for each reason; empty if the daemon does not listen."""
+        """The text of /readyz: `ok`, or one reason a line; empty where nothing listens."""
         try:
             async with self._client.get(f"{self.url}/readyz") as answer:
                 text = (await answer.text()).strip()
@@ -218,7 +218,7 @@ class Daemon:
             return ""
 
     async def livez(self) -> str:
-        """The body of /livez: `ok`, or a line for each stuck writer."""
+        """The text of /livez: `ok`, or the part that is stuck."""
         async with self._client.get(f"{self.url}/livez") as answer:
             return (await answer.text()).strip()
 
@@ -228,11 +228,11 @@ class Daemon:
         return self
 
     async def unready(self, reason: str, seconds: float = SECONDS) -> str:
-        """Wait until the daemon is not ready and a reason contains `reason`. Returns all reasons."""
+        """Wait until the daemon is not ready and `reason` is among the reasons; returns all reasons."""
 
         async def unready() -> str:
-            said = await self.readyz()
-            return said if reason in said and said != "ok" else ""
+            text = await self.readyz()
+            return text if reason in text and text != "ok" else ""
 
         return await until(unready, seconds)
 
@@ -241,24 +241,24 @@ class Daemon:
             return Scrape(await answer.text())
 
     async def value(self, name: str, **labels: str) -> float:
-        """A value of /metrics; see `Scrape.value`."""
+        """A number of /metrics, as `Scrape.value` returns it."""
         return (await self.scrape()).value(name, **labels)
 
     async def status(self) -> dict[str, Any]:
         async with self._client.get(f"{self.url}/status") as answer:
             return await answer.json()
 
-    async def identity(self) -> Scrape:
-        """Assert that the row totals balance now, and return the scrape."""
+    async def balanced_scrape(self) -> Scrape:
+        """Scrape, and assert that no row is lost or counted twice, which must hold at every moment."""
         scrape = await self.scrape()
-        scrape.assert_identity()
+        scrape.assert_balanced()
         return scrape
 
     async def until(self, condition: Callable[[Scrape], object], seconds: float = SECONDS) -> Scrape:
-        """Poll the metrics until `condition` is true of them. Asserts each time that the row totals balance."""
+        """Poll the metrics until `condition` is true of them; the row totals must balance in every scrape."""
 
         async def met() -> Scrape | None:
-            scrape = await self.identity()
+            scrape = await self.balanced_scrape()
             return scrape if condition(scrape) else None
 
         try:
@@ -266,8 +266,8 @@ class Daemon:
         except pytest.fail.Exception:
             now = await self.scrape()
             rows = {table: now.rows(table) for table in ("trades", "candles", "quotes", "order_books")}
-            said = f"not within {seconds} s: {inspect.getsource(condition).strip()}; {rows}; readyz: {await self.readyz()}"
-            raise pytest.fail.Exception(said) from None
+            message = f"not within {seconds} s: {inspect.getsource(condition).strip()}; {rows}; readyz: {await self.readyz()}"
+            raise pytest.fail.Exception(message) from None
         assert scrape is not None
         return scrape
 
@@ -276,7 +276,7 @@ class Daemon:
         return await self.until(lambda now: now.rows(table)["decoded"] >= rows and not now.rows(table)["queued"], seconds)
 
     async def _is_ready(self) -> bool:
-        assert self.exit_code is None, f"it ended with {self.exit_code}"
+        assert self.exit_code is None, f"the daemon ended with exit code {self.exit_code}"
         return await self.readyz() == "ok"
 
 
@@ -285,7 +285,7 @@ class Daemon:
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    """An exchange whose books change by themselves, and which trades only on `simulator.trade`."""
+    """A simulated exchange whose books change by themselves, and which trades only when a test calls `trade`."""
     made = Simulator(trades_per_second=0, ping_seconds=0.5)
     await made.start()
     yield made
@@ -294,7 +294,7 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 @pytest.fixture
 async def daemon(tmp_path: Path) -> AsyncIterator[Callable[..., Daemon]]:
-    """Makes daemons: `await daemon(settings).start()`. The test fails if a daemon logged an exception."""
+    """Makes daemons: `await daemon(settings).start()`. A test fails where a daemon logged an exception."""
     made: list[Daemon] = []
 
     def make(settings: Settings, environment: Mapping[str, str] | None = None) -> Daemon:
@@ -304,8 +304,8 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Callable[..., Daemon]]:
         return made[-1]
 
     yield make
-    for one in made:
-        await one.close()
-        print(one.log)
-    defects = [event for one in made for event in one.events() if "exception" in event]
+    for process in made:
+        await process.close()
+        print(process.log)
+    defects = [event for process in made for event in process.events() if "exception" in event]
     assert not defects, defects

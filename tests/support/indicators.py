@@ -1,7 +1,7 @@
-"""Indicators in plain Python, from their published definitions, to verify those of TA-Lib.
+"""Technical indicators in plain Python, written from their definitions, to compare the values of TA-Lib with.
 
 Welles Wilder, New Concepts in Technical Trading Systems (RSI, ATR, ADX); https://chartschool.stockcharts.com/ for the others.
-Each function takes the lists of a window and returns the value of the last candle.
+Each takes the columns of a window of candles and returns the value at the last candle.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Numbers = Sequence[float]
 
 
 def smoothed(values: Numbers, period: int, weight: float) -> list[float]:
-    """Exponential smoothing with `weight`, which starts with the mean of the first `period` values."""
+    """Exponential smoothing: the mean of the first `period` values, then each value with `weight`."""
     out = [fmean(values[:period])]
     for value in values[period:]:
         out.append(out[-1] + weight * (value - out[-1]))
@@ -79,7 +79,7 @@ def stochastic(high: Numbers, low: Numbers, close: Numbers, periods: tuple[int, 
 
 
 def typical(high: Numbers, low: Numbers, close: Numbers) -> list[float]:
-    return [(h + l + c) / 3 for h, l, c in zip(high, low, close, strict=True)]  # noqa: E741 - the usual letter for low
+    return [(h + l + c) / 3 for h, l, c in zip(high, low, close, strict=True)]  # noqa: E741 - the usual names
 
 
 def cci(high: Numbers, low: Numbers, close: Numbers, period: int) -> float:
@@ -110,7 +110,7 @@ def obv(close: Numbers, volume: Numbers) -> float:
 
 
 def aroon(high: Numbers, low: Numbers, period: int) -> tuple[float, float]:
-    """Aroon up and Aroon down. Of equal extremes the latest counts."""
+    """Aroon up and down; of equal extremes the latest counts."""
     highs, lows = high[-period - 1 :], low[-period - 1 :]
     since_top = highs[::-1].index(max(highs))
     since_bottom = lows[::-1].index(min(lows))

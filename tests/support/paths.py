@@ -1,4 +1,4 @@
-"""Paths of the checkout, and of material beside it that is not part of the project."""
+"""The checkout, and the folder beside it with payloads and declarations that are not part of the project."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
 REAL = SHARED / "real"  # recorded payloads
-DECLARED = SHARED / "platforms"  # the queries and columns that the platforms use
+DECLARED = SHARED / "platforms"  # the platforms' own CREATE TABLE statements and queries

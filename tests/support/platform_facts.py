@@ -1,4 +1,4 @@
-"""Rows of all tables that the platforms read, in the last days of the database's clock: two exchanges, two coins."""
+"""Rows of every table that the platforms read, near the time of the database's clock: two exchanges, two coins."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ INSTRUMENTS = (
     (4, "binance", "PEPEUSDT", "PEPE/USDT", "PEPE", "USDT", "spot"),
     (5, "binance", "BTCUSDT_PERP", "BTC/USDT:USDT", "BTC", "USDT", "swap"),
 )
-HUGE = Decimal("1e15")  # more than DECIMAL(20,8) holds
+HUGE = Decimal("1e15")  # too large for the platforms' DECIMAL(20,8)
 
 
 class Facts:
-    """Inserts rows. The minute and the day are those of the database's clock, so that tests also pass at midnight."""
+    """Inserts rows. `minute` and `today` are of the database's clock, so that a test is right at midnight as well."""
 
     def __init__(self, connection: asyncpg.Connection[Any], now: datetime) -> None:
         self.connection = connection
@@ -59,12 +59,12 @@ class Facts:
 
 
 async def facts(connection: asyncpg.Connection[Any]) -> Facts:
-    """Insert the instruments and coins. A test inserts all other rows."""
-    for one in INSTRUMENTS:
+    """Insert the instruments and coins; a test inserts the rest."""
+    for instrument in INSTRUMENTS:
         await connection.execute(
             "INSERT INTO instruments (id, exchange, symbol, instrument, base, quote, kind, status)"
             " VALUES ($1, $2, $3, $4, $5, $6, $7, 'trading')",
-            *one,
+            *instrument,
         )
     await connection.execute(
         "INSERT INTO assets (symbol, coingecko_id, name) VALUES ('BTC', 'bitcoin', ''), ('ETH', 'ethereum', '')"
@@ -77,5 +77,5 @@ async def rows(stored: Facts, query: str, *values: Any) -> list[dict[str, Any]]:
 
 
 def levels(*pairs: tuple[str, str]) -> str:
-    """One side of a book, in the server's text form of JSONB."""
+    """The levels of one side of a book, as the platforms' views show them: JSONB as the server writes it."""
     return json.dumps([list(pair) for pair in pairs])

@@ -1,4 +1,4 @@
-"""A valid row of each polled table, and values of single columns that make it invalid."""
+"""A valid row of each table that pollers fill, and values each of which makes the row invalid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that stands for any provider; the path selects the response."""
+"""A server on loopback that stands for any provider, and the settings of a daemon that polls it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ VIX = "/api/global/us_indices/daily_prices/VIX_History.csv"
 
 
 class Providers:
-    """Responses by path: first those of `once`, in order, then that of `always`, whose key may include one query parameter
-    (`/v2/api?action=dailytx`). None in `once` delays the response until `released` is set. Requests are counted in `asked`.
+    """Responses by path: first those of `once`, in order, then the one of `always`.
+
+    A key of `always` may have one parameter (`/v2/api?action=dailytx`). None in `once` delays the response until `released` is set;
+    it is then HTTP 503.
     """
 
     def __init__(self) -> None:
         self.url = ""
         self.once: dict[str, list[Answer | None]] = {}
         self.always: dict[str, Answer] = {}
-        self.asked: Counter[str] = Counter()
+        self.request_counts: Counter[str] = Counter()  # by path
         self.requests: list[web.Request] = []
         self.released = asyncio.Event()
 
     async def handle(self, request: web.Request) -> web.Response:
-        self.asked[request.path] += 1
+        self.request_counts[request.path] += 1
         self.requests.append(request)
         queue = self.once.get(request.path)
         named = [f"{request.path}?{name}={value}" for name, value in request.query.items()]
@@ -39,15 +41,15 @@ class Providers:
             await self.released.wait()
             return web.Response(status=503)
         status, body, headers = answer
-        for said, asked in (("ETag", "If-None-Match"), ("Last-Modified", "If-Modified-Since")):
-            if said in headers and request.headers.get(asked) == headers[said]:
+        for validator, condition in (("ETag", "If-None-Match"), ("Last-Modified", "If-Modified-Since")):
+            if validator in headers and request.headers.get(condition) == headers[validator]:
                 return web.Response(status=304)
         return web.Response(status=status, body=body, headers=headers)
 
 
 @asynccontextmanager
 async def serving(**always: Answer) -> AsyncIterator[Providers]:
-    """Runs providers with the responses `always`, by path without the leading `/`."""
+    """Providers with a response for each path, which is given without its leading `/`."""
     made = Providers()
     made.always = {f"/{path}": answer for path, answer in always.items()}
     app = web.Application()
@@ -70,6 +72,7 @@ FAST = {"interval": "100ms", "budget": {"per_minute": 100_000, "per_month": 1_00
 
 
 def polling(dsn: str, providers: Providers, **pollers: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a daemon with these pollers, which all poll `providers` every 100 ms."""
     return {
         "name": "one",
         "database": {"dsn": dsn, "admin_dsn": dsn},

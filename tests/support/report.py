@@ -1,6 +1,6 @@
-"""A pytest plugin: it runs the tests marked long only with `--all`, and summarises editions and skipped tests at the end.
+"""A pytest plugin: the last lines of a run, and the option `--all`, which also runs the tests marked `long`.
 
-With pytest-xdist each worker sends its part to the process that prints the summary.
+With pytest-xdist each worker passes its part to the process that prints.
 https://pytest-xdist.readthedocs.io/en/stable/how-to.html#creating-one-log-file-for-each-worker
 """
 
@@ -13,8 +13,8 @@ import pytest
 from installation import EDITIONS
 
 NO_SUCH_EDITION = "has no {} edition"
-RAN_ON = pytest.StashKey[set[str]]()  # edition and versions
-NOT_RUN = pytest.StashKey[int]()  # number of tests marked long that are not run
+RAN_ON = pytest.StashKey[set[str]]()  # editions and versions
+NOT_RUN = pytest.StashKey[int]()  # how many tests marked long are deselected
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,9 +51,9 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the editions that were tested, the tests skipped because an edition is not installed, and the long tests not run."""
-    for server in sorted(config.stash[RAN_ON]):
-        terminalreporter.write_line(f"tested on: {server}")
+    """The editions and versions that the tests ran on, the tests skipped without an edition, and the deselected long tests."""
+    for installation in sorted(config.stash[RAN_ON]):
+        terminalreporter.write_line(f"tested on: {installation}")
     for edition in EDITIONS:
         missing = NO_SUCH_EDITION.format(edition)
         skipped = [report for report in terminalreporter.stats.get("skipped", []) if missing in str(report.longrepr)]

@@ -1,4 +1,7 @@
-"""Values of the header Retry-After for the tests of polls and websocket handshakes."""
+"""Values of the header Retry-After for the tests of HTTP requests and websocket handshakes.
+
+https://www.rfc-editor.org/rfc/rfc9110#name-retry-after
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,12 @@ def date_in(wait: timedelta) -> str:
     return format_datetime(datetime.now(UTC) + wait, usegmt=True)
 
 
-BOUNDED_WAITS = [  # (HTTP status, value, seconds to wait)
+BOUNDED_WAITS = [  # (HTTP status, value of the header, seconds that the client waits)
     (429, "7200", HOUR),
     (503, "31536000", HOUR),
     (418, "7200", 7200.0),
     (418, "259200", DAY),  # the longest ban of Binance
-    pytest.param(
-        429, date_in(timedelta(days=2)), HOUR, id="429-in two days"
-    ),  # a fixed id, because all workers of xdist must collect the same ids
+    pytest.param(429, date_in(timedelta(days=2)), HOUR, id="429-in two days"),  # all xdist workers must use the same id
     pytest.param(418, date_in(timedelta(days=2)), DAY, id="418-in two days"),
     (429, "99999999999", HOUR),
     (418, "9" * 400, DAY),

@@ -15,7 +15,7 @@ DAY = datetime(2026, 11, 19, tzinfo=UTC)
 
 
 def minute(number: int, **changes: Any) -> dict[str, Any]:
-    """The 1m candle of minute `number` of the day. It opens at 100 + number and closes at 101 + number."""
+    """The 1m candle of minute `number` of DAY: it opens at 100 + number and closes one higher. `changes` replace columns."""
     price = Decimal(100 + number)
     return {
         "instrument_id": 1,
@@ -39,7 +39,7 @@ def minute(number: int, **changes: Any) -> dict[str, Any]:
 
 
 async def put_candles(connection: asyncpg.Connection[Any], edition: Any, *bars: dict[str, Any]) -> None:
-    """Insert candles and their roll-up marks in one transaction, as the writer does."""
+    """Insert candles and their marks in one transaction, as the batch writer does."""
     names = [column.name for column in CANDLES.columns]
     columns = ", ".join(names)
     replaced = ", ".join(f"{name} = EXCLUDED.{name}" for name in names)
@@ -53,6 +53,7 @@ async def put_candles(connection: asyncpg.Connection[Any], edition: Any, *bars: 
 
 
 async def mark_rows(connection: asyncpg.Connection[Any], table: str, edition: Any, *rows: tuple[int, datetime]) -> None:
+    """Mark the buckets of rows (instrument id, time) for roll-up."""
     minutes = frozenset((instrument_id, int(time.timestamp()) // 60) for instrument_id, time in rows)
     await mark_batch(connection, table, edition, minutes)
 

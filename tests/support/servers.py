@@ -1,11 +1,11 @@
 """Database servers for tests, and databases on them.
 
-A database is cloned from a template that is made once. A template can be cloned only while it has no connections, not even those of
-TimescaleDB's workers. https://www.postgresql.org/docs/current/manage-ag-templatedbs.html
+A database is cloned from a template that is made once. A template can be cloned only while no session is connected to it, those of
+TimescaleDB's own workers included. https://www.postgresql.org/docs/current/manage-ag-templatedbs.html
 
-Private servers keep their data in memory if enough is free. Each test creates and drops a database of 350 files. A file
-system without a journal examines every recently deleted inode before it gives one to a new file, which costs 0.5 s of CPU for one
-database; in memory it is 0.03 s.
+Private servers keep their data in memory where enough of it is available. Each test creates and drops a database of 350 files. A
+file system without a journal examines every recently deleted inode before it reuses one, which costs 0.5 s of CPU for one database;
+in memory it is 0.03 s.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from installation import EDITIONS, Installed
 from tests.support.paths import ROOT
 
 T = TypeVar("T")
-NUMBERS = itertools.count()  # of the databases; two `Server` objects of one cluster share its database names
+NUMBERS = itertools.count()  # in the names of databases; shared, because two `Server`s may use one cluster
 MEMORY = Path("/dev/shm")
 GIGABYTE = 1 << 30
 SETTINGS = {
-    "fsync": "off",  # the kernel keeps the writes of a killed server; only a power failure would lose them
+    "fsync": "off",  # the kernel keeps what a killed server wrote; only a power cut would lose it
     "max_wal_size": "512MB",
 }
 
 
 def root() -> Path | None:
-    """A directory in memory for the data of private servers; None if less than 6 GB of memory or 4 GB in /dev/shm are free."""
+    """A folder in memory for the data of private servers; None, which means the disk, below 6 GB available or 4 GB free there."""
     available = re.search(r"^MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     if not available or int(available[1]) * 1024 < 6 * GIGABYTE:
         return None
@@ -51,12 +51,12 @@ def root() -> Path | None:
 
 
 def private(edition: str, version: Installed | None, *, seed: Path | None = None, **settings: str) -> Cluster:
-    """A private server that is not started yet. `seed` is the data of a stopped server."""
+    """A private server, not started yet; `seed` is the data folder of a stopped server to copy."""
     return Cluster(EDITIONS[edition], root=root(), seed=seed, settings=SETTINGS | settings, version=version)
 
 
 def wait_for(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on a new loop in a new thread, because the caller may be inside a running loop."""
+    """Run a coroutine in a new thread with its own event loop, because a test's loop may be running."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, coroutine).result()
 
@@ -71,11 +71,12 @@ async def execute(dsn: str, *statements: str) -> str:
 
 
 async def add_nothing(dsn: str) -> None:
-    """Prepare nothing: every database already has the extension."""
+    """Prepare nothing: every database has the extension."""
 
 
 async def add_schema(dsn: str) -> None:
-    from ingest.store.migrate import migrate  # noqa: PLC0415 - tests of pure code do not import it
+    """Apply all migrations."""
+    from ingest.store.migrate import migrate  # noqa: PLC0415 - tests of pure code must not need it
 
     connection = await asyncpg.connect(dsn)
     try:
@@ -87,7 +88,7 @@ async def add_schema(dsn: str) -> None:
 class Seeds:
     """The data of stopped servers, one for each edition and version, with a database `market` that has all migrations.
 
-    A copy starts in 0.2 s; creating a server and migrating takes 2 s of CPU.
+    A copy of it starts in 0.2 s; making a server and migrating takes 2 s of CPU.
     """
 
     def __init__(self) -> None:
@@ -109,9 +110,9 @@ class Seeds:
 
 
 class Server:
-    """A server on which the tests create and drop databases. Other databases on it are not touched.
+    """A server on which the tests create and drop databases of their own; it touches no other database.
 
-    The databases have the extension in version `timescaledb`, by default the server's default version.
+    The databases have the extension in the version `timescaledb`, or in the server's default version.
     """
 
     def __init__(self, dsn: str, timescaledb: str = "") -> None:
@@ -120,16 +121,16 @@ class Server:
         self._templates: dict[Callable[[str], Awaitable[None]], str] = {}
         self._mine: set[str] = set()
 
-    def ask(self, query: str) -> str:
+    def query(self, query: str) -> str:
         return wait_for(execute(self._dsn, query))
 
     def versions(self) -> str:
         """The versions of TimescaleDB and PostgreSQL, as text."""
-        timescaledb = self._version or self.ask("SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'")
-        return f"TimescaleDB {timescaledb}, PostgreSQL {self.ask('SHOW server_version').split()[0]}"
+        timescaledb = self._version or self.query("SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'")
+        return f"TimescaleDB {timescaledb}, PostgreSQL {self.query('SHOW server_version').split()[0]}"
 
     def create(self, prepare: Callable[[str], Awaitable[None]]) -> str:
-        """Create a database, prepared by `prepare`. Returns its DSN."""
+        """The DSN of a new database, a clone of one that `prepare` has prepared."""
         if prepare not in self._templates:
             self._templates[prepare] = wait_for(self._make_template(prepare))
         name = self._name()
@@ -137,7 +138,7 @@ class Server:
         return self._address(name)
 
     def drop(self, dsn: str) -> None:
-        """Drop a database. TimescaleDB ends its workers there, and the server ends all other connections."""
+        """Drop a database. TimescaleDB ends its workers there, and the server ends the other sessions."""
         name = urlsplit(dsn).path[1:]
         wait_for(execute(self._dsn, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
         self._mine.discard(name)

@@ -1,4 +1,4 @@
-"""Responses of social platforms: recorded ones, and documented examples where none is recorded.
+"""Responses of social platforms for tests: recorded ones, and the documented example where none is recorded.
 
 - Mastodon: the recorded tag timeline of ../shared/real/mastodon, and the example of https://docs.joinmastodon.org/entities/Status/.
 - Reddit: a part of https://www.reddit.com/r/rss/.rss as it was published in 2024, with other times; and the recorded listing
@@ -63,9 +63,9 @@ _FOOTER = (
 
 def entry(id: str, author: str, subreddit: str, *, time: str, title: str, html: str = "") -> str:
     """An entry of the feed: with a text, or only a link."""
-    said = {"id": id, "author": author, "subreddit": subreddit}
-    content = (_BODY.format(text=html) if html else "") + _FOOTER.format(**said)
-    return _ENTRY.format(**said, time=time, title=escape(title), content=escape(content))
+    fields = {"id": id, "author": author, "subreddit": subreddit}
+    content = (_BODY.format(text=html) if html else "") + _FOOTER.format(**fields)
+    return _ENTRY.format(**fields, time=time, title=escape(title), content=escape(content))
 
 
 def feed(*entries: str) -> bytes:
@@ -145,7 +145,7 @@ TELEGRAM_TEXT = (
 
 
 def timeline(real: Path) -> list[dict[str, Any]]:
-    """Mastodon's recorded tag timeline: a single post, which its author marked as Japanese."""
+    """Mastodon's recorded tag timeline: one post, whose language its author gives as Japanese."""
     text = (real / "mastodon/test_hashtag_tl.yaml").read_text()
     body = re.search(r"uri: \S+/timelines/tag/hoot\n.*?string: '(.*?[^'])'\n", text, re.DOTALL)
     assert body is not None
@@ -156,7 +156,7 @@ def timeline(real: Path) -> list[dict[str, Any]]:
 def listing(real: Path) -> list[dict[str, Any]]:
     """The posts of Reddit's recorded listing."""
     recorded = json.loads((real / "reddit/TestSubredditListings.test_new.json").read_text())
-    bodies = [one["response"]["body"].get("string", "") for one in recorded["interactions"]]
+    bodies = [interaction["response"]["body"].get("string", "") for interaction in recorded["interactions"]]
     answer = next(json.loads(body) for body in bodies if '"Listing"' in body)
     return [child["data"] for child in answer["data"]["children"]]
 
@@ -185,21 +185,21 @@ OPTIONS = PollOptions(base_url="http://x", assets=(Asset("BTC", "bitcoin"),), sc
 
 
 def turn(flow: Any, *bodies: object) -> tuple[list[Request], list[Any], str]:
-    """Run a turn; `bodies` (bytes, or JSON) are the responses. Returns the requests, all records and the next cursor."""
-    answers, asked, records = iter(bodies), [], []
+    """(requests, records, next cursor) of one turn. `bodies` are the responses to its requests: bytes, or objects sent as JSON."""
+    answers, requests, records = iter(bodies), [], []
     step = next(flow)
     while True:
         try:
             if isinstance(step, Request):
-                asked.append(step)
+                requests.append(step)
                 body = next(answers)
                 step = flow.send(Response(200, body if isinstance(body, bytes) else json.dumps(body).encode(), received_at=NOW))
             else:
                 records += step
                 step = next(flow)
         except StopIteration as done:
-            return asked, records, done.value
+            return requests, records, done.value
 
 
-def paths(asked: list[Request]) -> list[str]:
-    return [request.url.removeprefix("http://x") for request in asked]
+def paths(requests: list[Request]) -> list[str]:
+    return [request.url.removeprefix("http://x") for request in requests]

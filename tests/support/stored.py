@@ -1,4 +1,4 @@
-"""Reads stored rows in the form of the simulated exchange's oracle, so that both can be compared value by value."""
+"""The stored rows in the form of the simulated exchange's oracle, so that both can be compared value by value."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def execute(dsn: str, statements: str) -> None:
 
 @asynccontextmanager
 async def locked(dsn: str, table: str) -> AsyncIterator[None]:
-    """Locks `table` while the block runs, so that writers wait."""
+    """Lock `table` for the length of the block. To a writer the database seems to hang."""
     connection = await asyncpg.connect(dsn, server_settings={"application_name": "test"})
     try:
         await connection.execute(f"BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
@@ -68,7 +68,7 @@ async def locked(dsn: str, table: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def stalled(dsn: str, trade_id: int) -> AsyncIterator[None]:
-    """Makes a COPY into `trades` wait at the row with that id until the block is left."""
+    """A COPY into `trades` stops at the row with `trade_id` until the block ends."""
     await execute(dsn, _STALL.format(trade_id=trade_id))
     connection = await asyncpg.connect(dsn, server_settings={"application_name": "test"})
     try:
@@ -85,13 +85,13 @@ async def stalled_backends(dsn: str) -> list[int]:
 
 
 async def trades(dsn: str, symbol: str = "BTCUSDT", exchange: str = "demo") -> list[OracleTrade]:
-    """Every stored trade, by id. A trade that is stored twice is returned twice."""
+    """Every stored trade by id, duplicates included."""
     rows = await fetch(dsn, _TRADES, exchange, symbol)
     return [OracleTrade(row["id"], int(row["time"]), row["price"], row["size"], row["side"]) for row in rows]
 
 
 async def books(dsn: str, symbol: str = "BTCUSDT", exchange: str = "demo") -> list[tuple[int, Levels, Levels]]:
-    """Every stored book in the order of time: sequence, bids, asks."""
+    """(sequence, bids, asks) of every stored book, by time."""
     rows = await fetch(dsn, _BOOKS, exchange, symbol)
     return [(row[0], list(zip(row[1], row[2], strict=True)), list(zip(row[3], row[4], strict=True))) for row in rows]
 
@@ -102,10 +102,10 @@ async def gaps(dsn: str) -> list[dict[str, Any]]:
 
 
 async def reasons(dsn: str) -> Counter[tuple[str, str]]:
-    """The number of gaps by (channel, reason)."""
+    """The number of gaps of each (channel, reason)."""
     return Counter((gap["channel"], gap["reason"]) for gap in await gaps(dsn))
 
 
 async def assert_all_trades(dsn: str, simulator: Simulator, symbol: str = "BTCUSDT", exchange: str = "demo") -> None:
-    """Assert that the stored trades equal those of the exchange, value by value."""
+    """The stored trades are those that the exchange made, value by value."""
     assert await trades(dsn, symbol, exchange) == list(simulator.oracle.trades(symbol))

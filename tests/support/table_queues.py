@@ -37,7 +37,7 @@ def lines(*trades: Trade) -> bytes:
 
 
 class Bench:
-    """A queue with a fixed clock, and the gaps that it reported."""
+    """A queue whose clock stands still, and the gaps that it reports. Each call asserts that the row totals balance."""
 
     def __init__(self, **changes: Any) -> None:
         queue = {name: changes.pop(name) for name in ("retention_seconds", "mark_minutes") if name in changes}
@@ -47,8 +47,8 @@ class Bench:
         self.tally = self.queue.tally
 
     def put(self, *trades: Trade) -> None:
-        for one in trades:
-            assert self.queue.put(one) is None
+        for record in trades:
+            assert self.queue.put(record) is None
             self.check()
 
     def check(self, queued: int | None = None) -> None:
@@ -61,13 +61,13 @@ class Bench:
             return await self.queue.take()
 
     def write(self, batch: Batch) -> None:
-        """Settle a batch that is stored, as the writer does."""
+        """Settle a batch as the writer does when all of its rows are stored."""
         self.tally.written += batch.rows
         self.queue.settle(batch)
         self.check()
 
     async def begin_wait(self, record: Trade) -> asyncio.Task[None]:
-        """A reader that puts `record` and waits for room."""
+        """Start a reader that puts `record` and waits for room."""
 
         async def read() -> None:
             wait = self.queue.put(record)

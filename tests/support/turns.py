@@ -1,4 +1,4 @@
-"""Runs one turn of a provider's module without a network, and returns its requests and records."""
+"""A turn or a history of a provider's module, run without a network: its requests, and its records of the responses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ingest.records import SECOND
 NOW = 1_795_176_000 * SECOND  # 2026-11-20
 
 
-class Told(Struct):
-    """The requests of a turn, its records, and the cursor that it ended with."""
+class TurnResult(Struct):
+    """The requests of a turn, its records, and the cursor at its end."""
 
     requests: list[Request] = []
     records: list[Any] = []
@@ -30,26 +30,26 @@ def micros(*parts: int) -> int:
     return int(datetime(*parts, tzinfo=UTC).timestamp()) * SECOND  # type: ignore[misc, arg-type]
 
 
-def take(flow: Any, *bodies: bytes, now: int = NOW) -> Told:
-    """Run the turn or history `flow` to its end; `bodies` are the responses, in order."""
-    told, answers = Told([], []), iter(bodies)
+def drive(flow: Any, *bodies: bytes, now: int = NOW) -> TurnResult:
+    """Run a turn or a history to its end. `bodies` are the responses to its requests, in order, received at `now`."""
+    result, answers = TurnResult([], []), iter(bodies)
     step = next(flow)
     while True:
         try:
             if isinstance(step, Request):
-                told.requests.append(step)
+                result.requests.append(step)
                 step = flow.send(Response(200, next(answers), received_at=now))
             else:
-                told.records += step
+                result.records += step
                 step = next(flow)
         except StopIteration as done:
-            told.cursor = done.value
-            return told
+            result.cursor = done.value
+            return result
 
 
-def turn(module: Any, *bodies: bytes, cursor: str = "", now: int = NOW, **options: Any) -> Told:
-    return take(module.poll(PollOptions(base_url="http://x", **options), cursor), *bodies, now=now)
+def turn(module: Any, *bodies: bytes, cursor: str = "", now: int = NOW, **options: Any) -> TurnResult:
+    return drive(module.poll(PollOptions(base_url="http://x", **options), cursor), *bodies, now=now)
 
 
-def past(module: Any, since: int, until: int, *bodies: bytes, now: int = NOW, **options: Any) -> Told:
-    return take(module.history(PollOptions(base_url="http://x", **options), since, until), *bodies, now=now)
+def run_history(module: Any, since: int, until: int, *bodies: bytes, now: int = NOW, **options: Any) -> TurnResult:
+    return drive(module.history(PollOptions(base_url="http://x", **options), since, until), *bodies, now=now)

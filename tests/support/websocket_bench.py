@@ -1,4 +1,4 @@
-"""A websocket server on loopback whose messages a test determines, and connections to it."""
+"""A websocket server on loopback whose side of the conversation a test writes, and connections to it."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ SUBSCRIPTIONS = (Subscription(INSTRUMENT, "trades"), Subscription(OTHER, "trades
 Talk = Callable[[web.WebSocketResponse], Awaitable[None]]
 
 
-class Numbers:
-    """A session of a minimal protocol: a frame is a trade id, or a word that makes the session yield a Reconnect or a Request."""
+class NumberSession:
+    """A session of a simple protocol: a frame is a trade id, or a word of `feed`, which yields a request or a reconnect."""
 
     def __init__(self) -> None:
         self.last_message_at = [0, 0]
         self.refused: dict[int, str] = {}
         self.ticks = 0
-        self.says: list[Output] = []  # at the start
-        self.late: list[Output] = []  # on the next tick
+        self.on_start: list[Output] = []
+        self.on_tick: list[Output] = []  # yielded once, on the next tick
 
     def start(self, now: int) -> Iterable[Output]:
-        return self.says
+        return self.on_start
 
     def feed(self, frame: bytes, received_at: int) -> Sequence[Output]:
         words: dict[bytes, Output] = {
@@ -60,8 +60,8 @@ class Numbers:
 
     def tick(self, now: int) -> Sequence[Output]:
         self.ticks += 1
-        late, self.late = self.late, []
-        return late
+        on_tick, self.on_tick = self.on_tick, []
+        return on_tick
 
     http_url = ""
 
@@ -71,16 +71,16 @@ def trade(number: int, received_at: int) -> Trade:
 
 
 class Bench:
-    """A server that runs `talk` on each connection, and connections to it."""
+    """A server whose side of the conversation is `talk`, and connections to it. `outputs` are those of the session."""
 
     def __init__(self) -> None:
         self.talk: Talk = idle
         self.last_message_at: list[str] = []
         self.statuses: list[int] = []
         self.retry_after = "7"
-        self.got: list[Output] = []
+        self.outputs: list[Output] = []
         self.metrics = Metrics()
-        self.session = Numbers()
+        self.session = NumberSession()
         self.staleness = Staleness()
         self.limiter = RateLimiter(Rate(100, 1.0))
         self.locate: Callable[[], Flow[str]] | None = None
@@ -103,7 +103,7 @@ class Bench:
             return web.Response(status=self.statuses.pop(0))
         return web.Response(text="42")
 
-    def life(self, sink: Callable[[Output], Awaitable[None] | None] | None = None, **limits: Any) -> WebSocketConnection:
+    def connection(self, sink: Callable[[Output], Awaitable[None] | None] | None = None, **limits: Any) -> WebSocketConnection:
         self.session.http_url = self.url.replace("ws:", "http:")
         return WebSocketConnection(
             Connection(f"{self.url}/stream?token=secret", SUBSCRIPTIONS),
@@ -112,7 +112,7 @@ class Bench:
             client=self.client,
             http=self.http,
             limiter=self.limiter,
-            sink=sink or self.got.append,
+            sink=sink or self.outputs.append,
             metrics=self.metrics,
             source="test",
             staleness=self.staleness,
@@ -124,7 +124,7 @@ class Bench:
         return self.metrics.registry.get_sample_value(name, {"source": "test"} | labels)
 
     def ids(self) -> list[int]:
-        return [output.trade_id for output in self.got if isinstance(output, Trade)]
+        return [output.trade_id for output in self.outputs if isinstance(output, Trade)]
 
 
 def polite(**changes: Any) -> ExchangeLimits:
@@ -148,15 +148,16 @@ async def idle(socket: web.WebSocketResponse) -> None:
 
 def count_to(number: int) -> Talk:
     async def talk(socket: web.WebSocketResponse) -> None:
-        for one in range(number):
-            await socket.send_str(str(one))
+        for trade_id in range(number):
+            await socket.send_str(str(trade_id))
 
     return talk
 
 
 @asynccontextmanager
-async def running(life: WebSocketConnection) -> AsyncIterator[asyncio.Task[Ended]]:
-    task = asyncio.create_task(life.run())
+async def running(connection: WebSocketConnection) -> AsyncIterator[asyncio.Task[Ended]]:
+    """Run the connection as a task, which is cancelled at the end of the block."""
+    task = asyncio.create_task(connection.run())
     try:
         yield task
     finally:
@@ -165,7 +166,7 @@ async def running(life: WebSocketConnection) -> AsyncIterator[asyncio.Task[Ended
 
 
 async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Poll until `holds` is true. Raises TimeoutError, which fails the test."""
+    """Poll until `holds` returns true; the test fails after the deadline."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - the condition is whatever the test waits for
             await asyncio.sleep(0.005)
@@ -173,16 +174,16 @@ async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[Bench]:
-    one = Bench()
+    bench = Bench()
     app = web.Application()
-    app.router.add_get("/stream", one.serve)
-    app.router.add_get("/answer", one.answer)
-    app.router.add_post("/where", one.answer)
+    app.router.add_get("/stream", bench.serve)
+    app.router.add_get("/answer", bench.answer)
+    app.router.add_post("/where", bench.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    one.url = f"ws://127.0.0.1:{runner.addresses[0][1]}"
+    bench.url = f"ws://127.0.0.1:{runner.addresses[0][1]}"
     async with open_client() as client:
-        one.client, one.http = client, Http(client, rate=Rate(100, 1.0), rand=lambda: 0.0)
-        yield one
+        bench.client, bench.http = client, Http(client, rate=Rate(100, 1.0), rand=lambda: 0.0)
+        yield bench
     await runner.cleanup()

@@ -1,1 +1,1 @@
-"""Sessions, frames and REST responses of exchanges."""
+"""Sessions, frames and REST answers of each exchange for its tests."""

@@ -1,4 +1,4 @@
-"""A session on Binance, the recorded frames, and documented frames with other values."""
+"""Sessions of Binance for the tests, the recorded frames, and the documented frames with a test's own values."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ def frames() -> list[Line]:
 
 
 def snapshots() -> dict[str, Line]:
-    """The recorded REST responses, by URL."""
+    """The recorded REST answers, by the URL of the request."""
     return {line.url: line for line in recording("BINANCE.http.0.0")}
 
 
 def play(session: Session, lines: Sequence[Line], answers: dict[str, Line]) -> list[Output]:
-    """Feed the frames in order. A requested snapshot is returned at its time in the recording."""
+    """Feed the frames in order. The answer to a request is fed at its recorded time, or after the request where that is later."""
     out: list[Output] = []
-    asked: list[Request] = []
+    pending: list[Request] = []
     for line in lines:
-        for request in [r for r in asked if r.url in answers and answers[r.url].time <= line.time]:
-            asked.remove(request)
+        for request in [r for r in pending if r.url in answers and answers[r.url].time <= line.time]:
+            pending.remove(request)
             answer = answers[request.url]
             out += session.answer(request, Response(200, answer.frame), answer.time)
         new = session.feed(line.frame, line.time)
-        asked += [output for output in new if isinstance(output, Request)]
+        pending += [output for output in new if isinstance(output, Request)]
         out += new
     return out
 
@@ -82,7 +82,7 @@ def depth_event(first: int, last: int, time_ms: int, bids: list[list[str]], asks
 
 
 def trade_frame(trade_id: int, price: object = "0.001", size: object = "100", time: object = 1672515782136) -> bytes:
-    """Documentation, "Trade Streams"."""
+    """The example of the documentation, "Trade Streams", with these fields edited."""
     event = {"e": "trade", "E": 1672515782136, "s": "BNBBTC", "t": trade_id, "p": price, "q": size, "T": time, "m": True, "M": True}
     return json.dumps({"stream": "bnbbtc@trade", "data": event}, separators=(",", ":")).encode()
 
@@ -92,7 +92,7 @@ def bnb_trades() -> Session:
 
 
 def kline_frame(time: int, count: int = 100) -> bytes:
-    """Documentation, "Kline/Candlestick Streams", closed."""
+    """The example of the documentation, "Kline/Candlestick Streams", of a closed candle. `time` is milliseconds."""
     bar = {"t": time, "T": time + 59_999, "s": "BNBBTC", "i": "1m", "f": 100 if count else -1, "L": 200 if count else -1}
     bar |= {"o": "0.0010", "c": "0.0020", "h": "0.0025", "l": "0.0015", "v": "1000", "n": count, "x": True}
     bar |= {"q": "1.0000", "V": "500", "Q": "0.500", "B": "123456"}

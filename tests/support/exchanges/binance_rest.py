@@ -1,6 +1,6 @@
-"""Binance's REST API over recorded rows, with the documented paging.
+"""Binance's REST API for the tests: the documented paging over recorded rows.
 
-Rows are sorted from the oldest to the newest; `fromId`, `startTime` and `endTime` are inclusive.
+Rows are oldest first; `fromId`, `startTime` and `endTime` are inclusive.
 
 https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints
 """
@@ -28,7 +28,7 @@ def rest_rows(path: str, query: str) -> list[Row]:
 
 
 def recorded_trades() -> list[Row]:
-    """A thousand trades with consecutive ids within 496 milliseconds; one millisecond has 74 of them."""
+    """A thousand trades with consecutive ids, in 496 milliseconds; 74 of them are in one millisecond."""
     return rest_rows("/api/v3/trades", "limit=1000&symbol=ETHBTC")
 
 
@@ -37,7 +37,7 @@ def recorded_minutes() -> list[Row]:
 
 
 def recorded_hours() -> list[Row]:
-    """1,468 consecutive hourly candles. Served as 1m candles, they are a market with trades in one minute of each hour."""
+    """1,468 consecutive hours. Served as minutes, they are a market with one busy minute in each hour."""
     queries = (
         "endTime=1591880400000&interval=1h&limit=1000&startTime=1588280400000",
         "endTime=1593572400000&interval=1h&limit=1000&startTime=1591880400000",
@@ -46,13 +46,13 @@ def recorded_hours() -> list[Row]:
 
 
 def aggregated(trades: Sequence[Row]) -> list[Row]:
-    """Aggregate trades as documented: consecutive fills with the same time, side and price."""
+    """Aggregate trades: as documented, fills of the same time, side and price are one."""
     groups = (list(group) for _, group in groupby(trades, lambda row: (row["time"], row["price"], row["isBuyerMaker"])))
     return [{"a": number, "f": group[0]["id"], "l": group[-1]["id"], "T": group[0]["time"]} for number, group in enumerate(groups)]
 
 
 class Rest:
-    """Serves the rows of each kind, by page."""
+    """A function from a request to the body of its response, with the documented paging over these rows."""
 
     def __init__(self, trades: Sequence[Row] = (), klines: Sequence[Row] = (), aggregates: Sequence[Row] | None = None) -> None:
         self._trades = trades

@@ -1,4 +1,4 @@
-"""A session on Coinbase Exchange, the recorded frames, and documented frames with other values."""
+"""Sessions of Coinbase Exchange for the tests, the recorded frames, and the documented frames with a test's own values."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def play(session: coinbase.Session, lines: Sequence[Line]) -> list[Output]:
 
 
 def micros(text: str) -> int:
-    """Parse a time differently from the tested code: whole seconds, and six digits of the fraction."""
+    """Microseconds of an RFC 3339 time, computed in another way than by the code: whole seconds and six digits of a fraction."""
     whole, _, fraction = text.rstrip("Z").partition(".")
     seconds = int(datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp())
     return seconds * SECOND + int(fraction.ljust(6, "0")[:6] or 0)
@@ -63,7 +63,7 @@ NOW = micros("2014-11-07T08:19:28Z")
 
 
 def match_message(trade_id: int, kind: str = "match", **changes: object) -> bytes:
-    """Documentation, "Match"."""
+    """The example of the documentation, "Match", with these fields edited."""
     message = {
         "type": kind,
         "trade_id": trade_id,
@@ -80,7 +80,7 @@ def match_message(trade_id: int, kind: str = "match", **changes: object) -> byte
 
 
 def heartbeat(last_trade_id: int, second: int) -> bytes:
-    """Documentation, "Heartbeat"."""
+    """The example of the documentation, "Heartbeat", with these fields edited."""
     time = f"2014-11-07T08:19:{second:02}.464459Z"
     return frame({"type": "heartbeat", "sequence": 90, "last_trade_id": last_trade_id, "product_id": "BTC-USD", "time": time})
 
@@ -90,6 +90,6 @@ def btc_trade(trade_id: int) -> Trade:
 
 
 def snapshot(bid: str = "10101.10", ask: str = "10102.55") -> bytes:
-    """Documentation, "Level2 Batch ChannelName"."""
+    """The example of the documentation, "Level2 Batch Channel", with these prices."""
     message = {"type": "snapshot", "product_id": "BTC-USD", "bids": [[bid, "0.45054140"]], "asks": [[ask, "0.57753524"]]}
     return frame(message)

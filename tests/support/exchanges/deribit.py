@@ -1,4 +1,4 @@
-"""A session on Deribit, and frames from recordings and other projects."""
+"""Sessions of Deribit for the tests, and the frames of recordings and other projects."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def nautilus(name: str) -> bytes:
 
 
 def plain(text: bytes | str) -> Any:
-    """Parse JSON; numbers with a fraction stay text."""
+    """Decoded JSON whose fractional numbers are text, with the digits of the message."""
     return json.loads(text, parse_float=str)
 
 
@@ -48,12 +48,12 @@ def edited(name: str, **fields: Any) -> bytes:
 
 
 def today(line: Line) -> Line:
-    """A recorded frame with the name of the channel that needs no API key."""
+    """A recorded frame with today's name of its channel; `raw` now needs a key."""
     return line._replace(text=line.text.replace('.raw"', '.100ms"'))
 
 
 def recorded(kind: str) -> Iterator[tuple[Line, dict[str, Any]]]:
-    """The recorded messages of a kind of channel, with their data; numbers with a fraction are text."""
+    """The recorded messages of one kind of channel, with their data; digits are text."""
     for line in received("DERIBIT.ws.1.0"):
         message = plain(line.text)
         if message.get("params", {}).get("channel", "").startswith(f"{kind}."):
@@ -61,7 +61,7 @@ def recorded(kind: str) -> Iterator[tuple[Line, dict[str, Any]]]:
 
 
 def digits(text: str | int) -> str:
-    """A number as PostgreSQL returns it: 1e-7 is 0.0000001."""
+    """A number without an exponent, as a record has it: 1e-7 is 0.0000001."""
     return format(Decimal(text), "f")
 
 

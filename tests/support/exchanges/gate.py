@@ -1,4 +1,4 @@
-"""A session on Gate, and documented frames."""
+"""Sessions of Gate for the tests, and the frames of the documentation."""
 
 from __future__ import annotations
 

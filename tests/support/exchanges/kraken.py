@@ -1,4 +1,4 @@
-"""A session on Kraken, and frames from other projects."""
+"""Sessions of Kraken for the tests, and the frames of other projects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session on KuCoin, and frames from recordings and other projects."""
+"""Sessions of KuCoin for the tests, and the frames of recordings and other projects."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def message(topic: str, data: dict[str, Any]) -> bytes:
 
 
 def recorded(topic: str) -> Iterator[tuple[Line, dict[str, Any]]]:
-    """The recorded messages of topics that begin with `topic`, with their data."""
+    """The recorded messages whose topic begins with `topic`, with their data."""
     for line in received("KUCOIN.ws.1.0"):
-        said = json.loads(line.text)
-        if said.get("topic", "").startswith(topic):
-            yield line, said["data"]
+        decoded = json.loads(line.text)
+        if decoded.get("topic", "").startswith(topic):
+            yield line, decoded["data"]
 
 
 def jkorf(name: str) -> bytes:
-    """The message in a file of JKorf, after the subscription; or the response, after the three lines of the request."""
+    """The payload of one of JKorf's files: the message below the subscription, or the answer below three lines of the request."""
     text = read(f"jkorf_kucoin/{name}.txt")
     return text.split(b"\n= ", 1)[1] if name.startswith("Subscriptions") else text.split(b"\n", 3)[3]
 

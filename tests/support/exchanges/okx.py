@@ -1,4 +1,4 @@
-"""A session on OKX, and frames from other projects."""
+"""Sessions of OKX for the tests, and the frames of other projects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a history as the daemon does, with a function from request to response as the exchange."""
+"""Run an exchange's history as the daemon does, against a fake exchange: a function from a request to the body of its response."""
 
 from __future__ import annotations
 
@@ -13,58 +13,65 @@ from ingest.protocol.http import Request, Response
 from ingest.protocol.session import ChannelName
 from ingest.records import SECOND, Instrument, Record
 
-LATER = 2_000_000_000 * SECOND  # a time after all recordings
+LATER = 2_000_000_000 * SECOND  # a time after every recording
 LARGEST_PAGE = 6000
 
 Exchange = Callable[[Request], bytes]
 
 
-class Told(NamedTuple):
+class HistoryResult(NamedTuple):
+    """The records of all pages, the `until` of each page, and the requests in the order in which they were sent."""
+
     records: list[Record]
     untils: list[int]
     requests: list[Request]
 
 
-def tell(history: History, exchange: Exchange, at: int = LATER, made_at: int | None = None) -> Told:
-    """Run a history to its end. A Reject of `exchange` is thrown into it, as by the transport. Responses are received `at`.
+def load_history(history: History, exchange: Exchange, at: int = LATER, made_at: int | None = None) -> HistoryResult:
+    """Run `history` to its end. Responses are received at `at`, and `made_at` is their time by the exchange's clock, microseconds.
 
-    Asserts that no page has records before the time up to which an earlier page is complete.
+    A Reject that `exchange` raises is thrown into the history, as the transport does. Fails where `until` goes back, where a record
+    is older than the `until` of an earlier page, and where a page is too large.
     """
-    told = Told([], [], [])
+    result = HistoryResult([], [], [])
     try:
-        said = next(history)
+        output = next(history)
         while True:
-            said = step(history, said, exchange, told, at, made_at=made_at)
+            output = _step(history, output, exchange, result, at=at, made_at=made_at)
     except StopIteration:
-        return told
+        return result
 
 
-def step(
-    history: History, said: Request | Page, exchange: Exchange, told: Told, at: int, *, made_at: int | None = None
+def _step(
+    history: History, output: Request | Page, exchange: Exchange, result: HistoryResult, *, at: int, made_at: int | None
 ) -> Request | Page:
-    if isinstance(said, Page):
-        before = max(told.untils, default=0)
-        assert said.until >= before
-        assert all(record.time >= before for record in said.records)
-        assert len(said.records) <= LARGEST_PAGE
-        told.records.extend(said.records)
-        told.untils.append(said.until)
+    if isinstance(output, Page):
+        before = max(result.untils, default=0)
+        assert output.until >= before
+        assert all(record.time >= before for record in output.records)
+        assert len(output.records) <= LARGEST_PAGE
+        result.records.extend(output.records)
+        result.untils.append(output.until)
         return next(history)
-    told.requests.append(said)
+    result.requests.append(output)
     try:
-        body = exchange(said)
+        body = exchange(output)
     except Reject as error:
         return history.throw(error)
-    if said.to_file:
+    if output.to_file:
         return history.send(Response(200, b"", file=BytesIO(body), received_at=at))
     return history.send(Response(200, body, received_at=at, made_at=made_at))
 
 
 def path_and_query(request: Request) -> tuple[str, dict[str, str]]:
+    """The path of a request's URL, and its query parameters."""
     parts = urlsplit(request.url)
     return parts.path, dict(parse_qsl(parts.query))
 
 
-def ask(instrument: Instrument, channel: ChannelName, since: int, until: int, ids: tuple[int, int] | None = None) -> HistoryRequest:
+def history_request(
+    instrument: Instrument, channel: ChannelName, since: int, until: int, ids: tuple[int, int] | None = None
+) -> HistoryRequest:
+    """A request for [since, until), microseconds; `ids` are the first and the last trade id of a gap."""
     first_id, last_id = ids or (None, None)
     return HistoryRequest(instrument=instrument, channel=channel, since=since, until=until, first_id=first_id, last_id=last_id)

@@ -1,1 +1,1 @@
-"""Recorded traffic, parsed independently of the tested code, and replayed to a daemon."""
+"""Recorded traffic: read without the code that is tested, and replayed to a session or a daemon."""

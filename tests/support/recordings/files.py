@@ -1,14 +1,14 @@
-"""Reads real payloads from beside the project: recorded websocket traffic, REST responses, archive files.
+"""Real payloads that other projects recorded: websocket traffic, REST answers, archive files. They are read from ../shared/real.
 
-The recordings are those of bmoscon/cryptofeed, `sample_data`: one record per line, in the order of events.
+The recordings are those of bmoscon/cryptofeed, `sample_data`: one record a line, in order of time.
 
     URL <-> 1633998511.15            a websocket was opened
     URL <- 1650929749.33: TEXT       a frame that the client sent
     1633998512.06: TEXT              a frame that it received
-    URL -> 1633998512.32: BODY       a REST response, sometimes followed by ` header: {...}`
-    configuration: {...}             what was subscribed
+    URL -> 1633998512.32: BODY       a REST answer, sometimes followed by ` header: {...}`
+    configuration: {...}             the subscriptions
 
-The payloads are not part of the project; a test that needs an absent payload is skipped, with the reason.
+The payloads are not part of the project. Where one is absent, a test that needs it is skipped with the reason.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _KINDS: dict[str, Literal["opened", "sent", "answer"]] = {"<->": "opened", "<-":
 
 
 class Line(NamedTuple):
-    """One record; `time` is the recorder's receive time in microseconds, `url` is empty for a received frame."""
+    """One record. `time` is the recorder's receive time in microseconds; `url` is empty for a received frame."""
 
     kind: Literal["opened", "sent", "received", "answer", "configuration"]
     time: int
@@ -48,7 +48,7 @@ def real(name: str) -> Path:
     """The path of the real payload `name`. Skips the test if it is absent."""
     path = REAL / name
     if not path.exists():
-        pytest.skip(f"needs ../shared/real/{name}, which is not here")
+        pytest.skip(f"needs ../shared/real/{name}, which is absent")
     return path
 
 
@@ -59,7 +59,7 @@ def read(name: str) -> bytes:
 
 
 def load(name: str) -> object:
-    """A real payload as plain Python objects; JSON numbers that are not integers become floats."""
+    """A real JSON payload as plain Python objects; numbers that are not integers become floats."""
     return msgspec.json.decode(read(name))
 
 

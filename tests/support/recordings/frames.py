@@ -1,6 +1,6 @@
-"""The recorded frames of each exchange, its listing of that time, and the recorded snapshots of its books.
+"""The recorded frames of each exchange, its instruments at that time, and the book snapshots that the recorder requested.
 
-They are recordings of cryptofeed, and single newer messages of nautilus.
+The recordings are those of cryptofeed; single messages of today's protocols are those of nautilus.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tests.support.recordings.files import Line, received, recording
 
 
 class Recorded(Struct, frozen=True):
-    """Where the recording of an exchange is, and what it lacks of today's protocol."""
+    """The recording of an exchange, and how it differs from today's protocol."""
 
-    name: str  # of cryptofeed's files
+    name: str  # the exchange in the names of cryptofeed's files
     connection: str = "1"  # number of the recorded websocket
-    snapshot: str = ""  # the text before the symbol in the URL of a REST snapshot; empty where the book has none
-    trade_kind: str = ""  # the recorded kind of trades, where it is not the usual one
-    renamed: tuple[tuple[str, str], ...] = ()  # text in the recording -> the text of today
+    snapshot: str = ""  # the text before the symbol in the URL of a book's snapshot; empty where REST has no snapshot
+    trade_kind: str = ""  # the recorded trade kind, where it is not the exchange's default
+    renamed: tuple[tuple[str, str], ...] = ()  # (text of the recording, text of today's protocol)
 
 
 # One row for each exchange; Kraken's recording is of websocket v1 and is translated by `kraken_v1`
@@ -38,12 +38,12 @@ RECORDED = {
     "kucoin": Recorded("KUCOIN", snapshot="symbol="),
     "okx": Recorded("OKX", trade_kind="trades"),
 }
-TODAY = 1_790_000_000_000_000  # microseconds; when a message without a recorder's time was received
+TODAY = 1_790_000_000_000_000  # microseconds; the receive time of a message that has no recorded one
 WORD = re.compile(r"[A-Za-z0-9]+(?:[-_/][A-Za-z0-9]+)*")
 
 
 def frames(name: str) -> list[Line]:
-    """The frames of one exchange."""
+    """The recorded frames of one exchange, then the single messages."""
     recorded = RECORDED[name]
     file = f"{recorded.name}.ws.{recorded.connection}.0"
     lines = kraken_v1.frames(file) if name == "kraken" else received(file)
@@ -63,7 +63,7 @@ def snapshots(name: str) -> dict[str, str]:
 
 
 def instruments(name: str, exchange: Exchange) -> list[Instrument]:
-    """The instruments of the recorded listing that occur in the frames, with ids."""
+    """The instruments of the recorded listing whose symbols are in the frames, with ids."""
     words = {word.upper() for line in frames(name) for word in WORD.findall(line.text)}
     words |= {part for word in words for part in word.split("_")}  # a topic like `live_trades_btcusd`
     return [replace(one, id=number) for number, one in enumerate(_listed(name, exchange), 1) if one.symbol.upper() in words]
@@ -78,4 +78,4 @@ def _listed(name: str, exchange: Exchange) -> list[Instrument]:
         flow.send(Response(200, next(line for line in recording(f"{RECORDED[name].name}.0") if line.kind == "answer").frame))
     except StopIteration as done:
         return list(done.value)
-    raise RuntimeError(f"{name}: the listing needs several responses")
+    raise RuntimeError(f"{name}: the listing needs more than one request; only the first answer is recorded")

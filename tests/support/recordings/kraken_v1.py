@@ -1,9 +1,9 @@
-"""Converts Kraken's recorded v1 traffic to v2 frames, to test the v2 module. Both versions have the same rules for the book.
+"""Kraken's recorded v1 traffic as v2 frames, which test the v2 module: a book's checksum has the same rule in both versions.
 
 https://docs.kraken.com/exchange/guides/websockets/book-checksum-v1 and .../book-checksum-v2
 
 Fields that v1 does not have are added: trades get consecutive ids; a snapshot gets the checksum of its own levels; a message's time
-is the latest of its levels. A digit string becomes a JSON number of the same digits, or with `trim`, of as few as possible.
+is the latest of its levels. A string of digits becomes a JSON number with the same digits, or with `trim`, without trailing zeros.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NEW_NAMES = {"XBT": "BTC", "XDG": "DOGE"}
 
 
 def listed() -> list[Instrument]:
-    """The recorded listing."""
+    """The instruments of the listing that was recorded with the frames."""
     flow = kraken.listing(OPTIONS)
     next(flow)
     answer = next(line for line in recording("KRAKEN.0") if line.kind == "answer")
@@ -39,7 +39,7 @@ def listed() -> list[Instrument]:
 
 
 def frames(name: str, *, trim: bool = False) -> list[Line]:
-    """The received frames of a recording whose kinds v2 also has, as v2 frames."""
+    """The received frames of one recording, as v2; messages that v2 does not have are left out."""
     ids: defaultdict[str, Iterator[int]] = defaultdict(lambda: count(1))
     texts = ((line, json.loads(line.text)) for line in received(name))
     return [line._replace(text=_frame(message, ids, trim)) for line, message in texts if isinstance(message, list)]

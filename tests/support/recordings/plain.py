@@ -1,4 +1,4 @@
-"""An independent parser of recorded frames, with plain dictionaries and text and without the tested code."""
+"""An independent reading of recorded frames: plain dictionaries and text, without the code that is tested."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ State = TypeVar("State", BookSnapshot, Quote)
 
 
 class PlainBook:
-    """A book: price -> size, both as text."""
+    """A book as dictionaries from price to size, both text. `state` sorts the levels, best first."""
 
     def __init__(self) -> None:
         self.bids: dict[str, str] = {}
         self.asks: dict[str, str] = {}
 
     def change(self, bids: Iterable[list[str]], asks: Iterable[list[str]]) -> None:
-        """Set absolute sizes, in the order of the message. A level is [price, size, ...]."""
+        """Apply levels in the order of the message. A level begins with its price and its absolute size; "0" removes it."""
         self.bids.update((level[0], level[1]) for level in bids)
         self.asks.update((level[0], level[1]) for level in asks)
 
     def cut(self, depth: int) -> None:
-        """Remove all levels but the best `depth` of each side."""
+        """Remove the levels beyond the best `depth`."""
         if max(len(self.bids), len(self.asks)) > depth:
             self.bids = dict(_ordered(self.bids, depth, descending=True))
             self.asks = dict(_ordered(self.asks, depth, descending=False))
@@ -47,7 +47,7 @@ def _ordered(side: dict[str, str], depth: int, *, descending: bool) -> list[tupl
 
 
 def at_ticks(states: Iterable[State], every: int = SECOND) -> list[State]:
-    """The last state before each tick of each instrument, with the time of the tick."""
+    """The last state of each instrument before each tick of `every` microseconds, with the tick's time."""
     last: defaultdict[tuple[int, int], list[State]] = defaultdict(list)
     for state in states:
         last[state.instrument_id, (state.time // every + 1) * every].append(state)
@@ -55,6 +55,6 @@ def at_ticks(states: Iterable[State], every: int = SECOND) -> list[State]:
 
 
 def iso_micros(text: str) -> int:
-    """Parse RFC 3339 in UTC to microseconds; further digits are cut off."""
+    """A time of RFC 3339 in UTC as microseconds; digits beyond the sixth are cut off."""
     whole, _, fraction = text.rstrip("Z").partition(".")
     return int(datetime.fromisoformat(whole + "+00:00").timestamp()) * SECOND + int(fraction[:6].ljust(6, "0"))

@@ -1,9 +1,9 @@
-"""An exchange on loopback that sends the frames of a recording to a daemon, whose clock is that of the recording.
+"""An exchange on loopback that sends a recording to a daemon whose clock is set to the time of the recording.
 
-Ticks of a book are written when an event arrives or, after a silence, by the clock, so the daemon needs the time of the recording.
-The replay controls its clock (`clock/sitecustomize.py`): it sets the clock to the time of each frame before it sends the frame, and
-sends the next frame after the daemon's pong to a ping (RFC 6455, 5.5.2). `received_at` is then exactly the recorder's, and the
-expected rows do not depend on the machine's speed.
+A daemon writes a book at each tick, by events or, in a silence, by the clock. With today's clock it would take the recorded market
+for a silent one. So the replay sets the daemon's clock (`clock/sitecustomize.py`) to the time of each frame before it sends the
+frame, then sends a ping and waits for the pong (RFC 6455, 5.5.2). `received_at` is then exactly the recorder's, and the expected
+rows do not depend on the speed of the machine.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from aiohttp import WSMsgType, web
 from ingest.records import SECOND
 from tests.support.recordings.files import Line
 
-SECONDS = 20.0  # deadline of each step of the daemon
-SILENCE = 5 * SECOND  # after the last frame; long enough for every state that waits for its tick
+SECONDS = 20.0  # the deadline of every wait for the daemon
+SILENCE = 5 * SECOND  # added to the clock after the last frame, so that every state that waits for its tick is written
 
 
 class Clock:
@@ -42,38 +42,38 @@ class Clock:
         return self._micros[0]
 
     def set(self, now: int) -> None:
-        """Set the clock, but never back: frames of two connections are recorded only approximately in order."""
+        """Set the clock, but never back: a recorder stamps the frames of two connections only roughly in their order."""
         self._micros[0] = max(now, self.now)
 
 
 class Dialect(NamedTuple):
-    """The part of an exchange's protocol that the replay needs."""
+    """The part of an exchange's protocol that the replay's server needs."""
 
-    requests: int  # number of the client's messages that subscribe to all channels
-    reply: Callable[[dict, int], Sequence[str]]  # (message of the client, time) -> frames of the response
-    greeting: Sequence[str] = ()  # frames that are sent to a new client
+    requests: int  # number of messages with which the daemon subscribes to everything
+    reply: Callable[[dict, int], Sequence[str]]  # (a message of the daemon, the clock) -> the frames that answer it
+    greeting: Sequence[str] = ()  # frames that are sent when a client connects
 
 
-class Turn:
-    """A recorded REST response. It is sent at its time in the recording."""
+class RecordedAnswer:
+    """A REST answer among the recorded lines. It is requested once, and sent when the lines before it have been sent."""
 
     def __init__(self, line: Line) -> None:
         self.body = line.frame
-        self.asked = asyncio.Event()
-        self.told = asyncio.Event()
+        self.requested = asyncio.Event()
+        self.released = asyncio.Event()
 
 
 class Replay:
-    """The server. It sends `lines` in order, and `answers` (by path) to each request at once."""
+    """The server. It sends `lines` in order. It sends the `answers`, by path, at once and for every request."""
 
     def __init__(self, lines: Sequence[Line], clock: Clock, dialect: Dialect, answers: Mapping[str, bytes]) -> None:
         self.url = ""
         self.clock = clock
-        self.asked: list[str] = []  # path and query of every REST request
+        self.requests: list[str] = []  # path and query of every REST request
         self._lines = lines
         self._dialect = dialect
         self._answers = answers
-        self._turns = {_path(line.url): Turn(line) for line in lines if line.kind == "answer"}
+        self._recorded = {_path(line.url): RecordedAnswer(line) for line in lines if line.kind == "answer"}
         self._socket = web.WebSocketResponse(autoping=False, compress=False)
         self._subscribed = asyncio.Event()
         self._pong = asyncio.Event()
@@ -84,15 +84,15 @@ class Replay:
             await self._subscribed.wait()
         for line in self._lines:
             async with asyncio.timeout(SECONDS):
-                await self._tell(line)
+                await self._send(line)
         self.clock.set(self.clock.now + SILENCE)
 
-    async def _tell(self, line: Line) -> None:
+    async def _send(self, line: Line) -> None:
         if line.kind == "answer":
-            turn = self._turns[_path(line.url)]
-            await turn.asked.wait()
+            answer = self._recorded[_path(line.url)]
+            await answer.requested.wait()
             self.clock.set(line.time)
-            turn.told.set()
+            answer.released.set()
         else:
             self.clock.set(line.time)
             await self._socket.send_str(line.text)
@@ -120,18 +120,18 @@ class Replay:
             await self._socket.prepare(request)
             for frame in self._dialect.greeting:
                 await self._socket.send_str(frame)
-            await self._converse()
+            await self._read_socket()
             return self._socket
-        self.asked.append(request.path_qs)
+        self.requests.append(request.path_qs)
         if request.path in self._answers:
             return web.Response(body=self._answers[request.path])
-        if turn := self._turns.get(request.path_qs):
-            turn.asked.set()
-            await turn.told.wait()
-            return web.Response(body=turn.body)
+        if answer := self._recorded.get(request.path_qs):
+            answer.requested.set()
+            await answer.released.wait()
+            return web.Response(body=answer.body)
         return web.Response(status=404)
 
-    async def _converse(self) -> None:
+    async def _read_socket(self) -> None:
         requests = 0
         async for message in self._socket:
             if message.type is WSMsgType.PONG:

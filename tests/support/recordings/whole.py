@@ -1,4 +1,4 @@
-"""Runs a replay through the whole daemon, and compares the stored records with the expected records."""
+"""A replay through the whole daemon, and the comparison of the stored records with the expected ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.support import stored
 from tests.support.daemon import Daemon
 from tests.support.recordings.replay import Replay
 
-Ids = dict[str, int]  # symbol -> id in the database
-Reading = Callable[[Ids], Sequence[Sequence[Record]]]  # the expected records, a list for each table
+Ids = dict[str, int]  # symbol -> `instruments.id`
+Reading = Callable[[Ids], Sequence[Sequence[Record]]]  # the expected records, one list for each table
 _INSTRUMENTS = """
     SELECT exchange, symbol, instrument, base, quote, kind, status, price_step::text, size_step::text, id
       FROM instruments ORDER BY symbol"""
@@ -24,7 +24,7 @@ async def instruments(dsn: str) -> list[Instrument]:
 
 
 async def records(dsn: str, table: Table) -> list[Record]:
-    """Every row as a record with exact digits and microseconds, by key, without candles of longer intervals."""
+    """Every row as a record with exact digits and microseconds, by key. Of candles only those of one minute."""
     columns = ", ".join(map(_as_written, table.columns))
     own = "WHERE interval = '1m'" if table.name == "candles" else ""
     rows = await stored.fetch(
@@ -45,17 +45,17 @@ def _as_written(column: Column) -> str:
 async def assert_stored(
     make: Callable[..., Daemon], dsn: str, replay: Replay, exchanges: dict[str, dict[str, Any]], read: Reading
 ) -> None:
-    """Run a daemon on the replay until it has drained. Asserts that exactly the records of `read` are stored.
+    """Run a daemon on the replay until it has drained. Then every table holds exactly the records that `read` returns for it.
 
-    The recordings are complete, so there must be neither a gap nor a reject.
+    There must be no gap and no reject, because the recordings are complete.
     """
-    one = await make(_settings(dsn, replay, exchanges), replay.clock.environment).start()
+    daemon = await make(_settings(dsn, replay, exchanges), replay.clock.environment).start()
     await replay.play()
     readings = read({row.symbol: row.id for row in await instruments(dsn)})
-    assert all(readings), "no records are expected, so the test would prove nothing"
+    assert all(readings), "an empty list of expected records would prove nothing"
     expected = {BY_RECORD[type(rows[0])]: rows for rows in readings}
-    await one.until(lambda now: all(now.rows(table.name)["decoded"] >= len(rows) for table, rows in expected.items()))
-    assert await one.terminate() == 0
+    await daemon.until(lambda now: all(now.rows(table.name)["decoded"] >= len(rows) for table, rows in expected.items()))
+    assert await daemon.terminate() == 0
     for table in TABLES:
         rows = sorted(expected.get(table, ()), key=lambda row, table=table: [getattr(row, name) for name in table.key])
         assert await records(dsn, table) == rows, table.name
@@ -64,15 +64,16 @@ async def assert_stored(
 
 
 def _settings(dsn: str, replay: Replay, exchanges: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The configuration of the daemon. Retention and compression are off, because the rows are old. Gap filling is off, because a
-    recording has no history, and the database, whose clock is not changed, would report all of it as missing.
+    """Settings without retention, compression and gap filling.
+
+    A replay has no history to fill gaps from, and the database, which has today's clock, would take the time since for a gap.
     """
     for_ever = {table.name: "none" for table in TABLES}
     urls = {"ws_url": f"ws://{replay.url}", "rest_url": f"http://{replay.url}"}
     return {
         "name": "one",
         "database": {"dsn": dsn, "admin_dsn": dsn},
-        "indicators": {"names": []},  # computed values are not part of a recording
+        "indicators": {"names": []},  # computed rows are not in a recording
         "exchanges": {name: urls | section for name, section in exchanges.items()},
         "heal": {"enabled": False},
         "server": {"port": 0},

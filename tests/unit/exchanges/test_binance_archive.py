@@ -24,7 +24,7 @@ from ingest.protocol.http import Request, Response
 from ingest.records import MINUTE, SECOND, Candle, Trade
 from tests.support.exchanges.binance import an_instrument, options
 from tests.support.exchanges.binance_rest import Rest, Row, as_candle, as_trade, recorded_trades
-from tests.support.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.exchanges.past import LATER, HistoryResult, history_request, load_history, path_and_query
 from tests.support.recordings.files import read
 
 DATA = "https://data.binance.vision/data/spot"
@@ -65,13 +65,13 @@ def zipped(path: str, text: str) -> bytes:
     return out.getvalue()
 
 
-def told(archive: Archive, channel: str, since: int, until: int) -> Told:
-    return tell(binance.history(ask(ADA, channel, since, until), options("trade"), "archive"), archive)
+def load(archive: Archive, channel: str, since: int, until: int) -> HistoryResult:
+    return load_history(binance.history(history_request(ADA, channel, since, until), options("trade"), "archive"), archive)
 
 
-def asked(answer: Told) -> list[str]:
+def requested(result: HistoryResult) -> list[str]:
     """The questions, as the files' names and REST's paths; a file's CHECKSUM and the file are one where both were asked for."""
-    names = [path_and_query(request)[0].split("/")[-1] for request in answer.requests]
+    names = [path_and_query(request)[0].split("/")[-1] for request in result.requests]
     return [name for i, name in enumerate(names) if f"{name}.CHECKSUM" != (names[i - 1] if i else "")]
 
 
@@ -119,11 +119,11 @@ def test_recorded_days_are_told_value_by_value(header: str, newline: str, shape)
         f"daily/klines/ADABTC/1m/ADABTC-1m-{day}": text([shape(line) for line in lines], header, newline)
         for day, lines in days.items()
     }
-    answer = told(Archive(files), "candles", micros("2021-11-27"), micros("2021-11-29"))
-    assert answer.records == candles(first + second)
-    assert answer.untils[-1] == micros("2021-11-29")
+    result = load(Archive(files), "candles", micros("2021-11-27"), micros("2021-11-29"))
+    assert result.records == candles(first + second)
+    assert result.untils[-1] == micros("2021-11-29")
     path = f"{DATA}/daily/klines/ADABTC/1m/ADABTC-1m-2021-11"
-    assert answer.requests == [
+    assert result.requests == [
         Request(f"{path}-27.zip.CHECKSUM"),
         Request(f"{path}-27.zip", to_file=True),
         Request(f"{path}-28.zip.CHECKSUM"),
@@ -135,9 +135,9 @@ def test_only_what_was_asked_is_told_of_a_file() -> None:
     lines = recorded("2021-11-27")
     files = {"daily/klines/ADABTC/1m/ADABTC-1m-2021-11-27": text(lines)}
     since = micros("2021-11-27")
-    answer = told(Archive(files), "candles", since + 1, since + 5 * MINUTE)
-    assert answer.records == candles(lines[1:5])
-    assert answer.untils[-1] == since + 5 * MINUTE
+    result = load(Archive(files), "candles", since + 1, since + 5 * MINUTE)
+    assert result.records == candles(lines[1:5])
+    assert result.untils[-1] == since + 5 * MINUTE
 
 
 @pytest.mark.parametrize("block", [1, 64, 1000, 1 << 18])
@@ -149,16 +149,16 @@ def test_synthetic_trades_in_blocks_that_cut_lines(
     monkeypatch.setattr(archive_files, "BLOCK", block)
     lines, trades = trade_lines(day, 100, 7, scale)
     body = text(lines, header).removesuffix("\n")  # the last line may have no end
-    answer = told(Archive({f"daily/trades/ADABTC/ADABTC-trades-{day}": body}), "trades", micros(day), micros(day) + DAY)
-    assert answer.records == trades
+    result = load(Archive({f"daily/trades/ADABTC/ADABTC-trades-{day}": body}), "trades", micros(day), micros(day) + DAY)
+    assert result.records == trades
 
 
 def test_aggregates_are_told_where_they_are_the_configured_kind() -> None:
     line = "284861205,9039.74000000,0.17700100,310207484,310207484,1588749117459,True,True"  # recorded by REST, as a file has it
     files = {"daily/aggTrades/ADABTC/ADABTC-aggTrades-2020-05-06": text([line])}
-    wanted = ask(ADA, "trades", micros("2020-05-06"), micros("2020-05-07"))
-    answer = tell(binance.history(wanted, options("aggTrade"), "archive"), Archive(files))
-    assert answer.records == [Trade(1, 1588749117459000, 284861205, "9039.74000000", "0.17700100", "sell", LATER)]
+    wanted = history_request(ADA, "trades", micros("2020-05-06"), micros("2020-05-07"))
+    result = load_history(binance.history(wanted, options("aggTrade"), "archive"), Archive(files))
+    assert result.records == [Trade(1, 1588749117459000, 284861205, "9039.74000000", "0.17700100", "sell", LATER)]
 
 
 def test_whole_months_then_days_then_rest() -> None:
@@ -170,10 +170,10 @@ def test_whole_months_then_days_then_rest() -> None:
     tail = recorded_trades()
     moved = micros("2024-12-02") // 1000 - tail[0]["time"]
     tail = [row | {"time": row["time"] + moved} for row in tail]
-    answer = told(Archive(files, Rest(tail)), "trades", micros("2024-10-30"), micros("2024-12-03"))
-    assert answer.records == [trade for day in trades for trade in day] + [as_trade(row) for row in tail]
-    assert answer.untils[-1] == micros("2024-12-03")
-    assert asked(answer) == [
+    result = load(Archive(files, Rest(tail)), "trades", micros("2024-10-30"), micros("2024-12-03"))
+    assert result.records == [trade for day in trades for trade in day] + [as_trade(row) for row in tail]
+    assert result.untils[-1] == micros("2024-12-03")
+    assert requested(result) == [
         "ADABTC-trades-2024-10-30.zip.CHECKSUM",
         "ADABTC-trades-2024-10-31.zip.CHECKSUM",
         "ADABTC-trades-2024-11.zip.CHECKSUM",
@@ -192,10 +192,10 @@ def test_a_month_without_a_file_is_told_by_days() -> None:
         f"daily/klines/ADABTC/1m/ADABTC-1m-{day}": text(lines) for day, lines in (("2021-11-27", first), ("2021-11-28", second))
     }
     rest = Rest(klines=by_rest(first + second))
-    answer = told(Archive(files, rest), "candles", micros("2021-11-01"), micros("2021-12-01"))
-    assert answer.records == candles(first + second)
-    assert answer.untils[-1] == micros("2021-12-01")
-    assert asked(answer) == [
+    result = load(Archive(files, rest), "candles", micros("2021-11-01"), micros("2021-12-01"))
+    assert result.records == candles(first + second)
+    assert result.untils[-1] == micros("2021-12-01")
+    assert requested(result) == [
         "ADABTC-1m-2021-11.zip.CHECKSUM",
         "klines",
         "ADABTC-1m-2021-11-01.zip.CHECKSUM",
@@ -211,33 +211,33 @@ def test_a_market_that_was_listed_years_later_costs_one_question() -> None:
     lines = recorded("2021-11-27")
     rest = Rest(klines=by_rest(lines))
     files = {"monthly/klines/ADABTC/1m/ADABTC-1m-2021-11": text(lines)}
-    answer = told(Archive(files, rest), "candles", micros("2017-07-01"), micros("2021-12-01"))
-    assert answer.records == candles(lines)
-    assert asked(answer) == ["ADABTC-1m-2017-07.zip.CHECKSUM", "klines", "ADABTC-1m-2021-11.zip.CHECKSUM"]
+    result = load(Archive(files, rest), "candles", micros("2017-07-01"), micros("2021-12-01"))
+    assert result.records == candles(lines)
+    assert requested(result) == ["ADABTC-1m-2017-07.zip.CHECKSUM", "klines", "ADABTC-1m-2021-11.zip.CHECKSUM"]
 
 
 def test_where_there_is_neither_file_nor_row_all_was_said() -> None:
-    answer = told(Archive({}), "trades", micros("2021-11-27"), micros("2021-11-28"))
-    assert answer[:2] == ([], [micros("2021-11-28")])
+    result = load(Archive({}), "trades", micros("2021-11-27"), micros("2021-11-28"))
+    assert result[:2] == ([], [micros("2021-11-28")])
 
 
 def test_what_is_asked_by_id_is_told_by_rest() -> None:
     rows = recorded_trades()
-    wanted = ask(ADA, "trades", 0, LATER, (rows[3]["id"], rows[9]["id"]))
-    answer = tell(binance.history(wanted, options("trade"), "archive"), Archive({}, Rest(rows)))
-    assert answer.records == [as_trade(row) for row in rows[3:10]]
+    wanted = history_request(ADA, "trades", 0, LATER, (rows[3]["id"], rows[9]["id"]))
+    result = load_history(binance.history(wanted, options("trade"), "archive"), Archive({}, Rest(rows)))
+    assert result.records == [as_trade(row) for row in rows[3:10]]
 
 
 def test_a_file_that_is_not_as_its_checksum_says_is_asked_for_once_more() -> None:
     lines = recorded("2021-11-27")
     name = "ADABTC-1m-2021-11-27.zip"
     files = {"daily/klines/ADABTC/1m/ADABTC-1m-2021-11-27": text(lines)}
-    answer = told(Archive(files, spoiled=1), "candles", micros("2021-11-27"), micros("2021-11-28"))
-    assert answer.records == candles(lines)
-    names = [path_and_query(request)[0].split("/")[-1] for request in answer.requests]
+    result = load(Archive(files, spoiled=1), "candles", micros("2021-11-27"), micros("2021-11-28"))
+    assert result.records == candles(lines)
+    names = [path_and_query(request)[0].split("/")[-1] for request in result.requests]
     assert names == [f"{name}.CHECKSUM", name, f"{name}.CHECKSUM", name]
-    with pytest.raises(Reject, match=r"ADABTC-1m-2021-11-27\.zip: its SHA-256 is [0-9a-f]{64}, its CHECKSUM '") as caught:
-        told(Archive(files, spoiled=2), "candles", micros("2021-11-27"), micros("2021-11-28"))
+    with pytest.raises(Reject, match=r"ADABTC-1m-2021-11-27\.zip: its SHA-256 is [0-9a-f]{64}, its CHECKSUM says") as caught:
+        load(Archive(files, spoiled=2), "candles", micros("2021-11-27"), micros("2021-11-28"))
     assert caught.value.reason == "checksum"
 
 
@@ -246,7 +246,7 @@ def test_another_refusal_than_a_missing_file_is_raised() -> None:
         raise Reject(f"GET {request.url}: HTTP 403", reason="http", code="403")
 
     with pytest.raises(Reject, match="HTTP 403"):
-        tell(binance.history(ask(ADA, "trades", 0, DAY), options("trade"), "archive"), refuse)
+        load_history(binance.history(history_request(ADA, "trades", 0, DAY), options("trade"), "archive"), refuse)
 
 
 @pytest.mark.parametrize("number", [0, 50, 99])
@@ -272,7 +272,7 @@ def test_a_bad_line_is_named(bad: str, number: int) -> None:
     cells = bad.split(",")
     named = ",".join(cells[i] for i in (1, 2, 4, 5)) if len(cells) == 7 else repr(bad)
     with pytest.raises(Reject, match=f"{re.escape(named)}$"):
-        told(Archive(files), "trades", micros("2024-12-31"), micros("2025-01-01"))
+        load(Archive(files), "trades", micros("2024-12-31"), micros("2025-01-01"))
 
 
 @pytest.mark.parametrize("cell", range(11))
@@ -282,7 +282,7 @@ def test_a_bad_candle_is_rejected(cell: int) -> None:
     cells[cell] = "1x5"
     files = {"daily/klines/ADABTC/1m/ADABTC-1m-2021-11-27": text([*lines[:4], ",".join(cells), *lines[5:]])}
     with pytest.raises(Reject, match="1x5"):
-        told(Archive(files), "candles", micros("2021-11-27"), micros("2021-11-28"))
+        load(Archive(files), "candles", micros("2021-11-27"), micros("2021-11-28"))
 
 
 def test_a_file_that_is_no_zip_is_rejected_and_closed() -> None:
@@ -294,8 +294,8 @@ def test_a_file_that_is_no_zip_is_rejected_and_closed() -> None:
             return Response(200, b"", file=given[0], received_at=LATER)
         return Response(200, hashlib.sha256(body).hexdigest().encode(), received_at=LATER)
 
-    history = binance.history(ask(ADA, "trades", 0, DAY), options("trade"), "archive")
-    with pytest.raises(Reject, match="not a zip"):
+    history = binance.history(history_request(ADA, "trades", 0, DAY), options("trade"), "archive")
+    with pytest.raises(Reject, match="no zip"):
         run(history, send)
     assert given[0].closed
 
@@ -308,7 +308,7 @@ def run(history, send) -> list[BinaryIO]:
 
 def test_the_archive_may_be_elsewhere() -> None:
     elsewhere = replace(options("trade"), archive_url="http://127.0.0.1:9")
-    history = binance.history(ask(ADA, "trades", micros("2024-11-01"), micros("2024-12-01")), elsewhere, "archive")
+    history = binance.history(history_request(ADA, "trades", micros("2024-11-01"), micros("2024-12-01")), elsewhere, "archive")
     assert next(history).url == "http://127.0.0.1:9/data/spot/monthly/trades/ADABTC/ADABTC-trades-2024-11.zip.CHECKSUM"
 
 
@@ -317,6 +317,6 @@ def test_a_year_is_months() -> None:
     starts = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=32 * n) for n in range(13)]
     months = [start.replace(day=1) for start in starts]
     files = {f"monthly/trades/ADABTC/ADABTC-trades-{month:%Y-%m}": "" for month in months[:12]}
-    answer = told(Archive(files), "trades", micros("2024-01-01"), micros("2025-01-01"))
-    assert asked(answer) == [f"ADABTC-trades-2024-{number:02}.zip.CHECKSUM" for number in range(1, 13)]
-    assert {until for until in answer.untils if until} >= {int(month.timestamp()) * SECOND for month in months[1:]}
+    result = load(Archive(files), "trades", micros("2024-01-01"), micros("2025-01-01"))
+    assert requested(result) == [f"ADABTC-trades-2024-{number:02}.zip.CHECKSUM" for number in range(1, 13)]
+    assert {until for until in result.untils if until} >= {int(month.timestamp()) * SECOND for month in months[1:]}

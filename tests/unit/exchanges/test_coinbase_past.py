@@ -15,7 +15,7 @@ from ingest.exchanges.coinbase import history as coinbase_past
 from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
 from tests.support.exchanges.coinbase import REST, an_instrument, options
-from tests.support.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.exchanges.past import LATER, HistoryResult, history_request, load_history, path_and_query
 from tests.support.recordings.files import read, received
 
 OPTIONS = options()
@@ -78,12 +78,12 @@ def as_candle(bar: list[str]) -> Candle:
     return Candle(1, "1m", int(time) * SECOND, *digits, None, None, None, None, None, None, 1, "rest", LATER)
 
 
-def trades(rows: Sequence[dict[str, Any]], since: int, until: int, ids: tuple[int, int] | None = None) -> Told:
-    return tell(coinbase.history(ask(SKL, "trades", since, until, ids), OPTIONS, "rest"), Exchange(rows))
+def trades(rows: Sequence[dict[str, Any]], since: int, until: int, ids: tuple[int, int] | None = None) -> HistoryResult:
+    return load_history(coinbase.history(history_request(SKL, "trades", since, until, ids), OPTIONS, "rest"), Exchange(rows))
 
 
-def candles(bars: Sequence[list[str]], since: int, until: int, at: int = LATER) -> Told:
-    return tell(coinbase.history(ask(SKL, "candles", since, until), OPTIONS, "rest"), Exchange(bars=bars), at)
+def candles(bars: Sequence[list[str]], since: int, until: int, at: int = LATER) -> HistoryResult:
+    return load_history(coinbase.history(history_request(SKL, "candles", since, until), OPTIONS, "rest"), Exchange(bars=bars), at)
 
 
 @pytest.mark.parametrize("page", [1, 2, 7, 52, 53, 1000])
@@ -92,9 +92,9 @@ def test_all_trades_are_told_once_whatever_the_page(page: int, monkeypatch: pyte
     rows = recorded_trades()
     assert len(rows) == 53
     expected = [as_trade(row) for row in rows]
-    told = trades(rows, 0, expected[-1].time + 1)
-    assert told.records == expected
-    assert told.untils[-1] == expected[-1].time + 1
+    result = trades(rows, 0, expected[-1].time + 1)
+    assert result.records == expected
+    assert result.untils[-1] == expected[-1].time + 1
     times = sorted({trade.time for trade in expected})
     for since, until in ((times[3], times[-4]), (times[1] + 1, times[-2] + 1), (times[4], times[4] + 1)):
         assert trades(rows, since, until).records == [trade for trade in expected if since <= trade.time < until]
@@ -104,8 +104,8 @@ def test_all_trades_are_told_once_whatever_the_page(page: int, monkeypatch: pyte
 def test_what_is_asked_by_id_is_told_by_id(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coinbase_past, "TRADES", page)
     rows = recorded_trades()
-    told = trades(rows, 0, 1, (rows[10]["trade_id"], rows[20]["trade_id"]))
-    assert told.records == [as_trade(row) for row in rows[10:21]]
+    result = trades(rows, 0, 1, (rows[10]["trade_id"], rows[20]["trade_id"]))
+    assert result.records == [as_trade(row) for row in rows[10:21]]
     assert trades(rows, 0, 1, (rows[-1]["trade_id"] + 1, rows[-1]["trade_id"] + 9)).records == []
 
 
@@ -142,9 +142,9 @@ def test_all_candles_are_told_once_whatever_the_window(window: int, monkeypatch:
     monkeypatch.setattr(coinbase_past, "BARS", window)
     bars = recorded_bars()
     first, last = (int(bar[0]) * SECOND for bar in (bars[0], bars[-1]))
-    told = candles(bars, first, last + MINUTE)
-    assert told.records == [as_candle(bar) for bar in bars]
-    assert told.untils[-1] == last + MINUTE
+    result = candles(bars, first, last + MINUTE)
+    assert result.records == [as_candle(bar) for bar in bars]
+    assert result.untils[-1] == last + MINUTE
     assert candles(bars, first + 1, last).records == [as_candle(bar) for bar in bars[1:-1]]
 
 
@@ -153,26 +153,28 @@ def test_bars_before_the_window_are_left() -> None:
     bars = recorded_bars()
     body = read("xchange/coinbasepro/example-historical-candles.json")
     since = int(bars[6][0]) * SECOND
-    told = tell(coinbase.history(ask(SKL, "candles", since, since + 2 * MINUTE), OPTIONS, "rest"), lambda _: body)
-    assert told.records == [as_candle(bar) for bar in bars[6:8]]
+    result = load_history(
+        coinbase.history(history_request(SKL, "candles", since, since + 2 * MINUTE), OPTIONS, "rest"), lambda _: body
+    )
+    assert result.records == [as_candle(bar) for bar in bars[6:8]]
 
 
 def test_years_without_a_trade_cost_few_questions() -> None:
     bars = recorded_bars()
     far = [[str(int(bar[0]) + 3 * 365 * 86400), *bar[1:]] for bar in bars]
     first, last = int(bars[0][0]) * SECOND, int(far[-1][0]) * SECOND
-    told = candles(bars + far, first - 700 * DAY, last + 400 * DAY)
-    assert told.records == [as_candle(bar) for bar in bars + far]
-    assert told.untils[-1] == last + 400 * DAY
-    assert len(told.requests) < 40
-    assert {path_and_query(request)[1]["granularity"] for request in told.requests} == {"60", "86400"}
+    result = candles(bars + far, first - 700 * DAY, last + 400 * DAY)
+    assert result.records == [as_candle(bar) for bar in bars + far]
+    assert result.untils[-1] == last + 400 * DAY
+    assert len(result.requests) < 40
+    assert {path_and_query(request)[1]["granularity"] for request in result.requests} == {"60", "86400"}
 
 
 def test_the_questions_for_candles() -> None:
     bars = recorded_bars()
-    told = candles(bars, int(bars[0][0]) * SECOND, int(bars[0][0]) * SECOND + 400 * MINUTE)
+    result = candles(bars, int(bars[0][0]) * SECOND, int(bars[0][0]) * SECOND + 400 * MINUTE)
     url = f"{REST}/products/SKL-USD/candles?granularity=60"
-    assert told.requests == [
+    assert result.requests == [
         Request(f"{url}&start=2018-02-01T00:00:00Z&end=2018-02-01T04:59:00Z"),
         Request(f"{url}&start=2018-02-01T05:00:00Z&end=2018-02-01T09:59:00Z"),
         Request(f"{REST}/products/SKL-USD/candles?granularity=86400&start=2018-02-01T00:00:00Z&end=2018-11-27T00:00:00Z"),
@@ -183,20 +185,20 @@ def test_the_questions_for_candles() -> None:
 def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
     bars = recorded_bars()
     first, end = int(bars[0][0]) * SECOND, int(bars[-1][0]) * SECOND + MINUTE
-    told = candles(bars, first, end + MINUTE, at=end + after * SECOND)
-    assert [candle.time for candle in told.records] == [int(bar[0]) * SECOND for bar in bars[:closed]]
-    assert told.untils[-1] == first + closed * MINUTE
+    result = candles(bars, first, end + MINUTE, at=end + after * SECOND)
+    assert [candle.time for candle in result.records] == [int(bar[0]) * SECOND for bar in bars[:closed]]
+    assert result.untils[-1] == first + closed * MINUTE
 
 
 def test_what_coinbase_does_not_give_is_refused() -> None:
-    with pytest.raises(Reject, match="'quotes' has no history; right would be: trades, candles"):
-        coinbase.history(ask(SKL, "quotes", 0, 1), OPTIONS, "rest")
-    with pytest.raises(Reject, match="via is 'archive'; right would be one of: rest"):
-        coinbase.history(ask(SKL, "trades", 0, 1), OPTIONS, "archive")
+    with pytest.raises(Reject, match="no past of 'quotes'; there is one of: trades, candles"):
+        coinbase.history(history_request(SKL, "quotes", 0, 1), OPTIONS, "rest")
+    with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):
+        coinbase.history(history_request(SKL, "trades", 0, 1), OPTIONS, "archive")
 
 
 @pytest.mark.parametrize("body", [b"<html>", b'{"message":"NotFound"}', b'[[60,"NaN",1,1,1,1]]', b"[[1]]"])
 @pytest.mark.parametrize("channel", ["trades", "candles"])
 def test_an_answer_that_is_none_is_rejected(channel: str, body: bytes) -> None:
     with pytest.raises(Reject):
-        tell(coinbase.history(ask(SKL, channel, 0, LATER), OPTIONS, "rest"), lambda _: body)
+        load_history(coinbase.history(history_request(SKL, channel, 0, LATER), OPTIONS, "rest"), lambda _: body)

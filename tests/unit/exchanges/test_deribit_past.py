@@ -21,7 +21,7 @@ from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
 from tests.support.exchanges import binance_rest
 from tests.support.exchanges.deribit import BTC, OPTIONS, nautilus, plain
-from tests.support.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.exchanges.past import LATER, HistoryResult, history_request, load_history, path_and_query
 
 Row = dict[str, Any]
 
@@ -94,12 +94,12 @@ def as_candle(bar: Sequence[Any]) -> Candle:
     return Candle(BTC.id, "1m", time * 1000, *map(str, values), None, None, None, None, None, 1, "rest", LATER)
 
 
-def trades(rows: Sequence[Row], since: int, until: int, ids: tuple[int, int] | None = None) -> Told:
-    return tell(deribit.history(ask(BTC, "trades", since, until, ids), OPTIONS, "rest"), Exchange(rows))
+def trades(rows: Sequence[Row], since: int, until: int, ids: tuple[int, int] | None = None) -> HistoryResult:
+    return load_history(deribit.history(history_request(BTC, "trades", since, until, ids), OPTIONS, "rest"), Exchange(rows))
 
 
-def candles(rows: Sequence[Sequence[Any]], since: int, until: int, at: int = LATER) -> Told:
-    return tell(deribit.history(ask(BTC, "candles", since, until), OPTIONS, "rest"), Exchange(bars=rows), at)
+def candles(rows: Sequence[Sequence[Any]], since: int, until: int, at: int = LATER) -> HistoryResult:
+    return load_history(deribit.history(history_request(BTC, "candles", since, until), OPTIONS, "rest"), Exchange(bars=rows), at)
 
 
 @pytest.fixture(params=[1, 7, 59, 60, 1000])
@@ -113,17 +113,20 @@ def test_all_trades_are_told_once_whatever_the_page(rows_of_an_answer: int) -> N
     expected = [as_trade(row) for row in rows]
     assert len({trade.time for trade in expected}) < len(expected)
     since, until = expected[1].time + 1000, expected[-1].time
-    told = trades(rows, since, until)
-    assert told.records == [trade for trade in expected if since <= trade.time < until]
-    assert len(told.records) > 30
-    assert told.untils[-1] == until
+    result = trades(rows, since, until)
+    assert result.records == [trade for trade in expected if since <= trade.time < until]
+    assert len(result.records) > 30
+    assert result.untils[-1] == until
 
 
 def test_recorded_trades_are_told() -> None:
     rows = json.loads(nautilus("http_get_last_trades"))["result"]["trades"]
-    told = tell(deribit.history(ask(BTC, "trades", rows[1]["timestamp"] * 1000, LATER - MINUTE), OPTIONS, "rest"), Exchange(rows))
+    result = load_history(
+        deribit.history(history_request(BTC, "trades", rows[1]["timestamp"] * 1000, LATER - MINUTE), OPTIONS, "rest"),
+        Exchange(rows),
+    )
     texts = plain(nautilus("http_get_last_trades"))["result"]["trades"]
-    assert told.records == [
+    assert result.records == [
         Trade(3, r["timestamp"] * 1000, r["trade_seq"], r["price"], r["amount"], r["direction"], LATER, native_id=r["trade_id"])
         for r in texts[1:]
     ]
@@ -131,8 +134,8 @@ def test_recorded_trades_are_told() -> None:
 
 def test_what_is_asked_by_number_is_told_by_number(rows_of_an_answer: int) -> None:
     rows = recorded_trades()
-    told = trades(rows, as_trade(rows[10]).time, as_trade(rows[20]).time, (1010, 1020))
-    assert told.records == [as_trade(row) for row in rows[10:21]]
+    result = trades(rows, as_trade(rows[10]).time, as_trade(rows[20]).time, (1010, 1020))
+    assert result.records == [as_trade(row) for row in rows[10:21]]
 
 
 def test_the_questions_for_trades() -> None:
@@ -151,9 +154,9 @@ def test_the_questions_for_trades() -> None:
 
 def test_a_market_that_was_opened_later_is_no_error() -> None:
     rows = recorded_trades(first=1)
-    told = trades(rows, 0, LATER - MINUTE)
-    assert told.records == [as_trade(row) for row in rows]
-    assert told.untils[-1] == LATER - MINUTE
+    result = trades(rows, 0, LATER - MINUTE)
+    assert result.records == [as_trade(row) for row in rows]
+    assert result.untils[-1] == LATER - MINUTE
 
 
 @pytest.mark.parametrize("until", [1, LATER - MINUTE], ids=["all of it is gone", "its beginning is gone"])
@@ -170,44 +173,44 @@ def test_older_trades_than_there_are_are_refused_with_what_there_is(until: int) 
 def test_where_there_is_nothing_all_was_said() -> None:
     assert trades([], 0, LATER - MINUTE)[:2] == ([], [LATER - MINUTE])
     assert trades(recorded_trades(), LATER - 5 * MINUTE, LATER - MINUTE)[:2] == ([], [LATER - MINUTE])
-    told = candles([], 0, MINUTE)
-    assert (told.records, told.untils[-1]) == ([], MINUTE)
+    result = candles([], 0, MINUTE)
+    assert (result.records, result.untils[-1]) == ([], MINUTE)
 
 
 def test_all_candles_are_told_once_whatever_the_page(rows_of_an_answer: int) -> None:
     bars = recorded_bars()
     first, last = bars[0][0] * 1000, bars[-1][0] * 1000
-    told = candles(bars, first, last + MINUTE)
-    assert told.records == [as_candle(bar) for bar in bars]
-    assert told.untils[-1] == last + MINUTE
+    result = candles(bars, first, last + MINUTE)
+    assert result.records == [as_candle(bar) for bar in bars]
+    assert result.untils[-1] == last + MINUTE
     assert candles(bars, first + 1, last).records == [as_candle(bar) for bar in bars[1:-1]]
 
 
 def test_the_questions_for_candles() -> None:
     bars = recorded_bars()
     first = bars[0][0]
-    told = candles(bars, first * 1000, first * 1000 + 60 * MINUTE)
+    result = candles(bars, first * 1000, first * 1000 + 60 * MINUTE)
     url = "https://test/api/v2/public/get_tradingview_chart_data?instrument_name=BTC-PERPETUAL"
-    assert told.requests == [Request(f"{url}&start_timestamp={first}&end_timestamp={first + 3_540_000}&resolution=1")]
+    assert result.requests == [Request(f"{url}&start_timestamp={first}&end_timestamp={first + 3_540_000}&resolution=1")]
 
 
 @pytest.mark.parametrize(("after", "closed"), [(0, 59), (9, 59), (10, 60)])
 def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
     bars = recorded_bars()
     end = bars[-1][0] * 1000 + MINUTE
-    told = candles(bars, bars[0][0] * 1000, end + MINUTE, at=end + after * SECOND)
-    assert [candle.time for candle in told.records] == [bar[0] * 1000 for bar in bars[:closed]]
+    result = candles(bars, bars[0][0] * 1000, end + MINUTE, at=end + after * SECOND)
+    assert [candle.time for candle in result.records] == [bar[0] * 1000 for bar in bars[:closed]]
 
 
 @pytest.mark.parametrize("channel", ["trades", "candles"])
 @pytest.mark.parametrize("body", [b"<html>", b'{"error":{"code":13020,"message":"instrument_not_found"}}', b'{"result":[["1"]]}'])
 def test_an_answer_that_is_none_is_an_error(channel: str, body: bytes) -> None:
     with pytest.raises(Reject):
-        tell(deribit.history(ask(BTC, channel, 0, LATER), OPTIONS, "rest"), lambda _: body)
+        load_history(deribit.history(history_request(BTC, channel, 0, LATER), OPTIONS, "rest"), lambda _: body)
 
 
 def test_what_deribit_does_not_give_is_refused() -> None:
-    with pytest.raises(Reject, match="'book' has no history; right would be: trades, candles"):
-        deribit.history(ask(BTC, "book", 0, 1), OPTIONS, "rest")
-    with pytest.raises(Reject, match="via is 'archive'; right would be one of: rest"):
-        deribit.history(ask(BTC, "trades", 0, 1), OPTIONS, "archive")
+    with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
+        deribit.history(history_request(BTC, "book", 0, 1), OPTIONS, "rest")
+    with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):
+        deribit.history(history_request(BTC, "trades", 0, 1), OPTIONS, "archive")

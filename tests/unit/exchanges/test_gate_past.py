@@ -19,7 +19,7 @@ from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
 from tests.support.exchanges import binance_rest
 from tests.support.exchanges.gate import BTC, OPTIONS
-from tests.support.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.exchanges.past import LATER, HistoryResult, history_request, load_history, path_and_query
 
 DAY = 1440 * MINUTE
 
@@ -97,12 +97,12 @@ def as_candle(bar: list[str]) -> Candle:
     )
 
 
-def trades(exchange: Exchange, since: int, until: int, ids: tuple[int, int] | None = None, at: int = LATER) -> Told:
-    return tell(gate.history(ask(BTC, "trades", since, until, ids), OPTIONS, "rest"), exchange, at)
+def trades(exchange: Exchange, since: int, until: int, ids: tuple[int, int] | None = None, at: int = LATER) -> HistoryResult:
+    return load_history(gate.history(history_request(BTC, "trades", since, until, ids), OPTIONS, "rest"), exchange, at)
 
 
-def candles(exchange: Exchange, since: int, until: int, at: int = LATER) -> Told:
-    return tell(gate.history(ask(BTC, "candles", since, until), OPTIONS, "rest"), exchange, at)
+def candles(exchange: Exchange, since: int, until: int, at: int = LATER) -> HistoryResult:
+    return load_history(gate.history(history_request(BTC, "candles", since, until), OPTIONS, "rest"), exchange, at)
 
 
 @pytest.fixture(autouse=True)
@@ -125,17 +125,17 @@ def test_all_trades_are_told_once_in_order(rows_of_an_answer: int, newest_first:
     expected = [as_trade(row) for row in rows]
     assert len({trade.time for trade in expected}) < len(expected)
     since, until = expected[1].time + 1000, expected[-1].time
-    told = trades(Exchange(rows, newest_first=newest_first, inclusive=inclusive), since, until)
-    assert told.records == [trade for trade in expected if since <= trade.time < until]
-    assert len(told.records) > 40
-    assert told.untils[-1] == until
+    result = trades(Exchange(rows, newest_first=newest_first, inclusive=inclusive), since, until)
+    assert result.records == [trade for trade in expected if since <= trade.time < until]
+    assert len(result.records) > 40
+    assert result.untils[-1] == until
 
 
 def test_what_is_asked_by_id_is_told_by_id(rows_of_an_answer: int) -> None:
     rows = recorded_trades()
     ids = (int(rows[10]["sequence_id"]), int(rows[20]["sequence_id"]))
-    told = trades(Exchange(rows), as_trade(rows[10]).time, as_trade(rows[20]).time, ids)
-    assert told.records == [as_trade(row) for row in rows[10:21]]
+    result = trades(Exchange(rows), as_trade(rows[10]).time, as_trade(rows[20]).time, ids)
+    assert result.records == [as_trade(row) for row in rows[10:21]]
 
 
 def test_a_busy_second_is_read_by_pages() -> None:
@@ -143,18 +143,18 @@ def test_a_busy_second_is_read_by_pages() -> None:
     rows = recorded_trades(1000)
     first = binance_rest.recorded_trades()[0]["time"]
     rows = [row | {"create_time_ms": str(first // 1000 * 1000 + index // 3)} for index, row in enumerate(rows)]
-    told = trades(Exchange(rows), first // 1000 * SECOND, (first // 1000 + 1) * SECOND)
-    assert told.records == [as_trade(row) for row in rows]
-    assert [path_and_query(request)[1]["page"] for request in told.requests[-2:]] == ["2", "1"]
+    result = trades(Exchange(rows), first // 1000 * SECOND, (first // 1000 + 1) * SECOND)
+    assert result.records == [as_trade(row) for row in rows]
+    assert [path_and_query(request)[1]["page"] for request in result.requests[-2:]] == ["2", "1"]
 
 
 def test_the_questions_for_trades() -> None:
     rows = recorded_trades()
     since = as_trade(rows[0]).time
     second = since // SECOND
-    told = trades(Exchange(rows), since, since + 100 * SECOND)
+    result = trades(Exchange(rows), since, since + 100 * SECOND)
     url = "https://test/api/v4/spot/trades?currency_pair=BTC_USDT&limit=1000"
-    assert told.requests == [
+    assert result.requests == [
         Request("https://test/api/v4/spot/currency_pairs/BTC_USDT"),
         Request(f"{url}&from={second}&to={second + 60}&page=1"),
         Request(f"{url}&from={second + 60}&to={second + 101}&page=1"),
@@ -164,17 +164,17 @@ def test_the_questions_for_trades() -> None:
 def test_all_candles_are_told_once_whatever_the_page(rows_of_an_answer: int) -> None:
     bars = recorded_bars()
     first, last = (int(bar[0]) * SECOND for bar in (bars[0], bars[-1]))
-    told = candles(Exchange(bars=bars), first, last + MINUTE)
-    assert told.records == [as_candle(bar) for bar in bars]
-    assert told.untils[-1] == last + MINUTE
+    result = candles(Exchange(bars=bars), first, last + MINUTE)
+    assert result.records == [as_candle(bar) for bar in bars]
+    assert result.untils[-1] == last + MINUTE
     assert candles(Exchange(bars=bars), first + 1, last).records == [as_candle(bar) for bar in bars[1:-1]]
 
 
 def test_the_questions_for_candles() -> None:
     bars = recorded_bars()
     first = int(bars[0][0])
-    told = candles(Exchange(bars=bars), first * SECOND, (first + 3600) * SECOND)
-    assert told.requests[1:] == [
+    result = candles(Exchange(bars=bars), first * SECOND, (first + 3600) * SECOND)
+    assert result.requests[1:] == [
         Request(f"https://test/api/v4/spot/candlesticks?currency_pair=BTC_USDT&interval=1m&from={first}&to={first + 3540}")
     ]
 
@@ -184,9 +184,9 @@ def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
     bars = recorded_bars()
     first, end = int(bars[0][0]) * SECOND, int(bars[-1][0]) * SECOND + MINUTE
     for flag in ("false", "true"):  # an open one is never told, a closed one once it is old enough to be vouched for
-        told = candles(Exchange(bars=[*bars[:-1], [*bars[-1][:-1], flag]]), first, end + MINUTE, at=end + after * SECOND)
+        result = candles(Exchange(bars=[*bars[:-1], [*bars[-1][:-1], flag]]), first, end + MINUTE, at=end + after * SECOND)
         wanted = closed if flag == "true" else 59
-        assert [candle.time for candle in told.records] == [int(bar[0]) * SECOND for bar in bars[:wanted]]
+        assert [candle.time for candle in result.records] == [int(bar[0]) * SECOND for bar in bars[:wanted]]
 
 
 @pytest.mark.parametrize(("channel", "kept"), [("trades", 30 * DAY), ("candles", 9990 * MINUTE)])
@@ -194,19 +194,19 @@ def test_older_than_what_is_kept_is_refused_with_what_there_is(channel: str, kep
     monkeypatch.undo()
     since = LATER - kept - DAY
     with pytest.raises(Reject, match=f"BTC_USDT: {channel} are kept for") as caught:
-        tell(gate.history(ask(BTC, channel, since, LATER - DAY), OPTIONS, "rest"), Exchange(opened=1))
+        load_history(gate.history(history_request(BTC, channel, since, LATER - DAY), OPTIONS, "rest"), Exchange(opened=1))
     assert (caught.value.reason, caught.value.code) == ("history", str(LATER - kept))
     opened = (LATER - kept) // SECOND // 60 * 60 + 60  # a whole minute
-    told = tell(gate.history(ask(BTC, channel, since, LATER - DAY), OPTIONS, "rest"), Exchange(opened=opened))
-    assert (told.records, told.untils[-1]) == ([], LATER - DAY)
-    assert min(int(path_and_query(request)[1]["from"]) for request in told.requests[1:]) == opened
+    result = load_history(gate.history(history_request(BTC, channel, since, LATER - DAY), OPTIONS, "rest"), Exchange(opened=opened))
+    assert (result.records, result.untils[-1]) == ([], LATER - DAY)
+    assert min(int(path_and_query(request)[1]["from"]) for request in result.requests[1:]) == opened
 
 
 @pytest.mark.parametrize("channel", ["trades", "candles"])
 def test_where_there_is_nothing_all_was_said_in_few_questions(channel: str) -> None:
-    told = tell(gate.history(ask(BTC, channel, LATER - 9 * DAY, LATER - MINUTE), OPTIONS, "rest"), Exchange())
-    assert (told.records, told.untils[-1]) == ([], LATER - MINUTE)
-    assert len(told.requests) < 30
+    result = load_history(gate.history(history_request(BTC, channel, LATER - 9 * DAY, LATER - MINUTE), OPTIONS, "rest"), Exchange())
+    assert (result.records, result.untils[-1]) == ([], LATER - MINUTE)
+    assert len(result.requests) < 30
 
 
 @pytest.mark.parametrize("channel", ["trades", "candles"])
@@ -214,14 +214,14 @@ def test_where_there_is_nothing_all_was_said_in_few_questions(channel: str) -> N
 def test_an_answer_that_is_none_is_an_error(channel: str, body: bytes) -> None:
     exchange = Exchange()
     with pytest.raises(Reject):
-        tell(
-            gate.history(ask(BTC, channel, 0, LATER), OPTIONS, "rest"),
+        load_history(
+            gate.history(history_request(BTC, channel, 0, LATER), OPTIONS, "rest"),
             lambda request: exchange(request) if "currency_pairs" in request.url else body,
         )
 
 
 def test_what_gate_does_not_give_is_refused() -> None:
-    with pytest.raises(Reject, match="'book' has no history; right would be: trades, candles"):
-        gate.history(ask(BTC, "book", 0, 1), OPTIONS, "rest")
-    with pytest.raises(Reject, match="via is 'archive'; right would be one of: rest"):
-        gate.history(ask(BTC, "trades", 0, 1), OPTIONS, "archive")
+    with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
+        gate.history(history_request(BTC, "book", 0, 1), OPTIONS, "rest")
+    with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):
+        gate.history(history_request(BTC, "trades", 0, 1), OPTIONS, "archive")

@@ -15,7 +15,7 @@ from ingest.exchanges.kraken import history as kraken_past
 from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Instrument, Trade
 from tests.support.exchanges.kraken import OPTIONS, nautilus
-from tests.support.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.exchanges.past import LATER, HistoryResult, history_request, load_history, path_and_query
 
 BTC = Instrument("kraken", "BTC/USDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", id=1)
 
@@ -57,8 +57,8 @@ def as_trade(row: list[Any]) -> Trade:
     return Trade(1, int(time * SECOND), trade_id, price, size, {"b": "buy", "s": "sell"}[side], LATER)
 
 
-def told(exchange: Exchange, since: int, until: int, ids: tuple[int, int] | None = None) -> Told:
-    return tell(kraken.history(ask(BTC, "trades", since, until, ids), OPTIONS, "rest"), exchange)
+def load(exchange: Exchange, since: int, until: int, ids: tuple[int, int] | None = None) -> HistoryResult:
+    return load_history(kraken.history(history_request(BTC, "trades", since, until, ids), OPTIONS, "rest"), exchange)
 
 
 @pytest.fixture(params=[41, 100, 999, 1000])
@@ -73,37 +73,37 @@ def test_all_trades_are_told_once_whatever_the_page(rows, inclusive: bool, page:
     exchange = Exchange(rows(), inclusive)
     expected = [as_trade(row) for row in rows()]
     assert len(expected) == 1000
-    everything = told(exchange, 0, expected[-1].time + 1)
+    everything = load(exchange, 0, expected[-1].time + 1)
     assert everything.records == expected
     assert everything.untils[-1] == expected[-1].time + 1
     since, until = expected[210].time, expected[790].time
-    assert told(exchange, since, until).records == [trade for trade in expected if since <= trade.time < until]
+    assert load(exchange, since, until).records == [trade for trade in expected if since <= trade.time < until]
 
 
 def test_what_is_asked_by_id_is_told_by_id(page: int) -> None:
     rows = crowded()
     hole = rows[215:405]  # both edges are in a moment of ten
-    answer = told(Exchange(rows, True), as_trade(hole[0]).time, as_trade(hole[-1]).time, (hole[0][-1], hole[-1][-1]))
-    assert answer.records == [as_trade(row) for row in hole]
+    result = load(Exchange(rows, True), as_trade(hole[0]).time, as_trade(hole[-1]).time, (hole[0][-1], hole[-1][-1]))
+    assert result.records == [as_trade(row) for row in hole]
 
 
 def test_the_questions_for_trades() -> None:
     rows = recorded()
     since = as_trade(rows[0]).time
-    answer = told(Exchange(rows, True), since, LATER - MINUTE)
+    result = load(Exchange(rows, True), since, LATER - MINUTE)
     url = f"{OPTIONS.rest_url}/0/public/Trades?pair=XBTUSDT&count=1000"
-    assert answer.requests == [Request(f"{url}&since={(since - 1) * 1000}"), Request(f"{url}&since={nanos(rows[-1]) - 1}")]
-    assert answer.untils == [as_trade(rows[-1]).time, LATER - MINUTE]
+    assert result.requests == [Request(f"{url}&since={(since - 1) * 1000}"), Request(f"{url}&since={nanos(rows[-1]) - 1}")]
+    assert result.untils == [as_trade(rows[-1]).time, LATER - MINUTE]
 
 
 def test_where_there_is_nothing_all_was_said() -> None:
-    assert told(Exchange(recorded(), True), LATER - 2 * MINUTE, LATER - MINUTE)[:2] == ([], [LATER - MINUTE])
+    assert load(Exchange(recorded(), True), LATER - 2 * MINUTE, LATER - MINUTE)[:2] == ([], [LATER - MINUTE])
 
 
 def test_a_moment_that_fills_a_page_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kraken_past, "TRADES", 10)
-    with pytest.raises(Reject, match="10 trades at 1762795433971744500 ns fill a response"):
-        told(Exchange(crowded(), True), 0, LATER - MINUTE)
+    with pytest.raises(Reject, match="10 trades at 1762795433971744500 ns, no way past them"):
+        load(Exchange(crowded(), True), 0, LATER - MINUTE)
 
 
 def recorded_candles() -> list[Candle]:
@@ -115,18 +115,18 @@ def recorded_candles() -> list[Candle]:
     ]
 
 
-def candles(since: int, until: int) -> Told:
-    history = kraken.history(ask(BTC, "candles", since, until), OPTIONS, "rest")
-    return tell(history, lambda request: nautilus("http_ohlc"))
+def candles(since: int, until: int) -> HistoryResult:
+    history = kraken.history(history_request(BTC, "candles", since, until), OPTIONS, "rest")
+    return load_history(history, lambda request: nautilus("http_ohlc"))
 
 
 def test_the_closed_candles_are_told() -> None:
     expected = recorded_candles()
     assert len(expected) == 720
-    answer = candles(expected[0].time, expected[-1].time + MINUTE)
-    assert answer.records == expected
-    assert answer.untils == [expected[-1].time + MINUTE]
-    assert answer.requests == [Request(f"{OPTIONS.rest_url}/0/public/OHLC?pair=XBTUSDT&interval=1")]
+    result = candles(expected[0].time, expected[-1].time + MINUTE)
+    assert result.records == expected
+    assert result.untils == [expected[-1].time + MINUTE]
+    assert result.requests == [Request(f"{OPTIONS.rest_url}/0/public/OHLC?pair=XBTUSDT&interval=1")]
     assert candles(expected[100].time + 1, expected[200].time).records == expected[101:200]
 
 
@@ -140,8 +140,8 @@ def test_older_candles_than_there_are_are_refused_with_what_there_is() -> None:
 def test_a_market_that_was_listed_later_is_no_error() -> None:
     body = json.loads(nautilus("http_ohlc"))
     body["result"]["XBTUSDT"] = body["result"]["XBTUSDT"][-10:]
-    history = kraken.history(ask(BTC, "candles", 0, LATER - MINUTE), OPTIONS, "rest")
-    assert tell(history, lambda _: json.dumps(body).encode()).records == recorded_candles()[-9:]
+    history = kraken.history(history_request(BTC, "candles", 0, LATER - MINUTE), OPTIONS, "rest")
+    assert load_history(history, lambda _: json.dumps(body).encode()).records == recorded_candles()[-9:]
 
 
 @pytest.mark.parametrize("channel", ["trades", "candles"])
@@ -157,11 +157,11 @@ def test_a_market_that_was_listed_later_is_no_error() -> None:
 )
 def test_an_answer_that_is_none_is_an_error(channel: str, body: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
-        tell(kraken.history(ask(BTC, channel, 0, LATER), OPTIONS, "rest"), lambda _: body)
+        load_history(kraken.history(history_request(BTC, channel, 0, LATER), OPTIONS, "rest"), lambda _: body)
 
 
 def test_what_kraken_does_not_give_is_refused() -> None:
-    with pytest.raises(Reject, match="'book' has no history; right would be: trades, candles"):
-        kraken.history(ask(BTC, "book", 0, 1), OPTIONS, "rest")
-    with pytest.raises(Reject, match="via is 'archive'; right would be one of: rest"):
-        kraken.history(ask(BTC, "trades", 0, 1), OPTIONS, "archive")
+    with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
+        kraken.history(history_request(BTC, "book", 0, 1), OPTIONS, "rest")
+    with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):
+        kraken.history(history_request(BTC, "trades", 0, 1), OPTIONS, "archive")

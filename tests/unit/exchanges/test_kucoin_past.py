@@ -19,7 +19,7 @@ from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
 from tests.support.exchanges import binance_rest
 from tests.support.exchanges.kucoin import BTC, OPTIONS
-from tests.support.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.exchanges.past import LATER, HistoryResult, history_request, load_history, path_and_query
 
 
 class Exchange:
@@ -78,23 +78,23 @@ def as_candle(bar: list[str]) -> Candle:
     )
 
 
-def trades(rows: Sequence[Any], since: int, until: int, ids: tuple[int, int] | None = None) -> Told:
-    return tell(kucoin.history(ask(BTC, "trades", since, until, ids), OPTIONS, "rest"), Exchange(rows))
+def trades(rows: Sequence[Any], since: int, until: int, ids: tuple[int, int] | None = None) -> HistoryResult:
+    return load_history(kucoin.history(history_request(BTC, "trades", since, until, ids), OPTIONS, "rest"), Exchange(rows))
 
 
-def candles(exchange: Exchange, since: int, until: int, at: int = LATER) -> Told:
-    return tell(kucoin.history(ask(BTC, "candles", since, until), OPTIONS, "rest"), exchange, at)
+def candles(exchange: Exchange, since: int, until: int, at: int = LATER) -> HistoryResult:
+    return load_history(kucoin.history(history_request(BTC, "candles", since, until), OPTIONS, "rest"), exchange, at)
 
 
 def test_the_last_hundred_trades_are_told() -> None:
     rows = recorded_trades(250)
     expected = [as_trade(row) for row in rows[-100:]]
     since, until = expected[0].time + 1, expected[-1].time
-    told = trades(rows, since, until)
-    assert told.records == [trade for trade in expected if since <= trade.time < until]
-    assert len(told.records) > 50
-    assert told.untils == [until]
-    assert told.requests == [Request("https://test/api/v1/market/histories?symbol=BTC-USDT", weight=2)]
+    result = trades(rows, since, until)
+    assert result.records == [trade for trade in expected if since <= trade.time < until]
+    assert len(result.records) > 50
+    assert result.untils == [until]
+    assert result.requests == [Request("https://test/api/v1/market/histories?symbol=BTC-USDT", weight=2)]
 
 
 def test_older_trades_are_refused_with_what_there_is() -> None:
@@ -107,8 +107,8 @@ def test_older_trades_are_refused_with_what_there_is() -> None:
 
 def test_a_market_with_fewer_trades_has_no_older_ones() -> None:
     rows = recorded_trades(99)
-    told = trades(rows, 0, LATER - MINUTE)
-    assert (told.records, told.untils) == ([as_trade(row) for row in rows], [LATER - MINUTE])
+    result = trades(rows, 0, LATER - MINUTE)
+    assert (result.records, result.untils) == ([as_trade(row) for row in rows], [LATER - MINUTE])
     assert trades([], 0, LATER - MINUTE)[:2] == ([], [LATER - MINUTE])
 
 
@@ -118,9 +118,9 @@ def test_all_candles_are_told_once_whatever_the_page(bars: int, inclusive: bool,
     monkeypatch.setattr(_kucoin_past, "BARS", bars)
     rows = recorded_bars()
     first, last = (int(bar[0]) * SECOND for bar in (rows[0], rows[-1]))
-    told = candles(Exchange(bars=rows, inclusive=inclusive), first, last + MINUTE)
-    assert told.records == [as_candle(bar) for bar in rows]
-    assert told.untils[-1] == last + MINUTE
+    result = candles(Exchange(bars=rows, inclusive=inclusive), first, last + MINUTE)
+    assert result.records == [as_candle(bar) for bar in rows]
+    assert result.untils[-1] == last + MINUTE
     inner = candles(Exchange(bars=rows, inclusive=inclusive), first + 1, last)
     assert inner.records == [as_candle(bar) for bar in rows[1:-1]]
 
@@ -128,17 +128,17 @@ def test_all_candles_are_told_once_whatever_the_page(bars: int, inclusive: bool,
 def test_the_questions_for_candles() -> None:
     rows = recorded_bars()
     first = int(rows[0][0])
-    told = candles(Exchange(bars=rows), first * SECOND, (first + 3600) * SECOND)
+    result = candles(Exchange(bars=rows), first * SECOND, (first + 3600) * SECOND)
     url = "https://test/api/v1/market/candles?symbol=BTC-USDT&type=1min"
-    assert told.requests == [Request(f"{url}&startAt={first}&endAt={first + 3600}", weight=3)]
+    assert result.requests == [Request(f"{url}&startAt={first}&endAt={first + 3600}", weight=3)]
 
 
 @pytest.mark.parametrize(("after", "closed"), [(0, 59), (9, 59), (10, 60)])
 def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
     rows = recorded_bars()
     first, end = int(rows[0][0]) * SECOND, int(rows[-1][0]) * SECOND + MINUTE
-    told = candles(Exchange(bars=rows), first, end + MINUTE, at=end + after * SECOND)
-    assert [candle.time for candle in told.records] == [int(bar[0]) * SECOND for bar in rows[:closed]]
+    result = candles(Exchange(bars=rows), first, end + MINUTE, at=end + after * SECOND)
+    assert [candle.time for candle in result.records] == [int(bar[0]) * SECOND for bar in rows[:closed]]
 
 
 @pytest.mark.parametrize("channel", ["trades", "candles"])
@@ -153,11 +153,11 @@ def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
 )
 def test_an_answer_that_is_none_is_an_error(channel: str, body: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
-        tell(kucoin.history(ask(BTC, channel, 0, LATER), OPTIONS, "rest"), lambda _: body)
+        load_history(kucoin.history(history_request(BTC, channel, 0, LATER), OPTIONS, "rest"), lambda _: body)
 
 
 def test_what_kucoin_does_not_give_is_refused() -> None:
-    with pytest.raises(Reject, match="'book' has no history; right would be: trades, candles"):
-        kucoin.history(ask(BTC, "book", 0, 1), OPTIONS, "rest")
-    with pytest.raises(Reject, match="via is 'archive'; right would be one of: rest"):
-        kucoin.history(ask(BTC, "trades", 0, 1), OPTIONS, "archive")
+    with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
+        kucoin.history(history_request(BTC, "book", 0, 1), OPTIONS, "rest")
+    with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):
+        kucoin.history(history_request(BTC, "trades", 0, 1), OPTIONS, "archive")

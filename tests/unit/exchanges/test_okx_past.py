@@ -16,7 +16,7 @@ from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
 from tests.support.exchanges.binance_rest import recorded_minutes
 from tests.support.exchanges.okx import BTC, MERGED, OPTIONS, nautilus
-from tests.support.exchanges.past import LATER, Told, ask, path_and_query, tell
+from tests.support.exchanges.past import LATER, HistoryResult, history_request, load_history, path_and_query
 from tests.support.recordings.files import received
 
 DAY = 1440 * MINUTE
@@ -74,12 +74,12 @@ def as_candle(bar: list[str]) -> Candle:
     return Candle(BTC.id, "1m", int(time) * MILLISECOND, *digits, quote_volume, None, None, None, None, None, 1, "rest", LATER)
 
 
-def trades(exchange: Exchange, since: int, until: int, ids: tuple[int, int] | None = None, at: int = LATER) -> Told:
-    return tell(okx.history(ask(BTC, "trades", since, until, ids), OPTIONS, "rest"), exchange, at)
+def trades(exchange: Exchange, since: int, until: int, ids: tuple[int, int] | None = None, at: int = LATER) -> HistoryResult:
+    return load_history(okx.history(history_request(BTC, "trades", since, until, ids), OPTIONS, "rest"), exchange, at)
 
 
-def candles(bars: Sequence[list[str]], since: int, until: int, at: int = LATER) -> Told:
-    return tell(okx.history(ask(BTC, "candles", since, until), OPTIONS, "rest"), Exchange(bars=bars), at)
+def candles(bars: Sequence[list[str]], since: int, until: int, at: int = LATER) -> HistoryResult:
+    return load_history(okx.history(history_request(BTC, "candles", since, until), OPTIONS, "rest"), Exchange(bars=bars), at)
 
 
 def unstamped(records: Sequence[Any]) -> list[Any]:
@@ -97,20 +97,20 @@ def test_all_trades_are_told_once_whatever_the_page(rows_of_an_answer: int) -> N
     assert len(rows) == 69
     expected = [as_trade(row) for row in rows]
     since, until = expected[1].time + MILLISECOND, expected[-1].time + MILLISECOND
-    told = trades(Exchange(rows), since, until)
-    assert told.records == [trade for trade in expected if trade.time >= since]
-    assert told.untils[-1] == until
+    result = trades(Exchange(rows), since, until)
+    assert result.records == [trade for trade in expected if trade.time >= since]
+    assert result.untils[-1] == until
     busiest = max(expected, key=lambda trade: sum(other.time == trade.time for other in expected)).time
-    told = trades(Exchange(rows), busiest, busiest + 1)
-    assert told.records == [trade for trade in expected if trade.time == busiest]
-    assert len(told.records) > 1
+    result = trades(Exchange(rows), busiest, busiest + 1)
+    assert result.records == [trade for trade in expected if trade.time == busiest]
+    assert len(result.records) > 1
 
 
 def test_what_is_asked_by_id_is_told_by_id(rows_of_an_answer: int) -> None:
     rows = recorded_trades()
     ids = (int(rows[10]["tradeId"]), int(rows[20]["tradeId"]))
-    told = trades(Exchange(rows), as_trade(rows[10]).time, as_trade(rows[20]).time, ids)
-    assert told.records == [as_trade(row) for row in rows[10:21]]
+    result = trades(Exchange(rows), as_trade(rows[10]).time, as_trade(rows[20]).time, ids)
+    assert result.records == [as_trade(row) for row in rows[10:21]]
 
 
 def test_the_questions_for_trades() -> None:
@@ -131,10 +131,10 @@ def test_a_market_that_was_listed_later_is_no_error() -> None:
     now = first + 30 * DAY
     listed = Exchange(rows, listed=int(rows[0]["ts"]) - 5000)
     for since in (first - DAY, first - 1000 * DAY):
-        told = trades(listed, since, now - DAY, at=now)
-        assert unstamped(told.records) == [as_trade(row) for row in rows]
-        assert told.untils[-1] == now - DAY
-        assert len(told.requests) < 40  # 338 million ids, halved
+        result = trades(listed, since, now - DAY, at=now)
+        assert unstamped(result.records) == [as_trade(row) for row in rows]
+        assert result.untils[-1] == now - DAY
+        assert len(result.requests) < 40  # 338 million ids, halved
 
 
 def test_older_trades_than_there_are_are_refused_with_what_there_is() -> None:
@@ -157,41 +157,41 @@ def test_older_trades_than_there_are_are_refused_with_what_there_is() -> None:
 def test_where_there_is_nothing_all_was_said() -> None:
     assert trades(Exchange(), LATER - DAY, LATER - MINUTE)[:2] == ([], [LATER - MINUTE])
     assert trades(Exchange(recorded_trades()), LATER - DAY, LATER - MINUTE)[:2] == ([], [LATER - MINUTE])
-    told = candles([], 0, MINUTE)
-    assert (told.records, told.untils[-1]) == ([], MINUTE)
+    result = candles([], 0, MINUTE)
+    assert (result.records, result.untils[-1]) == ([], MINUTE)
 
 
 def test_all_candles_are_told_once_whatever_the_page(rows_of_an_answer: int) -> None:
     bars = recorded_bars()
     first, last = (int(bar[0]) * MILLISECOND for bar in (bars[0], bars[-1]))
-    told = candles(bars, first, last + MINUTE)
-    assert told.records == [as_candle(bar) for bar in bars]
-    assert told.untils[-1] == last + MINUTE
+    result = candles(bars, first, last + MINUTE)
+    assert result.records == [as_candle(bar) for bar in bars]
+    assert result.untils[-1] == last + MINUTE
     assert candles(bars, first + 1, last).records == [as_candle(bar) for bar in bars[1:-1]]
 
 
 def test_recorded_candles_are_told() -> None:
     bars = json.loads(nautilus("http_get_candlesticks_full"))["data"][::-1]
-    told = candles(bars, int(bars[0][0]) * MILLISECOND, LATER - MINUTE)
-    assert told.records == [as_candle(bar) for bar in bars]
+    result = candles(bars, int(bars[0][0]) * MILLISECOND, LATER - MINUTE)
+    assert result.records == [as_candle(bar) for bar in bars]
 
 
 def test_years_without_a_candle_cost_few_questions(rows_of_an_answer: int) -> None:
     bars = recorded_bars()
     far = [[str(int(bar[0]) + 3 * 365 * 86_400_000), *bar[1:]] for bar in bars]
     first, last = int(bars[0][0]) * MILLISECOND, int(far[-1][0]) * MILLISECOND
-    told = candles(bars + far, first - 700 * DAY, last + 400 * DAY)
-    assert told.records == [as_candle(bar) for bar in bars + far]
-    assert told.untils[-1] == last + 400 * DAY
-    assert len(told.requests) < 2 * 60 // rows_of_an_answer + 60
+    result = candles(bars + far, first - 700 * DAY, last + 400 * DAY)
+    assert result.records == [as_candle(bar) for bar in bars + far]
+    assert result.untils[-1] == last + 400 * DAY
+    assert len(result.requests) < 2 * 60 // rows_of_an_answer + 60
 
 
 def test_the_questions_for_candles() -> None:
     bars = recorded_bars()
     first = int(bars[0][0])
-    told = candles(bars, first * MILLISECOND, first * MILLISECOND + 60 * MINUTE)
+    result = candles(bars, first * MILLISECOND, first * MILLISECOND + 60 * MINUTE)
     url = f"{OPTIONS.rest_url}/api/v5/market/history-candles?instId=BTC-USDT&bar=1m"
-    assert told.requests == [Request(f"{url}&after={first + 6_000_000}&before={first - 1}&limit=100")]
+    assert result.requests == [Request(f"{url}&after={first + 6_000_000}&before={first - 1}&limit=100")]
 
 
 @pytest.mark.parametrize(("after", "closed"), [(0, 59), (9, 59), (10, 60)])
@@ -199,9 +199,9 @@ def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
     bars = recorded_bars()
     first, end = int(bars[0][0]) * MILLISECOND, int(bars[-1][0]) * MILLISECOND + MINUTE
     for confirmed in ("0", "1"):  # an unconfirmed one is never told, a confirmed one once it is old enough to be vouched for
-        told = candles([*bars[:-1], [*bars[-1][:-1], confirmed]], first, end + MINUTE, at=end + after * SECOND)
+        result = candles([*bars[:-1], [*bars[-1][:-1], confirmed]], first, end + MINUTE, at=end + after * SECOND)
         wanted = closed if confirmed == "1" else 59
-        assert [candle.time for candle in told.records] == [int(bar[0]) * MILLISECOND for bar in bars[:wanted]]
+        assert [candle.time for candle in result.records] == [int(bar[0]) * MILLISECOND for bar in bars[:wanted]]
 
 
 @pytest.mark.parametrize("channel", ["trades", "candles"])
@@ -216,13 +216,13 @@ def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
 )
 def test_an_answer_that_is_none_is_an_error(channel: str, body: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
-        tell(okx.history(ask(BTC, channel, 0, LATER), OPTIONS, "rest"), lambda _: body)
+        load_history(okx.history(history_request(BTC, channel, 0, LATER), OPTIONS, "rest"), lambda _: body)
 
 
 def test_what_okx_does_not_give_is_refused() -> None:
-    with pytest.raises(Reject, match="trade_kind 'trades' has no history; right would be trades-all"):
-        okx.history(ask(BTC, "trades", 0, 1), MERGED, "rest")
-    with pytest.raises(Reject, match="'book' has no history; right would be: trades, candles"):
-        okx.history(ask(BTC, "book", 0, 1), OPTIONS, "rest")
-    with pytest.raises(Reject, match="via is 'archive'; right would be one of: rest"):
-        okx.history(ask(BTC, "trades", 0, 1), OPTIONS, "archive")
+    with pytest.raises(Reject, match="no past of trade_kind 'trades'; there is one of: trades-all"):
+        okx.history(history_request(BTC, "trades", 0, 1), MERGED, "rest")
+    with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
+        okx.history(history_request(BTC, "book", 0, 1), OPTIONS, "rest")
+    with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):
+        okx.history(history_request(BTC, "trades", 0, 1), OPTIONS, "archive")

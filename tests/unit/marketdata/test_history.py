@@ -23,7 +23,7 @@ from ingest.records import MINUTE, SECOND, Candle, Instrument
 from tests.support.exchanges import gate as gate_session
 from tests.support.exchanges import kucoin as kucoin_session
 from tests.support.exchanges import okx as okx_session
-from tests.support.exchanges.past import LATER, Exchange, ask, path_and_query, tell
+from tests.support.exchanges.past import LATER, Exchange, history_request, load_history, path_and_query
 
 T = 1_600_000_020 * SECOND  # a full minute
 
@@ -65,11 +65,12 @@ def test_every_bar_comes_once_and_none_that_was_not_asked_for(size: int, more: i
         first, last = ((int(time) - T) // MINUTE for time in body.decode().split())
         return Rows(bar(minute) for minute in range(first - more, last + 1 + more))
 
-    wanted = ask(gate_session.BTC, "candles", T + 30 * SECOND, T + 61 * MINUTE)
-    flow = candle_windows(wanted, gate_session.OPTIONS, size=size, make_request=question, read=read)
-    told = tell(flow, lambda one: one.url.encode())
-    assert told.records == [bar(minute) for minute in range(1, 61)]
-    assert told.untils[-1] == T + 61 * MINUTE
+    wanted = history_request(gate_session.BTC, "candles", T + 30 * SECOND, T + 61 * MINUTE)
+    result = load_history(
+        candle_windows(wanted, gate_session.OPTIONS, size=size, question=question, read=read), lambda one: one.url.encode()
+    )
+    assert result.records == [bar(minute) for minute in range(1, 61)]
+    assert result.untils[-1] == T + 61 * MINUTE
     assert asked == [(start, min(start + size - 1, 60)) for start in range(0, 61, size)]
 
 
@@ -97,7 +98,7 @@ def test_a_bad_trade_costs_itself_and_its_evidence_comes_once_with_its_page(
     monkeypatch.setattr(gate_history, "KEPT", {"trades": LATER, "candles": LATER})
     row = {"id": "1", "create_time_ms": f"{T // 1000}.5", "side": "buy", "amount": "1", "price": "2", "sequence_id": "1"}
     rows = [row | {"sequence_id": str(number), "price": "-2" if number == 3 else "2"} for number in range(1, 8)]
-    history = gate.history(ask(gate_session.BTC, "trades", T, T + 60 * SECOND), gate_session.OPTIONS, "rest")
+    history = gate.history(history_request(gate_session.BTC, "trades", T, T + 60 * SECOND), gate_session.OPTIONS, "rest")
     found = pages(history, gate_trades(rows))
     assert [trade.trade_id for page in found for trade in page.records] == [1, 2, 4, 5, 6, 7]
     (bad,) = [one for page in found for one in page.rejected]
@@ -111,7 +112,7 @@ def test_a_page_with_more_bad_rows_than_are_kept_is_not_the_last_one(monkeypatch
     monkeypatch.setattr(gate_history, "KEPT", {"trades": LATER, "candles": LATER})
     row = {"id": "1", "create_time_ms": f"{T // 1000}.5", "side": "buy", "amount": "1", "price": "2", "sequence_id": "1"}
     rows = [row | {"sequence_id": str(number), "price": "-2" if number <= 25 else "2"} for number in range(1, 36)]
-    history = gate.history(ask(gate_session.BTC, "trades", T, T + 60 * SECOND), gate_session.OPTIONS, "rest")
+    history = gate.history(history_request(gate_session.BTC, "trades", T, T + 60 * SECOND), gate_session.OPTIONS, "rest")
     found = pages(history, gate_trades(rows))
     assert [trade.trade_id for page in found for trade in page.records] == list(range(26, 36))
 
@@ -129,14 +130,14 @@ def test_a_bad_trade_among_consecutive_ids(monkeypatch: pytest.MonkeyPatch) -> N
         found = [one for one in rows[::-1] if int(one[field]) < int(query["after"])][: int(query["limit"])]
         return json.dumps({"code": "0", "data": found}).encode()
 
-    wanted = ask(okx_session.BTC, "trades", T, T + SECOND, (2, 8))
+    wanted = history_request(okx_session.BTC, "trades", T, T + SECOND, (2, 8))
     found = pages(okx.history(wanted, okx_session.OPTIONS, "rest"), exchange)
     assert [trade.trade_id for page in found for trade in page.records] == [2, 3, 4, 6, 7, 8]
     assert [json.loads(one.payload)["tradeId"] for page in found for one in page.rejected] == ["5"]
 
 
 def test_a_page_carries_its_evidence() -> None:
-    wanted = ask(kucoin_session.BTC, "candles", T, T + MINUTE)
+    wanted = history_request(kucoin_session.BTC, "candles", T, T + MINUTE)
     body = {
         "code": "200000",
         "data": [[str(T // SECOND), "1", "1", "2", "1", "5", "6"], [str(T // SECOND), "x", "1", "2", "1", "5", "6"]],
@@ -151,8 +152,8 @@ def test_a_page_carries_its_evidence() -> None:
 
 def test_what_an_exchange_does_not_give_is_refused_with_what_there_is() -> None:
     history = by_channel("x", {"trades": lambda wanted, options: iter(())}, ("rest", "archive"))  # type: ignore[arg-type,return-value]
-    with pytest.raises(Reject, match="x: via is 'ftp'; right would be one of: rest, archive"):
-        history(ask(gate_session.BTC, "trades", 0, 1), gate_session.OPTIONS, "ftp")
-    with pytest.raises(Reject, match="x: 'book' has no history; right would be: trades") as refused:
-        history(ask(gate_session.BTC, "book", 0, 1), gate_session.OPTIONS, "rest")
+    with pytest.raises(Reject, match="x: no way 'ftp' to the past; known: rest, archive"):
+        history(history_request(gate_session.BTC, "trades", 0, 1), gate_session.OPTIONS, "ftp")
+    with pytest.raises(Reject, match="x: no past of 'book'; there is one of: trades") as refused:
+        history(history_request(gate_session.BTC, "book", 0, 1), gate_session.OPTIONS, "rest")
     assert refused.value.reason == "history"

@@ -16,7 +16,7 @@ from ingest.errors import Reject
 from ingest.pollers import news_binance, news_cryptopanic, news_okx
 from ingest.protocol.decode import Malformed
 from ingest.records import News
-from tests.support.turns import NOW, Told, micros, turn
+from tests.support.turns import NOW, TurnResult, micros, turn
 
 
 def score(_: str) -> str:
@@ -133,7 +133,7 @@ def test_after_a_pause_okx_is_read_until_what_is_known() -> None:
         ]
         return json.dumps({"code": "0", "msg": "", "data": [{"details": details, "totalPage": "3"}]}).encode()
 
-    def asked(cursor: int, *bodies: bytes) -> Told:
+    def asked(cursor: int, *bodies: bytes) -> TurnResult:
         return turn(news_okx, *bodies, cursor=str(cursor * 1000), score=score)
 
     start = 1_761_620_400_000

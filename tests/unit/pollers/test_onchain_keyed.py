@@ -11,7 +11,7 @@ import pytest
 from ingest.errors import Reject, Retry
 from ingest.pollers import etherscan, glassnode, moralis
 from ingest.records import MINUTE, SECOND, Asset, OnchainMetric
-from tests.support.turns import NOW, micros, past, turn
+from tests.support.turns import NOW, micros, run_history, turn
 
 # https://docs.etherscan.io/api-reference/endpoint/ethsupply2 and .../nodecount
 SUPPLY = b"""{"status":"1","message":"OK","result":{"EthSupply":"122373866217800000000000000",
@@ -58,13 +58,13 @@ def test_a_plan_with_pro_endpoints_has_days(real: Path) -> None:
     assert told.cursor == str(micros(2019, 3, 1))
     again = turn(etherscan, recorded(real, "get_gas_oracle"), SUPPLY, NODES, *days, plan="pro", now=now, cursor=told.cursor)
     assert "startdate=2019-02-24" in again.urls[3]
-    asked = past(etherscan, micros(2019, 2, 3), micros(2019, 2, 5), *days, plan="pro")
+    asked = run_history(etherscan, micros(2019, 2, 3), micros(2019, 2, 5), *days, plan="pro")
     assert [one.time for one in asked.records] == [micros(2019, 2, 3), micros(2019, 2, 4)] * 2
 
 
 def test_a_plan_without_them_has_no_past() -> None:
     with pytest.raises(Reject, match=r"right would be pollers\.etherscan\.plan") as refused:
-        past(etherscan, 0, 1, plan="free")
+        run_history(etherscan, 0, 1, plan="free")
     assert refused.value.reason == "history"
 
 
@@ -102,7 +102,7 @@ def test_each_figure_of_glassnode_is_a_request() -> None:
     ]
     assert told.cursor == "1795132800000000"
     assert turn(glassnode, *[body] * count, assets=COINS, cursor=told.cursor).urls[0].endswith("&s=1794700800")
-    asked = past(glassnode, 1795132800 * SECOND, 1795219200 * SECOND, *[body] * count, assets=COINS)
+    asked = run_history(glassnode, 1795132800 * SECOND, 1795219200 * SECOND, *[body] * count, assets=COINS)
     assert asked.urls[0].endswith("&s=1795132800&u=1795219200")
     assert {one.time for one in asked.records} == {1795132800 * SECOND}
 

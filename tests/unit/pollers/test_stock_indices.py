@@ -11,7 +11,7 @@ import pytest
 from ingest.errors import Reject, Retry
 from ingest.pollers import alphavantage, cboe, fred, stooq, yahoo
 from ingest.records import SECOND, StockIndex
-from tests.support.turns import NOW, micros, past, turn
+from tests.support.turns import NOW, micros, run_history, turn
 
 HOUR = 3600 * SECOND
 
@@ -37,7 +37,7 @@ def test_a_chart_is_days_of_new_york(real: Path) -> None:
 
 def test_the_past_of_a_chart_is_asked_for_by_its_ends(real: Path) -> None:
     body = chart(real, "chart-AAPL-2020-08-31-to-2020-11-07")
-    told = past(yahoo, micros(2020, 9, 1), micros(2020, 9, 3), body, body, body)
+    told = run_history(yahoo, micros(2020, 9, 1), micros(2020, 9, 3), body, body, body)
     assert told.urls[0].endswith("interval=1d&period1=1598918400&period2=1599091200")
     assert [one.time for one in told.records if one.index_name == "VIX"] == [micros(2020, 9, 1), micros(2020, 9, 2)]
 
@@ -68,7 +68,7 @@ def test_days_of_stooq_are_its_file(real: Path) -> None:
     assert told.records[2999] == StockIndex("SPX", "stooq", micros(2025, 1, 8), *prices, received_at=NOW)
     assert told.cursor == str(micros(2025, 1, 8))
     assert turn(stooq, STOOQ, STOOQ, cursor=told.cursor).urls[0].endswith("s=%5Espx&i=d&d1=20241229")
-    asked = past(stooq, micros(2025, 1, 1), micros(2025, 1, 3), *bodies)
+    asked = run_history(stooq, micros(2025, 1, 1), micros(2025, 1, 3), *bodies)
     assert asked.urls[0].endswith("d1=20250101&d2=20250103")
     assert [one.time for one in asked.records] == [micros(2025, 1, 2)] * 2
 
@@ -91,7 +91,7 @@ def test_funds_of_alpha_vantage_stand_under_their_own_names(real: Path) -> None:
     prices = ("86.4900", "86.5000", "86.4750", "86.5000", "10494")
     assert told.records[1] == StockIndex("SPY", "alphavantage", micros(2026, 11, 19), *prices, received_at=NOW)
     assert [(one.index_name, one.time) for one in told.records[2:]] == [("QQQ", micros(2026, 11, day)) for day in (18, 19)]
-    asked = past(alphavantage, micros(2026, 11, 18), micros(2026, 11, 19), body, body, plan="premium")
+    asked = run_history(alphavantage, micros(2026, 11, 18), micros(2026, 11, 19), body, body, plan="premium")
     assert asked.urls[0].endswith("outputsize=full")  # of 20 years; others are given 100 days
     assert [one.time for one in asked.records] == [micros(2026, 11, 18)] * 2
 
@@ -110,7 +110,7 @@ def test_a_day_that_is_not_over_has_no_close(hours: int) -> None:
 
 def test_the_past_of_a_file_is_cut_out_of_it(real: Path) -> None:
     body = (real / "stock_indices/vix-daily.csv").read_bytes()
-    told = past(cboe, micros(2026, 7, 1), micros(2026, 7, 7), body)
+    told = run_history(cboe, micros(2026, 7, 1), micros(2026, 7, 7), body)
     assert [(one.time, one.close) for one in told.records] == [
         (micros(2026, 7, day), line.split(b",")[4].decode())
         for day in (1, 2, 3, 6)
@@ -118,7 +118,7 @@ def test_the_past_of_a_file_is_cut_out_of_it(real: Path) -> None:
         if line.startswith(b"2026-07-%02d" % day)
     ]
     closes = [b"observation_date,%s\n2026-07-02,1.5\n2026-07-06,2\n" % name.encode() for name in fred.SERIES]
-    found = past(fred, micros(2026, 7, 3), micros(2026, 7, 7), *closes).records
+    found = run_history(fred, micros(2026, 7, 3), micros(2026, 7, 7), *closes).records
     assert [(one.index_name, one.close) for one in found] == [("SPX", "2"), ("NASDAQ", "2"), ("VIX", "2")]
 
 

@@ -19,7 +19,7 @@ from ingest.polling.provider import PollOptions
 from ingest.protocol.decode import Malformed
 from ingest.protocol.session import Reconnect, Refused, Send
 from ingest.records import SECOND, WhaleTransaction
-from tests.support.whales import NOW, Told, turn
+from tests.support.whales import NOW, TurnResult, turn
 
 OPTIONS = PollOptions(base_url="https://x", plan="alerts", secret={"api_key": "geheim-4711"})
 LARGEST = "0x3f5ce5fbfe3e9af3971dd833d26ba9b5c936f0be"
@@ -150,7 +150,7 @@ def status(real: Path) -> bytes:
     return (real / "whale_alert/v1_status.json").read_bytes()
 
 
-def take(status: bytes, *pages: object, cursor: str = "") -> Told:
+def take(status: bytes, *pages: object, cursor: str = "") -> TurnResult:
     answers = iter(pages)
     return turn(
         whale_alert, V1, lambda path: status if path == "/status" else json.dumps(next(answers)).encode(), {}, cursor=cursor
@@ -160,7 +160,7 @@ def take(status: bytes, *pages: object, cursor: str = "") -> Told:
 def test_a_transaction_is_what_the_page_says(status: bytes, page: dict[str, Any]) -> None:
     told = take(status, page)
     since = NOW // SECOND - 3300
-    assert told.asked == ["/status", f"/transactions?start={since}&min_value=1000000&limit=100"]
+    assert told.paths == ["/status", f"/transactions?start={since}&min_value=1000000&limit=100"]
     large = [one for one in page["transactions"] if one["amount_usd"] >= 1_000_000]
     assert 0 < len(large) < len(page["transactions"])
     assert [(one.hash[-64:], one.token.lower(), one.blockchain) for one in told.records] == [
@@ -192,12 +192,12 @@ def test_it_goes_on_from_its_cursor_and_not_further_back_than_it_is_let(status: 
     now = NOW // SECOND
     full = page | {"transactions": (page["transactions"] * 5)[:100], "cursor": "next"}
     told = take(status, full, page | {"transactions": [], "cursor": "last"}, cursor=f"{now - 60} before")
-    queries = [dict(parse_qsl(urlsplit(path).query)) for path in told.asked[1:]]
+    queries = [dict(parse_qsl(urlsplit(path).query)) for path in told.paths[1:]]
     assert [(query["start"], query["cursor"]) for query in queries] == [(str(now - 60), "before"), (str(now - 60), "next")]
     assert told.cursor == f"{now - 60} last"
     late = take(status, page | {"transactions": []}, cursor="1560836993 before")
-    assert dict(parse_qsl(urlsplit(late.asked[1]).query))["start"] == str(now - 3300)
-    assert "cursor=" not in late.asked[1]
+    assert dict(parse_qsl(urlsplit(late.paths[1]).query))["start"] == str(now - 3300)
+    assert "cursor=" not in late.paths[1]
 
 
 @pytest.mark.parametrize(

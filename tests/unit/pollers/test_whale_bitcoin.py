@@ -19,7 +19,7 @@ from ingest.polling.db_queries import PricesAt, ReorgedBlock
 from ingest.polling.provider import PollOptions
 from ingest.records import SECOND, WhaleTransaction
 from tests.support.chains import TIME, TIP, MempoolSpace
-from tests.support.whales import NOW, Told, past, turn
+from tests.support.whales import NOW, TurnResult, run_history, turn
 
 OPTIONS = PollOptions(base_url="http://x", min_usd=1, labels={"bc1qcr9xua2wvhfm5kg394atcvl9qrqqana8rrmy8h": "an exchange"})
 PRICES = {"BTC": "60000"}
@@ -45,7 +45,7 @@ def server(transactions: Transactions) -> MempoolSpace:
     return made
 
 
-def take(server: MempoolSpace, cursor: str = "", options: PollOptions = OPTIONS) -> Told:
+def take(server: MempoolSpace, cursor: str = "", options: PollOptions = OPTIONS) -> TurnResult:
     return turn(whale_bitcoin, options, server, PRICES, cursor=cursor)
 
 
@@ -53,10 +53,10 @@ def test_transfers_are_what_the_transactions_say(server: MempoolSpace, transacti
     """At a thousand times the price: they are small. Who has no address is known by the script; change is no transfer."""
     told = turn(whale_bitcoin, OPTIONS, server, {"BTC": "60000000"})
     hash_, (many, change) = server.blocks[TIP][0], (transactions[3], transactions[2])
-    assert told.asked == ["/api/v1/blocks", f"/api/v1/block/{hash_}/summary"] + [
+    assert told.paths == ["/api/v1/blocks", f"/api/v1/block/{hash_}/summary"] + [
         f"/api/tx/{txid}" for txid in (f"cb-{hash_}", many["txid"], change["txid"])
     ]
-    assert told.priced == [PricesAt(("BTC",), 1_719_689_674 * SECOND)]
+    assert told.price_requests == [PricesAt(("BTC",), 1_719_689_674 * SECOND)]
     assert told.records[0] == WhaleTransaction(
         blockchain="bitcoin",
         hash=many["txid"],
@@ -89,10 +89,10 @@ def test_transfers_are_what_the_transactions_say(server: MempoolSpace, transacti
 
 def test_a_turn_begins_where_the_last_one_ended_and_tells_the_same_again(server: MempoolSpace) -> None:
     first = take(server)
-    assert take(server, first.cursor).asked == ["/api/v1/blocks"]
+    assert take(server, first.cursor).paths == ["/api/v1/blocks"]
     server.add(TIP + 1, "cc")
     second = take(server, first.cursor)
-    assert second.asked == ["/api/v1/blocks", "/api/v1/block/cc/summary", "/api/tx/cb-cc"]
+    assert second.paths == ["/api/v1/blocks", "/api/v1/block/cc/summary", "/api/tx/cb-cc"]
     assert take(server, first.cursor) == second
 
 
@@ -104,14 +104,14 @@ def test_a_block_that_is_replaced_is_given_up_and_its_height_told_again(server: 
     server.add(TIP, "dd", moved)
     server.add(TIP + 1, "ee")
     second = turn(whale_bitcoin, OPTIONS, server, rich, cursor=first.cursor)
-    assert second.orphans == [ReorgedBlock("bitcoin", old, 1_719_689_674 * SECOND)]
+    assert second.reorged == [ReorgedBlock("bitcoin", old, 1_719_689_674 * SECOND)]
     assert {one.hash for one in first.records} == {moved, dropped}
     (again,) = second.records
     (before,) = [one for one in first.records if one.hash == moved]
     assert (again.hash, again.token, again.index) == (before.hash, before.token, before.index)
     assert again.block_hash == "dd"
     third = turn(whale_bitcoin, OPTIONS, server, rich, cursor=second.cursor)
-    assert (third.orphans, third.records) == ([], [])
+    assert (third.reorged, third.records) == ([], [])
 
 
 def test_blocks_that_were_replaced_several_deep_are_given_up_newest_first(server: MempoolSpace) -> None:
@@ -123,8 +123,8 @@ def test_blocks_that_were_replaced_several_deep_are_given_up_newest_first(server
     for step in range(4):
         server.add(TIP + step, f"new{step}")
     told = take(server, cursor)
-    assert [one.block_hash for one in told.orphans] == gone
-    assert [path for path in told.asked if "summary" in path] == [f"/api/v1/block/new{step}/summary" for step in range(4)]
+    assert [one.block_hash for one in told.reorged] == gone
+    assert [path for path in told.paths if "summary" in path] == [f"/api/v1/block/new{step}/summary" for step in range(4)]
 
 
 def test_after_a_pause_it_goes_on_turn_by_turn_within_its_requests(server: MempoolSpace) -> None:
@@ -134,9 +134,9 @@ def test_after_a_pause_it_goes_on_turn_by_turn_within_its_requests(server: Mempo
     summaries = []
     for _ in range(20):
         told = take(server, cursor, PollOptions(base_url="http://x", min_usd=1_000_000))
-        assert len(told.asked) <= whale_bitcoin.PLANS["keyless"].requests
+        assert len(told.paths) <= whale_bitcoin.PLANS["keyless"].requests
         cursor = told.cursor
-        summaries += [path.split("/")[4] for path in told.asked if "summary" in path]
+        summaries += [path.split("/")[4] for path in told.paths if "summary" in path]
     assert summaries == [f"h{height}" for height in range(TIP + 1, TIP + 41)]
 
 
@@ -145,16 +145,16 @@ def test_a_block_with_more_than_a_turn_can_ask_for_is_told_in_several(server: Me
     server.transactions |= {one["txid"]: one for one in many}
     before = cursor = take(server).cursor
     server.add(TIP + 1, "many", *(one["txid"] for one in many))
-    asked: list[str] = []
+    txids: list[str] = []
     for _ in range(4):
         told = take(server, cursor)
-        assert len(told.asked) <= whale_bitcoin.PLANS["keyless"].requests
+        assert len(told.paths) <= whale_bitcoin.PLANS["keyless"].requests
         cursor = told.cursor
-        asked += [path.rpartition("/")[2] for path in told.asked if path.startswith("/api/tx")]
-    assert asked == ["cb-many", *(one["txid"] for one in many)]
+        txids += [path.rpartition("/")[2] for path in told.paths if path.startswith("/api/tx")]
+    assert txids == ["cb-many", *(one["txid"] for one in many)]
     part = take(server, before)
     server.add(TIP + 1, "other")
-    assert [one.block_hash for one in take(server, part.cursor).orphans] == ["many"]
+    assert [one.block_hash for one in take(server, part.cursor).reorged] == ["many"]
 
 
 def test_the_past_is_what_the_turns_would_have_told(server: MempoolSpace) -> None:
@@ -166,9 +166,9 @@ def test_the_past_is_what_the_turns_would_have_told(server: MempoolSpace) -> Non
         server.add(height, f"h{height}")
     server.early = {TIP + 2}
     day = (TIME - 600) * SECOND, (TIME + 60) * SECOND
-    told = past(whale_bitcoin, OPTIONS, day, server, rich)
-    assert [path.split("/")[4] for path in told.asked if "summary" in path] == ["bb", server.blocks[TIP][0], f"h{TIP + 2}"]
-    assert told.asked[:2] == ["/api/v1/blocks", f"/api/v1/mining/blocks/timestamp/{TIME - 600 - 7200}"]
+    told = run_history(whale_bitcoin, OPTIONS, day, server, rich)
+    assert [path.split("/")[4] for path in told.paths if "summary" in path] == ["bb", server.blocks[TIP][0], f"h{TIP + 2}"]
+    assert told.paths[:2] == ["/api/v1/blocks", f"/api/v1/mining/blocks/timestamp/{TIME - 600 - 7200}"]
     live = turn(whale_bitcoin, OPTIONS, server, rich, cursor=encode(ChainCursor(next_height=TIP)).decode())
     assert (
         [one for one in told.records if one.block_height == TIP] == [one for one in live.records if one.block_height == TIP] != []
@@ -203,4 +203,4 @@ def test_without_a_price_nothing_is_guessed(server: MempoolSpace, prices: dict[s
 )
 def test_what_is_no_answer_ends_the_turn(server: MempoolSpace, path: str, body: bytes, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
-        turn(whale_bitcoin, OPTIONS, lambda asked: body if path in asked else server(asked), PRICES)
+        turn(whale_bitcoin, OPTIONS, lambda requested: body if path in requested else server(requested), PRICES)

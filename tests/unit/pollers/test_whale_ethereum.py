@@ -21,7 +21,7 @@ from ingest.polling.db_queries import PricesAt, ReorgedBlock
 from ingest.polling.provider import PollOptions
 from ingest.records import SECOND, Asset, WhaleTransaction
 from tests.support.chains import FIRST, FIRST_TIME, MKR, Etherscan, proxied
-from tests.support.whales import NOW, Told, past, turn
+from tests.support.whales import NOW, TurnResult, run_history, turn
 
 DS_TOKEN = "0x642ae78fafbb8032da552d619ad43f1d81e4dd7c"
 ZERO = "0x" + "0" * 40
@@ -38,19 +38,19 @@ def etherscan(real: Path) -> Etherscan:
     return Etherscan(real)
 
 
-def take(answer: Callable[[str], bytes], cursor: str = "", options: PollOptions = ETHERSCAN) -> Told:
+def take(answer: Callable[[str], bytes], cursor: str = "", options: PollOptions = ETHERSCAN) -> TurnResult:
     return turn(whale_ethereum, options, answer, PRICES, cursor=cursor)
 
 
 def test_a_transfer_is_what_etherscan_says(etherscan: Etherscan) -> None:
     """A million MKR moved in the first block that has any, two blocks behind the newest."""
     told = take(etherscan)
-    assert [dict(parse_qsl(urlsplit(path).query))["action"] for path in told.asked] == [
+    assert [dict(parse_qsl(urlsplit(path).query))["action"] for path in told.paths] == [
         "eth_blockNumber",
         "eth_getBlockByNumber",
         "tokentx",
     ]
-    assert told.priced == [PricesAt(("ETH", "MKR"), 1_511_634_240 * SECOND)], "at the minute of its block"
+    assert told.price_requests == [PricesAt(("ETH", "MKR"), 1_511_634_240 * SECOND)], "at the minute of its block"
     assert told.records == [
         WhaleTransaction(
             blockchain="ethereum",
@@ -95,7 +95,7 @@ def test_ether_is_told_where_the_transaction_was_not_reverted(etherscan: Ethersc
     etherscan.ether[FIRST] = [sent, large, reverted, made | {"to": None}, sent | {"value": "0x0"}]
     etherscan.reverted = {"0x2"}
     told = take(etherscan)
-    assert [path.rpartition("=")[2] for path in told.asked if "Receipt" in path] == ["0x1", "0x2"]
+    assert [path.rpartition("=")[2] for path in told.paths if "Receipt" in path] == ["0x1", "0x2"]
     (one,) = [one for one in told.records if one.token == "ETH"]
     assert (one.hash, one.index, one.amount_token, one.amount_usd) == ("0x1", 0, "2500.000000000000000000", "1175000.00")
     assert (one.from_address, one.to_address, one.alert_level) == (sent["from"], sent["to"], "low")
@@ -129,7 +129,7 @@ def test_blocks_that_are_replaced_are_given_up(etherscan: Etherscan) -> None:
     etherscan.hashes[FIRST] = new
     etherscan.transfers[0] = etherscan.transfers[0] | {"blockHash": new}
     second = take(etherscan, first.cursor)
-    assert second.orphans == [ReorgedBlock("ethereum", old, 1_511_634_257 * SECOND)]
+    assert second.reorged == [ReorgedBlock("ethereum", old, 1_511_634_257 * SECOND)]
     assert second.records == [replace(one, block_hash=new) for one in first.records]
     etherscan.hashes[FIRST], etherscan.tip = old, FIRST + 2
     with pytest.raises(Retry, match=f"block {FIRST} was replaced while it was read"):
@@ -151,8 +151,8 @@ def test_without_a_price_nothing_is_guessed(etherscan: Etherscan, prices: dict[s
 def test_wrapped_coins_have_the_price_of_what_they_wrap_and_pegged_ones_are_a_dollar(etherscan: Etherscan) -> None:
     known = tuple(Asset(symbol, whale_ethereum.ASSETS[symbol]) for symbol in whale_ethereum.SYMBOLS)
     told = turn(whale_ethereum, replace(ETHERSCAN, assets=known), etherscan, {"ETH": "470", "BTC": "60000"})
-    assert told.priced[0].symbols == ("BTC", "DAI", "ETH", "USDC", "USDT")
-    with pytest.raises(Stop, match="ids: '0x12' is not a contract with its decimals; right would be MKR = \"0x"):
+    assert told.price_requests[0].symbols == ("BTC", "DAI", "ETH", "USDC", "USDT")
+    with pytest.raises(Stop, match="ids: '0x12' is no contract with its decimals; right would be MKR = \"0x"):
         take(etherscan, options=replace(ETHERSCAN, assets=(Asset("MKR", "0x12"),)))
 
 
@@ -194,13 +194,15 @@ def test_the_past_is_what_the_turns_would_have_told(etherscan: Etherscan) -> Non
         one = take(etherscan, cursor)
         cursor, told = one.cursor, told + one.records
     coin = replace(ETHERSCAN, assets=COINS[1:])
-    found = past(whale_ethereum, coin, (since, until), etherscan, PRICES)
+    found = run_history(whale_ethereum, coin, (since, until), etherscan, PRICES)
     assert found.records == told
     assert len(told) > 1
-    assert [path for path in found.asked if "eth_getBlock" in path] == []
+    assert [path for path in found.paths if "eth_getBlock" in path] == []
     sent = etherscan.block["transactions"][0] | {"value": hex(2500 * 10**18)}
     etherscan.ether = {FIRST + 7: [sent], FIRST + 12: [sent]}
-    ether = past(whale_ethereum, replace(ETHERSCAN, assets=COINS[:1]), (since + 1, since + 12 * 12 * SECOND), etherscan, PRICES)
+    ether = run_history(
+        whale_ethereum, replace(ETHERSCAN, assets=COINS[:1]), (since + 1, since + 12 * 12 * SECOND), etherscan, PRICES
+    )
     assert [(one.block_height, one.amount_usd) for one in ether.records] == [(FIRST + 7, "1175000.00")]
 
 
@@ -264,7 +266,7 @@ def test_blockscout_says_the_same() -> None:
     where = {(one.block_height, one.block_hash, one.source, one.time) for one in told.records}
     assert where == {(FIRST, "0xaa", "blockscout", 1_511_634_257 * SECOND)}
     span = (FIRST_TIME * SECOND, (FIRST_TIME + 12) * SECOND)
-    coins = past(whale_ethereum, replace(BLOCKSCOUT, assets=COINS[1:]), span, blockscout, PRICES)
+    coins = run_history(whale_ethereum, replace(BLOCKSCOUT, assets=COINS[1:]), span, blockscout, PRICES)
     assert coins.records == [replace(one, block_hash=None) for one in told.records[1:]], "its events do not name their block"
     blockscout.logs = []
     assert [one.token for one in take(blockscout, options=BLOCKSCOUT).records] == ["ETH"]

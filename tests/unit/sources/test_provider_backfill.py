@@ -15,7 +15,7 @@ from ingest.errors import Stop
 from ingest.pollers import blockchain_com, coingecko, coinmetrics, mempool_space
 from ingest.records import SECOND, Asset, Price
 from ingest.sources.provider_backfill import KINDS, Historic, ProviderBackfillRequest, chunk_edges, midnight, provider_backfills
-from tests.support.turns import micros, past, turn
+from tests.support.turns import micros, run_history, turn
 
 NOW = datetime.now(UTC)
 MONTH_AGO = NOW - timedelta(days=30)
@@ -87,7 +87,7 @@ def test_an_hour_of_coingecko_is_both_currencies(real: Path) -> None:
     aud = {name: [[at + 60_000, value * 2] for at, value in column] for name, column in usd.items()}
     since, until = micros(2021, 4, 15, 17), micros(2021, 4, 15, 18)
     bodies = [json.dumps(body).encode() for body in (usd, aud)]
-    told = past(coingecko, since, until, *bodies, assets=(BTC,), headers={"x-cg-pro-api-key": "k"})
+    told = run_history(coingecko, since, until, *bodies, assets=(BTC,), headers={"x-cg-pro-api-key": "k"})
     assert told.urls == [
         f"http://x/coins/bitcoin/market_chart/range?vs_currency={name}&from=1618506000&to=1618509600" for name in ("usd", "aud")
     ]
@@ -115,7 +115,7 @@ def test_an_hour_of_coingecko_is_both_currencies(real: Path) -> None:
 def test_a_chain_s_past_is_asked_for_by_its_ends() -> None:
     since, until = micros(2026, 1, 1), micros(2026, 1, 3)
     charts = [b'{"values":[{"x":1767139200,"y":1},{"x":1767225600,"y":2},{"x":1767398400,"y":3}]}'] * 4
-    told = past(blockchain_com, since, until, *charts)
+    told = run_history(blockchain_com, since, until, *charts)
     assert told.urls[0] == "http://x/charts/hash-rate?start=2026-01-01&timespan=3days&format=json&sampled=false"
     assert [(one.metric, one.value) for one in told.records] == [
         ("hash_rate", "2000000000000"),
@@ -124,10 +124,10 @@ def test_a_chain_s_past_is_asked_for_by_its_ends() -> None:
         ("active_addresses", "2"),
     ]
     mining = b'{"hashrates":[{"timestamp":1767225600,"avgHashrate":5},{"timestamp":1767398400,"avgHashrate":6}],"difficulty":[]}'
-    told = past(mempool_space, since, until, mining)
+    told = run_history(mempool_space, since, until, mining)
     assert (told.urls, [one.value for one in told.records]) == (["http://x/api/v1/mining/hashrate/all"], ["5"])
     days = b'{"data":[{"asset":"btc","time":"2026-01-01T00:00:00.000000000Z","TxCnt":"9"}]}'
-    told = past(coinmetrics, since, until, days, assets=(Asset("BTC", "btc"),))
+    told = run_history(coinmetrics, since, until, days, assets=(Asset("BTC", "btc"),))
     assert "&start_time=2026-01-01&end_time=2026-01-02&paging_from=start&" in told.urls[0]
     assert [one.value for one in told.records] == ["9"]
 
@@ -159,6 +159,6 @@ def test_a_point_has_the_other_currency_of_its_own_moment() -> None:
     usd = chart([(at, 100 + n) for n, at in enumerate(ats)])
     aud = chart([(at + 3_000, 150 + n) for n, at in enumerate(ats[:3])])
     since, until = (hour - 60_000) * 1000, (hour + 6_000_000) * 1000
-    told = past(coingecko, since, until, usd, aud, assets=(BTC,))
+    told = run_history(coingecko, since, until, usd, aud, assets=(BTC,))
     pairs = [(one.price_usd, one.price_aud) for one in told.records]
     assert pairs == [("100", "150"), ("101", "151"), ("102", "152"), ("103", None)]

@@ -59,7 +59,7 @@ async def test_everything_goes_through_the_proxy(bench: Bench, proxy: tuple[Prox
     async with open_client(url) as client:
         bench.client = client
         bench.talk = count_to(10)
-        assert await bench.life().run() == Ended("closed", planned=False)
+        assert await bench.connection().run() == Ended("closed", planned=False)
         response = await Http(client, rate=Rate(10, 1.0)).get(Request(f"http://127.0.0.1:{port}/answer"))
     assert bench.ids() == list(range(10))
     assert response.body == b"42"

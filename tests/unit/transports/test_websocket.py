@@ -22,10 +22,10 @@ from tests.support.websocket_bench import SUBSCRIPTIONS, Bench, count_to, idle, 
 
 async def test_the_exchange_closes(bench: Bench) -> None:
     bench.talk = count_to(1000)
-    life = bench.life()
-    assert await life.run() == Ended("closed", planned=False)
+    connection = bench.connection()
+    assert await connection.run() == Ended("closed", planned=False)
     assert bench.ids() == list(range(1000))
-    assert life.delivering.is_set()
+    assert connection.delivering.is_set()
     assert bench.metric("ingest_messages_received_total") == 1000
     assert bench.metric("ingest_source_connected") == 0
     assert bench.metric("ingest_source_connects_total") == 1
@@ -38,7 +38,7 @@ async def test_a_line_that_breaks_is_an_error(bench: Bench) -> None:
         bench.transport.abort()
 
     bench.talk = talk
-    assert await bench.life().run() == Ended("error", planned=False)
+    assert await bench.connection().run() == Ended("error", planned=False)
 
 
 async def test_a_frame_that_is_too_large_is_an_error(bench: Bench) -> None:
@@ -47,8 +47,8 @@ async def test_a_frame_that_is_too_large_is_an_error(bench: Bench) -> None:
         await idle(socket)
 
     bench.talk = talk
-    assert await bench.life(message_bytes=1000).run() == Ended("error", planned=False)
-    assert bench.got == []
+    assert await bench.connection(message_bytes=1000).run() == Ended("error", planned=False)
+    assert bench.outputs == []
 
 
 async def test_a_binary_frame_is_kept_as_evidence(bench: Bench) -> None:
@@ -56,13 +56,13 @@ async def test_a_binary_frame_is_kept_as_evidence(bench: Bench) -> None:
         await socket.send_bytes(b"\x1f\x8b")
 
     bench.talk = talk
-    await bench.life().run()
-    assert bench.got == [Malformed(b"\x1f\x8b", "unknown", "a binary frame; right would be a text frame")]
+    await bench.connection().run()
+    assert bench.outputs == [Malformed(b"\x1f\x8b", "unknown", "a binary frame where text was expected")]
 
 
 async def test_nothing_at_all_is_silence(bench: Bench) -> None:
     started = time.monotonic()
-    assert await bench.life(silence_seconds=0.6).run() == Ended("silence", planned=False)
+    assert await bench.connection(silence_seconds=0.6).run() == Ended("silence", planned=False)
     assert 0.6 < time.monotonic() - started < 4.0
 
 
@@ -78,7 +78,7 @@ async def test_pings_are_answered_and_are_signs_of_life(bench: Bench) -> None:
             await asyncio.sleep(0.3)  # the pace of the pings: in all three times the silence that would be death
 
     bench.talk = talk
-    assert await bench.life(silence_seconds=0.6).run() == Ended("closed", planned=False)
+    assert await bench.connection(silence_seconds=0.6).run() == Ended("closed", planned=False)
     assert pongs == [b"0", b"1", b"2", b"3", b"4"]
 
 
@@ -91,8 +91,8 @@ async def test_a_stale_subscription_ends_the_life_though_its_neighbour_speaks(be
             await asyncio.sleep(0.05)
 
     bench.talk = talk
-    life = bench.life()
-    async with running(life) as task:
+    connection = bench.connection()
+    async with running(connection) as task:
         ended = await asyncio.wait_for(asyncio.shield(task), 10)
     assert ended == Ended("stale", planned=False)
     assert bench.metric("ingest_source_stale_subscriptions") == 0  # this life's share is gone with it
@@ -107,7 +107,7 @@ async def test_a_session_may_ask_for_another_connection_at_once(bench: Bench) ->
         await idle(socket)
 
     bench.talk = talk
-    assert await bench.life().run() == Ended("session", planned=False)
+    assert await bench.connection().run() == Ended("session", planned=False)
 
 
 async def test_a_planned_replacement_goes_on_reading_until_it_is_closed(bench: Bench) -> None:
@@ -122,13 +122,13 @@ async def test_a_planned_replacement_goes_on_reading_until_it_is_closed(bench: B
         await idle(socket)
 
     bench.talk = talk
-    life = bench.life()
-    async with running(life) as task:
-        await asyncio.wait_for(life.retiring.wait(), 5)
+    connection = bench.connection()
+    async with running(connection) as task:
+        await asyncio.wait_for(connection.retiring.wait(), 5)
         await until(lambda: bench.ids() == [1, 2])
         more.set()
         await until(lambda: len(bench.ids()) > 2)
-        life.close()  # what is on the way is still delivered
+        connection.close()  # what is on the way is still delivered
         assert await asyncio.wait_for(asyncio.shield(task), 10) == Ended("planned", planned=True)
     assert bench.ids() == list(range(1, 2000))
 
@@ -140,9 +140,9 @@ async def test_a_connection_retires_by_age_and_the_exchanges_close_is_then_plann
         await goodbye.wait()
 
     bench.talk = talk
-    life = bench.life(life_seconds=0.5)
-    async with running(life) as task:
-        await asyncio.wait_for(life.retiring.wait(), 5)
+    connection = bench.connection(life_seconds=0.5)
+    async with running(connection) as task:
+        await asyncio.wait_for(connection.retiring.wait(), 5)
         assert not task.done()
         goodbye.set()
         assert await asyncio.wait_for(asyncio.shield(task), 5) == Ended("closed", planned=True)
@@ -155,7 +155,7 @@ async def test_a_connection_retires_by_age_and_the_exchanges_close_is_then_plann
 async def test_a_region_that_is_refused_is_told_the_alternative(bench: Bench, status: int) -> None:
     bench.statuses = [status]
     with pytest.raises(Retry, match=rf"HTTP {status}.*use wss://data-stream\.binance\.vision") as caught:
-        await bench.life().run()
+        await bench.connection().run()
     assert (caught.value.code, caught.value.after) == (str(status), 600.0)
     assert "secret" not in str(caught.value)
     assert bench.limiter.paused() == 0
@@ -164,7 +164,7 @@ async def test_a_region_that_is_refused_is_told_the_alternative(bench: Bench, st
 async def test_retry_after_holds_all_connections_of_the_exchange(bench: Bench) -> None:
     bench.statuses = [429]
     with pytest.raises(Retry) as caught:
-        await bench.life().run()
+        await bench.connection().run()
     assert (caught.value.code, caught.value.after) == ("429", 7.0)
     assert 6.0 < bench.limiter.paused() <= 7.0
 
@@ -173,7 +173,7 @@ async def test_retry_after_holds_all_connections_of_the_exchange(bench: Bench) -
 async def test_retry_after_is_bounded(bench: Bench, status: int, value: str, after: float) -> None:
     bench.statuses, bench.retry_after = [status], value
     with pytest.raises(Retry) as caught:
-        await bench.life().run()
+        await bench.connection().run()
     assert (caught.value.code, caught.value.after) == (str(status), after)
     assert after - 5 < bench.limiter.paused() <= after
 
@@ -182,7 +182,7 @@ async def test_retry_after_is_bounded(bench: Bench, status: int, value: str, aft
 async def test_a_retry_after_that_cannot_be_read_is_ignored(bench: Bench, value: str) -> None:
     bench.statuses, bench.retry_after = [429], value
     with pytest.raises(Retry) as caught:
-        await bench.life().run()
+        await bench.connection().run()
     assert (caught.value.code, caught.value.after) == ("429", None)
     assert bench.limiter.paused() == 0
 
@@ -190,4 +190,4 @@ async def test_a_retry_after_that_cannot_be_read_is_ignored(bench: Bench, value:
 async def test_nobody_there(bench: Bench) -> None:
     bench.url = "ws://127.0.0.1:1"
     with pytest.raises(Retry, match=r"connect ws://127\.0\.0\.1:1/stream: ClientConnectorError"):
-        await bench.life().run()
+        await bench.connection().run()

@@ -26,7 +26,7 @@ async def test_it_is_asked_for_by_a_post_before_each_opening(bench: Bench) -> No
     located(bench, asked)
     bench.talk = count_to(3)
     for openings in (1, 2):
-        assert await bench.life().run() == Ended("closed", planned=False)
+        assert await bench.connection().run() == Ended("closed", planned=False)
         assert asked == ["42"] * openings
     assert bench.ids() == [0, 1, 2] * 2
 
@@ -37,7 +37,7 @@ async def test_a_refusal_is_no_end_of_the_feed(bench: Bench) -> None:
     located(bench, asked)
     bench.statuses = [403]
     with pytest.raises(Retry, match=r"POST http://127\.0\.0\.1:\d+/where: HTTP 403") as caught:
-        await bench.life().run()
+        await bench.connection().run()
     assert caught.value.code == "403"
     assert isinstance(caught.value.__cause__, Reject)
     assert asked == []
@@ -48,5 +48,5 @@ async def test_a_server_in_trouble_is_asked_again(bench: Bench) -> None:
     located(bench, asked)
     bench.statuses = [503]
     bench.talk = count_to(1)
-    assert await bench.life().run() == Ended("closed", planned=False)
+    assert await bench.connection().run() == Ended("closed", planned=False)
     assert (asked, bench.ids()) == (["42"], [0])

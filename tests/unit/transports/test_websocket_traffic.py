@@ -27,8 +27,8 @@ async def test_sends_are_paced_and_keep_their_order(bench: Bench) -> None:
                 return
 
     bench.talk = talk
-    bench.session.says = [Send(str(number)) for number in range(5)]
-    assert await bench.life(sends=Rate(2, 0.5)).run() == Ended("closed", planned=False)
+    bench.session.on_start = [Send(str(number)) for number in range(5)]
+    assert await bench.connection(sends=Rate(2, 0.5)).run() == Ended("closed", planned=False)
     assert bench.last_message_at == ["0", "1", "2", "3", "4"]
     assert times[1] - times[0] < 0.4
     assert times[2] - times[0] > 0.45
@@ -45,7 +45,7 @@ async def test_a_question_that_fails_is_not_repeated_by_the_transport(bench: Ben
             bench.last_message_at.append((await socket.receive(timeout=5)).data)
 
     bench.talk = talk
-    assert await bench.life().run() == Ended("closed", planned=False)
+    assert await bench.connection().run() == Ended("closed", planned=False)
     assert bench.last_message_at == ["t: failed", "t:42"]
 
 
@@ -56,10 +56,10 @@ async def test_a_question_that_is_refused_is_told(bench: Bench) -> None:
         await idle(socket)
 
     bench.talk = talk
-    life = bench.life()
-    async with running(life):
-        await until(lambda: bool(bench.got))
-    assert bench.got == [Refused(f"GET {bench.session.http_url}/answer: HTTP 404: ")]
+    connection = bench.connection()
+    async with running(connection):
+        await until(lambda: bool(bench.outputs))
+    assert bench.outputs == [Refused(f"GET {bench.session.http_url}/answer: HTTP 404: ")]
 
 
 # --- under load -------------------------------------------------------------------------------------------------------
@@ -76,16 +76,16 @@ async def test_without_room_the_socket_is_not_read_and_nothing_overtakes(bench: 
             sent = number + 1
 
     def sink(output: Output) -> Awaitable[None] | None:
-        bench.got.append(output)
+        bench.outputs.append(output)
         return None if room.is_set() else wait_for_room()
 
     async def wait_for_room() -> None:
         await room.wait()
 
     bench.talk = talk
-    life = bench.life(sink, message_bytes=1 << 20)
-    async with running(life) as task:
-        await until(lambda: bool(bench.got))
+    connection = bench.connection(sink, message_bytes=1 << 20)
+    async with running(connection) as task:
+        await until(lambda: bool(bench.outputs))
         ticks = bench.session.ticks
         still = -1
         while still != sent:  # until the exchange, too, has no room left
@@ -108,7 +108,7 @@ async def test_while_a_ticks_row_waits_for_room_no_frame_overtakes_it(bench: Ben
             await socket.send_str(str(number))
 
     def sink(output: Output) -> Awaitable[None] | None:
-        bench.got.append(output)
+        bench.outputs.append(output)
         return None if room.is_set() else wait_for_room()
 
     async def wait_for_room() -> None:
@@ -116,9 +116,9 @@ async def test_while_a_ticks_row_waits_for_room_no_frame_overtakes_it(bench: Ben
         await room.wait()
 
     bench.talk = talk
-    bench.session.late = [trade(999, 1)]
-    life = bench.life(sink)
-    async with running(life) as task:
+    bench.session.on_tick = [trade(999, 1)]
+    connection = bench.connection(sink)
+    async with running(connection) as task:
         await asyncio.wait_for(waiting.wait(), 5)
         await asyncio.sleep(0.3)  # long enough for the frames to be here; nothing is to be seen of them
         assert bench.ids() == [999]
@@ -135,9 +135,9 @@ async def test_a_flood_does_not_starve_the_tick(bench: Bench) -> None:
             await asyncio.sleep(0)  # a write that finds room does not let the reader run
 
     bench.talk = talk
-    life = bench.life(lambda output: None)
-    async with running(life):
-        await until(life.delivering.is_set)
+    connection = bench.connection(lambda output: None)
+    async with running(connection):
+        await until(connection.delivering.is_set)
         before, since = bench.session.ticks, time.monotonic()
         await until(lambda: bench.session.ticks >= before + 8)
         assert time.monotonic() - since < 8 * 0.25 + 0.5

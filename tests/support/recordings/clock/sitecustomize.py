@@ -1,7 +1,7 @@
-"""Replaces the clock of a process by that of a replay: microseconds since the epoch, in the file that REPLAY_CLOCK names.
+"""Replaces the wall clock of a process by the clock of a replay: microseconds since the epoch, in the file that REPLAY_CLOCK names.
 
-https://docs.python.org/3/library/site.html#module-sitecustomize: found on PYTHONPATH, it runs before the program. Only the wall
-clock is replaced, not the monotonic clock, by which programs wait.
+Python imports this module from PYTHONPATH before the program (https://docs.python.org/3/library/site.html#module-sitecustomize).
+The monotonic clock, by which programs wait, stays the machine's.
 """
 
 import mmap
