@@ -1,4 +1,4 @@
-"""The past of Binance by REST: recorded rows, told through the documented paging, value by value."""
+"""History of Binance by REST: recorded rows are loaded value by value through the documented paging."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MILLISECOND = 1000
 
 @pytest.fixture(params=[1, 7, 100, 999, 1000])
 def limit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Rows of one answer: small ones end in the middle of a millisecond, 1000 is what Binance has."""
+    """Rows of one response: small pages end within a millisecond; Binance sends 1000."""
     monkeypatch.setattr(past, "ROWS", request.param)
     return request.param
 
@@ -49,37 +49,37 @@ def busiest(rows: Sequence[Row]) -> int:
     return max(times, key=times.count) * MILLISECOND
 
 
-def test_all_trades_are_told_once_whatever_the_page(limit: int) -> None:
+def test_all_trades_are_loaded_once_with_any_page_size(limit: int) -> None:
     rows = recorded_trades()
-    told = trades(rows, rows[0]["time"] * MILLISECOND, rows[-1]["time"] * MILLISECOND + 1)
-    assert told.records == [as_trade(row) for row in rows]
-    assert told.untils[-1] == rows[-1]["time"] * MILLISECOND + 1
+    result = trades(rows, rows[0]["time"] * MILLISECOND, rows[-1]["time"] * MILLISECOND + 1)
+    assert result.records == [as_trade(row) for row in rows]
+    assert result.untils[-1] == rows[-1]["time"] * MILLISECOND + 1
 
 
-def test_a_millisecond_of_many_trades_is_told_whole_and_alone(limit: int) -> None:
+def test_a_millisecond_of_many_trades_is_loaded_whole_and_alone(limit: int) -> None:
     rows = recorded_trades()
     since = busiest(rows)
-    told = trades(rows, since, since + MILLISECOND)
+    result = trades(rows, since, since + MILLISECOND)
     expected = [as_trade(row) for row in rows if row["time"] * MILLISECOND == since]
     assert len(expected) == 74
-    assert told.records == expected
+    assert result.records == expected
     assert trades(rows, since + 1, since + MILLISECOND).records == []
 
 
-def test_what_is_asked_by_id_is_told_by_id(limit: int) -> None:
+def test_a_range_of_ids_is_loaded_by_id(limit: int) -> None:
     rows = recorded_trades()
     since = busiest(rows)
     first = next(number for number, row in enumerate(rows) if row["time"] * MILLISECOND == since)
-    hole = rows[first + 10 : first + 60]
-    told = trades(rows, since, since, (hole[0]["id"], hole[-1]["id"]))  # both edges of the hole are of its millisecond
-    assert told.records == [as_trade(row) for row in hole]
+    missing = rows[first + 10 : first + 60]
+    result = trades(rows, since, since, (missing[0]["id"], missing[-1]["id"]))  # both ends of the range are in that millisecond
+    assert result.records == [as_trade(row) for row in missing]
 
 
-def test_the_questions_for_trades() -> None:
+def test_the_requests_for_trades() -> None:
     rows = recorded_trades()
-    told = trades(rows, rows[500]["time"] * MILLISECOND, rows[-1]["time"] * MILLISECOND + SECOND)
+    result = trades(rows, rows[500]["time"] * MILLISECOND, rows[-1]["time"] * MILLISECOND + SECOND)
     first = next(row["id"] for row in rows if row["time"] == rows[500]["time"])
-    assert told.requests == [
+    assert result.requests == [
         Request(f"{REST}/api/v3/aggTrades?symbol=ETHBTC&startTime={rows[500]['time']}&limit=1000", weight=4),
         Request(f"{REST}/api/v3/historicalTrades?symbol=ETHBTC&fromId={first}&limit=1000", weight=25),
     ]
@@ -94,104 +94,104 @@ def test_a_market_that_was_listed_later_is_no_error() -> None:
     assert candles(minutes, 0, LATER - MINUTE).records == [as_candle(row) for row in minutes]
 
 
-def test_where_there_is_nothing_all_was_said() -> None:
+def test_a_range_without_rows_is_loaded_to_its_end() -> None:
     rows = recorded_trades()
     assert trades(rows, LATER - SECOND * 90, LATER - SECOND * 30)[:2] == ([], [LATER - SECOND * 30])
     assert candles([], 0, MINUTE)[:2] == ([], [MINUTE])
 
 
-def test_old_aggregates_without_a_trade_are_passed_over() -> None:
+def test_old_aggregates_without_a_trade_are_skipped() -> None:
     rows = recorded_trades()
     nothing = {"a": 0, "f": -1, "l": -1, "T": rows[0]["time"]}
     rest = Rest(rows, aggregates=[nothing, {"a": 1, "f": rows[0]["id"], "l": rows[0]["id"], "T": rows[0]["time"]}])
-    wanted = ask(ETH, "trades", 0, rows[0]["time"] * MILLISECOND + 1)
-    told = tell(binance.history(wanted, options("trade"), "rest"), rest)
-    assert told.requests[1].url.endswith(f"&fromId={rows[0]['id']}&limit=1000")
-    assert told.records == [as_trade(row) for row in rows if row["time"] == rows[0]["time"]]
+    request = ask(ETH, "trades", 0, rows[0]["time"] * MILLISECOND + 1)
+    result = tell(binance.history(request, options("trade"), "rest"), rest)
+    assert result.requests[1].url.endswith(f"&fromId={rows[0]['id']}&limit=1000")
+    assert result.records == [as_trade(row) for row in rows if row["time"] == rows[0]["time"]]
 
 
-def test_the_youngest_trades_are_told_and_not_vouched_for() -> None:
+def test_the_newest_trades_are_loaded_and_not_claimed() -> None:
     rows = recorded_trades()
     last = rows[-1]["time"] * MILLISECOND
     history = binance.history(ask(ETH, "trades", last - SECOND, last + 3600 * SECOND), options("trade"), "rest")
-    told = tell(history, Rest(rows), at=last + 12 * SECOND)
-    assert [trade.trade_id for trade in told.records] == [row["id"] for row in rows if row["time"] * MILLISECOND >= last - SECOND]
-    assert told.untils == [last + 2 * SECOND]
+    result = tell(history, Rest(rows), at=last + 12 * SECOND)
+    assert [trade.trade_id for trade in result.records] == [row["id"] for row in rows if row["time"] * MILLISECOND >= last - SECOND]
+    assert result.untils == [last + 2 * SECOND]
 
 
-def test_aggregates_are_told_where_they_are_the_configured_kind(limit: int) -> None:
+def test_aggregates_are_loaded_with_trade_kind_aggtrade(limit: int) -> None:
     rows = rest_rows("/api/v3/aggTrades", "fromId=202790190&limit=1000&symbol=BTCUSDT")
     since, until = rows[3]["T"] * MILLISECOND, rows[-2]["T"] * MILLISECOND
-    told = tell(binance.history(ask(ETH, "trades", since, until), options("aggTrade"), "rest"), Rest(aggregates=rows))
-    assert told.records == [
+    result = tell(binance.history(ask(ETH, "trades", since, until), options("aggTrade"), "rest"), Rest(aggregates=rows))
+    assert result.records == [
         Trade(1, row["T"] * MILLISECOND, row["a"], row["p"], row["q"], "sell" if row["m"] else "buy", LATER)
         for row in rows
         if since <= row["T"] * MILLISECOND < until
     ]
-    assert {request.weight for request in told.requests} == {4}
+    assert {request.weight for request in result.requests} == {4}
 
 
-def test_all_candles_are_told_once_whatever_the_page(limit: int) -> None:
+def test_all_candles_are_loaded_once_with_any_page_size(limit: int) -> None:
     for rows in (recorded_minutes(), recorded_hours()[: 20 * limit]):
-        told = candles(rows, rows[0][0] * MILLISECOND, rows[-1][0] * MILLISECOND + 1)
-        assert told.records == [as_candle(row) for row in rows]
-        assert told.untils[-1] == rows[-1][0] * MILLISECOND + 1
-        assert candles(rows, rows[0][0] * MILLISECOND + 1, rows[-1][0] * MILLISECOND).records == told.records[1:-1]
+        result = candles(rows, rows[0][0] * MILLISECOND, rows[-1][0] * MILLISECOND + 1)
+        assert result.records == [as_candle(row) for row in rows]
+        assert result.untils[-1] == rows[-1][0] * MILLISECOND + 1
+        assert candles(rows, rows[0][0] * MILLISECOND + 1, rows[-1][0] * MILLISECOND).records == result.records[1:-1]
 
 
-def test_the_questions_for_candles() -> None:
+def test_the_requests_for_candles() -> None:
     rows = recorded_hours()
     assert len(rows) == 1468
-    told = candles(rows, rows[0][0] * MILLISECOND, rows[-1][0] * MILLISECOND + MINUTE)
+    result = candles(rows, rows[0][0] * MILLISECOND, rows[-1][0] * MILLISECOND + MINUTE)
     url = f"{REST}/api/v3/klines?symbol=ETHBTC&interval=1m"
     end = rows[-1][0] + 59_999
-    assert told.requests == [
+    assert result.requests == [
         Request(f"{url}&startTime={rows[0][0]}&endTime={end}&limit=1000", weight=2),
         Request(f"{url}&startTime={rows[999][0] + 60_000}&endTime={end}&limit=1000", weight=2),
     ]
-    assert told.records == [as_candle(row) for row in rows]
+    assert result.records == [as_candle(row) for row in rows]
 
 
 @pytest.mark.parametrize(("after", "closed"), [(0, 59), (9, 59), (10, 60)])
-def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
+def test_an_unfinished_candle_is_not_loaded(after: int, closed: int) -> None:
     rows = recorded_minutes()
     end = rows[-1][0] * MILLISECOND + MINUTE
-    told = candles(rows, rows[0][0] * MILLISECOND, end + 30 * MINUTE, at=end + after * SECOND)
-    assert [candle.time for candle in told.records] == [row[0] * MILLISECOND for row in rows[:closed]]
-    assert told.untils == [rows[0][0] * MILLISECOND + closed * MINUTE]
+    result = candles(rows, rows[0][0] * MILLISECOND, end + 30 * MINUTE, at=end + after * SECOND)
+    assert [candle.time for candle in result.records] == [row[0] * MILLISECOND for row in rows[:closed]]
+    assert result.untils == [rows[0][0] * MILLISECOND + closed * MINUTE]
 
 
-def test_a_clock_of_ours_that_is_ahead_does_not_close_a_candle() -> None:
+def test_a_local_clock_that_is_ahead_does_not_close_a_candle() -> None:
     rows = recorded_minutes()
     end = rows[-1][0] * MILLISECOND + MINUTE
-    told = candles(rows, rows[0][0] * MILLISECOND, end, at=end + 50 * SECOND, made_at=end - 20 * SECOND)
-    assert [candle.time for candle in told.records] == [row[0] * MILLISECOND for row in rows[:-1]]
-    assert told.untils == [end - MINUTE]
+    result = candles(rows, rows[0][0] * MILLISECOND, end, at=end + 50 * SECOND, made_at=end - 20 * SECOND)
+    assert [candle.time for candle in result.records] == [row[0] * MILLISECOND for row in rows[:-1]]
+    assert result.untils == [end - MINUTE]
 
 
-def test_a_history_that_is_left_early_and_resumed_tells_the_rest() -> None:
+def test_a_history_that_is_left_early_and_resumed_loads_the_rest() -> None:
     rows = recorded_trades()
     until = rows[-1]["time"] * MILLISECOND + 1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(past, "ROWS", 70)
         first = list(islice(pages(Rest(rows), 0, until), 5))
         resumed = trades(rows, first[-1][1], until)
-    told = {trade.trade_id: trade for trade in [t for records, _ in first for t in records] + resumed.records}
-    assert list(told.values()) == [as_trade(row) for row in rows]
+    result = {trade.trade_id: trade for trade in [t for records, _ in first for t in records] + resumed.records}
+    assert list(result.values()) == [as_trade(row) for row in rows]
 
 
 def pages(rest: Rest, since: int, until: int):
     history = binance.history(ask(ETH, "trades", since, until), options("trade"), "rest")
-    said = next(history)
+    item = next(history)
     while True:
-        if isinstance(said, Request):
-            said = history.send(Response(200, rest(said), received_at=LATER))
+        if isinstance(item, Request):
+            item = history.send(Response(200, rest(item), received_at=LATER))
         else:
-            yield said.records, said.until
-            said = next(history)
+            yield item.records, item.until
+            item = next(history)
 
 
-def test_what_binance_does_not_give_is_refused() -> None:
+def test_an_unknown_channel_or_method_is_refused() -> None:
     with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
         binance.history(ask(ETH, "book", 0, 1), options(), "rest")
     with pytest.raises(Reject, match="no way 'ftp' to the past; known: rest, archive"):
@@ -200,6 +200,6 @@ def test_what_binance_does_not_give_is_refused() -> None:
 
 @pytest.mark.parametrize("body", [b"<html>", b'{"code":-1121,"msg":"Invalid symbol."}', b"[[1,2]]", b"\xff"])
 @pytest.mark.parametrize("channel", ["trades", "candles"])
-def test_an_answer_that_is_none_is_rejected(channel: str, body: bytes) -> None:
+def test_a_malformed_response_is_rejected(channel: str, body: bytes) -> None:
     with pytest.raises(Reject):
         tell(binance.history(ask(ETH, channel, 0, LATER), options("trade"), "rest"), lambda _: body)
