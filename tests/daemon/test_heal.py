@@ -37,7 +37,7 @@ def healing(dsn: str, simulator: Simulator, **changes: Any) -> Settings:
 
 
 async def healed(market: str) -> None:
-    """Wait until no gap of trades or candles is open."""
+    """Wait until no gap is open."""
     await until(lambda: nothing_is_missing(market), SECONDS)
 
 
