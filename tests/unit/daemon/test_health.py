@@ -108,7 +108,7 @@ def test_systemd_is_notified_at_its_socket(kind: str, tmp_path: Path, monkeypatc
         assert receiver.recv(100) == b"READY=1"
 
 
-def test_without_a_notify_socket_nothing_is_sent_and_nothing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_notify_socket_raises_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
     health.notify("READY=1")
     monkeypatch.delenv("NOTIFY_SOCKET")
@@ -121,3 +121,4 @@ def test_a_service_manager_that_does_not_read_does_not_block(tmp_path: Path, mon
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         for _ in range(2000):  # more than the socket queues
             health.notify("WATCHDOG=1")
+        assert receiver.recv(100) == b"WATCHDOG=1"
