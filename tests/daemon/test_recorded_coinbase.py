@@ -42,7 +42,7 @@ def trades(ids: Ids) -> list[Trade]:
 
 
 def quotes(ids: Ids) -> list[Quote]:
-    """Without sizes, which tickers of 2021 do not have. The first ticker of a product has the time of an old trade and is skipped."""
+    """Without sizes, which tickers of 2021 do not have. The first ticker has the time of an old trade and is skipped."""
     seen, states = set(), []
     for line, m in messages("ticker"):
         if m["product_id"] in seen:

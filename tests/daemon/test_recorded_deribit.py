@@ -91,7 +91,7 @@ async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
         await assert_stored(daemon, market, replay, {"deribit": section}, lambda ids: (quotes(ids), books(ids)))
 
 
-async def one_frame(market: str, make: Make, path: Path, frame: Line, subscribed: tuple[str, Sequence[Record]]) -> None:
+async def assert_frame_stored(market: str, make: Make, path: Path, frame: Line, subscribed: tuple[str, Sequence[Record]]) -> None:
     """Replay one frame of a channel and compare the stored rows; `subscribed` is the channel and the expected records."""
     channel, records = subscribed
     section = {"instruments": ["BTC/USD:BTC"], "channels": [channel]}
@@ -113,7 +113,7 @@ async def test_trades(market: str, daemon: Make, tmp_path: Path) -> None:
         Trade(0, row["timestamp"] * 1000, row["trade_seq"], row["price"], row["amount"], row["direction"], at, row["trade_id"])
         for row in rows
     ]
-    await one_frame(market, daemon, tmp_path / "clock", Line("received", at, "", text), ("trades", trades))
+    await assert_frame_stored(market, daemon, tmp_path / "clock", Line("received", at, "", text), ("trades", trades))
 
 
 @on_apache
@@ -125,4 +125,4 @@ async def test_a_bar(market: str, daemon: Make, tmp_path: Path) -> None:
     at = start + 61 * SECOND
     prices = [bar[name] for name in ("open", "high", "low", "close")]
     candle = Candle(0, "1m", start, *prices, bar["volume"], bar["cost"], *[None] * 5, 1, "ws", at)
-    await one_frame(market, daemon, tmp_path / "clock", Line("received", at, "", text), ("candles", [candle]))
+    await assert_frame_stored(market, daemon, tmp_path / "clock", Line("received", at, "", text), ("candles", [candle]))

@@ -113,7 +113,7 @@ def quote(at: int) -> Quote:
     return Quote(0, tick, "", *(BEST[name] for name in "bBaA"), BEST["u"], at)
 
 
-async def one_frame(market: str, make: Make, path: Path, frame: Line, subscribed: tuple[str, Record]) -> None:
+async def assert_frame_stored(market: str, make: Make, path: Path, frame: Line, subscribed: tuple[str, Record]) -> None:
     """Replay one frame of a channel and compare the stored row; `subscribed` is the channel and the expected record."""
     channel, record = subscribed
     section = {"instruments": ["BTC/USDT"], "channels": [channel]}
@@ -129,10 +129,10 @@ def frame_of(channel: str, time_ms: int, result: dict) -> Line:
 @on_apache
 async def test_a_documented_closed_bar(market: str, daemon: Make, tmp_path: Path) -> None:
     frame = frame_of("spot.candlesticks", 1606292600376, BAR)
-    await one_frame(market, daemon, tmp_path / "clock", frame, ("candles", candle(frame.time)))
+    await assert_frame_stored(market, daemon, tmp_path / "clock", frame, ("candles", candle(frame.time)))
 
 
 @on_apache
 async def test_a_documented_quote(market: str, daemon: Make, tmp_path: Path) -> None:
     frame = frame_of("spot.book_ticker", 1606293275723, BEST)
-    await one_frame(market, daemon, tmp_path / "clock", frame, ("quotes", quote(frame.time)))
+    await assert_frame_stored(market, daemon, tmp_path / "clock", frame, ("quotes", quote(frame.time)))

@@ -28,9 +28,9 @@ def test_a_histogram_counts_as_the_client_library_does() -> None:
     registry, histogram = prom.CollectorRegistry(), Histogram()
     reference = prom.Histogram("lag", "", registry=registry, buckets=LAG_BUCKETS)
     values = [random.Random(4711).expovariate(1), *LAG_BUCKETS, 0.0, -1.0, 301.0]
-    for value_ in values:
-        histogram.observe(value_)
-        reference.observe(value_)
+    for number in values:
+        histogram.observe(number)
+        reference.observe(number)
     (family,) = registry.collect()
     expected = {sample.labels["le"]: sample.value for sample in family.samples if sample.name == "lag_bucket"}
     assert [count for _, count in histogram.buckets()] == list(expected.values())

@@ -193,8 +193,8 @@ def row_key(quote: Quote) -> tuple[int, int]:
 
 def quote_frame(**fields: Any) -> bytes:
     """The frame of JKorf's test data with these fields changed."""
-    message_ = json.loads(jkorf("Subscriptions.Spot.Ticker"))
-    return json.dumps(message_ | {"data": message_["data"] | fields}).encode()
+    example = json.loads(jkorf("Subscriptions.Spot.Ticker"))
+    return json.dumps(example | {"data": example["data"] | fields}).encode()
 
 
 def test_a_side_without_orders_is_none() -> None:
@@ -266,13 +266,13 @@ def test_nothing_is_sent_before_the_welcome() -> None:
     assert session.start(NOW) == ()
     assert session.tick(NOW + 60 * SECOND) == []
     sent = [json.loads(send.text) for send in session.feed(WELCOME, NOW)]
-    assert [message_["topic"] for message_ in sent] == [
+    assert [subscription["topic"] for subscription in sent] == [
         "/market/match:BTC-USDT,ETH-USDT",
         "/market/candles:BTC-USDT_1min,ETH-USDT_1min",
         "/market/level2:BTC-USDT,ETH-USDT",
         "/market/ticker:BTC-USDT,ETH-USDT",
     ]
-    assert {(message_["type"], message_["response"]) for message_ in sent} == {("subscribe", True)}
+    assert {(subscription["type"], subscription["response"]) for subscription in sent} == {("subscribe", True)}
 
 
 def test_many_subscriptions_are_spread_over_connections() -> None:

@@ -175,10 +175,10 @@ def test_a_gap_of_a_few_candles_is_ignored_and_a_longer_gap_begins_a_new_series(
 def test_values_of_a_coin_with_a_tiny_price_only_differ_by_scale(bars: Bars):
     """TA-Lib alone treats a variance below 1e-14 and a money flow below 1 as zero."""
     tiny = replace(bars, **{name: getattr(bars, name) / 2.0**60 for name in ("open", "high", "low", "close")})
-    for value_, other in zip(at(bars, LATE), at(tiny, LATE), strict=True):
-        scale = 2.0**60 if value_.spec.kind.price else 1.0
-        assert value_.values == tuple(scale * value for value in other.values), value_.spec.name
-        assert any(other.values), value_.spec.name
+    for computed, other in zip(at(bars, LATE), at(tiny, LATE), strict=True):
+        scale = 2.0**60 if computed.spec.kind.price else 1.0
+        assert computed.values == tuple(scale * value for value in other.values), computed.spec.name
+        assert any(other.values), computed.spec.name
 
 
 def test_an_indicator_without_a_value_has_an_empty_tuple(bars: Bars):

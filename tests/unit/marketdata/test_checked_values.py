@@ -96,7 +96,7 @@ def test_an_invalid_level_is_refused(level: Any) -> None:
     with pytest.raises(ValueError, match="level "):
         check_levels([["1", "1"], level])
     good, bad = sift_levels([["1", "1"], level, ["5e-1", "2"]])
-    assert ([tuple(level_) for level_ in good], len(bad)) == ([("1", "1"), ("0.5", "2")], 1)
+    assert ([tuple(pair) for pair in good], len(bad)) == ([("1", "1"), ("0.5", "2")], 1)
     assert len(bad[0]) < 100
 
 

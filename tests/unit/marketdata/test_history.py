@@ -126,13 +126,13 @@ def test_a_bad_trade_among_consecutive_ids(monkeypatch: pytest.MonkeyPatch) -> N
         if path.endswith("instruments"):
             return b'{"code":"0","data":[]}'
         field = {"1": "tradeId", "2": "ts"}[query["type"]]
-        found = [row_ for row_ in rows[::-1] if int(row_[field]) < int(query["after"])][: int(query["limit"])]
+        found = [bad_row for bad_row in rows[::-1] if int(bad_row[field]) < int(query["after"])][: int(query["limit"])]
         return json.dumps({"code": "0", "data": found}).encode()
 
     history_request = ask(okx_session.BTC, "trades", T, T + SECOND, (2, 8))
     found = pages(okx.history(history_request, okx_session.OPTIONS, "rest"), exchange)
     assert [trade.trade_id for page in found for trade in page.records] == [2, 3, 4, 6, 7, 8]
-    assert [json.loads(row_.payload)["tradeId"] for page in found for row_ in page.rejected] == ["5"]
+    assert [json.loads(bad_row.payload)["tradeId"] for page in found for bad_row in page.rejected] == ["5"]
 
 
 def test_a_page_has_its_rejected_rows() -> None:

@@ -247,7 +247,7 @@ def test_books_that_are_due_share_messages_and_wait_longer_each_time() -> None:
     for second in range(2, 1500):
         books.due(second * SECOND)
     assert sent == [(0, [1]), (1, [3]), (1, [2]), (30, [1]), (31, [2, 3])] + [
-        expected for second in (90, 210, 450, 930) for expected in ((second, [1]), (second + 1, [2, 3]))
+        entry for second in (90, 210, 450, 930) for entry in ((second, [1]), (second + 1, [2, 3]))
     ]
     for index in (1, 2, 3):
         books.came(index)

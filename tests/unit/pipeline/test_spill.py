@@ -1,4 +1,4 @@
-"""The spill of one table: a real queue, writer and spool; the database is a function that the test opens and closes."""
+"""The spill of one table: a real queue, writer and spool; the database is an object that the test opens and closes."""
 
 from __future__ import annotations
 

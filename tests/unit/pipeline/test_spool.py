@@ -47,7 +47,7 @@ class Bench:
         self._opened = False
 
     def add(self, *batches: Batch) -> list[Entry]:
-        entries = [self.spool.append("trades", COLUMNS, batch_, spans(TRADES, batch_.data)) for batch_ in batches]
+        entries = [self.spool.append("trades", COLUMNS, item, spans(TRADES, item.data)) for item in batches]
         return [entry for entry in entries if entry is not None]
 
     def remove(self, entry: Entry) -> None:
@@ -87,13 +87,13 @@ def test_appended_batches_are_found_after_a_kill_oldest_first(bench: Bench):
     bench.add(*THREE)
     bench.open()
     (first,) = bench.files()
-    assert [entry.rows for entry in bench.found["trades"]] == [batch_.rows for batch_ in THREE]
-    assert [bench.spool.read(entry) for entry in bench.found["trades"]] == [from_spool(batch_, first) for batch_ in THREE]
+    assert [entry.rows for entry in bench.found["trades"]] == [item.rows for item in THREE]
+    assert [bench.spool.read(entry) for entry in bench.found["trades"]] == [from_spool(item, first) for item in THREE]
     bench.add(batch(30))
     bench.open()
     first, second = bench.files()
     assert [bench.spool.read(entry) for entry in bench.found["trades"]] == [
-        *(from_spool(batch_, first) for batch_ in THREE),
+        *(from_spool(item, first) for item in THREE),
         from_spool(batch(30), second),
     ]
     assert bench.spool.used_bytes == bench.on_disk() > 0

@@ -18,7 +18,7 @@ def unpacked(data: bytes) -> list[Batch]:
 
 
 def test_a_batch_is_read_as_it_was_written():
-    assert unpacked(packed(*THREE)) == [from_spool(batch_, "here") for batch_ in THREE]
+    assert unpacked(packed(*THREE)) == [from_spool(item, "here") for item in THREE]
 
 
 def test_a_head_has_the_time_ranges_of_its_rows():

@@ -36,13 +36,13 @@ def transactions(real: Path) -> Transactions:
 @pytest.fixture
 def server(transactions: Transactions) -> MempoolSpace:
     """Three blocks: the two confirmed transactions are in the last block, the two others in the block before."""
-    server_ = MempoolSpace(transactions)
-    server_.add(TIP - 2, "aa")
-    server_.add(TIP - 1, "bb", transactions[0]["txid"], transactions[1]["txid"])
-    server_.add(
+    server = MempoolSpace(transactions)
+    server.add(TIP - 2, "aa")
+    server.add(TIP - 1, "bb", transactions[0]["txid"], transactions[1]["txid"])
+    server.add(
         TIP, "00000000000000000002a0b5db2a7f8d9087464c2586b546be7bce8eb53b8187", transactions[3]["txid"], transactions[2]["txid"]
     )
-    return server_
+    return server
 
 
 def take(server: MempoolSpace, cursor: str = "", options: PollOptions = OPTIONS) -> Told:
@@ -147,13 +147,13 @@ def test_a_block_with_many_transactions_is_read_in_several_turns(server: Mempool
     server.transactions |= {transaction["txid"]: transaction for transaction in many}
     before = cursor = take(server).cursor
     server.add(TIP + 1, "many", *(transaction["txid"] for transaction in many))
-    transactions_: list[str] = []
+    requested: list[str] = []
     for _ in range(4):
         result = take(server, cursor)
         assert len(result.asked) <= whale_bitcoin.PLANS["keyless"].requests
         cursor = result.cursor
-        transactions_ += [path.rpartition("/")[2] for path in result.asked if path.startswith("/api/tx")]
-    assert transactions_ == ["cb-many", *(transaction["txid"] for transaction in many)]
+        requested += [path.rpartition("/")[2] for path in result.asked if path.startswith("/api/tx")]
+    assert requested == ["cb-many", *(transaction["txid"] for transaction in many)]
     part = take(server, before)
     server.add(TIP + 1, "other")
     assert [transaction.block_hash for transaction in take(server, part.cursor).orphans] == ["many"]

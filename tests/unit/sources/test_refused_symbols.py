@@ -49,14 +49,14 @@ class GateServer:
         payloads = self.subscribed[-1]
         async for message in socket:
             if message.type is WSMsgType.TEXT:
-                request_ = json.loads(message.data)
-                payloads.append(request_["payload"])
-                await self._answer(socket, request_)
+                subscription = json.loads(message.data)
+                payloads.append(subscription["payload"])
+                await self._answer(socket, subscription)
         return socket
 
-    async def _answer(self, socket: web.WebSocketResponse, request_: dict[str, Any]) -> None:
-        reply = {"time": 1, "id": request_["id"], "channel": "spot.trades", "event": "subscribe"}
-        if "LENS_USDT" in request_["payload"]:
+    async def _answer(self, socket: web.WebSocketResponse, subscription: dict[str, Any]) -> None:
+        reply = {"time": 1, "id": subscription["id"], "channel": "spot.trades", "event": "subscribe"}
+        if "LENS_USDT" in subscription["payload"]:
             error = {"code": 2, "message": "unknown currency pair: LENS_USDT"}
             await socket.send_json(reply | {"error": error, "result": {"status": "fail"}})
             return

@@ -23,10 +23,10 @@ def replayed_connection() -> ReplayedConnection:
     return ReplayedConnection("demo", connection, OPTIONS, binance.session(connection, OPTIONS))
 
 
-def receive(connection_: ReplayedConnection, at: int, *channels: ChannelName) -> None:
+def receive(replayed: ReplayedConnection, at: int, *channels: ChannelName) -> None:
     for channel in channels:
-        connection_.session.last_message_at[CHANNELS.index(channel)] = at
-    connection_.add_message(at)
+        replayed.session.last_message_at[CHANNELS.index(channel)] = at
+    replayed.add_message(at)
 
 
 def claim(channel: ChannelName, since: int, until: int) -> Claim:
@@ -34,51 +34,51 @@ def claim(channel: ChannelName, since: int, until: int) -> Claim:
 
 
 def test_a_stream_is_claimed_from_its_first_message_until_shortly_before_the_last_frame():
-    connection_ = replayed_connection()
-    receive(connection_, START, "book")
-    receive(connection_, START + SECOND, "trades")
-    receive(connection_, START + 50 * SECOND, "book")
-    assert connection_.claims() == [
+    replayed = replayed_connection()
+    receive(replayed, START, "book")
+    receive(replayed, START + SECOND, "trades")
+    receive(replayed, START + 50 * SECOND, "book")
+    assert replayed.claims() == [
         claim("trades", START + SECOND, START + 48 * SECOND),
         claim("book", START, START + 48 * SECOND),
     ]
 
 
 def test_candles_are_claimed_in_whole_minutes():
-    connection_ = replayed_connection()
+    replayed = replayed_connection()
     for minute in range(5):
-        receive(connection_, START + minute * MINUTE, "candles")
+        receive(replayed, START + minute * MINUTE, "candles")
     since = START + 40 * SECOND  # the next full minute
-    assert connection_.claims() == [claim("candles", since, since + 2 * MINUTE)]
+    assert replayed.claims() == [claim("candles", since, since + 2 * MINUTE)]
 
 
 def test_late_rows_shorten_the_claim_while_they_are_recent():
-    connection_ = replayed_connection()
-    receive(connection_, START, "trades")
-    connection_.add_row(trade(1, time=START - 60 * SECOND, received_at=START))  # the exchange sends old trades first
-    assert connection_.claims() == []
+    replayed = replayed_connection()
+    receive(replayed, START, "trades")
+    replayed.add_row(trade(1, time=START - 60 * SECOND, received_at=START))  # the exchange sends old trades first
+    assert replayed.claims() == []
     end = START + 100 * SECOND
-    connection_.add_row(trade(2, time=end - WINDOW - SECOND - 1, received_at=end - WINDOW - 1))
-    connection_.add_row(trade(3, time=end - 10 * SECOND, received_at=end))
-    receive(connection_, end, "trades")
-    assert connection_.claims() == [claim("trades", START, end - 15 * SECOND)]
+    replayed.add_row(trade(2, time=end - WINDOW - SECOND - 1, received_at=end - WINDOW - 1))
+    replayed.add_row(trade(3, time=end - 10 * SECOND, received_at=end))
+    receive(replayed, end, "trades")
+    assert replayed.claims() == [claim("trades", START, end - 15 * SECOND)]
 
 
 def test_a_clock_that_is_ahead_begins_the_claim_later():
-    connection_ = replayed_connection()
-    receive(connection_, START, "trades")
-    connection_.add_row(trade(1, time=START + SECOND, received_at=START))
-    receive(connection_, START + MINUTE, "trades")
-    assert connection_.claims() == [claim("trades", START + SECOND, START + 58 * SECOND)]
+    replayed = replayed_connection()
+    receive(replayed, START, "trades")
+    replayed.add_row(trade(1, time=START + SECOND, received_at=START))
+    receive(replayed, START + MINUTE, "trades")
+    assert replayed.claims() == [claim("trades", START + SECOND, START + 58 * SECOND)]
 
 
 def test_an_open_gap_ends_with_the_connection():
-    connection_ = replayed_connection()
+    replayed = replayed_connection()
     ended, open_ = Gap(7, "book", "sequence", START), Gap(7, "book", "checksum", START + SECOND)
     for gap in (ended, replace(ended, until=START + SECOND), open_):
-        connection_.add_gap(gap)
-    receive(connection_, START + MINUTE, "book")
-    assert connection_.open_gaps() == [replace(open_, until=START + MINUTE)]
+        replayed.add_gap(gap)
+    receive(replayed, START + MINUTE, "book")
+    assert replayed.open_gaps() == [replace(open_, until=START + MINUTE)]
 
 
 def test_times_without_a_claim_are_missing_by_stream():

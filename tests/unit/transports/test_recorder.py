@@ -68,20 +68,20 @@ def captures(folder: Path) -> list[Path]:
 async def replayed(exchange: Exchange, paths: Sequence[Path], *stored: Instrument) -> tuple[list[Output], Replay]:
     """All outputs of a replay of the files, in a database where the instruments have other ids."""
     ids = {row.symbol: row.id + OTHER_IDS for row in stored or (BTC,)}
-    outputs_: list[Output] = []
+    outputs: list[Output] = []
 
     async def store(rows: Sequence[Instrument], _kind: str | None) -> list[Instrument]:
         return [replace(row, id=ids[row.symbol]) for row in rows]
 
     replay = Replay(
         {exchange.NAME: exchange},
-        puts=dict.fromkeys(BY_RECORD, outputs_.append),
+        puts=dict.fromkeys(BY_RECORD, outputs.append),
         store_instruments=store,
-        on_gap=lambda _source, gap, _kind: outputs_.append(gap),
-        on_malformed=lambda _source, malformed: outputs_.append(malformed),
+        on_gap=lambda _source, gap, _kind: outputs.append(gap),
+        on_malformed=lambda _source, malformed: outputs.append(malformed),
     )
     await replay.run(paths)
-    return outputs_, replay
+    return outputs, replay
 
 
 def expected_outputs(outputs: Sequence[Output]) -> list[Output]:
@@ -131,15 +131,15 @@ async def test_replayed_sessions_yield_the_same_outputs(traffic: Callable[[], Re
                 live += session.tick(line.time)
         for session in sessions:
             live += session.tick(lines[-1].time + 3600 * SECOND)
-    outputs_, _ = await replayed(exchange, captures(tmp_path), *instruments)
+    outputs, _ = await replayed(exchange, captures(tmp_path), *instruments)
     expected = expected_outputs(live)
-    assert outputs_[: len(expected)] == expected
+    assert outputs[: len(expected)] == expected
     # a gap that is open at the end of the capture is closed there, once
     opened = [item for item in expected if isinstance(item, Gap) and item.until is None]
     ended = [replace(item, until=None) for item in expected if isinstance(item, Gap) and item.until is not None]
-    closed = Counter(replace(item, until=None) for item in outputs_[len(expected) :])
+    closed = Counter(replace(item, until=None) for item in outputs[len(expected) :])
     assert closed == Counter(item for item in opened if item not in ended)
-    assert len({type(item) for item in outputs_}) >= 2
+    assert len({type(item) for item in outputs}) >= 2
 
 
 def trade(trade_id: int) -> bytes:
@@ -190,8 +190,8 @@ async def test_the_format_is_readable_text_without_secrets(tmp_path: Path):
     ]
     lines = list(capture_format.read(path))
     assert lines[4] == capture_format.Line(NOW + 2, 1, "frame", b"two\nlines")
-    outputs_, _ = await replayed(binance, [path])
-    assert (trade_ids(outputs_), [item.payload for item in outputs_ if isinstance(item, Malformed)]) == ([1], [b"two\nlines"])
+    outputs, _ = await replayed(binance, [path])
+    assert (trade_ids(outputs), [item.payload for item in outputs if isinstance(item, Malformed)]) == ([1], [b"two\nlines"])
 
 
 async def test_a_failed_request_is_replayed_as_failed(tmp_path: Path):
@@ -204,10 +204,10 @@ async def test_a_failed_request_is_replayed_as_failed(tmp_path: Path):
         NAME = gate.NAME
 
         def session(self, connection: Connection, options: Options) -> Session:
-            session_ = gate.session(connection, options)
-            tick = session_.tick
-            session_.tick = lambda now: requests.extend(tick(now)) or ()
-            return session_
+            inner = gate.session(connection, options)
+            tick = inner.tick
+            inner.tick = lambda now: requests.extend(tick(now)) or ()
+            return inner
 
     recorder = a_recorder(tmp_path, gate.NAME)
     async with recorder.running():
@@ -249,8 +249,8 @@ async def test_a_torn_file_is_read_up_to_its_torn_end(tmp_path: Path):
     assert {0, 3, 13, 293} <= read
     assert {count % 10 for count in read} == {0, 3}  # each write is read as a whole or not at all
     torn.write_bytes(b"")  # as if killed before the first write
-    outputs_, _ = await replayed(binance, [torn, whole])
-    assert trade_ids(outputs_) == [item for number in range(30) for item in range(number * 7919, number * 7919 + 10)]
+    outputs, _ = await replayed(binance, [torn, whole])
+    assert trade_ids(outputs) == [item for number in range(30) for item in range(number * 7919, number * 7919 + 10)]
 
 
 async def test_a_file_of_another_kind_is_refused(tmp_path: Path):
@@ -285,10 +285,10 @@ async def test_a_new_file_repeats_the_open_connections(tmp_path: Path):
     assert [(line.connection, line.kind) for line in capture_format.read(second)] == [
         *((0, "file"), (1, "resume"), (1, "frame"), (1, "frame")),
     ]
-    outputs_, replay = await replayed(binance, [second, first])
-    assert (trade_ids(outputs_), replay.counts["orphan"]) == ([1, 2, 3], 0)
-    outputs_, replay = await replayed(binance, [second])
-    assert (trade_ids(outputs_), replay.counts["orphan"]) == ([2, 3], 0)
+    outputs, replay = await replayed(binance, [second, first])
+    assert (trade_ids(outputs), replay.counts["orphan"]) == ([1, 2, 3], 0)
+    outputs, replay = await replayed(binance, [second])
+    assert (trade_ids(outputs), replay.counts["orphan"]) == ([2, 3], 0)
 
 
 def lost(metrics: Metrics) -> float | None:
@@ -311,8 +311,8 @@ async def test_lost_lines_are_counted_and_a_replay_does_not_continue_over_them(t
     assert lost(metrics) == 3
     (path,) = captures(folder)
     assert capture_format.header(path).part > 1
-    outputs_, _ = await replayed(binance, [path])
-    assert trade_ids(outputs_) == [2]
+    outputs, _ = await replayed(binance, [path])
+    assert trade_ids(outputs) == [2]
 
 
 async def test_a_session_does_not_continue_over_a_missing_file(tmp_path: Path):
@@ -323,8 +323,8 @@ async def test_a_session_does_not_continue_over_a_missing_file(tmp_path: Path):
         file_part.write([(NOW, 1, kind, opening if kind == "open" else b"") for kind in lines])
         file_part.write([(NOW, 1, "frame", trade(part))])
         file_part.close()
-    outputs_, replay = await replayed(binance, captures(tmp_path))
-    assert (trade_ids(outputs_), replay.counts["orphan"]) == ([1], 1)
+    outputs, replay = await replayed(binance, captures(tmp_path))
+    assert (trade_ids(outputs), replay.counts["orphan"]) == ([1], 1)
 
 
 async def test_a_disk_that_does_not_respond_affects_only_the_capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -347,5 +347,5 @@ async def test_a_disk_that_does_not_respond_affects_only_the_capture(tmp_path: P
     assert lost(metrics) == 20
     first, second = captures(tmp_path)
     assert (capture_format.header(first).part, capture_format.header(second).part) == (1, 3)
-    outputs_, replay = await replayed(binance, [first, second])
-    assert (trade_ids(outputs_), replay.counts["resume"]) == ([*range(20), 40], 1)
+    outputs, replay = await replayed(binance, [first, second])
+    assert (trade_ids(outputs), replay.counts["resume"]) == ([*range(20), 40], 1)
