@@ -10,14 +10,14 @@ from tests.support import archive
 
 @pytest.fixture
 async def served() -> AsyncIterator[archive.ArchiveServer]:
-    async with archive.serving() as one:
-        yield one
+    async with archive.serving() as archive_server:
+        yield archive_server
 
 
 @pytest.fixture
 async def past() -> AsyncIterator[Simulator]:
-    """An exchange that has traded for some minutes, and trades."""
-    made = Simulator(history_seconds=900, trades_per_second=40)
-    await made.start()
-    yield made
-    await made.stop()
+    """A simulated exchange with 15 minutes of history that goes on trading."""
+    simulator = Simulator(history_seconds=900, trades_per_second=40)
+    await simulator.start()
+    yield simulator
+    await simulator.stop()

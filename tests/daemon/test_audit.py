@@ -1,4 +1,4 @@
-"""What was damaged in the database behind the daemon's back: its audit finds it, and healing mends what can be mended."""
+"""The audit finds rows that were damaged while the daemon was stopped; healing repairs what the exchange still has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.daemon import Daemon, Settings, configuration, demo, on_apach
 
 Daemons = Callable[..., Daemon]
 HEAL = {"after": "1s", "interval": "200 ms"}
-SECONDS = 100.0  # the audit looks every 30 s, a healer that found nothing waits as long
+SECONDS = 100.0  # the audit runs every 30 s, and gap filling that found nothing waits as long
 
 _AUDITED = "SELECT reason, state, since, first_id, last_id, stored, verdict FROM coverage WHERE writer = 'audit' ORDER BY reason"
 _MINUTES = """
@@ -25,13 +25,13 @@ _MINUTES = """
 
 
 @pytest.fixture
-async def old() -> AsyncIterator[Simulator]:
-    """An exchange that has traded for a quarter of an hour before anybody asks, and then stops."""
-    made = Simulator(trades_per_second=16, history_seconds=900, ping_seconds=0.5)
-    await made.start()
-    made.trades_per_second = 0
-    yield made
-    await made.stop()
+async def traded() -> AsyncIterator[Simulator]:
+    """A simulated exchange with 15 minutes of history that trades no more."""
+    simulator = Simulator(trades_per_second=16, history_seconds=900, ping_seconds=0.5)
+    await simulator.start()
+    simulator.trades_per_second = 0
+    yield simulator
+    await simulator.stop()
 
 
 def settings(market: str, simulator: Simulator, **database: str) -> Settings:
@@ -39,15 +39,15 @@ def settings(market: str, simulator: Simulator, **database: str) -> Settings:
     return configuration(market, simulator, heal=HEAL, exchanges={"demo": section}, database={"dsn": market} | database)
 
 
-async def brought(market: str) -> list[datetime]:
-    """The minutes that are whole in trades and candles, once the history of both is healed."""
+async def healed_minutes(market: str) -> list[datetime]:
+    """Minutes of which every trade and the candle are stored. Waits until the history of both is healed."""
     healed = "SELECT channel FROM coverage WHERE reason = 'history' AND channel IN ('trades', 'candles') AND state = 'healed'"
 
-    async def whole() -> list[Any]:
+    async def whole_minutes() -> list[Any]:
         minutes = await stored.fetch(market, _MINUTES)
         return minutes if len(await stored.fetch(market, healed)) == 2 and len(minutes) > 6 else []
 
-    return [row["time"] for row in await until(whole, SECONDS)]
+    return [row["time"] for row in await until(whole_minutes, SECONDS)]
 
 
 async def change(market: str, query: str, *values: object) -> list[Any]:
@@ -57,13 +57,13 @@ async def change(market: str, query: str, *values: object) -> list[Any]:
 
 
 @on_apache
-async def test_what_was_damaged_is_found_and_mended_or_settled(market: str, old: Simulator, daemon: Daemons) -> None:
-    first = await daemon(settings(market, old)).start()  # no admin_dsn: nobody audits yet
-    await subscribed(old)
-    minutes = await brought(market)
+async def test_damaged_rows_are_found_and_healed_or_reported_unrecoverable(market: str, traded: Simulator, daemon: Daemons) -> None:
+    first = await daemon(settings(market, traded)).start()  # without admin_dsn there is no audit
+    await subscribed(traded)
+    minutes = await healed_minutes(market)
     assert (await first.status())["maintenance"]["audit"]["state"] == "disabled"
     assert await first.terminate() == 0
-    whole = await stored.trades(market)
+    before = await stored.trades(market)
 
     lost = "DELETE FROM trades WHERE trade_id = (SELECT min(trade_id) + 3 FROM trades WHERE time >= $1) RETURNING trade_id"
     altered = """UPDATE trades SET price = price * 2 WHERE trade_id = (SELECT min(trade_id) + 3 FROM trades WHERE time >= $1)
@@ -72,7 +72,7 @@ async def test_what_was_damaged_is_found_and_mended_or_settled(market: str, old:
     altered_id, _ = await change(market, altered, minutes[3])
     await change(market, "DELETE FROM candles WHERE interval = '1m' AND time = $1 RETURNING time", minutes[5])
 
-    one = await daemon(settings(market, old, admin_dsn=market)).start()
+    instance = await daemon(settings(market, traded, admin_dsn=market)).start()
 
     async def settled() -> dict[str, Any]:
         rows = {row["reason"]: row for row in await stored.fetch(market, _AUDITED)}
@@ -83,11 +83,11 @@ async def test_what_was_damaged_is_found_and_mended_or_settled(market: str, old:
     assert tuple(found["ids"])[3:6] == (lost_id, lost_id, 1)
     assert (found["bucket"]["since"], found["bars"]["since"]) == (minutes[5], minutes[3])
     assert found["bars"]["verdict"].startswith("healed, and still the candle is open ")
-    now = [said for said in await stored.trades(market) if said.id <= whole[-1].id]
-    assert [said for said in now if said.id != altered_id] == [said for said in whole if said.id != altered_id]
+    after = [trade for trade in await stored.trades(market) if trade.id <= before[-1].id]
+    assert [trade for trade in after if trade.id != altered_id] == [trade for trade in before if trade.id != altered_id]
     assert await stored.fetch(market, "SELECT 1 FROM candles WHERE interval = '1m' AND time = $1", minutes[5])
-    scrape = await one.scrape()
+    scrape = await instance.scrape()
     findings = {reason: scrape.value("audit_findings_total", source="demo", reason=reason) for reason in found}
     assert findings == {"bars": 1, "bucket": 1, "ids": 1}
     assert scrape.value("audit_unresolved_total", source="demo", channel="trades", reason="bars") == 1
-    assert (await one.status())["maintenance"]["audit"]["state"] == "ok"
+    assert (await instance.status())["maintenance"]["audit"]["state"] == "ok"

@@ -1,6 +1,6 @@
-"""`ingest backfill` as a process, against the simulated exchange and archives on loopback: what is stored is what they have.
+"""`ingest backfill` as a process loads exactly the rows that the simulated exchange and archives on loopback have.
 
-The archive's trades are synthetic, in the documented format; candles are real (Binance's klines of others' recordings).
+The archive's trades are synthetic, in the documented format; candles are Binance klines that other projects recorded.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ _BARS = "SELECT (extract(epoch FROM time) * 1000000)::bigint AS time, open, high
 
 
 def bars_of(parts: list[tuple[int, *tuple[Any, ...]]], length: int) -> list[tuple[Any, ...]]:
-    """(time, open, high, low, close, sum of the fifth) of each bucket of (time, open, high, low, close, size), in order."""
-    made = []
+    """Bars (time, open, high, low, close, volume) of `length` microseconds from parts (time, open, high, low, close, size)."""
+    bars = []
     for bucket, group in groupby(parts, key=lambda part: part[0] - part[0] % length):
         rows = list(group)
         high, low = max(row[2] for row in rows), min(row[3] for row in rows)
-        made.append((bucket, rows[0][1], high, low, rows[-1][4], sum(row[5] for row in rows)))
-    return made
+        bars.append((bucket, rows[0][1], high, low, rows[-1][4], sum(row[5] for row in rows)))
+    return bars
 
 
 @pytest.mark.parametrize("kind", ["plain", "refused"])
 @on_apache
-async def test_the_past_by_rest_is_the_exchanges_own(market: str, past: Simulator, tmp_path: Path, kind: str):
+async def test_backfill_by_rest_stores_what_the_exchange_has(market: str, past: Simulator, tmp_path: Path, kind: str):
     if kind == "refused":
         past.faults.refuse("/api/v3/historicalTrades", 429, {"Retry-After": "1"}, times=1)
         past.faults.refuse("/api/v3/klines", 503, times=2)
@@ -57,7 +57,7 @@ async def test_the_past_by_rest_is_the_exchanges_own(market: str, past: Simulato
     assert (await backfill(tmp_path, settings, "trades", *span))[0] == 0
     assert (await backfill(tmp_path, settings, "candles", *span))[0] == 0
     first, last = micros(since) // 1000, micros(end) // 1000
-    assert await stored.trades(market) == [one for one in past.oracle.trades("BTCUSDT") if first <= one.time < last]
+    assert await stored.trades(market) == [trade for trade in past.oracle.trades("BTCUSDT") if first <= trade.time < last]
     rows = [row[:11] for row in past.oracle.candles("BTCUSDT") if first <= row[0] < last]
     assert [list(row) for row in await stored.fetch(market, _CANDLES, "rest", "BTCUSDT")] == rows
     assert len(rows) == 8
@@ -70,8 +70,8 @@ async def test_real_klines_from_archive_with_their_rollups(market: str, served: 
         served.add(f"{KLINES}-{day}", text, header="open_time,open,high,low,close,volume,close_time\n" if day[-1] == "8" else "")
         lines += [line.split(",") for line in text.splitlines()]
     span = days(2, datetime(2021, 11, 27, tzinfo=UTC))
-    code, said = await backfill(tmp_path, archive_settings(market, served), "candles", "--instrument", "ADA/BTC", *span)
-    assert (code, "1 chunks: 21 written, 0 revised, 0 were there already" in said) == (0, True), said
+    code, output = await backfill(tmp_path, archive_settings(market, served), "candles", "--instrument", "ADA/BTC", *span)
+    assert (code, "1 chunks: 21 written, 0 revised, 0 were there already" in output) == (0, True), output
     found = await stored.fetch(market, _CANDLES, "archive", "ADABTC")
     assert [[str(value) for value in row] for row in found] == [line[:11] for line in lines]
 
@@ -87,18 +87,22 @@ async def test_real_klines_from_archive_with_their_rollups(market: str, served: 
 @on_apache
 async def test_1468_real_klines_by_rest_in_pages(market: str, served: ArchiveServer, tmp_path: Path, real: Path):
     routes = json.loads((real / "gocryptotrader/binance.http.json").read_text())["routes"]["/api/v3/klines"]["GET"]
-    # consecutive bars of an hour, in two answers; the way of bars of a minute is the same
-    served.klines = [row for one in routes if "interval=1h&limit=1000&startTime=15" in one["queryString"] for row in one["data"]]
+    # consecutive 1h bars, in two answers; 1m bars are read by the same code
+    served.klines = [
+        row for route in routes if "interval=1h&limit=1000&startTime=15" in route["queryString"] for row in route["data"]
+    ]
     assert len(served.klines) == 1468
-    code, said = await backfill(
+    code, output = await backfill(
         tmp_path, archive_settings(market, served), "candles", "--from", "2020-04-30T21:00", "--to", "2020-07-02", "--via", "rest"
     )
-    assert code == 0, said
+    assert code == 0, output
     found = await stored.fetch(market, _CANDLES, "rest", "BTCUSDT")
     assert [list(row)[:6] + list(row)[7:] for row in found] == [row[:6] + row[7:11] for row in served.klines]
 
 
-async def test_trades_of_both_units_with_header_and_without_are_rows_and_bars(market: str, served: ArchiveServer, tmp_path: Path):
+async def test_trade_files_in_milliseconds_and_microseconds_with_and_without_header(
+    market: str, served: ArchiveServer, tmp_path: Path
+):
     expected = []
     for number, (unit, header) in enumerate([(1000, ""), (1, "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match\n")]):
         day = datetime(2024, 12, 31, tzinfo=UTC) + timedelta(days=number)
@@ -106,21 +110,21 @@ async def test_trades_of_both_units_with_header_and_without_are_rows_and_bars(ma
         served.add(f"{TRADE_FILES}-{day:%Y-%m-%d}", lines, header=header)
         expected += [expected_trade(line, unit) for line in lines]
     settings, span = archive_settings(market, served), days(2, datetime(2024, 12, 31, tzinfo=UTC))
-    code, said = await backfill(tmp_path, settings, "trades", *span)
-    assert (code, "2 chunks: 500 written" in said) == (0, True), said
+    code, output = await backfill(tmp_path, settings, "trades", *span)
+    assert (code, "2 chunks: 500 written" in output) == (0, True), output
     assert await trades(market) == expected
     parts = [(time, *[Decimal(price)] * 4, Decimal(size)) for _, time, price, size, _ in expected]
     for name, length in (("bars_1m", MINUTE), ("bars_1h", INTERVALS["1h"])):
         assert [tuple(row) for row in await stored.fetch(market, _BARS.format(name))] == bars_of(parts, length)
 
     assert "nothing is pending" in (await backfill(tmp_path, settings, "trades", *span))[1]
-    code, said = await backfill(tmp_path, settings, "trades", *span, "--again")
-    assert (code, "2 chunks: 0 written, 0 revised, 500 were there already" in said) == (0, True), said
+    code, output = await backfill(tmp_path, settings, "trades", *span, "--again")
+    assert (code, "2 chunks: 0 written, 0 revised, 500 were there already" in output) == (0, True), output
     assert await trades(market) == expected
 
 
 @on_apache
-async def test_the_month_then_its_days_then_rest(market: str, served: ArchiveServer, tmp_path: Path):
+async def test_monthly_file_then_daily_files_then_rest(market: str, served: ArchiveServer, tmp_path: Path):
     def bar(time: datetime) -> list[Any]:
         opened = micros(time) // 1000
         return [opened, "1.5", "2.5", "0.5", "1.25", "10.125", opened + 59_999, "12.5", 3, "4.5", "5.5"]
@@ -132,8 +136,10 @@ async def test_the_month_then_its_days_then_rest(market: str, served: ArchiveSer
     served.add(folder.format("monthly", "2026-03"), lines[:2])
     served.add(folder.format("daily", "2026-04-01"), lines[2:3])
     served.klines = rows[3:]
-    code, said = await backfill(tmp_path, archive_settings(market, served), "candles", "--from", "2026-03-01", "--to", "2026-04-03")
-    assert (code, "2 chunks: 4 written" in said) == (0, True), said
+    code, output = await backfill(
+        tmp_path, archive_settings(market, served), "candles", "--from", "2026-03-01", "--to", "2026-04-03"
+    )
+    assert (code, "2 chunks: 4 written" in output) == (0, True), output
     for origin, expected in (("archive", rows[:3]), ("rest", rows[3:])):
         assert [list(row) for row in await stored.fetch(market, _CANDLES, origin, "BTCUSDT")] == expected
 
@@ -146,13 +152,13 @@ async def test_a_compressed_chunk_is_filled(market: str, served: ArchiveServer, 
     assert (await backfill(tmp_path, settings, "trades", *days(1)))[0] == 0
     compressed = "SELECT count(compress_chunk(c)) FROM show_chunks('trades') c"
     assert (await stored.fetch(market, compressed))[0][0] == 1
-    # first a batch all over the chunk, which holds more than the 100,000 rows that one transaction may open; then each gap
+    # first rows all over the chunk, which has more than the 100,000 rows that one transaction may decompress; then the rest
     thin = trade_lines(day, 10_000, first=2, step=24)
     served.add(path, thin)
-    code, said = await backfill(tmp_path, settings, "trades", *days(1), "--again")
-    assert (code, "10,000 written" in said) == (0, True), said
+    code, output = await backfill(tmp_path, settings, "trades", *days(1), "--again")
+    assert (code, "10,000 written" in output) == (0, True), output
     other = trade_lines(day, 120_000, first=2, step=2)
     served.add(path, other)
-    code, said = await backfill(tmp_path, settings, "trades", *days(1), "--again")
-    assert (code, "110,000 written, 0 revised, 10,000 were there already" in said) == (0, True), said
+    code, output = await backfill(tmp_path, settings, "trades", *days(1), "--again")
+    assert (code, "110,000 written, 0 revised, 10,000 were there already" in output) == (0, True), output
     assert await trades(market) == sorted(map(expected_trade, [*dense, *other]))

@@ -1,4 +1,4 @@
-"""`ingest backfill` of what is polled, as a process, of providers on loopback: recorded answers, and trouble on the way."""
+"""`ingest backfill` as a process, from providers on loopback that send recorded responses and errors."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def polling(market: str, url: str, **pollers: dict[str, Any]) -> dict[str, Any]:
 
 
 def chains(real: Path) -> tuple[list[tuple[Any, ...]], dict[str, Answer]]:
-    """What is to be stored of Etherscan's recorded days, and the answers with all of them."""
-    said, answers = [], {}
+    """The rows expected of the first 14 recorded days of Etherscan, and the responses with all days."""
+    expected, answers = [], {}
     named = {"dailynewaddress": ("new_address", "newAddressCount"), "dailytx": ("tx", "transactionCount")}
     for (action, (file, count)), metric in zip(named.items(), ("new_addresses", "tx_count"), strict=True):
         days = json.loads((real / f"etherscan/pro_get_daily_{file}_count.json").read_text())["res"]
         answers[f"v2/api?action={action}"] = 200, json.dumps({"status": "1", "message": "OK", "result": days}).encode(), JSON
-        said += [(metric, day["UTCDate"], Decimal(day[count])) for day in days[:14]]
-    return said, answers
+        expected += [(metric, day["UTCDate"], Decimal(day[count])) for day in days[:14]]
+    return expected, answers
 
 
 @on_apache
-async def test_days_are_cut_out_of_what_a_provider_tells(market: str, tmp_path: Path, real: Path) -> None:
+async def test_only_the_requested_days_of_a_response_are_stored(market: str, tmp_path: Path, real: Path) -> None:
     vix = (real / "stock_indices/vix-daily.csv").read_bytes()
     days = (real / "alternative_me/fng_limit2_2026-09-08.json").read_bytes()
     ether, actions = chains(real)
@@ -60,8 +60,8 @@ async def test_days_are_cut_out_of_what_a_provider_tells(market: str, tmp_path: 
         rows = await stored.fetch(market, "SELECT time::date::text, open, high, low, close FROM stock_indices ORDER BY time")
         assert [tuple(row) for row in rows] == [(date, *map(Decimal, prices)) for date, *prices in lines]
 
-        said = await backfill("onchain", "--source", "etherscan", "--from", "2019-02-01", "--to", "2019-02-15")
-        assert said == (0, "etherscan: 1 chunks: 28 written, 0 revised, 0 were there already\n")
+        output = await backfill("onchain", "--source", "etherscan", "--from", "2019-02-01", "--to", "2019-02-15")
+        assert output == (0, "etherscan: 1 chunks: 28 written, 0 revised, 0 were there already\n")
         rows = await stored.fetch(market, "SELECT metric, time::date::text, value FROM onchain_metrics ORDER BY metric, time")
         assert [tuple(row) for row in rows] == ether
         assert providers.requests[-1].query["apikey"] == "geheim-4711"
@@ -78,7 +78,7 @@ async def test_days_are_cut_out_of_what_a_provider_tells(market: str, tmp_path: 
 
 
 @on_apache
-async def test_prices_of_the_past_stay_within_the_month_and_replace_nothing(market: str, tmp_path: Path, real: Path) -> None:
+async def test_historical_prices_respect_the_monthly_budget_and_replace_nothing(market: str, tmp_path: Path, real: Path) -> None:
     chart = json.loads((real / "coingecko/hourly_historical_prices_for_one_coin.json").read_text())["body"]
     expected = [
         (datetime.fromtimestamp(stamp // 60_000 * 60, UTC), *(Decimal(str(value)) for value in (price, cap, volume)))
@@ -89,16 +89,16 @@ async def test_prices_of_the_past_stay_within_the_month_and_replace_nothing(mark
     async with serving(**{CHART: (200, json.dumps(chart).encode(), JSON)}) as providers:
         section = {"plan": "analyst", "api_key": "geheim-4711", "symbols": ["BTC"]}
         backfill = Commands(tmp_path, polling(market, providers.url, coingecko=section))
-        said = await backfill("prices", *span, "--dry-run")
-        assert said == (0, "coingecko: coingecko BTC: 2021-05-01 00:00 to 2021-05-05 00:00\n")
+        output = await backfill("prices", *span, "--dry-run")
+        assert output == (0, "coingecko: coingecko BTC: 2021-05-01 00:00 to 2021-05-05 00:00\n")
         assert not providers.requests
 
         backfill.settings["pollers"]["coingecko"]["budget"] = ALLOWED | {"per_month": 1}
         code, text = await backfill("prices", *span)
         assert (code, "the budget of 1 requests a month is spent (pollers.coingecko.budget.per_month)" in text) == (1, True), text
         backfill.settings["pollers"]["coingecko"]["budget"] = ALLOWED
-        said = await backfill("prices", *span)
-        assert said == (0, f"coingecko: 1 chunks: {len(expected)} written, 0 revised, 0 were there already\n")
+        output = await backfill("prices", *span)
+        assert output == (0, f"coingecko: 1 chunks: {len(expected)} written, 0 revised, 0 were there already\n")
         query = "SELECT time, price_usd, market_cap_usd, volume_24h_usd FROM prices ORDER BY time"
         assert [tuple(row) for row in await stored.fetch(market, query)] == expected
         assert providers.requests[-1].headers["x-cg-pro-api-key"] == "geheim-4711"
@@ -106,8 +106,8 @@ async def test_prices_of_the_past_stay_within_the_month_and_replace_nothing(mark
 
         fuller = "UPDATE prices SET change_1h = 1.5, received_at = now() WHERE time = (SELECT max(time) FROM prices)"
         await stored.fetch(market, fuller)
-        said = await backfill("prices", *span, "--again")
-        assert said == (0, f"coingecko: 1 chunks: 0 written, 0 revised, {len(expected)} were there already\n")
+        output = await backfill("prices", *span, "--again")
+        assert output == (0, f"coingecko: 1 chunks: 0 written, 0 revised, {len(expected)} were there already\n")
         assert await backfill("prices", *span) == (0, "coingecko: nothing is pending\n")
         assert providers.request_counts[f"/{CHART}"] == 1 + 2 + 2
     assert [tuple(row) for row in await stored.fetch(market, _CHUNKS)] == [("coingecko", "BTC", "done", None)]
@@ -115,7 +115,7 @@ async def test_prices_of_the_past_stay_within_the_month_and_replace_nothing(mark
 
 
 @on_apache
-async def test_killed_the_same_command_goes_on_with_the_coins_that_are_not_done(market: str, tmp_path: Path, real: Path) -> None:
+async def test_after_a_kill_the_same_command_loads_the_pending_coins(market: str, tmp_path: Path, real: Path) -> None:
     chart = json.loads((real / "coingecko/hourly_historical_prices_for_one_coin.json").read_text())["body"]
     other = CHART.replace("bitcoin", "ethereum")
     span = ("--from", "2021-05-01", "--to", "2021-05-05")
@@ -131,8 +131,8 @@ async def test_killed_the_same_command_goes_on_with_the_coins_that_are_not_done(
         await until(lambda: providers.request_counts[f"/{other}"] == 1)
         killed.kill()
         await killed.wait()
-        code, said = await backfill("prices", *span)
-        assert (code, said.startswith("coingecko: 1 chunks: ")) == (0, True), said
+        code, output = await backfill("prices", *span)
+        assert (code, output.startswith("coingecko: 1 chunks: ")) == (0, True), output
         assert providers.request_counts == {f"/{CHART}": 2, f"/{other}": 1 + 2}
     assert {tuple(row)[1:3] for row in await stored.fetch(market, _CHUNKS)} == {("BTC", "done"), ("ETH", "done")}
     assert [tuple(row) for row in await stored.fetch(market, _SPENT)] == [("coingecko", 5)]

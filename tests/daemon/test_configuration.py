@@ -1,4 +1,4 @@
-"""A wrong configuration ends the daemon with 2 and says what would be right; what only time can mend is waited for, in words."""
+"""A wrong configuration ends the daemon with exit code 2 and names the right value; a database that is away is waited for."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ WRONG = {
 async def test_a_wrong_configuration_ends_with_2_and_what_would_be_right(
     changes: dict[str, Any], message: str, simulator: Simulator, daemon: Daemons
 ):
-    one = daemon(configuration(ADDRESS, simulator, **changes))
-    await one.spawn()
-    assert await one.wait() == 2
-    assert message in one.log
-    assert "Traceback" not in one.log
+    instance = daemon(configuration(ADDRESS, simulator, **changes))
+    await instance.spawn()
+    assert await instance.wait() == 2
+    assert message in instance.log
+    assert "Traceback" not in instance.log
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -76,7 +76,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=os.environ | variables, text=True, capture_output=True, check=False)
 
 
-def test_a_configuration_that_is_not_there(tmp_path: Path):
+def test_a_configuration_file_that_does_not_exist(tmp_path: Path):
     done = run("run", "--config", str(tmp_path / "no.toml"))
     assert (done.returncode, done.stderr) == (2, f"ingest: configuration {tmp_path / 'no.toml'}: No such file or directory\n")
 
@@ -94,50 +94,50 @@ def test_a_misspelt_variable_of_the_environment():
     assert "environment INGEST__DATBASE__DSN: unknown section 'datbase'; known: name, database" in done.stderr
 
 
-def test_a_password_is_not_told():
+def test_a_password_is_not_printed():
     done = run("check", INGEST__DATABASE__DSN="mysql://root:sesame@localhost/market")
     assert done.returncode == 2
     assert "sesame" not in done.stderr + done.stdout
 
 
-async def test_an_address_where_nobody_answers_is_waited_for(simulator: Simulator, daemon: Daemons):
-    one = await daemon(configuration(ADDRESS, simulator)).start()
-    said = await one.unready("connecting to the database")
-    assert said.startswith("connecting to the database at 127.0.0.1:1/market (database.admin_dsn): ConnectionRefusedError")
-    assert "sesame" not in one.log
-    assert one.exit_code is None
+async def test_a_database_that_refuses_connections_is_waited_for(simulator: Simulator, daemon: Daemons):
+    instance = await daemon(configuration(ADDRESS, simulator)).start()
+    reason = await instance.unready("connecting to the database")
+    assert reason.startswith("connecting to the database at 127.0.0.1:1/market (database.admin_dsn): ConnectionRefusedError")
+    assert "sesame" not in instance.log
+    assert instance.exit_code is None
 
 
 @on_apache
 async def test_a_database_that_does_not_exist_is_waited_for(market: str, simulator: Simulator, daemon: Daemons):
-    one = await daemon(configuration(f"{market}_not", simulator)).start()
-    assert "3D000" in await one.unready("connecting to the database")
+    instance = await daemon(configuration(f"{market}_not", simulator)).start()
+    assert "3D000" in await instance.unready("connecting to the database")
 
 
 @on_apache
 async def test_a_port_that_is_taken_ends_with_2(market: str, simulator: Simulator, daemon: Daemons):
     port = int(simulator.rest_url.rpartition(":")[2])
-    one = daemon(configuration(market, simulator, server={"port": port}))
-    await one.spawn()
-    assert await one.wait() == 2
-    assert f"server.port: 127.0.0.1:{port}: " in one.log
+    instance = daemon(configuration(market, simulator, server={"port": port}))
+    await instance.spawn()
+    assert await instance.wait() == 2
+    assert f"server.port: 127.0.0.1:{port}: " in instance.log
 
 
 @on_apache
 async def test_an_instrument_that_is_not_listed_is_named_with_its_neighbours(market: str, simulator: Simulator, daemon: Daemons):
     section = demo(simulator, instruments=["BTC/USTD"])
-    one = await daemon(configuration(market, simulator, exchanges={"demo": section})).start()
-    said = await one.unready("unknown instrument")
-    assert said == "no source is connected: demo: unknown instrument 'BTC/USTD'; near: BTC/USDT, ETH/USDT (4 are listed)"
+    instance = await daemon(configuration(market, simulator, exchanges={"demo": section})).start()
+    reason = await instance.unready("unknown instrument")
+    assert reason == "no source is connected: demo: unknown instrument 'BTC/USTD'; near: BTC/USDT, ETH/USDT (4 are listed)"
 
 
 @on_apache
 async def test_the_trades_of_two_feeds_are_not_mixed(market: str, simulator: Simulator, daemon: Daemons):
-    one = await daemon(configuration(market, simulator)).start()
-    await one.ready()
-    await one.terminate()
+    instance = await daemon(configuration(market, simulator)).start()
+    await instance.ready()
+    await instance.terminate()
     section = demo(simulator, trade_kind="aggTrade")
-    one = await daemon(configuration(market, simulator, exchanges={"demo": section})).start()
-    said = await one.unready("trade_kind")
-    assert "trade_kind is 'aggTrade', but the stored trades of BTCUSDT are 'trade'" in said
-    await until(lambda: one.logged("stopped: demo: trade_kind"))
+    instance = await daemon(configuration(market, simulator, exchanges={"demo": section})).start()
+    reason = await instance.unready("trade_kind")
+    assert "trade_kind is 'aggTrade', but the stored trades of BTCUSDT are 'trade'" in reason
+    await until(lambda: instance.logged("stopped: demo: trade_kind"))

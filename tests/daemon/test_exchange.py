@@ -1,4 +1,4 @@
-"""The exchange misbehaves: falls silent, loses events, talks nonsense, refuses. What is stored is right, what is not is noted."""
+"""The exchange falls silent, loses events, sends garbage or refuses connections: stored rows are right, missing ones are gaps."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ LIMITS = replace(LIMITS, silence_seconds=1.5, stale_seconds=1.0)
 
 @pytest.fixture
 def hasty(tmp_path: Path) -> dict[str, str]:
-    """The environment of a daemon that finds the exchange `hasty` among its installed packages: Binance, by less patience."""
+    """The environment of a daemon with an installed exchange package `hasty`: Binance with short timeouts."""
     (tmp_path / "hasty.py").write_text(HASTY)
-    about = tmp_path / "hasty-1.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: hasty\nVersion: 1\n")
-    (about / "entry_points.txt").write_text("[ingest.exchanges]\nhasty = hasty\n")
+    dist_info = tmp_path / "hasty-1.dist-info"
+    dist_info.mkdir()
+    (dist_info / "METADATA").write_text("Metadata-Version: 2.1\nName: hasty\nVersion: 1\n")
+    (dist_info / "entry_points.txt").write_text("[ingest.exchanges]\nhasty = hasty\n")
     return {"PYTHONPATH": str(tmp_path)}
 
 
 async def assert_right_books(market: str, oracle: Oracle) -> list[int]:
-    """Each stored book is the exchange's at that sequence; the sequences, in the order of time."""
+    """Every stored book equals the book of the exchange at that sequence. Returns the sequences in the order of time."""
     books = await stored.books(market)
     for sequence, bids, asks in books:
         all_bids, all_asks = oracle.book("BTCUSDT", sequence)
@@ -48,31 +48,31 @@ async def assert_right_books(market: str, oracle: Oracle) -> list[int]:
 
 
 @on_apache
-async def test_an_exchange_that_falls_silent_is_left_and_the_hole_is_noted(
+async def test_a_silent_connection_is_replaced_and_the_gap_is_stored(
     market: str, simulator: Simulator, daemon: Daemons, hasty: dict[str, str]
 ):
     settings = configuration(
         market, simulator, exchanges={"demo": demo(simulator, protocol="hasty", channels=["trades", "quotes"])}
     )
-    one = await daemon(settings, hasty).start()
+    instance = await daemon(settings, hasty).start()
     await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
-    await one.settled("trades", 100)
+    await instance.settled("trades", 100)
     simulator.faults.silence()
     simulator.trade("BTCUSDT", 100)
-    await one.until(lambda now: now.value("source_disconnects_total", reason="silence"))
-    messages = await one.value("messages_received_total")
+    await instance.until(lambda now: now.value("source_disconnects_total", reason="silence"))
+    messages = await instance.value("messages_received_total")
     simulator.faults.end_silence()
-    await one.until(lambda now: now.value("messages_received_total") > messages)  # quotes
+    await instance.until(lambda now: now.value("messages_received_total") > messages)  # quotes
     simulator.trade("BTCUSDT", 100)
-    await one.settled("trades", 200)
-    said = list(simulator.oracle.trades("BTCUSDT"))
-    assert await stored.trades(market) == said[:100] + said[200:]
+    await instance.settled("trades", 200)
+    sent = list(simulator.oracle.trades("BTCUSDT"))
+    assert await stored.trades(market) == sent[:100] + sent[200:]
     gaps = await until(lambda: stored.gaps(market))
     assert Counter((gap["channel"], gap["reason"]) for gap in gaps) == {("trades", "disconnect"): 1, ("quotes", "disconnect"): 1}
     for gap in gaps:
-        assert gap["since"].timestamp() * 1000 <= said[100].time + 1
-        assert gap["until"].timestamp() * 1000 >= said[199].time
+        assert gap["since"].timestamp() * 1000 <= sent[100].time + 1
+        assert gap["until"].timestamp() * 1000 >= sent[199].time
 
 
 @on_apache
@@ -80,28 +80,28 @@ async def test_one_stream_that_falls_silent_costs_one_reconnect(
     market: str, simulator: Simulator, daemon: Daemons, hasty: dict[str, str]
 ):
     section = demo(simulator, protocol="hasty", channels=["book", "quotes"], book=FAST)
-    one = await daemon(configuration(market, simulator, exchanges={"demo": section}), hasty).start()
-    await one.until(lambda now: now.rows("order_books")["written"] >= 3)
+    instance = await daemon(configuration(market, simulator, exchanges={"demo": section}), hasty).start()
+    await instance.until(lambda now: now.rows("order_books")["written"] >= 3)
     simulator.faults.silence(DEPTH)
-    await one.until(lambda now: now.value("source_disconnects_total", reason="stale"))
+    await instance.until(lambda now: now.value("source_disconnects_total", reason="stale"))
     simulator.faults.end_silence()
-    written = await one.value("rows_written_total", table="order_books")
-    await one.until(lambda now: now.value("rows_written_total", table="order_books") >= written + 3)
-    await one.ready()
-    assert [text.partition(": silent: ")[2] for text in one.logged(": silent: ")] == ["book BTCUSDT"]
+    written = await instance.value("rows_written_total", table="order_books")
+    await instance.until(lambda now: now.value("rows_written_total", table="order_books") >= written + 3)
+    await instance.ready()
+    assert [text.partition(": silent: ")[2] for text in instance.logged(": silent: ")] == ["book BTCUSDT"]
     await assert_right_books(market, simulator.oracle)
     assert (await until(lambda: stored.reasons(market)))["book", "disconnect"] == 1
 
 
 @on_apache
-async def test_a_hole_in_the_depth_stream_makes_a_gap_and_no_wrong_book(market: str, simulator: Simulator, daemon: Daemons):
+async def test_a_sequence_break_of_a_book_is_a_gap_and_stores_no_wrong_book(market: str, simulator: Simulator, daemon: Daemons):
     section = demo(simulator, channels=["book"], book=FAST)
-    one = await daemon(configuration(market, simulator, exchanges={"demo": section})).start()
-    await one.until(lambda now: now.rows("order_books")["written"] >= 3)
+    instance = await daemon(configuration(market, simulator, exchanges={"demo": section})).start()
+    await instance.until(lambda now: now.rows("order_books")["written"] >= 3)
     simulator.faults.lose(DEPTH)
-    await one.until(lambda now: now.value("gaps_total", channel="book", reason="sequence"))
-    written = await one.value("rows_written_total", table="order_books")
-    await one.until(lambda now: now.value("rows_written_total", table="order_books") >= written + 3)
+    await instance.until(lambda now: now.value("gaps_total", channel="book", reason="sequence"))
+    written = await instance.value("rows_written_total", table="order_books")
+    await instance.until(lambda now: now.value("rows_written_total", table="order_books") >= written + 3)
     await assert_right_books(market, simulator.oracle)
     (gap,) = await until(lambda: closed_gaps(market))
     assert (gap["symbol"], gap["channel"], gap["reason"], gap["state"]) == ("BTCUSDT", "book", "sequence", "unrecoverable")
@@ -117,23 +117,23 @@ async def closed_gaps(market: str) -> list[dict[str, object]]:
 
 
 @on_apache
-async def test_a_hole_in_the_trades_is_noted_with_the_ids_that_are_missing(market: str, simulator: Simulator, daemon: Daemons):
-    one = await daemon(configuration(market, simulator)).start()
+async def test_a_gap_of_trades_has_the_missing_ids(market: str, simulator: Simulator, daemon: Daemons):
+    instance = await daemon(configuration(market, simulator)).start()
     await subscribed(simulator)
     simulator.trade("BTCUSDT", 50)
     simulator.faults.lose(TRADES, 5)
     simulator.trade("BTCUSDT", 50)
-    await one.settled("trades", 95)
-    said = list(simulator.oracle.trades("BTCUSDT"))
-    assert await stored.trades(market) == said[:50] + said[55:]
+    await instance.settled("trades", 95)
+    sent = list(simulator.oracle.trades("BTCUSDT"))
+    assert await stored.trades(market) == sent[:50] + sent[55:]
     (gap,) = await until(lambda: stored.gaps(market))
     assert (gap["channel"], gap["reason"], gap["state"], gap["trade_kind"]) == ("trades", "sequence", "open", "trade")
-    assert (gap["first_id"], gap["last_id"], gap["expected"]) == (said[50].id, said[54].id, 5)
+    assert (gap["first_id"], gap["last_id"], gap["expected"]) == (sent[50].id, sent[54].id, 5)
 
 
 @on_apache
-async def test_garbage_is_kept_as_evidence_and_nothing_else_is_lost(market: str, simulator: Simulator, daemon: Daemons):
-    one = await daemon(configuration(market, simulator)).start()
+async def test_garbage_is_stored_in_rejects_and_no_trade_is_lost(market: str, simulator: Simulator, daemon: Daemons):
+    instance = await daemon(configuration(market, simulator)).start()
     await subscribed(simulator)
     garbage = [
         (b"no JSON at all", "json"),
@@ -146,7 +146,7 @@ async def test_garbage_is_kept_as_evidence_and_nothing_else_is_lost(market: str,
     for payload, _ in garbage:
         simulator.trade("BTCUSDT", 50)
         simulator.send_raw(payload)
-    scrape = await one.settled("trades", 300)
+    scrape = await instance.settled("trades", 300)
     assert scrape.rows("trades") | {"decoded": 300, "written": 300} == scrape.rows("trades")
     expected = Counter(reason for _, reason in garbage)
     assert {reason: scrape.value("errors_total", stage="decode", error_type=reason) for reason in expected} == expected
@@ -160,29 +160,29 @@ async def test_garbage_is_kept_as_evidence_and_nothing_else_is_lost(market: str,
 
 @pytest.fixture
 async def other() -> AsyncIterator[Simulator]:
-    """A second exchange."""
-    made = Simulator(trades_per_second=0, seed=2)
-    await made.start()
-    yield made
-    await made.stop()
+    """A second simulated exchange."""
+    simulator = Simulator(trades_per_second=0, seed=2)
+    await simulator.start()
+    yield simulator
+    await simulator.stop()
 
 
 @on_apache
 async def test_a_source_that_fails_is_restarted_alone(market: str, simulator: Simulator, other: Simulator, daemon: Daemons):
     other.faults.refuse("/api/v3/exchangeInfo", 451, times=1000)
     both = {"demo": demo(simulator), "other": demo(other)}
-    one = await daemon(configuration(market, simulator, exchanges=both)).start()
+    instance = await daemon(configuration(market, simulator, exchanges=both)).start()
     await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
-    await one.settled("trades", 100)
-    await until(lambda: one.logged("other: GET"))
-    other = (await one.status())["sources"]["other"]
+    await instance.settled("trades", 100)
+    await until(lambda: instance.logged("other: GET"))
+    other = (await instance.status())["sources"]["other"]
     assert other["state"] == "failing"
     assert "data-api.binance.vision" in other["detail"]
     assert "data-api.binance.vision" in other["last_error"]
-    await one.ready()  # one of its sources is connected
+    await instance.ready()  # one of its sources is connected
     simulator.trade("BTCUSDT", 100)
-    scrape = await one.settled("trades", 200)
+    scrape = await instance.settled("trades", 200)
     assert (scrape.value("source_connects_total", source="demo"), scrape.value("source_disconnects_total")) == (1, 0)
     assert scrape.value("source_connects_total", source="other") == 0
     await stored.assert_all_trades(market, simulator)
@@ -194,34 +194,34 @@ async def test_a_source_whose_connection_is_refused_comes_back_alone(
 ):
     other.faults.handshake = 503
     both = {"demo": demo(simulator), "other": demo(other)}
-    one = await daemon(configuration(market, simulator, exchanges=both)).start()
+    instance = await daemon(configuration(market, simulator, exchanges=both)).start()
     await subscribed(simulator)
-    await until(lambda: one.logged("503"))
+    await until(lambda: instance.logged("503"))
     other.faults.handshake = None
     await subscribed(other)
     other.trade("BTCUSDT", 100)
     simulator.trade("BTCUSDT", 100)
-    scrape = await one.settled("trades", 200)
+    scrape = await instance.settled("trades", 200)
     assert (scrape.value("source_connects_total"), scrape.value("source_disconnects_total")) == (2, 0)
     await stored.assert_all_trades(market, simulator)
     await stored.assert_all_trades(market, other, exchange="other")
 
 
 @on_apache
-async def test_a_connection_that_breaks_is_opened_again_and_the_hole_is_noted(market: str, simulator: Simulator, daemon: Daemons):
-    one = await daemon(configuration(market, simulator)).start()
+async def test_a_broken_connection_is_opened_again_and_the_gap_is_stored(market: str, simulator: Simulator, daemon: Daemons):
+    instance = await daemon(configuration(market, simulator)).start()
     await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
-    await one.settled("trades", 100)
+    await instance.settled("trades", 100)
     await simulator.disconnect(abruptly=True)
     await until(lambda: not simulator.has_subscriber(TRADES))
     simulator.trade("BTCUSDT", 100)
     await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
-    await one.settled("trades", 200)
-    said = list(simulator.oracle.trades("BTCUSDT"))
-    assert await stored.trades(market) == said[:100] + said[200:]
+    await instance.settled("trades", 200)
+    sent = list(simulator.oracle.trades("BTCUSDT"))
+    assert await stored.trades(market) == sent[:100] + sent[200:]
     (gap,) = await until(lambda: stored.gaps(market))
     assert (gap["channel"], gap["reason"], gap["state"]) == ("trades", "disconnect", "open")
-    assert gap["since"].timestamp() * 1000 <= said[100].time + 1
-    assert gap["until"].timestamp() * 1000 >= said[199].time
+    assert gap["since"].timestamp() * 1000 <= sent[100].time + 1
+    assert gap["until"].timestamp() * 1000 >= sent[199].time

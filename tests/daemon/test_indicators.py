@@ -1,4 +1,4 @@
-"""Two daemons, of which one computes: what ends in the table follows from the candles, whoever stopped in the middle of what."""
+"""Two daemons, one of which computes indicators: the stored values follow from the stored candles, also after a stop and a kill."""
 
 from __future__ import annotations
 
@@ -31,49 +31,49 @@ INDICATORS = """
 
 @pytest.fixture
 async def hurried() -> AsyncIterator[Simulator]:
-    """An exchange that lives through a minute in each second."""
-    begun = time.time_ns() // 1000
-    made = Simulator(trades_per_second=2, clock=lambda: begun + (time.time_ns() // 1000 - begun) * SPEED)
-    await made.start()
-    yield made
-    await made.stop()
+    """A simulated exchange whose clock runs a minute in each second."""
+    started = time.time_ns() // 1000
+    simulator = Simulator(trades_per_second=2, clock=lambda: started + (time.time_ns() // 1000 - started) * SPEED)
+    await simulator.start()
+    yield simulator
+    await simulator.stop()
 
 
 async def gone(dsn: str) -> bool:
-    """Whether no backend of a daemon is at work any more: the server ends those of a killed one when it comes to answer them."""
+    """Whether no backend of a daemon is left: the server ends those of a killed daemon only when it next writes to them."""
     query = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'ingest%'"
     return not await stored.fetch(dsn, query)
 
 
 @on_apache
-async def test_one_of_two_daemons_computes_and_the_other_goes_on(market: str, hurried: Simulator, daemon: Daemons):
+async def test_one_of_two_daemons_computes_and_the_other_takes_over(market: str, hurried: Simulator, daemon: Daemons):
     section = demo(hurried, channels=["candles"], instruments=["BTC/USDT", "ETH/USDT"])
     indicators = {"names": list(NAMES), "intervals": ["1m"]}
     settings = [
         configuration(market, hurried, name=name, exchanges={"demo": section}, indicators=indicators) for name in ("one", "two")
     ]
-    one = await daemon(settings[0]).start()
-    await one.until(lambda now: now.rows("indicators")["written"] >= 20)
-    two = await daemon(settings[1]).start()
+    first = await daemon(settings[0]).start()
+    await first.until(lambda now: now.rows("indicators")["written"] >= 20)
+    second = await daemon(settings[1]).start()
 
-    async def waits() -> bool:
-        return (await two.status())["maintenance"]["indicators"]["state"] == "standby"
+    async def is_standby() -> bool:
+        return (await second.status())["maintenance"]["indicators"]["state"] == "standby"
 
-    await until(waits)
-    assert await one.terminate() == 0
-    assert one.logged_row_totals("indicators")["written"] >= 20
-    await two.until(lambda now: now.rows("indicators")["written"] >= 20)
-    await two.kill()
+    await until(is_standby)
+    assert await first.terminate() == 0
+    assert first.logged_row_totals("indicators")["written"] >= 20
+    await second.until(lambda now: now.rows("indicators")["written"] >= 20)
+    await second.kill()
 
     await until(lambda: gone(market))
     connection = await connect(market)
-    while (left := await compute(connection, SELECTION)).taken:  # what the kill left marked
-        assert left.revised == 0
+    while (computed := await compute(connection, SELECTION)).taken:  # ranges that the killed daemon left marked
+        assert computed.revised == 0
     await connection.close()
     for symbol in ("BTCUSDT", "ETHUSDT"):
         candles = [tuple(row) for row in await stored.fetch(market, CANDLES, symbol)]
         bars = Bars(1, *(np.array(column) for column in zip(*candles, strict=True)))
-        expected = {(one.time, one.spec.name): one.values for one in values(bars, SELECTION.specs, candles[0][0])}
+        expected = {(first.time, first.spec.name): first.values for first in values(bars, SELECTION.specs, candles[0][0])}
         kept = {(time, name): value for time, name, value in await stored.fetch(market, INDICATORS, symbol)}
         assert kept == {key: Decimal(f"{value[0]:.12g}") for key, value in expected.items() if value}
         assert len(kept) >= 10

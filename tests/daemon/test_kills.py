@@ -1,4 +1,4 @@
-"""SIGKILL, again and again: with `always` every row that was counted is stored in the end, and no hole is forgotten."""
+"""Repeated SIGKILL: with durability `always` every counted row is stored in the end, and every gap is found again."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ KILLS = 6
 async def test_what_was_counted_survives_every_kill(market: str, simulator: Simulator, daemon: Daemons, tmp_path: Path, fsync: str):
     seed = time.time_ns()
     print(f"seed {seed}")
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     settings = spooling(market, simulator, tmp_path, durability="always", fsync=fsync)
     counted: list[OracleTrade] = []
     for number in range(KILLS):
-        one = await daemon(settings).start()
+        instance = await daemon(settings).start()
         await subscribed(simulator)
         before = len(list(simulator.oracle.trades("BTCUSDT")))
-        enough = chance.randint(1, 900)
-        async with stored.locked(market, "trades") if number % 2 else nullcontext():  # it keeps up, or all waits on disk
+        enough = rng.randint(1, 900)
+        async with stored.locked(market, "trades") if number % 2 else nullcontext():  # either it keeps up, or all rows wait on disk
             for _ in range(20):
                 simulator.trade("BTCUSDT", 50)
-            scrape = await one.until(lambda now, enough=enough: now.rows("trades")["decoded"] >= enough)
-            await one.kill()
+            scrape = await instance.until(lambda now, enough=enough: now.rows("trades")["decoded"] >= enough)
+            await instance.kill()
         counted += list(simulator.oracle.trades("BTCUSDT"))[before : before + scrape.rows("trades")["decoded"]]
         await until(lambda: not simulator.has_subscriber("btcusdt@trade"))
     last = await daemon(settings).start()
-    await last.until(lambda now: now.rows("trades")["recovered"] and not now.rows("trades")["spooled"])  # the last kill left some
+    await last.until(lambda now: now.rows("trades")["recovered"] and not now.rows("trades")["spooled"])  # the last kill left rows
     kept = set(await stored.trades(market))
     assert len(counted) >= KILLS
     assert [row for row in counted if row not in kept] == []
@@ -51,22 +51,22 @@ async def test_what_was_counted_survives_every_kill(market: str, simulator: Simu
 
 
 @on_apache
-async def test_a_hole_that_was_noted_while_the_database_was_away_is_not_forgotten(
+async def test_a_gap_seen_while_the_database_was_away_is_found_again_after_a_kill(
     edition: str, private_cluster: Callable[..., Cluster], simulator: Simulator, daemon: Daemons, tmp_path: Path
 ):
     cluster = private_cluster(edition)
     market = cluster.dsn("market")
     settings = spooling(market, simulator, tmp_path) | {"heal": {"enabled": True, "after": "2s", "interval": "200 ms"}}
-    one = await daemon(settings).start()
+    instance = await daemon(settings).start()
     await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
-    await one.settled("trades", 100)
+    await instance.settled("trades", 100)
     await until(lambda: stored.fetch(market, "SELECT 1 FROM coverage WHERE state = 'covered' AND channel = 'trades'"))
     async with stopped(cluster):
         simulator.faults.lose("btcusdt@trade", 5)
         simulator.trade("BTCUSDT", 50)
-        await one.until(lambda now: now.value("gaps_total", reason="sequence"))
-        await one.kill()  # the note was in memory alone
+        await instance.until(lambda now: now.value("gaps_total", reason="sequence"))
+        await instance.kill()  # the gap was in memory only
         await until(lambda: not simulator.has_subscriber("btcusdt@trade"))
     again = await daemon(settings).start()
     await subscribed(simulator)
@@ -77,6 +77,6 @@ async def test_a_hole_that_was_noted_while_the_database_was_away_is_not_forgotte
 
     await until(all_there, 60)
     reasons = await stored.reasons(market)
-    assert ("trades", "unwatched") in reasons  # what was not claimed is missing, whoever forgot why
+    assert ("trades", "unwatched") in reasons  # the range is not claimed, so it is a gap whose reason is unknown
     assert ("trades", "sequence") not in reasons
     await again.balanced_scrape()

@@ -1,4 +1,4 @@
-"""A million trades from a socket into the database, each compared with what the simulated exchange said."""
+"""A million trades from a websocket into the database, each compared with the trade that the simulated exchange sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STORED = """
 
 
 async def chunks(dsn: str) -> AsyncIterator[list[tuple[object, ...]]]:
-    """Every stored trade of the one instrument that there is, by id, `AT_ONCE` at a time."""
+    """Every stored trade by id, `AT_ONCE` at a time. There is one instrument."""
     connection = await asyncpg.connect(dsn)
     try:
         async with connection.transaction():
@@ -30,23 +30,23 @@ async def chunks(dsn: str) -> AsyncIterator[list[tuple[object, ...]]]:
         await connection.close()
 
 
-def as_stored(said: OracleTrade) -> tuple[object, ...]:
-    return (said.id, said.time * 1000, said.price, said.size, said.side, True, None)
+def as_stored(sent: OracleTrade) -> tuple[object, ...]:
+    return (sent.id, sent.time * 1000, sent.price, sent.size, sent.side, True, None)
 
 
-async def test_every_trade_is_stored_as_it_was_said(
+async def test_every_trade_is_stored_as_sent(
     market: str, edition: str, simulator: Simulator, daemon: Callable[..., Daemon]
 ) -> None:
     count = TRADES[edition]
-    one = await daemon(configuration(market, simulator)).start()
+    instance = await daemon(configuration(market, simulator)).start()
     await until(lambda: simulator.has_subscriber("btcusdt@trade"))
     for _ in range(count // AT_ONCE):
         await simulator.burst("BTCUSDT", simulator.prepare("BTCUSDT", AT_ONCE))
-    await one.settled("trades", count, seconds=60)
-    assert await one.terminate() == 0
-    said = map(as_stored, simulator.oracle.trades("BTCUSDT"))
+    await instance.settled("trades", count, seconds=60)
+    assert await instance.terminate() == 0
+    sent = map(as_stored, simulator.oracle.trades("BTCUSDT"))
     compared = 0
     async for rows in chunks(market):
-        assert rows == list(islice(said, len(rows)))
+        assert rows == list(islice(sent, len(rows)))
         compared += len(rows)
-    assert (compared, list(said)) == (count, [])
+    assert (compared, list(sent)) == (count, [])

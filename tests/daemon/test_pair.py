@@ -1,4 +1,4 @@
-"""Two daemons on every channel of one exchange whose minutes pass in a second: what both write is one set of right rows."""
+"""Two daemons on every channel of an exchange whose minutes last a second together write one correct set of rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.daemon import Daemon, configuration, demo, on_apache
 Daemons = Callable[..., Daemon]
 SPEED = 60
 CHANNELS = ["trades", "candles", "book", "quotes"]
-BARS = 4  # minutes, after one of the daemons was killed
+BARS = 4  # minutes before, and again after, one of the daemons is killed
 
 CANDLES = """
     SELECT extract(epoch FROM time) * 1000, open::text, high::text, low::text, close::text, volume::text, quote_volume::text,
@@ -35,22 +35,22 @@ FIVE_MINUTES = """
 
 @pytest.fixture
 async def hurried() -> AsyncIterator[Simulator]:
-    """An exchange that lives through a minute in each second."""
-    begun = time.time_ns() // 1000
-    made = Simulator(trades_per_second=2, clock=lambda: begun + (time.time_ns() // 1000 - begun) * SPEED)
-    await made.start()
-    yield made
-    await made.stop()
+    """A simulated exchange whose clock runs a minute in each second."""
+    started = time.time_ns() // 1000
+    simulator = Simulator(trades_per_second=2, clock=lambda: started + (time.time_ns() // 1000 - started) * SPEED)
+    await simulator.start()
+    yield simulator
+    await simulator.stop()
 
 
 def as_candle(bar: list[Any]) -> tuple[Any, ...]:
-    """A row of /api/v3/klines as CANDLES has it."""
+    """A row of /api/v3/klines as the query CANDLES returns it."""
     time_ms, opened, high, low, close, volume, _, quote_volume, count, taker, taker_quote, _ = bar
     return (time_ms, opened, high, low, close, volume, quote_volume, count, taker, taker_quote)
 
 
 def rolled_up(bars: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Five-minute bars of one-minute ones, as FIVE_MINUTES has them."""
+    """5m candles computed from 1m candles, as the query FIVE_MINUTES returns them."""
     buckets: dict[int, list[tuple[Any, ...]]] = {}
     for bar in bars:
         buckets.setdefault(int(bar[0]) // 300_000 * 300_000, []).append(bar)
@@ -70,7 +70,7 @@ def rolled_up(bars: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 async def finish_roll_ups(market: str) -> None:
-    """What the daemons had marked and not rolled up yet, as if the last bucket were over."""
+    """Roll up what the daemons had marked and not rolled up yet, including the bucket that is not over."""
     connection = await connect(market)
     await roll_up(connection, datetime.now(UTC) + timedelta(days=2))
     await connection.close()
@@ -80,7 +80,7 @@ async def finish_roll_ups(market: str) -> None:
 async def test_two_daemons_on_every_channel_of_which_one_is_killed(market: str, hurried: Simulator, daemon: Daemons):
     section = demo(hurried, channels=CHANNELS, book={"depth": 10, "interval": "10s"}, instruments=["BTC/USDT", "ETH/USDT"])
     settings = [configuration(market, hurried, name=name, exchanges={"demo": section}) for name in ("one", "two")]
-    one, two = await asyncio.gather(*(daemon(one).start() for one in settings))
+    one, two = await asyncio.gather(*(daemon(each).start() for each in settings))
     for each in (one, two):
         await each.until(lambda now: now.value("messages_received_total"))
     first = {symbol: len(list(hurried.oracle.trades(symbol))) for symbol in ("BTCUSDT", "ETHUSDT")}
@@ -94,9 +94,9 @@ async def test_two_daemons_on_every_channel_of_which_one_is_killed(market: str, 
     await finish_roll_ups(market)
 
     for symbol, known in first.items():
-        said, kept = list(hurried.oracle.trades(symbol)), await stored.trades(market, symbol)
-        assert kept == said[said.index(kept[0]) : said.index(kept[0]) + len(kept)]
-        assert said.index(kept[0]) <= known
+        sent, kept = list(hurried.oracle.trades(symbol)), await stored.trades(market, symbol)
+        assert kept == sent[sent.index(kept[0]) : sent.index(kept[0]) + len(kept)]
+        assert sent.index(kept[0]) <= known
         bars = [as_candle(bar) for bar in hurried.oracle.candles(symbol)]
         candles = [tuple(row) for row in await stored.fetch(market, CANDLES, symbol)]
         assert candles == bars[bars.index(candles[0]) : bars.index(candles[0]) + len(candles)]

@@ -1,4 +1,4 @@
-"""Everything that a provider may answer instead of data, all at once: each is counted, tried again by rule, and nobody else's."""
+"""Many kinds of error responses of providers at once: each is counted and retried by its rule, and disturbs no other provider."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Daemons = Callable[..., Daemon]
 HTML: Answer = (200, b"<!DOCTYPE html><html>Just a moment...</html>", {"Content-Type": "text/html"})
 KEY = "geheim-4711"
 LIMITED = b'{"Information": "We have detected your API key as geheim-4711 and our standard API rate limit is 25 requests per day."}'
-SHUT: dict[str, Answer] = {  # what nothing mends soon
+SHUT: dict[str, Answer] = {  # errors that last
     "v1/metrics/addresses/active_count": (401, b'{"error":"unauthorized"}', JSON),
     "api/v2.2/erc20/0x7fc66500c84a76ad7e9c93437bfc5ac33e2ddae9/holders": (403, b'{"message":"plan"}', JSON),
     **dict.fromkeys((f"charts/{chart}" for chart in CHARTS), (422, b'{"error":"Missing parameter"}', JSON)),
@@ -30,7 +30,7 @@ KEYED = ("glassnode", "moralis", "etherscan", "stooq", "alphavantage")
 
 
 def good(real: Path) -> dict[str, Answer]:
-    """Recorded answers; of mempool.space and Coin Metrics documented ones."""
+    """Recorded responses; those of mempool.space and Coin Metrics are documented examples."""
     chart = json.loads((real / "yahoo/chart-AAPL-2020-08-31-to-2020-11-07.json").read_text())["response"]["bodyJson"]
     markets = (real / "jkorf_coingecko/Endpoints.GetMarkets.txt").read_text().split("false\n", 1)[1]
     mining = b'{"hashrates":[{"timestamp":1652486400,"avgHashrate":236416872483600000000}],"difficulty":[]}'
@@ -50,7 +50,7 @@ def good(real: Path) -> dict[str, Answer]:
 
 
 def break_once(providers: Providers) -> None:
-    """One bad answer of each kind, before the good ones."""
+    """One bad response of each kind before the good ones."""
     half = {path: (status, body[: len(body) // 2], headers) for path, (status, body, headers) in providers.always.items()}
     providers.once = {
         "/fng/": [(503, b"", {})],
@@ -64,90 +64,94 @@ def break_once(providers: Providers) -> None:
 
 
 @on_apache
-async def test_every_trouble_is_counted_and_nobody_elses(market: str, real: Path, daemon: Daemons) -> None:
+async def test_every_error_is_counted_and_disturbs_no_other_provider(market: str, real: Path, daemon: Daemons) -> None:
     async with serving(**good(real), **SHUT) as providers:
         break_once(providers)
-        # a source whose answer cannot be read waits for its next turn
-        slow, soon = {"enabled": True, "interval": "1 hour"}, {"enabled": True, "interval": "1s"}
+        # a source whose response cannot be parsed waits for its next turn
+        slow, fast = {"enabled": True, "interval": "1 hour"}, {"enabled": True, "interval": "1s"}
         sections: dict[str, dict[str, Any]] = dict.fromkeys((*KEYED, "blockchain_com", "coinmetrics", "mempool_space"), slow)
         sections |= {"alternative_me": slow, "cboe": slow | {"timeout": "1500ms"}}
-        sections |= {"yahoo": soon, "news_coindesk": soon, "coingecko": soon | {"symbols": ["BTC"]}}
+        sections |= {"yahoo": fast, "news_coindesk": fast, "coingecko": fast | {"symbols": ["BTC"]}}
         settings = polling(market, providers, **sections)
         settings["retention"] = dict.fromkeys(("stock_indices", "onchain_metrics"), "none")
-        one = await daemon(settings, {f"INGEST__POLLERS__{name.upper()}__API_KEY": KEY for name in KEYED}).start()
-        await one.until(lambda now: now.rows("sentiment_scores")["written"] == 2 and now.rows("prices")["written"] == 1, 60)
-        await one.until(lambda now: now.rows("onchain_metrics")["written"] == 4 and now.rows("news")["written"] == 3, 60)
-        await one.until(lambda now: now.rows("stock_indices")["written"] == 3 * 49 + good(real)[VIX[1:]][1].count(b"\n") - 1, 60)
+        instance = await daemon(settings, {f"INGEST__POLLERS__{name.upper()}__API_KEY": KEY for name in KEYED}).start()
+        await instance.until(lambda now: now.rows("sentiment_scores")["written"] == 2 and now.rows("prices")["written"] == 1, 60)
+        await instance.until(lambda now: now.rows("onchain_metrics")["written"] == 4 and now.rows("news")["written"] == 3, 60)
+        await instance.until(
+            lambda now: now.rows("stock_indices")["written"] == 3 * 49 + good(real)[VIX[1:]][1].count(b"\n") - 1, 60
+        )
 
-        async def have_settled() -> dict[str, str]:
-            """A turn is over a little after its rows are committed."""
-            said = {name: f"{poller['state']}: {poller['detail']}" for name, poller in (await one.status())["pollers"].items()}
-            return said if {name for name, state in said.items() if state != "ok: "} == {*KEYED, "blockchain_com"} else {}
+        async def final_states() -> dict[str, str]:
+            """The states, once they are final: a turn ends a little after its rows are committed."""
+            message = {
+                name: f"{poller['state']}: {poller['detail']}" for name, poller in (await instance.status())["pollers"].items()
+            }
+            return message if {name for name, state in message.items() if state != "ok: "} == {*KEYED, "blockchain_com"} else {}
 
-        states = await until(have_settled)
+        states = await until(final_states)
         for name in ("glassnode", "moralis", "blockchain_com"):
             assert states[name].startswith("disabled: GET http://127.0.0.1"), states[name]
         limits = {"etherscan": "Max rate limit", "stooq": "Exceeded the daily hits limit", "alphavantage": "API key as *** and"}
-        for name, said in limits.items():
-            assert states[name].startswith("failing: ") and said in states[name], states[name]
-        scrape = await one.balanced_scrape()
+        for name, message in limits.items():
+            assert states[name].startswith("failing: ") and message in states[name], states[name]
+        scrape = await instance.balanced_scrape()
         assert scrape.value("errors_total", stage="poll", error_type="Retry") >= 4 + 3  # 503, 429, 429, time; three limits
-        # 401, 403, 422 and each chart of it; three that are no answer
+        # 401, 403 and 422, the last also for each chart; three responses that cannot be parsed
         assert scrape.value("errors_total", stage="poll", error_type="Reject") == 3 + len(CHARTS) + 3
-        await check_what_is_kept(market, one, providers)
+        await check_what_is_kept(market, instance, providers)
 
 
-async def check_what_is_kept(market: str, one: Daemon, providers: Providers) -> None:
-    """The evidence of what could not be read, the requests of each, and no key."""
+async def check_what_is_kept(market: str, instance: Daemon, providers: Providers) -> None:
+    """Rejects hold the responses that could not be parsed, requests are counted by provider, and no key is stored."""
     kept = await stored.fetch(market, "SELECT source, reason FROM rejects ORDER BY source")
     assert [tuple(row) for row in kept] == [("coingecko", "json"), ("news_coindesk", "xml"), ("yahoo", "json")]
     rows = await stored.fetch(market, "SELECT payload, message FROM rejects")
-    assert KEY not in str([tuple(row) for row in rows]) + one.log
+    assert KEY not in str([tuple(row) for row in rows]) + instance.log
     spent = dict(await stored.fetch(market, "SELECT source, requests FROM poll_cursors"))  # type: ignore[arg-type]
     by_path = Counter(request.path.split("/")[1] for request in providers.requests)
     (due,) = await stored.fetch(
         market, "SELECT due_at < now() + interval '61 s' AS soon FROM poll_cursors WHERE source = 'glassnode'"
     )
-    assert due["soon"]  # a key that is mended is tried by the next process
+    assert due["soon"]  # the next process tries a corrected key
     expected = {"alternative_me": "fng", "stooq": "q", "alphavantage": "query", "glassnode": "v1", "coinmetrics": "v4"}
     assert {name: spent[name] for name in expected} == {name: by_path[path] for name, path in expected.items()}
     assert (spent["alternative_me"], spent["coinmetrics"], spent["stooq"], spent["glassnode"]) == (2, 2, 1, 1)
 
 
 @on_apache
-async def test_a_coin_that_is_not_known_there_keeps_no_other_from_its_price(market: str, real: Path, daemon: Daemons) -> None:
-    """Recorded: CoinGecko answers for those that it knows, without a word. It is said in the status, and kept once."""
+async def test_an_unknown_coin_is_reported_and_the_others_have_prices(market: str, real: Path, daemon: Daemons) -> None:
+    """As recorded, CoinGecko leaves out an unknown coin without an error. The status reports it, and one reject is stored."""
     async with serving(**good(real)) as providers:
-        asked = {"symbols": ["BTC", "ONE"], "ids": {"ONE": "no-such-coin"}, "interval": "1s"}
-        one = await daemon(
-            polling(market, providers, coingecko=asked | {"budget": {"per_minute": 600, "per_month": 10**8}})
+        section = {"symbols": ["BTC", "ONE"], "ids": {"ONE": "no-such-coin"}, "interval": "1s"}
+        instance = await daemon(
+            polling(market, providers, coingecko=section | {"budget": {"per_minute": 600, "per_month": 10**8}})
         ).start()
         await until(lambda: providers.request_counts["/simple/price"] >= 3)
-        said = (await one.status())["pollers"]["coingecko"]
-        right = "no coin has the id 'no-such-coin'; right would be one of /coins/list (pollers.coingecko.ids.ONE)"
-        assert (said["state"], said["detail"]) == ("partial", f"ONE: {right}")
-        assert (await one.balanced_scrape()).value("errors_total", stage="poll", error_type="Reject") >= 2
+        status = (await instance.status())["pollers"]["coingecko"]
+        reason = "no coin has the id 'no-such-coin'; right would be one of /coins/list (pollers.coingecko.ids.ONE)"
+        assert (status["state"], status["detail"]) == ("partial", f"ONE: {reason}")
+        assert (await instance.balanced_scrape()).value("errors_total", stage="poll", error_type="Reject") >= 2
     kept = await stored.fetch(market, "SELECT source, reason, message FROM rejects")
-    assert [tuple(row) for row in kept] == [("coingecko", "unknown", f"ONE: {right}")]
+    assert [tuple(row) for row in kept] == [("coingecko", "unknown", f"ONE: {reason}")]
     assert [row[0] for row in await stored.fetch(market, "SELECT a.symbol FROM prices p JOIN assets a ON a.id = p.asset_id")] == [
         "BTC"
     ]
 
 
 @on_apache
-async def test_a_kill_in_the_middle_of_a_turn_has_spent_what_it_asked(market: str, real: Path, daemon: Daemons) -> None:
-    """And its lease is no longer than a minute; here it is over at once, so that the test need not wait for it."""
+async def test_requests_of_a_killed_turn_count_against_the_budget(market: str, real: Path, daemon: Daemons) -> None:
+    """The lease of the killed daemon lasts at most a minute; the test ends it at once."""
     async with serving(**good(real)) as providers:
         providers.once["/simple/price"] = [None]
         settings = polling(market, providers, coingecko={"symbols": ["BTC"], "interval": "1 hour"})
-        one = await daemon(settings).start()
+        first = await daemon(settings).start()
         await until(lambda: providers.request_counts["/simple/price"] == 1)
-        await one.kill()
+        await first.kill()
         assert [tuple(row) for row in await stored.fetch(market, "SELECT requests, cursor FROM poll_cursors")] == [(2, "")]
-        lasts = "SELECT expires_at < now() + interval '61 s' AS short FROM leases WHERE name = 'poll coingecko'"
-        (lease,) = await stored.fetch(market, lasts)
+        query = "SELECT expires_at < now() + interval '61 s' AS short FROM leases WHERE name = 'poll coingecko'"
+        (lease,) = await stored.fetch(market, query)
         assert lease["short"]
         await stored.fetch(market, "UPDATE leases SET expires_at = now()")
-        two = await daemon(settings | {"name": "two"}).start()
-        await two.until(lambda now: now.rows("prices")["written"] == 1)
+        second = await daemon(settings | {"name": "two"}).start()
+        await second.until(lambda now: now.rows("prices")["written"] == 1)
         assert await stored.fetch(market, "SELECT FROM poll_cursors WHERE requests = 4")

@@ -1,4 +1,4 @@
-"""A turn that takes longer than a lease, and a provider that punishes who comes back soon: the driver of turns, on loopback."""
+"""The poller of one provider on loopback: a turn that outlasts its lease, a long pause after status 429, a long response."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LEASE = "SELECT expires_at FROM leases WHERE name = 'poll slow' AND holder = 'o
 
 def turn(options: PollOptions, _cursor: str) -> Poll:
     yield from answer_to(Request(f"{options.base_url}/slow"))
-    return "told"
+    return "done"
 
 
 PLAN = Plan(base_url="", per_minute=600, interval=3600, pause=7200, requests=1, terms="none")
@@ -37,8 +37,8 @@ SLOW = SimpleNamespace(NAME="slow", TABLES=(), PLANS={"keyless": PLAN}, ASSETS={
 
 @pytest.fixture
 async def providers() -> AsyncIterator[Providers]:
-    async with serving(slow=(200, b"[]", {})) as made:
-        yield made
+    async with serving(slow=(200, b"[]", {})) as providers:
+        yield providers
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ async def poller(market: str, providers: Providers) -> AsyncIterator[poll.Poller
     pool.terminate()
 
 
-def unexpected(*said: object) -> None:
-    raise AssertionError(f"nothing here is malformed: {said}")
+def unexpected(*arguments: object) -> None:
+    raise AssertionError(f"nothing here is malformed: {arguments}")
 
 
 @on_apache
@@ -65,10 +65,10 @@ async def test_a_long_turn_keeps_its_lease_until_it_is_lost(
     await until(lambda: providers.request_counts["/slow"] == 1)
     first = (await stored.fetch(market, _LEASE))[0]["expires_at"]
 
-    async def is_prolonged() -> bool:
+    async def is_renewed() -> bool:
         return bool((await stored.fetch(market, _LEASE))[0]["expires_at"] > first)
 
-    await until(is_prolonged)
+    await until(is_renewed)
     assert not running.done()
     await stored.fetch(market, "UPDATE leases SET holder = 'two', expires_at = now() + interval '1 hour'")
     with pytest.raises(Retry, match="slow: the lease was lost in the middle of a turn"):
@@ -77,7 +77,7 @@ async def test_a_long_turn_keeps_its_lease_until_it_is_lost(
 
 
 @on_apache
-async def test_after_a_429_it_stays_away_as_long_as_the_plan_says(providers: Providers, poller: poll.Poller) -> None:
+async def test_after_status_429_the_next_turn_is_due_after_the_pause_of_the_plan(providers: Providers, poller: poll.Poller) -> None:
     providers.once["/slow"] = [(429, b"Too Many Requests", {})]
     running = asyncio.create_task(poller.run())
     await until(lambda: poller.status()["state"] == "failing" and poller.status()["next_due_seconds"])
@@ -88,7 +88,7 @@ async def test_after_a_429_it_stays_away_as_long_as_the_plan_says(providers: Pro
 
 
 @on_apache
-async def test_other_tasks_run_while_a_long_answer_is_read(market: str, providers: Providers) -> None:
+async def test_other_tasks_run_while_a_long_response_is_read(market: str, providers: Providers) -> None:
     """A feed of 3.7 MB with 5,000 articles stopped the event loop for 15 s."""
     passes, seen = 0, list[int]()
 
@@ -110,11 +110,11 @@ async def test_other_tasks_run_while_a_long_answer_is_read(market: str, provider
     def note(_source: str, _malformed: Malformed) -> None:
         seen.append(passes)
 
-    one = poll.Poller(ProviderTask(access, "one", pool=pool, queues={}, on_malformed=note, metrics=Metrics()))
-    tasks = [asyncio.create_task(work) for work in (one.run(), count())]
+    poller = poll.Poller(ProviderTask(access, "one", pool=pool, queues={}, on_malformed=note, metrics=Metrics()))
+    tasks = [asyncio.create_task(work) for work in (poller.run(), count())]
     await until(lambda: len(seen) == 5)
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
     pool.terminate()
-    assert seen == sorted(set(seen)), "each part was read in a pass of the loop of its own"
+    assert seen == sorted(set(seen)), "each part is handled in its own pass of the event loop"

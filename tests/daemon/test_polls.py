@@ -1,7 +1,7 @@
-"""Providers on loopback, polled by the whole daemon: what they said is in the database field by field, and their trouble is theirs.
+"""The daemon polls providers on loopback: responses are stored field by field, and an error of one provider disturbs no other.
 
-CoinGecko's /coins/markets, alternative.me's days, CoinDesk's feed and the file of the VIX are recorded answers. No recorded
-/simple/price has AUD: it is in the shape of the documented example, https://docs.coingecko.com/reference/simple-price.
+CoinGecko's /coins/markets, alternative.me's days, CoinDesk's feed and the file of the VIX are recorded. No recorded /simple/price
+has AUD: its response has the shape of the documented example, https://docs.coingecko.com/reference/simple-price.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ async def providers(real: Path) -> AsyncIterator[Providers]:
         VIX[1:]: (200, (real / "stock_indices/vix-daily.csv").read_bytes(), {}),
         "fng/": (200, (real / "alternative_me/fng_limit2_2026-09-08.json").read_bytes(), JSON),
     }
-    async with serving(**always) as made:
-        yield made
+    async with serving(**always) as providers:
+        yield providers
 
 
 async def rows(dsn: str, query: str) -> list[dict[str, Any]]:
@@ -50,9 +50,9 @@ async def rows(dsn: str, query: str) -> list[dict[str, Any]]:
         await connection.close()
 
 
-async def test_prices_are_what_coingecko_said(market: str, providers: Providers, daemon: Daemons) -> None:
-    one = await daemon(polling(market, providers, coingecko={"symbols": ["BTC"]})).start()
-    await one.until(lambda now: now.rows("prices")["written"] == 1 and now.rows("prices")["duplicate"] >= 2)
+async def test_prices_are_stored_as_received(market: str, providers: Providers, daemon: Daemons) -> None:
+    instance = await daemon(polling(market, providers, coingecko={"symbols": ["BTC"]})).start()
+    await instance.until(lambda now: now.rows("prices")["written"] == 1 and now.rows("prices")["duplicate"] >= 2)
     (row,) = await rows(market, "SELECT * FROM market.prices")
     assert row.pop("received_at") > datetime(2026, 1, 1, tzinfo=UTC)
     assert row == {
@@ -72,8 +72,8 @@ async def test_prices_are_what_coingecko_said(market: str, providers: Providers,
         "high_24h": Decimal(70215),
         "low_24h": Decimal(68060),
     }
-    asked = next(request for request in providers.requests if request.path == "/coins/markets")
-    assert dict(asked.query) == {
+    request = next(request for request in providers.requests if request.path == "/coins/markets")
+    assert dict(request.query) == {
         "vs_currency": "usd",
         "ids": "bitcoin",
         "price_change_percentage": "1h,24h,7d",
@@ -82,10 +82,10 @@ async def test_prices_are_what_coingecko_said(market: str, providers: Providers,
     }
     assert any(request.headers.get("If-None-Match") == 'W/"14e4fb"' for request in providers.requests)
     providers.always["/simple/price"] = (200, SIMPLE.replace(b"105280.51", b"105281"), JSON)
-    await one.until(lambda now: now.rows("prices")["revised"] == 1)
+    await instance.until(lambda now: now.rows("prices")["revised"] == 1)
     assert await rows(market, "SELECT price_aud FROM prices") == [{"price_aud": Decimal(105281)}]
-    assert await one.terminate() == 0
-    one.logged_row_totals("prices")
+    assert await instance.terminate() == 0
+    instance.logged_row_totals("prices")
 
 
 LINK = "https://www.coindesk.com/markets/2026/09/25/circle-and-tether-step-in-to-freeze-hacker-wallet-after-massive-bitget-crypto-heist"
@@ -99,25 +99,25 @@ OKX = {
 
 
 def announced(*details: dict[str, str]) -> Answer:
-    """As https://www.okx.com/docs-v5/en/#announcement-get-announcements has it."""
+    """https://www.okx.com/docs-v5/en/#announcement-get-announcements"""
     return 200, json.dumps({"code": "0", "msg": "", "data": [{"details": details, "totalPage": "1"}]}).encode(), JSON
 
 
 def collected(*posts: dict[str, Any]) -> Answer:
-    """In the shape of CryptoPanic's recorded answers: `next` has the key."""
+    """In the shape of CryptoPanic's recorded responses, whose `next` contains the key."""
     page = {"count": 100, "next": "https://cryptopanic.com/?auth_token=geheim-4711&page=2", "previous": None, "results": posts}
     return 200, json.dumps(page).encode(), JSON
 
 
-async def noted(dsn: str) -> list[dict[str, Any]]:
-    """What of CryptoPanic's answers could not be read, once the article of 2099 is among it: it is written a second later."""
+async def rejected(dsn: str) -> list[dict[str, Any]]:
+    """The rejects of CryptoPanic once the article of 2099 is among them: rejects are written up to a second later."""
     kept = await rows(dsn, "SELECT reason, message, payload FROM rejects WHERE source = 'news_cryptopanic'")
     return kept if any(row["reason"] == "value" for row in kept) else []
 
 
 @on_apache
-async def test_news_and_indices_are_what_their_sources_said(market: str, providers: Providers, daemon: Daemons, real: Path) -> None:
-    """CryptoPanic comes last, so that an article of CoinDesk is known when it links to it."""
+async def test_news_and_indices_are_stored_as_received(market: str, providers: Providers, daemon: Daemons, real: Path) -> None:
+    """CryptoPanic is served last, so that the article of CoinDesk to which it links is already known."""
     text = (real / "cryptopanic/moq_2018.js.txt").read_text()
     recorded = json.JSONDecoder().raw_decode(text, text.index("{", text.index("generic:")))[0]["results"][0]
     post = recorded | {"published_at": "2026-09-25T14:00:00Z"}
@@ -125,10 +125,10 @@ async def test_news_and_indices_are_what_their_sources_said(market: str, provide
     providers.always["/api/v5/support/announcements"] = announced(OKX)
     providers.always["/posts/"] = (200, collected()[1].replace(b"[]", b"{}"), JSON)
     settings = polling(market, providers, news_coindesk={}, news_okx={}, news_cryptopanic={}, cboe={"interval": "1 hour"})
-    one = await daemon(settings, {"INGEST__POLLERS__NEWS_CRYPTOPANIC__API_KEY": "geheim-4711"}).start()
-    await one.until(lambda now: now.rows("news")["written"] == 4 and now.rows("stock_indices")["written"])
+    instance = await daemon(settings, {"INGEST__POLLERS__NEWS_CRYPTOPANIC__API_KEY": "geheim-4711"}).start()
+    await instance.until(lambda now: now.rows("news")["written"] == 4 and now.rows("stock_indices")["written"])
     providers.always["/posts/"] = collected(post, linked, post | {"id": 2, "published_at": "2099-01-01T00:00:00Z"}, {"id": "x"})
-    await one.until(lambda now: now.rows("news")["written"] == 5 and now.rows("news")["duplicate"] >= 6, 40)
+    await instance.until(lambda now: now.rows("news")["written"] == 5 and now.rows("news")["duplicate"] >= 6, 40)
     found = await rows(market, "SELECT * FROM market.news ORDER BY time DESC")
     assert [row["source"] for row in found] == ["coindesk", "coindesk", "coindesk", "cryptopanic", "okx"]
     assert {name: value for name, value in found[0].items() if name != "received_at"} == {
@@ -155,23 +155,25 @@ async def test_news_and_indices_are_what_their_sources_said(market: str, provide
     assert [found[4][name] for name in names] == [OKX["url"], OKX["title"], None, OKX["url"], ["VIRTUAL"], labels, "high"]
     await until(lambda: providers.request_counts["/arc/outboundfeeds/rss/"] >= 2)
     dates = {request.headers.get("If-Modified-Since") for request in providers.requests if "rss" in request.path}
-    assert dates == {None, "Fri, 25 Sep 2026 16:22:09 GMT"}, "and what was told then is known from there"
-    asked = next(request for request in providers.requests if request.path == "/posts/")
-    assert asked.query["auth_token"] == "geheim-4711"
-    kept = await until(lambda: noted(market))
+    assert dates == {None, "Fri, 25 Sep 2026 16:22:09 GMT"}, "only the first request has no If-Modified-Since"
+    request = next(request for request in providers.requests if request.path == "/posts/")
+    assert request.query["auth_token"] == "geheim-4711"
+    kept = await until(lambda: rejected(market))
     assert {row["reason"] for row in kept} == {"shape", "value"}
-    assert sum("more than an hour ahead" in row["message"] for row in kept) == 1, "once, however often it is said"
-    assert "geheim" not in one.log + str(kept)
+    assert sum("more than an hour ahead" in row["message"] for row in kept) == 1, (
+        "rejected once, although each turn receives it again"
+    )
+    assert "geheim" not in instance.log + str(kept)
     lines = [line.split(",") for line in providers.always[VIX][1].decode().splitlines()[1:]]
-    await one.until(lambda now: now.rows("stock_indices")["decoded"] == len(lines) and not now.rows("stock_indices")["queued"])
+    await instance.until(lambda now: now.rows("stock_indices")["decoded"] == len(lines) and not now.rows("stock_indices")["queued"])
     stored = await rows(market, "SELECT time::date::text AS date, open, high, low, close, volume FROM stock_indices ORDER BY time")
-    expired = int(await one.value("rows_expired_total", table="stock_indices"))
+    expired = int(await instance.value("rows_expired_total", table="stock_indices"))
     assert 0 < len(stored) == len(lines) - expired
     assert [list(row.values()) for row in stored] == [[date, *map(Decimal, prices), None] for date, *prices in lines[expired:]]
 
 
 @on_apache
-async def test_the_trouble_of_a_provider_is_counted_and_its_own(market: str, providers: Providers, daemon: Daemons) -> None:
+async def test_an_error_of_a_provider_is_counted_and_disturbs_no_other(market: str, providers: Providers, daemon: Daemons) -> None:
     good = providers.always["/fng/"]
     bad: list[Answer] = [
         (500, b"", {}),
@@ -181,9 +183,9 @@ async def test_the_trouble_of_a_provider_is_counted_and_its_own(market: str, pro
     ]
     providers.once["/fng/"] = list(bad)
     providers.always["/coins/markets"] = (401, b'{"status":{"error_code":10002,"error_message":"API Key Missing"}}', JSON)
-    one = await daemon(polling(market, providers, coingecko={"symbols": ["BTC"]}, alternative_me={})).start()
-    # a turn is over a little after its rows are committed: with the next one's duplicates it is
-    await one.until(lambda now: now.rows("sentiment_scores")["written"] == 2 <= now.rows("sentiment_scores")["duplicate"], 40)
+    instance = await daemon(polling(market, providers, coingecko={"symbols": ["BTC"]}, alternative_me={})).start()
+    # a turn ends a little after its rows are committed: the duplicates are of the turn after it
+    await instance.until(lambda now: now.rows("sentiment_scores")["written"] == 2 <= now.rows("sentiment_scores")["duplicate"], 40)
     found = await rows(market, "SELECT symbol, platform, interval, time, social_score, label FROM sentiment_scores ORDER BY time")
     days = json.loads(good[1])["data"]
     assert found == [
@@ -197,11 +199,11 @@ async def test_the_trouble_of_a_provider_is_counted_and_its_own(market: str, pro
         }
         for day in reversed(days)
     ]
-    scrape = await one.balanced_scrape()
+    scrape = await instance.balanced_scrape()
     assert scrape.value("poll_requests_total", source="alternative_me") >= len(bad) + 1
     assert scrape.value("errors_total", stage="decode", error_type="json") == 2
     assert scrape.value("errors_total", stage="poll", error_type="Retry") == 2
-    status = (await one.status())["pollers"]
+    status = (await instance.status())["pollers"]
     assert status["alternative_me"]["state"] == "ok"
     assert status["coingecko"]["state"] == "disabled"
     assert status["coingecko"]["detail"].startswith("GET http://127.0.0.1")
@@ -209,64 +211,64 @@ async def test_the_trouble_of_a_provider_is_counted_and_its_own(market: str, pro
     assert await rows(market, "SELECT cursor, requests FROM poll_cursors WHERE source = 'coingecko'") == [
         {"cursor": "", "requests": 1}
     ]
-    (place,) = await rows(market, "SELECT cursor FROM poll_cursors WHERE source = 'alternative_me'")
-    assert place == {"cursor": days[0]["timestamp"]}
+    (row,) = await rows(market, "SELECT cursor FROM poll_cursors WHERE source = 'alternative_me'")
+    assert row == {"cursor": days[0]["timestamp"]}
     kept = await rows(market, "SELECT reason, payload FROM rejects WHERE source = 'alternative_me' ORDER BY payload")
     assert kept == [{"reason": "json", "payload": body.decode()} for _, body, _ in bad[1:3]]
 
 
 @on_apache
-async def test_without_a_key_it_is_disabled_and_says_so(market: str, providers: Providers, daemon: Daemons) -> None:
+async def test_a_provider_without_a_key_is_disabled_with_the_reason(market: str, providers: Providers, daemon: Daemons) -> None:
     sections: dict[str, Any] = {"coingecko": {"plan": "demo"}, "alternative_me": {"enabled": False}}
-    one = await (await daemon(polling(market, providers, **sections)).start()).ready()
-    status = await until(lambda: asyncio.ensure_future(polled(one)))
+    instance = await (await daemon(polling(market, providers, **sections)).start()).ready()
+    status = await until(lambda: asyncio.ensure_future(polled(instance)))
     assert (status["coingecko"]["state"], status["coingecko"]["detail"]) == ("disabled", "no key")
     assert status["alternative_me"]["state"] == "disabled"
     assert status["alternative_me"]["detail"].startswith("not enabled: https://alternative.me")
     assert not providers.requests
 
 
-async def polled(one: Daemon) -> dict[str, Any]:
-    return (await one.status())["pollers"]
+async def polled(instance: Daemon) -> dict[str, Any]:
+    return (await instance.status())["pollers"]
 
 
 @on_apache
-async def test_two_daemons_ask_once_and_the_key_is_in_a_header(market: str, providers: Providers, daemon: Daemons) -> None:
-    """The second one is to find the lease taken; a restart is to find that nothing is due."""
+async def test_two_daemons_poll_once_and_the_key_is_in_a_header(market: str, providers: Providers, daemon: Daemons) -> None:
+    """The second daemon finds the lease taken; a restarted daemon finds that nothing is due."""
     settings = polling(market, providers, coingecko={"symbols": ["BTC"], "interval": "1 hour"})
     environment = {"INGEST__POLLERS__COINGECKO__API_KEY": "geheim-4711"}
-    one = await daemon(settings, environment).start()
-    await one.until(lambda now: now.rows("prices")["written"] == 1)
+    first = await daemon(settings, environment).start()
+    await first.until(lambda now: now.rows("prices")["written"] == 1)
     assert providers.requests[0].headers["x-cg-demo-api-key"] == "geheim-4711"
-    two = await daemon(settings | {"name": "two"}, environment).start()
-    await until(lambda: asyncio.ensure_future(is_elsewhere(two)))
-    assert await one.terminate() == 0
+    second = await daemon(settings | {"name": "two"}, environment).start()
+    await until(lambda: asyncio.ensure_future(is_standby(second)))
+    assert await first.terminate() == 0
     again = await daemon(settings, environment).start()
     await again.ready()
     await until(lambda: asyncio.ensure_future(knows_its_month(again)))
     assert providers.request_counts == {"/coins/markets": 1, "/simple/price": 1}
-    assert "geheim" not in one.log + two.log + again.log
+    assert "geheim" not in first.log + second.log + again.log
 
 
-async def is_elsewhere(one: Daemon) -> bool:
-    return bool((await polled(one)).get("coingecko", {}).get("state") == "standby")
+async def is_standby(instance: Daemon) -> bool:
+    return bool((await polled(instance)).get("coingecko", {}).get("state") == "standby")
 
 
-async def knows_its_month(one: Daemon) -> bool:
-    return str((await polled(one)).get("coingecko", {}).get("requests_this_month", "")).startswith("2 of")
+async def knows_its_month(instance: Daemon) -> bool:
+    return str((await polled(instance)).get("coingecko", {}).get("requests_this_month", "")).startswith("2 of")
 
 
 @on_apache
-async def test_a_reload_asks_others_and_leaves_the_rest(market: str, providers: Providers, daemon: Daemons) -> None:
-    one = await daemon(polling(market, providers, alternative_me={}, cboe={})).start()
-    await one.until(lambda now: now.rows("stock_indices")["written"] > 0 and now.rows("sentiment_scores")["written"] > 0)
-    one.configure(polling(market, providers, alternative_me={"interval": "1h"}, coingecko={"symbols": ["BTC"]}))
-    one.signal(signal.SIGHUP)
-    await one.until(lambda now: now.rows("prices")["written"] == 1)
-    state = await one.status()
+async def test_a_reload_adds_and_removes_providers(market: str, providers: Providers, daemon: Daemons) -> None:
+    instance = await daemon(polling(market, providers, alternative_me={}, cboe={})).start()
+    await instance.until(lambda now: now.rows("stock_indices")["written"] > 0 and now.rows("sentiment_scores")["written"] > 0)
+    instance.configure(polling(market, providers, alternative_me={"interval": "1h"}, coingecko={"symbols": ["BTC"]}))
+    instance.signal(signal.SIGHUP)
+    await instance.until(lambda now: now.rows("prices")["written"] == 1)
+    state = await instance.status()
     assert sorted(state["pollers"]) == ["alternative_me", "coingecko"]
     assert state["pollers"]["alternative_me"]["interval_seconds"] == 3600
-    asked = providers.request_counts[VIX]
-    await one.until(lambda now: now.rows("prices")["duplicate"] >= 3)
-    assert providers.request_counts[VIX] == asked
-    assert await one.terminate() == 0
+    before = providers.request_counts[VIX]
+    await instance.until(lambda now: now.rows("prices")["duplicate"] >= 3)
+    assert providers.request_counts[VIX] == before
+    assert await instance.terminate() == 0

@@ -1,6 +1,6 @@
-"""PgBouncer in transaction mode between the writers and the server: each transaction may be on another backend.
+"""The daemon writes through PgBouncer in transaction mode, where each transaction may run on another backend.
 
-https://www.pgbouncer.org/config.html. Maintenance goes to the server directly, by `admin_dsn`.
+https://www.pgbouncer.org/config.html. Maintenance connects to the server directly, by `admin_dsn`.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ async def started(pooler: Pooler) -> None:
 def pooler(market: str, tmp_path: Path) -> Iterator[Pooler]:
     if PGBOUNCER is None:
         pytest.skip("pgbouncer is not installed (Debian's package pgbouncer)")
-    made = Pooler(market, tmp_path)
-    made.start()
-    yield made
-    made.kill()
+    pooler = Pooler(market, tmp_path)
+    pooler.start()
+    yield pooler
+    pooler.kill()
 
 
 @on_apache
 async def test_rows_pass_a_pooler_by_every_strategy(market: str, pooler: Pooler, simulator: Simulator, daemon: Daemons):
     await started(pooler)
     database = {"dsn": pooler.dsn, "admin_dsn": market}
-    one = await daemon(configuration(market, simulator, database=database, queue={"batch_rows": 100})).start()
+    instance = await daemon(configuration(market, simulator, database=database, queue={"batch_rows": 100})).start()
     await subscribed(simulator)
     simulator.trade("BTCUSDT", 1000)
-    simulator.faults.repeat("btcusdt@trade", 50)  # the table goes over to the temporary one
+    simulator.faults.repeat("btcusdt@trade", 50)  # duplicates: the writer changes to the temporary table
     simulator.trade("BTCUSDT", 1000)
-    scrape = await one.settled("trades", 2050)
+    scrape = await instance.settled("trades", 2050)
     assert scrape.rows("trades") | {"written": 2000, "duplicate": 50} == scrape.rows("trades")
     await stored.assert_all_trades(market, simulator)
 
@@ -58,17 +58,17 @@ async def test_a_pooler_that_is_killed_and_comes_back_costs_no_row(
     market: str, pooler: Pooler, simulator: Simulator, daemon: Daemons
 ):
     await started(pooler)
-    one = await daemon(configuration(market, simulator, database={"dsn": pooler.dsn, "admin_dsn": market})).start()
+    instance = await daemon(configuration(market, simulator, database={"dsn": pooler.dsn, "admin_dsn": market})).start()
     await subscribed(simulator)
     simulator.trade("BTCUSDT", 500)
-    await one.settled("trades", 500)
+    await instance.settled("trades", 500)
     pooler.kill()
     simulator.trade("BTCUSDT", 500)
-    await one.until(lambda now: now.value("write_retries_total"))
-    await one.unready("querying the database")
+    await instance.until(lambda now: now.value("write_retries_total"))
+    await instance.unready("querying the database")
     pooler.start()
-    scrape = await one.settled("trades", 1000)
+    scrape = await instance.settled("trades", 1000)
     rows = scrape.rows("trades")
     assert rows["written"] + rows["duplicate"] == 1000
     await stored.assert_all_trades(market, simulator)
-    await one.ready()
+    await instance.ready()

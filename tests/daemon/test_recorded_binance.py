@@ -13,7 +13,7 @@ from tests.support.recordings.plain import PlainBook, at_ticks
 from tests.support.recordings.replay import Clock, Dialect, Replay
 from tests.support.recordings.whole import Ids, assert_stored, instruments
 
-DEPTH = 500  # the recorder's snapshots have 1000 levels, which is what is asked for that depth
+DEPTH = 500  # for this depth a snapshot of 1000 levels is requested, as recorded
 MARKETS = ["NKN/USDT", "BLZ/ETH", "LRC/BTC", "RUNE/EUR"]
 BINANCE = Dialect(1, lambda message, now: [json.dumps({"result": None, "id": message["id"]})])
 
@@ -25,7 +25,7 @@ def listing() -> dict[str, bytes]:
 
 
 def lines() -> list[Line]:
-    """Frames and snapshots in the order in which they came."""
+    """Frames and snapshots in the order of their arrival."""
     return sorted([*received("BINANCE.ws.1.0"), *recording("BINANCE.http.0.0")], key=lambda line: line.time)
 
 
@@ -45,7 +45,7 @@ def trades(ids: Ids) -> list[Trade]:
 
 
 def quotes(ids: Ids) -> list[Quote]:
-    """The exchange says no time: the grid is that of our clock, and the row names its writer."""
+    """The exchange sends no time, so the grid is that of the daemon's clock, and the row has the name of its writer."""
     states = []
     for line, event in events("bookTicker"):
         best = event["b"], event["B"], event["a"], event["A"]
@@ -67,22 +67,22 @@ def books(ids: Ids) -> list[Record]:
 
 
 async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
-    """The bars in it are running ones: no candle may come of them."""
+    """Its bars are all unfinished, so no candle is stored."""
     section = {"instruments": MARKETS, "trade_kind": "aggTrade", "book": {"depth": DEPTH}}
     clock = Clock(tmp_path / "clock", lines()[0].time)
     async with Replay(lines(), clock, BINANCE, listing()).serving() as replay:
         await assert_stored(daemon, market, replay, {"binance": section}, lambda ids: (trades(ids), quotes(ids), books(ids)))
-    asked = [f"/api/v3/depth?symbol={name.replace('/', '')}&limit=1000" for name in MARKETS]
-    assert sorted(replay.requests) == sorted(["/api/v3/exchangeInfo", *asked])
+    snapshots = [f"/api/v3/depth?symbol={name.replace('/', '')}&limit=1000" for name in MARKETS]
+    assert sorted(replay.requests) == sorted(["/api/v3/exchangeInfo", *snapshots])
     rows = await instruments(market)
     assert rows == [instrument(row.symbol, row.id) for row in rows]
 
 
 def instrument(symbol: str, number: int) -> Instrument:
-    """What the recorded listing says of it."""
+    """The instrument as the recorded listing describes it."""
     listed = json.loads(listing()["/api/v3/exchangeInfo"])["symbols"]
     row = next(row for row in listed if row["symbol"] == symbol)
-    filters = {one["filterType"]: one for one in row["filters"]}
+    filters = {row_filter["filterType"]: row_filter for row_filter in row["filters"]}
     steps = filters["PRICE_FILTER"]["tickSize"], filters["LOT_SIZE"]["stepSize"]
     names = row["baseAsset"], row["quoteAsset"]
     status = {"TRADING": "trading"}.get(row["status"], "halted")
@@ -90,7 +90,7 @@ def instrument(symbol: str, number: int) -> Instrument:
 
 
 async def test_a_closed_bar(market: str, daemon: Make, tmp_path: Path) -> None:
-    """The bar of nautilus_trader's test data, in the envelope of the spot streams; of a futures market, whose bars are alike."""
+    """The bar of nautilus_trader's test data in the envelope of spot streams; it is of a futures market, where bars are alike."""
     event = load("nautilus/binance/futures.market_data_json.kline_stream_closed.json")
     bar = event["k"]
     frame = Line("received", event["E"] * 1000, "", json.dumps({"stream": "btcusdt@kline_1m", "data": event}))

@@ -26,7 +26,7 @@ def reply(message: dict, now: int) -> Sequence[str]:
 
 
 def messages(*kinds: str) -> Iterator[tuple[Line, dict]]:
-    """Frames of these types in order; what acknowledged the recorder's subscriptions is none of them."""
+    """Frames of these types in order."""
     for line in received("COINBASE.ws.28.0"):
         message = json.loads(line.text)
         if message["type"] in kinds:
@@ -34,7 +34,7 @@ def messages(*kinds: str) -> Iterator[tuple[Line, dict]]:
 
 
 def trades(ids: Ids) -> list[Trade]:
-    """What answers the subscription is a trade like any other; `side` is the maker's."""
+    """The `last_match` that follows a subscription is a trade, too. `side` is that of the maker."""
     return [
         Trade(ids[m["product_id"]], iso_micros(m["time"]), m["trade_id"], m["price"], m["size"], TAKER[m["side"]], line.time)
         for line, m in messages("match", "last_match")
@@ -42,7 +42,7 @@ def trades(ids: Ids) -> list[Trade]:
 
 
 def quotes(ids: Ids) -> list[Quote]:
-    """Without sizes, which came after 2021. The first ticker of a product answers the subscription and tells nothing new."""
+    """Without sizes, which tickers of 2021 do not have. The first ticker has the time of an old trade and is skipped."""
     seen, states = set(), []
     for line, m in messages("ticker"):
         if m["product_id"] in seen:
@@ -86,19 +86,19 @@ def bars() -> bytes:
     return read("xchange/coinbasepro/example-historical-candles.json")
 
 
-def candles(ids: Ids, asked_at: int) -> list[Candle]:
-    """Of the recorded answer the bars of the window that was asked for: time, low, high, open, close, volume."""
+def candles(ids: Ids, requested_at: int) -> list[Candle]:
+    """The bars of the recorded response within the requested window: time, low, high, open, close, volume."""
     rows = [(int(time) * SECOND, *digits) for time, *digits in json.loads(bars(), parse_float=str, parse_int=str)]
     return [
-        Candle(ids["BTC-USD"], "1m", time, open_, high, low, close, volume, *[None] * 6, 1, "rest", asked_at)
+        Candle(ids["BTC-USD"], "1m", time, open_, high, low, close, volume, *[None] * 6, 1, "rest", requested_at)
         for time, low, high, open_, close, volume in rows
         if time >= rows[0][0] - 4 * MINUTE
     ]
 
 
 @on_apache
-async def test_bars_are_asked_for_when_their_minute_is_over(market: str, daemon: Make, tmp_path: Path) -> None:
-    """The recorded answer is of 2018, and so is the clock: half a second into the minute after its newest bar."""
+async def test_bars_are_requested_when_their_minute_is_over(market: str, daemon: Make, tmp_path: Path) -> None:
+    """The recorded response is of 2018, and so is the clock: half a second into the minute after its newest bar."""
     newest = json.loads(bars())[0][0] * SECOND
     clock = Clock(tmp_path / "clock", newest + MINUTE + SECOND // 2)
     section = {"instruments": ["BTC/USD"], "channels": ["candles"]}

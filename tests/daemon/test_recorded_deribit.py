@@ -1,7 +1,7 @@
 """Deribit's recorded traffic through the whole daemon into the database, value by value.
 
-It is of 2021 and of options: nobody traded in that half minute, and no charts were recorded. The channels were `raw` ones, which
-need a key today; the frames are the same under the name of `100ms`.
+The recording is half a minute of options in 2021, without trades and charts. Its channels are `raw`, which need a key today; the
+frames are the same under the name `100ms`.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def reply(message: dict, now: int) -> Sequence[str]:
 
 
 def listing() -> dict[str, bytes]:
-    """The answers of all currencies as one, which is what is asked for today."""
+    """The responses of all currencies in one, as it is requested today."""
     answers = [json.loads(line.text) for line in recording("DERIBIT.0") if line.kind == "answer"]
     return {LISTING: json.dumps(answers[0] | {"result": [row for answer in answers for row in answer["result"]]}).encode()}
 
 
 def messages(kind: str) -> Iterator[tuple[Line, dict]]:
-    """Digits are text."""
+    """Messages of one kind of channel, with numbers as text."""
     for line in received("DERIBIT.ws.1.0"):
         params = json.loads(line.text, parse_float=str).get("params", {})
         if params.get("channel", "").startswith(f"{kind}."):
@@ -51,7 +51,7 @@ def lines() -> list[Line]:
 
 
 def digits(text: str | int) -> str:
-    """As a column holds it."""
+    """The number without an exponent, as a column holds it."""
     return format(Decimal(text), "f")
 
 
@@ -91,8 +91,8 @@ async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
         await assert_stored(daemon, market, replay, {"deribit": section}, lambda ids: (quotes(ids), books(ids)))
 
 
-async def one_frame(market: str, make: Make, path: Path, frame: Line, subscribed: tuple[str, Sequence[Record]]) -> None:
-    """A frame of the channel, and the records that it must be stored as."""
+async def assert_frame_stored(market: str, make: Make, path: Path, frame: Line, subscribed: tuple[str, Sequence[Record]]) -> None:
+    """Replay one frame of a channel and compare the stored rows; `subscribed` is the channel and the expected records."""
     channel, records = subscribed
     section = {"instruments": ["BTC/USD:BTC"], "channels": [channel]}
 
@@ -105,7 +105,7 @@ async def one_frame(market: str, make: Make, path: Path, frame: Line, subscribed
 
 @on_apache
 async def test_trades(market: str, daemon: Make, tmp_path: Path) -> None:
-    """Those of nautilus_trader's test data."""
+    """The trades of nautilus_trader's test data."""
     text = read("nautilus/deribit/ws_trades.json").decode()
     rows = json.loads(text, parse_float=str)["params"]["data"]
     at = rows[0]["timestamp"] * 1000 + SECOND
@@ -113,16 +113,16 @@ async def test_trades(market: str, daemon: Make, tmp_path: Path) -> None:
         Trade(0, row["timestamp"] * 1000, row["trade_seq"], row["price"], row["amount"], row["direction"], at, row["trade_id"])
         for row in rows
     ]
-    await one_frame(market, daemon, tmp_path / "clock", Line("received", at, "", text), ("trades", trades))
+    await assert_frame_stored(market, daemon, tmp_path / "clock", Line("received", at, "", text), ("trades", trades))
 
 
 @on_apache
 async def test_a_bar(market: str, daemon: Make, tmp_path: Path) -> None:
-    """That of nautilus_trader's test data, so late in its minute that the clock closes it."""
+    """The bar of nautilus_trader's test data, received after its minute, so that the clock closes it."""
     text = read("nautilus/deribit/ws_chart.json").decode()
     bar = json.loads(text, parse_float=str)["params"]["data"]
     start = bar["tick"] * 1000
     at = start + 61 * SECOND
     prices = [bar[name] for name in ("open", "high", "low", "close")]
     candle = Candle(0, "1m", start, *prices, bar["volume"], bar["cost"], *[None] * 5, 1, "ws", at)
-    await one_frame(market, daemon, tmp_path / "clock", Line("received", at, "", text), ("candles", [candle]))
+    await assert_frame_stored(market, daemon, tmp_path / "clock", Line("received", at, "", text), ("candles", [candle]))

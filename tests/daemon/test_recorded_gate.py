@@ -1,6 +1,6 @@
 """Gate's recorded traffic through the whole daemon into the database, value by value.
 
-It is of 2021: trades have the ids of all markets, bars no closed flag, and best bid and ask were not recorded.
+The recording is of 2021: trade ids count across all markets, bars have no closed flag, and best bid and ask were not recorded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def reply(message: dict, now: int) -> Sequence[str]:
 
 
 def markets() -> list[str]:
-    """As they were configured: NEO-BTC."""
+    """The markets of the recording, spelled like NEO-BTC."""
     configured = next(line.text for line in recording("GATEIO.0") if line.kind == "configuration")
     return json.loads(configured)["trades"]
 
@@ -48,7 +48,7 @@ def updates(channel: str) -> Iterator[tuple[Line, dict]]:
 
 
 def lines() -> list[Line]:
-    """What the subscribed channels said, and the snapshots, in the order in which they came."""
+    """Frames of the subscribed channels and snapshots in the order of their arrival."""
     frames = [line for channel in ("trades", "candlesticks", "order_book_update") for line, _ in updates(channel)]
     return sorted([*frames, *recording("GATEIO.http.0.0")], key=lambda line: line.time)
 
@@ -83,7 +83,7 @@ def books(ids: Ids) -> list[Record]:
 
 @on_apache
 async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
-    """The bars in it are running ones: no candle may come of them."""
+    """Its bars are all unfinished, so no candle is stored."""
     section = {
         "instruments": [name.replace("-", "/") for name in markets()],
         "channels": ["trades", "candles", "book"],
@@ -92,11 +92,11 @@ async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
     clock = Clock(tmp_path / "clock", lines()[0].time)
     async with Replay(lines(), clock, Dialect(1 + 2 * len(markets()), reply), listing()).serving() as replay:
         await assert_stored(daemon, market, replay, {"gate": section}, lambda ids: (trades(ids), books(ids)))
-    asked = {f"/api/v4/spot/order_book?currency_pair={name.replace('-', '_')}&limit=100&with_id=true" for name in markets()}
-    assert set(replay.requests) >= {"/api/v4/spot/currency_pairs", *asked}
+    snapshots = {f"/api/v4/spot/order_book?currency_pair={name.replace('-', '_')}&limit=100&with_id=true" for name in markets()}
+    assert set(replay.requests) >= {"/api/v4/spot/currency_pairs", *snapshots}
 
 
-# the examples of "Candlesticks Channel" and "Best bid or ask price" in the documentation, of a market in the listing
+# the documented examples of "Candlesticks Channel" and "Best bid or ask price", of a market in the listing
 BAR = {"t": "1606292580", "v": "2362.32035", "c": "19128.1", "h": "19128.1", "l": "19128.1", "o": "19128.1"}
 BAR |= {"n": "1m_BTC_USDT", "a": "3.8283", "w": True}
 BEST = {"t": 1606293275123, "u": 48733182, "s": "BTC_USDT"}
@@ -113,8 +113,8 @@ def quote(at: int) -> Quote:
     return Quote(0, tick, "", *(BEST[name] for name in "bBaA"), BEST["u"], at)
 
 
-async def one_frame(market: str, make: Make, path: Path, frame: Line, subscribed: tuple[str, Record]) -> None:
-    """A frame of the channel, and the record that it must be stored as."""
+async def assert_frame_stored(market: str, make: Make, path: Path, frame: Line, subscribed: tuple[str, Record]) -> None:
+    """Replay one frame of a channel and compare the stored row; `subscribed` is the channel and the expected record."""
     channel, record = subscribed
     section = {"instruments": ["BTC/USDT"], "channels": [channel]}
     async with Replay([frame], Clock(path, frame.time), Dialect(1, reply), listing()).serving() as replay:
@@ -129,10 +129,10 @@ def frame_of(channel: str, time_ms: int, result: dict) -> Line:
 @on_apache
 async def test_a_documented_closed_bar(market: str, daemon: Make, tmp_path: Path) -> None:
     frame = frame_of("spot.candlesticks", 1606292600376, BAR)
-    await one_frame(market, daemon, tmp_path / "clock", frame, ("candles", candle(frame.time)))
+    await assert_frame_stored(market, daemon, tmp_path / "clock", frame, ("candles", candle(frame.time)))
 
 
 @on_apache
 async def test_a_documented_quote(market: str, daemon: Make, tmp_path: Path) -> None:
     frame = frame_of("spot.book_ticker", 1606293275723, BEST)
-    await one_frame(market, daemon, tmp_path / "clock", frame, ("quotes", quote(frame.time)))
+    await assert_frame_stored(market, daemon, tmp_path / "clock", frame, ("quotes", quote(frame.time)))

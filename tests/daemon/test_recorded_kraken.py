@@ -1,4 +1,4 @@
-"""Kraken's recorded v1 traffic, as v2 frames, and recorded v2 frames, through the whole daemon into the database."""
+"""Kraken's recorded v1 traffic translated to v2 frames, and recorded v2 frames, through the whole daemon into the database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Make = Callable[..., Daemon]
 
 
 def reply(message: dict, now: int) -> Sequence[str]:
-    """As of nautilus_trader's `ws_subscribe_response.json`, one for each symbol; the times are of the replay."""
+    """In the shape of nautilus_trader's `ws_subscribe_response.json`, one for each symbol, with the time of the replay."""
     if message["method"] == "ping":
         return ['{"method":"pong"}']
     time = datetime.fromtimestamp(now / SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -36,7 +36,7 @@ def listing() -> dict[str, bytes]:
 
 
 def rows(lines: Sequence[Line], channel: str) -> Iterator[tuple[Line, dict, dict]]:
-    """Numbers are kept as text."""
+    """Line, message and row of each row of a channel, with numbers as text."""
     for line in lines:
         message = json.loads(line.text, parse_float=str, parse_int=str)
         if message["channel"] == channel:
@@ -59,7 +59,7 @@ def trades(lines: Sequence[Line], ids: Ids) -> list[Trade]:
 
 
 def quotes(lines: Sequence[Line], ids: Ids) -> list[Quote]:
-    """A ticker without a time stands on the grid of our clock and names its writer."""
+    """A ticker without a time is on the grid of the daemon's clock and has the name of its writer."""
     states = []
     for line, _, row in rows(lines, "ticker"):
         timed = "timestamp" in row
@@ -85,7 +85,7 @@ def books(lines: Sequence[Line], ids: Ids) -> list[Record]:
 
 @on_apache
 async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
-    """Every checksum of the recording must hold, or the book would break and leave a gap."""
+    """Every checksum of the recording must match: a mismatch would discard the book and leave a gap."""
     lines = sorted((line for name in CONNECTIONS for line in kraken_v1.frames(name)), key=lambda line: line.time)
     symbols = sorted({row["symbol"] for channel in ("trade", "ticker", "book") for *_, row in rows(lines, channel)})
     section = {
@@ -104,14 +104,14 @@ NOW = iso_micros("2023-10-06T17:36:00Z")  # after the latest of the frames
 
 
 def frames() -> list[Line]:
-    """v2 frames of nautilus_trader (BTC/USD) and JKorf's Kraken.Net (ETH/USDT), as if received one by one."""
+    """v2 frames of nautilus_trader (BTC/USD) and JKorf's Kraken.Net (ETH/USDT), each a microsecond after the one before."""
     nautilus = [read(f"nautilus/kraken/ws_{name}.json") for name in ("trade_update", "ticker_snapshot", "ohlc_update")]
     jkorf = [read(f"jkorf_kraken/Subscriptions.Spot.{name}.txt").partition(b"\n= \n")[2] for name in ("Trades", "Ticker")]
     return [Line("received", NOW + number, "", text.decode()) for number, text in enumerate([*nautilus, *jkorf])]
 
 
 def candles(ids: Ids) -> list[Candle]:
-    """The bar's minute is long over, by the exchange's clock."""
+    """The minute of the bar is over by the exchange's clock, so the candle is closed at once."""
     ((line, _, row),) = rows(frames(), "ohlc")
     prices = row["open"], row["high"], row["low"], row["close"]
     sums = row["volume"], None, int(row["trades"]), None, None, None, None

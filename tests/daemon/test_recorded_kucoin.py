@@ -1,7 +1,7 @@
 """KuCoin's recorded traffic through the whole daemon into the database, value by value.
 
-It is of 2021: the messages of books say no time, so the grid is that of the recorder's clock, and the row names its writer. The
-recorder asked for whole books, which today needs a key: its answers are cut to the hundred levels that are given without one.
+The recording is of 2021: messages of books have no time, so the grid is that of the recorder's clock, and the row has the name of
+its writer. The recorder requested whole books, which need a key today: they are cut to the 100 levels that are sent without a key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.support.recordings.whole import Ids, assert_stored
 
 DEPTH = 20
 WELCOME = '{"id":"NSkIrWGB1s","type":"welcome"}'  # as recorded
-CLOSED_AFTER = MINUTE + 5 * SECOND  # a bar that no other follows
+CLOSED_AFTER = MINUTE + 5 * SECOND  # after the start of a bar that no newer bar follows
 
 Make = Callable[..., Daemon]
 
@@ -31,8 +31,8 @@ def reply(message: dict, now: int) -> Sequence[str]:
     return [json.dumps({"id": message["id"], "type": {"ping": "pong", "subscribe": "ack"}[message["type"]]})]
 
 
-def answers() -> dict[str, bytes]:
-    """The recorded listing, and a token; the documentation's `instanceServers`, which the configured address goes before."""
+def responses() -> dict[str, bytes]:
+    """The recorded listing, and a token with the documented `instanceServers`, over which the configured address has priority."""
     server = {"endpoint": "wss://ws-api-spot.kucoin.com/", "encrypt": True, "protocol": "websocket"}
     bullet = {"token": "TOKEN", "instanceServers": [server | {"pingInterval": 18000, "pingTimeout": 10000}]}
     return {
@@ -56,13 +56,13 @@ def symbols() -> list[str]:
 
 
 def messages(topic: str) -> Iterator[tuple[Line, str, dict]]:
-    """Of the markets whose book was recorded from its beginning."""
+    """Messages of a topic for the markets whose snapshot was recorded."""
     for line in received("KUCOIN.ws.1.0"):
-        said = json.loads(line.text)
-        kind, _, name = said.get("topic", "").partition(":")
+        message = json.loads(line.text)
+        kind, _, name = message.get("topic", "").partition(":")
         symbol = name.removesuffix("_1min")
         if kind == f"/market/{topic}" and symbol in symbols():
-            yield line, symbol, said["data"]
+            yield line, symbol, message["data"]
 
 
 def lines() -> list[Line]:
@@ -78,7 +78,7 @@ def trades(ids: Ids) -> list[Trade]:
 
 
 def candles(ids: Ids) -> list[Candle]:
-    """The last state of each bar that another one followed, or the clock: time, open, close, high, low, volume, turnover."""
+    """The last state of each bar that a newer bar or the clock closed. Columns: time, open, close, high, low, volume, turnover."""
     bars = {}
     for line, symbol, row in messages("candles"):
         time, opened, close, high, low, volume, turnover = row["candles"]
@@ -112,12 +112,12 @@ def books(ids: Ids) -> list[Record]:
 
 @on_apache
 async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
-    listed = {row["symbol"]: row["name"] for row in json.loads(answers()["/api/v2/symbols"])["data"]}
+    listed = {row["symbol"]: row["name"] for row in json.loads(responses()["/api/v2/symbols"])["data"]}
     section = {"instruments": [listed[symbol].replace("-", "/") for symbol in symbols()], "book": {"depth": DEPTH}}
     clock = Clock(tmp_path / "clock", lines()[0].time)
-    async with Replay(lines(), clock, Dialect(4, reply, [WELCOME]), answers()).serving() as replay:
+    async with Replay(lines(), clock, Dialect(4, reply, [WELCOME]), responses()).serving() as replay:
         await assert_stored(
             daemon, market, replay, {"kucoin": section}, lambda ids: (trades(ids), candles(ids), quotes(ids), books(ids))
         )
-    asked = {f"/api/v1/market/orderbook/level2_100?symbol={symbol}" for symbol in symbols()}
-    assert set(replay.requests) >= {"/api/v2/symbols", "/api/v1/bullet-public", *asked}
+    requests = {f"/api/v1/market/orderbook/level2_100?symbol={symbol}" for symbol in symbols()}
+    assert set(replay.requests) >= {"/api/v2/symbols", "/api/v1/bullet-public", *requests}

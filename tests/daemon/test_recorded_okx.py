@@ -1,6 +1,6 @@
 """OKX's recorded traffic through the whole daemon into the database, value by value.
 
-It is of 2022: the trades are merged ones, a book has a checksum and no sequence. Of its three markets one is spot.
+The recording is of 2022: trades are merged, and a book has a checksum and no sequence. One of its three markets is spot.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def listing() -> dict[str, bytes]:
 
 
 def lines() -> list[Line]:
-    """What the spot market said; the acknowledgements are the server's own."""
+    """Frames of the spot market without acknowledgements, which the replay server sends itself."""
     return [line for line in received("OKX.ws.1.0") if f'"instId":"{SYMBOL}"' in line.text and '"event"' not in line.text]
 
 
@@ -86,7 +86,7 @@ async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
 
 @on_apache
 async def test_a_closed_bar(market: str, daemon: Make, tmp_path: Path) -> None:
-    """The daily bar of nautilus_trader's test data under the name of the one-minute channel; the running one is not stored."""
+    """The daily bar of nautilus_trader's test data under the name of the 1m channel. The unfinished bar after it is not stored."""
     message = load("nautilus/okx/ws_candle.json")
     message["arg"]["channel"] = "candle1m"
     ((*bar, confirmed),) = message["data"]

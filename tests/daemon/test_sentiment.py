@@ -1,6 +1,6 @@
-"""Social platforms on loopback, read by the whole daemon: posts as they were said, their hours summed up, LunarCrush beside them.
+"""The daemon polls social platforms on loopback: posts are stored as received and summed up by hour, beside LunarCrush's scores.
 
-What is served is recorded or documented (tests/support/social.py says which): years old, so nothing is dropped for its age here.
+Responses are recorded or documented (see tests/support/social.py). They are years old, so retention is off here.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _POSTS = "SELECT * FROM sentiment_posts WHERE platform = $1 ORDER BY time"
 _HOURS = "SELECT * FROM sentiment_scores WHERE platform = $1 ORDER BY time"
 
 
-def said(answer: object) -> Answer:
-    return 200, json.dumps(answer).encode(), JSON
+def answer(body: object) -> Answer:
+    return 200, json.dumps(body).encode(), JSON
 
 
 def settings(dsn: str, providers: Providers) -> dict[str, Any]:
@@ -54,23 +54,23 @@ def settings(dsn: str, providers: Providers) -> dict[str, Any]:
 
 
 async def rows(dsn: str, query: str, *values: object) -> list[dict[str, Any]]:
-    """Without the time of receipt, which must be there."""
+    """Rows without `received_at`, which must be set in each."""
     found = [dict(row) for row in await stored.fetch(dsn, query, *values)]
     assert all(row.pop("received_at") > datetime(2026, 1, 1, tzinfo=UTC) for row in found)
     return found
 
 
 @on_apache
-async def test_posts_are_what_was_said_and_their_hours_follow(market: str, real: Path, daemon: Daemons) -> None:
+async def test_posts_are_stored_as_received_and_summed_up_by_hour(market: str, real: Path, daemon: Daemons) -> None:
     posts = listing(real)
     subreddit = [post for post in posts if post["subreddit"] == "AskReddit"]
     always: dict[str, Answer] = {
-        MASTODON: said([EXAMPLE, *timeline(real)]),
+        MASTODON: answer([EXAMPLE, *timeline(real)]),
         REDDIT: (200, listed(subreddit), {"Content-Type": "application/atom+xml"}),
-        STREAM: said(STOCKTWITS),
+        STREAM: answer(STOCKTWITS),
         "/s/telegram": (200, TELEGRAM.replace("AI Text Editor.", "Bitcoin.").encode(), {"Content-Type": "text/html"}),
-        "/public/topic/bitcoin/v1": said(json.loads((real / "lunarcrush/topic.json").read_text())["response"]),
-        "/public/topic/bitcoin/time-series/v1": said(
+        "/public/topic/bitcoin/v1": answer(json.loads((real / "lunarcrush/topic.json").read_text())["response"]),
+        "/public/topic/bitcoin/time-series/v1": answer(
             json.loads((real / "lunarcrush/topic_time_series.json").read_text())["response"]
         ),
     }
@@ -80,40 +80,42 @@ async def test_posts_are_what_was_said_and_their_hours_follow(market: str, real:
             MASTODON: [(429, b'{"error":"Too many requests"}', JSON | {"Retry-After": "1"})],
             "/s/telegram": [(200, b"<html><body>Contact @telegram right away</body></html>", {})],
         }
-        one = await daemon(settings(market, providers)).start()
+        instance = await daemon(settings(market, providers)).start()
         kept = [post for post in subreddit if not exclusion_reason(Post(id="", time=0, text=f"{post['title']} {post['selftext']}"))]
         count = len(kept) + 1 + 2 + 1
-        await one.until(lambda now: now.rows("sentiment_posts")["written"] == count, 40)
-        await one.until(lambda now: now.rows("sentiment_scores")["written"] == 2)
+        await instance.until(lambda now: now.rows("sentiment_posts")["written"] == count, 40)
+        await instance.until(lambda now: now.rows("sentiment_scores")["written"] == 2)
         await mastodon_is_as_served(market)
         await reddit_is_as_served(market, kept)
         await the_others_are_as_served(market)
         await lunarcrush_is_as_served(market, providers)
 
-        await one.until(lambda now: now.rows("sentiment_posts")["duplicate"] > 3 * count, 40)  # and nothing is counted again
-        left_out = {
-            (source, reason): await one.value("poll_filtered_total", source=source, reason=reason)
+        await instance.until(
+            lambda now: now.rows("sentiment_posts")["duplicate"] > 3 * count, 40
+        )  # later turns count no post as filtered again
+        filtered = {
+            (source, reason): await instance.value("poll_filtered_total", source=source, reason=reason)
             for source in ("mastodon", "reddit", "stocktwits", "telegram")
             for reason in ("repost", "bot", "empty", "spam", "language", "repeated", "symbol")
         }
-        assert left_out.pop(("mastodon", "language")) == 1
-        assert sum(left_out.values()) == len(subreddit) - len(kept)
-        assert await one.value("errors_total", stage="poll", error_type="Retry") == 1
-        assert await one.value("errors_total", stage="decode", error_type="shape") == 1
+        assert filtered.pop(("mastodon", "language")) == 1
+        assert sum(filtered.values()) == len(subreddit) - len(kept)
+        assert await instance.value("errors_total", stage="poll", error_type="Retry") == 1
+        assert await instance.value("errors_total", stage="decode", error_type="shape") == 1
 
-        providers.always[MASTODON] = said([EXAMPLE | {"favourites_count": 40}, *timeline(real)])
-        await one.until(lambda now: now.rows("sentiment_posts")["revised"] == 1)
+        providers.always[MASTODON] = answer([EXAMPLE | {"favourites_count": 40}, *timeline(real)])
+        await instance.until(lambda now: now.rows("sentiment_posts")["revised"] == 1)
         assert [row["engagement"] for row in await rows(market, _POSTS, "mastodon")] == [51]
-        await the_hours_follow(market)
-        assert await one.terminate() == 0
-        one.logged_row_totals("sentiment_posts")
-        assert "geheim" not in one.log
+        await hourly_scores_follow_from_posts(market)
+        assert await instance.terminate() == 0
+        instance.logged_row_totals("sentiment_posts")
+        assert "geheim" not in instance.log
 
 
 @on_apache
 async def test_the_past_of_lunarcrush_is_backfilled(market: str, tmp_path: Path, real: Path) -> None:
     series = json.loads((real / "lunarcrush/topic_time_series.json").read_text())["response"]
-    async with serving(**{"public/topic/bitcoin/time-series/v1": said(series)}) as providers:
+    async with serving(**{"public/topic/bitcoin/time-series/v1": answer(series)}) as providers:
         configured = settings(market, providers)
         configured |= {"pollers": {"lunarcrush": configured["pollers"]["lunarcrush"]}, "log": {"level": "warning"}}
         backfill = Commands(tmp_path, configured)
@@ -216,13 +218,13 @@ async def lunarcrush_is_as_served(dsn: str, providers: Providers) -> None:
     assert request.headers["Authorization"] == "Bearer geheim-4711"
 
 
-async def the_hours_follow(dsn: str) -> None:
-    """The duty makes an hour of each platform's posts, and one of all."""
+async def hourly_scores_follow_from_posts(dsn: str) -> None:
+    """The maintenance task writes an hourly score for each platform with posts, and one for all platforms together."""
 
-    async def made() -> bool:
+    async def all_hours_are_made() -> bool:
         return not await stored.fetch(dsn, "SELECT FROM sentiment_dirty")
 
-    await until(made, 40)
+    await until(all_hours_are_made, 40)
     time = datetime.fromisoformat(EXAMPLE["created_at"]).replace(minute=0, second=0, microsecond=0)
     expected = {
         "symbol": "BTC",

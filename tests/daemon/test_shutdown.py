@@ -1,4 +1,4 @@
-"""The end: SIGTERM drains what is in the queues, and what cannot be drained in time is counted and noted as a gap."""
+"""SIGTERM drains the queues; rows that cannot be written in time are counted as shed and stored as a gap."""
 
 from __future__ import annotations
 
@@ -17,123 +17,127 @@ Daemons = Callable[..., Daemon]
 
 
 @on_apache
-async def test_full_lanes_are_drained_when_the_database_answers_again(
+async def test_queues_are_drained_when_the_database_responds_again(
     edition: str, private_cluster: Callable[..., Cluster], simulator: Simulator, daemon: Daemons
 ):
     cluster = private_cluster(edition)
     market = cluster.dsn("market")
-    one = await daemon(configuration(market, simulator, shutdown_timeout="15s")).start()
-    await one.ready()
+    instance = await daemon(configuration(market, simulator, shutdown_timeout="15s")).start()
+    await instance.ready()
     await subscribed(simulator)
     cluster.pause()
     try:
         simulator.trade("BTCUSDT", 2000)
-        await one.until(lambda now: now.rows("trades")["queued"] == 2000)
-        one.signal(signal.SIGTERM)
-        await one.unready("stopping")  # before the drain, which cannot end yet
-        assert one.exit_code is None
+        await instance.until(lambda now: now.rows("trades")["queued"] == 2000)
+        instance.signal(signal.SIGTERM)
+        await instance.unready("stopping")  # before the drain, which cannot end yet
+        assert instance.exit_code is None
     finally:
         cluster.resume()
-    assert await one.wait() == 0
+    assert await instance.wait() == 0
     await stored.assert_all_trades(market, simulator)
-    assert one.logged_row_totals("trades") | {"decoded": 2000, "written": 2000, "queued": 0} == one.logged_row_totals("trades")
+    assert instance.logged_row_totals("trades") | {"decoded": 2000, "written": 2000, "queued": 0} == instance.logged_row_totals(
+        "trades"
+    )
     assert await stored.gaps(market) == []
 
 
 @on_apache
-async def test_past_the_deadline_rows_are_shed_and_the_gap_is_noted(market: str, simulator: Simulator, daemon: Daemons):
-    one = await daemon(configuration(market, simulator, shutdown_timeout="500 ms")).start()
+async def test_past_the_deadline_rows_are_shed_and_the_gap_is_stored(market: str, simulator: Simulator, daemon: Daemons):
+    instance = await daemon(configuration(market, simulator, shutdown_timeout="500 ms")).start()
     await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
-    await one.settled("trades", 100)
+    await instance.settled("trades", 100)
     async with stored.locked(market, "trades"):
         simulator.trade("BTCUSDT", 300)
-        await one.until(lambda now: now.rows("trades")["queued"] == 300)
-        assert await one.terminate() == 0
-    await assert_shed(one, market, simulator, kept=100)
+        await instance.until(lambda now: now.rows("trades")["queued"] == 300)
+        assert await instance.terminate() == 0
+    await assert_shed(instance, market, simulator, kept=100)
 
 
 @on_apache
 async def test_a_second_sigterm_does_not_wait_for_the_drain(market: str, simulator: Simulator, daemon: Daemons):
-    one = await daemon(configuration(market, simulator, shutdown_timeout="10 minutes")).start()
+    instance = await daemon(configuration(market, simulator, shutdown_timeout="10 minutes")).start()
     await subscribed(simulator)
     async with stored.locked(market, "trades"):
         simulator.trade("BTCUSDT", 300)
-        await one.until(lambda now: now.rows("trades")["queued"] == 300)
-        one.signal(signal.SIGTERM)
-        await one.unready("stopping")
-        assert await one.terminate(seconds=10) == 0
-    await assert_shed(one, market, simulator, kept=0)
+        await instance.until(lambda now: now.rows("trades")["queued"] == 300)
+        instance.signal(signal.SIGTERM)
+        await instance.unready("stopping")
+        assert await instance.terminate(seconds=10) == 0
+    await assert_shed(instance, market, simulator, kept=0)
 
 
 @on_apache
-async def test_without_a_database_it_ends_in_time_and_says_what_was_lost(market: str, simulator: Simulator, daemon: Daemons):
+async def test_without_a_database_it_ends_in_time_and_logs_what_was_lost(market: str, simulator: Simulator, daemon: Daemons):
     async with CutLine(market) as line:
         database = {"dsn": line.dsn, "admin_dsn": market}
-        one = await daemon(configuration(market, simulator, database=database, shutdown_timeout="500 ms")).start()
+        instance = await daemon(configuration(market, simulator, database=database, shutdown_timeout="500 ms")).start()
         await subscribed(simulator)
         simulator.trade("BTCUSDT", 100)
-        await one.settled("trades", 100)
+        await instance.settled("trades", 100)
         line.close()
         simulator.trade("BTCUSDT", 300)
-        await one.until(lambda now: now.rows("trades")["queued"] == 300)
-        assert await one.terminate(seconds=10) == 0
-    assert one.logged("not drained in time: 300 rows are shed, counted with the reason shutdown")
-    assert one.logged("the last claims and gaps were not written: ")
-    assert one.logged_row_totals("trades") | {"decoded": 400, "written": 100, "shed": 300} == one.logged_row_totals("trades")
+        await instance.until(lambda now: now.rows("trades")["queued"] == 300)
+        assert await instance.terminate(seconds=10) == 0
+    assert instance.logged("not drained in time: 300 rows are shed, counted with the reason shutdown")
+    assert instance.logged("the last claims and gaps were not written: ")
+    assert instance.logged_row_totals("trades") | {"decoded": 400, "written": 100, "shed": 300} == instance.logged_row_totals(
+        "trades"
+    )
     assert await stored.trades(market) == list(simulator.oracle.trades("BTCUSDT"))[:100]
 
 
-async def assert_shed(one: Daemon, market: str, simulator: Simulator, *, kept: int) -> None:
+async def assert_shed(instance: Daemon, market: str, simulator: Simulator, *, kept: int) -> None:
     """The first `kept` trades are stored; the others are counted as shed and are one gap, from the first to the last of them."""
-    said = list(simulator.oracle.trades("BTCUSDT"))
-    assert await stored.trades(market) == said[:kept]
-    rows = {"decoded": len(said), "written": kept, "shed": len(said) - kept, "queued": 0}
-    assert one.logged_row_totals("trades") | rows == one.logged_row_totals("trades")
+    sent = list(simulator.oracle.trades("BTCUSDT"))
+    assert await stored.trades(market) == sent[:kept]
+    rows = {"decoded": len(sent), "written": kept, "shed": len(sent) - kept, "queued": 0}
+    assert instance.logged_row_totals("trades") | rows == instance.logged_row_totals("trades")
     (gap,) = await stored.gaps(market)
     assert (gap["symbol"], gap["channel"], gap["reason"], gap["state"]) == ("BTCUSDT", "trades", "shed", "open")
     times = [round(gap[end].timestamp() * 1000) for end in ("since", "until")]
-    assert times == [said[kept].time, said[-1].time]
+    assert times == [sent[kept].time, sent[-1].time]
 
 
 @on_apache
-async def test_the_row_for_which_a_reader_waits_at_a_full_lane_is_drained_too(market: str, simulator: Simulator, daemon: Daemons):
+async def test_the_row_with_which_a_reader_waits_at_a_full_queue_is_drained_too(market: str, simulator: Simulator, daemon: Daemons):
     queue = {"batch_rows": 100, "max_rows": 1000, "max_wait": "1 hour"}
-    one = await daemon(configuration(market, simulator, queue=queue, shutdown_timeout="15s")).start()
-    await one.ready()
+    instance = await daemon(configuration(market, simulator, queue=queue, shutdown_timeout="15s")).start()
+    await instance.ready()
     await subscribed(simulator)
     async with stored.locked(market, "trades"):
         simulator.trade("BTCUSDT", 2000)
-        await one.until(lambda now: now.rows("trades")["queued"] == 1001)
-        one.signal(signal.SIGTERM)
-        await one.unready("stopping")
-    assert await one.wait() == 0
-    assert one.logged_row_totals("trades") | {"decoded": 1001, "written": 1001} == one.logged_row_totals("trades")
+        await instance.until(lambda now: now.rows("trades")["queued"] == 1001)
+        instance.signal(signal.SIGTERM)
+        await instance.unready("stopping")
+    assert await instance.wait() == 0
+    assert instance.logged_row_totals("trades") | {"decoded": 1001, "written": 1001} == instance.logged_row_totals("trades")
     assert await stored.trades(market) == list(simulator.oracle.trades("BTCUSDT"))[:1001]
 
 
 @on_apache
 async def test_a_daemon_that_waits_for_its_database_ends_at_once(market: str, simulator: Simulator, daemon: Daemons):
-    one = await daemon(configuration("postgresql://nobody@127.0.0.1:1/market", simulator)).start()
-    await one.unready("connecting to the database")
-    assert await one.terminate(seconds=5) == 0
+    instance = await daemon(configuration("postgresql://nobody@127.0.0.1:1/market", simulator)).start()
+    await instance.unready("connecting to the database")
+    assert await instance.terminate(seconds=5) == 0
 
 
 @on_apache
 async def test_trades_that_come_during_the_stop_are_not_half_counted(market: str, simulator: Simulator, daemon: Daemons):
-    one = await daemon(configuration(market, simulator)).start()
+    instance = await daemon(configuration(market, simulator)).start()
     await subscribed(simulator)
-    telling = asyncio.ensure_future(tell_for_ever(simulator))
-    await one.until(lambda now: now.rows("trades")["written"] > 500)
-    assert await one.terminate() == 0
-    telling.cancel()
-    said, kept = list(simulator.oracle.trades("BTCUSDT")), await stored.trades(market)
-    assert kept == said[: len(kept)]  # up to some moment, everything
-    assert one.logged_row_totals("trades")["decoded"] == one.logged_row_totals("trades")["written"] == len(kept)
+    trading = asyncio.ensure_future(trade_for_ever(simulator))
+    await instance.until(lambda now: now.rows("trades")["written"] > 500)
+    assert await instance.terminate() == 0
+    trading.cancel()
+    sent, kept = list(simulator.oracle.trades("BTCUSDT")), await stored.trades(market)
+    assert kept == sent[: len(kept)]  # every trade up to some moment
+    assert instance.logged_row_totals("trades")["decoded"] == instance.logged_row_totals("trades")["written"] == len(kept)
     await until(lambda: not simulator.has_subscriber("btcusdt@trade"))
 
 
-async def tell_for_ever(simulator: Simulator) -> None:
+async def trade_for_ever(simulator: Simulator) -> None:
     while True:
         simulator.trade("BTCUSDT", 10)
         await asyncio.sleep(0.005)

@@ -1,6 +1,6 @@
-"""Whales by the whole daemon: of blocks, of alerts and of a page, in the database field by field; and a chain that is reorganised.
+"""The daemon stores large transfers of blocks, alerts and a page field by field, also when a chain is reorganised.
 
-Recorded are the transactions and transfers, and Whale Alert's page; its alert is the documented one of test_whale_alert.py.
+The transactions, transfers and the page of Whale Alert are recorded; its alert is the documented example of test_whale_alert.py.
 """
 
 from __future__ import annotations
@@ -31,45 +31,45 @@ KEY = "geheim-4711"
 
 def alert(number: int) -> str:
     amount = {"symbol": "USDC", "amount": 20006425.310176, "value_usd": 20008425.95270702}
-    who = {"blockchain": "ethereum", "transaction_type": "transfer", "from": "unknown wallet", "to": "binance"}
+    parties = {"blockchain": "ethereum", "transaction_type": "transfer", "from": "unknown wallet", "to": "binance"}
     whole = {"channel_id": "x", "timestamp": 1687389431, "amounts": [amount], "transaction": {"hash": f"0x{number}"}}
-    return json.dumps(whole | who)
+    return json.dumps(whole | parties)
 
 
 class Explorers:
-    """Both chains and Whale Alert on one server; each of its websockets says one alert, the first ones then hang up."""
+    """Both chains and Whale Alert on one server. Each websocket sends one alert; the first then sends garbage and closes."""
 
     def __init__(self, real: Path) -> None:
         self.url = ""
         self.real = real
         self.bitcoin = MempoolSpace(json.loads((real / "mempool_space/transactions-random.json").read_text()))
         self.ethereum = Etherscan(real)
-        self.said: list[str] = []
+        self.subscriptions: list[str] = []
         self.keys: set[str | None] = set()
         self.sockets = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         path = request.path_qs
         if path.startswith("/bitcoin"):
-            return answered(self.bitcoin(path.removeprefix("/bitcoin")))
+            return json_response(self.bitcoin(path.removeprefix("/bitcoin")))
         if path.startswith("/ethereum"):
             self.keys.add(request.query.get("apikey"))
-            return answered(self.ethereum(path.removeprefix("/ethereum").replace(f"&apikey={KEY}", "")))
+            return json_response(self.ethereum(path.removeprefix("/ethereum").replace(f"&apikey={KEY}", "")))
         self.keys.add(request.query.get("api_key"))
         match request.path.removeprefix("/alert"):
             case "/ws":
-                return await self.tell(request)
+                return await self.send_alert(request)
             case "/status":
-                return answered((self.real / "whale_alert/v1_status.json").read_bytes())
+                return json_response((self.real / "whale_alert/v1_status.json").read_bytes())
             case "/transactions":
-                return answered((self.real / "whale_alert/v1_transactions.json").read_bytes())
+                return json_response((self.real / "whale_alert/v1_transactions.json").read_bytes())
         raise AssertionError(path)
 
-    async def tell(self, request: web.Request) -> web.WebSocketResponse:
+    async def send_alert(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         self.sockets += 1
-        self.said.append((await socket.receive()).data)
+        self.subscriptions.append((await socket.receive()).data)
         await socket.send_str('{"id": "ingest", "type": "subscribed_alerts", "tx_types": ["transfer"], "min_value_usd": 1000000}')
         await socket.send_str(alert(self.sockets))
         if self.sockets == 1:
@@ -80,20 +80,20 @@ class Explorers:
         return socket
 
 
-def answered(body: bytes) -> web.Response:
+def json_response(body: bytes) -> web.Response:
     return web.Response(body=body, content_type="application/json")
 
 
 @pytest.fixture
 async def explorers(real: Path) -> AsyncIterator[Explorers]:
-    made = Explorers(real)
+    explorers = Explorers(real)
     app = web.Application()
-    app.router.add_get("/{path:.*}", made.handle)
+    app.router.add_get("/{path:.*}", explorers.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
+    explorers.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield explorers
     await runner.cleanup()
 
 
@@ -118,7 +118,7 @@ async def put_bar(connection: Any, base: str, time: int, close: str) -> None:
 
 
 def watching(dsn: str, explorers: Explorers, labels: Path, **pollers: dict[str, Any]) -> dict[str, Any]:
-    """All transfers of the past are kept, and told of however small: the recorded ones are old, and those of bitcoin are small."""
+    """Retention is off because the recorded transfers are old; `min_usd` is low because those of bitcoin are small."""
     return {
         "name": "one",
         "database": {"dsn": dsn, "admin_dsn": dsn},
@@ -149,12 +149,12 @@ async def stored(connection: Any, query: str = "true") -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
-async def polled(one: Daemon) -> dict[str, Any]:
-    return (await one.status())["pollers"]
+async def polled(instance: Daemon) -> dict[str, Any]:
+    return (await instance.status())["pollers"]
 
 
-def of_bitcoin(transaction: dict[str, Any], block_hash: str, **more: Any) -> dict[str, Any]:
-    """The first transfer of a transaction in the block TIP, as it is to be stored."""
+def bitcoin_transfer(transaction: dict[str, Any], block_hash: str, **more: Any) -> dict[str, Any]:
+    """The expected row of the first transfer of a transaction in the block TIP."""
     return {
         "blockchain": "bitcoin",
         "hash": transaction["txid"],
@@ -170,9 +170,9 @@ def of_bitcoin(transaction: dict[str, Any], block_hash: str, **more: Any) -> dic
     } | more
 
 
-def of_many(transaction: dict[str, Any], block_hash: str) -> dict[str, Any]:
-    """It has many inputs, and pays a bare multisig most, which has no address."""
-    return of_bitcoin(
+def transfer_with_many_inputs(transaction: dict[str, Any], block_hash: str) -> dict[str, Any]:
+    """The transaction has many inputs; its largest output is a bare multisig, which has no address."""
+    return bitcoin_transfer(
         transaction,
         block_hash,
         from_address="bc1p3xkpyzjfpmhg3k643qgjl90cszfjsnypfuru8tv58fl6a7azyudqkcu66k",
@@ -183,9 +183,9 @@ def of_many(transaction: dict[str, Any], block_hash: str) -> dict[str, Any]:
     )
 
 
-def of_change(transaction: dict[str, Any], block_hash: str) -> dict[str, Any]:
-    """Its other output is change."""
-    return of_bitcoin(
+def transfer_with_change(transaction: dict[str, Any], block_hash: str) -> dict[str, Any]:
+    """The other output of the transaction is change."""
+    return bitcoin_transfer(
         transaction,
         block_hash,
         from_address=transaction["vin"][0]["prevout"]["scriptpubkey_address"],
@@ -195,8 +195,8 @@ def of_change(transaction: dict[str, Any], block_hash: str) -> dict[str, Any]:
     )
 
 
-def of_maker(row: dict[str, str]) -> dict[str, Any]:
-    """A million MKR."""
+def mkr_transfer(row: dict[str, str]) -> dict[str, Any]:
+    """The expected row of a transfer of a million MKR."""
     return {
         "blockchain": "ethereum",
         "hash": row["hash"],
@@ -228,55 +228,55 @@ async def test_transfers_are_stored_and_follow_their_chain(
     await put_bar(connection, "BTC", TIME, "60000000")
     settings = watching(market, explorers, labels, whale_alert={"base_url": f"{explorers.url}/alert", "enabled": True})
     keys = {f"INGEST__POLLERS__WHALE_{name}__API_KEY": KEY for name in ("ALERT", "ETHEREUM")}
-    one = await daemon(settings, keys).start()
+    before = await daemon(settings, keys).start()
 
-    async def waits() -> bool:
-        return "no price of MKR" in (await polled(one)).get("whale_ethereum", {}).get("detail", "")
+    async def waits_for_a_price() -> bool:
+        return "no price of MKR" in (await polled(before)).get("whale_ethereum", {}).get("detail", "")
 
-    await until(waits)
-    await one.until(lambda now: now.rows("whale_transactions")["written"] == 5 + 2)
+    await until(waits_for_a_price)
+    await before.until(lambda now: now.rows("whale_transactions")["written"] == 5 + 2)
     assert await stored(connection, "token = 'MKR'") == []
     first, second, third, *_ = await stored(connection, "blockchain = 'bitcoin'")
-    assert (first, second) == (of_change(change, "old"), of_many(many, "old"))
+    assert (first, second) == (transfer_with_change(change, "old"), transfer_with_many_inputs(many, "old"))
     assert (third["hash"], third["index"], third["amount_token"]) == (many["txid"], 1, Decimal("0.00000576"))
 
     explorers.bitcoin.add(TIP, "new", change["txid"])
     explorers.bitcoin.add(TIP + 1, "newer", many["txid"])
     await put_bar(connection, "MKR", FIRST_TIME, "430")
     await connection.execute("UPDATE poll_cursors SET due_at = now()")
-    settings["pollers"]["whale_ethereum"]["every"] = "200ms"
-    one.configure(settings)
-    one.signal(signal.SIGHUP)  # it waits a minute for a price
-    await one.until(lambda now: now.value("reorg_rows_removed_total", source="whale_bitcoin") == 5)
-    await one.until(lambda now: now.rows("whale_transactions")["written"] == 5 + 2 + 5 + 1)
+    settings["pollers"]["whale_ethereum"]["interval"] = "200ms"
+    before.configure(settings)
+    before.signal(signal.SIGHUP)  # else it waits a minute for a price
+    await before.until(lambda now: now.value("reorg_rows_removed_total", source="whale_bitcoin") == 5)
+    await before.until(lambda now: now.rows("whale_transactions")["written"] == 5 + 2 + 5 + 1)
     moved, *others = await stored(connection, "blockchain = 'bitcoin'")
-    assert moved == of_change(change, "new")
+    assert moved == transfer_with_change(change, "new")
     assert {(row["block_hash"], row["block_height"], row["time"].timestamp()) for row in others} == {("newer", TIP + 1, TIME + 600)}
-    assert await stored(connection, "token = 'MKR'") == [of_maker(explorers.ethereum.transfers[0])]
+    assert await stored(connection, "token = 'MKR'") == [mkr_transfer(explorers.ethereum.transfers[0])]
     alerted = await stored(connection, "source = 'whale_alert'")
     assert [(row["hash"], row["to_label"], row["amount_usd"]) for row in alerted] == [
         (f"0x{number}", "binance", Decimal("20008425.95")) for number in (1, 2)
     ]
-    assert json.loads(explorers.said[0])["min_value_usd"] == 1_000_000
+    assert json.loads(explorers.subscriptions[0])["min_value_usd"] == 1_000_000
     kept = await until(lambda: connection.fetch("SELECT source, reason, payload FROM rejects"))
     assert kept == [("whale_alert", "json", "not json at all")]
-    assert (await polled(one))["whale_alert"]["state"] == "ok"
+    assert (await polled(before))["whale_alert"]["state"] == "ok"
     another = settings | {"name": "two", "pollers": {"whale_alert": settings["pollers"]["whale_alert"]}}
-    two = await daemon(another, keys).start()
+    after = await daemon(another, keys).start()
 
-    async def is_elsewhere() -> bool:
-        return bool((await polled(two)).get("whale_alert", {}).get("state") == "standby")
+    async def is_standby() -> bool:
+        return bool((await polled(after)).get("whale_alert", {}).get("state") == "standby")
 
-    await until(is_elsewhere)
+    await until(is_standby)
     assert explorers.sockets == 2
     assert explorers.keys == {KEY}
-    assert await one.terminate() == 0
-    assert one.logged_row_totals("whale_transactions")["revised"] == 0
-    assert KEY not in one.log
+    assert await before.terminate() == 0
+    assert before.logged_row_totals("whale_transactions")["revised"] == 0
+    assert KEY not in before.log
 
 
 @on_apache
-async def test_a_page_is_stored_and_what_is_not_set_up_says_so(
+async def test_a_page_is_stored_and_missing_settings_are_reported(
     market: str, explorers: Explorers, connection: Any, daemon: Daemons, tmp_path: Path
 ) -> None:
     section = {"base_url": f"{explorers.url}/alert", "plan": "v1", "enabled": True, "min_usd": 500_000, **FAST}
@@ -284,10 +284,10 @@ async def test_a_page_is_stored_and_what_is_not_set_up_says_so(
     labels.write_text("# of exchanges\nbinance\n")
     settings = watching(market, explorers, labels, whale_alert=section)
     del settings["pollers"]["whale_ethereum"]
-    one = await daemon(settings).start()
+    instance = await daemon(settings).start()
 
-    async def waits() -> bool:
-        now = await polled(one)
+    async def states_are_reported() -> bool:
+        now = await polled(instance)
         alert, bitcoin = now.get("whale_alert", {}), now.get("whale_bitcoin", {})
         wrong = f"labels {labels}: line 2: 'binance' is not an address and a label; right would be"
         return (
@@ -296,21 +296,24 @@ async def test_a_page_is_stored_and_what_is_not_set_up_says_so(
             and wrong in bitcoin["detail"]
         )
 
-    await until(waits)
-    assert await one.terminate() == 0
+    await until(states_are_reported)
+    assert await instance.terminate() == 0
     again = await daemon(settings, {"INGEST__POLLERS__WHALE_ALERT__API_KEY": KEY}).start()
-    said = json.loads((explorers.real / "whale_alert/v1_transactions.json").read_text())["transactions"]
+    transactions = json.loads((explorers.real / "whale_alert/v1_transactions.json").read_text())["transactions"]
     await again.until(
-        lambda now: now.rows("whale_transactions")["written"] == len(said) <= now.rows("whale_transactions")["duplicate"]
+        lambda now: now.rows("whale_transactions")["written"] == len(transactions) <= now.rows("whale_transactions")["duplicate"]
     )
     found = {row["hash"][-64:]: row for row in await stored(connection)}
-    for one_ in said:
-        row = found[one_["hash"]]
-        assert (row["blockchain"], row["token"]) == (one_["blockchain"], one_["symbol"].upper())
-        assert row["time"] == datetime.fromtimestamp(one_["timestamp"], UTC)
-        assert (row["amount_token"], row["amount_usd"]) == (Decimal(str(one_["amount"])), Decimal(str(one_["amount_usd"])))
-        assert (row["from_label"], row["to_label"]) == (one_["from"].get("owner"), one_["to"].get("owner"))
-        assert row["from_address"].endswith(one_["from"]["address"])
+    for transaction in transactions:
+        row = found[transaction["hash"]]
+        assert (row["blockchain"], row["token"]) == (transaction["blockchain"], transaction["symbol"].upper())
+        assert row["time"] == datetime.fromtimestamp(transaction["timestamp"], UTC)
+        assert (row["amount_token"], row["amount_usd"]) == (
+            Decimal(str(transaction["amount"])),
+            Decimal(str(transaction["amount_usd"])),
+        )
+        assert (row["from_label"], row["to_label"]) == (transaction["from"].get("owner"), transaction["to"].get("owner"))
+        assert row["from_address"].endswith(transaction["from"]["address"])
     assert explorers.keys == {KEY}
     assert await again.terminate() == 0
     assert KEY not in again.log
@@ -318,7 +321,7 @@ async def test_a_page_is_stored_and_what_is_not_set_up_says_so(
 
 @on_apache
 async def test_the_past_of_a_chain_is_backfilled(market: str, explorers: Explorers, connection: Any, tmp_path: Path) -> None:
-    """A chunk without prices fails and says so; with them the same command goes on, and then has nothing to do."""
+    """A chunk without prices fails with the reason; with prices the same command loads it, and a third run has nothing to do."""
     many, change = list(explorers.bitcoin.transactions.values())[:1:-1]
     for height in range(TIP - 30, TIP):
         explorers.bitcoin.add(height, f"h{height}")
@@ -337,11 +340,11 @@ async def test_the_past_of_a_chain_is_backfilled(market: str, explorers: Explore
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        said = (await process.communicate())[0].decode()
-        return process.returncode, said
+        output = (await process.communicate())[0].decode()
+        return process.returncode, output
 
-    code, said = await backfill()
-    assert (code, "no price of BTC at block 849997" in said) == (1, True), said
+    code, output = await backfill()
+    assert (code, "no price of BTC at block 849997" in output) == (1, True), output
     await put_bar(connection, "BTC", TIME - 3600, "60000000")
     assert await backfill() == (0, "whale_bitcoin: 1 chunks: 5 written, 0 revised, 0 were there already\n")
     assert [(row["hash"], row["index"]) for row in await stored(connection)] == [

@@ -1,4 +1,4 @@
-"""What is counted as plain numbers is exported as the metrics that it stands for."""
+"""Counters, which are plain numbers, are exported as metrics."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 def test_a_histogram_counts_as_the_client_library_does() -> None:
-    registry, ours = prom.CollectorRegistry(), Histogram()
-    theirs = prom.Histogram("lag", "", registry=registry, buckets=LAG_BUCKETS)
+    registry, histogram = prom.CollectorRegistry(), Histogram()
+    reference = prom.Histogram("lag", "", registry=registry, buckets=LAG_BUCKETS)
     values = [random.Random(4711).expovariate(1), *LAG_BUCKETS, 0.0, -1.0, 301.0]
-    for one in values:
-        ours.observe(one)
-        theirs.observe(one)
+    for number in values:
+        histogram.observe(number)
+        reference.observe(number)
     (family,) = registry.collect()
     expected = {sample.labels["le"]: sample.value for sample in family.samples if sample.name == "lag_bucket"}
-    assert [count for _, count in ours.buckets()] == list(expected.values())
-    assert (ours.count, ours.sum) == (len(values), pytest.approx(sum(values)))
+    assert [count for _, count in histogram.buckets()] == list(expected.values())
+    assert (histogram.count, histogram.sum) == (len(values), pytest.approx(sum(values)))
 
 
 def test_every_counter_is_exported() -> None:
@@ -63,7 +63,7 @@ def test_every_counter_is_exported() -> None:
     assert value(metrics, "write_batch_rows_bucket", table="trades", le="+Inf") == 1
 
 
-def test_a_time_that_never_was_is_absent() -> None:
+def test_a_time_that_was_not_set_is_absent() -> None:
     metrics = Metrics()
     assert metrics.counters.tallies["trades"].written == 0
     assert value(metrics, "rows_written_total", table="trades") == 0
@@ -80,7 +80,7 @@ async def test_a_queue_is_exported_with_its_table() -> None:
     assert value(metrics, "queue_max_rows", table="trades") == 4
 
 
-def test_only_the_daemon_makes_a_registry() -> None:
+def test_only_the_supervisor_makes_metrics() -> None:
     folder = Path(ingest.__file__).parent
     makers = [
         path.relative_to(folder).as_posix()
@@ -91,7 +91,7 @@ def test_only_the_daemon_makes_a_registry() -> None:
     assert makers == ["daemon/supervisor.py"]
 
 
-def test_counters_of_two_commands_are_apart() -> None:
-    one, two = Counters(), Counters()
-    one.tallies["trades"].written = 1
-    assert two.tallies["trades"].written == 0
+def test_counters_are_independent_of_each_other() -> None:
+    first, second = Counters(), Counters()
+    first.tallies["trades"].written = 1
+    assert second.tallies["trades"].written == 0

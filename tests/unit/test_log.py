@@ -1,4 +1,4 @@
-"""Logs as people and machines read them: one line an event."""
+"""The log in both formats: one line for each event."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MESSAGE = "kraken: 'Currency\npair' é 日"
 def root_as_before() -> Iterator[None]:
     root, access = logging.getLogger(), logging.getLogger("aiohttp.access")
     handlers, levels = root.handlers[:], (root.level, access.level)
-    root.handlers = []  # those of pytest: `set_up` closes what it replaces
+    root.handlers = []  # keep the handlers of pytest: `set_up` closes those that it replaces
     yield
     root.handlers = handlers
     root.setLevel(levels[0])
@@ -38,12 +38,12 @@ def failure() -> logging.Logger:
 def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     log.set_up("json", "info")
     failure().warning("%s", MESSAGE)
-    said = capsys.readouterr()
-    first, second = map(json.loads, said.err.splitlines())
+    captured = capsys.readouterr()
+    first, second = map(json.loads, captured.err.splitlines())
     assert second | {"time": ""} == {"time": "", "level": "warning", "logger": "ingest.sources.feed", "message": MESSAGE}
     assert datetime.fromisoformat(second["time"]).utcoffset() is not None
     assert (first["message"], first["exception"].splitlines()[-1]) == ("a defect", "ValueError: the cause")
-    assert said.out == ""
+    assert captured.out == ""
 
 
 def test_console_is_one_line_an_event(capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,7 +55,7 @@ def test_console_is_one_line_an_event(capsys: pytest.CaptureFixture[str]) -> Non
     assert datetime.strptime(time, "%H:%M:%S.%f").microsecond % 1000 == 0
 
 
-def test_console_shows_where_a_defect_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_console_shows_the_traceback_of_a_defect(capsys: pytest.CaptureFixture[str]) -> None:
     log.set_up("console", "info")
     failure()
     lines = capsys.readouterr().err.splitlines()
@@ -67,8 +67,8 @@ def test_console_shows_where_a_defect_is(capsys: pytest.CaptureFixture[str]) -> 
 def test_the_level(level: Any, shown: int, capsys: pytest.CaptureFixture[str]) -> None:
     log.set_up("console", level)
     logger = logging.getLogger("ingest")
-    for say in (logger.debug, logger.info, logger.warning, logger.error):
-        say("x")
+    for write in (logger.debug, logger.info, logger.warning, logger.error):
+        write("x")
     assert len(capsys.readouterr().err.splitlines()) == shown
 
 

@@ -1,4 +1,4 @@
-"""What exchanges there are: our own files, and those of other packages."""
+"""Exchanges are found in the folder of packages and among entry points of other distributions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Offer = Callable[..., None]
 
 @pytest.fixture
 def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offer]:
-    """Install a package beside ours: a module of this text, and its entry point in the group of exchanges."""
+    """Install a distribution with a module of this text and its entry point in the group of exchanges."""
 
     def install(text: str, points_at: str = "tiny_exchange", name: str = "tiny") -> None:
         (tmp_path / "tiny_exchange.py").write_text(text)
@@ -39,12 +39,12 @@ def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offer]:
     sys.modules.pop("tiny_exchange", None)
 
 
-def test_the_files_of_the_folder() -> None:
+def test_exchanges_of_the_folder() -> None:
     registry.exchanges.cache_clear()
     assert registry.exchanges() == OURS
 
 
-def test_a_module_is_imported_when_it_is_asked_for(offer: Offer) -> None:
+def test_a_module_is_imported_at_its_first_use(offer: Offer) -> None:
     offer('NAME = "tiny"\n')
     found = registry.exchanges()
     assert ("tiny" in found, "nothing" in found, len(found)) == (True, False, len(OURS) + 1)
@@ -60,16 +60,16 @@ def test_an_exchange_of_another_package(offer: Offer) -> None:
     assert (found["tiny"].NAME, found["tiny"].CHANNELS) == ("tiny", ("trades",))
 
 
-def test_two_of_one_name_are_refused(offer: Offer) -> None:
+def test_two_modules_of_one_name_are_refused(offer: Offer) -> None:
     offer('NAME = "kraken"\n', name="kraken")
     with pytest.raises(Stop) as stop:
         registry.exchanges()
-    said = "two modules are named 'kraken' in the group ingest.exchanges: ingest.exchanges.kraken.exchange, tiny_exchange"
-    assert str(stop.value) == said
+    message = "two modules are named 'kraken' in the group ingest.exchanges: ingest.exchanges.kraken.exchange, tiny_exchange"
+    assert str(stop.value) == message
 
 
 @pytest.mark.parametrize(
-    ("text", "points_at", "said"),
+    ("text", "points_at", "message"),
     [
         ("import nowhere_to_be_found", "tiny_exchange", "No module named 'nowhere_to_be_found'"),
         ("", "tiny_exchange:exchange", "module 'tiny_exchange' has no attribute 'exchange'"),
@@ -77,8 +77,8 @@ def test_two_of_one_name_are_refused(offer: Offer) -> None:
         ('NAME = "small"', "tiny_exchange", "its NAME is 'small'; right would be 'tiny'"),
     ],
 )
-def test_an_entry_point_that_does_not_load_is_named(offer: Offer, text: str, points_at: str, said: str) -> None:
+def test_the_message_names_an_entry_point_that_does_not_load(offer: Offer, text: str, points_at: str, message: str) -> None:
     offer(text, points_at)
     with pytest.raises(Stop) as stop:
         registry.exchanges()["tiny"]
-    assert str(stop.value) == f"entry point 'tiny = {points_at}' of the group ingest.exchanges: {said}"
+    assert str(stop.value) == f"entry point 'tiny = {points_at}' of the group ingest.exchanges: {message}"

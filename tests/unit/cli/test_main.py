@@ -1,4 +1,4 @@
-"""The command line where no database is needed: its help, its exit codes, and what it says of a wrong configuration."""
+"""The command line without a database: help, exit codes, and the messages of a wrong configuration."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No variable of ours from outside, and the logging of the test run as it was."""
+    """Remove INGEST__ variables of the environment, and restore the logging of the test run afterwards."""
     for name in [name for name in os.environ if name.startswith(config.PREFIX)]:
         monkeypatch.delenv(name)
     root = logging.getLogger()
@@ -41,8 +41,8 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     root.setLevel(level)
 
 
-def ended(*arguments: str) -> int:
-    """The exit code, however it is given."""
+def exit_code(*arguments: str) -> int:
+    """The exit code that `main` returns or with which it exits."""
     try:
         return main(list(arguments))
     except SystemExit as error:
@@ -51,21 +51,21 @@ def ended(*arguments: str) -> int:
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ended("--version") == 0
+    assert exit_code("--version") == 0
     assert capsys.readouterr().out == f"ingest {__version__}\n"
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ended("--help") == 0
+    assert exit_code("--help") == 0
     named = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
     assert {"run", "migrate", "status", "check", "demo"} <= set(named)
     for name in named:
-        assert ended(name, "--help") == 0
+        assert exit_code(name, "--help") == 0
         assert f"usage: ingest {name} " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ((), "the following arguments are required: COMMAND"),
         (("runn",), "invalid choice: 'runn'"),
@@ -77,22 +77,22 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (("run",), "ingest: database: is missing"),
     ],
 )
-def test_what_is_wrong_ends_with_2(arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ended(*arguments) == 2
+def test_a_wrong_command_line_ends_with_2(arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(*arguments) == 2
     out, err = capsys.readouterr()
-    assert said in err
+    assert message in err
     assert out == ""
 
 
 def test_nothing_to_do_ends_with_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("INGEST__DATABASE__DSN", NOWHERE)
-    assert ended("run") == 2
-    said = "ingest: nothing to do: neither an exchange nor a poller is configured; `ingest check --init` prints an example\n"
-    assert capsys.readouterr().err == said
+    assert exit_code("run") == 2
+    message = "ingest: nothing to do: neither an exchange nor a poller is configured; `ingest check --init` prints an example\n"
+    assert capsys.readouterr().err == message
 
 
 def test_the_example_is_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ended("check", "--init") == 0
+    assert exit_code("check", "--init") == 0
     path = tmp_path / "ingest.toml"
     path.write_text(capsys.readouterr().out)
     settings = config.load(path)
@@ -108,15 +108,15 @@ def test_the_example_is_a_configuration(tmp_path: Path, capsys: pytest.CaptureFi
     ]
 
 
-def test_a_provider_that_will_not_be_asked_says_why_and_a_wrong_file_is_named(tmp_path: Path) -> None:
+def test_the_outlook_gives_the_reason_of_a_disabled_provider_and_names_a_wrong_file(tmp_path: Path) -> None:
     labels = tmp_path / "labels.csv"
     labels.write_text("bc1qm34lsc65zpw79lxes69zkqmk6ee3ewf0j77s3h binance\n")
     sections = {"glassnode": PollerSection(), "reddit": PollerSection(), "whale_bitcoin": PollerSection(labels=labels)}
-    said = describe_plans(sections)
-    assert next(said) == "glassnode: disabled: no key"
-    assert next(said).startswith("reddit: disabled: not enabled: https://")
+    lines = describe_plans(sections)
+    assert next(lines) == "glassnode: disabled: no key"
+    assert next(lines).startswith("reddit: disabled: not enabled: https://")
     with pytest.raises(Stop, match=r"labels .*labels\.csv: line 1: .* is not an address and a label; right would be"):
-        next(said)
+        next(lines)
 
 
 @pytest.mark.parametrize("command", [("migrate",), ("migrate", "--check"), ("check",)])
@@ -124,22 +124,22 @@ def test_a_database_that_does_not_answer(
     command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("INGEST__DATABASE__DSN", NOWHERE)
-    assert ended(*command) != 0
+    assert exit_code(*command) != 0
     err = capsys.readouterr().err
     assert err.startswith("ingest: database.dsn")
     assert "Connect" in err
 
 
-def test_status_where_nobody_answers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The names of exchanges are for `check` to say: the daemon and the database may well be asked without them."""
+def test_status_without_a_daemon_and_a_database(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`status` does not check exchange names, which it does not need; `check` does."""
     monkeypatch.setenv("INGEST__DATABASE__DSN", NOWHERE)
     monkeypatch.setenv("INGEST__SERVER__PORT", "1")
     monkeypatch.setenv("INGEST__EXCHANGES", '{"nowhere": {"instruments": ["BTC/USDT"]}}')
-    assert ended("status") == 1
+    assert exit_code("status") == 1
     out = capsys.readouterr().out
     assert "no daemon answers at http://127.0.0.1:1/status: " in out
     assert re.search(r"^database\n  state +failing\n  detail +database\.dsn", out, re.MULTILINE)
-    assert ended("check") == 2
+    assert exit_code("check") == 2
     assert "exchanges: unknown exchange 'nowhere'; known: " in capsys.readouterr().err
 
 
@@ -152,7 +152,7 @@ def test_status_where_nobody_answers(monkeypatch: pytest.MonkeyPatch, capsys: py
     ],
 )
 def test_a_command_imports_what_it_needs(command: str, absent: set[str], modules: set[str], tmp_path: Path) -> None:
-    """In a process of its own, since the modules of this one are those of all tests. No database answers."""
+    """In a process of its own, because this one has the modules of all tests. No database answers."""
     path = tmp_path / "ingest.toml"
     path.write_text(
         f'[database]\ndsn = "{NOWHERE}"\n[server]\nport = 1\n'
@@ -168,12 +168,12 @@ def test_a_command_imports_what_it_needs(command: str, absent: set[str], modules
 
 
 def test_every_command_has_its_module(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ended("--help") == 0
+    assert exit_code("--help") == 0
     for name in re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE):
         assert iscoroutinefunction(import_module(f"ingest.cli.{name}").run)
 
 
-def test_a_past_is_that_of_an_exchange_or_a_provider() -> None:
+def test_what_can_be_backfilled_is_of_an_exchange_or_of_a_provider() -> None:
     assert ("candles", "trades", "indicators", *KINDS) == HISTORIC
 
 

@@ -1,4 +1,4 @@
-"""The configuration: where a value comes from, and what is said about a wrong one."""
+"""The configuration: sources of a value, and the messages of wrong values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Load = Callable[..., Settings]
 
 @pytest.fixture
 def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
-    """Load a TOML text with these environment variables and no other of ours."""
+    """Loads a TOML text with these INGEST__ variables and no others."""
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         monkeypatch.delenv(name)
 
@@ -79,7 +79,7 @@ def test_durations(configured: Load, text: str, duration: timedelta) -> None:
 
 
 def durations(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The path of every setting that is a duration, with a name of each kind where a section has names."""
+    """The path of every setting that is a duration. Where a section has named parts, one valid name is used."""
     names = {"exchanges": "binance", "pollers": "cboe", "platforms": "mastertrade"}
     for key, field in model.model_fields.items():
         kinds = {field.annotation, *get_args(field.annotation)}
@@ -117,33 +117,33 @@ def test_these_settings_are_durations() -> None:
 @pytest.mark.parametrize("value", ["250", "0", "1.5", '"250"'])
 def test_a_number_without_a_unit_is_no_duration(configured: Load, path: tuple[str, ...], value: str) -> None:
     number = value.strip('"')
-    said = f'{".".join(path)}: {number} has no unit; right would be "{number} ms", "{number} s" or "{number} days"'
+    message = f'{".".join(path)}: {number} has no unit; right would be "{number} ms", "{number} s" or "{number} days"'
     binance = "" if path[0] == "exchanges" else '[exchanges.binance]\ninstruments = ["BTC/USDT"]\n'
     *section, key = path
     setting = f"[{'.'.join(section)}]\n{key} = {value}\n" if section else ""
     top = "" if section else f"{key} = {value}\n"
     with pytest.raises(Stop) as stop:
         configured(top + DATABASE + binance + setting, EXCHANGES__BINANCE__INSTRUMENTS='["BTC/USDT"]')
-    assert str(stop.value).startswith(said)
+    assert str(stop.value).startswith(message)
 
 
 @pytest.mark.parametrize("path", DURATION_PATHS, ids=".".join)
-def test_nor_is_one_in_the_environment(configured: Load, path: tuple[str, ...]) -> None:
-    said = f'{".".join(path)}: 250 has no unit; right would be "250 ms", "250 s" or "250 days"'
+def test_a_number_without_a_unit_in_the_environment_is_no_duration(configured: Load, path: tuple[str, ...]) -> None:
+    message = f'{".".join(path)}: 250 has no unit; right would be "250 ms", "250 s" or "250 days"'
     with pytest.raises(Stop) as stop:
         configured(BINANCE, **{"__".join(path).upper(): "250"})
-    assert str(stop.value).startswith(said)
+    assert str(stop.value).startswith(message)
     *section, key = path
-    if section:  # a whole section as JSON
-        whole: object = {key: 250}
+    if section:  # the whole section as JSON
+        value: object = {key: 250}
         for name in reversed(section[1:]):
-            whole = {name: whole}
+            value = {name: value}
         with pytest.raises(Stop) as stop:
-            configured(BINANCE, **{section[0].upper(): json.dumps(whole)})
-        assert said in str(stop.value)
+            configured(BINANCE, **{section[0].upper(): json.dumps(value)})
+        assert message in str(stop.value)
 
 
-def test_the_environment_wins_key_by_key(configured: Load) -> None:
+def test_the_environment_overrides_single_keys(configured: Load) -> None:
     toml = BINANCE + "book = { depth = 5 }\n[queue]\nbatch_rows = 10\nworkers = 3\n"
     settings = configured(toml, QUEUE__BATCH_ROWS="20", EXCHANGES__BINANCE__BOOK__DEPTH="7", LOG='{"level": "debug"}')
     assert (settings.queue.batch_rows, settings.queue.workers) == (20, 3)
@@ -183,7 +183,7 @@ DURATIONS = 'right would be "90 days", "12 hours", "1s" or "500 ms"'
 
 
 @pytest.mark.parametrize(
-    ("toml", "said"),
+    ("toml", "message"),
     [
         ("", "database: is missing"),
         ("[database]", "database.dsn: is missing"),
@@ -263,10 +263,10 @@ DURATIONS = 'right would be "90 days", "12 hours", "1s" or "500 ms"'
         ),
     ],
 )
-def test_what_is_said_of_a_wrong_value(configured: Load, toml: str, said: str) -> None:
+def test_the_message_of_a_wrong_value(configured: Load, toml: str, message: str) -> None:
     with pytest.raises(Stop) as stop:
         configured(toml)
-    assert str(stop.value) == said
+    assert str(stop.value) == message
 
 
 def test_every_wrong_key_has_its_line(configured: Load) -> None:
@@ -276,7 +276,7 @@ def test_every_wrong_key_has_its_line(configured: Load) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "said"),
+    ("variable", "value", "message"),
     [
         ("SERVR__PORT", "1", "environment INGEST__SERVR__PORT: unknown section 'servr'; known: name, database"),
         ("SERVER__PROT", "1", "server.prot: unknown key; known: host, port"),
@@ -285,13 +285,13 @@ def test_every_wrong_key_has_its_line(configured: Load) -> None:
         ("DATABASE__DSN_FILE", "/nowhere", "environment INGEST__DATABASE__DSN_FILE: /nowhere: No such file or directory"),
     ],
 )
-def test_what_is_said_of_a_wrong_variable(configured: Load, variable: str, value: str, said: str) -> None:
+def test_the_message_of_a_wrong_variable(configured: Load, variable: str, value: str, message: str) -> None:
     with pytest.raises(Stop) as stop:
         configured(DATABASE, **{variable: value})
-    assert str(stop.value).startswith(said)
+    assert str(stop.value).startswith(message)
 
 
-def test_a_secret_file_below_what_is_no_section(configured: Load, tmp_path: Path) -> None:
+def test_a_secret_file_for_a_section_that_is_no_table(configured: Load, tmp_path: Path) -> None:
     (tmp_path / "dsn").write_text("postgresql://a@b/c")
     with pytest.raises(Stop, match="database: Input should be a valid dictionary"):
         configured("database = 3", DATABASE__DSN_FILE=str(tmp_path / "dsn"))
@@ -303,17 +303,19 @@ def test_a_secret_file_that_is_no_text(configured: Load, tmp_path: Path) -> None
         configured(DATABASE, DATABASE__DSN_FILE=str(tmp_path / "dsn"))
 
 
-@pytest.mark.parametrize(("content", "said"), [(b"x = [", "not TOML: "), (b"name = '\xff'", "not TOML: "), (None, "No such file")])
-def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes | None, said: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"x = [", "not TOML: "), (b"name = '\xff'", "not TOML: "), (None, "No such file")]
+)
+def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "ingest.toml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(Stop, match=f"configuration {path}: {said}"):
+    with pytest.raises(Stop, match=f"configuration {path}: {message}"):
         load(path)
 
 
 @pytest.mark.parametrize(
-    ("section", "said"),
+    ("section", "message"),
     [
         (
             {"cryptomax": {"exchanges": ["kraken"]}},
@@ -329,6 +331,6 @@ def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes | None, 
         ),
     ],
 )
-def test_a_platform_is_answered_by_exchanges_that_there_are(section: dict[str, object], said: str):
-    with pytest.raises(Stop, match=re.escape(said)):
+def test_the_message_of_a_wrong_platform(section: dict[str, object], message: str):
+    with pytest.raises(Stop, match=re.escape(message)):
         load(None, {"database": {"dsn": "postgresql://somebody@localhost/market"}, "platforms": section})

@@ -1,4 +1,4 @@
-"""The settings of the spool: what follows from what is set, and what is said about a wrong one."""
+"""The settings of the spool: their effect, and the messages of wrong values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def loaded(toml: Path, text: str) -> Settings:
     return load(toml)
 
 
-def test_lengths_and_words_are_read(toml: Path):
+def test_durations_and_keywords_are_read(toml: Path):
     section = f'[spool]\npath = "{toml.parent}"\nfsync = "250 ms"\nstart_after = "10s"\nwhen_full = {{ trades = "shed" }}\n'
     spool = loaded(toml, DATABASE + section).spool
     assert (spool.path, spool.fsync, spool.start_after) == (toml.parent, timedelta(milliseconds=250), timedelta(seconds=10))
@@ -37,7 +37,7 @@ def test_lengths_and_words_are_read(toml: Path):
     ("durability", "path", "spools"),
     [("", "", False), ("", "here", True), ("memory", "here", False), ("spool", "here", True), ("always", "here", True)],
 )
-def test_there_is_a_spool_where_a_path_is_set_unless_memory_is_asked_for(toml: Path, durability: str, path: str, spools: bool):
+def test_there_is_a_spool_if_a_path_is_set_and_durability_is_not_memory(toml: Path, durability: str, path: str, spools: bool):
     first = f'durability = "{durability}"\n' if durability else ""
     last = f'[spool]\npath = "{toml.parent / path}"\n' if path else ""
     assert spool_path(loaded(toml, first + DATABASE + last)) == (toml.parent / path if spools else None)
@@ -60,7 +60,7 @@ def test_there_is_a_spool_where_a_path_is_set_unless_memory_is_asked_for(toml: P
         (f"{DATABASE}[spool]\nsize = 5\n", "spool.size: unknown key; known: path, max_bytes, fsync, start_after, when_full"),
     ],
 )
-def test_a_wrong_setting_says_what_would_be_right(toml: Path, text: str, message: str):
+def test_the_message_of_a_wrong_setting_names_the_right_value(toml: Path, text: str, message: str):
     with pytest.raises(Stop) as stop:
         loaded(toml, text)
     assert message in str(stop.value)

@@ -1,4 +1,4 @@
-"""How the parts are doing: who is stuck, what a queue shows, and what systemd is told over a real socket."""
+"""Health: stuck writers, the status of a queue, and notifications of systemd over a real socket."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.daemon import until
 LONG = health.STUCK_SECONDS + 10
 
 
-async def nothing(_batch: Batch) -> Outcome:
+async def must_not_write(_batch: Batch) -> Outcome:
     raise AssertionError("nothing is written here")
 
 
@@ -32,20 +32,20 @@ def writer_of(*received_seconds_ago: float) -> Writer:
     for ago in received_seconds_ago:
         at = int((time.time() - ago) * SECOND)
         assert queue.put(Trade(1, at, 1, "1", "1", "buy", at)) is None
-    return Writer(queue, nothing)
+    return Writer(queue, must_not_write)
 
 
 @pytest.mark.parametrize(
     ("waiting", "beat_ago", "expected"),
     [
         ([LONG], LONG, [f"trades: the writer has done nothing for {LONG:.0f} s"]),
-        ([LONG], 1, []),  # it is at work
-        ([], LONG, []),  # it has nothing to do
-        ([1], LONG, []),  # the first row after a long silence
+        ([LONG], 1, []),  # active a second ago
+        ([], LONG, []),  # its queue is empty
+        ([1], LONG, []),  # the first row after a long time without rows
         ([LONG + 1, 1], LONG, [f"trades: the writer has done nothing for {LONG:.0f} s"]),  # the oldest row counts
     ],
 )
-async def test_a_writer_is_stuck_that_has_old_rows_and_does_nothing(waiting: list[int], beat_ago: int, expected: list[str]) -> None:
+async def test_a_writer_with_old_rows_and_no_activity_is_stuck(waiting: list[int], beat_ago: int, expected: list[str]) -> None:
     writer = writer_of(*waiting)
     writer.last_active_at = time.monotonic() - beat_ago
     assert health.stuck({"trades": writer}) == expected
@@ -83,7 +83,7 @@ async def test_the_status_of_a_queue_shows_its_row_totals() -> None:
     ("error", "state", "shown"),
     [(Retry("the database is away"), "failing", "the database is away"), (Hold("no such column"), "held", "no such column")],
 )
-async def test_a_writer_in_trouble_has_a_state_and_a_detail(error: IngestError, state: str, shown: str) -> None:
+async def test_a_failing_writer_has_a_state_and_a_detail(error: IngestError, state: str, shown: str) -> None:
     async def failing(_batch: Batch) -> Outcome:
         raise error
 
@@ -98,7 +98,7 @@ async def test_a_writer_in_trouble_has_a_state_and_a_detail(error: IngestError, 
 
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])
-def test_systemd_is_told_where_it_asked(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_systemd_is_notified_at_its_socket(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"ingest-test-{tmp_path.name}" if kind == "abstract" else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind("\0" + name if kind == "abstract" else name)
@@ -108,16 +108,17 @@ def test_systemd_is_told_where_it_asked(kind: str, tmp_path: Path, monkeypatch: 
         assert receiver.recv(100) == b"READY=1"
 
 
-def test_nobody_is_told_where_nobody_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_notify_socket_raises_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
     health.notify("READY=1")
     monkeypatch.delenv("NOTIFY_SOCKET")
     health.notify("READY=1")
 
 
-def test_a_service_manager_that_does_not_read_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_manager_that_does_not_read_does_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        for _ in range(2000):  # more than its queue takes
+        for _ in range(2000):  # more than the socket queues
             health.notify("WATCHDOG=1")
+        assert receiver.recv(100) == b"WATCHDOG=1"

@@ -1,4 +1,4 @@
-"""What the daemon tells of itself, asked over a real port."""
+"""The HTTP server of the daemon, over a real port."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Bench:
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    one = Bench()
-    async with one.server.serving():
-        yield one
+    bench = Bench()
+    async with bench.server.serving():
+        yield bench
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
@@ -50,7 +50,7 @@ async def test_all_is_well(bench: Bench, path: str) -> None:
     assert await bench.get(path) == (200, "text/plain; charset=utf-8", "ok\n")
 
 
-async def test_what_is_not_well_is_said_line_by_line(bench: Bench) -> None:
+async def test_each_problem_is_a_line_of_the_response(bench: Bench) -> None:
     bench.dead = ["trades: the writer has done nothing for 200 s"]
     assert (await bench.get("/livez"))[::2] == (503, "trades: the writer has done nothing for 200 s\n")
     assert (await bench.get("/readyz"))[0] == 200
@@ -83,24 +83,24 @@ async def test_the_page_shows_everything_and_escapes_it(bench: Bench) -> None:
     assert "<b>" not in text
 
 
-async def test_what_is_not_there_is_not_found(bench: Bench) -> None:
+async def test_an_unknown_path_is_not_found(bench: Bench) -> None:
     assert (await bench.get("/nothing"))[0] == 404
 
 
 async def test_a_port_that_is_taken(bench: Bench) -> None:
     port = int(bench.server.url.rsplit(":", 1)[1])
-    said = f"server.port: 127.0.0.1:{port}: .*ddress already in use.*; right would be a free port of this host, or 0 for any"
-    with pytest.raises(Stop, match=said):
+    message = f"server.port: 127.0.0.1:{port}: .*ddress already in use.*; right would be a free port of this host, or 0 for any"
+    with pytest.raises(Stop, match=message):
         bench.make(port, "127.0.0.1")
     assert (await bench.get("/livez"))[0] == 200
 
 
-def test_a_host_that_is_not_ours() -> None:
+def test_an_address_that_is_not_of_this_host() -> None:
     with pytest.raises(Stop, match=r"server.port: 192\.0\.2\.1:0: "):
         listen("192.0.2.1", 0)
 
 
-async def test_the_address_of_an_ipv6_host_is_one_that_can_be_asked() -> None:
+async def test_the_url_of_an_ipv6_host_can_be_requested() -> None:
     try:
         bench = Bench("::1")
     except Stop as error:
@@ -110,7 +110,7 @@ async def test_the_address_of_an_ipv6_host_is_one_that_can_be_asked() -> None:
         assert (await bench.get("/livez"))[0] == 200
 
 
-async def test_nobody_answers_after_the_end() -> None:
+async def test_connections_are_refused_after_the_end() -> None:
     bench = Bench()
     async with bench.server.serving():
         pass

@@ -1,6 +1,6 @@
-"""Binance: recorded traffic through a session, held against what the raw frames say.
+"""Binance: recorded traffic through a session, compared with the raw frames.
 
-Payloads that no recording has are those of the official documentation, named where they stand:
+Payloads that no recording has are examples of the official documentation, named beside each:
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 """
 
@@ -34,7 +34,7 @@ from tests.support.exchanges.binance import (
 from tests.support.recordings.files import read, recording
 
 
-def test_recorded_trades_are_the_frames() -> None:
+def test_recorded_trades_equal_the_frames() -> None:
     expected = [
         Trade(
             instrument_id=IDS[event["s"]],
@@ -57,7 +57,7 @@ def test_recorded_candles_are_yielded_only_when_closed() -> None:
     lines = [line for line in frames() if "@kline_1m" in line.text]
     assert lines
     session = a_session("candles")
-    assert play(session, lines, {}) == []  # the recording is over before a minute is
+    assert play(session, lines, {}) == []  # the recording ends before a minute does
     for line in lines:
         _, event = data(line)
         bar = event["k"]
@@ -111,7 +111,7 @@ def test_an_empty_side_of_a_quote_is_none() -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), [("ws_spot_trade", "trade"), ("ws_spot_agg_trade", "aggTrade")])
-def test_frames_that_are_spaced_otherwise_are_read_too(name: str, kind: str) -> None:
+def test_frames_with_other_whitespace_are_read(name: str, kind: str) -> None:
     frame = read(f"nautilus/binance/{name}.json")
     event = json.loads(frame)["data"]
     session = a_session("trades", symbols=["ETHUSDT"], given=options(kind))
@@ -149,7 +149,7 @@ def test_a_missing_minute_is_a_gap_and_an_empty_one_has_no_ids() -> None:
     gap, fourth = session.feed(kline_frame(start + 180_000), NOW)
     assert gap == Gap(1, "candles", "sequence", start * 1000 + 2 * MINUTE, start * 1000 + 3 * MINUTE)
     assert fourth.time == start * 1000 + 3 * MINUTE
-    (again,) = session.feed(kline_frame(start), NOW)  # sent twice: the row is written once by its key
+    (again,) = session.feed(kline_frame(start), NOW)  # sent again: the key of the row makes it a duplicate
     assert again.time == first.time
 
 
@@ -180,7 +180,7 @@ def test_a_missing_minute_is_a_gap_and_an_empty_one_has_no_ids() -> None:
         (b'{"stream":"ethusdt@trade","data":{}}', "unknown"),
     ],
 )
-def test_a_bad_frame_is_evidence_and_the_next_one_goes_on(frame: bytes, reason: str) -> None:
+def test_a_bad_frame_is_malformed_and_the_next_frame_is_read(frame: bytes, reason: str) -> None:
     session = bnb_trades()
     (bad,) = session.feed(frame, NOW)
     assert isinstance(bad, Malformed)
@@ -202,7 +202,7 @@ def test_a_value_that_is_no_number_is_malformed_on_every_channel(channel: Channe
     assert bad.reason == "value"
 
 
-def test_an_acknowledgement_says_nothing() -> None:
+def test_an_acknowledgement_yields_nothing() -> None:
     assert bnb_trades().feed(b'{"result":null,"id":1}', NOW) == ()
 
 
@@ -210,7 +210,7 @@ def test_an_acknowledgement_says_nothing() -> None:
     "frame",
     [
         b'{"code": 2, "msg": "Invalid request: too many parameters", "id": 1}',  # documentation, "Error Messages"
-        b'{"error":{"code":2,"msg":"Invalid request: too many parameters"},"id":1}',  # what the server sends
+        b'{"error":{"code":2,"msg":"Invalid request: too many parameters"},"id":1}',  # as the server sends it
     ],
 )
 def test_an_error_is_a_refusal(frame: bytes) -> None:
@@ -287,7 +287,7 @@ def test_the_recorded_listing() -> None:
     assert {"trading", "halted"} == {instrument.status for instrument in expected}
 
 
-def test_a_listing_that_is_none_is_rejected() -> None:
+def test_a_response_that_is_no_listing_is_rejected() -> None:
     flow = binance.listing(options())
     next(flow)
     with pytest.raises(Reject, match="unexpected REST response"):

@@ -1,6 +1,6 @@
-"""The past of Binance from its archive: files as documented, zipped here, with REST where there is none.
+"""History of Binance from its archive: files in the documented format, zipped here, and REST where a file is missing.
 
-The candles are those of recorded files. The trades are synthetic, in the documented format of the files:
+The candles are of recorded files. The trades are synthetic, in the documented format of the files:
 https://github.com/binance/binance-public-data
 """
 
@@ -39,7 +39,7 @@ def micros(day: str) -> int:
 
 
 class Archive:
-    """The files that there are, by address, and REST. `spoiled` answers of a file are not what its CHECKSUM says."""
+    """An archive with these files by path, and REST. The first `spoiled` downloads do not match their CHECKSUM."""
 
     def __init__(self, files: dict[str, str], rest: Rest | None = None, spoiled: int = 0) -> None:
         self._files = {f"/data/spot/{path}.zip": zipped(path, text) for path, text in files.items()}
@@ -70,13 +70,13 @@ def load(archive: Archive, channel: str, since: int, until: int) -> HistoryResul
 
 
 def requested(result: HistoryResult) -> list[str]:
-    """The questions, as the files' names and REST's paths; a file's CHECKSUM and the file are one where both were asked for."""
+    """The requests as file names and last parts of REST paths; a file that follows its CHECKSUM is left out."""
     names = [path_and_query(request)[0].split("/")[-1] for request in result.requests]
     return [name for i, name in enumerate(names) if f"{name}.CHECKSUM" != (names[i - 1] if i else "")]
 
 
 def trade_lines(day: str, count: int, first_id: int, scale: int) -> tuple[list[str], list[Trade]]:
-    """Synthetic: `count` fills in pairs of one millisecond; `scale` of the times, 1 for microseconds, 1000 for milliseconds."""
+    """`count` synthetic trades, two in each millisecond. `scale` is the unit of the times in microseconds: 1 or 1000."""
     lines, trades = [], []
     for number in range(count):
         trade_id, time = first_id + number, micros(day) + (number // 2) * (DAY // count) * 2 + number % 2
@@ -99,12 +99,12 @@ def candles(lines: Sequence[str], origin: str = "archive") -> list[Candle]:
 
 
 def by_rest(lines: Sequence[str]) -> list[Row]:
-    """The same candles as an answer of REST has them: times and counts are numbers."""
+    """The same candles as a REST response has them: times and counts are numbers."""
     return [[int(cell) if number in (0, 6, 8) else cell for number, cell in enumerate(line.split(","))] for line in lines]
 
 
 def in_micros(line: str) -> str:
-    """The same candle as a file of 2025 would have it."""
+    """The same candle as a file since 2025 has it: times are in microseconds."""
     cells = line.split(",")
     return ",".join([cells[0] + "000", *cells[1:6], cells[6] + "999", *cells[7:]])
 
@@ -112,7 +112,7 @@ def in_micros(line: str) -> str:
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 @pytest.mark.parametrize("header", ["", CANDLES_HEADER])
 @pytest.mark.parametrize("shape", [str, in_micros])
-def test_recorded_days_are_told_value_by_value(header: str, newline: str, shape) -> None:
+def test_recorded_days_are_loaded_value_by_value(header: str, newline: str, shape) -> None:
     first, second = recorded("2021-11-27"), recorded("2021-11-28")
     days = {"2021-11-27": first, "2021-11-28": second}
     files = {
@@ -131,7 +131,7 @@ def test_recorded_days_are_told_value_by_value(header: str, newline: str, shape)
     ]
 
 
-def test_only_what_was_asked_is_told_of_a_file() -> None:
+def test_only_the_requested_range_of_a_file_is_loaded() -> None:
     lines = recorded("2021-11-27")
     files = {"daily/klines/ADABTC/1m/ADABTC-1m-2021-11-27": text(lines)}
     since = micros("2021-11-27")
@@ -148,28 +148,29 @@ def test_synthetic_trades_in_blocks_that_cut_lines(
 ) -> None:
     monkeypatch.setattr(archive_files, "BLOCK", block)
     lines, trades = trade_lines(day, 100, 7, scale)
-    body = text(lines, header).removesuffix("\n")  # the last line may have no end
+    body = text(lines, header).removesuffix("\n")  # the last line may have no newline
     result = load(Archive({f"daily/trades/ADABTC/ADABTC-trades-{day}": body}), "trades", micros(day), micros(day) + DAY)
     assert result.records == trades
 
 
-def test_aggregates_are_told_where_they_are_the_configured_kind() -> None:
-    line = "284861205,9039.74000000,0.17700100,310207484,310207484,1588749117459,True,True"  # recorded by REST, as a file has it
+def test_aggregates_are_loaded_with_trade_kind_aggtrade() -> None:
+    # recorded from REST, in the format of a file
+    line = "284861205,9039.74000000,0.17700100,310207484,310207484,1588749117459,True,True"
     files = {"daily/aggTrades/ADABTC/ADABTC-aggTrades-2020-05-06": text([line])}
-    wanted = history_request(ADA, "trades", micros("2020-05-06"), micros("2020-05-07"))
-    result = load_history(binance.history(wanted, options("aggTrade"), "archive"), Archive(files))
+    request = history_request(ADA, "trades", micros("2020-05-06"), micros("2020-05-07"))
+    result = load_history(binance.history(request, options("aggTrade"), "archive"), Archive(files))
     assert result.records == [Trade(1, 1588749117459000, 284861205, "9039.74000000", "0.17700100", "sell", LATER)]
 
 
 def test_whole_months_then_days_then_rest() -> None:
-    """Two days of October, November whole, one day of December by file, and the one that has no file yet by REST."""
+    """Two daily files of October, the file of November, a daily file of December, and REST for a day without a file."""
     days = ["2024-10-30", "2024-10-31", "2024-11-01", "2024-11-30", "2024-12-01"]
     lines, trades = zip(*(trade_lines(day, 10, 100 * number, 1000) for number, day in enumerate(days)), strict=True)
     files = {f"daily/trades/ADABTC/ADABTC-trades-{days[n]}": text(lines[n]) for n in (0, 1, 4)}
     files["monthly/trades/ADABTC/ADABTC-trades-2024-11"] = text(lines[2] + lines[3])
     tail = recorded_trades()
-    moved = micros("2024-12-02") // 1000 - tail[0]["time"]
-    tail = [row | {"time": row["time"] + moved} for row in tail]
+    shift_ms = micros("2024-12-02") // 1000 - tail[0]["time"]
+    tail = [row | {"time": row["time"] + shift_ms} for row in tail]
     result = load(Archive(files, Rest(tail)), "trades", micros("2024-10-30"), micros("2024-12-03"))
     assert result.records == [trade for day in trades for trade in day] + [as_trade(row) for row in tail]
     assert result.untils[-1] == micros("2024-12-03")
@@ -179,14 +180,14 @@ def test_whole_months_then_days_then_rest() -> None:
         "ADABTC-trades-2024-11.zip.CHECKSUM",
         "ADABTC-trades-2024-12-01.zip.CHECKSUM",
         "ADABTC-trades-2024-12-02.zip.CHECKSUM",
-        "aggTrades",  # is there anything?
+        "aggTrades",  # whether there are any trades
         "aggTrades",
         "historicalTrades",
         "historicalTrades",
     ]
 
 
-def test_a_month_without_a_file_is_told_by_days() -> None:
+def test_a_month_without_a_file_is_loaded_by_days() -> None:
     first, second = recorded("2021-11-27"), recorded("2021-11-28")
     files = {
         f"daily/klines/ADABTC/1m/ADABTC-1m-{day}": text(lines) for day, lines in (("2021-11-27", first), ("2021-11-28", second))
@@ -199,7 +200,7 @@ def test_a_month_without_a_file_is_told_by_days() -> None:
         "ADABTC-1m-2021-11.zip.CHECKSUM",
         "klines",
         "ADABTC-1m-2021-11-01.zip.CHECKSUM",
-        "klines",  # the first candle is on the 27th: the days between are not asked for
+        "klines",  # the first candle is on the 27th: the days before are not requested
         "ADABTC-1m-2021-11-27.zip.CHECKSUM",
         "ADABTC-1m-2021-11-28.zip.CHECKSUM",
         "ADABTC-1m-2021-11-29.zip.CHECKSUM",
@@ -207,7 +208,7 @@ def test_a_month_without_a_file_is_told_by_days() -> None:
     ]
 
 
-def test_a_market_that_was_listed_years_later_costs_one_question() -> None:
+def test_the_years_before_a_listing_cost_one_request() -> None:
     lines = recorded("2021-11-27")
     rest = Rest(klines=by_rest(lines))
     files = {"monthly/klines/ADABTC/1m/ADABTC-1m-2021-11": text(lines)}
@@ -216,19 +217,19 @@ def test_a_market_that_was_listed_years_later_costs_one_question() -> None:
     assert requested(result) == ["ADABTC-1m-2017-07.zip.CHECKSUM", "klines", "ADABTC-1m-2021-11.zip.CHECKSUM"]
 
 
-def test_where_there_is_neither_file_nor_row_all_was_said() -> None:
+def test_a_day_without_file_and_rows_is_loaded_to_its_end() -> None:
     result = load(Archive({}), "trades", micros("2021-11-27"), micros("2021-11-28"))
     assert result[:2] == ([], [micros("2021-11-28")])
 
 
-def test_what_is_asked_by_id_is_told_by_rest() -> None:
+def test_a_request_by_ids_is_loaded_from_rest() -> None:
     rows = recorded_trades()
-    wanted = history_request(ADA, "trades", 0, LATER, (rows[3]["id"], rows[9]["id"]))
-    result = load_history(binance.history(wanted, options("trade"), "archive"), Archive({}, Rest(rows)))
+    request = history_request(ADA, "trades", 0, LATER, (rows[3]["id"], rows[9]["id"]))
+    result = load_history(binance.history(request, options("trade"), "archive"), Archive({}, Rest(rows)))
     assert result.records == [as_trade(row) for row in rows[3:10]]
 
 
-def test_a_file_that_is_not_as_its_checksum_says_is_asked_for_once_more() -> None:
+def test_a_file_with_a_wrong_checksum_is_requested_once_more() -> None:
     lines = recorded("2021-11-27")
     name = "ADABTC-1m-2021-11-27.zip"
     files = {"daily/klines/ADABTC/1m/ADABTC-1m-2021-11-27": text(lines)}
@@ -241,7 +242,7 @@ def test_a_file_that_is_not_as_its_checksum_says_is_asked_for_once_more() -> Non
     assert caught.value.reason == "checksum"
 
 
-def test_another_refusal_than_a_missing_file_is_raised() -> None:
+def test_an_error_other_than_a_missing_file_is_raised() -> None:
     def refuse(request: Request) -> bytes:
         raise Reject(f"GET {request.url}: HTTP 403", reason="http", code="403")
 
@@ -286,33 +287,33 @@ def test_a_bad_candle_is_rejected(cell: int) -> None:
 
 
 def test_a_file_that_is_no_zip_is_rejected_and_closed() -> None:
-    body, given = b"PK no zip", []
+    body, files = b"PK no zip", []
 
-    def send(said: Request) -> Response:
-        if said.to_file:
-            given.append(BytesIO(body))
-            return Response(200, b"", file=given[0], received_at=LATER)
+    def send(request: Request) -> Response:
+        if request.to_file:
+            files.append(BytesIO(body))
+            return Response(200, b"", file=files[0], received_at=LATER)
         return Response(200, hashlib.sha256(body).hexdigest().encode(), received_at=LATER)
 
     history = binance.history(history_request(ADA, "trades", 0, DAY), options("trade"), "archive")
     with pytest.raises(Reject, match="no zip"):
         run(history, send)
-    assert given[0].closed
+    assert files[0].closed
 
 
 def run(history, send) -> list[BinaryIO]:
-    said = next(history)
+    item = next(history)
     while True:
-        said = history.send(send(said)) if isinstance(said, Request) else next(history)
+        item = history.send(send(item)) if isinstance(item, Request) else next(history)
 
 
-def test_the_archive_may_be_elsewhere() -> None:
+def test_the_address_of_the_archive_is_configurable() -> None:
     elsewhere = replace(options("trade"), archive_url="http://127.0.0.1:9")
     history = binance.history(history_request(ADA, "trades", micros("2024-11-01"), micros("2024-12-01")), elsewhere, "archive")
     assert next(history).url == "http://127.0.0.1:9/data/spot/monthly/trades/ADABTC/ADABTC-trades-2024-11.zip.CHECKSUM"
 
 
-def test_a_year_is_months() -> None:
+def test_a_year_is_loaded_by_months() -> None:
     """The end of each month is the beginning of the next, also of December and of a leap February."""
     starts = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=32 * n) for n in range(13)]
     months = [start.replace(day=1) for start in starts]

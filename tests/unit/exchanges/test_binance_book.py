@@ -1,6 +1,6 @@
-"""Binance's book: recorded differences and snapshots against plain dictionaries, and everything that can break it.
+"""Binance's book: recorded differences and snapshots compared with plain dictionaries, and what breaks a book.
 
-Payloads that no recording has are those of the official documentation, named where they stand:
+Payloads that no recording has are examples of the official documentation, named beside each:
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 """
 
@@ -39,9 +39,9 @@ from tests.support.recordings.files import Line
 
 
 class Oracle:
-    """One recorded book in plain dictionaries: its states after each event, by the exchange's rule.
+    """A recorded book in plain dictionaries, with its state after each event.
 
-    The first is that of the event which the snapshot was taken after.
+    The first event is the first that may belong to the snapshot: its last update id is at least that of the snapshot.
     """
 
     def __init__(self, symbol: str, lines: Sequence[Line], snapshot: Line) -> None:
@@ -56,13 +56,13 @@ class Oracle:
             if stream == f"{symbol.lower()}@depth@100ms" and event["u"] >= self.last
         ]
 
-    def states(self, depth: int, every: int) -> Iterator[BookSnapshot]:
-        """What must be written: after the last event of each stretch of `every` that had one."""
+    def states(self, depth: int, interval: int) -> Iterator[BookSnapshot]:
+        """The expected rows: the state after the last event of each interval that has an event. `interval` is in microseconds."""
         for index, (line, event) in enumerate(self.events):
             for side, levels in self.sides.items():
                 for price, size in event[side]:
                     levels[price] = size
-            tick = (event["E"] * 1000 // every + 1) * every
+            tick = (event["E"] * 1000 // interval + 1) * interval
             following = self.events[index + 1][1]["E"] * 1000 if index + 1 < len(self.events) else tick
             if following >= tick:
                 yield self.state(tick, event["u"], line.time, depth)
@@ -94,12 +94,12 @@ def depth_lines(symbol: str = "") -> list[Line]:
     return [line for line in frames() if f"{symbol.lower()}@depth" in line.text]
 
 
-@pytest.mark.parametrize("every", [SECOND // 10, SECOND, 5 * SECOND])
-def test_recorded_books_are_right_at_every_tick(every: int) -> None:
-    given = ExchangeOptions(ws_url="wss://example", rest_url=REST, trade_kind="trade", book_depth=500, book_interval=every)
-    session = a_session("book", given=given)
+@pytest.mark.parametrize("interval", [SECOND // 10, SECOND, 5 * SECOND])
+def test_recorded_books_are_right_at_every_tick(interval: int) -> None:
+    settings = ExchangeOptions(ws_url="wss://example", rest_url=REST, trade_kind="trade", book_depth=500, book_interval=interval)
+    session = a_session("book", given=settings)
     out = [*play(session, depth_lines(), snapshots()), *session.tick(depth_lines()[-1].time + 60 * SECOND)]
-    expected = [state for s in SYMBOLS for state in Oracle(s, depth_lines(), snapshots()[url(s)]).states(500, every)]
+    expected = [state for s in SYMBOLS for state in Oracle(s, depth_lines(), snapshots()[url(s)]).states(500, interval)]
     assert expected
     assert sorted(rows(BookSnapshot, out), key=lambda b: (b.instrument_id, b.time)) == expected
     assert rows(Request, out) == [Request(url(symbol), weight=50, tag=symbol) for symbol in SYMBOLS]
@@ -130,48 +130,48 @@ def test_a_lost_event_breaks_the_book_until_a_new_snapshot() -> None:
         fresh[name] = [[p, q] for p, q in oracle.sides[side].items() if Decimal(q)]
     request = broken[1]
     joined = session.answer(request, Response(200, json.dumps(fresh).encode()), lines[lost + 11].time)
-    assert joined == [Gap(1, "book", "sequence", gap.since, events[-1]["E"] * 1000)]  # it is as new as the stream
+    assert joined == [Gap(1, "book", "sequence", gap.since, events[-1]["E"] * 1000)]  # the snapshot is as new as the stream
     healed = [*play(session, lines[lost + 12 :], {}), *session.tick(lines[-1].time + 60 * SECOND)]
     whole = list(Oracle("NKNUSDT", lines, snapshot).states(500, SECOND))
     assert healed == [state for state in whole if state.time > events[-1]["E"] * 1000]
 
 
-def test_a_snapshot_older_than_the_first_event_is_asked_for_again() -> None:
+def test_a_snapshot_older_than_the_first_event_is_requested_again() -> None:
     lines = depth_lines("NKNUSDT")
     session = a_session("book", symbols=["NKNUSDT"])
-    assert session.tick(lines[0].time) == []  # nothing is asked before the stream flows
-    asked = session.feed(lines[1].frame, lines[1].time)
-    assert asked == [Request(url("NKNUSDT"), weight=50, tag="NKNUSDT")]
+    assert session.tick(lines[0].time) == []  # no request before the first event
+    requests = session.feed(lines[1].frame, lines[1].time)
+    assert requests == [Request(url("NKNUSDT"), weight=50, tag="NKNUSDT")]
     first = data(lines[1])[1]["U"]
     stale = json.dumps({"lastUpdateId": first - 2, "bids": [], "asks": []}).encode()
     now = lines[1].time + 100
-    assert session.answer(asked[0], Response(200, stale), now) == []
+    assert session.answer(requests[0], Response(200, stale), now) == []
     assert session.tick(now + SECOND // 2) == []
-    assert session.tick(now + SECOND) == asked
+    assert session.tick(now + SECOND) == requests
     assert session.tick(now + 2 * SECOND) == []
 
 
-def test_an_answer_that_never_comes_is_asked_for_again() -> None:
+def test_a_snapshot_that_does_not_arrive_is_requested_again() -> None:
     line = depth_lines("NKNUSDT")[0]
     session = a_session("book", symbols=["NKNUSDT"], given=options(depth=20))
-    asked = session.feed(line.frame, line.time)
-    assert asked == [Request(url("NKNUSDT", 100), weight=5, tag="NKNUSDT")]
+    requests = session.feed(line.frame, line.time)
+    assert requests == [Request(url("NKNUSDT", 100), weight=5, tag="NKNUSDT")]
     assert session.tick(line.time + 299 * SECOND) == []
-    assert session.tick(line.time + 300 * SECOND) == asked
+    assert session.tick(line.time + 300 * SECOND) == requests
 
 
-def test_a_snapshot_that_is_no_snapshot_is_evidence_and_asked_for_again() -> None:
+def test_a_malformed_snapshot_is_reported_and_requested_again() -> None:
     line = depth_lines("NKNUSDT")[0]
     session = a_session("book", symbols=["NKNUSDT"])
-    asked = session.feed(line.frame, line.time)
-    (bad,) = session.answer(asked[0], Response(200, b'{"lastUpdateId":"x"}'), line.time)
+    requests = session.feed(line.frame, line.time)
+    (bad,) = session.answer(requests[0], Response(200, b'{"lastUpdateId":"x"}'), line.time)
     assert isinstance(bad, Malformed)
     assert (bad.reason, bad.payload) == ("shape", b'{"lastUpdateId":"x"}')
-    assert session.tick(line.time + SECOND) == asked
+    assert session.tick(line.time + SECOND) == requests
 
 
 def full_snapshot(last: int, best: int, count: int = 100) -> bytes:
-    """A snapshot that is cut at `count` levels a side: bids from `best` down, asks from `best` + 1 up."""
+    """A snapshot of `count` levels on each side: bids from `best` down, asks from `best` + 1 up."""
     bids = [[str(best - i), "1"] for i in range(count)]
     asks = [[str(best + 1 + i), "1"] for i in range(count)]
     return json.dumps({"lastUpdateId": last, "bids": bids, "asks": asks}).encode()
@@ -185,15 +185,17 @@ def standing_book() -> Session:
     return session
 
 
-def test_a_thin_book_asks_for_a_new_snapshot_and_goes_on_meanwhile() -> None:
+def test_a_thin_book_requests_a_new_snapshot_and_is_written_meanwhile() -> None:
     session = standing_book()
     eaten = [[str(1_000 - i), "0"] for i in range(75)]  # 25 of the 100 known bids are left, 20 are written
     first = session.feed(depth_event(3, 3, 6_500, eaten, [["2000", "5"]]), NOW + 10 * SECOND)
     assert [type(output) for output in first] == [BookSnapshot, Request]
-    assert session.feed(depth_event(4, 4, 6_600, [["899", "7"]], []), NOW + 11 * SECOND) == []  # beyond what is known
+    assert session.feed(depth_event(4, 4, 6_600, [["899", "7"]], []), NOW + 11 * SECOND) == []  # beyond the known levels
     (written,) = session.feed(depth_event(5, 5, 7_000, [], []), NOW + 12 * SECOND)
     assert written.bid_prices == tuple(str(925 - i) for i in range(20))
-    assert session.answer(first[1], Response(200, full_snapshot(5, 925)), NOW + 13 * SECOND) == []  # all of it was written
+    assert (
+        session.answer(first[1], Response(200, full_snapshot(5, 925)), NOW + 13 * SECOND) == []
+    )  # all of its events are applied already
     (written,) = session.feed(depth_event(6, 6, 8_000, [["924", "0"]], []), NOW + 14 * SECOND)
     assert written.time == NOW + 8 * SECOND
     (written,) = session.feed(depth_event(7, 7, 9_000, [], []), NOW + 15 * SECOND)
@@ -203,7 +205,7 @@ def test_a_thin_book_asks_for_a_new_snapshot_and_goes_on_meanwhile() -> None:
 def test_too_few_known_levels_are_never_written() -> None:
     session = standing_book()
     eaten = [[str(1_000 - i), "0"] for i in range(81)]  # 19 known bids are left
-    touched = [[str(900 - i), "1"] for i in range(10)]  # and ten that lie beyond the snapshot
+    touched = [[str(900 - i), "1"] for i in range(10)]  # and ten levels beyond the snapshot
     out = session.feed(depth_event(3, 3, 6_500, eaten + touched, []), NOW + 10 * SECOND)
     assert [type(output) for output in out] == [BookSnapshot, Gap, Request]
     assert out[0].time == NOW + 2 * SECOND  # the state before it
@@ -233,12 +235,14 @@ def test_a_crossed_book_is_dropped() -> None:
     assert out == [Gap(1, "book", "crossed", NOW + 1_500_000), Request(url("NKNUSDT", 100), weight=5, tag="NKNUSDT")]
 
 
-def test_waiting_events_are_bounded_and_a_hole_among_them_starts_over() -> None:
+def test_waiting_events_are_bounded_and_a_sequence_break_among_them_discards_them() -> None:
     session = a_session("book", symbols=["NKNUSDT"], given=options(depth=20))
     (request,) = session.feed(depth_event(1, 1, 1_000, [], []), NOW)
     for update in range(2, 2_000):
         session.feed(depth_event(update, update, 1_000 + update, [], []), NOW)
-    assert session.answer(request, Response(200, full_snapshot(500, 1_000)), NOW + 1) == []  # its events are no longer held
+    assert (
+        session.answer(request, Response(200, full_snapshot(500, 1_000)), NOW + 1) == []
+    )  # the events after it are no longer kept
     session.feed(depth_event(3_000, 3_000, 9_000, [], []), NOW + 2)
     assert session.answer(request, Response(200, full_snapshot(1_500, 1_000)), NOW + 3) == []
     assert session.feed(depth_event(3_001, 3_001, 9_100, [], []), NOW + 4) == []
@@ -251,12 +255,12 @@ def test_waiting_events_are_bounded_and_a_hole_among_them_starts_over() -> None:
     ("depth", "limit"),
     [(5, (100, 5)), (50, (100, 5)), (51, (500, 25)), (500, (1000, 50)), (1000, (5000, 250)), (5000, (5000, 250))],
 )
-def test_the_smallest_snapshot_that_leaves_room_is_asked_for(depth: int, limit: tuple[int, int]) -> None:
-    asked = snapshot(options(depth=depth))
-    assert (asked.levels, asked.weight) == limit
+def test_the_smallest_snapshot_that_leaves_room_is_requested(depth: int, limit: tuple[int, int]) -> None:
+    rule = snapshot(options(depth=depth))
+    assert (rule.levels, rule.weight) == limit
 
 
-def test_a_side_that_grew_is_cut_and_known_as_far_as_it_was_kept() -> None:
+def test_a_side_that_grew_is_cut_and_known_up_to_the_cut() -> None:
     side = Side(descending=True)
     for price in range(1, 22):
         side.set(str(price), "1")
@@ -265,5 +269,5 @@ def test_a_side_that_grew_is_cut_and_known_as_far_as_it_was_kept() -> None:
     assert trimmed(side, Decimal(12), keep=10) == Decimal(12)
     for price in range(1, 12):
         side.set(str(price), "1")
-    assert trimmed(side, Decimal(15), keep=10) == Decimal(15)  # the levels beyond the bound are still not known
+    assert trimmed(side, Decimal(15), keep=10) == Decimal(15)  # levels beyond the bound are still unknown
     assert len(side) == 10

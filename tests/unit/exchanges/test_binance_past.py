@@ -1,4 +1,4 @@
-"""The past of Binance by REST: recorded rows, told through the documented paging, value by value."""
+"""History of Binance by REST: recorded rows are loaded value by value through the documented paging."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MILLISECOND = 1000
 
 @pytest.fixture(params=[1, 7, 100, 999, 1000])
 def limit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Rows of one answer: small ones end in the middle of a millisecond, 1000 is what Binance has."""
+    """Rows of one response: small pages end within a millisecond; Binance sends 1000."""
     monkeypatch.setattr(past, "ROWS", request.param)
     return request.param
 
@@ -53,14 +53,14 @@ def busiest(rows: Sequence[Row]) -> int:
     return max(times, key=times.count) * MILLISECOND
 
 
-def test_all_trades_are_told_once_whatever_the_page(limit: int) -> None:
+def test_all_trades_are_loaded_once_with_any_page_size(limit: int) -> None:
     rows = recorded_trades()
     result = trades(rows, rows[0]["time"] * MILLISECOND, rows[-1]["time"] * MILLISECOND + 1)
     assert result.records == [as_trade(row) for row in rows]
     assert result.untils[-1] == rows[-1]["time"] * MILLISECOND + 1
 
 
-def test_a_millisecond_of_many_trades_is_told_whole_and_alone(limit: int) -> None:
+def test_a_millisecond_of_many_trades_is_loaded_whole_and_alone(limit: int) -> None:
     rows = recorded_trades()
     since = busiest(rows)
     result = trades(rows, since, since + MILLISECOND)
@@ -70,16 +70,16 @@ def test_a_millisecond_of_many_trades_is_told_whole_and_alone(limit: int) -> Non
     assert trades(rows, since + 1, since + MILLISECOND).records == []
 
 
-def test_what_is_asked_by_id_is_told_by_id(limit: int) -> None:
+def test_a_range_of_ids_is_loaded_by_id(limit: int) -> None:
     rows = recorded_trades()
     since = busiest(rows)
     first = next(number for number, row in enumerate(rows) if row["time"] * MILLISECOND == since)
-    hole = rows[first + 10 : first + 60]
-    result = trades(rows, since, since, (hole[0]["id"], hole[-1]["id"]))  # both edges of the hole are of its millisecond
-    assert result.records == [as_trade(row) for row in hole]
+    missing = rows[first + 10 : first + 60]
+    result = trades(rows, since, since, (missing[0]["id"], missing[-1]["id"]))  # both ends of the range are in that millisecond
+    assert result.records == [as_trade(row) for row in missing]
 
 
-def test_the_questions_for_trades() -> None:
+def test_the_requests_for_trades() -> None:
     rows = recorded_trades()
     result = trades(rows, rows[500]["time"] * MILLISECOND, rows[-1]["time"] * MILLISECOND + SECOND)
     first = next(row["id"] for row in rows if row["time"] == rows[500]["time"])
@@ -98,23 +98,23 @@ def test_a_market_that_was_listed_later_is_no_error() -> None:
     assert candles(minutes, 0, LATER - MINUTE).records == [as_candle(row) for row in minutes]
 
 
-def test_where_there_is_nothing_all_was_said() -> None:
+def test_a_range_without_rows_is_loaded_to_its_end() -> None:
     rows = recorded_trades()
     assert trades(rows, LATER - SECOND * 90, LATER - SECOND * 30)[:2] == ([], [LATER - SECOND * 30])
     assert candles([], 0, MINUTE)[:2] == ([], [MINUTE])
 
 
-def test_old_aggregates_without_a_trade_are_passed_over() -> None:
+def test_old_aggregates_without_a_trade_are_skipped() -> None:
     rows = recorded_trades()
     nothing = {"a": 0, "f": -1, "l": -1, "T": rows[0]["time"]}
     rest = Rest(rows, aggregates=[nothing, {"a": 1, "f": rows[0]["id"], "l": rows[0]["id"], "T": rows[0]["time"]}])
-    wanted = history_request(ETH, "trades", 0, rows[0]["time"] * MILLISECOND + 1)
-    result = load_history(binance.history(wanted, options("trade"), "rest"), rest)
+    request = history_request(ETH, "trades", 0, rows[0]["time"] * MILLISECOND + 1)
+    result = load_history(binance.history(request, options("trade"), "rest"), rest)
     assert result.requests[1].url.endswith(f"&fromId={rows[0]['id']}&limit=1000")
     assert result.records == [as_trade(row) for row in rows if row["time"] == rows[0]["time"]]
 
 
-def test_the_youngest_trades_are_told_and_not_vouched_for() -> None:
+def test_the_newest_trades_are_loaded_and_not_claimed() -> None:
     rows = recorded_trades()
     last = rows[-1]["time"] * MILLISECOND
     history = binance.history(history_request(ETH, "trades", last - SECOND, last + 3600 * SECOND), options("trade"), "rest")
@@ -123,7 +123,7 @@ def test_the_youngest_trades_are_told_and_not_vouched_for() -> None:
     assert result.untils == [last + 2 * SECOND]
 
 
-def test_aggregates_are_told_where_they_are_the_configured_kind(limit: int) -> None:
+def test_aggregates_are_loaded_with_trade_kind_aggtrade(limit: int) -> None:
     rows = rest_rows("/api/v3/aggTrades", "fromId=202790190&limit=1000&symbol=BTCUSDT")
     since, until = rows[3]["T"] * MILLISECOND, rows[-2]["T"] * MILLISECOND
     result = load_history(
@@ -137,7 +137,7 @@ def test_aggregates_are_told_where_they_are_the_configured_kind(limit: int) -> N
     assert {request.weight for request in result.requests} == {4}
 
 
-def test_all_candles_are_told_once_whatever_the_page(limit: int) -> None:
+def test_all_candles_are_loaded_once_with_any_page_size(limit: int) -> None:
     for rows in (recorded_minutes(), recorded_hours()[: 20 * limit]):
         result = candles(rows, rows[0][0] * MILLISECOND, rows[-1][0] * MILLISECOND + 1)
         assert result.records == [as_candle(row) for row in rows]
@@ -145,7 +145,7 @@ def test_all_candles_are_told_once_whatever_the_page(limit: int) -> None:
         assert candles(rows, rows[0][0] * MILLISECOND + 1, rows[-1][0] * MILLISECOND).records == result.records[1:-1]
 
 
-def test_the_questions_for_candles() -> None:
+def test_the_requests_for_candles() -> None:
     rows = recorded_hours()
     assert len(rows) == 1468
     result = candles(rows, rows[0][0] * MILLISECOND, rows[-1][0] * MILLISECOND + MINUTE)
@@ -159,7 +159,7 @@ def test_the_questions_for_candles() -> None:
 
 
 @pytest.mark.parametrize(("after", "closed"), [(0, 59), (9, 59), (10, 60)])
-def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
+def test_an_unfinished_candle_is_not_loaded(after: int, closed: int) -> None:
     rows = recorded_minutes()
     end = rows[-1][0] * MILLISECOND + MINUTE
     result = candles(rows, rows[0][0] * MILLISECOND, end + 30 * MINUTE, at=end + after * SECOND)
@@ -167,7 +167,7 @@ def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
     assert result.untils == [rows[0][0] * MILLISECOND + closed * MINUTE]
 
 
-def test_a_clock_of_ours_that_is_ahead_does_not_close_a_candle() -> None:
+def test_a_local_clock_that_is_ahead_does_not_close_a_candle() -> None:
     rows = recorded_minutes()
     end = rows[-1][0] * MILLISECOND + MINUTE
     result = candles(rows, rows[0][0] * MILLISECOND, end, at=end + 50 * SECOND, made_at=end - 20 * SECOND)
@@ -175,7 +175,7 @@ def test_a_clock_of_ours_that_is_ahead_does_not_close_a_candle() -> None:
     assert result.untils == [end - MINUTE]
 
 
-def test_a_history_that_is_left_early_and_resumed_tells_the_rest() -> None:
+def test_a_history_that_is_left_early_and_resumed_loads_the_rest() -> None:
     rows = recorded_trades()
     until = rows[-1]["time"] * MILLISECOND + 1
     with pytest.MonkeyPatch.context() as patch:
@@ -188,16 +188,16 @@ def test_a_history_that_is_left_early_and_resumed_tells_the_rest() -> None:
 
 def pages(rest: Rest, since: int, until: int):
     history = binance.history(history_request(ETH, "trades", since, until), options("trade"), "rest")
-    said = next(history)
+    item = next(history)
     while True:
-        if isinstance(said, Request):
-            said = history.send(Response(200, rest(said), received_at=LATER))
+        if isinstance(item, Request):
+            item = history.send(Response(200, rest(item), received_at=LATER))
         else:
-            yield said.records, said.until
-            said = next(history)
+            yield item.records, item.until
+            item = next(history)
 
 
-def test_what_binance_does_not_give_is_refused() -> None:
+def test_an_unknown_channel_or_method_is_refused() -> None:
     with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
         binance.history(history_request(ETH, "book", 0, 1), options(), "rest")
     with pytest.raises(Reject, match="no way 'ftp' to the past; known: rest, archive"):
@@ -206,6 +206,6 @@ def test_what_binance_does_not_give_is_refused() -> None:
 
 @pytest.mark.parametrize("body", [b"<html>", b'{"code":-1121,"msg":"Invalid symbol."}', b"[[1,2]]", b"\xff"])
 @pytest.mark.parametrize("channel", ["trades", "candles"])
-def test_an_answer_that_is_none_is_rejected(channel: str, body: bytes) -> None:
+def test_a_malformed_response_is_rejected(channel: str, body: bytes) -> None:
     with pytest.raises(Reject):
         load_history(binance.history(history_request(ETH, channel, 0, LATER), options("trade"), "rest"), lambda _: body)

@@ -1,4 +1,4 @@
-"""Binance by REST and from the archive: the same rows that the websocket gives."""
+"""Binance by REST and from the archive yields the same rows as the websocket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BTC = an_instrument("BTCUSDT")
 
 
 def rest(path: str, query: str) -> list[object]:
-    """A recorded REST answer of gocryptotrader's test data."""
+    """A recorded REST response of gocryptotrader's test data."""
     found = load("gocryptotrader/binance.http.json")["routes"][path]["GET"]
     return next(entry["data"] for entry in found if entry["queryString"] == query)
 
@@ -28,7 +28,7 @@ def test_one_trade_by_websocket_rest_and_archive_is_one_row() -> None:
         assert by_rest == Trade(
             1, row["time"] * 1000, row["id"], row["price"], row["qty"], "sell" if row["isBuyerMaker"] else "buy", NOW
         )
-        # documentation, "Trade Streams" and binance-public-data, with the same values
+        # in the format of the documentation, "Trade Streams" and binance-public-data, with the same values
         event = {"e": "trade", "E": row["time"] + 1, "s": "BTCUSDT", "t": row["id"], "p": row["price"], "q": row["qty"]}
         event |= {"b": 88, "a": 50, "T": row["time"], "m": row["isBuyerMaker"], "M": True}
         frame = json.dumps({"stream": "btcusdt@trade", "data": event}, separators=(",", ":")).encode()
@@ -76,7 +76,7 @@ def test_a_rest_row_without_its_maker_is_rejected() -> None:
         trades_from_rest(json.dumps([row]).encode(), BTC, "aggTrade", 5)
 
 
-def test_a_bad_row_of_rest_costs_itself() -> None:
+def test_a_bad_row_of_rest_is_rejected_alone() -> None:
     good, bad = rest("/api/v3/historicalTrades", "limit=5&symbol=BTCUSDT")[:2]
     found = trades_from_rest(json.dumps([good, bad | {"price": "NaN"}]).encode(), BTC, "trade", 5)
     assert [trade.trade_id for trade in found] == [good["id"]]
@@ -84,7 +84,7 @@ def test_a_bad_row_of_rest_costs_itself() -> None:
     assert (rejected.reason, json.loads(rejected.payload)["id"]) == ("value", bad["id"])
 
 
-def test_archived_candles_are_the_lines() -> None:
+def test_archived_candles_equal_the_lines() -> None:
     lines = read("binance_archive/ADABTC-1m-2021-11-27.csv").decode().splitlines()
     assert len(lines) == 10
     for line in lines:
@@ -119,7 +119,7 @@ def test_archived_candles_in_microseconds() -> None:
 
 def test_a_candle_by_rest() -> None:
     row = rest("/api/v3/klines", "endTime=1673146800000&interval=1h&limit=1000&startTime=1672516800000&symbol=BTCUSDT")[0]
-    (candle,) = candles_from_rest(json.dumps([row]).encode(), BTC, 5)  # of an hour, which an answer does not show
+    (candle,) = candles_from_rest(json.dumps([row]).encode(), BTC, 5)  # it is a 1h candle: a response does not contain its interval
     assert candle == Candle(
         instrument_id=1,
         interval="1m",
@@ -155,5 +155,5 @@ def test_a_step_of_zero_is_none() -> None:
     # documentation, "Filters": a value of 0 disables the rule
     disabled = body.replace(b'"tickSize": "0.00001000"', b'"tickSize": "0.00000000"')
     assert disabled != body
-    (eth,) = [one for one in listed(disabled) if one.symbol == "ETHBTC"]
+    (eth,) = [instrument for instrument in listed(disabled) if instrument.symbol == "ETHBTC"]
     assert (eth.price_step, eth.size_step) == (None, "0.00010000")

@@ -1,6 +1,6 @@
-"""Coinbase Exchange: recorded traffic through a session, held against what the raw frames say.
+"""Coinbase Exchange: recorded traffic through a session, compared with the raw frames.
 
-Payloads that no recording has are those of the official documentation, named where they stand:
+Payloads that no recording has are examples of the official documentation, named beside each:
 https://docs.cdp.coinbase.com/exchange/websocket-feed/channels
 """
 
@@ -38,7 +38,7 @@ from tests.support.exchanges.coinbase import (
 from tests.support.recordings.files import read, recording
 
 
-def test_recorded_trades_are_the_frames_with_the_side_turned() -> None:
+def test_recorded_trades_equal_the_frames_with_the_side_of_the_taker() -> None:
     lines = frames("match", "last_match")
     expected = []
     for line in lines:
@@ -55,7 +55,7 @@ def test_recorded_trades_are_the_frames_with_the_side_turned() -> None:
             )
         )
     assert {json.loads(line.text)["type"] for line in lines} == {"match", "last_match"}
-    assert play(a_session("trades"), lines) == expected  # and no gap: the ids are dense, also from last_match on
+    assert play(a_session("trades"), lines) == expected  # and no gap: ids are dense from last_match on
 
 
 def test_a_lost_match_is_a_gap_with_its_id() -> None:
@@ -71,10 +71,10 @@ def test_a_lost_match_is_a_gap_with_its_id() -> None:
     assert late.trade_id == lost["trade_id"]
 
 
-def test_a_heartbeat_finds_trades_that_never_came() -> None:
+def test_a_second_heartbeat_makes_missing_trades_a_gap() -> None:
     session = a_session("trades", products=["BTC-USD"])
     assert list(session.feed(match_message(10, "last_match"), NOW + 5)) == [btc_trade(10)]
-    assert list(session.feed(heartbeat(12, 28), NOW + 6)) == []  # its trades may be on their way
+    assert list(session.feed(heartbeat(12, 28), NOW + 6)) == []  # its trades may still arrive
     assert session.last_message_at == [NOW + 6]
     assert list(session.feed(match_message(11), NOW + 5)) == [btc_trade(11)]
     until = micros("2014-11-07T08:19:29.464459Z")
@@ -84,7 +84,7 @@ def test_a_heartbeat_finds_trades_that_never_came() -> None:
     assert list(session.feed(match_message(13), NOW + 5)) == [btc_trade(13)]
 
 
-def test_a_heartbeat_alone_says_where_to_begin() -> None:
+def test_trades_before_the_first_heartbeat_are_no_gap() -> None:
     session = a_session("trades", products=["BTC-USD"])
     assert list(session.feed(heartbeat(12, 28), NOW + 6)) == []
     assert list(session.feed(heartbeat(12, 29), NOW + 7)) == []
@@ -94,7 +94,7 @@ def test_a_heartbeat_alone_says_where_to_begin() -> None:
 def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
     for line in frames("match"):
         message = json.loads(line.text)
-        # documentation, "Get product trades", with the same values
+        # in the format of the documentation, "Get product trades", with the same values
         row = {name: message[name] for name in ("time", "trade_id", "price", "size", "side")}
         by_rest = coinbase_parse.trades_from_rest(frame([row]), an_instrument("", IDS[message["product_id"]]), line.time)
         assert list(a_session("trades").feed(line.frame, line.time)) == by_rest
@@ -111,14 +111,14 @@ def test_the_documented_rest_trade() -> None:
 
 
 def test_recorded_quotes_are_the_last_before_each_tick() -> None:
-    answered: set[str] = set()
+    subscribed: set[str] = set()
     latest: dict[tuple[int, int], Quote] = {}
     lines = frames("ticker")
     for line in lines:
         message = json.loads(line.text)
         product = message["product_id"]
-        if product not in answered:  # the answer to the subscription: the quote of now with the time of an old trade
-            answered.add(product)
+        if product not in subscribed:  # the first ticker after a subscription has the current quote with the time of an old trade
+            subscribed.add(product)
             continue
         tick = (micros(message["time"]) // SECOND + 1) * SECOND
         latest[IDS[product], tick] = Quote(
@@ -187,7 +187,7 @@ def test_a_ticker_of_today_has_sizes() -> None:
         (snapshot(), "unknown"),
     ],
 )
-def test_a_bad_frame_is_evidence_and_the_next_one_goes_on(bad_frame: bytes, reason: str) -> None:
+def test_a_bad_frame_is_malformed_and_the_next_frame_is_read(bad_frame: bytes, reason: str) -> None:
     session = a_session("trades", products=["BTC-USD"])
     (bad,) = session.feed(bad_frame, NOW + 5)
     assert isinstance(bad, Malformed)
@@ -233,7 +233,7 @@ def test_a_heartbeat_of_a_product_whose_trades_are_not_subscribed_is_no_error() 
         ({"best_bid": "0.00", "best_bid_size": "1"}, (None, None)),
         ({"best_bid": "0", "best_bid_size": None}, (None, None)),
         ({"best_bid_size": "0"}, (None, None)),
-        ({"best_bid_size": None}, ("1285.04", None)),  # as in 2021
+        ({"best_bid_size": None}, ("1285.04", None)),  # tickers of 2021 have no size
     ],
 )
 def test_a_side_of_zero_is_empty(changes: dict[str, object], bid: tuple[str | None, str | None]) -> None:
@@ -248,13 +248,13 @@ def test_a_side_of_zero_is_empty(changes: dict[str, object], bid: tuple[str | No
     assert ((quote.bid_price, quote.bid_size), quote.ask_price) == (bid, "1285.27")
 
 
-def test_recorded_acknowledgements_say_nothing() -> None:
+def test_recorded_acknowledgements_yield_nothing() -> None:
     lines = frames("subscriptions")
     assert lines
     assert play(a_session("trades", "book", "quotes"), lines) == []
 
 
-def test_one_message_subscribes_everything() -> None:
+def test_one_message_subscribes_to_everything() -> None:
     subscriptions = tuple(
         Subscription(an_instrument(product), channel)
         for product, channel in [("A-USD", "trades"), ("A-USD", "book"), ("B-USD", "quotes"), ("C-USD", "candles")]
@@ -331,7 +331,7 @@ def test_an_older_listing_without_size_steps() -> None:
     assert found[0] == Instrument("coinbase", "LTC-EUR", "LTC/EUR", "LTC", "EUR", "spot", "trading", "0.01")
 
 
-def test_a_listing_that_is_none_is_rejected() -> None:
+def test_a_response_that_is_no_listing_is_rejected() -> None:
     flow = coinbase.listing(options())
     next(flow)
     with pytest.raises(Reject, match="coinbase: unexpected REST response"):

@@ -1,6 +1,6 @@
-"""Coinbase's book: recorded snapshots and updates against plain dictionaries, and everything that can break it.
+"""Coinbase's book: recorded snapshots and updates compared with plain dictionaries, and what breaks a book.
 
-Payloads that no recording has are those of the official documentation, named where they stand:
+Payloads that no recording has are examples of the official documentation, named beside each:
 https://docs.cdp.coinbase.com/exchange/websocket-feed/channels
 """
 
@@ -26,8 +26,8 @@ RESUBSCRIBE = [
 ]
 
 
-def oracle(product: str, depth: int, every: int) -> list[BookSnapshot]:
-    """Every state that must be written, from plain dictionaries."""
+def oracle(product: str, depth: int, interval: int) -> list[BookSnapshot]:
+    """The expected rows, from plain dictionaries. `interval` is in microseconds."""
     lines = [line for line in frames("snapshot", "l2update") if json.loads(line.text)["product_id"] == product]
     messages = [(line, json.loads(line.text)) for line in lines]
     sides = {"buy": dict(messages[0][1]["bids"]), "sell": dict(messages[0][1]["asks"])}
@@ -35,7 +35,7 @@ def oracle(product: str, depth: int, every: int) -> list[BookSnapshot]:
     for index, (line, message) in enumerate(messages[1:], start=1):
         for side, price, size in message["changes"]:
             sides[side][price] = size
-        tick = (micros(message["time"]) // every + 1) * every
+        tick = (micros(message["time"]) // interval + 1) * interval
         if index + 1 < len(messages) and micros(messages[index + 1][1]["time"]) < tick:
             continue
         bids, asks = (
@@ -60,12 +60,12 @@ def oracle(product: str, depth: int, every: int) -> list[BookSnapshot]:
     return out
 
 
-@pytest.mark.parametrize(("depth", "every"), [(20, SECOND), (10_000, 10 * SECOND)])
-def test_recorded_books_are_right_at_every_tick(depth: int, every: int) -> None:
-    session = a_session("book", given=options(depth, every))
+@pytest.mark.parametrize(("depth", "interval"), [(20, SECOND), (10_000, 10 * SECOND)])
+def test_recorded_books_are_right_at_every_tick(depth: int, interval: int) -> None:
+    session = a_session("book", given=options(depth, interval))
     lines = frames("snapshot", "l2update")
     out = [*play(session, lines), *session.tick(lines[-1].time + 60 * SECOND)]
-    expected = [state for product in PRODUCTS for state in oracle(product, depth, every)]
+    expected = [state for product in PRODUCTS for state in oracle(product, depth, interval)]
     assert expected
     assert sorted(out, key=lambda book: (book.instrument_id, book.time)) == expected
 
@@ -85,20 +85,20 @@ def books(outputs: Sequence[Output]) -> list[tuple[int, tuple[str, ...], tuple[s
     return [(book.time, book.bid_prices, book.ask_prices) for book in outputs if isinstance(book, BookSnapshot)]
 
 
-def test_an_update_without_a_time_counts_to_the_one_before_it() -> None:
+def test_an_update_without_a_time_has_the_time_of_the_update_before_it() -> None:
     session = a_session("book", products=["BTC-USD"])
     session.feed(snapshot(), NOW + 1)
-    nowhen = "0001-01-01T00:00:00.000000Z"
-    assert session.feed(update(nowhen, ["buy", "10101.20", "1"]), NOW + 2) == []
-    assert session.tick(10**18) == []  # it alone gives no state a time
+    without_time = "0001-01-01T00:00:00.000000Z"
+    assert session.feed(update(without_time, ["buy", "10101.20", "1"]), NOW + 2) == []
+    assert session.tick(10**18) == []  # no update had a time yet, so nothing is written
     assert session.feed(update(second(1), ["buy", "10101.30", "1"]), NOW + 3) == []
-    assert session.feed(update(nowhen, ["buy", "10101.40", "1"]), NOW + 4) == []
+    assert session.feed(update(without_time, ["buy", "10101.40", "1"]), NOW + 4) == []
     out = session.feed(update(second(2), ["buy", "10101.50", "1"]), NOW + 5)
     tick = micros(second(2, "000000"))
     assert books(out) == [(tick, ("10101.40", "10101.30", "10101.20", "10101.10"), ("10102.55",))]
 
 
-def test_an_update_that_is_older_than_the_one_before_it_turns_no_clock_back() -> None:
+def test_an_update_that_is_older_than_the_one_before_it_does_not_set_the_time_back() -> None:
     session = a_session("book", products=["BTC-USD"])
     session.feed(snapshot(), NOW + 1)
     session.feed(update(second(5), ["sell", "10103", "1"]), NOW + 2)
@@ -107,7 +107,7 @@ def test_an_update_that_is_older_than_the_one_before_it_turns_no_clock_back() ->
     assert books(out) == [(micros(second(6, "000000")), ("10101.10",), ("10102.55", "10103", "10104"))]
 
 
-def test_a_crossed_book_is_dropped_and_subscribed_anew() -> None:
+def test_a_crossed_book_is_discarded_and_subscribed_again() -> None:
     session = a_session("book", products=["BTC-USD"])
     session.feed(snapshot(), NOW + 1)
     assert session.feed(update(second(1), ["buy", "10101.10", "2"]), NOW + 2) == []
@@ -115,8 +115,8 @@ def test_a_crossed_book_is_dropped_and_subscribed_anew() -> None:
     since = micros(second(1))
     assert crossed == [Gap(1, "book", "crossed", since), *RESUBSCRIBE]
     assert session.feed(update(second(2), ["sell", "10102.55", "0"]), NOW + 4) == ()
-    assert session.tick(NOW + 10 * SECOND) == []  # asked a moment ago
-    assert session.tick(NOW + 31 * SECOND) == RESUBSCRIBE  # and no snapshot came
+    assert session.tick(NOW + 10 * SECOND) == []  # the last request is too recent
+    assert session.tick(NOW + 31 * SECOND) == RESUBSCRIBE  # no snapshot came
     assert session.feed(snapshot(), NOW + 32 * SECOND) == []
     assert session.tick(NOW + 60 * SECOND) == []
     healed = session.feed(update(second(5), ["buy", "10101.20", "1"]), NOW + 61 * SECOND)
@@ -125,14 +125,14 @@ def test_a_crossed_book_is_dropped_and_subscribed_anew() -> None:
     assert books(out) == [(micros(second(6, "000000")), ("10101.20", "10101.10"), ("10102.55",))]
 
 
-def test_a_snapshot_that_was_not_asked_for_is_a_hole() -> None:
+def test_an_unrequested_snapshot_is_a_gap() -> None:
     session = a_session("book", products=["BTC-USD"])
     assert session.feed(snapshot(), NOW + 1) == []
     session.feed(update(second(1), ["buy", "10101.20", "1"]), NOW + 2)
     since = micros(second(1))
     assert session.feed(snapshot(), NOW + 3) == [Gap(1, "book", "sequence", since)]
     assert session.feed(update("0001-01-01T00:00:00Z", ["buy", "10101.30", "1"]), NOW + 4) == []
-    assert session.tick(10**18) == []  # no state has a time again
+    assert session.tick(10**18) == []  # no update had a time since the snapshot
     assert session.feed(update(second(5), ["buy", "10101.40", "1"]), NOW + 5) == [
         Gap(1, "book", "sequence", since, micros(second(5)))
     ]
@@ -140,13 +140,13 @@ def test_a_snapshot_that_was_not_asked_for_is_a_hole() -> None:
     assert books(out) == [(micros(second(6, "000000")), ("10101.40", "10101.30", "10101.10"), ("10102.55",))]
 
 
-def test_an_update_that_cannot_be_read_breaks_the_book() -> None:
+def test_a_malformed_update_breaks_the_book() -> None:
     session = a_session("book", products=["BTC-USD"])
     session.feed(snapshot(), NOW + 1)
     session.feed(update(second(1), ["buy", "10101.10", "2"]), NOW + 2)
-    bad, gap, *asked = session.feed(update(second(2), ["buy", "NaN", "1"]), NOW + 3)
+    bad, gap, *requested = session.feed(update(second(2), ["buy", "NaN", "1"]), NOW + 3)
     assert isinstance(bad, Malformed)
     assert bad.reason == "value"
     assert gap == Gap(1, "book", "sequence", micros(second(1)))
-    assert asked == RESUBSCRIBE
+    assert requested == RESUBSCRIBE
     assert session.feed(update(second(3), ["buy", "10101.10", "3"]), NOW + 4) == ()

@@ -1,4 +1,4 @@
-"""Coinbase's candles by REST: when they are asked for, and what is made of the answers."""
+"""Coinbase's candles by REST: when they are requested, and how responses are read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ingest.records import MINUTE, SECOND, Candle
 from tests.support.exchanges.coinbase import REST, a_session, an_instrument
 from tests.support.recordings.files import read
 
-LAST = 1517443740 * SECOND  # the newest bar of the recorded answer
+LAST = 1517443740 * SECOND  # the newest bar of the recorded response
 
 
 def candles_body() -> bytes:
@@ -71,14 +71,14 @@ def test_recorded_candles_keep_their_digits() -> None:
         coinbase_parse.candles_from_rest(b'{"message":"NotFound"}', an_instrument("X"), 5)
 
 
-def test_closed_minutes_are_asked_for_and_yielded_once() -> None:
+def test_closed_minutes_are_requested_and_yielded_once() -> None:
     closed_at = LAST + MINUTE
     session = btc_candles(closed_at)
     assert session.tick(closed_at + SECOND) == []
     now = closed_at + 2 * SECOND
     assert session.tick(now) == [candles_request(LAST)]
     assert session.tick(now + SECOND) == []
-    # the answer reaches further back than was asked for: what precedes the question is left
+    # the response has older bars than requested, which are left out
     assert session.answer(candles_request(LAST), Response(200, candles_body()), now) == recorded_candles(now)[-5:]
     assert session.last_message_at == [now]
     assert session.tick(now + 59 * SECOND) == []
@@ -89,7 +89,7 @@ def test_closed_minutes_are_asked_for_and_yielded_once() -> None:
     assert (revised.time, revised.volume) == (LAST, "2.9")
 
 
-def test_a_bar_that_is_still_open_is_left() -> None:
+def test_a_bar_that_is_still_open_is_left_out() -> None:
     session = btc_candles(LAST)
     now = LAST + 2 * SECOND
     assert session.tick(now) == [candles_request(LAST - MINUTE)]
@@ -97,7 +97,7 @@ def test_a_bar_that_is_still_open_is_left() -> None:
     assert out == recorded_candles(now)[-6:-1]
 
 
-def test_a_bar_is_open_while_the_exchange_says_so_though_our_clock_is_ahead() -> None:
+def test_a_bar_is_closed_by_the_clock_of_the_exchange() -> None:
     session = btc_candles(LAST + MINUTE)
     now = LAST + MINUTE + 2 * SECOND
     assert session.tick(now) == [candles_request(LAST)]
@@ -106,7 +106,7 @@ def test_a_bar_is_open_while_the_exchange_says_so_though_our_clock_is_ahead() ->
     assert session.tick(now + 30 * SECOND) == [candles_request(LAST)]
 
 
-def test_a_missing_minute_is_asked_for_again_and_then_left_to_the_next_question() -> None:
+def test_a_missing_minute_is_requested_again_once() -> None:
     session = btc_candles(LAST + MINUTE)
     now = LAST + MINUTE + 2 * SECOND
     (request,) = session.tick(now)
@@ -118,7 +118,7 @@ def test_a_missing_minute_is_asked_for_again_and_then_left_to_the_next_question(
     assert session.tick(now + 60 * SECOND) == [candles_request(LAST + MINUTE)]
 
 
-def test_a_question_without_an_answer_is_asked_again() -> None:
+def test_a_request_without_a_response_is_repeated() -> None:
     session = btc_candles(LAST + MINUTE)
     now = LAST + MINUTE + 2 * SECOND
     (request,) = session.tick(now)
@@ -129,13 +129,15 @@ def test_a_question_without_an_answer_is_asked_again() -> None:
     assert session.tick(now + 60 * SECOND) == [candles_request(LAST + MINUTE)]
 
 
-def test_the_questions_of_many_products_are_laid_out() -> None:
+def test_the_requests_of_many_products_are_spread_over_the_minute() -> None:
     session = a_session("candles", products=[f"P{n}-USD" for n in range(100)])
     list(session.start(0))
-    asked = [[request.tag for request in session.tick(now)] for now in range(0, 60 * SECOND, SECOND)]
-    everyone = [f"P{n}-USD" for n in range(100)]
-    assert sorted(tag for tags in asked for tag in tags) == sorted(everyone * 2)  # once more, as no answer came
-    assert max(map(len, asked)) <= coinbase.LIMITS.weight.amount
+    tags_by_second = [[request.tag for request in session.tick(now)] for now in range(0, 60 * SECOND, SECOND)]
+    products = [f"P{n}-USD" for n in range(100)]
+    assert sorted(tag for tags in tags_by_second for tag in tags) == sorted(
+        products * 2
+    )  # each is repeated, because no response came
+    assert max(map(len, tags_by_second)) <= coinbase.LIMITS.weight.amount
 
 
 def test_a_candle_that_is_no_number_is_malformed() -> None:
@@ -158,7 +160,7 @@ def test_a_number_that_is_no_price_is_refused(number: bytes) -> None:
         coinbase_parse.candles_from_rest(b"[[1517443740,%b,2,1,1,1]]" % number, an_instrument("X"), 5)
 
 
-def test_a_question_that_failed_is_asked_again() -> None:
+def test_a_failed_request_is_repeated() -> None:
     session = btc_candles(LAST + MINUTE)
     now = LAST + MINUTE + 2 * SECOND
     (request,) = session.tick(now)

@@ -1,4 +1,4 @@
-"""The past of Coinbase Exchange: recorded rows, told through the documented paging, value by value."""
+"""History of Coinbase Exchange: recorded rows are loaded value by value through the documented paging."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DAY = 1440 * MINUTE
 
 
 class Exchange:
-    """Newest first. `after` an id are the older ones; `start` and `end` of candles are inclusive, and more than 300 are refused.
+    """Rows newest first. `after` selects smaller ids; `start` and `end` of candles are inclusive, and at most 300 are sent.
 
     https://docs.cdp.coinbase.com/exchange/rest-api/pagination
     """
@@ -55,7 +55,7 @@ def seconds(time: str) -> int:
 
 
 def recorded_trades() -> list[dict[str, Any]]:
-    """53 fills with consecutive ids, recorded by websocket, in the documented shape of REST, which has the same values."""
+    """53 fills with consecutive ids, recorded from the websocket, in the documented shape of REST, which has the same values."""
     messages = [json.loads(line.text) for line in received("COINBASE.ws.28.0")]
     fills = [m for m in messages if m["type"] in ("match", "last_match") and m["product_id"] == "SKL-USD"]
     return [{name: fill[name] for name in ("trade_id", "side", "size", "price", "time")} for fill in fills]
@@ -68,7 +68,7 @@ def as_trade(row: dict[str, Any]) -> Trade:
 
 
 def recorded_bars() -> list[list[str]]:
-    """Ten consecutive minutes, oldest first."""
+    """Ten consecutive 1m bars, oldest first."""
     return json.loads(read("xchange/coinbasepro/example-historical-candles.json"), parse_float=str, parse_int=str)[::-1]
 
 
@@ -87,7 +87,7 @@ def candles(bars: Sequence[list[str]], since: int, until: int, at: int = LATER) 
 
 
 @pytest.mark.parametrize("page", [1, 2, 7, 52, 53, 1000])
-def test_all_trades_are_told_once_whatever_the_page(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_trades_are_loaded_once_with_any_page_size(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coinbase_past, "TRADES", page)
     rows = recorded_trades()
     assert len(rows) == 53
@@ -101,7 +101,7 @@ def test_all_trades_are_told_once_whatever_the_page(page: int, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("page", [1, 4, 1000])
-def test_what_is_asked_by_id_is_told_by_id(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_range_of_ids_is_loaded_by_id(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coinbase_past, "TRADES", page)
     rows = recorded_trades()
     result = trades(rows, 0, 1, (rows[10]["trade_id"], rows[20]["trade_id"]))
@@ -116,7 +116,7 @@ def test_ids_that_are_not_dense_lose_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert trades(rows, 0, LATER - MINUTE).records == [as_trade(row) for row in rows]
 
 
-def test_the_questions_for_trades() -> None:
+def test_the_requests_for_trades() -> None:
     rows = recorded_trades()
     url = f"{REST}/products/SKL-USD/trades"
     first, last = rows[10]["trade_id"], rows[20]["trade_id"]
@@ -126,11 +126,11 @@ def test_the_questions_for_trades() -> None:
     ]
     by_time = trades(rows, as_trade(rows[10]).time, as_trade(rows[20]).time).requests
     assert by_time[0] == Request(f"{url}?limit=1")
-    assert len(by_time) < 26  # 1.6 million ids, halved
+    assert len(by_time) < 26  # a binary search in 1.6 million ids
     assert by_time[-1] == Request(f"{url}?after={rows[-1]['trade_id'] + 1}&limit=1000")
 
 
-def test_where_there_is_nothing_all_was_said() -> None:
+def test_a_range_without_rows_is_loaded_to_its_end() -> None:
     assert trades([], 0, MINUTE)[:2] == ([], [MINUTE])
     assert trades(recorded_trades(), LATER - MINUTE, LATER - SECOND * 30)[:2] == ([], [LATER - SECOND * 30])
     assert candles([], 0, MINUTE)[0] == []
@@ -138,7 +138,7 @@ def test_where_there_is_nothing_all_was_said() -> None:
 
 
 @pytest.mark.parametrize("window", [1, 3, 300])
-def test_all_candles_are_told_once_whatever_the_window(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_candles_are_loaded_once_with_any_window(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coinbase_past, "BARS", window)
     bars = recorded_bars()
     first, last = (int(bar[0]) * SECOND for bar in (bars[0], bars[-1]))
@@ -148,8 +148,8 @@ def test_all_candles_are_told_once_whatever_the_window(window: int, monkeypatch:
     assert candles(bars, first + 1, last).records == [as_candle(bar) for bar in bars[1:-1]]
 
 
-def test_bars_before_the_window_are_left() -> None:
-    """Documented: some of those candles may precede the declared start."""
+def test_bars_before_the_window_are_left_out() -> None:
+    """As documented, some candles may precede the declared start."""
     bars = recorded_bars()
     body = read("xchange/coinbasepro/example-historical-candles.json")
     since = int(bars[6][0]) * SECOND
@@ -159,7 +159,7 @@ def test_bars_before_the_window_are_left() -> None:
     assert result.records == [as_candle(bar) for bar in bars[6:8]]
 
 
-def test_years_without_a_trade_cost_few_questions() -> None:
+def test_years_without_a_trade_cost_few_requests() -> None:
     bars = recorded_bars()
     far = [[str(int(bar[0]) + 3 * 365 * 86400), *bar[1:]] for bar in bars]
     first, last = int(bars[0][0]) * SECOND, int(far[-1][0]) * SECOND
@@ -170,7 +170,7 @@ def test_years_without_a_trade_cost_few_questions() -> None:
     assert {path_and_query(request)[1]["granularity"] for request in result.requests} == {"60", "86400"}
 
 
-def test_the_questions_for_candles() -> None:
+def test_the_requests_for_candles() -> None:
     bars = recorded_bars()
     result = candles(bars, int(bars[0][0]) * SECOND, int(bars[0][0]) * SECOND + 400 * MINUTE)
     url = f"{REST}/products/SKL-USD/candles?granularity=60"
@@ -182,7 +182,7 @@ def test_the_questions_for_candles() -> None:
 
 
 @pytest.mark.parametrize(("after", "closed"), [(0, 9), (9, 9), (10, 10)])
-def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
+def test_an_unfinished_candle_is_not_loaded(after: int, closed: int) -> None:
     bars = recorded_bars()
     first, end = int(bars[0][0]) * SECOND, int(bars[-1][0]) * SECOND + MINUTE
     result = candles(bars, first, end + MINUTE, at=end + after * SECOND)
@@ -190,7 +190,7 @@ def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
     assert result.untils[-1] == first + closed * MINUTE
 
 
-def test_what_coinbase_does_not_give_is_refused() -> None:
+def test_an_unknown_channel_or_method_is_refused() -> None:
     with pytest.raises(Reject, match="no past of 'quotes'; there is one of: trades, candles"):
         coinbase.history(history_request(SKL, "quotes", 0, 1), OPTIONS, "rest")
     with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):
@@ -199,6 +199,6 @@ def test_what_coinbase_does_not_give_is_refused() -> None:
 
 @pytest.mark.parametrize("body", [b"<html>", b'{"message":"NotFound"}', b'[[60,"NaN",1,1,1,1]]', b"[[1]]"])
 @pytest.mark.parametrize("channel", ["trades", "candles"])
-def test_an_answer_that_is_none_is_rejected(channel: str, body: bytes) -> None:
+def test_a_malformed_response_is_rejected(channel: str, body: bytes) -> None:
     with pytest.raises(Reject):
         load_history(coinbase.history(history_request(SKL, channel, 0, LATER), OPTIONS, "rest"), lambda _: body)

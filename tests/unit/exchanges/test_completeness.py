@@ -1,4 +1,4 @@
-"""What can be audited at an exchange is declared for trade kinds that it has."""
+"""The completeness rules of an exchange, which the audit uses."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from ingest import registry
 from ingest.protocol.exchange import Exchange
 
 
-def test_evidence_is_of_trade_kinds_that_there_are() -> None:
+def test_rules_are_of_trade_kinds_that_the_exchange_has() -> None:
     def unknown(module: Exchange) -> set[str]:
-        said = module.COMPLETENESS
-        return {*said.dense, *said.counted, *said.charted} - set(module.TRADE_KINDS)
+        rules = module.COMPLETENESS
+        return {*rules.dense, *rules.counted, *rules.charted} - set(module.TRADE_KINDS)
 
     assert {name: unknown(module) for name, module in registry.exchanges().items() if unknown(module)} == {}

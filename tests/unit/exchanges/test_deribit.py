@@ -1,4 +1,4 @@
-"""Deribit's trades, candles, quotes, connection and listing, by recorded frames and by those of other projects.
+"""Deribit's trades, candles, quotes, connection and listing, with recorded frames and the test data of other projects.
 
 https://docs.deribit.com/
 """
@@ -44,7 +44,7 @@ SECOND_TRADE = Trade(3, 1765531356452000, 271252855, "92288.5", "750.0", "sell",
 
 
 def trade_frame(*numbers: int, **fields: Any) -> bytes:
-    """The first nautilus trade with these numbers."""
+    """A frame with the first trade of nautilus_trader's test data once for each number as `trade_seq`."""
     message = json.loads(nautilus("ws_trades"))
     row = message["params"]["data"][0]
     message["params"]["data"] = [row | {"trade_seq": number} | fields for number in numbers]
@@ -52,7 +52,7 @@ def trade_frame(*numbers: int, **fields: Any) -> bytes:
 
 
 def test_trades() -> None:
-    """The size is USD: 10 are one contract."""
+    """The size is in USD; a contract is 10 USD."""
     session = open_session(BTC, channel="trades")
     assert session.feed(nautilus("ws_trades"), NOW) == [FIRST, SECOND_TRADE]
     assert session.last_message_at == [NOW]
@@ -68,7 +68,7 @@ def test_recorded_trades_of_2025() -> None:
     ]
 
 
-def test_a_jump_of_the_number_is_a_gap_and_what_is_sent_again_is_yielded_again() -> None:
+def test_a_jump_of_the_number_is_a_gap_and_a_resent_trade_is_yielded_again() -> None:
     session = open_session(BTC, channel="trades")
     assert reasons(session.feed(trade_frame(100, 101), NOW)) == ["Trade", "Trade"]
     gap, trade = session.feed(trade_frame(104, timestamp=1765531357000), NOW)
@@ -96,17 +96,17 @@ BAR = Candle(
 )  # fmt: skip
 
 
-def test_a_bar_is_closed_by_the_next_one_or_by_the_clock() -> None:
+def test_a_bar_is_closed_by_the_next_bar_or_by_the_clock() -> None:
     session = open_session(BTC, channel="candles")
     assert session.feed(nautilus("ws_chart"), NOW) == ()
     assert session.tick(BAR.time + MINUTE + 5 * SECOND - 1) == []
     assert session.tick(BAR.time + MINUTE + 5 * SECOND) == [BAR]
-    assert session.feed(edited("ws_chart", volume=1.5), NOW) == (replace(BAR, volume="1.5"),)  # it changed after all
+    assert session.feed(edited("ws_chart", volume=1.5), NOW) == (replace(BAR, volume="1.5"),)  # a late change is yielded again
     assert session.feed(edited("ws_chart", tick=1767200100000), NOW) == ()
     assert session.feed(edited("ws_chart", tick=1767200160000), NOW) == (replace(BAR, time=BAR.time + MINUTE),)
 
 
-def test_a_bar_that_could_not_be_read_is_not_yielded() -> None:
+def test_a_malformed_bar_is_not_yielded() -> None:
     session = open_session(BTC, channel="candles")
     session.feed(nautilus("ws_chart"), NOW)
     assert reasons(session.feed(edited("ws_chart", close=-1), NOW)) == ["value"]
@@ -131,8 +131,8 @@ def test_recorded_quotes_are_right_at_every_tick() -> None:
     rows = list(recorded("ticker"))
     ids = {symbol: number for number, symbol in enumerate(sorted({row["instrument_name"] for _, row in rows}), 1)}
     session = open_session(*(named(symbol, number) for symbol, number in ids.items()), channel="quotes")
-    told = [output for line, _ in rows for output in session.feed(line.frame, line.time)]
-    told += session.tick(rows[-1][0].time + 3600 * SECOND)
+    outputs = [output for line, _ in rows for output in session.feed(line.frame, line.time)]
+    outputs += session.tick(rows[-1][0].time + 3600 * SECOND)
     states = []
     for line, row in rows:
         sides = [(row[f"best_{side}_price"], row[f"best_{side}_amount"]) for side in ("bid", "ask")]
@@ -140,10 +140,10 @@ def test_recorded_quotes_are_right_at_every_tick() -> None:
         states.append(Quote(ids[row["instrument_name"]], row["timestamp"] * 1000, "", *best, None, line.time))
     assert len(states) == 89
     assert None in {state.bid_price for state in states}
-    assert sorted(told, key=place) == sorted(at_ticks(states), key=place)
+    assert sorted(outputs, key=row_key) == sorted(at_ticks(states), key=row_key)
 
 
-def place(quote: Quote) -> tuple[int, int]:
+def row_key(quote: Quote) -> tuple[int, int]:
     return quote.instrument_id, quote.time
 
 
@@ -153,7 +153,7 @@ def test_a_side_may_be_null() -> None:
     assert session.tick(1765541480 * SECOND) == [Quote(3, 1765541475 * SECOND, "", None, None, "92284.0", "186520.0", None, NOW)]
 
 
-def test_a_quote_that_cannot_be_read_leaves_nothing_to_write() -> None:
+def test_a_malformed_quote_discards_the_quote_before_it() -> None:
     session = open_session(BTC, channel="quotes")
     session.feed(nautilus("ws_ticker"), NOW)
     assert reasons(session.feed(edited("ws_ticker", best_bid_price=-1), NOW)) == ["value"]
@@ -185,16 +185,16 @@ def test_subscribing() -> None:
     assert subscribe == {"jsonrpc": "2.0", "id": 1, "method": "public/subscribe", "params": {"channels": names}}
 
 
-def test_many_subscriptions_are_spread() -> None:
+def test_many_subscriptions_are_spread_over_connections() -> None:
     many = [Subscription(named(f"X{i}", i), "trades") for i in range(450)]
     spread = deribit.connections(many, OPTIONS)
     assert [s for connection in spread for s in connection.subscriptions] == many
     assert [len(connection.subscriptions) for connection in spread] == [200, 200, 50]
     sends = [json.loads(send.text) for send in deribit.session(spread[0], OPTIONS).start(NOW)]
-    assert [len(said["params"].get("channels", [])) for said in sends] == [0, 100, 100]
+    assert [len(message["params"].get("channels", [])) for message in sends] == [0, 100, 100]
 
 
-def test_a_test_of_the_exchange_is_answered() -> None:
+def test_a_test_request_of_the_exchange_is_answered() -> None:
     session = open_session(BTC, channel="trades")
     (send,) = session.feed(nautilus("ws_test_request"), NOW)
     assert json.loads(send.text) == {"jsonrpc": "2.0", "id": 0, "method": "public/test", "params": {}}
@@ -203,8 +203,8 @@ def test_a_test_of_the_exchange_is_answered() -> None:
     assert session.last_message_at == [0]
 
 
-def test_what_was_not_accepted_is_refused() -> None:
-    """Deribit leaves a channel that does not exist out of its answer, without a word."""
+def test_a_channel_that_was_not_accepted_is_refused() -> None:
+    """Deribit leaves an unknown channel out of its response, without an error."""
     accepted = {"jsonrpc": "2.0", "id": 1, "result": ["trades.BTC-PERPETUAL.100ms"]}
     instruments = (BTC, named("BTC-NEVER", 4))
     assert open_session(*instruments, channel="trades").feed(json.dumps(accepted).encode(), NOW) == (
@@ -214,7 +214,7 @@ def test_what_was_not_accepted_is_refused() -> None:
     assert open_session(BTC, channel="trades").feed(nautilus("ws_error"), NOW) == (Refused("deribit: 10028 too_many_requests"),)
 
 
-def test_the_recorded_reply_is_quiet() -> None:
+def test_the_recorded_reply_yields_nothing() -> None:
     (reply,) = [line for line in received("DERIBIT.ws.1.0") if '"result"' in line.text]
     symbols = [name.split(".")[1] for name in json.loads(reply.text)["result"] if name.startswith("trades")]
     session = open_session(*(named(symbol, 1) for symbol in symbols), channel="trades")
@@ -241,7 +241,7 @@ def test_the_recorded_reply_is_quiet() -> None:
         (lambda: trade_frame(1, timestamp="soon"), "shape"),
     ],
 )
-def test_what_is_not_documented_is_malformed_and_never_raises(frame: bytes | Callable[[], bytes], reason: str) -> None:
+def test_an_undocumented_frame_is_malformed_and_never_raises(frame: bytes | Callable[[], bytes], reason: str) -> None:
     session = open_session(BTC, channel="trades")
     out: list[Output] = list(session.feed(frame if isinstance(frame, bytes) else frame(), NOW))
     assert [(type(o), o.reason) for o in out] == [(Malformed, reason)]
@@ -260,7 +260,7 @@ def listing(body: bytes) -> list[Instrument]:
 
 
 def test_the_listing() -> None:
-    """A combo is left out."""
+    """Combos are left out."""
     assert listing(nautilus("http_get_instruments")) == [
         Instrument("deribit", "BTC-PERPETUAL", "BTC/USD:BTC", "BTC", "USD", "swap", "trading", "0.5", "10.0"),
         Instrument("deribit", "BTC-27DEC24", "BTC/USD:BTC-241227", "BTC", "USD", "future", "trading", "0.5", "10.0"),
@@ -271,14 +271,14 @@ def test_the_listing() -> None:
 
 
 def test_recorded_listings() -> None:
-    """Those of 2021 and 2022, by the currency that settles."""
+    """The listings of 2021 and 2022, one for each settlement currency."""
     by_symbol = {}
     for answer in recording("DERIBIT.0"):
         if answer.kind == "answer":
             rows, listed = json.loads(answer.text)["result"], listing(answer.frame)
-            assert [one.symbol for one in listed] == [row["instrument_name"] for row in rows]
-            by_symbol |= {one.symbol: one for one in listed}
-    assert len({one.instrument for one in by_symbol.values()}) == len(by_symbol)
+            assert [instrument.symbol for instrument in listed] == [row["instrument_name"] for row in rows]
+            by_symbol |= {instrument.symbol: instrument for instrument in listed}
+    assert len({instrument.instrument for instrument in by_symbol.values()}) == len(by_symbol)
     chosen = ["BTC-PERPETUAL", "BTC-24SEP21-40000-P", "SOL-10JUN22-28-P", "UNI_USDC-PERPETUAL"]
     assert [by_symbol[symbol] for symbol in chosen] == [
         Instrument("deribit", "BTC-PERPETUAL", "BTC/USD:BTC", "BTC", "USD", "swap", "trading", "0.5", "10.0"),
@@ -290,8 +290,8 @@ def test_recorded_listings() -> None:
     ]
 
 
-def test_a_spot_market_and_one_that_is_halted() -> None:
-    """nautilus_trader's perpetual, as the documentation describes spot: without settlement."""
+def test_a_halted_spot_market() -> None:
+    """The perpetual of nautilus_trader's test data, changed as the documentation describes spot: without settlement."""
     row = json.loads(nautilus("http_get_instrument"))["result"]
     spot = {name: value for name, value in row.items() if not name.startswith("settlement")}
     spot |= {

@@ -1,4 +1,4 @@
-"""Deribit's book: recorded changes against plain dictionaries, and what breaks the chain."""
+"""Deribit's book: recorded changes compared with plain dictionaries, and what breaks the sequence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ids() -> dict[str, int]:
     return {symbol: number for number, symbol in enumerate(sorted({row["instrument_name"] for _, row in messages()}), 1)}
 
 
-def expected_books(every: int, depth: int) -> list[BookSnapshot]:
+def expected_books(interval: int, depth: int) -> list[BookSnapshot]:
     books: dict[str, PlainBook] = {}
     states = []
     for line, row in messages():
@@ -35,22 +35,22 @@ def expected_books(every: int, depth: int) -> list[BookSnapshot]:
         book = books[symbol] = PlainBook() if row["type"] == "snapshot" else books[symbol]
         book.change(*([[digits(price), digits(size)] for _, price, size in row[side]] for side in ("bids", "asks")))
         states.append(book.state(ids()[symbol], row["timestamp"] * 1000, row["change_id"], line.time, depth))
-    return at_ticks(states, every)
+    return at_ticks(states, interval)
 
 
-def place(book: BookSnapshot) -> tuple[int, int]:
+def row_key(book: BookSnapshot) -> tuple[int, int]:
     return book.instrument_id, book.time
 
 
-@pytest.mark.parametrize("every", [SECOND // 10, SECOND, 5 * SECOND])
+@pytest.mark.parametrize("interval", [SECOND // 10, SECOND, 5 * SECOND])
 @pytest.mark.parametrize("depth", [1, 500])
-def test_recorded_books_are_right_at_every_tick(every: int, depth: int) -> None:
-    options = replace(OPTIONS, book_depth=depth, book_interval=every)
+def test_recorded_books_are_right_at_every_tick(interval: int, depth: int) -> None:
+    options = replace(OPTIONS, book_depth=depth, book_interval=interval)
     session = open_session(*(named(symbol, number) for symbol, number in ids().items()), channel="book", options=options)
-    told = [output for line, _ in messages() for output in session.feed(line.frame, line.time)]
-    told += session.tick(messages()[-1][0].time + 3600 * SECOND)
+    outputs = [output for line, _ in messages() for output in session.feed(line.frame, line.time)]
+    outputs += session.tick(messages()[-1][0].time + 3600 * SECOND)
     assert len(messages()) == 46
-    assert sorted(told, key=place) == sorted(expected_books(every, depth), key=place)
+    assert sorted(outputs, key=row_key) == sorted(expected_books(interval, depth), key=row_key)
 
 
 def test_a_lost_message_breaks_the_book() -> None:
@@ -64,7 +64,7 @@ def test_a_lost_message_breaks_the_book() -> None:
     assert {tuple(json.loads(send.text)["params"]["channels"]) for send in sends} == {(f"book.{symbol}.100ms",)}
 
 
-# --- the frames of nautilus_trader -----------------------------------------------------------------------------------
+# --- frames of nautilus_trader's test data ---------------------------------------------------------------------------
 
 
 def standing(options: ExchangeOptions = OPTIONS) -> Session:
@@ -87,19 +87,19 @@ def test_a_change_that_follows_is_applied_and_written_at_its_tick() -> None:
 
 
 @pytest.mark.parametrize("previous", [123456788, 123456790, None])
-def test_a_break_of_the_chain_drops_the_book_and_subscribes_anew(previous: int | None) -> None:
+def test_a_sequence_break_discards_the_book_and_subscribes_again(previous: int | None) -> None:
     session = standing()
     gap, *sends = session.feed(change(previous, 123456791), NOW)
     assert gap == Gap(3, "book", "sequence", 1699999999000000)
     assert [type(send) for send in sends] == [Send, Send]
-    assert session.feed(change(123456791, 123456792), NOW) == ()  # on its way before the new snapshot
+    assert session.feed(change(123456791, 123456792), NOW) == ()  # it was sent before the new snapshot
     assert session.tick(NOW + SECOND) == []
     again = edited("ws_book_snapshot", timestamp=1700000005000, change_id=200)
     assert session.feed(again, NOW) == [Gap(3, "book", "sequence", 1699999999000000, 1700000005000000)]
     assert session.feed(change(200, 201, at=1700000005100), NOW) == []
 
 
-def test_subscribing_anew_is_paced() -> None:
+def test_repeated_subscriptions_are_paced() -> None:
     session = standing()
     sends = []
     for second in range(0, 301, 5):
@@ -115,7 +115,7 @@ def test_a_crossed_book_is_never_written() -> None:
 
 
 @pytest.mark.parametrize("level", [["new", "x", 1.0], ["new", 1.0], ["new", -1.0, 1.0], ["move", 1.0, 1.0], None])
-def test_a_book_message_that_cannot_be_read_breaks_that_book(level: Any) -> None:
+def test_a_malformed_book_message_breaks_that_book(level: Any) -> None:
     session = standing()
     malformed, *broken = session.feed(change(123456789, 123456790, bids=[level]), NOW)
     assert malformed.reason in ("shape", "value")

@@ -1,6 +1,6 @@
-"""The past of Deribit: rows of recorded trades and bars, told through the documented questions, value by value.
+"""History of Deribit: recorded trades and bars are loaded value by value through the documented requests.
 
-The ten recorded trades are nautilus_trader's; where more are needed, the rows are Binance's, recorded by its REST, in that shape.
+Ten trades are nautilus_trader's test data; where more are needed, they are rows recorded from Binance, in the shape of Deribit.
 https://docs.deribit.com/#public-get_last_trades_by_instrument
 """
 
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 
 class Exchange:
-    """Numbers and times are inclusive on both ends."""
+    """Ranges of numbers and times include both ends."""
 
     def __init__(self, trades: Sequence[Row] = (), bars: Sequence[Sequence[Any]] = ()) -> None:
         self._trades = trades
@@ -44,19 +44,19 @@ class Exchange:
             chart = dict(zip(names, map(list, columns), strict=False)) or {name: [] for name in names}
             return numbers({"result": chart | {"status": "ok" if chart["ticks"] else "no_data"}})
         assert path == "/api/v2/public/get_last_trades_by_instrument"
-        rows = [row for row in self._trades if wanted(row, query)]
+        rows = [row for row in self._trades if is_requested(row, query)]
         if query.get("sorting") != "asc":
             rows = rows[::-1]
         return numbers({"result": {"trades": rows[: int(query["count"])], "has_more": True}})
 
 
-def wanted(row: Row, query: dict[str, str]) -> bool:
+def is_requested(row: Row, query: dict[str, str]) -> bool:
     since, until = int(query.get("start_timestamp", 0)), int(query.get("end_timestamp", 1 << 62))
     first, last = int(query.get("start_seq", 0)), int(query.get("end_seq", 1 << 62))
     return since <= row["timestamp"] <= until and first <= row["trade_seq"] <= last
 
 
-numbers = msgspec.json.Encoder(decimal_format="number").encode  # a Decimal in its own digits
+numbers = msgspec.json.Encoder(decimal_format="number").encode  # writes a Decimal with its own digits
 
 
 def recorded_trades(count: int = 60, first: int = 1000) -> list[Row]:
@@ -82,7 +82,7 @@ def as_trade(row: Row) -> Trade:
 
 
 def recorded_bars() -> list[list[Any]]:
-    """Sixty consecutive minutes."""
+    """Sixty consecutive 1m bars."""
     return [
         [time, *map(Decimal, (opened, high, low, close, volume, quote))]
         for time, opened, high, low, close, volume, _, quote, *_ in binance_rest.recorded_minutes()
@@ -103,12 +103,12 @@ def candles(rows: Sequence[Sequence[Any]], since: int, until: int, at: int = LAT
 
 
 @pytest.fixture(params=[1, 7, 59, 60, 1000])
-def rows_of_an_answer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+def page_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(_deribit_past, "ROWS", request.param)
     return request.param
 
 
-def test_all_trades_are_told_once_whatever_the_page(rows_of_an_answer: int) -> None:
+def test_all_trades_are_loaded_once_with_any_page_size(page_size: int) -> None:
     rows = recorded_trades()
     expected = [as_trade(row) for row in rows]
     assert len({trade.time for trade in expected}) < len(expected)
@@ -119,7 +119,7 @@ def test_all_trades_are_told_once_whatever_the_page(rows_of_an_answer: int) -> N
     assert result.untils[-1] == until
 
 
-def test_recorded_trades_are_told() -> None:
+def test_recorded_trades_are_loaded() -> None:
     rows = json.loads(nautilus("http_get_last_trades"))["result"]["trades"]
     result = load_history(
         deribit.history(history_request(BTC, "trades", rows[1]["timestamp"] * 1000, LATER - MINUTE), OPTIONS, "rest"),
@@ -132,13 +132,13 @@ def test_recorded_trades_are_told() -> None:
     ]
 
 
-def test_what_is_asked_by_number_is_told_by_number(rows_of_an_answer: int) -> None:
+def test_a_range_of_numbers_is_loaded_by_number(page_size: int) -> None:
     rows = recorded_trades()
     result = trades(rows, as_trade(rows[10]).time, as_trade(rows[20]).time, (1010, 1020))
     assert result.records == [as_trade(row) for row in rows[10:21]]
 
 
-def test_the_questions_for_trades() -> None:
+def test_the_requests_for_trades() -> None:
     rows = recorded_trades()
     since, until = as_trade(rows[30]).time, as_trade(rows[50]).time
     first = next(row for row in rows if row["timestamp"] >= since // 1000)["trade_seq"]
@@ -160,24 +160,24 @@ def test_a_market_that_was_opened_later_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("until", [1, LATER - MINUTE], ids=["all of it is gone", "its beginning is gone"])
-def test_older_trades_than_there_are_are_refused_with_what_there_is(until: int) -> None:
+def test_trades_older_than_the_oldest_are_refused_with_the_oldest(until: int) -> None:
     rows = recorded_trades()
     first = as_trade(rows[0])
-    asked: list[tuple[int, tuple[int, int] | None]] = [(0, None), (first.time, (990, 1005))]
-    for since, ids in asked:
+    ranges: list[tuple[int, tuple[int, int] | None]] = [(0, None), (first.time, (990, 1005))]
+    for since, ids in ranges:
         with pytest.raises(Reject, match=f"the oldest trade that is kept is 1000, since {first.time} us") as caught:
             trades(rows, since, until, ids)
         assert (caught.value.reason, caught.value.code) == ("history", str(first.time))
 
 
-def test_where_there_is_nothing_all_was_said() -> None:
+def test_a_range_without_rows_is_loaded_to_its_end() -> None:
     assert trades([], 0, LATER - MINUTE)[:2] == ([], [LATER - MINUTE])
     assert trades(recorded_trades(), LATER - 5 * MINUTE, LATER - MINUTE)[:2] == ([], [LATER - MINUTE])
     result = candles([], 0, MINUTE)
     assert (result.records, result.untils[-1]) == ([], MINUTE)
 
 
-def test_all_candles_are_told_once_whatever_the_page(rows_of_an_answer: int) -> None:
+def test_all_candles_are_loaded_once_with_any_page_size(page_size: int) -> None:
     bars = recorded_bars()
     first, last = bars[0][0] * 1000, bars[-1][0] * 1000
     result = candles(bars, first, last + MINUTE)
@@ -186,7 +186,7 @@ def test_all_candles_are_told_once_whatever_the_page(rows_of_an_answer: int) -> 
     assert candles(bars, first + 1, last).records == [as_candle(bar) for bar in bars[1:-1]]
 
 
-def test_the_questions_for_candles() -> None:
+def test_the_requests_for_candles() -> None:
     bars = recorded_bars()
     first = bars[0][0]
     result = candles(bars, first * 1000, first * 1000 + 60 * MINUTE)
@@ -195,7 +195,7 @@ def test_the_questions_for_candles() -> None:
 
 
 @pytest.mark.parametrize(("after", "closed"), [(0, 59), (9, 59), (10, 60)])
-def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
+def test_an_unfinished_candle_is_not_loaded(after: int, closed: int) -> None:
     bars = recorded_bars()
     end = bars[-1][0] * 1000 + MINUTE
     result = candles(bars, bars[0][0] * 1000, end + MINUTE, at=end + after * SECOND)
@@ -204,12 +204,12 @@ def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
 
 @pytest.mark.parametrize("channel", ["trades", "candles"])
 @pytest.mark.parametrize("body", [b"<html>", b'{"error":{"code":13020,"message":"instrument_not_found"}}', b'{"result":[["1"]]}'])
-def test_an_answer_that_is_none_is_an_error(channel: str, body: bytes) -> None:
+def test_a_malformed_response_is_rejected(channel: str, body: bytes) -> None:
     with pytest.raises(Reject):
         load_history(deribit.history(history_request(BTC, channel, 0, LATER), OPTIONS, "rest"), lambda _: body)
 
 
-def test_what_deribit_does_not_give_is_refused() -> None:
+def test_an_unknown_channel_or_method_is_refused() -> None:
     with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
         deribit.history(history_request(BTC, "book", 0, 1), OPTIONS, "rest")
     with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):

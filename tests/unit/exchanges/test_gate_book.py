@@ -1,4 +1,4 @@
-"""Gate's book: recorded differences and snapshots against plain dictionaries, and everything that can break it.
+"""Gate's book: recorded differences and snapshots compared with plain dictionaries, and what breaks a book.
 
 https://www.gate.com/docs/developers/apiv4/ws/en/#order-book-channel
 """
@@ -28,7 +28,7 @@ def recorded(symbol: str = "") -> list[Line]:
 
 
 def snapshots() -> dict[str, Line]:
-    """By symbol."""
+    """The recorded snapshots by symbol."""
     return {line.url.partition("currency_pair=")[2].partition("&")[0]: line for line in recording("GATEIO.http.0.0")}
 
 
@@ -42,18 +42,18 @@ def url(symbol: str) -> str:
 
 
 def play(session: Session, lines: Sequence[Line], *, answered: bool = True) -> list[Output]:
-    """Feed the lines; what is asked for is answered by the recorded snapshot, at once or never."""
+    """Feed the lines. If `answered`, each request gets the recorded snapshot at once, else no response."""
     out: list[Output] = []
     for line in lines:
-        said = list(session.feed(line.frame, line.time))
-        for request in [one for one in said if isinstance(one, Request)] if answered else []:
-            said += session.answer(request, Response(200, snapshots()[request.tag].frame), line.time)
-        out += said
+        outputs = list(session.feed(line.frame, line.time))
+        for request in [output for output in outputs if isinstance(output, Request)] if answered else []:
+            outputs += session.answer(request, Response(200, snapshots()[request.tag].frame), line.time)
+        out += outputs
     return out
 
 
-def expected_books(symbol: str, lines: Sequence[Line], depth: int, every: int) -> list[BookSnapshot]:
-    """What a plain dictionary holds, by the exchange's rule."""
+def expected_books(symbol: str, lines: Sequence[Line], depth: int, interval: int) -> list[BookSnapshot]:
+    """The expected rows, from a plain dictionary. `interval` is in microseconds."""
     body = json.loads(snapshots()[symbol].text)
     book, states = PlainBook(), []
     book.change(body["bids"], body["asks"])
@@ -62,23 +62,23 @@ def expected_books(symbol: str, lines: Sequence[Line], depth: int, every: int) -
         if event["s"] == symbol and event["u"] >= body["id"]:
             book.change(event["b"] or [], event["a"] or [])
             states.append(book.state(ids()[symbol], event["t"] * 1000, event["u"], line.time, depth))
-    return at_ticks(states, every)
+    return at_ticks(states, interval)
 
 
-@pytest.mark.parametrize("every", [SECOND // 10, SECOND, 5 * SECOND])
+@pytest.mark.parametrize("interval", [SECOND // 10, SECOND, 5 * SECOND])
 @pytest.mark.parametrize("depth", [1, 20])
-def test_recorded_books_are_right_at_every_tick(depth: int, every: int) -> None:
-    options = replace(OPTIONS, book_depth=depth, book_interval=every)
+def test_recorded_books_are_right_at_every_tick(depth: int, interval: int) -> None:
+    options = replace(OPTIONS, book_depth=depth, book_interval=interval)
     session = open_session(*(named(symbol, number) for symbol, number in ids().items()), channel="book", options=options)
     out = [*play(session, recorded()), *session.tick(recorded()[-1].time + 3600 * SECOND)]
-    expected = [book for symbol in ids() for book in expected_books(symbol, recorded(), depth, every)]
+    expected = [book for symbol in ids() for book in expected_books(symbol, recorded(), depth, interval)]
     assert len(expected) > 30
-    books = [one for one in out if isinstance(one, BookSnapshot)]
+    books = [output for output in out if isinstance(output, BookSnapshot)]
     assert sorted(books, key=lambda book: (book.instrument_id, book.time)) == expected
-    assert [one for one in out if isinstance(one, Gap | Malformed)] == []
-    asked = [one for one in out if isinstance(one, Request)]
-    assert {one.tag for one in asked} == set(ids())
-    assert all(one == Request(url(one.tag), tag=one.tag) for one in asked)
+    assert [output for output in out if isinstance(output, Gap | Malformed)] == []
+    requested = [output for output in out if isinstance(output, Request)]
+    assert {output.tag for output in requested} == set(ids())
+    assert all(output == Request(url(output.tag), tag=output.tag) for output in requested)
 
 
 def omg(depth: int = 20) -> tuple[Session, list[Line]]:
@@ -89,13 +89,13 @@ def omg(depth: int = 20) -> tuple[Session, list[Line]]:
 
 def test_a_lost_event_breaks_the_book_until_a_new_snapshot() -> None:
     session, lines = omg()
-    assert {type(one) for one in play(session, lines[:20])} == {BookSnapshot, Request}
+    assert {type(output) for output in play(session, lines[:20])} == {BookSnapshot, Request}
     last = json.loads(lines[19].text)["result"]
     first = json.loads(lines[21].text)["result"]
-    gap, *asked = play(session, lines[21:], answered=False)
+    gap, *requested = play(session, lines[21:], answered=False)
     assert gap == Gap(ids()["OMG_USDT"], "book", "sequence", last["t"] * 1000)
-    assert asked == [Request(url("OMG_USDT"), tag="OMG_USDT")]  # once: no answer came yet, and no state was written
-    # a snapshot of just before the first event after the hole: its levels are those of the whole recording up to there
+    assert requested == [Request(url("OMG_USDT"), tag="OMG_USDT")]  # one request, because no response came yet; and no row
+    # a snapshot just before the first event after the gap, made of all events up to there
     book = PlainBook()
     body = json.loads(snapshots()["OMG_USDT"].text)
     book.change(body["bids"], body["asks"])
@@ -110,16 +110,16 @@ def test_a_lost_event_breaks_the_book_until_a_new_snapshot() -> None:
         "asks": [*zip(state.ask_prices, state.ask_sizes, strict=True)],
     }
     answer = Response(200, json.dumps({"id": first["U"] - 1, "current": 0, "update": 0} | sides).encode())
-    healed = [*session.answer(asked[0], answer, now), *session.tick(now + 9 * SECOND)]
-    assert [one for one in healed if isinstance(one, Gap)] == [replace(gap, until=first["t"] * 1000)]
-    expected = [one for one in expected_books("OMG_USDT", lines, 20, SECOND) if one.time > first["t"] * 1000]
-    assert [one for one in healed if isinstance(one, BookSnapshot)] == expected
+    healed = [*session.answer(requested[0], answer, now), *session.tick(now + 9 * SECOND)]
+    assert [output for output in healed if isinstance(output, Gap)] == [replace(gap, until=first["t"] * 1000)]
+    expected = [output for output in expected_books("OMG_USDT", lines, 20, SECOND) if output.time > first["t"] * 1000]
+    assert [output for output in healed if isinstance(output, BookSnapshot)] == expected
 
 
-# --- by hand: "Changed order book levels" and "Get market depth information", their shapes -------------------------------
+# --- made here, in the documented shapes of "Changed order book levels" and "Get market depth information" ---------------
 
 
-def diff(
+def event_frame(
     first: int, last: int, *, at: int, bids: Sequence[Sequence[str]] = (), asks: Sequence[Sequence[str]] = (), **more: object
 ) -> bytes:
     """`at` in milliseconds since `BEGIN`."""
@@ -146,8 +146,8 @@ def answer(
 BEGIN = 1_600_000_000  # seconds
 BIDS, ASKS = [["10", "1"], ["9", "2"]], [["11", "3"], ["12", "4"]]
 DEPTH_2 = replace(OPTIONS, book_depth=2)
-ASKED = Request(url("BTC_USDT"), tag="BTC_USDT")
-PACED = NOW + 5 * SECOND  # when a book that stood since NOW is asked for again at the earliest
+REQUEST = Request(url("BTC_USDT"), tag="BTC_USDT")
+PACED = NOW + 5 * SECOND  # the earliest next request of a book whose snapshot came at NOW
 
 
 def book(
@@ -159,114 +159,114 @@ def book(
 
 def standing(options: ExchangeOptions = DEPTH_2) -> Session:
     session = open_session(BTC, channel="book", options=options)
-    assert session.feed(diff(101, 102, at=5000, bids=[["9", "2"]]), NOW) == [ASKED]
+    assert session.feed(event_frame(101, 102, at=5000, bids=[["9", "2"]]), NOW) == [REQUEST]
     assert answer(session, 101, [["10", "1"]], ASKS) == []
     return session
 
 
 def test_a_snapshot_waits_for_the_stream_to_reach_it() -> None:
     session = open_session(BTC, channel="book", options=DEPTH_2)
-    assert session.tick(NOW) == []  # the stream first
-    assert session.feed(diff(101, 102, at=5000), NOW) == [ASKED]
+    assert session.tick(NOW) == []  # no request before the first event
+    assert session.feed(event_frame(101, 102, at=5000), NOW) == [REQUEST]
     assert answer(session, 103, BIDS, ASKS) == []
     assert session.tick(NOW + 2 * SECOND) == []
-    assert session.feed(diff(103, 104, at=6500, bids=[["9.5", "7"], ["9", "0"]]), NOW + 1) == []
+    assert session.feed(event_frame(103, 104, at=6500, bids=[["9.5", "7"], ["9", "0"]]), NOW + 1) == []
     assert session.tick(NOW) == [book(7, [["10", "1"], ["9.5", "7"]], ASKS, 104, NOW + 1)]
 
 
-def test_a_snapshot_at_the_position_of_the_stream_is_written_though_nothing_follows() -> None:
+def test_a_snapshot_as_new_as_the_stream_is_written_without_a_further_event() -> None:
     session = open_session(BTC, channel="book", options=DEPTH_2)
-    session.feed(diff(101, 102, at=5000, bids=BIDS, asks=ASKS), NOW)
+    session.feed(event_frame(101, 102, at=5000, bids=BIDS, asks=ASKS), NOW)
     assert answer(session, 102, BIDS, ASKS) == []
     assert session.tick(NOW) == [book(6, BIDS, ASKS, 102)]
 
 
-def test_a_snapshot_that_is_too_old_is_asked_for_again() -> None:
+def test_a_snapshot_that_is_too_old_is_requested_again() -> None:
     session = open_session(BTC, channel="book", options=DEPTH_2)
-    session.feed(diff(101, 102, at=5000), NOW)
+    session.feed(event_frame(101, 102, at=5000), NOW)
     assert answer(session, 99, BIDS, ASKS) == []
     assert session.tick(NOW + SECOND // 2) == []
-    assert session.tick(NOW + SECOND) == [ASKED]
-    assert answer(session, 100, BIDS, ASKS) == []  # 101 follows it
+    assert session.tick(NOW + SECOND) == [REQUEST]
+    assert answer(session, 100, BIDS, ASKS) == []  # event 101 follows it
     assert session.tick(NOW) == [book(6, BIDS, ASKS, 102)]
 
 
 def test_an_event_that_was_sent_again_changes_nothing() -> None:
     session = standing()
-    session.feed(diff(103, 105, at=5100, asks=[["11", "8"]]), NOW)
-    assert session.feed(diff(101, 102, at=5200, asks=[["11", "3"]]), NOW) == []
+    session.feed(event_frame(103, 105, at=5100, asks=[["11", "8"]]), NOW)
+    assert session.feed(event_frame(101, 102, at=5200, asks=[["11", "3"]]), NOW) == []
     assert session.tick(NOW) == [book(6, BIDS, [["11", "8"], ["12", "4"]], 105)]
 
 
-def test_a_whole_book_replaces_ours_and_needs_no_snapshot() -> None:
+def test_a_full_event_replaces_the_book_and_needs_no_snapshot() -> None:
     session = open_session(BTC, channel="book", options=DEPTH_2)
-    assert session.feed(diff(90, 102, at=5000, bids=BIDS, asks=ASKS, full=True, l="100"), NOW) == []
-    assert session.feed(diff(103, 103, at=5100, asks=[["11", "8"]]), NOW) == []
+    assert session.feed(event_frame(90, 102, at=5000, bids=BIDS, asks=ASKS, full=True, l="100"), NOW) == []
+    assert session.feed(event_frame(103, 103, at=5100, asks=[["11", "8"]]), NOW) == []
     whole = [["8", "1"]], [["20", "2"]]
     before = book(6, BIDS, [["11", "8"], ["12", "4"]], 103)
-    assert session.feed(diff(104, 110, at=6100, bids=whole[0], asks=whole[1], full=True, l="100"), NOW + 1) == [before]
+    assert session.feed(event_frame(104, 110, at=6100, bids=whole[0], asks=whole[1], full=True, l="100"), NOW + 1) == [before]
     assert session.tick(NOW) == [book(7, *whole, 110, NOW + 1)]
 
 
-def test_a_whole_book_ends_the_hole() -> None:
+def test_a_full_event_closes_the_gap() -> None:
     session = standing()
-    gap, asked = session.feed(diff(105, 106, at=7000), PACED)
-    assert (gap, asked) == (Gap(3, "book", "sequence", (BEGIN + 5) * SECOND), ASKED)
-    assert session.feed(diff(107, 109, at=8000, bids=BIDS, asks=ASKS, full=True), NOW) == [
+    gap, request = session.feed(event_frame(105, 106, at=7000), PACED)
+    assert (gap, request) == (Gap(3, "book", "sequence", (BEGIN + 5) * SECOND), REQUEST)
+    assert session.feed(event_frame(107, 109, at=8000, bids=BIDS, asks=ASKS, full=True), NOW) == [
         Gap(3, "book", "sequence", (BEGIN + 5) * SECOND, (BEGIN + 8) * SECOND)
     ]
-    assert answer(session, 105, [], []) == []  # no longer wanted
+    assert answer(session, 105, [], []) == []  # ignored: the book is complete
     assert session.tick(NOW) == [book(9, BIDS, ASKS, 109)]
 
 
 def test_a_side_that_is_null_is_unchanged() -> None:
     session = standing()
-    session.feed(diff(103, 103, at=5100, b=None, asks=[["11", "8"]]), NOW)
+    session.feed(event_frame(103, 103, at=5100, b=None, asks=[["11", "8"]]), NOW)
     assert session.tick(NOW) == [book(6, BIDS, [["11", "8"], ["12", "4"]], 103)]
 
 
 def test_a_crossed_book_is_never_written() -> None:
     session = standing()
-    assert reasons(session.feed(diff(103, 103, at=5100, bids=[["11", "1"]]), NOW)) == ["crossed"]
+    assert reasons(session.feed(event_frame(103, 103, at=5100, bids=[["11", "1"]]), NOW)) == ["crossed"]
     assert session.tick(PACED - 1) == []
-    assert session.tick(PACED) == [ASKED]
+    assert session.tick(PACED) == [REQUEST]
 
 
-def test_levels_beyond_the_hundred_that_are_pushed_are_forgotten() -> None:
-    """They may change without a word; when they come back, the exchange says them anew."""
+def test_levels_beyond_the_hundred_that_are_sent_are_forgotten() -> None:
+    """Their changes are not sent; when they return to the best 100, the exchange sends them again."""
     session = open_session(BTC, channel="book", options=DEPTH_2)
-    session.feed(diff(101, 101, at=5000), NOW)
+    session.feed(event_frame(101, 101, at=5000), NOW)
     bids = [[str(1000 - i), "1"] for i in range(100)]
     answer(session, 100, bids, [["2000", "1"]])
-    session.feed(diff(102, 102, at=5100, bids=[["1001", "1"]]), NOW)  # the hundred and first, 901, falls out
-    gone = [[str(1001 - i), "0"] for i in range(98)]
-    session.feed(diff(103, 103, at=5200, bids=gone), NOW)
+    session.feed(event_frame(102, 102, at=5100, bids=[["1001", "1"]]), NOW)  # the 101st bid, 901, is forgotten
+    removed = [[str(1001 - i), "0"] for i in range(98)]
+    session.feed(event_frame(103, 103, at=5200, bids=removed), NOW)
     assert session.tick(NOW)[:1] == [book(6, [["903", "1"], ["902", "1"]], [["2000", "1"]], 103)]
-    assert reasons(session.feed(diff(104, 104, at=6100, bids=[["903", "0"]]), NOW)) == ["sequence"]
+    assert reasons(session.feed(event_frame(104, 104, at=6100, bids=[["903", "0"]]), NOW)) == ["sequence"]
 
 
 def test_a_thin_book_is_renewed_before_it_breaks() -> None:
     session = open_session(BTC, channel="book", options=DEPTH_2)
-    session.feed(diff(101, 101, at=5000), NOW)
+    session.feed(event_frame(101, 101, at=5000), NOW)
     answer(session, 100, [[str(1000 - i), "1"] for i in range(100)], [["2000", "1"]])
     later = NOW + 6 * SECOND
-    gone = [[str(1000 - i), "0"] for i in range(98)]
-    assert reasons(session.feed(diff(102, 102, at=5100, bids=gone), later)) == ["Request"]
+    removed = [[str(1000 - i), "0"] for i in range(98)]
+    assert reasons(session.feed(event_frame(102, 102, at=5100, bids=removed), later)) == ["Request"]
     assert answer(session, 101, [["902", "1"], ["901", "1"], ["900", "5"], ["899", "5"]], [["2000", "1"]], later) == []
-    session.feed(diff(103, 103, at=5200, bids=[["902", "0"], ["901", "0"]]), later)
+    session.feed(event_frame(103, 103, at=5200, bids=[["902", "0"], ["901", "0"]]), later)
     assert session.tick(later) == [book(6, [["900", "5"], ["899", "5"]], [["2000", "1"]], 103, later)]
 
 
 @pytest.mark.parametrize("body", [b"<html>", b'{"id":1}', b'{"id":1,"bids":[["x","1"]],"asks":[]}'])
-def test_a_snapshot_that_cannot_be_read_is_asked_for_again(body: bytes) -> None:
+def test_a_malformed_snapshot_is_requested_again(body: bytes) -> None:
     session = open_session(BTC, channel="book")
-    session.feed(diff(101, 102, at=5000), NOW)
-    (bad,) = session.answer(ASKED, Response(200, body), NOW)
+    session.feed(event_frame(101, 102, at=5000), NOW)
+    (bad,) = session.answer(REQUEST, Response(200, body), NOW)
     assert isinstance(bad, Malformed)
-    assert session.tick(NOW + SECOND) == [ASKED]
+    assert session.tick(NOW + SECOND) == [REQUEST]
 
 
-def test_an_event_that_cannot_be_read_breaks_the_sequence() -> None:
+def test_a_malformed_event_breaks_the_sequence() -> None:
     session = standing()
-    assert reasons(session.feed(diff(103, 103, at=5100, bids=[["x", "1"]]), NOW)) == ["value"]
-    assert reasons(session.feed(diff(104, 104, at=5200), PACED)) == ["sequence", "Request"]
+    assert reasons(session.feed(event_frame(103, 103, at=5100, bids=[["x", "1"]]), NOW)) == ["value"]
+    assert reasons(session.feed(event_frame(104, 104, at=5200), PACED)) == ["sequence", "Request"]

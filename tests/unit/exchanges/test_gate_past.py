@@ -1,6 +1,6 @@
-"""The past of Gate: rows of recorded trades and bars, told through the documented questions, value by value.
+"""History of Gate: recorded trades and bars are loaded value by value through the documented requests.
 
-Nobody recorded a page of Gate's: the rows are Binance's, recorded by its REST, in the shape that Gate documents.
+There is no recording of Gate: the rows are recorded from Binance, in the shape that Gate documents.
 https://www.gate.com/docs/developers/apiv4/en/#query-market-transaction-records
 """
 
@@ -25,7 +25,7 @@ DAY = 1440 * MINUTE
 
 
 class Exchange:
-    """What the documentation leaves open is a parameter: in which order rows come, and whether `to` belongs to them."""
+    """The order of rows, and whether `to` is inclusive, are not documented, so they are parameters."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Exchange:
 
 
 def recorded_trades(count: int = 60) -> list[dict[str, str]]:
-    """Consecutive ids, many of one moment; the half second in which they stand is stretched to minutes."""
+    """Trades with consecutive ids, many with the same time; their half second is stretched to minutes."""
     side = {True: "sell", False: "buy"}
     rows = binance_rest.recorded_trades()
     first = rows[0]["time"]
@@ -83,7 +83,7 @@ def as_trade(row: dict[str, str]) -> Trade:
 
 
 def recorded_bars() -> list[list[str]]:
-    """Sixty consecutive minutes."""
+    """Sixty consecutive 1m bars."""
     return [
         [str(time // 1000), quote, close, high, low, opened, volume, "true"]
         for time, opened, high, low, close, volume, _, quote, *_ in binance_rest.recorded_minutes()
@@ -106,13 +106,13 @@ def candles(exchange: Exchange, since: int, until: int, at: int = LATER) -> Hist
 
 
 @pytest.fixture(autouse=True)
-def kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rows are of years ago; how long they are kept has a test of its own."""
+def unlimited_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are years old; the limits of the history have a test of their own."""
     monkeypatch.setattr(_gate_past, "KEPT", {"trades": LATER, "candles": LATER})
 
 
 @pytest.fixture(params=[1, 7, 68, 1000])
-def rows_of_an_answer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+def page_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(_gate_past, "ROWS", request.param)
     monkeypatch.setattr(_gate_past, "BARS", request.param if request.param < 999 else 999)
     return request.param
@@ -120,7 +120,7 @@ def rows_of_an_answer(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("newest_first", [True, False])
 @pytest.mark.parametrize("inclusive", [True, False])
-def test_all_trades_are_told_once_in_order(rows_of_an_answer: int, newest_first: bool, inclusive: bool) -> None:
+def test_all_trades_are_loaded_once_in_order(page_size: int, newest_first: bool, inclusive: bool) -> None:
     rows = recorded_trades()
     expected = [as_trade(row) for row in rows]
     assert len({trade.time for trade in expected}) < len(expected)
@@ -131,7 +131,7 @@ def test_all_trades_are_told_once_in_order(rows_of_an_answer: int, newest_first:
     assert result.untils[-1] == until
 
 
-def test_what_is_asked_by_id_is_told_by_id(rows_of_an_answer: int) -> None:
+def test_a_range_of_ids_is_loaded_by_id(page_size: int) -> None:
     rows = recorded_trades()
     ids = (int(rows[10]["sequence_id"]), int(rows[20]["sequence_id"]))
     result = trades(Exchange(rows), as_trade(rows[10]).time, as_trade(rows[20]).time, ids)
@@ -139,7 +139,7 @@ def test_what_is_asked_by_id_is_told_by_id(rows_of_an_answer: int) -> None:
 
 
 def test_a_busy_second_is_read_by_pages() -> None:
-    """The recorded thousand stands in half a second, which fills the answer."""
+    """A thousand trades in one second fill the page of that second."""
     rows = recorded_trades(1000)
     first = binance_rest.recorded_trades()[0]["time"]
     rows = [row | {"create_time_ms": str(first // 1000 * 1000 + index // 3)} for index, row in enumerate(rows)]
@@ -148,7 +148,7 @@ def test_a_busy_second_is_read_by_pages() -> None:
     assert [path_and_query(request)[1]["page"] for request in result.requests[-2:]] == ["2", "1"]
 
 
-def test_the_questions_for_trades() -> None:
+def test_the_requests_for_trades() -> None:
     rows = recorded_trades()
     since = as_trade(rows[0]).time
     second = since // SECOND
@@ -161,7 +161,7 @@ def test_the_questions_for_trades() -> None:
     ]
 
 
-def test_all_candles_are_told_once_whatever_the_page(rows_of_an_answer: int) -> None:
+def test_all_candles_are_loaded_once_with_any_page_size(page_size: int) -> None:
     bars = recorded_bars()
     first, last = (int(bar[0]) * SECOND for bar in (bars[0], bars[-1]))
     result = candles(Exchange(bars=bars), first, last + MINUTE)
@@ -170,7 +170,7 @@ def test_all_candles_are_told_once_whatever_the_page(rows_of_an_answer: int) -> 
     assert candles(Exchange(bars=bars), first + 1, last).records == [as_candle(bar) for bar in bars[1:-1]]
 
 
-def test_the_questions_for_candles() -> None:
+def test_the_requests_for_candles() -> None:
     bars = recorded_bars()
     first = int(bars[0][0])
     result = candles(Exchange(bars=bars), first * SECOND, (first + 3600) * SECOND)
@@ -180,30 +180,32 @@ def test_the_questions_for_candles() -> None:
 
 
 @pytest.mark.parametrize(("after", "closed"), [(0, 59), (9, 59), (10, 60)])
-def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
+def test_an_unfinished_candle_is_not_loaded(after: int, closed: int) -> None:
     bars = recorded_bars()
     first, end = int(bars[0][0]) * SECOND, int(bars[-1][0]) * SECOND + MINUTE
-    for flag in ("false", "true"):  # an open one is never told, a closed one once it is old enough to be vouched for
+    for flag in ("false", "true"):  # an unfinished bar is never loaded, a finished bar once it is old enough
         result = candles(Exchange(bars=[*bars[:-1], [*bars[-1][:-1], flag]]), first, end + MINUTE, at=end + after * SECOND)
-        wanted = closed if flag == "true" else 59
-        assert [candle.time for candle in result.records] == [int(bar[0]) * SECOND for bar in bars[:wanted]]
+        count = closed if flag == "true" else 59
+        assert [candle.time for candle in result.records] == [int(bar[0]) * SECOND for bar in bars[:count]]
 
 
 @pytest.mark.parametrize(("channel", "kept"), [("trades", 30 * DAY), ("candles", 9990 * MINUTE)])
-def test_older_than_what_is_kept_is_refused_with_what_there_is(channel: str, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_range_older_than_the_history_is_refused_with_its_beginning(
+    channel: str, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.undo()
     since = LATER - kept - DAY
     with pytest.raises(Reject, match=f"BTC_USDT: {channel} are kept for") as caught:
         load_history(gate.history(history_request(BTC, channel, since, LATER - DAY), OPTIONS, "rest"), Exchange(opened=1))
     assert (caught.value.reason, caught.value.code) == ("history", str(LATER - kept))
-    opened = (LATER - kept) // SECOND // 60 * 60 + 60  # a whole minute
+    opened = (LATER - kept) // SECOND // 60 * 60 + 60  # rounded up to a whole minute
     result = load_history(gate.history(history_request(BTC, channel, since, LATER - DAY), OPTIONS, "rest"), Exchange(opened=opened))
     assert (result.records, result.untils[-1]) == ([], LATER - DAY)
     assert min(int(path_and_query(request)[1]["from"]) for request in result.requests[1:]) == opened
 
 
 @pytest.mark.parametrize("channel", ["trades", "candles"])
-def test_where_there_is_nothing_all_was_said_in_few_questions(channel: str) -> None:
+def test_a_range_without_rows_costs_few_requests(channel: str) -> None:
     result = load_history(gate.history(history_request(BTC, channel, LATER - 9 * DAY, LATER - MINUTE), OPTIONS, "rest"), Exchange())
     assert (result.records, result.untils[-1]) == ([], LATER - MINUTE)
     assert len(result.requests) < 30
@@ -211,7 +213,7 @@ def test_where_there_is_nothing_all_was_said_in_few_questions(channel: str) -> N
 
 @pytest.mark.parametrize("channel", ["trades", "candles"])
 @pytest.mark.parametrize("body", [b"<html>", b'{"label":"INVALID_CURRENCY_PAIR"}', b'[["1"]]'])
-def test_an_answer_that_is_none_is_an_error(channel: str, body: bytes) -> None:
+def test_a_malformed_response_is_rejected(channel: str, body: bytes) -> None:
     exchange = Exchange()
     with pytest.raises(Reject):
         load_history(
@@ -220,7 +222,7 @@ def test_an_answer_that_is_none_is_an_error(channel: str, body: bytes) -> None:
         )
 
 
-def test_what_gate_does_not_give_is_refused() -> None:
+def test_an_unknown_channel_or_method_is_refused() -> None:
     with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
         gate.history(history_request(BTC, "book", 0, 1), OPTIONS, "rest")
     with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):

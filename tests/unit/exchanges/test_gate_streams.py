@@ -1,4 +1,4 @@
-"""Gate's trades, candles, quotes, connection and listing, by frames that were captured and by those of the documentation.
+"""Gate's trades, candles, quotes, connection and listing, with recorded and documented frames.
 
 https://www.gate.com/docs/developers/apiv4/ws/en/
 """
@@ -23,7 +23,7 @@ from tests.support.recordings.files import received, recording
 
 # --- trades ----------------------------------------------------------------------------------------------------------
 
-# as ccxt captured it live on 2026-08-12 (ccxt/ccxt, ts/src/test/static/ws)
+# captured live by ccxt on 2026-08-12 (ccxt/ccxt, ts/src/test/static/ws)
 CAPTURED = {
     "id": 214976613,
     "id_market": 214976613,
@@ -47,17 +47,17 @@ def test_a_trade() -> None:
     assert session.last_message_at == [NOW]
 
 
-def test_the_id_of_one_market_is_stored_where_there_is_one() -> None:
-    """ "Public Trades Channel", its example: `id` counts the fills of all markets."""
+def test_the_id_of_the_market_is_stored_if_there_is_one() -> None:
+    """The example of "Public Trades Channel": `id` counts the fills of all markets, `id_market` those of one."""
     example = {"id": 309143071, "create_time": 1606292218, "create_time_ms": "1606292218213.4578", "side": "sell"}
     example |= {"currency_pair": "GT_USDT", "amount": "16.4700000000", "price": "0.4705000000"}
     new = example | {"id_market": 2390902, "range": "2390902-2390902"}
-    told = [open_session(named("GT_USDT", 4), channel="trades").feed(update("spot.trades", row), NOW) for row in (example, new)]
+    outputs = [open_session(named("GT_USDT", 4), channel="trades").feed(update("spot.trades", row), NOW) for row in (example, new)]
     old_trade = Trade(4, 1606292218213000, 309143071, "0.4705000000", "16.4700000000", "sell", NOW)
-    assert told == [(old_trade,), (replace(old_trade, trade_id=2390902),)]
+    assert outputs == [(old_trade,), (replace(old_trade, trade_id=2390902),)]
 
 
-def test_a_jump_of_the_id_is_a_gap_and_what_is_sent_again_is_yielded_again() -> None:
+def test_a_jump_of_the_id_is_a_gap_and_a_resent_trade_is_yielded_again() -> None:
     session = open_session(BTC, channel="trades")
     session.feed(trade_frame(100), NOW)
     gap, trade = session.feed(trade_frame(103, create_time_ms="1786539953000.5"), NOW)
@@ -83,7 +83,7 @@ def test_ids_of_all_markets_are_not_dense() -> None:
         assert reasons(session.feed(trade_frame(id=number, id_market=None, range=""), NOW)) == ["Trade"]
 
 
-def test_recorded_trades_come_out_value_by_value() -> None:
+def test_recorded_trades_are_yielded_value_by_value() -> None:
     lines = [
         (line, json.loads(line.text)["result"])
         for line in received("GATEIO.ws.1.0")
@@ -92,7 +92,7 @@ def test_recorded_trades_come_out_value_by_value() -> None:
     pairs = sorted({row["currency_pair"] for _, row in lines})
     ids = {pair: number for number, pair in enumerate(pairs, 1)}
     session = open_session(*(named(pair, number) for pair, number in ids.items()), channel="trades")
-    told = [output for line, _ in lines for output in session.feed(line.frame, line.time)]
+    outputs = [output for line, _ in lines for output in session.feed(line.frame, line.time)]
     expected = [
         Trade(
             ids[row["currency_pair"]],
@@ -106,11 +106,11 @@ def test_recorded_trades_come_out_value_by_value() -> None:
         for line, row in lines
     ]
     assert len(expected) == 9
-    assert told == expected
+    assert outputs == expected
 
 
 def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
-    """ "Query market transaction records", its example; the websocket says the same under its own names, and finer times."""
+    """The example of "Query market transaction records"; the websocket has other names and a finer time."""
     body = (
         b'[{"id":"1232893232","create_time":"1548000000","create_time_ms":"1548000000123.456","order_id":"4128442423","side":"buy",'
         b'"role":"maker","amount":"0.15","price":"0.03","fee":"0.0005","fee_currency":"ETH","point_fee":"0","gt_fee":"0",'
@@ -124,12 +124,12 @@ def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
 
 # --- candles and quotes ----------------------------------------------------------------------------------------------
 
-# "Candlesticks Channel", its example
+# the example of "Candlesticks Channel"
 DOCUMENTED_BAR = {
     "t": "1606292580",
     "v": "2362.32035",
     "c": "19128.1",
-    "h": "19128.2",  # the example has 19128.1 four times: which is which would not be told
+    "h": "19128.2",  # the example has 19128.1 four times; here the prices differ, so that none can be mistaken for another
     "l": "19128.0",
     "o": "19128.15",
     "n": "1m_BTC_USDT",
@@ -153,7 +153,7 @@ def test_only_a_closed_bar_is_stored() -> None:
     assert session.last_message_at == [NOW]
 
 
-def test_recorded_bars_are_of_before_the_closed_flag_and_none_is_stored() -> None:
+def test_recorded_bars_without_the_closed_flag_are_not_stored() -> None:
     lines = [line for line in received("GATEIO.ws.1.0") if '"spot.candlesticks","event":"update"' in line.text]
     names = sorted({json.loads(line.text)["result"]["n"].removeprefix("1m_") for line in lines})
     session = open_session(*(named(name, number) for number, name in enumerate(names)), channel="candles")
@@ -173,14 +173,14 @@ def test_a_bar_that_never_closed_is_a_gap() -> None:
 
 
 def test_a_bar_has_the_same_key_and_values_by_rest() -> None:
-    """ "Market K-line chart": time, volume in quote, close, high, low, open, volume in base, closed."""
+    """The columns of "Market K-line chart" are time, quote volume, close, high, low, open, base volume, closed."""
     bar = DOCUMENTED_BAR
     row = [bar["t"], bar["v"], bar["c"], bar["h"], bar["l"], bar["o"], bar["a"], "true"]
     running = [str(int(bar["t"]) + 60), *row[1:7], "false"]
     assert gate_parse.candles_from_rest(json.dumps([running, row]).encode(), BTC, NOW) == [replace(BAR, origin="rest")]
 
 
-# "Best bid or ask price", its example
+# the example of "Best bid or ask price"
 DOCUMENTED_QUOTE = {
     "t": 1606293275123,
     "u": 48733182,
@@ -205,7 +205,7 @@ def test_a_quote_is_written_as_it_stood_at_its_tick() -> None:
     assert session.tick(NOW) == [empty]
 
 
-def test_a_quote_that_cannot_be_read_leaves_nothing_to_write() -> None:
+def test_a_malformed_quote_discards_the_quote_before_it() -> None:
     session = open_session(BTC, channel="quotes")
     session.feed(quote_frame(), NOW)
     assert reasons(session.feed(quote_frame(b="-1"), NOW)) == ["value"]
@@ -217,7 +217,9 @@ def test_a_quote_that_cannot_be_read_leaves_nothing_to_write() -> None:
 
 def test_subscribing() -> None:
     eth = named("ETH_USDT", 4)
-    (connection,) = gate.connections([Subscription(one, channel) for one in (BTC, eth) for channel in gate.CHANNELS], OPTIONS)
+    (connection,) = gate.connections(
+        [Subscription(instrument, channel) for instrument in (BTC, eth) for channel in gate.CHANNELS], OPTIONS
+    )
     assert connection.url == "wss://test/"
     sent = [json.loads(send.text) for send in gate.session(connection, OPTIONS).start(NOW)]
     assert {(message["time"], message["event"]) for message in sent} == {(NOW // SECOND, "subscribe")}
@@ -231,7 +233,7 @@ def test_subscribing() -> None:
     ]
 
 
-def test_many_subscriptions_are_spread() -> None:
+def test_many_subscriptions_are_spread_over_connections() -> None:
     many = [Subscription(named(f"X{i}_USDT", i), "book") for i in range(250)]
     spread = gate.connections(many, OPTIONS)
     assert [s for connection in spread for s in connection.subscriptions] == many
@@ -244,14 +246,14 @@ def test_ping_after_silence() -> None:
     (ping,) = session.tick(NOW + 20 * SECOND)
     assert isinstance(ping, Send)
     assert json.loads(ping.text) == {"time": NOW // SECOND + 20, "channel": "spot.ping"}
-    # "Application ping pong", its example
+    # the example of "Application ping pong"
     pong = b'{"time":1545404023,"channel":"spot.pong","event":"","error":null,"result":null}'
     assert session.feed(pong, NOW + 21 * SECOND) == ()
     assert session.tick(NOW + 40 * SECOND) == []
     assert session.last_message_at == [0]
 
 
-def test_recorded_replies_are_quiet() -> None:
+def test_recorded_replies_yield_nothing() -> None:
     session = open_session(BTC, channel="trades")
     replies = [line for line in received("GATEIO.ws.1.0") if '"event":"subscribe"' in line.text]
     assert len(replies) == 22
@@ -259,7 +261,7 @@ def test_recorded_replies_are_quiet() -> None:
 
 
 def test_a_refused_subscription() -> None:
-    """ "Error": code and message; the announcement of `spot.obu` has this one of a channel subscribed to twice."""
+    """An error has a code and a message. This one, of a repeated subscription, is in the announcement of `spot.obu`."""
     frame = (
         b'{"time":1,"channel":"spot.obu","event":"subscribe","error":{"code":2,"message":"Alert sub ob.BTC_USDT.50"},"result":null}'
     )
@@ -287,7 +289,7 @@ def test_a_refused_subscription() -> None:
         (trade_frame(id="x"), "shape"),
     ],
 )
-def test_what_is_not_documented_is_malformed_and_never_raises(frame: bytes, reason: str) -> None:
+def test_an_undocumented_frame_is_malformed_and_never_raises(frame: bytes, reason: str) -> None:
     session = open_session(BTC, channel="trades")
     out: list[Output] = list(session.feed(frame, NOW))
     assert [(type(o), o.reason) for o in out] == [(Malformed, reason)]
@@ -314,16 +316,16 @@ def listing(body: bytes) -> list[Instrument]:
 def test_the_recorded_listing() -> None:
     body = recording("GATEIO.0")[0].frame
     listed, rows = listing(body), json.loads(body)
-    assert [one.symbol for one in listed] == [row["id"] for row in rows]
-    alephium = next(one for one in listed if one.symbol == "ALEPH_USDT")
+    assert [instrument.symbol for instrument in listed] == [row["id"] for row in rows]
+    alephium = next(instrument for instrument in listed if instrument.symbol == "ALEPH_USDT")
     assert alephium == Instrument("gate", "ALEPH_USDT", "ALEPH/USDT", "ALEPH", "USDT", "spot", "trading", "0.0001", "0.001")
     tradable = {row["id"] for row in rows if row["trade_status"] == "tradable"}
-    assert {one.symbol for one in listed if one.status == "trading"} == tradable
-    assert {one.status for one in listed if one.symbol not in tradable} <= {"halted"}
+    assert {instrument.symbol for instrument in listed if instrument.status == "trading"} == tradable
+    assert {instrument.status for instrument in listed if instrument.symbol not in tradable} == {"halted"}
 
 
 def test_steps_of_whole_numbers() -> None:
-    """ "Query all supported currency pairs", its example, with other precisions."""
+    """The example of "Query all supported currency pairs" with other precisions."""
     pair = {"id": "ETH_USDT", "base": "ETH", "quote": "USDT", "amount_precision": 0, "precision": 1, "trade_status": "buyable"}
     expected = Instrument("gate", "ETH_USDT", "ETH/USDT", "ETH", "USDT", "spot", "halted", "0.1", "1")
     assert listing(json.dumps([pair]).encode()) == [expected]

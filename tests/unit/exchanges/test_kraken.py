@@ -1,4 +1,4 @@
-"""Kraken's trades, candles, connection and listing, by the v2 frames of other projects."""
+"""Kraken's trades, candles, connection and listing, with v2 frames of the test data of other projects."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_jump_of_the_trade_id_is_a_gap_with_its_ids() -> None:
     assert [type(output) for output in session.feed(trade_frame(105), NOW)] == [Trade]
 
 
-def test_the_snapshot_begins_anywhere_and_repeats_old_trades() -> None:
+def test_a_snapshot_may_begin_anywhere_and_repeat_old_trades() -> None:
     session = open_session(BTC, channel="trades")
     assert [o.trade_id for o in session.feed(trade_frame(5000, kind="snapshot"), NOW)] == [5000]
     assert [o.trade_id for o in session.feed(trade_frame(5001), NOW)] == [5001]
@@ -58,7 +58,7 @@ def test_numbers_are_written_without_exponent_and_without_loss(number: str, digi
 
 
 def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
-    """The first REST trade, whose time has 7 decimals, as the websocket says it with 6 (or 9): edited from the nautilus frame."""
+    """The first REST trade, whose time has 7 decimals, as a websocket frame with 6 and with 9 decimals."""
     first = kraken_parse.trades_from_rest(nautilus("http_trades"), BTC, NOW)[0]
     assert first == Trade(7, 1762795433971744, 10218208, "105433.60000", "0.00027625", "buy", NOW)
     for time in ("2025-11-10T17:23:53.971744Z", "2025-11-10T17:23:53.971744500Z"):
@@ -88,7 +88,7 @@ BAR = Candle(
 
 
 def bar_frame(minute: int = 25, *, close: str = "106040.1", kind: str = "update") -> bytes:
-    """The nautilus frame, with these fields edited."""
+    """The frame of nautilus_trader with these fields changed."""
     message = json.loads(nautilus("ws_ohlc_update"), parse_float=Decimal)
     message["type"] = kind
     row = message["data"][0]
@@ -97,7 +97,7 @@ def bar_frame(minute: int = 25, *, close: str = "106040.1", kind: str = "update"
     return text.replace("106040.1", close).encode()
 
 
-def test_a_bar_is_closed_when_the_next_one_shows_and_the_running_one_is_never_emitted() -> None:
+def test_a_bar_is_closed_by_the_next_bar_and_an_unfinished_bar_is_not_emitted() -> None:
     session = open_session(BTC, channel="candles")
     assert list(session.feed(nautilus("ws_ohlc_update"), NOW)) == []
     assert list(session.feed(bar_frame(close="106041"), NOW + 1)) == []
@@ -119,8 +119,8 @@ def test_a_bar_followed_by_silence_is_closed_five_seconds_after_its_end() -> Non
     assert bars == [[], [], [replace(BAR, received_at=received_at)], []]
 
 
-def test_a_bar_whose_latest_state_cannot_be_read_is_not_stored() -> None:
-    """The state before it is not the last one."""
+def test_a_bar_whose_latest_state_is_malformed_is_not_emitted() -> None:
+    """The state before the malformed one is not the last state of the bar."""
     for bad, reason in ((bar_frame(close='"up"'), "shape"), (bar_frame(close="-1"), "value")):
         session = open_session(BTC, channel="candles")
         session.feed(bar_frame(), NOW)
@@ -135,12 +135,12 @@ def test_a_bar_that_changes_after_it_was_closed_is_emitted_again() -> None:
     session.feed(bar_frame(), NOW)
     assert BAR in session.tick(NOW)
     assert list(session.feed(bar_frame(close="106042"), NOW + 1)) == [replace(BAR, close="106042", received_at=NOW + 1)]
-    assert list(session.feed(bar_frame(26), NOW)) == []  # it was emitted
+    assert list(session.feed(bar_frame(26), NOW)) == []  # its bar was emitted already
     assert list(session.feed(bar_frame(25, close="106043"), NOW + 2)) == [replace(BAR, close="106043", received_at=NOW + 2)]
     assert list(session.feed(bar_frame(27), NOW + 3)) == [replace(BAR, time=BEGIN + MINUTE)]
 
 
-def test_bars_by_rest_have_the_same_key_and_leave_out_the_running_one() -> None:
+def test_bars_by_rest_have_the_same_key_and_leave_out_the_unfinished_bar() -> None:
     bars = kraken_parse.candles_from_rest(nautilus("http_ohlc"), BTC, NOW)
     rows = json.loads(nautilus("http_ohlc"))["result"]
     last = rows.pop("last")
@@ -170,7 +170,7 @@ def test_subscribing_names_every_symbol_once_and_each_channels_parameters() -> N
     ]
 
 
-def test_many_subscriptions_are_spread() -> None:
+def test_many_subscriptions_are_spread_over_connections() -> None:
     many = [Subscription(replace(BTC, symbol=f"X{i}/USD"), "trades") for i in range(450)]
     spread = kraken.connections(many, OPTIONS)
     assert [len(connection.subscriptions) for connection in spread] == [200, 200, 50]
@@ -179,21 +179,21 @@ def test_many_subscriptions_are_spread() -> None:
 
 
 def refusal(symbol: str, req_id: str) -> bytes:
-    """https://docs.kraken.com/exchange/guides/websockets/introduction: an error answer."""
+    """An error response of https://docs.kraken.com/exchange/guides/websockets/introduction."""
     return (
         b'{"error":"Currency pair not supported FOO/USD","method":"subscribe","success":false,"symbol":"FOO/USD",'
         b'"time_in":"2023-09-25T09:04:31.742599Z","time_out":"2023-09-25T09:04:31.742648Z"%b}' % req_id.encode()
     ).replace(b"FOO/USD", symbol.encode())
 
 
-def test_a_reply_that_refuses_says_what() -> None:
+def test_a_refusal_names_the_symbol_and_the_reason() -> None:
     session = open_session(BTC, channel="quotes")
     assert list(session.feed(nautilus("ws_subscribe_response"), NOW)) == []
     assert session.feed(refusal("FOO/USD", ""), NOW) == (Refused("kraken: subscribe FOO/USD: Currency pair not supported FOO/USD"),)
     assert session.refused == {}
 
 
-def test_a_refused_symbol_is_retried_alone_and_the_others_stay() -> None:
+def test_a_refused_symbol_is_retried_alone_and_the_others_stay_subscribed() -> None:
     session = open_session(BTC, replace(BTC, symbol="FOO/USD", id=8), channel="quotes")
     text = "kraken: subscribe FOO/USD: Currency pair not supported FOO/USD"
     assert session.feed(refusal("FOO/USD", ',"req_id":1'), NOW) == (Refused(text),)
@@ -203,7 +203,7 @@ def test_a_refused_symbol_is_retried_alone_and_the_others_stay() -> None:
     assert again["params"]["symbol"] == ["FOO/USD"]
 
 
-def test_a_rate_limit_is_blamed_on_no_symbol() -> None:
+def test_a_rate_limit_refuses_no_symbol() -> None:
     session = open_session(BTC, replace(BTC, symbol="FOO/USD", id=8), channel="quotes")
     busy = b'{"error":"Exceeded msg rate","method":"subscribe","success":false,"req_id":1}'
     assert session.feed(busy, NOW) == (Refused("kraken: subscribe: Exceeded msg rate"),)
@@ -212,7 +212,7 @@ def test_a_rate_limit_is_blamed_on_no_symbol() -> None:
     assert again["params"]["symbol"] == ["BTC/USD", "FOO/USD"]
 
 
-def test_a_silent_connection_is_pinged_and_a_heartbeat_is_life() -> None:
+def test_a_connection_without_any_message_for_ten_seconds_is_pinged() -> None:
     session = open_session(BTC, channel="trades")
     for quiet in (b'{"channel":"heartbeat"}', nautilus("ws_pong")):
         assert session.feed(quiet, NOW + 5 * SECOND) == ()
@@ -246,13 +246,13 @@ def kinds(outputs: list[Output]) -> list[str]:
         (trade_frame(1).replace(b'"buy"', b'"both"'), "shape"),
     ],
 )
-def test_what_is_not_documented_is_malformed_and_never_raises(frame: bytes, reason: str) -> None:
+def test_an_undocumented_frame_is_malformed_and_never_raises(frame: bytes, reason: str) -> None:
     session = open_session(BTC, channel="trades")
     assert kinds(list(session.feed(frame, NOW))) == [reason]
     assert kinds(list(session.feed(trade_frame(2), NOW))) == ["Trade"]
 
 
-def test_one_bad_row_does_not_take_the_others_along() -> None:
+def test_a_bad_row_does_not_affect_the_other_rows() -> None:
     good = trade_frame(1)[:-2]
     frame = good + b"," + trade_frame(2, price="null").split(b"[")[1][:-2] + b"," + trade_frame(3).split(b"[")[1]
     assert kinds(list(open_session(BTC, channel="trades").feed(frame, NOW))) == ["Trade", "shape", "Gap", "Trade"]
@@ -312,7 +312,7 @@ def test_a_body_of_another_shape_is_rejected() -> None:
         kraken_parse.candles_from_rest(b'{"error":[],"result":' + b"[" * 100_000, BTC, NOW)
 
 
-def test_a_bad_row_of_rest_costs_itself() -> None:
+def test_a_bad_row_of_rest_is_rejected_alone() -> None:
     body = nautilus("http_trades").replace(b"105433.60000", b"NaN", 1)
     trades = kraken_parse.trades_from_rest(body, BTC, NOW)
     assert (len(trades), [bad.reason for bad in trades.rejected]) == (999, ["value"])

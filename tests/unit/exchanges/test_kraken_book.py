@@ -1,4 +1,4 @@
-"""Kraken's book and quotes: the checksum, its break and mending, by documented frames and those of other projects."""
+"""Kraken's book and quotes: checksums, and a book that breaks and recovers, with frames of documentation and other projects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.exchanges.kraken import BTC, NOW, OPTIONS, nautilus, open_ses
 
 
 def book_frame(name: str, checksum: int, time: str = "55.440295Z") -> bytes:
-    """A nautilus frame with the checksum that its book really has, and another second."""
+    """A frame of nautilus_trader with the correct checksum of its book, and with this time."""
     frame = nautilus(name)
     old = str(json.loads(frame)["data"][0]["checksum"]).encode()
     return frame.replace(old, str(checksum).encode()).replace(b"55.440295Z", time.encode())
@@ -53,7 +53,7 @@ DOCUMENTED = b"""{"channel":"book","type":"snapshot","data":[{"symbol":"BTC/USD"
 {"price":45299.5,"qty":0.18772827}],"checksum":3310070434}]}"""
 
 
-def test_the_documented_checksum_holds_with_and_without_trailing_zeros() -> None:
+def test_the_documented_checksum_matches_with_and_without_trailing_zeros() -> None:
     trimmed = re.sub(rb"(\.\d*?)0+(?=[,}])", rb"\1", DOCUMENTED).replace(b".,", b",")
     assert trimmed.count(b"0}") < DOCUMENTED.count(b"0}")
     for frame in (DOCUMENTED, trimmed):
@@ -83,7 +83,7 @@ def test_a_crossed_book_is_never_written() -> None:
 
 
 @pytest.mark.parametrize(("depth", "subscribed"), [(1, 10), (10, 10), (11, 25), (20, 25), (100, 100), (1000, 1000), (5000, 1000)])
-def test_the_smallest_depth_that_covers_is_subscribed(depth: int, subscribed: int) -> None:
+def test_the_smallest_sufficient_depth_is_subscribed(depth: int, subscribed: int) -> None:
     options = replace(OPTIONS, book_depth=depth)
     session = kraken.session(kraken.connections([Subscription(BTC, "book")], options)[0], options)
     assert [json.loads(send.text) for send in session.start(NOW)] == [
@@ -91,7 +91,7 @@ def test_the_smallest_depth_that_covers_is_subscribed(depth: int, subscribed: in
     ]
 
 
-def test_quotes_with_a_time_stand_on_the_exchanges_grid() -> None:
+def test_quotes_with_a_time_are_on_the_grid_of_the_exchange() -> None:
     session = open_session(BTC, channel="quotes", options=replace(OPTIONS, writer="north"))
     frame = nautilus("ws_ticker_snapshot")
     assert list(session.feed(frame, NOW)) == []
@@ -103,7 +103,7 @@ def test_quotes_with_a_time_stand_on_the_exchanges_grid() -> None:
     assert (row.bid_price, row.bid_size, row.time) == (None, None, 1671960661 * SECOND)
 
 
-def test_a_book_that_stays_broken_is_asked_for_again_but_not_in_a_storm() -> None:
+def test_subscriptions_of_a_book_that_stays_broken_are_paced() -> None:
     session = open_session(BTC, channel="book")
     crossed = crc32(f"{ASKS}10594430{13600000}{BIDS}".encode())
     frame = book_frame("ws_book_snapshot", crossed).replace(b"105944.20", b"105944.30")
@@ -113,7 +113,7 @@ def test_a_book_that_stays_broken_is_asked_for_again_but_not_in_a_storm() -> Non
     assert ticks == [0, 0, 2, 0]
 
 
-def test_a_book_message_that_cannot_be_read_breaks_that_book() -> None:
+def test_a_malformed_book_message_breaks_that_book() -> None:
     session = open_session(BTC, channel="book")
     session.feed(book_frame("ws_book_snapshot", SNAPSHOT), NOW)
     bad = book_frame("ws_book_update", UPDATE).replace(b"0.250", b"null")
@@ -123,7 +123,7 @@ def test_a_book_message_that_cannot_be_read_breaks_that_book() -> None:
 
 
 def edited(bids: bytes, asks: bytes, levels: str, ms: int) -> bytes:
-    """An update after the documented snapshot, with the checksum of `levels`: asks then bids, bare digits."""
+    """An update after the documented snapshot with the checksum of `levels`: the digits of asks, then of bids."""
     return (
         b'{"channel":"book","type":"update","data":[{"symbol":"BTC/USD","bids":[%b],"asks":[%b],"checksum":%d,'
         b'"timestamp":"2023-10-06T17:35:55.%03dZ"}]}' % (bids, asks, crc32(levels.encode()), ms)
@@ -136,8 +136,8 @@ def documented(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("side", ["bids", "asks"])
-def test_a_level_that_falls_out_of_the_subscribed_depth_is_gone(side: str) -> None:
-    """Ten levels are subscribed; an eleventh pushes the worst out, and once it goes, nine are left."""
+def test_a_level_beyond_the_subscribed_depth_is_removed(side: str) -> None:
+    """Ten levels are subscribed. An eleventh pushes the worst level out; after its removal nine are left."""
     session = open_session(BTC, channel="book", options=replace(OPTIONS, book_depth=10))
     session.feed(DOCUMENTED, NOW)
     sides = {"asks": documented("asks"), "bids": documented("bids")}
@@ -151,7 +151,7 @@ def test_a_level_that_falls_out_of_the_subscribed_depth_is_gone(side: str) -> No
     assert {"asks": len(book.ask_prices), "bids": len(book.bid_prices)} == {"asks": 10, "bids": 10, side: 9}
 
 
-def test_the_end_of_a_hole_is_never_before_its_beginning() -> None:
+def test_the_end_of_a_gap_is_never_before_its_beginning() -> None:
     session = open_session(BTC, channel="book")
     session.feed(book_frame("ws_book_snapshot", SNAPSHOT, "55.900000Z"), NOW)
     session.feed(book_frame("ws_book_update", UPDATE + 1, "56.000000Z"), NOW)
@@ -159,7 +159,7 @@ def test_the_end_of_a_hole_is_never_before_its_beginning() -> None:
     assert session.feed(book_frame("ws_book_snapshot", SNAPSHOT), NOW) == [Gap(7, "book", "checksum", since, since)]
 
 
-def test_a_quote_that_cannot_be_read_leaves_nothing_to_write() -> None:
+def test_a_malformed_quote_discards_the_quote_before_it() -> None:
     session = open_session(BTC, channel="quotes")
     session.feed(nautilus("ws_ticker_snapshot"), NOW)
     (malformed,) = session.feed(nautilus("ws_ticker_snapshot").replace(b"105944.20", b"-1"), NOW)
@@ -168,9 +168,9 @@ def test_a_quote_that_cannot_be_read_leaves_nothing_to_write() -> None:
 
 
 def test_a_checksum_that_keeps_failing_does_not_stop_the_book() -> None:
-    """The listing may have other decimals than the frames."""
+    """Checksums fail for good if the listing has other decimals than the frames."""
     session = open_session(BTC, channel="book")
-    frame = nautilus("ws_book_snapshot")  # its checksum is not that of its levels
+    frame = nautilus("ws_book_snapshot")  # its checksum does not match its levels
     out = [[type(o).__name__ for o in session.feed(frame, NOW + i * 3600 * SECOND)] for i in range(4)]
     assert [[name for name in names if name != "Send"] for names in out] == [["Gap"], [], ["Malformed"], ["Gap"]]
     assert [o.bid_prices[0] for o in session.tick(NOW) if isinstance(o, BookSnapshot)] == ["105944.20"]

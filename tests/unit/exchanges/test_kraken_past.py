@@ -1,4 +1,4 @@
-"""The past of Kraken: recorded rows, told through the documented paging, value by value."""
+"""History of Kraken: recorded rows are loaded value by value through the documented paging."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ BTC = Instrument("kraken", "BTC/USDT", "BTC/USDT", "BTC", "USDT", "spot", "tradi
 
 
 def recorded() -> list[list[Any]]:
-    """A thousand with consecutive ids."""
+    """A thousand trades with consecutive ids."""
     return json.loads(nautilus("http_trades"), parse_float=Decimal)["result"]["XBTUSDT"]
 
 
 def crowded() -> list[list[Any]]:
-    """The same, at a tenth of their times: ten fills or more in each moment."""
+    """The same trades with a tenth of the times: at least ten trades have the same time."""
     rows = recorded()
     return [[*row[:2], rows[number // 10 * 10][2], *row[3:]] for number, row in enumerate(rows)]
 
 
 class Exchange:
-    """`since` and `last` in nanoseconds, oldest first. Whether the trade at `since` is told is not documented: both are tried."""
+    """`since` and `last` in nanoseconds, rows oldest first. Whether `since` is inclusive is not documented, so both are tried."""
 
     def __init__(self, rows: Sequence[list[Any]], inclusive: bool) -> None:
         self._rows = rows
@@ -69,25 +69,25 @@ def page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
 
 @pytest.mark.parametrize("inclusive", [True, False])
 @pytest.mark.parametrize("rows", [recorded, crowded])
-def test_all_trades_are_told_once_whatever_the_page(rows, inclusive: bool, page: int) -> None:
+def test_all_trades_are_loaded_once_with_any_page_size(rows, inclusive: bool, page: int) -> None:
     exchange = Exchange(rows(), inclusive)
     expected = [as_trade(row) for row in rows()]
     assert len(expected) == 1000
-    everything = load(exchange, 0, expected[-1].time + 1)
-    assert everything.records == expected
-    assert everything.untils[-1] == expected[-1].time + 1
+    whole = load(exchange, 0, expected[-1].time + 1)
+    assert whole.records == expected
+    assert whole.untils[-1] == expected[-1].time + 1
     since, until = expected[210].time, expected[790].time
     assert load(exchange, since, until).records == [trade for trade in expected if since <= trade.time < until]
 
 
-def test_what_is_asked_by_id_is_told_by_id(page: int) -> None:
+def test_a_range_of_ids_is_loaded_by_id(page: int) -> None:
     rows = crowded()
-    hole = rows[215:405]  # both edges are in a moment of ten
-    result = load(Exchange(rows, True), as_trade(hole[0]).time, as_trade(hole[-1]).time, (hole[0][-1], hole[-1][-1]))
-    assert result.records == [as_trade(row) for row in hole]
+    missing = rows[215:405]  # both ends have the same time as other trades
+    result = load(Exchange(rows, True), as_trade(missing[0]).time, as_trade(missing[-1]).time, (missing[0][-1], missing[-1][-1]))
+    assert result.records == [as_trade(row) for row in missing]
 
 
-def test_the_questions_for_trades() -> None:
+def test_the_requests_for_trades() -> None:
     rows = recorded()
     since = as_trade(rows[0]).time
     result = load(Exchange(rows, True), since, LATER - MINUTE)
@@ -96,18 +96,18 @@ def test_the_questions_for_trades() -> None:
     assert result.untils == [as_trade(rows[-1]).time, LATER - MINUTE]
 
 
-def test_where_there_is_nothing_all_was_said() -> None:
+def test_a_range_without_rows_is_loaded_to_its_end() -> None:
     assert load(Exchange(recorded(), True), LATER - 2 * MINUTE, LATER - MINUTE)[:2] == ([], [LATER - MINUTE])
 
 
-def test_a_moment_that_fills_a_page_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_whose_trades_fill_a_page_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kraken_past, "TRADES", 10)
     with pytest.raises(Reject, match="10 trades at 1762795433971744500 ns, no way past them"):
         load(Exchange(crowded(), True), 0, LATER - MINUTE)
 
 
 def recorded_candles() -> list[Candle]:
-    """720 closed minutes; the 721st is running."""
+    """The 720 finished bars; the 721st is unfinished and left out."""
     rows = json.loads(nautilus("http_ohlc"))["result"]["XBTUSDT"]
     return [
         Candle(1, "1m", time * SECOND, o, h, low, c, volume, None, count, None, None, None, None, 1, "rest", LATER)
@@ -120,7 +120,7 @@ def candles(since: int, until: int) -> HistoryResult:
     return load_history(history, lambda request: nautilus("http_ohlc"))
 
 
-def test_the_closed_candles_are_told() -> None:
+def test_the_finished_candles_are_loaded() -> None:
     expected = recorded_candles()
     assert len(expected) == 720
     result = candles(expected[0].time, expected[-1].time + MINUTE)
@@ -130,7 +130,7 @@ def test_the_closed_candles_are_told() -> None:
     assert candles(expected[100].time + 1, expected[200].time).records == expected[101:200]
 
 
-def test_older_candles_than_there_are_are_refused_with_what_there_is() -> None:
+def test_candles_older_than_the_oldest_are_refused_with_the_oldest() -> None:
     first = recorded_candles()[0].time
     with pytest.raises(Reject, match="REST has only the candles of the last 720 minutes, since 1762777020000000 us") as caught:
         candles(first - 1, first + MINUTE)
@@ -155,12 +155,12 @@ def test_a_market_that_was_listed_later_is_no_error() -> None:
         (b'{"error":[],"result":{"XBTUSDT":[[1]],"last":"1"}}', Reject),
     ],
 )
-def test_an_answer_that_is_none_is_an_error(channel: str, body: bytes, error: type[Exception]) -> None:
+def test_a_malformed_response_is_rejected(channel: str, body: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
         load_history(kraken.history(history_request(BTC, channel, 0, LATER), OPTIONS, "rest"), lambda _: body)
 
 
-def test_what_kraken_does_not_give_is_refused() -> None:
+def test_an_unknown_channel_or_method_is_refused() -> None:
     with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
         kraken.history(history_request(BTC, "book", 0, 1), OPTIONS, "rest")
     with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):

@@ -1,4 +1,4 @@
-"""Kraken's recorded v1 traffic, through the adapter, value by value."""
+"""Kraken's recorded v1 traffic, translated to v2, value by value."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.support.recordings import kraken_v1
 from tests.support.recordings.files import Line, recording
 
 
-def numbers_kept(frame: bytes) -> dict:
+def with_numbers_as_text(frame: bytes) -> dict:
     return json.loads(frame, parse_float=str, parse_int=str)
 
 
 def recorded_instruments(frames: list[Line]) -> dict[str, Instrument]:
-    """The recorded pairs, with as many decimals as the frames have: those of the listing were fewer then."""
+    """The instruments of the frames by symbol, with ids from 1."""
     listed = {instrument.symbol: instrument for instrument in kraken_v1.listed()}
     symbols = {json.loads(line.text)["data"][0]["symbol"] for line in frames}
     return {symbol: replace(listed[symbol], id=number) for number, symbol in enumerate(sorted(symbols), 1)}
@@ -32,7 +32,7 @@ def recorded_instruments(frames: list[Line]) -> dict[str, Instrument]:
 def with_frame_decimals(instruments: dict[str, Instrument], frames: list[Line]) -> dict[str, Instrument]:
     out = dict(instruments)
     for line in frames:
-        message = numbers_kept(line.frame)
+        message = with_numbers_as_text(line.frame)
         if message["type"] == "snapshot":
             row = message["data"][0]
             places = [len(row["asks"][0][name].partition(".")[2]) for name in ("price", "qty")]
@@ -45,17 +45,17 @@ DEEP = replace(OPTIONS, book_depth=1000)
 
 
 def expected_books(frames: list[Line], instruments: dict[str, Instrument]) -> list[BookSnapshot]:
-    """What a plain dict holds after each message, at the ticks of one second: the last state before each."""
+    """The expected rows, from plain dictionaries: the last state before each tick of a second."""
     sides: dict[str, dict[str, dict[Decimal, tuple[str, str]]]] = defaultdict(lambda: {"bids": {}, "asks": {}})
     states: dict[str, list[BookSnapshot]] = defaultdict(list)
     for line in frames:
-        row = numbers_kept(line.frame)["data"][0]
+        row = with_numbers_as_text(line.frame)["data"][0]
         symbol, book = row["symbol"], sides[row["symbol"]]
         for name, descending in (("bids", True), ("asks", False)):
             for level in row[name]:
                 book[name][Decimal(level["price"])] = (level["price"], level["qty"])
-            alive = {price: level for price, level in book[name].items() if Decimal(level[1])}
-            book[name] = {price: alive[price] for price in sorted(alive, reverse=descending)[:1000]}
+            remaining = {price: level for price, level in book[name].items() if Decimal(level[1])}
+            book[name] = {price: remaining[price] for price in sorted(remaining, reverse=descending)[:1000]}
         bids, asks = ([*zip(*book[name].values(), strict=True)] for name in ("bids", "asks"))
         time = micros(row["timestamp"])
         tick = (time // SECOND + 1) * SECOND
@@ -69,7 +69,7 @@ def expected_books(frames: list[Line], instruments: dict[str, Instrument]) -> li
     ]
 
 
-def place(row: BookSnapshot) -> tuple[int, int]:
+def row_key(row: BookSnapshot) -> tuple[int, int]:
     return (row.instrument_id, row.time)
 
 
@@ -89,11 +89,11 @@ def test_every_recorded_book_message_matches_its_checksum(trim: bool) -> None:
     ping, *last = session.tick(frames[-1].time + 3600 * SECOND)
     assert ping == Send('{"method":"ping"}')
     assert sum('"update"' in line.text for line in frames) == 4269
-    assert sorted(out + last, key=place) == sorted(expected_books(frames, instruments), key=place)
+    assert sorted(out + last, key=row_key) == sorted(expected_books(frames, instruments), key=row_key)
 
 
 def changed(frames: list[Line], symbol: str) -> list[int]:
-    """Where the checksum of the symbol's messages is another than before, that is, something near the top changed."""
+    """The indexes of the symbol's messages whose checksum differs from the one before: a level near the top changed."""
     rows = [(index, json.loads(line.text)["data"][0]) for index, line in enumerate(frames)]
     own = [(index, row["checksum"]) for index, row in rows if row["symbol"] == symbol]
     return [index for (_, before), (index, after) in pairwise(own) if before != after]
@@ -104,11 +104,11 @@ def test_a_lost_message_breaks_the_book_until_the_next_snapshot(fault: str) -> N
     symbol = "ETH/CHF"
     frames = [f for f in kraken_v1.frames("KRAKEN.ws.50.0") if json.loads(f.text)["data"][0]["symbol"] == symbol]
     instrument = recorded_instruments(frames)[symbol]
-    where = changed(frames, symbol)[10]
-    last_good = micros(json.loads(frames[where - 1].text)["data"][0]["timestamp"])
-    faulty = frames[where + 1 :] if fault == "dropped" else [frames[where + 1], frames[where], *frames[where + 2 :]]
+    position = changed(frames, symbol)[10]
+    last_good = micros(json.loads(frames[position - 1].text)["data"][0]["timestamp"])
+    faulty = frames[position + 1 :] if fault == "dropped" else [frames[position + 1], frames[position], *frames[position + 2 :]]
     session = open_session(instrument, channel="book", options=DEEP)
-    before = [output for line in frames[:where] for output in session.feed(line.frame, line.time)]
+    before = [output for line in frames[:position] for output in session.feed(line.frame, line.time)]
     assert before
     assert all(isinstance(output, BookSnapshot) for output in before)
 
@@ -123,7 +123,7 @@ def test_a_lost_message_breaks_the_book_until_the_next_snapshot(fault: str) -> N
     assert sends[2:] == []
 
     row = json.loads(frames[0].text)["data"][0]
-    later = frames[0].text.replace(row["timestamp"], "2021-04-17T17:00:00.500000Z")  # the first snapshot, as if it came now
+    later = frames[0].text.replace(row["timestamp"], "2021-04-17T17:00:00.500000Z")  # the first snapshot with a later time
     at = micros("2021-04-17T17:00:00.500000Z")
     assert session.feed(later.encode(), at) == [Gap(instrument.id, "book", "checksum", last_good, at)]
     (book,) = session.tick(at + 5 * SECOND)
@@ -131,7 +131,7 @@ def test_a_lost_message_breaks_the_book_until_the_next_snapshot(fault: str) -> N
     assert book == replace(first, time=at + SECOND // 2, received_at=at)
 
 
-def test_recorded_trades_come_out_value_by_value() -> None:
+def test_recorded_trades_are_yielded_value_by_value() -> None:
     frames = kraken_v1.frames("KRAKEN.ws.48.0")
     instruments = recorded_instruments(frames)
     session = open_session(*instruments.values(), channel="trades")
@@ -149,9 +149,9 @@ def test_recorded_trades_come_out_value_by_value() -> None:
     assert [output for line in frames for output in session.feed(line.frame, line.time)] == expected
 
 
-def test_recorded_tickers_have_no_time_so_the_row_names_its_writer() -> None:
+def test_a_ticker_without_a_time_has_the_name_of_its_writer() -> None:
     (first, *_) = kraken_v1.frames("KRAKEN.ws.49.0")
-    row = numbers_kept(first.frame)["data"][0]
+    row = with_numbers_as_text(first.frame)["data"][0]
     instrument = replace(BTC, symbol=row["symbol"])
     session = open_session(instrument, channel="quotes", options=replace(OPTIONS, writer="north"))
     assert list(session.feed(first.frame, NOW + 250_000)) == []

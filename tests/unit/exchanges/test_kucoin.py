@@ -1,4 +1,4 @@
-"""KuCoin's trades, candles, quotes, connection and listing, by recorded frames and by those of other projects.
+"""KuCoin's trades, candles, quotes, connection and listing, with recorded frames and the test data of other projects.
 
 https://www.kucoin.com/docs-new/websocket-api/base-info/introduction
 """
@@ -36,7 +36,7 @@ from tests.support.recordings.plain import at_ticks
 
 # --- trades ----------------------------------------------------------------------------------------------------------
 
-# as ccxt captured it live on 2026-08-12 (ccxt/ccxt, ts/src/test/static/ws)
+# captured live by ccxt on 2026-08-12 (ccxt/ccxt, ts/src/test/static/ws)
 CAPTURED = {
     "price": "64024.4",
     "sequence": "23898084682776576",
@@ -60,23 +60,26 @@ def test_a_trade() -> None:
     assert session.last_message_at == [NOW]
 
 
-def test_recorded_trades_come_out_value_by_value_and_their_sequence_is_not_dense() -> None:
+def test_recorded_trades_are_yielded_value_by_value_and_their_sequence_is_not_dense() -> None:
     rows = list(recorded("/market/match:"))
     ids = {symbol: number for number, symbol in enumerate(sorted({row["symbol"] for _, row in rows}), 1)}
     session = open_session(*(named(symbol, number) for symbol, number in ids.items()), channel="trades")
-    told = [output for line, _ in rows for output in session.feed(line.frame, line.time)]
+    outputs = [output for line, _ in rows for output in session.feed(line.frame, line.time)]
     expected = [
         Trade(ids[r["symbol"]], int(r["time"]) // 1000, int(r["sequence"]), r["price"], r["size"], r["side"], line.time)
         for line, r in rows
     ]
     assert len(expected) == 18
-    assert told == expected
+    assert outputs == expected
     first, second = expected[:2]
-    assert (first.instrument_id, second.trade_id - first.trade_id) == (second.instrument_id, 2)  # fills of one order
+    assert (first.instrument_id, second.trade_id - first.trade_id) == (
+        second.instrument_id,
+        2,
+    )  # two fills of one order, whose sequences differ by 2
 
 
 def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
-    """The documentation's answer (by JKorf); the websocket says the same with the time as text."""
+    """The documented response (of JKorf's test data); the websocket sends the time as text."""
     by_rest = kucoin_parse.trades_from_rest(jkorf("Endpoints.Spot.ExchangeData.GetTradeHistory"), BTC, NOW)
     assert by_rest == [
         Trade(3, 1545904567062140, 1545896668571, "0.07", "0.004", "buy", NOW),
@@ -90,17 +93,17 @@ def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
 
 
 def to_candle(bar: list[str], number: int, received_at: int, origin: str = "ws") -> Candle:
-    """Time, open, close, high, low, volume, turnover."""
+    """A candle of a bar of time, open, close, high, low, volume, turnover."""
     time, opened, close, high, low, volume, turnover = bar
     sums = volume, turnover, None, None, None, None, None
     return Candle(number, "1m", int(time) * SECOND, opened, high, low, close, *sums, 1, origin, received_at)
 
 
-def test_recorded_bars_are_closed_by_the_next_one_or_by_the_clock() -> None:
+def test_recorded_bars_are_closed_by_the_next_bar_or_by_the_clock() -> None:
     rows = list(recorded("/market/candles:"))
     ids = {symbol: number for number, symbol in enumerate(sorted({row["symbol"] for _, row in rows}), 1)}
     session = open_session(*(named(symbol, number) for symbol, number in ids.items()), channel="candles")
-    told = [output for line, _ in rows for output in session.feed(line.frame, line.time)]
+    outputs = [output for line, _ in rows for output in session.feed(line.frame, line.time)]
     last: dict[tuple[str, str], Candle] = {}
     for line, row in rows:
         last[row["symbol"], row["candles"][0]] = to_candle(row["candles"], ids[row["symbol"]], line.time)
@@ -111,7 +114,7 @@ def test_recorded_bars_are_closed_by_the_next_one_or_by_the_clock() -> None:
         for bar in bars
         if any((bar.instrument_id, bar.time) < (b.instrument_id, b.time) and b.instrument_id == bar.instrument_id for b in bars)
     ]
-    assert told == followed
+    assert outputs == followed
     assert len(followed) == 2
     end = max(bar.time for bar in bars) + MINUTE + 5 * SECOND
     by_clock = [output for output in session.tick(end) if isinstance(output, Candle)]
@@ -119,7 +122,15 @@ def test_recorded_bars_are_closed_by_the_next_one_or_by_the_clock() -> None:
     assert [output for output in session.tick(end + MINUTE) if isinstance(output, Candle)] == []
 
 
-BAR = ["1786538820", "64027.7", "63990", "64030", "63980", "0.47979651", "30713.03"]  # ccxt's capture, high and low set apart
+BAR = [
+    "1786538820",
+    "64027.7",
+    "63990",
+    "64030",
+    "63980",
+    "0.47979651",
+    "30713.03",
+]  # captured by ccxt, with other values of high and low, so that all prices differ
 
 
 def bar_frame(minute: int = 0, **values: str) -> bytes:
@@ -133,7 +144,7 @@ def test_a_bar_that_changes_after_it_was_closed_is_yielded_again() -> None:
     start = int(BAR[0]) * SECOND
     assert session.feed(bar_frame(), start) == ()
     assert session.tick(start + MINUTE + 5 * SECOND - 1)[1:] == []
-    (candle,) = [one for one in session.tick(start + MINUTE + 5 * SECOND) if isinstance(one, Candle)]
+    (candle,) = [output for output in session.tick(start + MINUTE + 5 * SECOND) if isinstance(output, Candle)]
     assert candle == to_candle(BAR, 3, start)
     assert session.feed(bar_frame(volume="0.5"), NOW) == (replace(candle, volume="0.5", received_at=NOW),)
     assert session.feed(bar_frame(1), NOW) == ()
@@ -141,7 +152,7 @@ def test_a_bar_that_changes_after_it_was_closed_is_yielded_again() -> None:
     assert session.feed(bar_frame(2), NOW) == (replace(candle, time=start + MINUTE, received_at=NOW),)
 
 
-def test_a_bar_after_which_a_push_could_not_be_read_is_not_yielded() -> None:
+def test_a_bar_whose_latest_state_is_malformed_is_not_yielded() -> None:
     session = open_session(BTC, channel="candles")
     session.feed(bar_frame(), NOW)
     assert reasons(session.feed(bar_frame(close="x"), NOW)) == ["value"]
@@ -165,35 +176,35 @@ def test_recorded_quotes_are_right_at_every_tick() -> None:
     ]
     ids = {symbol: number for number, symbol in enumerate(sorted({symbol for _, symbol, _ in rows}), 1)}
     session = open_session(*(named(symbol, number) for symbol, number in ids.items()), channel="quotes")
-    told = [output for line, _, _ in rows for output in session.feed(line.frame, line.time)]
-    told += [output for output in session.tick(rows[-1][0].time + 3600 * SECOND) if isinstance(output, Quote)]
+    outputs = [output for line, _, _ in rows for output in session.feed(line.frame, line.time)]
+    outputs += [output for output in session.tick(rows[-1][0].time + 3600 * SECOND) if isinstance(output, Quote)]
     states = []
     for line, symbol, row in rows:
         best = row["bestBid"], row["bestBidSize"], row["bestAsk"], row["bestAskSize"]
         states.append(Quote(ids[symbol], row["time"] * 1000, "", *best, int(row["sequence"]), line.time))
     expected = at_ticks(states)
     assert len(expected) > 100
-    assert sorted(told, key=place) == sorted(expected, key=place)
+    assert sorted(outputs, key=row_key) == sorted(expected, key=row_key)
 
 
-def place(quote: Quote) -> tuple[int, int]:
+def row_key(quote: Quote) -> tuple[int, int]:
     return quote.instrument_id, quote.time
 
 
 def quote_frame(**fields: Any) -> bytes:
-    """JKorf's, edited."""
-    said = json.loads(jkorf("Subscriptions.Spot.Ticker"))
-    return json.dumps(said | {"data": said["data"] | fields}).encode()
+    """The frame of JKorf's test data with these fields changed."""
+    example = json.loads(jkorf("Subscriptions.Spot.Ticker"))
+    return json.dumps(example | {"data": example["data"] | fields}).encode()
 
 
 def test_a_side_without_orders_is_none() -> None:
     session = open_session(BTC, channel="quotes")
     session.feed(quote_frame(bestAsk=None, bestAskSize=None, bestBidSize="0"), NOW)
-    (quote,) = [one for one in session.tick(1704873326 * SECOND) if isinstance(one, Quote)]
+    (quote,) = [output for output in session.tick(1704873326 * SECOND) if isinstance(output, Quote)]
     assert quote == Quote(3, 1704873324 * SECOND, "", None, None, None, None, 1545896668986, NOW)
 
 
-def test_a_quote_that_cannot_be_read_leaves_nothing_to_write() -> None:
+def test_a_malformed_quote_discards_the_quote_before_it() -> None:
     session = open_session(BTC, channel="quotes")
     session.feed(quote_frame(), NOW)
     assert reasons(session.feed(quote_frame(bestBid="-1"), NOW)) == ["value"]
@@ -210,14 +221,14 @@ def run(flow: Flow[Any], body: bytes) -> tuple[Request, Any]:
     return request, done.value.value
 
 
-# "Get Public Token - Spot/Margin" of the documentation
+# the example of "Get Public Token - Spot/Margin" in the documentation
 BULLET = (
     b'{"code":"200000","data":{"token":"2neAiuYvAU","instanceServers":[{"endpoint":"wss://ws-api-spot.kucoin.com/",'
     b'"encrypt":true,"protocol":"websocket","pingInterval":18000,"pingTimeout":10000}]}}'
 )
 
 
-def test_where_to_connect_is_asked_for_by_a_post() -> None:
+def test_the_websocket_address_is_requested_with_post() -> None:
     assert isinstance(kucoin, Located)
     (connection,) = kucoin.connections([Subscription(BTC, "trades")], OPTIONS)
     request, url = run(kucoin.locate(connection, OPTIONS), BULLET)
@@ -238,7 +249,7 @@ def test_where_to_connect_is_asked_for_by_a_post() -> None:
         (b"<html>", Reject),
     ],
 )
-def test_no_address(body: bytes, raised: type[Exception]) -> None:
+def test_a_response_without_an_address_is_an_error(body: bytes, raised: type[Exception]) -> None:
     (connection,) = kucoin.connections([Subscription(BTC, "trades")], OPTIONS)
     flow = kucoin.locate(connection, OPTIONS)
     next(flow)
@@ -246,23 +257,25 @@ def test_no_address(body: bytes, raised: type[Exception]) -> None:
         flow.send(Response(200, body))
 
 
-def test_nothing_is_said_before_the_welcome() -> None:
+def test_nothing_is_sent_before_the_welcome() -> None:
     eth = named("ETH-USDT", 4)
-    (connection,) = kucoin.connections([Subscription(one, channel) for one in (BTC, eth) for channel in kucoin.CHANNELS], OPTIONS)
+    (connection,) = kucoin.connections(
+        [Subscription(instrument, channel) for instrument in (BTC, eth) for channel in kucoin.CHANNELS], OPTIONS
+    )
     session = kucoin.session(connection, OPTIONS)
     assert session.start(NOW) == ()
     assert session.tick(NOW + 60 * SECOND) == []
     sent = [json.loads(send.text) for send in session.feed(WELCOME, NOW)]
-    assert [said["topic"] for said in sent] == [
+    assert [subscription["topic"] for subscription in sent] == [
         "/market/match:BTC-USDT,ETH-USDT",
         "/market/candles:BTC-USDT_1min,ETH-USDT_1min",
         "/market/level2:BTC-USDT,ETH-USDT",
         "/market/ticker:BTC-USDT,ETH-USDT",
     ]
-    assert {(said["type"], said["response"]) for said in sent} == {("subscribe", True)}
+    assert {(subscription["type"], subscription["response"]) for subscription in sent} == {("subscribe", True)}
 
 
-def test_many_subscriptions_are_spread() -> None:
+def test_many_subscriptions_are_spread_over_connections() -> None:
     many = [Subscription(named(f"X{i}-USDT", i), "trades") for i in range(650)]
     spread = kucoin.connections(many, OPTIONS)
     assert [s for connection in spread for s in connection.subscriptions] == many
@@ -271,7 +284,7 @@ def test_many_subscriptions_are_spread() -> None:
     assert [json.loads(send.text)["topic"].count(",") + 1 for send in session.feed(WELCOME, NOW)] == [100, 100, 100]
 
 
-def test_pings_come_by_the_clock_whatever_the_exchange_says() -> None:
+def test_pings_are_sent_by_the_clock_also_while_messages_arrive() -> None:
     session = open_session(BTC, channel="trades")
     session.feed(trade_frame(), NOW + 17 * SECOND)
     assert session.tick(NOW + 18 * SECOND - 1) == []
@@ -281,7 +294,7 @@ def test_pings_come_by_the_clock_whatever_the_exchange_says() -> None:
     assert session.tick(NOW + 36 * SECOND) == [Send('{"id":"ping","type":"ping"}')]
 
 
-def test_recorded_replies_are_quiet() -> None:
+def test_recorded_replies_yield_nothing() -> None:
     session = open_session(BTC, channel="trades")
     replies = [line for line in received("KUCOIN.ws.1.0") if '"type":"ack"' in line.text]
     assert len(replies) == 13
@@ -289,7 +302,7 @@ def test_recorded_replies_are_quiet() -> None:
 
 
 def test_a_refused_subscription() -> None:
-    """ "Subscribe" of the documentation: an error has a code and its text in `data`."""
+    """As "Subscribe" of the documentation: an error has a code, and its text in `data`."""
     frame = b'{"id":"1","type":"error","code":404,"data":"topic /market/mtch:BTC-USDT is not found"}'
     refused = Refused('kucoin: 404 "topic /market/mtch:BTC-USDT is not found"')
     assert open_session(BTC, channel="trades").feed(frame, NOW) == (refused,)
@@ -314,7 +327,7 @@ def test_a_refused_subscription() -> None:
         (trade_frame(price=64024.4), "shape"),
     ],
 )
-def test_what_is_not_documented_is_malformed_and_never_raises(frame: bytes, reason: str) -> None:
+def test_an_undocumented_frame_is_malformed_and_never_raises(frame: bytes, reason: str) -> None:
     session = open_session(BTC, channel="trades")
     out: list[Output] = list(session.feed(frame, NOW))
     assert [(type(o), o.reason) for o in out] == [(Malformed, reason)]
@@ -325,19 +338,19 @@ def test_what_is_not_documented_is_malformed_and_never_raises(frame: bytes, reas
 
 
 def test_the_recorded_listing() -> None:
-    """Of version 1, which had the same fields."""
+    """The recorded listing is of version 1 of the API, which had the same fields."""
     body = recording("KUCOIN.0")[0].frame
     request, listed = run(kucoin.listing(OPTIONS), body)
     rows = json.loads(body)["data"]
     assert request == Request("https://test/api/v2/symbols", weight=4)
-    assert [one.symbol for one in listed] == [row["symbol"] for row in rows]
-    renamed = next(one for one in listed if one.symbol == "BCHSV-USDT")
+    assert [instrument.symbol for instrument in listed] == [row["symbol"] for row in rows]
+    renamed = next(instrument for instrument in listed if instrument.symbol == "BCHSV-USDT")
     row = next(row for row in rows if row["symbol"] == "BCHSV-USDT")
     steps = row["priceIncrement"], row["baseIncrement"]
     assert renamed == Instrument("kucoin", "BCHSV-USDT", "BSV/USDT", "BSV", "USDT", "spot", "trading", *steps)
     trading = {row["symbol"] for row in rows if row["enableTrading"]}
-    assert {one.symbol for one in listed if one.status == "trading"} == trading
-    assert {one.status for one in listed if one.symbol not in trading} <= {"halted"}
+    assert {instrument.symbol for instrument in listed if instrument.status == "trading"} == trading
+    assert {instrument.status for instrument in listed if instrument.symbol not in trading} == {"halted"}
 
 
 def test_a_body_of_another_shape_is_rejected() -> None:
@@ -345,10 +358,10 @@ def test_a_body_of_another_shape_is_rejected() -> None:
         kucoin_parse.candles_from_rest(b'{"code":"200000","data":[["1"]]}', BTC, NOW)
 
 
-def test_one_bad_row_of_an_answer_costs_itself() -> None:
+def test_a_bad_row_of_rest_is_rejected_alone() -> None:
     body = jkorf("Endpoints.Spot.ExchangeData.GetTradeHistory")
     whole = kucoin_parse.trades_from_rest(body, BTC, NOW)
     found = kucoin_parse.trades_from_rest(body.replace(b'"0.07"', b'"free"', 1), BTC, NOW)
-    assert [(one.reason, one.message) for one in found.rejected] == [("value", "kucoin: 'free' is not a price or size")]
+    assert [(bad.reason, bad.message) for bad in found.rejected] == [("value", "kucoin: 'free' is not a price or size")]
     assert found == [trade for trade in whole if trade.price != "0.07"]
     assert len(found) == len(whole) - 1 > 0

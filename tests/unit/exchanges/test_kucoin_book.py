@@ -1,6 +1,6 @@
-"""KuCoin's book: recorded differences and snapshots against plain dictionaries, and what can break it.
+"""KuCoin's book: recorded differences and snapshots compared with plain dictionaries, and what breaks a book.
 
-How a book and its snapshot are joined is proven in `test_gate_book.py`; here is what is KuCoin's own.
+The joining of a book and its snapshot is tested in `test_gate_book.py`; here are the rules of KuCoin.
 https://www.kucoin.com/docs-new/3470069w0 (Orderbook - Increment)
 """
 
@@ -29,9 +29,9 @@ def messages() -> list[tuple[Line, dict[str, Any]]]:
 
 
 def snapshots() -> dict[str, dict[str, Any]]:
-    """By symbol, cut to a hundred levels: the recorder asked for all of them, which today needs a key."""
-    said = {line.url.partition("symbol=")[2]: json.loads(line.text)["data"] for line in recording("KUCOIN.http.0.0")}
-    return {symbol: row | {side: row[side][:100] for side in ("bids", "asks")} for symbol, row in said.items()}
+    """Snapshots by symbol, cut to 100 levels: the recorder requested whole books, which need a key today."""
+    recorded_snapshots = {line.url.partition("symbol=")[2]: json.loads(line.text)["data"] for line in recording("KUCOIN.http.0.0")}
+    return {symbol: row | {side: row[side][:100] for side in ("bids", "asks")} for symbol, row in recorded_snapshots.items()}
 
 
 @cache
@@ -44,19 +44,19 @@ def url(symbol: str) -> str:
 
 
 def play(session: Session, lines: Sequence[Line]) -> list[Output]:
-    """Feed the lines; who asks is answered by the recorded snapshot."""
+    """Feed the lines; each request gets the recorded snapshot."""
     out: list[Output] = []
     for line in lines:
-        said = list(session.feed(line.frame, line.time))
-        for request in [one for one in said if isinstance(one, Request)]:
+        outputs = list(session.feed(line.frame, line.time))
+        for request in [output for output in outputs if isinstance(output, Request)]:
             body = {"code": "200000", "data": snapshots()[request.tag]}
-            said += session.answer(request, Response(200, json.dumps(body).encode()), line.time)
-        out += said
+            outputs += session.answer(request, Response(200, json.dumps(body).encode()), line.time)
+        out += outputs
     return out
 
 
-def expected_books(symbol: str, depth: int, every: int) -> list[BookSnapshot]:
-    """The recorded messages say no time: the grid is that of the recorder's clock, and the row names its writer."""
+def expected_books(symbol: str, depth: int, interval: int) -> list[BookSnapshot]:
+    """The expected rows. Recorded messages have no time: the grid is that of the recorder's clock, and rows have a writer."""
     snapshot, book, states = snapshots()[symbol], PlainBook(), []
     book.change(snapshot["bids"], snapshot["asks"])
     for line, row in messages():
@@ -64,23 +64,23 @@ def expected_books(symbol: str, depth: int, every: int) -> list[BookSnapshot]:
             bids, asks = ([level for level in row["changes"][side] if level[0] != "0"] for side in ("bids", "asks"))
             book.change(bids, asks)
             states.append(replace(book.state(ids()[symbol], line.time, row["sequenceEnd"], line.time, depth), writer="one"))
-    return at_ticks(states, every)
+    return at_ticks(states, interval)
 
 
-@pytest.mark.parametrize("every", [SECOND // 10, SECOND])
-def test_recorded_books_are_right_at_every_tick(every: int) -> None:
-    options = replace(OPTIONS, book_depth=20, book_interval=every)
+@pytest.mark.parametrize("interval", [SECOND // 10, SECOND])
+def test_recorded_books_are_right_at_every_tick(interval: int) -> None:
+    options = replace(OPTIONS, book_depth=20, book_interval=interval)
     session = open_session(*(named(symbol, number) for symbol, number in ids().items()), channel="book", options=options)
     lines = [line for line, row in messages() if row["symbol"] in ids()]
     out = [*play(session, lines), *session.tick(lines[-1].time + 3600 * SECOND)]
-    expected = [book for symbol in ids() for book in expected_books(symbol, 20, every)]
+    expected = [book for symbol in ids() for book in expected_books(symbol, 20, interval)]
     assert len(expected) > 100
-    books = [one for one in out if isinstance(one, BookSnapshot)]
+    books = [output for output in out if isinstance(output, BookSnapshot)]
     assert sorted(books, key=lambda book: (book.instrument_id, book.time)) == expected
-    assert [one for one in out if isinstance(one, Gap | Malformed)] == []
-    asked = [one for one in out if isinstance(one, Request)]
-    assert {one.tag for one in asked} == set(ids())
-    assert all(one == Request(url(one.tag), weight=2, tag=one.tag) for one in asked)
+    assert [output for output in out if isinstance(output, Gap | Malformed)] == []
+    requested = [output for output in out if isinstance(output, Request)]
+    assert {output.tag for output in requested} == set(ids())
+    assert all(output == Request(url(output.tag), weight=2, tag=output.tag) for output in requested)
 
 
 def test_a_lost_event_breaks_the_book() -> None:
@@ -89,19 +89,22 @@ def test_a_lost_event_breaks_the_book() -> None:
     cut = len(lines) // 2
     play(session, lines[:cut])
     gap, *_ = [
-        one for line in lines[cut + 1 : cut + 50] for one in session.feed(line.frame, line.time) if not isinstance(one, Request)
+        output
+        for line in lines[cut + 1 : cut + 50]
+        for output in session.feed(line.frame, line.time)
+        if not isinstance(output, Request)
     ]
     assert gap == Gap(9, "book", "sequence", lines[cut - 1].time)
     assert session.tick(lines[cut + 50].time) == []
 
 
-# --- by hand -----------------------------------------------------------------------------------------------------------
+# --- made here, in the documented shapes -----------------------------------------------------------------------------------
 
 BEGIN = 1_600_000_000  # seconds
 
 
-def diff(first: int, last: int, *, at: int = 5000, bids: Sequence[Any] = (), asks: Sequence[Any] = ()) -> bytes:
-    """In the shape of the documentation; `at` in milliseconds since `BEGIN`."""
+def event_frame(first: int, last: int, *, at: int = 5000, bids: Sequence[Any] = (), asks: Sequence[Any] = ()) -> bytes:
+    """An event in the documented shape; `at` in milliseconds since `BEGIN`."""
     data = {
         "changes": {"asks": [*asks], "bids": [*bids]},
         "sequenceEnd": last,
@@ -122,8 +125,8 @@ def book(tick: int, bids: Sequence[Sequence[str]], asks: Sequence[Sequence[str]]
     return BookSnapshot(3, tick * SECOND, "", *sides, sequence, NOW)
 
 
-def test_todays_messages_say_their_time_and_two_daemons_write_the_same_row() -> None:
-    """JKorf's message of 2022, joined to a snapshot of just before it."""
+def test_a_message_with_a_time_makes_a_row_without_a_writer() -> None:
+    """The message of 2022 of JKorf's test data, after a snapshot just before it."""
     session = open_session(BTC, channel="book")
     assert reasons(session.feed(jkorf("Subscriptions.Spot.AggBook"), NOW)) == ["Request"]
     assert answer(session, "14103843", bids=[["18891.8", "1"]], asks=[["18906", "9"]]) == []
@@ -132,33 +135,33 @@ def test_todays_messages_say_their_time_and_two_daemons_write_the_same_row() -> 
     assert session.tick(NOW) == [book(1663747971, bids, asks, 14103847)]
 
 
-def test_of_two_changes_of_one_price_the_later_sequence_holds() -> None:
+def test_of_two_changes_of_a_price_the_higher_sequence_is_applied() -> None:
     session = open_session(BTC, channel="book")
-    session.feed(diff(101, 103, bids=[["9", "5", "103"], ["9", "7", "102"], ["10", "0", "101"]]), NOW)
+    session.feed(event_frame(101, 103, bids=[["9", "5", "103"], ["9", "7", "102"], ["10", "0", "101"]]), NOW)
     answer(session, "100")
     assert session.tick(NOW) == [book(BEGIN + 6, [["9", "5"]], [["11", "3"]], 103)]
 
 
-def test_changes_that_the_snapshot_has_already_do_no_harm() -> None:
-    """ "Skip rows whose sequence is not above the snapshot's": what they set, the rest of the message sets again."""
+def test_changes_that_the_snapshot_has_already_are_harmless() -> None:
+    """As documented, changes up to the sequence of the snapshot may be skipped: later changes of the message override them."""
     session = open_session(BTC, channel="book")
-    session.feed(diff(101, 103, bids=[["9", "7", "101"], ["9", "0", "102"], ["8", "1", "103"]]), NOW)
+    session.feed(event_frame(101, 103, bids=[["9", "7", "101"], ["9", "0", "102"], ["8", "1", "103"]]), NOW)
     answer(session, "102")
     assert session.tick(NOW) == [book(BEGIN + 6, [["10", "1"], ["8", "1"]], [["11", "3"]], 103)]
 
 
 def test_a_price_of_zero_only_moves_the_sequence_on() -> None:
     session = open_session(BTC, channel="book")
-    session.feed(diff(101, 101), NOW)
+    session.feed(event_frame(101, 101), NOW)
     answer(session, "100")
-    session.feed(diff(102, 102, asks=[["0", "0", "102"]]), NOW)
-    session.feed(diff(103, 103, asks=[["0", "1", "103"]]), NOW)
+    session.feed(event_frame(102, 102, asks=[["0", "0", "102"]]), NOW)
+    session.feed(event_frame(103, 103, asks=[["0", "1", "103"]]), NOW)
     assert session.tick(NOW) == [book(BEGIN + 6, [["10", "1"]], [["11", "3"]], 103)]
 
 
 def test_a_side_of_the_snapshot_may_be_null() -> None:
     session = open_session(BTC, channel="book")
-    session.feed(diff(101, 101), NOW)
+    session.feed(event_frame(101, 101), NOW)
     answer(session, "100", bids=None)
     assert session.tick(NOW) == [book(BEGIN + 6, [], [["11", "3"]], 101)]
 
@@ -166,25 +169,25 @@ def test_a_side_of_the_snapshot_may_be_null() -> None:
 @pytest.mark.parametrize(
     "body", [b"<html>", b'{"code":"429000","msg":"Too Many Requests"}', b'{"code":"200000","data":{"sequence":1}}']
 )
-def test_a_snapshot_that_is_none_is_asked_for_again(body: bytes) -> None:
+def test_a_malformed_snapshot_is_requested_again(body: bytes) -> None:
     session = open_session(BTC, channel="book")
-    (asked,) = session.feed(diff(101, 102), NOW)
-    assert isinstance(asked, Request)
-    assert reasons(list(session.answer(asked, Response(200, body), NOW)))[0] in ("json", "shape")
-    assert session.tick(NOW + SECOND) == [asked]
+    (request,) = session.feed(event_frame(101, 102), NOW)
+    assert isinstance(request, Request)
+    assert reasons(list(session.answer(request, Response(200, body), NOW)))[0] in ("json", "shape")
+    assert session.tick(NOW + SECOND) == [request]
 
 
-def test_a_sequence_that_is_no_number_is_no_snapshot() -> None:
+def test_a_snapshot_whose_sequence_is_no_number_is_requested_again() -> None:
     session = open_session(BTC, channel="book")
-    (asked,) = session.feed(diff(101, 102), NOW)
+    (request,) = session.feed(event_frame(101, 102), NOW)
     assert reasons(answer(session, "soon")) == ["value"]
-    assert session.tick(NOW + SECOND) == [asked]
+    assert session.tick(NOW + SECOND) == [request]
 
 
 @pytest.mark.parametrize("level", [["x", "1", "103"], ["9", "-1", "103"], ["9", "1", "soon"], ["9"]])
-def test_an_event_that_cannot_be_read_breaks_the_sequence(level: list[str]) -> None:
+def test_a_malformed_event_breaks_the_sequence(level: list[str]) -> None:
     session = open_session(BTC, channel="book")
-    session.feed(diff(101, 102), NOW)
+    session.feed(event_frame(101, 102), NOW)
     answer(session, "100")
-    assert reasons(session.feed(diff(103, 103, bids=[level]), NOW))[0] in ("value", "shape")
-    assert reasons(session.feed(diff(104, 104), NOW + 5 * SECOND)) == ["sequence", "Request"]
+    assert reasons(session.feed(event_frame(103, 103, bids=[level]), NOW))[0] in ("value", "shape")
+    assert reasons(session.feed(event_frame(104, 104), NOW + 5 * SECOND)) == ["sequence", "Request"]

@@ -1,6 +1,6 @@
-"""The past of KuCoin: rows told through the documented questions, value by value.
+"""History of KuCoin: rows are loaded value by value through the documented requests.
 
-Nobody recorded a page of KuCoin's: the rows are Binance's, recorded by its REST, in the shape that KuCoin documents.
+There is no recording of KuCoin: the rows are recorded from Binance, in the shape that KuCoin documents.
 https://www.kucoin.com/docs-new/rest/spot-trading/market-data/get-klines
 """
 
@@ -23,7 +23,7 @@ from tests.support.exchanges.past import LATER, HistoryResult, history_request, 
 
 
 class Exchange:
-    """The last hundred trades; bars newest first, `endAt` inclusive or not."""
+    """The last 100 trades; bars newest first. Whether `endAt` is inclusive is a parameter."""
 
     def __init__(self, trades: Sequence[Any] = (), bars: Sequence[Any] = (), *, inclusive: bool = True) -> None:
         self._trades = trades
@@ -64,7 +64,7 @@ def as_trade(row: dict[str, Any]) -> Trade:
 
 
 def recorded_bars() -> list[list[str]]:
-    """Sixty consecutive minutes."""
+    """Sixty consecutive 1m bars."""
     return [
         [str(time // 1000), opened, close, high, low, volume, quote]
         for time, opened, high, low, close, volume, _, quote, *_ in binance_rest.recorded_minutes()
@@ -86,7 +86,7 @@ def candles(exchange: Exchange, since: int, until: int, at: int = LATER) -> Hist
     return load_history(kucoin.history(history_request(BTC, "candles", since, until), OPTIONS, "rest"), exchange, at)
 
 
-def test_the_last_hundred_trades_are_told() -> None:
+def test_the_last_hundred_trades_are_loaded() -> None:
     rows = recorded_trades(250)
     expected = [as_trade(row) for row in rows[-100:]]
     since, until = expected[0].time + 1, expected[-1].time
@@ -97,11 +97,11 @@ def test_the_last_hundred_trades_are_told() -> None:
     assert result.requests == [Request("https://test/api/v1/market/histories?symbol=BTC-USDT", weight=2)]
 
 
-def test_older_trades_are_refused_with_what_there_is() -> None:
+def test_trades_older_than_the_oldest_are_refused_with_the_oldest() -> None:
     rows = recorded_trades(250)
     oldest = as_trade(rows[150]).time
     with pytest.raises(Reject, match="REST has only the last 100 trades") as caught:
-        trades(rows, oldest, LATER)  # of that moment some may be cut off
+        trades(rows, oldest, LATER)  # more trades of the oldest time may be missing
     assert (caught.value.reason, caught.value.code) == ("history", str(oldest + 1))
 
 
@@ -114,7 +114,7 @@ def test_a_market_with_fewer_trades_has_no_older_ones() -> None:
 
 @pytest.mark.parametrize("bars", [1, 7, 59, 1000])
 @pytest.mark.parametrize("inclusive", [True, False])
-def test_all_candles_are_told_once_whatever_the_page(bars: int, inclusive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_candles_are_loaded_once_with_any_page_size(bars: int, inclusive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_kucoin_past, "BARS", bars)
     rows = recorded_bars()
     first, last = (int(bar[0]) * SECOND for bar in (rows[0], rows[-1]))
@@ -125,7 +125,7 @@ def test_all_candles_are_told_once_whatever_the_page(bars: int, inclusive: bool,
     assert inner.records == [as_candle(bar) for bar in rows[1:-1]]
 
 
-def test_the_questions_for_candles() -> None:
+def test_the_requests_for_candles() -> None:
     rows = recorded_bars()
     first = int(rows[0][0])
     result = candles(Exchange(bars=rows), first * SECOND, (first + 3600) * SECOND)
@@ -134,7 +134,7 @@ def test_the_questions_for_candles() -> None:
 
 
 @pytest.mark.parametrize(("after", "closed"), [(0, 59), (9, 59), (10, 60)])
-def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
+def test_an_unfinished_candle_is_not_loaded(after: int, closed: int) -> None:
     rows = recorded_bars()
     first, end = int(rows[0][0]) * SECOND, int(rows[-1][0]) * SECOND + MINUTE
     result = candles(Exchange(bars=rows), first, end + MINUTE, at=end + after * SECOND)
@@ -151,12 +151,12 @@ def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
         (b'{"code":"200000","data":[["1"]]}', Reject),
     ],
 )
-def test_an_answer_that_is_none_is_an_error(channel: str, body: bytes, error: type[Exception]) -> None:
+def test_a_malformed_response_is_rejected(channel: str, body: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
         load_history(kucoin.history(history_request(BTC, channel, 0, LATER), OPTIONS, "rest"), lambda _: body)
 
 
-def test_what_kucoin_does_not_give_is_refused() -> None:
+def test_an_unknown_channel_or_method_is_refused() -> None:
     with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
         kucoin.history(history_request(BTC, "book", 0, 1), OPTIONS, "rest")
     with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):

@@ -1,4 +1,4 @@
-"""OKX's trades, candles, quotes, connection and listing, by frames of the documentation and of other projects."""
+"""OKX's trades, candles, quotes, connection and listing, with frames of the documentation and the test data of other projects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.recordings.files import read, received
 
 
 def rest_body(name: str) -> bytes:
-    """The answer in one of JKorf's files, below its three lines of request."""
+    """The response in a file of JKorf's test data, which follows three lines of the request."""
     return read(f"jkorf_okx/Endpoints.UnifiedApi.ExchangeData.{name}.txt").split(b"\n", 3)[3]
 
 
@@ -30,7 +30,7 @@ def rest_body(name: str) -> bytes:
 
 
 def trade_frame(trade_id: int, *, channel: str = "trades-all", **fields: str) -> bytes:
-    """The nautilus trade with these fields edited."""
+    """The trade of nautilus_trader's test data with these fields changed."""
     message = json.loads(nautilus("ws_trades"))
     message["arg"] = {"channel": channel, "instId": "BTC-USDT"}
     message["data"][0].update(tradeId=str(trade_id), **fields)
@@ -54,13 +54,13 @@ def test_recorded_trades_of_2025_of_the_merging_channel() -> None:
     ]
 
 
-def test_a_jump_of_the_id_is_a_gap_only_where_ids_are_dense() -> None:
+def test_a_jump_of_the_id_is_a_gap_only_if_ids_are_dense() -> None:
     dense = open_session(BTC, channel="trades")
     dense.feed(trade_frame(100), NOW)
     gap, trade = dense.feed(trade_frame(103, ts="1630048898000"), NOW)
     assert gap == Gap(3, "trades", "sequence", 1630048897897000, 1630048898000000, 101, 102)
     assert trade.trade_id == 103
-    assert [type(o) for o in dense.feed(trade_frame(102), NOW)] == [Trade]  # late, and no second gap
+    assert [type(o) for o in dense.feed(trade_frame(102), NOW)] == [Trade]  # late, without a second gap
     assert [type(o) for o in dense.feed(trade_frame(104), NOW)] == [Trade]
     merged = open_session(BTC, channel="trades", options=MERGED)
     merged.feed(trade_frame(100, channel="trades"), NOW)
@@ -68,7 +68,7 @@ def test_a_jump_of_the_id_is_a_gap_only_where_ids_are_dense() -> None:
 
 
 def test_one_trade_by_websocket_and_rest_is_one_row() -> None:
-    """The first REST trade as `trades-all` says it: edited from the nautilus frame."""
+    """The first REST trade as a frame of `trades-all`, made of the frame of nautilus_trader."""
     first, second = okx_parse.trades_from_rest(nautilus("http_get_trades"), BTC, NOW)
     assert first == Trade(3, 1747087163557000, 734864333, "102537.9", "0.00013669", "sell", NOW)
     assert second == Trade(3, 1747087161666000, 734864332, "102537.9", "0.0000125", "buy", NOW)
@@ -88,7 +88,7 @@ BAR = Candle(
 
 
 def bar_frame(confirm: bytes) -> bytes:
-    """The nautilus frame of a daily bar, as a bar of one minute."""
+    """The frame of a daily bar of nautilus_trader's test data, as a 1m bar."""
     return nautilus("ws_candle").replace(b"candle1D", b"candle1m").replace(b'"1"', b'"' + confirm + b'"')
 
 
@@ -125,7 +125,7 @@ def test_a_side_without_orders_is_none() -> None:
     assert session.tick(NOW) == [Quote(3, 1597026384 * SECOND, "", "8888.88", "5", None, None, None, NOW)]
 
 
-def test_a_quote_that_cannot_be_read_leaves_nothing_to_write() -> None:
+def test_a_malformed_quote_discards_the_quote_before_it() -> None:
     session = open_session(BTC, channel="quotes")
     session.feed(nautilus("ws_tickers"), NOW)
     assert reasons(session.feed(nautilus("ws_tickers").replace(b"8888.88", b"-1"), NOW)) == ["value"]
@@ -159,7 +159,7 @@ def test_every_websocket_address_uses_the_port_of_tls() -> None:
     assert advised == ["wss://wseea.okx.com/ws/v5", "wss://wsus.okx.com/ws/v5"]
 
 
-def test_many_subscriptions_are_spread() -> None:
+def test_many_subscriptions_are_spread_over_connections() -> None:
     many = [Subscription(replace(BTC, symbol=f"X{i}-USDT"), "book") for i in range(450)]
     spread = okx.connections(many, OPTIONS)
     assert [s for connection in spread for s in connection.subscriptions] == many
@@ -197,7 +197,7 @@ def test_events(frame: bytes, expected: tuple[Output, ...]) -> None:
     assert open_session(BTC, channel="trades").feed(frame, NOW) == expected
 
 
-def test_recorded_replies_are_quiet() -> None:
+def test_recorded_replies_yield_nothing() -> None:
     session = open_session(BTC, channel="trades", options=MERGED)
     replies = [line for line in received("OKX.ws.1.0") if '"event"' in line.text]
     assert len(replies) > 10
@@ -225,14 +225,14 @@ def test_recorded_replies_are_quiet() -> None:
         (lambda: trade_frame(1).replace(b'"42219.9"', b"42219.9"), "shape"),
     ],
 )
-def test_what_is_not_documented_is_malformed_and_never_raises(frame: bytes | Callable[[], bytes], reason: str) -> None:
+def test_an_undocumented_frame_is_malformed_and_never_raises(frame: bytes | Callable[[], bytes], reason: str) -> None:
     session = open_session(BTC, channel="trades")
     (malformed,) = session.feed(frame if isinstance(frame, bytes) else frame(), NOW)
     assert (type(malformed), malformed.reason) == (Malformed, reason)
     assert [type(o) for o in session.feed(trade_frame(2), NOW)] == [Trade]
 
 
-def test_one_bad_row_does_not_take_the_others_along() -> None:
+def test_a_bad_row_does_not_affect_the_other_rows() -> None:
     message = json.loads(trade_frame(1))
     good, bad = message["data"][0], {**message["data"][0], "px": None}
     message["data"] = [good, bad, {**good, "tradeId": "2", "px": "-5"}, {**good, "tradeId": "2"}]

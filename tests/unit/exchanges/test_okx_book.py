@@ -1,4 +1,4 @@
-"""The chain of OKX's book: what follows, what breaks it, and how it is mended."""
+"""The sequence of OKX's book: updates that follow, breaks, and recovery."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.exchanges.okx import BTC, NOW, OPTIONS, nautilus, open_sessio
 
 
 def update(previous: int, sequence: int, *, ms: int = 1597026383085, levels: bool = True) -> bytes:
-    """The nautilus update with these numbers edited; `levels` False leaves both sides empty, as in a keepalive."""
+    """The update of nautilus_trader's test data with these numbers. `levels` False leaves both sides empty, as in a keepalive."""
     message = json.loads(nautilus("ws_books_update"))
     row = message["data"][0]
     row.update(prevSeqId=previous, seqId=sequence, ts=str(ms), checksum=0)
@@ -34,8 +34,8 @@ def test_an_update_that_follows_is_applied_and_written_at_its_tick() -> None:
     ]
 
 
-def test_the_documented_sequence_holds_through_keepalive_and_reset() -> None:
-    """https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-order-book-channel, "Sequence ID", its example."""
+def test_the_documented_sequence_continues_over_keepalive_and_reset() -> None:
+    """https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-order-book-channel, the example of "Sequence ID"."""
     snapshot = nautilus("ws_books_snapshot").replace(b"123456", b"10")
     session = open_session(BTC, channel="book")
     frames = [snapshot, update(10, 15), update(15, 15, levels=False), update(15, 3), update(3, 5)]
@@ -47,13 +47,13 @@ def test_the_documented_sequence_holds_through_keepalive_and_reset() -> None:
 
 
 @pytest.mark.parametrize("previous", [11, 9, -1, 4])
-def test_a_break_of_the_chain_drops_the_book_and_subscribes_anew(previous: int) -> None:
+def test_a_sequence_break_discards_the_book_and_subscribes_again(previous: int) -> None:
     session = open_session(BTC, channel="book")
     session.feed(nautilus("ws_books_snapshot").replace(b"123456", b"10"), NOW)
     gap, *sends = session.feed(update(previous, 12, ms=1597026390000), NOW)
     assert gap == Gap(3, "book", "sequence", 1597026383085000)
     assert [json.loads(send.text)["op"] for send in sends] == ["unsubscribe", "subscribe"]
-    assert session.feed(update(12, 13), NOW) == ()  # on its way before the new snapshot
+    assert session.feed(update(12, 13), NOW) == ()  # it was sent before the new snapshot
     assert [type(output) for output in session.tick(NOW + SECOND)] == []
     again = nautilus("ws_books_snapshot").replace(b"1597026383085", b"1597026391085")
     assert session.feed(again, NOW) == [Gap(3, "book", "sequence", 1597026383085000, 1597026391085000)]
@@ -68,7 +68,7 @@ def test_a_crossed_book_is_never_written() -> None:
     assert session.tick(NOW + 24 * SECOND) == []
 
 
-def test_subscribing_anew_is_paced() -> None:
+def test_repeated_subscriptions_are_paced() -> None:
     session = open_session(BTC, channel="book")
     sends = []
     for second in range(0, 61, 5):
@@ -78,8 +78,8 @@ def test_subscribing_anew_is_paced() -> None:
     assert sends == [0, 0, 30, 30, 60, 60]
 
 
-def test_a_checksum_of_zero_or_beside_a_sequence_is_not_verified() -> None:
-    frame = nautilus("ws_books_snapshot")  # with a seqId; its checksum is that of another book
+def test_a_checksum_of_zero_or_with_a_sequence_is_not_verified() -> None:
+    frame = nautilus("ws_books_snapshot")  # it has a seqId; its checksum does not match its levels
     for checksum in (b"-855196043", b"0"):
         session = open_session(BTC, channel="book")
         assert session.feed(frame.replace(b"-855196043", checksum), NOW) == []
@@ -87,14 +87,14 @@ def test_a_checksum_of_zero_or_beside_a_sequence_is_not_verified() -> None:
 
 
 @pytest.mark.parametrize("bad", [b'["8476.98"]', b'["x", "1", "0", "1"]', b"null"])
-def test_a_book_message_that_cannot_be_read_breaks_that_book(bad: bytes) -> None:
+def test_a_malformed_book_message_breaks_that_book(bad: bytes) -> None:
     session = open_session(BTC, channel="book")
     session.feed(nautilus("ws_books_snapshot"), NOW)
     frame = update(123456, 123457).replace(b'["8476.98", "415", "0", "13"]', bad)
     assert reasons(session.feed(frame, NOW))[1:] == ["sequence", "Send", "Send"]
 
 
-def test_a_snapshot_replaces_the_book_and_ends_the_asking() -> None:
+def test_a_snapshot_replaces_the_book_and_ends_the_repeated_subscriptions() -> None:
     session = open_session(BTC, channel="book", options=replace(OPTIONS, book_depth=50))
     session.feed(nautilus("ws_books_snapshot"), NOW)
     message = json.loads(nautilus("ws_books_snapshot"))

@@ -1,4 +1,4 @@
-"""The past of OKX: recorded rows, told through the documented paging, value by value."""
+"""History of OKX: recorded rows are loaded value by value through the documented paging."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MILLISECOND = 1000
 
 
 class Exchange:
-    """Newest first; `after` means older, `before` newer, both exclusive; `listed` in milliseconds.
+    """Rows newest first; `after` selects older ones, `before` newer ones, both exclusive. `listed` is in milliseconds.
 
     https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-trades-history
     """
@@ -52,9 +52,9 @@ def answer(data: list[Any]) -> bytes:
 
 
 def recorded_trades() -> list[dict[str, str]]:
-    """69 trades with consecutive ids in 41 milliseconds, by websocket, in the shape of REST, which has the same values.
+    """69 trades with consecutive ids in 41 ms, recorded from the websocket, in the shape of REST, which has the same values.
 
-    They are of the channel `trades` of 2022; the ids were those of single fills then too.
+    They are of the channel `trades` in 2022, whose ids were those of single fills, too.
     """
     messages = [json.loads(line.text) for line in received("OKX.ws.1.0") if '"channel":"trades"' in line.text]
     return [row for message in messages for row in message.get("data", ()) if row["instId"] == "BTC-USDT"]
@@ -65,7 +65,7 @@ def as_trade(row: dict[str, str]) -> Trade:
 
 
 def recorded_bars() -> list[list[str]]:
-    """Sixty consecutive minutes in the documented shape; the values are Binance's, recorded by its REST."""
+    """Sixty consecutive 1m bars in the documented shape, with values recorded from Binance."""
     return [[str(row[0]), *row[1:6], row[7], row[7], "1"] for row in recorded_minutes()]
 
 
@@ -87,12 +87,12 @@ def unstamped(records: Sequence[Any]) -> list[Any]:
 
 
 @pytest.fixture(params=[1, 7, 68, 69, 100])
-def rows_of_an_answer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+def page_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(_okx_past, "ROWS", request.param)
     return request.param
 
 
-def test_all_trades_are_told_once_whatever_the_page(rows_of_an_answer: int) -> None:
+def test_all_trades_are_loaded_once_with_any_page_size(page_size: int) -> None:
     rows = recorded_trades()
     assert len(rows) == 69
     expected = [as_trade(row) for row in rows]
@@ -106,14 +106,14 @@ def test_all_trades_are_told_once_whatever_the_page(rows_of_an_answer: int) -> N
     assert len(result.records) > 1
 
 
-def test_what_is_asked_by_id_is_told_by_id(rows_of_an_answer: int) -> None:
+def test_a_range_of_ids_is_loaded_by_id(page_size: int) -> None:
     rows = recorded_trades()
     ids = (int(rows[10]["tradeId"]), int(rows[20]["tradeId"]))
     result = trades(Exchange(rows), as_trade(rows[10]).time, as_trade(rows[20]).time, ids)
     assert result.records == [as_trade(row) for row in rows[10:21]]
 
 
-def test_the_questions_for_trades() -> None:
+def test_the_requests_for_trades() -> None:
     rows = recorded_trades()
     since, until = (as_trade(row).time for row in (rows[20], rows[60]))
     url = f"{OPTIONS.rest_url}/api/v5/market/history-trades?instId=BTC-USDT"
@@ -134,34 +134,34 @@ def test_a_market_that_was_listed_later_is_no_error() -> None:
         result = trades(listed, since, now - DAY, at=now)
         assert unstamped(result.records) == [as_trade(row) for row in rows]
         assert result.untils[-1] == now - DAY
-        assert len(result.requests) < 40  # 338 million ids, halved
+        assert len(result.requests) < 40  # a binary search in 338 million ids
 
 
-def test_older_trades_than_there_are_are_refused_with_what_there_is() -> None:
+def test_trades_older_than_the_oldest_are_refused_with_the_oldest() -> None:
     rows = recorded_trades()
     first = as_trade(rows[0])
     now = first.time + 90 * DAY
-    refused = f"trades are kept for 3 months; the oldest is trade {first.trade_id} of {first.time} us"
-    asked: list[tuple[int, tuple[int, int] | None]] = [
+    message = f"trades are kept for 3 months; the oldest is trade {first.trade_id} of {first.time} us"
+    ranges: list[tuple[int, tuple[int, int] | None]] = [
         (first.time - DAY, None),
         (first.time, (first.trade_id - 5, first.trade_id + 5)),
     ]
-    for since, ids in asked:
-        with pytest.raises(Reject, match=refused) as caught:
+    for since, ids in ranges:
+        with pytest.raises(Reject, match=message) as caught:
             trades(Exchange(rows, listed=1_500_000_000_000), since, now - DAY, ids, at=now)
         assert (caught.value.reason, caught.value.code) == ("history", str(first.time))
     with pytest.raises(Reject, match="the oldest is none"):
         trades(Exchange(listed=1_500_000_000_000), first.time, now - DAY, at=now)
 
 
-def test_where_there_is_nothing_all_was_said() -> None:
+def test_a_range_without_rows_is_loaded_to_its_end() -> None:
     assert trades(Exchange(), LATER - DAY, LATER - MINUTE)[:2] == ([], [LATER - MINUTE])
     assert trades(Exchange(recorded_trades()), LATER - DAY, LATER - MINUTE)[:2] == ([], [LATER - MINUTE])
     result = candles([], 0, MINUTE)
     assert (result.records, result.untils[-1]) == ([], MINUTE)
 
 
-def test_all_candles_are_told_once_whatever_the_page(rows_of_an_answer: int) -> None:
+def test_all_candles_are_loaded_once_with_any_page_size(page_size: int) -> None:
     bars = recorded_bars()
     first, last = (int(bar[0]) * MILLISECOND for bar in (bars[0], bars[-1]))
     result = candles(bars, first, last + MINUTE)
@@ -170,23 +170,23 @@ def test_all_candles_are_told_once_whatever_the_page(rows_of_an_answer: int) -> 
     assert candles(bars, first + 1, last).records == [as_candle(bar) for bar in bars[1:-1]]
 
 
-def test_recorded_candles_are_told() -> None:
+def test_recorded_candles_are_loaded() -> None:
     bars = json.loads(nautilus("http_get_candlesticks_full"))["data"][::-1]
     result = candles(bars, int(bars[0][0]) * MILLISECOND, LATER - MINUTE)
     assert result.records == [as_candle(bar) for bar in bars]
 
 
-def test_years_without_a_candle_cost_few_questions(rows_of_an_answer: int) -> None:
+def test_years_without_a_candle_cost_few_requests(page_size: int) -> None:
     bars = recorded_bars()
     far = [[str(int(bar[0]) + 3 * 365 * 86_400_000), *bar[1:]] for bar in bars]
     first, last = int(bars[0][0]) * MILLISECOND, int(far[-1][0]) * MILLISECOND
     result = candles(bars + far, first - 700 * DAY, last + 400 * DAY)
     assert result.records == [as_candle(bar) for bar in bars + far]
     assert result.untils[-1] == last + 400 * DAY
-    assert len(result.requests) < 2 * 60 // rows_of_an_answer + 60
+    assert len(result.requests) < 2 * 60 // page_size + 60
 
 
-def test_the_questions_for_candles() -> None:
+def test_the_requests_for_candles() -> None:
     bars = recorded_bars()
     first = int(bars[0][0])
     result = candles(bars, first * MILLISECOND, first * MILLISECOND + 60 * MINUTE)
@@ -195,13 +195,13 @@ def test_the_questions_for_candles() -> None:
 
 
 @pytest.mark.parametrize(("after", "closed"), [(0, 59), (9, 59), (10, 60)])
-def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
+def test_an_unfinished_candle_is_not_loaded(after: int, closed: int) -> None:
     bars = recorded_bars()
     first, end = int(bars[0][0]) * MILLISECOND, int(bars[-1][0]) * MILLISECOND + MINUTE
-    for confirmed in ("0", "1"):  # an unconfirmed one is never told, a confirmed one once it is old enough to be vouched for
+    for confirmed in ("0", "1"):  # an unconfirmed bar is never loaded, a confirmed bar once it is old enough
         result = candles([*bars[:-1], [*bars[-1][:-1], confirmed]], first, end + MINUTE, at=end + after * SECOND)
-        wanted = closed if confirmed == "1" else 59
-        assert [candle.time for candle in result.records] == [int(bar[0]) * MILLISECOND for bar in bars[:wanted]]
+        count = closed if confirmed == "1" else 59
+        assert [candle.time for candle in result.records] == [int(bar[0]) * MILLISECOND for bar in bars[:count]]
 
 
 @pytest.mark.parametrize("channel", ["trades", "candles"])
@@ -214,12 +214,12 @@ def test_a_running_candle_is_not_told(after: int, closed: int) -> None:
         (b'{"code":"0","data":[["1"]]}', Reject),
     ],
 )
-def test_an_answer_that_is_none_is_an_error(channel: str, body: bytes, error: type[Exception]) -> None:
+def test_a_malformed_response_is_rejected(channel: str, body: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
         load_history(okx.history(history_request(BTC, channel, 0, LATER), OPTIONS, "rest"), lambda _: body)
 
 
-def test_what_okx_does_not_give_is_refused() -> None:
+def test_an_unknown_channel_or_method_is_refused() -> None:
     with pytest.raises(Reject, match="no past of trade_kind 'trades'; there is one of: trades-all"):
         okx.history(history_request(BTC, "trades", 0, 1), MERGED, "rest")
     with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):

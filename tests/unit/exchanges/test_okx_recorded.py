@@ -1,4 +1,4 @@
-"""OKX's recorded traffic, value by value. It is of 2022: trades merged, books with a checksum and no sequence."""
+"""OKX's recorded traffic, value by value. The recording is of 2022: trades are merged, books have a checksum and no sequence."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def micros(row: dict) -> int:
 
 
 def replay(lines: list[Line], channel: str, options: ExchangeOptions) -> list[Output]:
-    """All outputs, and what is left to write an hour later but for the ping."""
+    """All outputs of the lines and of a tick an hour later, without its ping."""
     session = open_session(*INSTRUMENTS.values(), channel=channel, options=options)
     out = [output for line in lines for output in session.feed(line.frame, line.time)]
     ping, *last = session.tick(lines[-1].time + 3600 * SECOND)
@@ -41,12 +41,12 @@ def replay(lines: list[Line], channel: str, options: ExchangeOptions) -> list[Ou
     return out + last
 
 
-def place(row: BookSnapshot | Quote) -> tuple[int, int]:
+def row_key(row: BookSnapshot | Quote) -> tuple[int, int]:
     return (row.instrument_id, row.time)
 
 
 def at_ticks(states: list) -> list:
-    """Of the states after each event (`time` is the tick that each waits for), the last before each tick."""
+    """The last state before each tick; `time` of a state is the next tick."""
     by_instrument = defaultdict(list)
     for state in states:
         by_instrument[state.instrument_id].append(state)
@@ -57,7 +57,7 @@ def at_ticks(states: list) -> list:
             for state, after in [*pairwise(own), (own[-1], None)]
             if after is None or after.time > state.time
         ),
-        key=place,
+        key=row_key,
     )
 
 
@@ -65,7 +65,7 @@ def tick_after(row: dict) -> int:
     return (micros(row) // SECOND + 1) * SECOND
 
 
-def test_recorded_trades_come_out_value_by_value() -> None:
+def test_recorded_trades_are_yielded_value_by_value() -> None:
     lines = recorded("trades")
     expected = [
         Trade(instrument.id, micros(row), int(row["tradeId"]), row["px"], row["sz"], row["side"], line.time)
@@ -75,18 +75,18 @@ def test_recorded_trades_come_out_value_by_value() -> None:
     assert replay(lines, "trades", MERGED) == expected
 
 
-def test_recorded_tickers_come_out_value_by_value() -> None:
+def test_recorded_tickers_are_yielded_value_by_value() -> None:
     lines = recorded("tickers")
     states = [
         Quote(instrument.id, tick_after(row), "", row["bidPx"], row["bidSz"], row["askPx"], row["askSz"], None, line.time)
         for line, _, instrument, row in rows(lines)
     ]
     assert len(states) == 28
-    assert sorted(replay(lines, "quotes", OPTIONS), key=place) == at_ticks(states)
+    assert sorted(replay(lines, "quotes", OPTIONS), key=row_key) == at_ticks(states)
 
 
 def expected_books(lines: list[Line]) -> list[BookSnapshot]:
-    """What a plain dict holds, at the ticks of one second."""
+    """The expected rows, from plain dictionaries, at the ticks of a second."""
     sides: dict[int, dict[str, dict[Decimal, tuple[str, str]]]] = {}
     states = []
     for line, message, instrument, row in rows(lines):
@@ -110,7 +110,7 @@ def test_every_recorded_book_message_matches_its_checksum() -> None:
     assert len(lines) == 290
     assert all(row["checksum"] and "seqId" not in row for *_, row in rows(lines))
     books = replay(lines, "book", replace(OPTIONS, book_depth=500))
-    assert sorted(books, key=place) == expected_books(lines)
+    assert sorted(books, key=row_key) == expected_books(lines)
 
 
 def test_a_lost_message_breaks_the_checksum_until_the_next_snapshot() -> None:

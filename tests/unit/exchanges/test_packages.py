@@ -1,4 +1,4 @@
-"""Each exchange is a package of the same files, small because it is made of shared parts; the page that says how keeps up."""
+"""Each exchange is a small package of the same files, made of shared parts, and the page about them is current."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PACKAGES = sorted(path.parent for path in (ROOT / "exchanges").glob("*/exchange.
 PAGE = (ROOT / "exchanges" / "README.md").read_text()
 FILES = {"__init__.py", "exchange.py", "messages.py", "parse.py", "history.py"}
 LARGER = {
-    "binance": 800,  # reads trades and books by slices of the frame, and has four candle and trade archives
-    "coinbase": 600,  # candles by REST beside the feed, and checks of its own for a feed without checksums
+    "binance": 800,  # parses trades and books from slices of the frame, and reads four kinds of archive files
+    "coinbase": 600,  # polls candles by REST, and has checks of its own for a feed without checksums
     "kraken": 520,  # two spellings of each pair, and a checksum over digits
 }
 CONTRACT = {name for name in (*Exchange.__annotations__, *vars(Exchange)) if not name.startswith("_")}
@@ -41,7 +41,7 @@ def test_a_package_has_the_files_that_the_page_names(package: Path) -> None:
     assert module.__name__ == f"ingest.exchanges.{package.name}.exchange"
     assert [name for name in sorted(CONTRACT) if not hasattr(module, name)] == []
     assert set(module.CHANNELS) == {"trades", "candles", "book", "quotes"}
-    assert all(isinstance(one, channels.Channel) for one in module.CHANNELS.values())
+    assert all(isinstance(channel, channels.Channel) for channel in module.CHANNELS.values())
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
@@ -71,7 +71,7 @@ def test_every_part_that_the_page_names_exists() -> None:
     known = {name for part in parts for name, _ in inspect.getmembers(part)}
     fields = {name for spec in (channels.Trades, channels.Candles) for name in spec.__struct_fields__}
     named = set(re.findall(r"`(?:rest\.)?([A-Z][a-z]\w+|[a-z]+_[a-z_]+)(?:\([^`]*\))?`", PAGE))
-    assert sorted(named - known - fields - CONTRACT) == ["candles_from_rest", "trades_from_rest"]  # of the package itself
+    assert sorted(named - known - fields - CONTRACT) == ["candles_from_rest", "trades_from_rest"]  # functions of the package itself
     assert {"Trades", "SyncedBook", "StreamedBook", "candle_windows", "price_and_size", "Rejected"} <= named
 
 

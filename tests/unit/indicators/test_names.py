@@ -1,4 +1,4 @@
-"""The names of indicators: what they mean, and what is said of a wrong one."""
+"""The names of indicators: their meaning, and the messages of wrong names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ingest.indicators.names import DEFAULT, KINDS, example, parse, settling
 
 def test_a_name_is_the_kind_and_its_parameters():
     assert [
-        (one.kind.name, one.parameters) for one in map(parse, ("SMA_20", "PLUS_DI_14", "BBANDS_20_2.5", "VWAP", "OBV_100"))
+        (spec.kind.name, spec.parameters) for spec in map(parse, ("SMA_20", "PLUS_DI_14", "BBANDS_20_2.5", "VWAP", "OBV_100"))
     ] == [
         ("SMA", (20,)),
         ("PLUS_DI", (14,)),
@@ -21,13 +21,13 @@ def test_a_name_is_the_kind_and_its_parameters():
     assert parse("MACD").parameters == parse("MACD_12_26_9").parameters
 
 
-def test_every_default_and_every_example_can_be_asked_for():
+def test_every_default_and_every_example_is_valid():
     assert [parse(name).name for name in DEFAULT] == list(DEFAULT)
     assert {parse(example(kind)).kind.name for kind in KINDS.values()} == set(KINDS)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("SMAA_20", "unknown indicator 'SMAA_20'; known, with these or other parameters: SMA_20, EMA_20, "),
         ("sma_20", "unknown indicator 'sma_20'"),
@@ -42,14 +42,14 @@ def test_every_default_and_every_example_can_be_asked_for():
         ("EMA_1000", "'EMA_1000' would need 11,362 candles for each value; at most 5,000 are read"),
     ],
 )
-def test_a_wrong_name_says_what_would_be_right(name: str, said: str):
-    with pytest.raises(ValueError, match="^" + said.replace("(", r"\(").replace("+", r"\+")):
+def test_the_message_of_a_wrong_name_gives_a_right_one(name: str, message: str):
+    with pytest.raises(ValueError, match="^" + message.replace("(", r"\(").replace("+", r"\+")):
         parse(name)
 
 
 @pytest.mark.parametrize("weight", [1 / 14, 2 / 27])
-def test_an_average_has_settled_when_it_says_so(weight: float):
-    """How it began: with a wrong value of 1, in a series of nothing but zeros."""
+def test_an_average_has_settled_after_the_computed_number_of_candles(weight: float):
+    """An average starts with an error of 1 in a series of zeros; the error must fall below 1e-9."""
     stages = [1.0, 1.0, 1.0]
     for count in range(1, 1_000):
         below = 0.0

@@ -1,4 +1,4 @@
-"""Trades, candles and quotes of any exchange: gaps by id, which bars are closed, what an unreadable message costs."""
+"""Trades, candles and quotes of any exchange: gaps of ids, closed bars, and the effect of a malformed message."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ OPTIONS = ExchangeOptions(ws_url="wss://test", rest_url="https://test", trade_ki
 
 
 def trades(*ids: int, first: int | None = None, dense: tuple[str, ...] = ("trade",)) -> list[Any]:
-    """What comes of trades with these ids, one a second; `first` is that of every row."""
+    """The outputs of trades with these ids. `first` is the first id of every row, else the id itself."""
     spec = Trades(int, lambda row, number, at: Trade(number, T + row, row, "1", "1", "buy", at), dense, lambda row: first or row)
     state = spec.open(Market("x", BTC, OPTIONS))
-    return [output for one in ids for output in state.feed(one, NOW, False)]
+    return [output for row_id in ids for output in state.feed(row_id, NOW, False)]
 
 
 def test_a_jump_of_a_dense_id_is_a_gap() -> None:
-    assert [type(one) for one in trades(5, 6, 9, 7, 10)] == [Trade, Trade, Gap, Trade, Trade, Trade]
-    (gap,) = [one for one in trades(5, 6, 9) if isinstance(one, Gap)]
+    assert [type(output) for output in trades(5, 6, 9, 7, 10)] == [Trade, Trade, Gap, Trade, Trade, Trade]
+    (gap,) = [output for output in trades(5, 6, 9) if isinstance(output, Gap)]
     assert gap == Gap(3, "trades", "sequence", T + 6, T + 9, 7, 8)
-    assert [type(one) for one in trades(5, 9, dense=())] == [Trade, Trade]
+    assert [type(output) for output in trades(5, 9, dense=())] == [Trade, Trade]
 
 
-def test_a_row_that_stands_for_several_trades_is_no_jump() -> None:
-    assert [type(one) for one in trades(5, 9, first=6)] == [Trade, Trade]
-    (gap,) = [one for one in trades(5, 9, first=8) if isinstance(one, Gap)]
+def test_a_row_of_several_trades_is_no_jump() -> None:
+    assert [type(output) for output in trades(5, 9, first=6)] == [Trade, Trade]
+    (gap,) = [output for output in trades(5, 9, first=8) if isinstance(output, Gap)]
     assert (gap.first_id, gap.last_id) == (6, 7)
 
 
@@ -54,7 +54,7 @@ def forming() -> ChannelState:
     return Candles(Candle, lambda row, number, at, origin: row, grace=5 * SECOND).open(Market("x", BTC, OPTIONS))
 
 
-def test_the_next_bar_closes_one_or_the_clock() -> None:
+def test_a_bar_is_closed_by_the_next_bar_or_by_the_clock() -> None:
     state = forming()
     assert state.tick is not None
     assert list(state.feed(bar(0), NOW, False)) == []
@@ -62,11 +62,11 @@ def test_the_next_bar_closes_one_or_the_clock() -> None:
     assert list(state.feed(bar(1), NOW, False)) == [bar(0, "2")]
     assert list(state.tick(T + 2 * MINUTE + 5 * SECOND - 1)) == []
     assert list(state.tick(T + 2 * MINUTE + 5 * SECOND)) == [bar(1)]
-    assert list(state.feed(bar(1, "2"), NOW, False)) == [bar(1, "2")]  # it changed after all: the row is revised
+    assert list(state.feed(bar(1, "2"), NOW, False)) == [bar(1, "2")]  # a late change: the row is revised
     assert list(state.feed(bar(0), NOW, False)) == [bar(0)]
 
 
-def test_after_an_unreadable_message_the_bar_that_is_known_is_not_its_last_state() -> None:
+def test_a_bar_is_discarded_by_a_malformed_message() -> None:
     state = forming()
     assert state.tick is not None
     state.feed(bar(0), NOW, False)
@@ -100,33 +100,33 @@ def test_after_an_unreadable_message_the_bar_that_is_known_is_not_its_last_state
     ],
     ids=["deribit", "kucoin"],
 )
-def test_the_last_unreadable_bar_is_not_written_stale(session: Any, frame: bytes, good: bytes, bad: bytes) -> None:
-    """A state that cannot be read may have been the last one: what was known before it is dropped, and the minute is healed."""
+def test_a_bar_whose_last_state_is_malformed_is_not_written(session: Any, frame: bytes, good: bytes, bad: bytes) -> None:
+    """The malformed state may be the last one: the state before it is discarded, and gap filling loads the minute."""
     assert good in frame
     assert list(session.feed(frame, NOW)) == []
-    assert [type(one) for one in session.feed(frame.replace(good, bad), NOW)] == [Malformed]
-    assert [one for one in session.tick(NOW + 10**9 * SECOND) if isinstance(one, Candle)] == []
+    assert [type(output) for output in session.feed(frame.replace(good, bad), NOW)] == [Malformed]
+    assert [output for output in session.tick(NOW + 10**9 * SECOND) if isinstance(output, Candle)] == []
 
 
-def test_a_missing_minute_is_a_gap_where_every_minute_has_a_bar() -> None:
+def test_a_missing_minute_is_a_gap_if_every_minute_has_a_bar() -> None:
     for every_minute in (True, False):
         state = Candles(Candle, lambda row, number, at, origin: row, every_minute=every_minute).open(Market("x", BTC, OPTIONS))
         out = [output for minute in (0, 1, 4, 2) for output in state.feed(bar(minute), NOW, False)]
-        gaps = [one for one in out if isinstance(one, Gap)]
+        gaps = [output for output in out if isinstance(output, Gap)]
         assert gaps == ([Gap(3, "candles", "sequence", T + 2 * MINUTE, T + 4 * MINUTE)] if every_minute else [])
-        assert [one for one in out if isinstance(one, Candle)] == [bar(minute) for minute in (0, 1, 4, 2)]
+        assert [output for output in out if isinstance(output, Candle)] == [bar(minute) for minute in (0, 1, 4, 2)]
 
 
 # --- quotes --------------------------------------------------------------------------------------------------------------------
 
 
 def quotes(session: Any) -> list[Quote]:
-    """What is written after a long silence."""
-    return [one for one in session.tick(NOW + 3650 * 86_400 * SECOND) if isinstance(one, Quote)]
+    """The quotes that a tick yields long afterwards."""
+    return [output for output in session.tick(NOW + 3650 * 86_400 * SECOND) if isinstance(output, Quote)]
 
 
 def kucoin_quote(**fields: Any) -> bytes:
-    """The example of the documentation, with these fields edited."""
+    """The documented example with these fields changed."""
     data = {"sequence": "1545896668986", "price": "0.08", "size": "0.011", "time": 1704873323416}
     data |= {"bestAsk": "0.08", "bestAskSize": "0.18", "bestBid": "0.049", "bestBidSize": "0.036"}
     return kucoin_session.message("/market/ticker:BTC-USDT", data | fields)
@@ -152,7 +152,7 @@ def test_a_side_of_size_zero_is_empty_on_every_exchange(size: str | None) -> Non
     assert (quote.ask_price, quote.ask_size) == (None, None)
 
 
-def test_deribits_zero_is_empty_too() -> None:
+def test_a_side_of_size_zero_is_empty_on_deribit() -> None:
     session = deribit_session.open_session(deribit_session.BTC, channel="quotes")
     session.feed(deribit_session.edited("ws_ticker", best_ask_amount=0.0), NOW)
     (quote,) = quotes(session)
@@ -161,10 +161,10 @@ def test_deribits_zero_is_empty_too() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"bestBid": "-1"}, {"bestBid": "9" * 5000}, {"bestAskSize": "NaN"}, {"time": 5}])
-def test_a_quote_with_a_bad_value_leaves_nothing_to_write(fields: dict[str, Any]) -> None:
+def test_a_malformed_quote_discards_the_quote_before_it(fields: dict[str, Any]) -> None:
     session = kucoin_session.open_session(kucoin_session.BTC, channel="quotes")
     session.feed(kucoin_quote(), NOW)
-    assert [type(one) for one in session.feed(kucoin_quote(**fields), NOW)] == [Malformed]
+    assert [type(output) for output in session.feed(kucoin_quote(**fields), NOW)] == [Malformed]
     assert quotes(session) == []
 
 
@@ -172,19 +172,19 @@ def test_a_quote_with_a_bad_value_leaves_nothing_to_write(fields: dict[str, Any]
 
 
 def test_an_event_more_than_a_day_after_it_was_received_is_refused() -> None:
-    """Two of them would stop the grid of a quote or a book for good: its next tick would be theirs."""
+    """Accepted, they would stop the grid of a quote or a book: its next tick would be at their time."""
     session = kucoin_session.open_session(kucoin_session.BTC, channel="quotes")
     milliseconds = NOW // 1000
     for days in (2, 30_000):
         (bad,) = session.feed(kucoin_quote(time=milliseconds + days * 86_400_000), NOW)
         assert (type(bad), bad.reason) == (Malformed, "value")
-    session.feed(kucoin_quote(time=milliseconds + 80_000_000), NOW)  # our clock may be behind
+    session.feed(kucoin_quote(time=milliseconds + 80_000_000), NOW)  # the local clock may be behind
     session.feed(kucoin_quote(time=milliseconds), NOW)
     (quote,) = quotes(session)
     assert quote.time == NOW + SECOND
     book = gate_session.open_session(gate_session.BTC, channel="book")
     row = {"t": milliseconds + 2 * 86_400_000, "e": "depthUpdate", "s": "BTC_USDT", "U": 1, "u": 2, "b": [], "a": []}
-    assert [type(one) for one in book.feed(gate_session.update("spot.order_book_update", row), NOW)] == [Malformed]
+    assert [type(output) for output in book.feed(gate_session.update("spot.order_book_update", row), NOW)] == [Malformed]
     with pytest.raises(ValueError, match="more than a day after it was received"):
         forming().feed(bar(0), T - 2 * 1440 * MINUTE, False)
     with pytest.raises(ValueError, match="more than a day after it was received"):

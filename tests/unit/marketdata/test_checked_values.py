@@ -1,4 +1,4 @@
-"""Checked values: what is a number, a time, an id, a level, and what is none, whatever exchange it comes from."""
+"""Checked values: valid and invalid numbers, times, ids and levels, the same for every exchange."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ NO_NUMBERS = [
     ("text", "plain"),
     [("0.10", "0.10"), ("5.1e-7", "0.00000051"), ("1E3", "1000"), ("0", "0"), ("1e-8", "0.00000001"), ("9" * 64, "9" * 64)],
 )
-def test_digits_stay_as_they_are_and_an_exact_exponent_is_written_out(text: str, plain: str) -> None:
+def test_digits_are_kept_and_an_exponent_is_expanded(text: str, plain: str) -> None:
     assert digits(text) == plain
     assert price_and_size(text, "1") == (plain, "1")
     assert quote_side("1", text) == (("1", plain) if text != "0" else (None, None))
@@ -56,7 +56,7 @@ def test_digits_stay_as_they_are_and_an_exact_exponent_is_written_out(text: str,
 
 
 @pytest.mark.parametrize("text", NO_NUMBERS)
-def test_what_is_no_number_is_refused_everywhere(text: str) -> None:
+def test_an_invalid_number_is_refused_by_every_check(text: str) -> None:
     uses: list[Callable[[], object]] = [
         lambda: digits(text),
         lambda: price_and_size(text, "1"),
@@ -92,11 +92,11 @@ def test_a_side_with_a_bad_value_is_no_quote(price: str, size: str) -> None:
 
 
 @pytest.mark.parametrize("level", [None, 5, "12", [], ["1"], [1, "1"], ["1", 1], ["1", None], {"0": "1", "1": "1"}])
-def test_what_is_no_level(level: Any) -> None:
+def test_an_invalid_level_is_refused(level: Any) -> None:
     with pytest.raises(ValueError, match="level "):
         check_levels([["1", "1"], level])
     good, bad = sift_levels([["1", "1"], level, ["5e-1", "2"]])
-    assert ([tuple(one) for one in good], len(bad)) == ([("1", "1"), ("0.5", "2")], 1)
+    assert ([tuple(pair) for pair in good], len(bad)) == ([("1", "1"), ("0.5", "2")], 1)
     assert len(bad[0]) < 100
 
 

@@ -1,4 +1,4 @@
-"""Paging through a history: every row once whatever the window, the evidence of bad rows, and what is not there is refused."""
+"""Paging through a history: every row once with any window, rejected rows, and refused requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = 1_600_000_020 * SECOND  # a full minute
 
 
 def pages(history: History, exchange: Exchange) -> list[Page]:
-    """All pages; `exchange` answers what is asked."""
+    """All pages of the history; `exchange` returns the body of each response."""
     out: list[Page] = []
     step: Request | Page | None = next(history)
     while step is not None:
@@ -53,12 +53,12 @@ def bar(minute: int) -> Candle:
 
 @pytest.mark.parametrize("more", [0, 1])
 @pytest.mark.parametrize("size", [1, 7, 60, 1000])
-def test_every_bar_comes_once_and_none_that_was_not_asked_for(size: int, more: int) -> None:
-    """`more`: the exchange answers with a bar beyond each end of the window too."""
-    asked: list[tuple[int, int]] = []
+def test_every_requested_bar_is_loaded_once_and_no_other(size: int, more: int) -> None:
+    """With `more`, a response has a bar beyond each end of the window, too."""
+    windows: list[tuple[int, int]] = []
 
-    def question(_ask: Any, _options: Any, first: int, last: int) -> Request:
-        asked.append(((first - T) // MINUTE, (last - T) // MINUTE))
+    def make_request(_ask: Any, _options: Any, first: int, last: int) -> Request:
+        windows.append(((first - T) // MINUTE, (last - T) // MINUTE))
         return Request(f"{first} {last}")
 
     def read(body: bytes, _instrument: Instrument, _at: int) -> Rows[Candle]:
@@ -67,11 +67,12 @@ def test_every_bar_comes_once_and_none_that_was_not_asked_for(size: int, more: i
 
     wanted = history_request(gate_session.BTC, "candles", T + 30 * SECOND, T + 61 * MINUTE)
     result = load_history(
-        candle_windows(wanted, gate_session.OPTIONS, size=size, question=question, read=read), lambda one: one.url.encode()
+        candle_windows(wanted, gate_session.OPTIONS, size=size, question=make_request, read=read),
+        lambda request: request.url.encode(),
     )
     assert result.records == [bar(minute) for minute in range(1, 61)]
     assert result.untils[-1] == T + 61 * MINUTE
-    assert asked == [(start, min(start + size - 1, 60)) for start in range(0, 61, size)]
+    assert windows == [(start, min(start + size - 1, 60)) for start in range(0, 61, size)]
 
 
 # --- bad rows --------------------------------------------------------------------------------------------------------------------
@@ -89,25 +90,23 @@ def gate_trades(rows: Sequence[dict[str, str]]) -> Exchange:
     return exchange
 
 
-@pytest.mark.parametrize("rows_of_an_answer", [2, 5, 1000])
-def test_a_bad_trade_costs_itself_and_its_evidence_comes_once_with_its_page(
-    rows_of_an_answer: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In the shape of Gate's documentation. A second with more rows than an answer is read page by page."""
-    monkeypatch.setattr(gate_history, "ROWS", rows_of_an_answer)
+@pytest.mark.parametrize("page_size", [2, 5, 1000])
+def test_a_bad_trade_is_rejected_alone_and_once_with_its_page(page_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the documented shape of Gate. A second with more rows than a response is read page by page."""
+    monkeypatch.setattr(gate_history, "ROWS", page_size)
     monkeypatch.setattr(gate_history, "KEPT", {"trades": LATER, "candles": LATER})
     row = {"id": "1", "create_time_ms": f"{T // 1000}.5", "side": "buy", "amount": "1", "price": "2", "sequence_id": "1"}
     rows = [row | {"sequence_id": str(number), "price": "-2" if number == 3 else "2"} for number in range(1, 8)]
     history = gate.history(history_request(gate_session.BTC, "trades", T, T + 60 * SECOND), gate_session.OPTIONS, "rest")
     found = pages(history, gate_trades(rows))
     assert [trade.trade_id for page in found for trade in page.records] == [1, 2, 4, 5, 6, 7]
-    (bad,) = [one for page in found for one in page.rejected]
+    (bad,) = [bad_row for page in found for bad_row in page.rejected]
     assert (bad.reason, bad.message) == ("value", "gate: '-2' is not a price or size")
     assert json.loads(bad.payload)["sequence_id"] == "3"
 
 
-def test_a_page_with_more_bad_rows_than_are_kept_is_not_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The size of an answer is the number of its rows, not of those that are stored or kept as evidence."""
+def test_a_page_with_more_bad_rows_than_are_kept_is_not_taken_for_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size of a response is the number of all of its rows, not only of those that are stored or kept as rejected."""
     monkeypatch.setattr(gate_history, "ROWS", 30)
     monkeypatch.setattr(gate_history, "KEPT", {"trades": LATER, "candles": LATER})
     row = {"id": "1", "create_time_ms": f"{T // 1000}.5", "side": "buy", "amount": "1", "price": "2", "sequence_id": "1"}
@@ -127,30 +126,30 @@ def test_a_bad_trade_among_consecutive_ids(monkeypatch: pytest.MonkeyPatch) -> N
         if path.endswith("instruments"):
             return b'{"code":"0","data":[]}'
         field = {"1": "tradeId", "2": "ts"}[query["type"]]
-        found = [one for one in rows[::-1] if int(one[field]) < int(query["after"])][: int(query["limit"])]
+        found = [bad_row for bad_row in rows[::-1] if int(bad_row[field]) < int(query["after"])][: int(query["limit"])]
         return json.dumps({"code": "0", "data": found}).encode()
 
     wanted = history_request(okx_session.BTC, "trades", T, T + SECOND, (2, 8))
     found = pages(okx.history(wanted, okx_session.OPTIONS, "rest"), exchange)
     assert [trade.trade_id for page in found for trade in page.records] == [2, 3, 4, 6, 7, 8]
-    assert [json.loads(one.payload)["tradeId"] for page in found for one in page.rejected] == ["5"]
+    assert [json.loads(bad_row.payload)["tradeId"] for page in found for bad_row in page.rejected] == ["5"]
 
 
-def test_a_page_carries_its_evidence() -> None:
+def test_a_page_has_its_rejected_rows() -> None:
     wanted = history_request(kucoin_session.BTC, "candles", T, T + MINUTE)
     body = {
         "code": "200000",
         "data": [[str(T // SECOND), "1", "1", "2", "1", "5", "6"], [str(T // SECOND), "x", "1", "2", "1", "5", "6"]],
     }
     (page,) = pages(kucoin.history(wanted, kucoin_session.OPTIONS, "rest"), lambda request: json.dumps(body).encode())
-    assert (page.records, [one.reason for one in page.rejected]) == ([bar(0)], ["value"])
+    assert (page.records, [bad_row.reason for bad_row in page.rejected]) == ([bar(0)], ["value"])
     assert page_of(wanted, Rows([bar(0)]), Response(200, b"", received_at=LATER)).rejected == ()
 
 
-# --- what is not there --------------------------------------------------------------------------------------------------------
+# --- refused requests ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_an_exchange_does_not_give_is_refused_with_what_there_is() -> None:
+def test_an_unknown_channel_or_method_is_refused_with_the_known_ones() -> None:
     history = by_channel("x", {"trades": lambda wanted, options: iter(())}, ("rest", "archive"))  # type: ignore[arg-type,return-value]
     with pytest.raises(Reject, match="x: no way 'ftp' to the past; known: rest, archive"):
         history(history_request(gate_session.BTC, "trades", 0, 1), gate_session.OPTIONS, "ftp")

@@ -1,4 +1,4 @@
-"""The order book against a plain dictionary, and the grid on which its states are written."""
+"""The order book compared with a plain dictionary, and the grid on which its states are written."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_side_is_a_sorted_dictionary(descending: bool) -> None:
     assert side.best_price() == Decimal(expected[0][0])
 
 
-def test_one_price_spelled_twice_is_one_level_with_the_latest_digits() -> None:
+def test_two_spellings_of_a_price_are_one_level_with_the_latest_digits() -> None:
     side = Side(descending=False)
     side.set("0.1", "1")
     side.set("0.10", "2")
@@ -46,7 +46,7 @@ def test_one_price_spelled_twice_is_one_level_with_the_latest_digits() -> None:
     assert side.best_price() is None
 
 
-def test_removing_what_is_not_there_changes_nothing() -> None:
+def test_removing_an_absent_level_changes_nothing() -> None:
     side = Side(descending=True)
     side.set("5", "1")
     side.set("6", "0.0")
@@ -94,13 +94,13 @@ def test_grid_writes_the_state_before_the_event_that_crosses_a_tick() -> None:
     assert grid.due(9) is None
     grid.applied(9)
     assert grid.due(10) == 10
-    grid.applied(10)  # an event at the tick belongs to the next one
+    grid.applied(10)  # an event at a tick belongs to the next tick
     assert grid.due(47) == 20
     grid.applied(47)  # nothing changed between 20 and 47: those ticks are not written
     assert grid.due(50) == 50
 
 
-def test_a_clock_that_is_far_ahead_drives_no_grid_into_the_future():
+def test_a_clock_that_is_far_ahead_does_not_move_the_grid_into_the_future():
     grid = Grid(10)
     far = 100_000_000
     written = []
@@ -158,7 +158,7 @@ def test_sampled_book_writes_its_best_levels() -> None:
     )
 
 
-def test_a_crossed_book_is_dropped_and_its_gap_is_reported_twice() -> None:
+def test_a_crossed_book_is_discarded_and_its_gap_is_yielded_when_it_opens_and_closes() -> None:
     sampled = standing()
     sampled.applied(100, received_at=1)
     assert sampled.book is not None

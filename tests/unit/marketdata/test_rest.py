@@ -1,4 +1,4 @@
-"""REST answers row by row: a bad row costs itself, its evidence is bounded, and nothing but Retry and Reject comes out."""
+"""REST responses row by row: a bad row is rejected alone, rejected rows are bounded, and only Retry and Reject are raised."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def listing(exchange: Any, body: bytes) -> Any:
     ("exchange", "row", "envelope", "odd"),
     [(exchange, row, envelope, odd) for exchange, row, envelope, odds in LISTINGS for odd in odds],
 )
-def test_one_bad_row_of_a_listing_costs_itself(exchange: Any, row: dict[str, Any], envelope: str, odd: dict[str, Any]) -> None:
+def test_a_bad_row_of_a_listing_is_rejected_alone(exchange: Any, row: dict[str, Any], envelope: str, odd: dict[str, Any]) -> None:
     listed = listing(exchange, (envelope % json.dumps([row | odd, row])).encode())
     assert len(listed) == 1
     (bad,) = listed.rejected
@@ -56,13 +56,13 @@ def test_one_bad_row_of_a_listing_costs_itself(exchange: Any, row: dict[str, Any
     assert json.loads(bad.payload) == row | odd
 
 
-def test_the_evidence_of_one_answer_is_bounded() -> None:
+def test_the_rejected_rows_of_a_response_are_bounded() -> None:
     listed = listing(gate, json.dumps([GATE | {"precision": -1}] * 500 + [GATE]).encode())
     assert (len(listed), len(listed.rejected), listed.read) == (1, 20, 501)
     assert listed.rejected[-1].message.endswith("(480 more rows)")
 
 
-def test_an_answer_without_a_good_row_is_rejected_and_an_empty_one_is_not() -> None:
+def test_a_response_without_a_good_row_is_rejected_and_an_empty_response_is_not() -> None:
     with pytest.raises(Reject, match="gate: unexpected REST response, every row: -1 decimals"):
         listing_flow = gate.listing(OPTIONS)
         next(listing_flow)
@@ -73,15 +73,15 @@ def test_an_answer_without_a_good_row_is_rejected_and_an_empty_one_is_not() -> N
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b"null", b"{}", b'{"code":1}', DEEP, b'{"code":"200000","data":' + DEEP, b'"\xff"']
 )
-def test_what_is_no_answer_is_rejected(body: bytes) -> None:
-    """Endless nesting is a RecursionError in msgspec, bad UTF-8 a UnicodeDecodeError: neither comes out."""
+def test_a_malformed_response_is_rejected(body: bytes) -> None:
+    """msgspec raises RecursionError for deep nesting and UnicodeDecodeError for bad UTF-8; both become Reject."""
     with pytest.raises(Reject, match="kucoin: unexpected REST response"):
         decode("kucoin", ENVELOPE.open(body), list[int])
     with pytest.raises(Reject, match="x: unexpected REST response"):
         rows("x", body if body not in (b"null", b"{}") else b"5", int, lambda row: row)
 
 
-def test_the_code_of_an_envelope_says_whether_waiting_helps() -> None:
+def test_the_code_of_an_envelope_decides_between_retry_and_reject() -> None:
     assert bytes(ENVELOPE.open(b'{"code":"200000","data":[1]}')) == b"[1]"
     with pytest.raises(Retry, match="kucoin: 429000 Too Many Requests") as retry:
         ENVELOPE.open(b'{"code":"429000","msg":"Too Many Requests"}')
@@ -91,10 +91,10 @@ def test_the_code_of_an_envelope_says_whether_waiting_helps() -> None:
     assert (reject.value.reason, reject.value.code) == ("refused", "400100")
 
 
-def test_rows_of_parts_and_a_choice_of_them_keep_the_evidence() -> None:
-    made = make_rows("x", ["1", "b", "3", "4"], lambda part: int(part) if part != "4" else None, str.encode)
-    assert made == [1, 3]
-    assert [(one.payload, one.reason) for one in made.rejected] == [(b"b", "value")]
-    chosen = made.select(one for one in made if one > 1)
-    assert (chosen, chosen.rejected, type(chosen)) == ([3], made.rejected, Rows)
-    assert (made.read, chosen.read) == (4, 4)
+def test_a_selection_of_rows_keeps_the_rejected_rows() -> None:
+    parsed = make_rows("x", ["1", "b", "3", "4"], lambda part: int(part) if part != "4" else None, str.encode)
+    assert parsed == [1, 3]
+    assert [(row.payload, row.reason) for row in parsed.rejected] == [(b"b", "value")]
+    chosen = parsed.select(row for row in parsed if row > 1)
+    assert (chosen, chosen.rejected, type(chosen)) == ([3], parsed.rejected, Rows)
+    assert (parsed.read, chosen.read) == (4, 4)

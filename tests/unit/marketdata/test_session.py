@@ -1,13 +1,13 @@
-"""Whatever an exchange sends, its session raises nothing: recorded frames and answers, as they are and mutated.
+"""A session raises nothing, whatever an exchange sends: recorded frames and responses, unchanged and mutated.
 
-A seed is one sequence of mutations, the same in each run.
+The mutations of a seed are the same in each run.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from typing import Any, get_args
 
@@ -23,7 +23,7 @@ from ingest.records import SECOND, Record
 from tests.support.recordings.files import Line
 from tests.support.recordings.frames import RECORDED, frames, instruments, snapshots
 
-FRAMES = 1500  # of one exchange and seed
+FRAMES = 1500  # of an exchange, for each seed
 KINDS_OF_OUTPUT = get_args(Output)
 EXCHANGES = sorted(registry.exchanges())
 NUMBER = re.compile(r"[0-9]*\.?[0-9]*")
@@ -42,7 +42,7 @@ Change = Callable[[bytes, random.Random], bytes]
 def recorded(name: str) -> tuple[list[Line], list[Subscription], dict[str, str]]:
     exchange = registry.exchanges()[name]
     markets = instruments(name, exchange)
-    subscriptions = [Subscription(one, channel) for channel in exchange.CHANNELS for one in markets]
+    subscriptions = [Subscription(market, channel) for channel in exchange.CHANNELS for market in markets]
     return frames(name), subscriptions, snapshots(name)
 
 
@@ -51,12 +51,12 @@ def open_session(exchange: Exchange, subscriptions: list[Subscription], now: int
     options = ExchangeOptions(ws_url="wss://test", rest_url="https://test", trade_kind=kind, writer="one")
     session = exchange.session(Connection("wss://test", tuple(subscriptions)), options)
     list(session.start(now))
-    session.feed(b'{"id":"1","type":"welcome"}', now)  # KuCoin's; the others do not know it
+    session.feed(b'{"id":"1","type":"welcome"}', now)  # KuCoin's welcome; malformed for the others
     return session
 
 
-def another_value(frame: bytes, rng: random.Random) -> bytes:
-    """One value is another one."""
+def replace_value(frame: bytes, rng: random.Random) -> bytes:
+    """Replace a random JSON value by an unusual one."""
     values = list(VALUE.finditer(frame))
     if not values:
         return frame
@@ -64,40 +64,40 @@ def another_value(frame: bytes, rng: random.Random) -> bytes:
     return frame[: chosen.start()] + rng.choice(ODD) + frame[chosen.end() :]
 
 
-def another_byte(frame: bytes, rng: random.Random) -> bytes:
-    place = rng.randrange(len(frame))
-    return frame[:place] + bytes([rng.randrange(256)]) + frame[place + 1 :]
+def replace_byte(frame: bytes, rng: random.Random) -> bytes:
+    position = rng.randrange(len(frame))
+    return frame[:position] + bytes([rng.randrange(256)]) + frame[position + 1 :]
 
 
-def cut(frame: bytes, rng: random.Random) -> bytes:
+def cut_off(frame: bytes, rng: random.Random) -> bytes:
     return frame[: rng.randrange(len(frame))]
 
 
-def a_part_missing(frame: bytes, rng: random.Random) -> bytes:
+def remove_part(frame: bytes, rng: random.Random) -> bytes:
     start = rng.randrange(len(frame))
     return frame[:start] + frame[start + rng.randrange(1, 60) :]
 
 
-def nested(frame: bytes, rng: random.Random) -> bytes:
-    place = rng.randrange(len(frame))
-    return frame[:place] + b"[" * rng.choice([1, 3, 10_000]) + frame[place:]
+def insert_brackets(frame: bytes, rng: random.Random) -> bytes:
+    position = rng.randrange(len(frame))
+    return frame[:position] + b"[" * rng.choice([1, 3, 10_000]) + frame[position:]
 
 
-CHANGES: list[Change] = [another_value] * 5 + [another_byte, cut, a_part_missing, nested]
+CHANGES: list[Change] = [replace_value] * 5 + [replace_byte, cut_off, remove_part, insert_brackets]
 
 
 def check(outputs: Any) -> list[Output]:
     out = list(outputs)
-    for one in out:
-        assert isinstance(one, KINDS_OF_OUTPUT), one
-        if isinstance(one, Malformed):
-            assert one.reason in ("json", "shape", "value", "unknown", "checksum")
+    for output in out:
+        assert isinstance(output, KINDS_OF_OUTPUT), output
+        if isinstance(output, Malformed):
+            assert output.reason in ("json", "shape", "value", "unknown", "checksum")
     return out
 
 
 def check_values(record: Any) -> None:
-    """Digits and times that a table takes."""
-    assert EARLIEST <= record.time < LATEST + 60 * SECOND  # a state is written at the tick after it
+    """Check that a table accepts the digits and times of the record."""
+    assert EARLIEST <= record.time < LATEST + 60 * SECOND  # a state has the time of the tick after it
     for field in record.__struct_fields__:
         value = getattr(record, field)
         for digits in value if isinstance(value, tuple) else (value,):
@@ -106,15 +106,15 @@ def check_values(record: Any) -> None:
 
 
 def play(name: str, change: Callable[[bytes], bytes]) -> list[Output]:
-    """All that a session yields of the recording, each frame and each answer changed."""
-    lines, subscriptions, answers = recorded(name)
+    """All outputs of a session for the recording, with `change` applied to each frame and response."""
+    lines, subscriptions, responses = recorded(name)
     lines = lines[:FRAMES]
     session = open_session(registry.exchanges()[name], subscriptions, lines[0].time)
     out: list[Output] = []
     for number, line in enumerate(lines):
         outputs = check(session.feed(change(line.frame), line.time))
-        for request in [one for one in outputs if isinstance(one, Request)]:
-            body = answers.get(request.tag)
+        for request in [output for output in outputs if isinstance(output, Request)]:
+            body = responses.get(request.tag)
             if body is None or number % 7 == 0:
                 outputs += check(session.failed(request, line.time))
             else:
@@ -123,16 +123,15 @@ def play(name: str, change: Callable[[bytes], bytes]) -> list[Output]:
         if number % 100 == 0:
             out += check(session.tick(line.time))
     out += check(session.tick(lines[-1].time + 3600 * SECOND))
-    if isinstance(registry.exchanges()[name].CHANNELS, Mapping):  # it is made of the shared parts
-        for record in [one for one in out if isinstance(one, Record)]:
-            check_values(record)
+    for record in [output for output in out if isinstance(output, Record)]:
+        check_values(record)
     return out
 
 
 @pytest.mark.parametrize("name", EXCHANGES)
 def test_recorded_frames_raise_nothing(name: str) -> None:
     out = play(name, lambda frame: frame)
-    assert len([one for one in out if isinstance(one, Record)]) > 10
+    assert len([output for output in out if isinstance(output, Record)]) > 10
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -143,4 +142,4 @@ def test_mutated_frames_raise_nothing(name: str, seed: int) -> None:
     def change(frame: bytes) -> bytes:
         return rng.choice(CHANGES)(frame, rng) if rng.random() < 0.5 else frame
 
-    assert [one for one in play(name, change) if isinstance(one, Malformed)] != []
+    assert [output for output in play(name, change) if isinstance(output, Malformed)] != []

@@ -1,4 +1,4 @@
-"""A refused symbol among good ones: it is found by name or by halving, reported once, tried again alone; the good ones stream."""
+"""A refused symbol among valid ones is found by name or by halving, reported once and retried alone; the others are subscribed."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ MINUTE = 60 * SECOND
 
 
 def gate_reply(send: Send) -> bytes:
-    """The documented answer to a subscription that is accepted."""
-    asked = json.loads(send.text)
-    reply = {"time": 1, "id": asked["id"], "channel": asked["channel"], "event": "subscribe", "error": None}
+    """The documented response to an accepted subscription."""
+    request = json.loads(send.text)
+    reply = {"time": 1, "id": request["id"], "channel": request["channel"], "event": "subscribe", "error": None}
     return json.dumps(reply | {"result": {"status": "success"}}).encode()
 
 
 def subscribes(outputs: list[Output]) -> list[Send]:
-    return [one for one in outputs if isinstance(one, Send) and '"subscribe"' in one.text]
+    return [output for output in outputs if isinstance(output, Send) and '"subscribe"' in output.text]
 
 
 @pytest.mark.parametrize("number", [b'"id":1,', b""])
 def test_gate_names_the_pair(number: bytes) -> None:
-    """As in a public report: three pairs, one of them untradable, and none was streamed."""
+    """As in a public bug report: of three pairs one was not tradable, and none was streamed."""
     pairs = [gate_session.named(name, index) for index, name in enumerate(("BTC_USDT", "LENS_USDT", "ETH_USDT"), 1)]
     session = gate_session.open_session(*pairs, channel="trades")
     frame = (
@@ -57,7 +57,7 @@ def test_gate_names_the_pair(number: bytes) -> None:
 
 def test_kucoin_names_the_topic() -> None:
     names = [kucoin_session.named(name, index) for index, name in enumerate(("BTC-USDT", "OLD-USDT", "WOLD-USDT"), 1)]
-    (connection,) = kucoin.connections([Subscription(one, "trades") for one in names], kucoin_session.OPTIONS)
+    (connection,) = kucoin.connections([Subscription(instrument, "trades") for instrument in names], kucoin_session.OPTIONS)
     session = kucoin.session(connection, kucoin_session.OPTIONS)
     (sent,) = session.feed(kucoin_session.WELCOME, NOW)
     error = {
@@ -72,11 +72,11 @@ def test_kucoin_names_the_topic() -> None:
 
 
 def test_kucoin_is_busy() -> None:
-    """509, too many messages: no symbol is the cause, and nothing is halved."""
+    """Error 509, too many messages, is caused by no symbol, so the message is not halved."""
     names = [kucoin_session.named(f"X{index}-USDT", index) for index in range(9)]
     session = kucoin_session.open_session(*names, channel="trades")
     out = session.feed(b'{"id":"1","type":"error","code":509,"data":"exceed max subscription count limitation"}', NOW)
-    assert [type(one) for one in out] == [Refused]
+    assert [type(output) for output in out] == [Refused]
     assert session.refused == {}
     (_, retry) = session.tick(NOW + MINUTE)
     assert json.loads(retry.text)["topic"].count(",") == 8
@@ -91,18 +91,18 @@ def test_an_error_about_a_ping_concerns_no_subscription() -> None:
     assert session.refused == {}
 
 
-def test_okx_answers_for_each_topic() -> None:
+def test_okx_responds_to_each_topic() -> None:
     names = [replace(okx_session.BTC, symbol=f"{name}-USDT", id=index) for index, name in enumerate(("A", "OLD", "B"))]
     session = okx_session.open_session(*names, channel="book")
     accepted = b'{"id":"1","event":"subscribe","arg":{"channel":"books","instId":"%s"},"connId":"a"}'
     assert session.feed(accepted % b"A-USDT", NOW) == ()
     error = b'{"id":"1","event":"error","code":"60018","msg":"Wrong URL or channel:books,instId:OLD-USDT doesn\'t exist."}'
-    assert [type(one) for one in session.feed(error, NOW)] == [Refused]  # the others are not subscribed again
+    assert [type(output) for output in session.feed(error, NOW)] == [Refused]  # the others are not subscribed again
     assert session.feed(accepted % b"B-USDT", NOW) == ()
     assert list(session.refused) == [1]
 
 
-def test_deribit_leaves_out_what_does_not_exist_and_can_be_busy() -> None:
+def test_deribit_leaves_out_unknown_channels_and_can_be_busy() -> None:
     session = deribit_session.open_session(deribit_session.BTC, deribit_session.named("NEVER", 9), channel="trades")
     (refused,) = session.feed(b'{"jsonrpc":"2.0","id":1,"result":["trades.BTC-PERPETUAL.100ms"]}', NOW)
     assert session.refused == {1: refused.message}
@@ -113,9 +113,9 @@ def test_deribit_leaves_out_what_does_not_exist_and_can_be_busy() -> None:
     assert json.loads(again.text)["params"]["channels"] == ["trades.BTC-PERPETUAL.100ms"]
 
 
-def test_what_an_earlier_connection_was_refused_waits_for_its_own_retry() -> None:
+def test_a_symbol_that_an_earlier_connection_was_refused_waits_for_its_retry() -> None:
     pairs = [gate_session.named(name, index) for index, name in enumerate(("BTC_USDT", "LENS_USDT"), 1)]
-    (connection,) = gate.connections([Subscription(one, "trades") for one in pairs], gate_session.OPTIONS)
+    (connection,) = gate.connections([Subscription(instrument, "trades") for instrument in pairs], gate_session.OPTIONS)
     session = gate.session(replace(connection, refused={1: "no such pair"}), gate_session.OPTIONS)
     (sent,) = session.start(NOW)
     assert json.loads(sent.text)["payload"] == ["BTC_USDT"]
@@ -129,7 +129,7 @@ def test_a_refused_book_is_left_to_its_own_retry() -> None:
     session.feed(deribit_session.nautilus("ws_book_snapshot"), NOW)
     session.feed(b'{"jsonrpc":"2.0","id":1,"result":[]}', NOW)
     out = session.feed(deribit_session.edited("ws_book_delta", prev_change_id=1), NOW)
-    assert [one for one in out if isinstance(one, Send)] == []
+    assert [output for output in out if isinstance(output, Send)] == []
 
 
 # --- any exchange --------------------------------------------------------------------------------------------------------------
@@ -138,8 +138,8 @@ def test_a_refused_book_is_left_to_its_own_retry() -> None:
 def subscriptions(size: int, *, batch: int = 100, single: bool = False) -> Subscriptions:
     members = [Member("trades", "t", f"S{index}-X", f"t:S{index}-X") for index in range(size)]
 
-    def encode(one: Batch) -> str:
-        return json.dumps([one.number, [member.symbol for member in one.members]])
+    def encode(message: Batch) -> str:
+        return json.dumps([message.number, [member.symbol for member in message.members]])
 
     return Subscriptions(members, exchange="x", encode=encode, size=lambda member: batch, single=single)
 
@@ -149,25 +149,25 @@ def index_of(symbol: str) -> int:
 
 
 def play(state: Subscriptions, size: int, bad: set[int], message: Callable[[list[str]], str]) -> tuple[list[list[str]], list[str]]:
-    """An exchange that refuses each message with a bad symbol in it. All messages that were sent, and all reports."""
+    """Simulate an exchange that refuses each message with a bad symbol. Returns the symbols of all messages, and all reports."""
     todo, sent, reports = list(state.subscribe(range(size), NOW)), [], []
     while todo:
-        one = todo.pop(0)
-        if isinstance(one, Refused):
-            reports.append(one.message)
+        output = todo.pop(0)
+        if isinstance(output, Refused):
+            reports.append(output.message)
             continue
-        assert isinstance(one, Send)
-        number, symbols = json.loads(one.text)
+        assert isinstance(output, Send)
+        number, symbols = json.loads(output.text)
         sent.append(symbols)
-        wrong = [symbol for symbol in symbols if index_of(symbol) in bad]
-        todo += state.rejected(Rejected(message(wrong), number), NOW) if wrong else state.accepted(Accepted(number), NOW)
+        refused = [symbol for symbol in symbols if index_of(symbol) in bad]
+        todo += state.rejected(Rejected(message(refused), number), NOW) if refused else state.accepted(Accepted(number), NOW)
         assert len(sent) < 1000
     return sent, reports
 
 
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("seed", range(40))
-def test_exactly_the_bad_ones_are_refused(seed: int, named: bool) -> None:
+def test_exactly_the_bad_symbols_are_refused(seed: int, named: bool) -> None:
     rng = random.Random(seed)
     size = rng.randrange(1, 250)
     bad = set(rng.sample(range(size), rng.randrange(0, min(size, 9))))
@@ -194,7 +194,7 @@ def test_an_error_that_names_every_symbol_isolates_none_of_them() -> None:
     assert set(state.refused) == {5}
 
 
-def test_where_everything_is_refused_the_halving_ends() -> None:
+def test_halving_ends_if_everything_is_refused() -> None:
     state = subscriptions(100)
     sent, reports = play(state, 100, set(range(100)), lambda wrong: "no")
     assert len(sent) < 80
@@ -225,7 +225,7 @@ def test_a_reply_without_a_number_concerns_the_messages_that_name_its_topics() -
     assert (state.refused, refused) == ({3: "Failed to subscribe"}, Refused("Failed to subscribe"))
 
 
-def test_a_reply_that_comes_too_late_is_about_nothing() -> None:
+def test_a_reply_that_comes_too_late_refuses_no_symbol() -> None:
     state = subscriptions(2)
     state.subscribe([0, 1], NOW)
     assert state.tick(NOW + 30 * SECOND) == []
@@ -247,12 +247,12 @@ def test_books_that_are_due_share_messages_and_wait_longer_each_time() -> None:
     for second in range(2, 1500):
         books.due(second * SECOND)
     assert sent == [(0, [1]), (1, [3]), (1, [2]), (30, [1]), (31, [2, 3])] + [
-        one for second in (90, 210, 450, 930) for one in ((second, [1]), (second + 1, [2, 3]))
+        entry for second in (90, 210, 450, 930) for entry in ((second, [1]), (second + 1, [2, 3]))
     ]
     for index in (1, 2, 3):
         books.succeeded(index)
     books.due(2000 * SECOND)
     books.add(1, 2001 * SECOND)
     assert sent[-1] == (2001, [1])
-    books.due(2031 * SECOND)  # the pause is a short one again
+    books.due(2031 * SECOND)  # the pause is short again
     assert sent[-1] == (2031, [1])

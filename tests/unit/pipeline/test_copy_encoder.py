@@ -1,4 +1,4 @@
-"""Rows as COPY text: every kind of column, and what PostgreSQL reads back from it."""
+"""Rows as COPY text: every kind of column, and the values that PostgreSQL reads from it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ TRADES = Columns(
 )
 
 
-def test_columns_are_the_records_of_their_rows() -> None:
+def test_columns_iterate_as_the_records_of_their_rows() -> None:
     assert list(CANDLES) == [
         Candle(7, "1m", NOW, "1", "2.0", "0.5", "1.5", "10", None, 3, "4", "6.0", None, None, 1, "archive", NOW + 1),
         Candle(7, "1m", NOW + 86_399_999_999, "2", "3", "0.5", "2.50", "0", None, 0, "4", "6.0", None, None, 1, "archive", NOW + 1),
@@ -83,7 +83,7 @@ def test_columns_are_the_records_of_their_rows() -> None:
 
 
 @pytest.mark.parametrize("columns", [CANDLES, TRADES])
-def test_lines_of_columns_are_those_of_their_rows(columns: Columns) -> None:
+def test_columns_are_encoded_like_their_rows(columns: Columns) -> None:
     table = BY_RECORD[columns.record]
     assert columns_encoder(table)(columns) == "".join(map(encoder(table), columns))
 
@@ -124,7 +124,7 @@ def test_times_on_both_sides_of_a_second(time: int, shown: str) -> None:
     assert encoder(BY_RECORD[Trade])(Trade(7, time, 1, "1", "1", "buy", NOW)).split("\t")[1] == shown
 
 
-def test_what_is_remembered_of_times_is_bounded_and_right() -> None:
+def test_times_are_right_when_the_cache_of_seconds_is_exceeded() -> None:
     encode = encoder(BY_RECORD[Trade])
     for second in [*range(25_000), *range(25_000)]:
         line = encode(Trade(7, second * SECOND, 1, "1", "1", "buy", NOW))
@@ -188,7 +188,7 @@ def as_stored(table: Table, record: Record) -> tuple[object, ...]:
     made = {
         "timestamptz": to_datetime,
         "numeric": Decimal,
-        "numeric[]": lambda values: [Decimal(one) for one in values],
+        "numeric[]": lambda values: [Decimal(number) for number in values],
         "text[]": list,
     }
     values = [(column, getattr(record, column.name)) for column in table.columns]
@@ -196,7 +196,7 @@ def as_stored(table: Table, record: Record) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("kind", list(BY_RECORD))
-async def test_copy_of_the_text_gives_the_values_back(database: str, kind: type[Record]) -> None:
+async def test_copy_reads_the_same_values_from_the_text(database: str, kind: type[Record]) -> None:
     table, rand = BY_RECORD[kind], random.Random(4711)
     records = [any_record(rand, kind, number) for number in range(500)]
     connection = await asyncpg.connect(database)

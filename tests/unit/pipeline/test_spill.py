@@ -1,4 +1,4 @@
-"""The spill of one table: a real queue, writer and spool; the database is a function that the test opens and closes."""
+"""The spill of one table: a real queue, writer and spool; the database is an object that the test opens and closes."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ COLUMNS = tuple(column.name for column in TRADES.columns)
 
 
 class Database:
-    """Takes what it is given while it is open."""
+    """Writes batches while it is open; `away` makes each write fail."""
 
     def __init__(self) -> None:
-        self.asked: list[bytes] = []  # the data of each batch that it was given
-        self.lines: list[bytes] = []  # what it took
+        self.received: list[bytes] = []  # the data of each batch
+        self.lines: list[bytes] = []  # the rows that were written
         self.open = asyncio.Event()
         self.away = False
 
     async def write(self, batch: Batch) -> Outcome:
-        self.asked.append(batch.data)
+        self.received.append(batch.data)
         if self.away:
             raise Retry("away", after=0.001)
         await self.open.wait()
@@ -46,16 +46,22 @@ class Database:
 
 
 class Bench:
-    """One table; `found` is what an earlier run left in the spool."""
+    """A queue, spool, spill and writer of one table; `earlier` are the batches that an earlier run left in the spool."""
 
     def __init__(
-        self, path: Path, rules: SpillRules, found: list[list[Trade]], *, retention_seconds: float | None, clock: Callable[[], int]
+        self,
+        path: Path,
+        rules: SpillRules,
+        earlier: list[list[Trade]],
+        *,
+        retention_seconds: float | None,
+        clock: Callable[[], int],
     ) -> None:
         self._path = path
         self.gaps: list[Gap] = []
         self.database = Database()
         self.spool, _ = opened(path)
-        for rows in found:
+        for rows in earlier:
             data = text(*rows)
             batch = Batch(data, len(rows), rows[-1].time, rows[0].received_at, ())
             assert self.spool.append("trades", COLUMNS, batch, spans(TRADES, data))
@@ -82,7 +88,7 @@ class Bench:
                 task.cancel()
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """The identity holds at every step until then."""
+        """Wait for the condition; the row totals balance at every step."""
         async with asyncio.timeout(10):
             while not condition():
                 assert self.queue.tally.balance() == 0
@@ -90,7 +96,7 @@ class Bench:
         assert self.queue.tally.balance() == 0
 
     def left(self) -> list[str]:
-        """What is in the directory after an orderly end."""
+        """The files in the directory after the spool was closed."""
         self.spool.close()
         return [path.name for path in self._path.iterdir()]
 
@@ -111,11 +117,11 @@ def opened(path: Path) -> tuple[Spool, dict[str, list[Entry]]]:
     return open_spool(path, Counter(), max_bytes=1 << 30, sync_seconds=0)
 
 
-def make(path: Path, *found: list[Trade], retention_seconds: float | None = None, **rules: object) -> Bench:
-    return Bench(path, SpillRules(**rules), list(found), retention_seconds=retention_seconds, clock=lambda: NOW)  # type: ignore[arg-type]
+def make(path: Path, *earlier: list[Trade], retention_seconds: float | None = None, **rules: object) -> Bench:
+    return Bench(path, SpillRules(**rules), list(earlier), retention_seconds=retention_seconds, clock=lambda: NOW)  # type: ignore[arg-type]
 
 
-async def test_what_an_earlier_run_left_is_recovered_and_written_oldest_first(tmp_path: Path) -> None:
+async def test_batches_of_an_earlier_run_are_recovered_and_written_oldest_first(tmp_path: Path) -> None:
     bench = make(tmp_path, trades(1, 2), trades(3))
     assert (bench.queue.tally.recovered, bench.queue.tally.spooled) == (3, 3)
     bench.database.open.set()
@@ -126,7 +132,7 @@ async def test_what_an_earlier_run_left_is_recovered_and_written_oldest_first(tm
     assert bench.left() == []
 
 
-async def test_a_damaged_record_is_a_gap_to_be_healed_and_the_next_is_written(tmp_path: Path) -> None:
+async def test_a_damaged_record_is_a_gap_and_the_next_record_is_written(tmp_path: Path) -> None:
     bench = make(tmp_path, trades(1, 3), trades(5))
     path = tmp_path / "trades-00000001.spool"
     data = bytearray(path.read_bytes())
@@ -161,16 +167,16 @@ async def test_a_record_of_another_format_is_held_and_the_rest_is_written(tmp_pa
 
 async def test_live_rows_come_first(tmp_path: Path) -> None:
     bench = make(tmp_path, trades(1))
-    bench.put(*range(10, 16))  # more than half of what the queue holds
+    bench.put(*range(10, 16))  # more than half of the queue
     async with bench.running():
-        await bench.until(lambda: bench.writer.stalled_seconds > 0.3)  # time enough for a replay to begin
-        assert bench.database.asked == [text(trade(10))]
+        await bench.until(lambda: bench.writer.stalled_seconds > 0.3)  # long enough for the spooled batch to be read
+        assert bench.database.received == [text(trade(10))]
         bench.database.open.set()
         await bench.until(lambda: bench.queue.tally.written == 7)
     assert sorted(bench.database.lines) == sorted(text(*trades(1, *range(10, 16))).splitlines(keepends=True))
 
 
-async def test_rows_that_retention_has_passed_meanwhile_expire(tmp_path: Path) -> None:
+async def test_spooled_rows_older_than_retention_expire(tmp_path: Path) -> None:
     old = [trade(1, time=NOW - 11 * SECOND), trade(2, time=NOW - 10 * SECOND), trade(3)]
     bench = make(tmp_path, old, [trade(4, time=NOW - 60 * SECOND)], retention_seconds=10)
     bench.database.open.set()
@@ -181,7 +187,7 @@ async def test_rows_that_retention_has_passed_meanwhile_expire(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("write_ahead", [False, True])
-async def test_what_is_in_flight_stays_and_the_rest_is_spooled(tmp_path: Path, write_ahead: bool) -> None:
+async def test_the_batch_in_flight_stays_queued_and_the_rest_is_spooled(tmp_path: Path, write_ahead: bool) -> None:
     bench = make(tmp_path, start_after=0.05, write_ahead=write_ahead)
     async with bench.running():
         bench.put(*range(5))
@@ -192,7 +198,7 @@ async def test_what_is_in_flight_stays_and_the_rest_is_spooled(tmp_path: Path, w
     assert sorted(bench.database.lines) == sorted(text(*trades(*range(5))).splitlines(keepends=True))
 
 
-async def test_a_lane_that_is_half_full_does_not_wait_for_the_time(tmp_path: Path) -> None:
+async def test_a_half_full_queue_is_spooled_before_start_after(tmp_path: Path) -> None:
     bench = make(tmp_path, start_after=3600.0)
     bench.database.away = True
     async with bench.running():
@@ -206,7 +212,7 @@ async def test_a_lane_that_is_half_full_does_not_wait_for_the_time(tmp_path: Pat
         await bench.until(lambda: bench.queue.tally.written == 5)
 
 
-async def test_with_write_ahead_a_row_counts_when_it_is_on_disk(tmp_path: Path) -> None:
+async def test_with_write_ahead_a_row_is_counted_when_it_is_on_disk(tmp_path: Path) -> None:
     bench = make(tmp_path, write_ahead=True)
     bench.put(1)
     assert (bench.queue.tally.decoded, bench.queue.tally.queued, bench.queue.rows) == (0, 0, 1)
@@ -224,36 +230,36 @@ async def test_at_the_end_everything_is_on_disk(tmp_path: Path, write_ahead: boo
     async with bench.running():
         bench.put(*range(4))
         await bench.until(lambda: bench.writer.stalled_seconds > 0)
-    bench.put(9)  # the last that came
+    bench.put(9)  # the last row that arrived
     await bench.spill.spill_all()
     assert (bench.queue.tally.decoded, bench.queue.tally.spooled, bench.queue.rows) == (5, 5, 0)
     assert bench.queue.tally.balance() == 0
     bench.spool.close()
-    bench.spool, found = opened(tmp_path)
-    (entries,) = found.values()
+    bench.spool, entries_by_table = opened(tmp_path)
+    (entries,) = entries_by_table.values()
     batches = [bench.spool.read(entry) for entry in entries]
     assert [batch.data for batch in batches if isinstance(batch, Batch)] == [text(trade(number)) for number in (0, 1, 2, 3, 9)]
 
 
-async def test_a_slow_disk_at_the_end_gets_no_batch_twice(tmp_path: Path) -> None:
+async def test_a_slow_disk_at_the_end_stores_no_batch_twice(tmp_path: Path) -> None:
     bench = make(tmp_path, start_after=0.0)
     bench.put(*range(3))
-    with bench.spool._guard:  # a disk that does not answer
+    with bench.spool._guard:  # a disk that does not respond
         async with asyncio.TaskGroup() as group:
-            diverting = group.create_task(bench.spill.run(bench.writer))
+            spilling = group.create_task(bench.spill.run(bench.writer))
             writing = group.create_task(bench.writer.run())
-            await bench.until(lambda: bench.writer.stalled_seconds > 0.15)  # by now the next batch is on its way to the disk
-            diverting.cancel()
+            await bench.until(lambda: bench.writer.stalled_seconds > 0.15)  # by now the next batch is being written to the disk
+            spilling.cancel()
             writing.cancel()
-            keeping = group.create_task(bench.spill.spill_all())
+            spilling_all = group.create_task(bench.spill.spill_all())
             await asyncio.sleep(0)
-            _, pending = await asyncio.wait({diverting, keeping}, timeout=0.05)
-            assert pending == {diverting, keeping}
+            _, pending = await asyncio.wait({spilling, spilling_all}, timeout=0.05)
+            assert pending == {spilling, spilling_all}
             bench.spool._guard.release()
-            await asyncio.wait({diverting, keeping})
+            await asyncio.wait({spilling, spilling_all})
             bench.spool._guard.acquire()
     assert (bench.queue.tally.spooled, bench.queue.rows) == (3, 0)
     bench.spool.close()
-    bench.spool, found = opened(tmp_path)
-    (entries,) = found.values()
+    bench.spool, entries_by_table = opened(tmp_path)
+    (entries,) = entries_by_table.values()
     assert sum(entry.rows for entry in entries) == 3

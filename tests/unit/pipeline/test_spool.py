@@ -1,4 +1,4 @@
-"""The spool on a real disk: what comes back after a restart, a crash in the middle of a write, a flipped byte, a full disk."""
+"""The spool on a real disk: its records after a restart, a crash during a write, a flipped byte, and on a full disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.batches import COLUMNS, NOW, THREE, batch, from_spool, in_for
 
 
 class Bench:
-    """Spools that succeed each other in one directory."""
+    """Successive runs of a spool in one directory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -29,7 +29,7 @@ class Bench:
         self._opened = False
 
     def open(self, max_bytes: int = 1 << 30, sync_seconds: float | None = 0) -> Spool:
-        """A run. The one before is left as a kill would leave it: nothing is tidied up, the lock is gone."""
+        """Begin a run. The run before ends as by a kill: nothing is tidied up, and the lock is released."""
         self.leave()
         self.errors: Counter[tuple[str, str]] = Counter()
         self.spool, self.found = open_spool(self.path, self.errors, max_bytes=max_bytes, sync_seconds=sync_seconds)
@@ -42,12 +42,12 @@ class Bench:
         self._opened = False
 
     def close(self) -> None:
-        """An orderly end."""
+        """End the run in order."""
         self.spool.close()
         self._opened = False
 
     def add(self, *batches: Batch) -> list[Entry]:
-        entries = [self.spool.append("trades", COLUMNS, one, spans(TRADES, one.data)) for one in batches]
+        entries = [self.spool.append("trades", COLUMNS, item, spans(TRADES, item.data)) for item in batches]
         return [entry for entry in entries if entry is not None]
 
     def remove(self, entry: Entry) -> None:
@@ -63,15 +63,15 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path / "spool")
-    made.open()
-    yield made
-    made.leave()
+    bench = Bench(tmp_path / "spool")
+    bench.open()
+    yield bench
+    bench.leave()
 
 
 @contextmanager
 def file_limit(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond `size`: a write is cut off there, as on a full disk, with an OSError."""
+    """Limit the files of this process to `size` bytes: a write beyond it is cut off with OSError, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -83,17 +83,17 @@ def file_limit(size: int) -> Iterator[None]:
 # --- the directory ------------------------------------------------------------------------------------------------------
 
 
-def test_what_was_appended_is_found_after_a_kill_oldest_first(bench: Bench):
+def test_appended_batches_are_found_after_a_kill_oldest_first(bench: Bench):
     bench.add(*THREE)
     bench.open()
     (first,) = bench.files()
-    assert [entry.rows for entry in bench.found["trades"]] == [one.rows for one in THREE]
-    assert [bench.spool.read(entry) for entry in bench.found["trades"]] == [from_spool(one, first) for one in THREE]
+    assert [entry.rows for entry in bench.found["trades"]] == [item.rows for item in THREE]
+    assert [bench.spool.read(entry) for entry in bench.found["trades"]] == [from_spool(item, first) for item in THREE]
     bench.add(batch(30))
     bench.open()
     first, second = bench.files()
     assert [bench.spool.read(entry) for entry in bench.found["trades"]] == [
-        *(from_spool(one, first) for one in THREE),
+        *(from_spool(item, first) for item in THREE),
         from_spool(batch(30), second),
     ]
     assert bench.spool.used_bytes == bench.on_disk() > 0
@@ -112,9 +112,12 @@ def test_tables_have_segments_of_their_own(bench: Bench):
     assert bench.files() == ["quotes-00000002.spool", "trades-00000001.spool"]
 
 
-def test_a_segment_goes_with_the_last_of_its_records(bench: Bench):
+def test_a_segment_is_deleted_with_the_last_of_its_records(bench: Bench):
     entries = bench.add(*(large(number, 3 << 20) for number in range(4)))
-    assert bench.files() == ["trades-00000001.spool", "trades-00000002.spool"]  # the third reached the bound of the first
+    assert bench.files() == [
+        "trades-00000001.spool",
+        "trades-00000002.spool",
+    ]  # the third batch reached the bound of the first segment
     assert bench.spool.used_bytes == bench.on_disk() > SEGMENT_BYTES
     for entry in (entries[2], entries[0]):
         bench.remove(entry)
@@ -125,7 +128,7 @@ def test_a_segment_goes_with_the_last_of_its_records(bench: Bench):
     assert (bench.files(), bench.spool.used_bytes) == ([], 0)
 
 
-def test_a_small_segment_is_kept_open_and_is_gone_at_the_end(bench: Bench):
+def test_a_small_segment_is_kept_open_and_deleted_at_the_end(bench: Bench):
     for number in range(3):
         (entry,) = bench.add(batch(number))
         bench.remove(entry)
@@ -135,14 +138,14 @@ def test_a_small_segment_is_kept_open_and_is_gone_at_the_end(bench: Bench):
     assert bench.files() == []
 
 
-def test_at_the_end_what_is_pending_stays(bench: Bench):
+def test_pending_records_stay_at_the_end(bench: Bench):
     bench.add(batch(0))
     bench.close()
     bench.open()
     assert [entry.rows for entry in bench.found["trades"]] == [4]
 
 
-def test_the_cap_is_never_passed_and_there_is_room_again_after_a_removal(bench: Bench):
+def test_max_bytes_is_never_exceeded_and_a_removal_makes_room(bench: Bench):
     size = len(packed(batch(0)))
     bench.open(max_bytes=2 * size)
     entries = bench.add(batch(0), batch(1), batch(2))
@@ -173,7 +176,7 @@ def test_a_path_that_cannot_be_a_directory_is_refused(tmp_path: Path):
 
 
 def change(bench: Bench, name: str, edit: Callable[[bytearray], object]) -> None:
-    """What a crash or a bad disk does to a segment, between two runs."""
+    """Change a segment between two runs, as a crash or a bad disk does."""
     bench.leave()
     data = bytearray((bench.path / name).read_bytes())
     edit(data)
@@ -181,7 +184,7 @@ def change(bench: Bench, name: str, edit: Callable[[bytearray], object]) -> None
     bench.open()
 
 
-def test_a_torn_tail_is_cut_off_and_counted(bench: Bench):
+def test_a_torn_end_is_cut_off_and_counted(bench: Bench):
     entries = bench.add(batch(0), batch(10))
     name = entries[0].segment.path.name
     change(bench, name, lambda data: data.__delitem__(slice(-1, None)))
@@ -192,33 +195,33 @@ def test_a_torn_tail_is_cut_off_and_counted(bench: Bench):
     assert (len(bench.found["trades"]), bench.errors["spool", "torn"]) == (1, 0)
 
 
-def test_a_segment_of_a_torn_record_alone_is_deleted(bench: Bench):
+def test_a_segment_with_only_a_torn_record_is_deleted(bench: Bench):
     (entry,) = bench.add(batch(0))
     change(bench, entry.segment.path.name, lambda data: data.__delitem__(slice(10, None)))
     assert (bench.found, bench.files(), bench.errors["spool", "torn"]) == ({}, [], 1)
 
 
-def test_damaged_rows_are_known_by_their_head_and_kept_aside(bench: Bench):
+def test_damaged_rows_have_the_time_range_of_their_head_and_are_kept(bench: Bench):
     entries = bench.add(batch(0), batch(10), batch(20))
     name = entries[0].segment.path.name
     change(bench, name, lambda data: data.__setitem__(entries[2].offset - 3, 0))
     first, second, third = bench.found["trades"]
-    aside = f"trades-00000001-{second.offset}.bad"
+    bad_file = f"trades-00000001-{second.offset}.bad"
     assert bench.spool.read(first) == from_spool(batch(0), name)
     assert bench.spool.read(third) == from_spool(batch(20), name)
     assert bench.spool.read(second) == Damaged(
-        f"segment {name}, byte {second.offset}: 4 rows are damaged, kept as {aside}",
+        f"segment {name}, byte {second.offset}: 4 rows are damaged, kept as {bad_file}",
         ((1, NOW + 10, NOW + 12), (2, NOW + 11, NOW + 13)),
     )
     expected = bytearray(packed(batch(10)))
     expected[-3] = 0
-    assert (bench.path / aside).read_bytes() == expected
+    assert (bench.path / bad_file).read_bytes() == expected
     for entry in (first, second, third):
         bench.remove(entry)
-    assert bench.files() == [aside]
+    assert bench.files() == [bad_file]
 
 
-def test_of_a_damaged_head_the_rows_say_what_is_missing(bench: Bench):
+def test_the_time_range_of_a_damaged_head_is_read_from_the_rows(bench: Bench):
     entries = bench.add(batch(0), batch(10))
     name = entries[0].segment.path.name
     change(bench, name, lambda data: data.__setitem__(2, 0))
@@ -237,7 +240,7 @@ def test_of_a_damaged_head_the_rows_say_what_is_missing(bench: Bench):
     assert (bench.path / "trades-00000001-0.bad").read_bytes() == expected
 
 
-def test_where_no_row_is_legible_every_stream_misses_what_came_between_the_neighbours(bench: Bench):
+def test_the_time_range_of_unreadable_rows_is_that_between_the_neighbours(bench: Bench):
     entries = bench.add(batch(0), batch(10), batch(20))
     name, second = entries[0].segment.path.name, entries[1]
     change(bench, name, lambda data: data.__setitem__(slice(second.offset, second.offset + second.size), bytes(second.size)))
@@ -246,7 +249,7 @@ def test_where_no_row_is_legible_every_stream_misses_what_came_between_the_neigh
     assert read.spans == ((1, NOW + 23, NOW + 100), (2, NOW + 23, NOW + 100))  # received_at of the first, last_time of the third
 
 
-def test_what_is_kept_aside_counts_and_the_oldest_goes_first(bench: Bench):
+def test_kept_damaged_files_count_and_the_oldest_is_deleted_first(bench: Bench):
     entries = bench.add(batch(0), batch(10), batch(20))
     size = entries[0].size
     for entry in entries:
@@ -264,7 +267,7 @@ def test_what_is_kept_aside_counts_and_the_oldest_goes_first(bench: Bench):
     assert bench.spool.used_bytes == sum((bench.path / name).stat().st_size for name in names)
 
 
-def test_what_is_larger_than_the_share_is_not_kept_aside(bench: Bench):
+def test_a_damaged_record_larger_than_the_share_is_not_kept(bench: Bench):
     (entry,) = bench.add(batch(0))
     change(bench, entry.segment.path.name, lambda data: data.__setitem__(-3, 0))
     bench.open(max_bytes=16 * (entry.size - 1))
@@ -275,7 +278,7 @@ def test_what_is_larger_than_the_share_is_not_kept_aside(bench: Bench):
     assert bench.files() == []
 
 
-def test_a_record_of_another_format_is_kept_and_said(bench: Bench):
+def test_a_record_of_another_format_is_kept_and_reported(bench: Bench):
     (entry,) = bench.add(batch(0))
     name = entry.segment.path.name
     change(bench, name, lambda data: data.__setitem__(slice(None), in_format(2, bytes(data))))
@@ -285,17 +288,17 @@ def test_a_record_of_another_format_is_kept_and_said(bench: Bench):
     assert bench.files() == [name]
 
 
-def test_a_byte_that_is_flipped_while_we_run_is_found_when_it_is_read(bench: Bench):
+def test_a_byte_that_is_flipped_during_a_run_is_found_by_read(bench: Bench):
     (entry,) = bench.add(batch(0))
     with entry.segment.path.open("r+b") as file:
         file.seek(30)
         file.write(b"\0")
     read = bench.spool.read(entry)
     assert isinstance(read, Damaged)
-    assert read.spans == ((1, NOW, NOW + 2), (2, NOW + 1, NOW + 3))  # of the rows: the head itself is damaged
+    assert read.spans == ((1, NOW, NOW + 2), (2, NOW + 1, NOW + 3))  # read from the rows, because the head is damaged
 
 
-def test_a_segment_that_somebody_deleted_is_damaged(bench: Bench):
+def test_a_deleted_segment_is_damaged(bench: Bench):
     (entry,) = bench.add(batch(0))
     entry.segment.path.unlink()
     assert bench.spool.read(entry) == Damaged(
@@ -304,12 +307,12 @@ def test_a_segment_that_somebody_deleted_is_damaged(bench: Bench):
     bench.remove(entry)
 
 
-def test_a_full_disk_takes_nothing_and_is_not_fatal(bench: Bench):
+def test_a_full_disk_is_a_retry(bench: Bench):
     (kept,) = bench.add(large(0, 1 << 20))
     with file_limit((1 << 20) + (1 << 19)), pytest.raises(Retry, match="File too large"):
         bench.add(large(1, 1 << 20))
     assert bench.errors["spool", "disk"] == 1
-    assert bench.on_disk() == bench.spool.used_bytes == kept.size  # what was written of the second was taken back
+    assert bench.on_disk() == bench.spool.used_bytes == kept.size  # the part of the second batch was removed
     bench.add(large(2, 1 << 20))
     bench.open()
     names = [f"trades-0000000{number}.spool" for number in (1, 2)]
@@ -318,14 +321,14 @@ def test_a_full_disk_takes_nothing_and_is_not_fatal(bench: Bench):
     assert bench.errors["spool", "torn"] == 0
 
 
-def test_files_that_are_not_ours_are_left_alone(bench: Bench):
+def test_other_files_are_left_alone(bench: Bench):
     (bench.path / "notes.txt").write_text("mine")
     bench.open()
     assert (bench.files(), bench.found) == (["notes.txt"], {})
 
 
 @pytest.mark.parametrize("sync_seconds", [0, 1.0, None])
-def test_whatever_the_policy_a_sync_and_an_end_bring_it_to_disk(bench: Bench, sync_seconds: float | None):
+def test_tidy_and_close_write_to_disk_with_every_sync_policy(bench: Bench, sync_seconds: float | None):
     bench.open(sync_seconds=sync_seconds)
     bench.add(batch(0))
     bench.spool.tidy()

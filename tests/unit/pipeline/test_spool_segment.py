@@ -1,4 +1,4 @@
-"""The spool's format: what is whole comes back, whatever is wrong around it."""
+"""The format of the spool: whole records are read, whatever is wrong around them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def unpacked(data: bytes) -> list[Batch]:
     return [spool_segment.unpack(piece.head, data[piece.body : piece.end], "here") for piece in pieces if piece.head]
 
 
-def test_a_batch_comes_back_as_it_was():
-    assert unpacked(packed(*THREE)) == [from_spool(one, "here") for one in THREE]
+def test_a_batch_is_read_as_it_was_written():
+    assert unpacked(packed(*THREE)) == [from_spool(item, "here") for item in THREE]
 
 
-def test_a_head_says_what_its_rows_cover():
+def test_a_head_has_the_time_ranges_of_its_rows():
     (piece,) = spool_segment.parse(packed(batch(0)))
     assert piece.head is not None
     assert piece.head.spans == ((1, NOW, NOW + 2), (2, NOW + 1, NOW + 3))
 
 
-def test_wherever_a_segment_ends_too_early_the_whole_records_are_there():
+def test_wherever_a_segment_is_cut_off_its_whole_records_are_read():
     data = packed(*THREE)
     ends = [len(packed(*THREE[:count])) for count in range(4)]
     for size in range(len(data)):
@@ -43,16 +43,16 @@ def test_wherever_a_segment_ends_too_early_the_whole_records_are_there():
 def test_whichever_byte_is_flipped_only_its_record_is_lost():
     data = packed(*THREE)
     ends = [len(packed(*THREE[:count])) for count in range(4)]
-    for at in range(len(data)):
+    for position in range(len(data)):
         flipped = bytearray(data)
-        flipped[at] ^= 0x20
+        flipped[position] ^= 0x20
         pieces = list(spool_segment.parse(bytes(flipped)))
-        hit = sum(end <= at for end in ends) - 1
+        hit = sum(end <= position for end in ends) - 1
         expected = [("damaged" if index == hit else "record", ends[index], ends[index + 1]) for index in range(3)]
         assert [(piece.state, piece.offset, piece.end) for piece in pieces] == expected
 
 
-def test_rubbish_between_records_is_passed_over():
+def test_garbage_between_records_is_skipped():
     data = packed(batch(0)) + b"\xff\xff\xff" + packed(batch(10)) + MAGIC + b"\0" * 40
     assert unpacked(data) == [from_spool(batch(0), "here"), from_spool(batch(10), "here")]
     assert [piece.state for piece in spool_segment.parse(data)] == ["record", "damaged", "record", "damaged"]
@@ -62,14 +62,14 @@ def test_an_empty_segment_has_no_piece():
     assert list(spool_segment.parse(b"")) == []
 
 
-def test_a_record_of_another_format_is_passed_over_whole():
+def test_a_record_of_another_format_is_skipped_as_a_whole():
     other = in_format(2, packed(batch(0)))
     pieces = list(spool_segment.parse(packed(batch(10)) + other + packed(batch(20))))
     assert [piece.state for piece in pieces] == ["record", "foreign", "record"]
     assert (pieces[1].end - pieces[1].offset, pieces[1].format, pieces[1].foreign_head) == (len(other), 2, ForeignHead("trades", 4))
 
 
-def test_of_a_head_of_another_format_nothing_need_be_known():
+def test_the_head_of_another_format_may_be_unreadable():
     for head in (b"\x93\xa6trades\x04", b'{"lines":4}', b""):
         (piece,) = spool_segment.parse(in_format(9, packed(batch(0)), head))
         assert (piece.state, piece.format, piece.foreign_head) == ("foreign", 9, None)
@@ -84,7 +84,7 @@ def test_a_flipped_number_of_the_format_is_damage():
 # --- spans --------------------------------------------------------------------------------------------------------------
 
 
-def test_spans_are_found_wherever_the_time_stands():
+def test_spans_are_found_with_the_time_in_another_column():
     bar = Candle(7, "1m", NOW, "1", "1", "1", "1", "1", None, None, None, None, None, None, 1, "ws", NOW)
     assert spans(CANDLES, encoder(CANDLES)(bar).encode()) == ((7, NOW, NOW),)
 
@@ -98,10 +98,10 @@ def test_spans_of_one_instrument_are_merged():
     assert merged([(1, 5, 6), (2, 1, 1), (1, 2, 3), (1, 4, 9)]) == ((1, 2, 9), (2, 1, 1))
 
 
-def test_of_damaged_rows_the_readable_ones_within_reason_count():
+def test_spans_of_damaged_rows_are_of_the_readable_and_plausible_ones():
     lines = [encoder(TRADES)(trade(number)) for number in range(6)]
     lines[2] = lines[2].replace("2026-", "9026-")  # a digit of a time
-    lines[3] = lines[3].replace("2\t", "29999999999\t", 1)  # of an instrument
+    lines[3] = lines[3].replace("2\t", "29999999999\t", 1)  # a digit of an instrument id
     lines[4] = lines[4].replace("\t", "", 1)
     data = b'\xff{"crc":1}' + "".join(lines).encode()
     assert readable_spans(TRADES, data, NOW - 5, NOW + 9) == ((1, NOW, NOW + 9), (2, NOW + 1, NOW + 5))

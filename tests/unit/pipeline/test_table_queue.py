@@ -1,4 +1,4 @@
-"""The queue of a table: what it holds, when it closes a batch, and what a full queue does. The identity holds at every step."""
+"""The queue of a table: its rows, when a batch closes, and a full queue. The row totals balance at every step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def full() -> Bench:
 # --- batches ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_batch_is_handed_on_when_it_has_its_rows() -> None:
+async def test_a_batch_closes_when_it_has_batch_rows() -> None:
     bench = Bench()
     bench.put(trade(1))
     bench.check(queued=1)
@@ -41,7 +41,7 @@ async def test_a_batch_is_handed_on_when_it_has_its_rows() -> None:
     bench.check(queued=1)
 
 
-async def test_a_batch_is_handed_on_when_it_is_old() -> None:
+async def test_a_batch_closes_after_max_age() -> None:
     bench = Bench(max_age=0.01)
     bench.put(trade(1))
     assert (await bench.take()).data == lines(trade(1))
@@ -50,7 +50,7 @@ async def test_a_batch_is_handed_on_when_it_is_old() -> None:
 
 
 async def test_age_counts_from_the_first_row_of_a_batch() -> None:
-    """The timer of a batch that was handed on by its rows must not cut the next one short."""
+    """The timer of a batch that closed because of its rows must not close the next batch early."""
     bench = Bench(max_age=0.05)
     bench.put(trade(1), trade(2))
     await bench.take()
@@ -62,7 +62,7 @@ async def test_age_counts_from_the_first_row_of_a_batch() -> None:
     assert (await bench.take()).data == lines(trade(3))
 
 
-async def test_a_long_batch_is_sampled_from_end_to_end() -> None:
+async def test_the_samples_of_a_long_batch_cover_all_of_it() -> None:
     bench = Bench(batch_rows=1000, max_rows=10_000)
     bench.put(*map(trade, range(1000)))
     samples = (await bench.take()).samples
@@ -70,7 +70,7 @@ async def test_a_long_batch_is_sampled_from_end_to_end() -> None:
     assert samples == tuple((NOW + at, NOW + at + 100) for at in range(0, 1000, 16))
 
 
-async def test_minutes_are_marked_where_rollups_want_them() -> None:
+async def test_minutes_are_marked_for_rollups_only() -> None:
     bench = Bench(mark_minutes=True)
     bench.put(trade(1), trade(2, time=NOW + MINUTE))
     assert (await bench.take()).minutes == {(2, NOW // MINUTE), (1, NOW // MINUTE + 1)}
@@ -99,7 +99,7 @@ async def test_rows_older_than_retention_expire() -> None:
     batch = await bench.take()
     assert (batch.rows, batch.data) == (1, lines(trade(1, time=NOW - MINUTE)))
     assert bench.tally.expired == 1
-    bench.put(trade(3, time=0), trade(4, time=0))  # a batch of which nothing is left is none
+    bench.put(trade(3, time=0), trade(4, time=0))  # a batch without rows is not handed on
     bench.check(queued=1)
     assert bench.tally.expired == 3
 
@@ -122,7 +122,7 @@ async def test_a_line_break_in_a_value_does_not_make_two_rows() -> None:
 
 
 @pytest.mark.parametrize("time", [10**30, -(10**30)])
-async def test_a_time_that_no_calendar_has_takes_no_other_row_along(time: int) -> None:
+async def test_a_time_that_no_calendar_has_does_not_affect_other_rows(time: int) -> None:
     bench = Bench()
     bench.put(trade(1, time=time), trade(2))
     batch = await bench.take()
@@ -133,7 +133,7 @@ async def test_a_time_that_no_calendar_has_takes_no_other_row_along(time: int) -
 # --- no room ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_reader_waits_while_the_lane_is_full() -> None:
+async def test_a_reader_waits_while_the_queue_is_full() -> None:
     bench = await full()
     task = await bench.begin_wait(trade(4))
     bench.check(queued=5)
@@ -146,7 +146,7 @@ async def test_a_reader_waits_while_the_lane_is_full() -> None:
     assert bench.gaps == []
 
 
-async def test_a_lane_is_bounded_in_bytes() -> None:
+async def test_a_queue_is_bounded_in_bytes() -> None:
     bytes_ = len(lines(trade(1), trade(2)))
     bench = Bench(max_rows=1000, max_bytes=2 * bytes_)
     bench.put(*map(trade, range(1, 5)))
@@ -191,9 +191,9 @@ async def shedding() -> Bench:
     return bench
 
 
-async def test_after_the_wait_the_table_sheds_and_tells_one_gap_per_instrument() -> None:
+async def test_after_the_wait_the_table_sheds_with_one_gap_per_instrument() -> None:
     bench = await shedding()
-    bench.put(trade(6), trade(8), trade(5), trade(9), trade(7))  # nobody waits any more
+    bench.put(trade(6), trade(8), trade(5), trade(9), trade(7))  # no reader waits any more
     assert bench.tally.shed == {"full": 5}
     assert bench.gaps == []
     bench.write(await bench.take())
@@ -203,7 +203,7 @@ async def test_after_the_wait_the_table_sheds_and_tells_one_gap_per_instrument()
     assert bench.tally.shed == {"full": 5}
 
 
-async def test_others_that_wait_are_let_go_when_shedding_begins() -> None:
+async def test_waiting_readers_continue_when_shedding_begins() -> None:
     bench = Bench(max_wait=0.02)
     bench.put(*map(trade, range(4)))
     tasks = [await bench.begin_wait(trade(number)) for number in (4, 5)]
@@ -232,7 +232,7 @@ async def test_the_wait_is_measured() -> None:
 # --- the end ------------------------------------------------------------------------------------------------------------
 
 
-async def test_abandon_gives_up_what_waits_and_what_is_in_flight() -> None:
+async def test_abandon_sheds_waiting_rows_and_rows_in_flight() -> None:
     bench = await full()
     await bench.take()
     (await bench.begin_wait(trade(4))).cancel()
@@ -243,7 +243,7 @@ async def test_abandon_gives_up_what_waits_and_what_is_in_flight() -> None:
     assert bench.queue.waiting_bytes == 0
 
 
-async def test_abandon_while_shedding_tells_both_gaps() -> None:
+async def test_abandon_while_shedding_reports_both_gaps() -> None:
     bench = await shedding()
     bench.put(trade(5), trade(6))
     gaps = bench.queue.abandon("shutdown")
@@ -253,13 +253,13 @@ async def test_abandon_while_shedding_tells_both_gaps() -> None:
     assert gaps == [Gap(1, "trades", "shed", NOW, NOW + 4), Gap(2, "trades", "shed", NOW + 1, NOW + 3)]
 
 
-async def test_abandon_reads_back_odd_rows() -> None:
+async def test_abandon_reads_unusual_rows() -> None:
     bench = Bench(batch_rows=100, max_rows=1000)
     odd = [
         trade(1, native_id="a\tb\\\n\r\x0b\x1c\u2028\x85"),
         trade(3, native_id="\ud800"),
-        trade(5, size="1\n2"),  # refused: counted, and without a time that could be read back
-        trade(7, time=-(10**17)),  # before any calendar that Python has
+        trade(5, size="1\n2"),  # refused: counted, but its time cannot be read
+        trade(7, time=-(10**17)),  # before the calendar of Python begins
         trade(9, time=NOW + 123_457),
     ]
     bench.put(*odd)
@@ -269,5 +269,5 @@ async def test_abandon_reads_back_odd_rows() -> None:
     assert gaps == [Gap(2, "trades", "shed", NOW + 1, NOW + 123_457)]
 
 
-async def test_an_empty_lane_has_nothing_to_abandon() -> None:
+async def test_an_empty_queue_has_nothing_to_abandon() -> None:
     assert Bench().queue.abandon("shutdown") == []

@@ -1,4 +1,4 @@
-"""A queue that is given rows column by column, as files have them: the batches are those that the rows would have made."""
+"""A queue that gets rows as columns, as files have them, makes the same batches as from rows."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tests.support.table_queues import NOW, Bench, lines, trade
 
 
 def columns(*trades: Trade) -> Columns:
-    """The same rows, of one instrument and one answer, column by column."""
-    lists = {name: [str(getattr(one, name)) for one in trades] for name in ("trade_id", "price", "size", "side")}
+    """The rows as columns; they have one instrument and one time of receipt."""
+    lists = {name: [str(getattr(row, name)) for row in trades] for name in ("trade_id", "price", "size", "side")}
     same = {"instrument_id": trades[0].instrument_id, "received_at": trades[0].received_at}
-    return Columns(Trade, [one.time for one in trades], {**same, **lists})
+    return Columns(Trade, [row.time for row in trades], {**same, **lists})
 
 
 def file_trade(number: int, **changes: Any) -> Trade:
     return trade(number, **({"instrument_id": 1, "time": NOW - 3 * MINUTE + number * SECOND, "received_at": NOW} | changes))
 
 
-async def test_columns_are_the_batch_that_their_rows_are() -> None:
+async def test_columns_make_the_batch_that_their_rows_make() -> None:
     rows = [file_trade(number) for number in range(3 * SAMPLES)]
     by_rows, by_columns = (Bench(batch_rows=1000, max_rows=1000, mark_minutes=True) for _ in range(2))
     by_rows.put(*rows)
@@ -36,7 +36,7 @@ async def test_columns_are_the_batch_that_their_rows_are() -> None:
     assert await by_columns.take() == replace(await by_rows.take(), samples=(last,))
 
 
-async def test_columns_end_the_batch_that_is_open_and_wait_for_room() -> None:
+async def test_columns_close_the_open_batch_and_wait_for_room() -> None:
     bench = Bench()
     bench.put(file_trade(0))
     assert bench.queue.put_columns(columns(file_trade(1), file_trade(2), file_trade(3))) is None
@@ -54,7 +54,7 @@ async def test_columns_end_the_batch_that_is_open_and_wait_for_room() -> None:
     ("odd", "outcome"),
     [({"time": NOW + FUTURE + 1}, {"queued": 3}), ({"time": NOW - 11 * MINUTE}, {"queued": 2, "expired": 1})],
 )
-async def test_columns_of_which_not_all_is_stored_are_taken_one_by_one(odd: dict[str, int], outcome: dict[str, int]) -> None:
+async def test_columns_with_rows_that_are_not_stored_are_put_row_by_row(odd: dict[str, int], outcome: dict[str, int]) -> None:
     bench = Bench(batch_rows=3, retention_seconds=600)
     rows = sorted([file_trade(0), file_trade(1), file_trade(2, **odd)], key=lambda row: row.time)
     wait = bench.queue.put_columns(columns(*rows))

@@ -1,4 +1,4 @@
-"""The batch loop: whatever a write says, the batch is kept until it has an outcome."""
+"""The writer keeps a batch until it has an outcome, whatever error a write raises."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def trade(number: int) -> Trade:
 
 
 class Bench:
-    """A writer whose database is the test: `asked` holds the batches it wants written, `answer` says what comes of one."""
+    """A writer whose database is the test: `begun` returns the next batch to be written, `answer` ends its write."""
 
     def __init__(self, workers: int = 1) -> None:
         self.metrics = Metrics()
@@ -38,12 +38,12 @@ class Bench:
             clock=lambda: NOW,
         )
         self.slept: list[float] = []
-        self.asked: asyncio.Queue[tuple[Batch, asyncio.Future[Outcome]]] = asyncio.Queue()
+        self.writes: asyncio.Queue[tuple[Batch, asyncio.Future[Outcome]]] = asyncio.Queue()
         self.writer = Writer(self.queue, self._write, workers=workers, sleep=self._sleep)
 
     async def _write(self, batch: Batch) -> Outcome:
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.asked.put_nowait((batch, answer))
+        self.writes.put_nowait((batch, answer))
         return await answer
 
     async def _sleep(self, seconds: float) -> None:
@@ -54,14 +54,14 @@ class Bench:
             assert self.queue.put(trade(number)) is None
 
     async def begun(self) -> tuple[Batch, Callable[[Outcome | IngestError], None]]:
-        """The next batch that the writer wants written, and what to answer it by."""
+        """The next batch to be written, and a function that ends its write with an outcome or an error."""
         async with asyncio.timeout(1):
-            batch, answer = await self.asked.get()
-        return batch, lambda what: answer.set_exception(what) if isinstance(what, IngestError) else answer.set_result(what)
+            batch, answer = await self.writes.get()
+        return batch, lambda result: answer.set_exception(result) if isinstance(result, IngestError) else answer.set_result(result)
 
-    async def answer(self, what: Outcome | IngestError) -> Batch:
+    async def answer(self, result: Outcome | IngestError) -> Batch:
         batch, answer = await self.begun()
-        answer(what)
+        answer(result)
         for _ in range(5):
             await asyncio.sleep(0)
         assert self.queue.tally.balance() == 0
@@ -83,8 +83,8 @@ async def running(workers: int = 1) -> AsyncIterator[Bench]:
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    async with running() as one:
-        yield one
+    async with running() as bench:
+        yield bench
 
 
 async def test_an_outcome_settles_the_batch(bench: Bench) -> None:
@@ -113,7 +113,7 @@ async def test_a_retry_keeps_the_batch_and_backs_off(bench: Bench) -> None:
     assert bench.value("write_retries_total", sqlstate="08006") == 12
 
 
-async def test_the_next_batch_backs_off_anew(bench: Bench) -> None:
+async def test_the_next_batch_begins_with_the_short_pause(bench: Bench) -> None:
     bench.put(1, 2, 3, 4)
     for _ in range(5):
         await bench.answer(Retry("away"))
@@ -123,7 +123,7 @@ async def test_the_next_batch_backs_off_anew(bench: Bench) -> None:
     assert bench.value("write_retries_total", sqlstate="connection") == 6
 
 
-async def test_a_retry_waits_as_long_as_it_is_told(bench: Bench) -> None:
+async def test_a_retry_waits_for_the_given_time(bench: Bench) -> None:
     bench.put(1, 2)
     await bench.answer(Retry("later", after=7.0))
     assert bench.slept == [7.0]
@@ -143,7 +143,7 @@ async def test_a_hold_marks_the_table_until_it_passes(bench: Bench, caplog: pyte
     ]
 
 
-async def test_a_hold_that_becomes_a_retry_is_no_hold_any_more(bench: Bench) -> None:
+async def test_a_hold_ends_when_the_batch_fails_with_a_retry(bench: Bench) -> None:
     bench.put(1, 2)
     await bench.answer(Hold("no such column"))
     await bench.answer(Retry("the server is away"))
@@ -174,7 +174,7 @@ async def test_as_many_batches_are_in_flight_as_there_are_workers() -> None:
         bench.put(1, 2, 3, 4, 5, 6)
         (first, answer), _ = await bench.begun(), await bench.begun()
         await asyncio.sleep(0)
-        assert bench.asked.empty()
+        assert bench.writes.empty()
         answer(Outcome(written=first.rows))
         third, _ = await bench.begun()
         assert third.last_time == NOW + 6
@@ -191,16 +191,16 @@ async def test_drain_returns_when_nothing_is_left(bench: Bench) -> None:
     assert bench.queue.rows == 0
 
 
-async def test_every_attempt_is_an_activity(bench: Bench) -> None:
-    beats = [bench.writer.last_active_at]
+async def test_every_attempt_counts_as_activity(bench: Bench) -> None:
+    times = [bench.writer.last_active_at]
     bench.put(1, 2)
-    for what in (Retry("away"), Hold("no"), Outcome(written=2)):
-        await bench.answer(what)
-        beats.append(bench.writer.last_active_at)
-    assert beats[0] < beats[1] < beats[2]
+    for result in (Retry("away"), Hold("no"), Outcome(written=2)):
+        await bench.answer(result)
+        times.append(bench.writer.last_active_at)
+    assert times[0] < times[1] < times[2]
 
 
-async def test_what_is_cancelled_in_flight_stays_queued() -> None:
+async def test_a_batch_that_is_cancelled_in_flight_stays_queued() -> None:
     async with running() as bench:
         bench.put(1, 2)
         await bench.begun()

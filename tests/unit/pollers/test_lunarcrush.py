@@ -1,4 +1,4 @@
-"""Answers of LunarCrush to records, in full: its official examples."""
+"""LunarCrush: the records of its official example responses."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.support.social import NOW, OPTIONS, paths, turn
 
 
 def lunar(real: Path, name: str) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads((real / f"lunarcrush/{name}.json").read_text())["response"]
-    return answer
+    response: dict[str, Any] = json.loads((real / f"lunarcrush/{name}.json").read_text())["response"]
+    return response
 
 
-def test_hours_and_the_last_day_are_what_lunarcrush_said(real: Path) -> None:
+def test_hours_and_the_last_day_are_yielded_value_by_value(real: Path) -> None:
     topic, series = lunar(real, "topic"), lunar(real, "topic_time_series")
     options = replace(OPTIONS, headers={"Authorization": "k"})
     flow = lunarcrush.poll(options, "1749945600")
@@ -33,12 +33,12 @@ def test_hours_and_the_last_day_are_what_lunarcrush_said(real: Path) -> None:
     assert isinstance(second, Request)
     assert paths([first, second]) == [
         "/public/topic/bitcoin/v1",
-        "/public/topic/bitcoin/time-series/v1?bucket=hour&start=1749772800&end=1750604580",  # since two days before
+        "/public/topic/bitcoin/time-series/v1?bucket=hour&start=1749772800&end=1750604580",  # from two days before the cursor
     ]
     assert first.headers == second.headers == {"Authorization": "Bearer k"}
     running = series["data"][0] | {"time": 1_750_604_400}
-    told = flow.send(Response(200, json.dumps(series | {"data": [*series["data"], running]}).encode(), received_at=NOW))
-    assert told == [
+    records = flow.send(Response(200, json.dumps(series | {"data": [*series["data"], running]}).encode(), received_at=NOW))
+    assert records == [
         SentimentScore("BTC", "lunarcrush", "1h", 1_749_945_600 * SECOND, "63", None, 25526, None, None, None, 13585, NOW),
         SentimentScore(
             symbol="BTC",
@@ -60,16 +60,16 @@ def test_hours_and_the_last_day_are_what_lunarcrush_said(real: Path) -> None:
     assert done.value.value == "1749945600"
 
 
-def test_history_is_hours_alone(real: Path) -> None:
+def test_history_has_only_hours(real: Path) -> None:
     since, until = 1_749_945_600 * SECOND, 1_749_949_200 * SECOND
-    asked, records, _ = turn(lunarcrush.history(OPTIONS, since, until), lunar(real, "topic_time_series"))
-    assert paths(asked) == ["/public/topic/bitcoin/time-series/v1?bucket=hour&start=1749945600&end=1749949200"]
-    assert [(one.interval, one.time) for one in records] == [("1h", since)]
+    requests, records, _ = turn(lunarcrush.history(OPTIONS, since, until), lunar(real, "topic_time_series"))
+    assert paths(requests) == ["/public/topic/bitcoin/time-series/v1?bucket=hour&start=1749945600&end=1749949200"]
+    assert [(score.interval, score.time) for score in records] == [("1h", since)]
     assert turn(lunarcrush.history(OPTIONS, until, until + 1), lunar(real, "topic_time_series"))[1] == []
 
 
 @pytest.mark.parametrize(("body", "reason"), [(b'{"error":"Invalid API key"}', "shape"), (b"<html></html>", "json")])
-def test_what_is_no_answer_is_refused(body: bytes, reason: str) -> None:
+def test_a_malformed_response_is_rejected(body: bytes, reason: str) -> None:
     with pytest.raises(Reject) as refused:
         turn(lunarcrush.poll(OPTIONS, ""), body)
     assert refused.value.reason == reason

@@ -1,4 +1,4 @@
-"""Feeds of news to articles: recorded ones in full, the layouts that there are besides, and what is no feed or no article."""
+"""Articles of news feeds: recorded feeds in full, other layouts, and malformed feeds and articles."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def rss(item: str) -> str:
 
 
 def item(**parts: str) -> str:
-    said = {"title": "Bitcoin moves", "link": "https://x.org/a", "pubDate": "Fri, 20 Nov 2026 11:00:00 GMT"} | parts
-    return "<item>" + "".join(f"<{name}>{text}</{name}>" for name, text in said.items()) + "</item>"
+    elements = {"title": "Bitcoin moves", "link": "https://x.org/a", "pubDate": "Fri, 20 Nov 2026 11:00:00 GMT"} | parts
+    return "<item>" + "".join(f"<{name}>{text}</{name}>" for name, text in elements.items()) + "</item>"
 
 
-def test_an_article_is_what_the_feed_says(real: Path) -> None:
-    told = turn(news_coindesk, (real / "news_rss/coindesk_2026-09-25.xml").read_bytes(), score=score)
-    assert (told.urls, len(told.records), told.cursor) == (["http://x/arc/outboundfeeds/rss/"], 3, "")
-    assert told.records[0] == News(
+def test_an_article_has_the_values_of_the_feed(real: Path) -> None:
+    result = turn(news_coindesk, (real / "news_rss/coindesk_2026-09-25.xml").read_bytes(), score=score)
+    assert (result.urls, len(result.records), result.cursor) == (["http://x/arc/outboundfeeds/rss/"], 3, "")
+    assert result.records[0] == News(
         source="coindesk",
         id="a0b4a6ba-5569-4fef-940c-e402f9698d89",
         time=micros(2026, 9, 25, 14, 41, 53),
@@ -58,16 +58,18 @@ def test_an_article_is_what_the_feed_says(real: Path) -> None:
     )
 
 
-def test_the_older_layout_of_the_feed_is_read_as_well(real: Path) -> None:
+def test_the_older_layout_of_the_feed_is_read(real: Path) -> None:
     found = articles((real / "news_rss/coindesk_2023-03-13.xml").read_bytes(), news_coindesk)
-    stored = [one for one in found if isinstance(one, News)]
-    assert len({one.id for one in stored}) == len(found) == 50
-    assert [one.url for one in stored if "utm_" in one.url] == []
-    assert min(one.time for one in stored) == micros(2023, 3, 10, 13, 8, 1)
-    assert "(Shutterstock)" not in {one.title for one in stored} | {one.summary for one in stored}, "a picture's words are its own"
+    stored = [article for article in found if isinstance(article, News)]
+    assert len({article.id for article in stored}) == len(found) == 50
+    assert [article.url for article in stored if "utm_" in article.url] == []
+    assert min(article.time for article in stored) == micros(2023, 3, 10, 13, 8, 1)
+    assert "(Shutterstock)" not in {article.title for article in stored} | {article.summary for article in stored}, (
+        "the caption of a picture is not part of an article"
+    )
 
 
-def test_a_summary_in_html_is_plain_text_and_a_text_is_cut() -> None:
+def test_a_summary_in_html_becomes_plain_text_and_long_texts_are_cut() -> None:
     html = '<![CDATA[<p style="float:right"><img src="https://x.org/p.jpg"></p><p>Ether&nbsp;<b>moves</b> &lt;3</p>]]>'
     (short, long, solid) = articles(
         rss(item(description=html) + item(description="word " * 500, guid="b" * 600) + item(title="\u5e01 " + "\u5e01" * 400))
@@ -78,7 +80,7 @@ def test_a_summary_in_html_is_plain_text_and_a_text_is_cut() -> None:
     assert long.summary == "word " * 118 + "word\N{HORIZONTAL ELLIPSIS}"
     assert isinstance(solid, News)
     assert len(solid.title) == 300
-    assert len(long.id) == 64, "a hash, where an index could not hold it"
+    assert len(long.id) == 64, "an id too long for an index is hashed"
 
 
 ATOM = """<?xml version="1.0" encoding="utf-8"?>
@@ -95,30 +97,35 @@ ATOM = """<?xml version="1.0" encoding="utf-8"?>
 </feed>"""
 
 
-def test_what_a_publisher_files_an_article_under_makes_its_topics_too() -> None:
-    (one,) = articles(rss(item(title="A quiet day", category="Regulation")))
-    assert isinstance(one, News)
-    assert (one.categories, one.impact_level, one.relevance) == (("Regulation", "regulation"), "low", "0.31")
+def test_the_category_of_an_article_is_one_of_its_topics() -> None:
+    (article,) = articles(rss(item(title="A quiet day", category="Regulation")))
+    assert isinstance(article, News)
+    assert (article.categories, article.impact_level, article.relevance) == (("Regulation", "regulation"), "low", "0.31")
 
 
-def test_atom_is_read_too() -> None:
-    """The example of https://www.rfc-editor.org/rfc/rfc4287#section-1.1, with what an entry may have besides."""
-    (one,) = articles(ATOM)
-    assert isinstance(one, News)
-    assert (one.id, one.url) == ("urn:uuid:1225c695-cfb8-4ebb-aaaa-80da344efa6a", "http://example.org/2003/12/13/atom03")
-    assert (one.title, one.summary, one.author) == ("Atom-Powered Robots Run Amok", "Some text .", "Jane Doe")
-    assert (one.time, one.categories) == (micros(2013, 12, 13, 17, 30, 2) + SECOND // 4, ("robots",))
+def test_an_atom_feed_is_read() -> None:
+    """The example of https://www.rfc-editor.org/rfc/rfc4287#section-1.1, with more elements that an entry may have."""
+    (article,) = articles(ATOM)
+    assert isinstance(article, News)
+    assert (article.id, article.url) == ("urn:uuid:1225c695-cfb8-4ebb-aaaa-80da344efa6a", "http://example.org/2003/12/13/atom03")
+    assert (article.title, article.summary, article.author) == ("Atom-Powered Robots Run Amok", "Some text .", "Jane Doe")
+    assert (article.time, article.categories) == (micros(2013, 12, 13, 17, 30, 2) + SECOND // 4, ("robots",))
 
 
-def test_rss_1_is_read_too() -> None:
-    """As https://validator.w3.org/feed/docs/rss1.html has it: items beside the channel, dates of Dublin Core, no guid."""
+def test_an_rss_1_feed_is_read() -> None:
+    """As in https://validator.w3.org/feed/docs/rss1.html: items beside the channel, dates of Dublin Core, no guid."""
     body = """<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns="http://purl.org/rss/1.0/"
         xmlns:dc="http://purl.org/dc/elements/1.1/"><channel rdf:about="http://x.org/"><title>X</title></channel>
         <item rdf:about="http://x.org/a"><title>Ether moves</title><link>http://x.org/a/?utm_source=rss</link>
         <dc:date>2026-11-20T11:00+02:00</dc:date><dc:creator>Jane</dc:creator></item></rdf:RDF>"""
-    (one,) = articles(body)
-    assert isinstance(one, News)
-    assert (one.id, one.url, one.author, one.time) == ("http://x.org/a/", "http://x.org/a/", "Jane", micros(2026, 11, 20, 9))
+    (article,) = articles(body)
+    assert isinstance(article, News)
+    assert (article.id, article.url, article.author, article.time) == (
+        "http://x.org/a/",
+        "http://x.org/a/",
+        "Jane",
+        micros(2026, 11, 20, 9),
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,7 +142,7 @@ def test_rss_1_is_read_too() -> None:
         ({"link": "https://x.org/" + "a" * 2000}, "shape", "an article needs a title and a link"),
     ],
 )
-def test_what_is_no_article_is_kept_and_the_others_go_on(parts: dict[str, str], reason: str, message: str) -> None:
+def test_a_malformed_article_is_reported_and_the_others_are_read(parts: dict[str, str], reason: str, message: str) -> None:
     first, bad, last = articles(rss(item() + item(**parts) + item(guid="c")))
     assert isinstance(first, News)
     assert isinstance(last, News)
@@ -144,10 +151,10 @@ def test_what_is_no_article_is_kept_and_the_others_go_on(parts: dict[str, str], 
     assert message in bad.message
 
 
-def test_an_hour_ahead_is_a_clock() -> None:
-    (one,) = articles(rss(item(pubDate="Fri, 20 Nov 2026 13:00:00 GMT")))
-    assert isinstance(one, News)
-    assert one.time == NOW + 3600 * SECOND == micros(2026, 11, 20, 13)
+def test_an_article_dated_an_hour_ahead_is_accepted() -> None:
+    (article,) = articles(rss(item(pubDate="Fri, 20 Nov 2026 13:00:00 GMT")))
+    assert isinstance(article, News)
+    assert article.time == NOW + 3600 * SECOND == micros(2026, 11, 20, 13)
 
 
 BOMB = '<?xml version="1.0"?><!DOCTYPE rss [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><rss><channel><title>&b;</title></channel></rss>'
@@ -170,13 +177,13 @@ FILE = '<!DOCTYPE rss [<!ENTITY a SYSTEM "file:///etc/passwd">]><rss><channel><t
         (b'<?xml version="1.0" encoding="klingon"?><rss/>', "xml", "unknown encoding"),
     ],
 )
-def test_what_is_no_feed_is_refused(body: bytes, reason: str, message: str) -> None:
+def test_a_malformed_feed_is_rejected(body: bytes, reason: str, message: str) -> None:
     with pytest.raises(Reject, match=message) as refused:
         articles(body)
     assert refused.value.reason == reason
 
 
-def test_a_feed_without_articles_is_one() -> None:
+def test_a_feed_without_articles_is_valid() -> None:
     assert articles(rss("<title>Nothing yet</title>")) == []
     assert articles('<?xml version="1.0"?><!DOCTYPE rss><rss><channel/></rss>') == [], "a doctype alone declares nothing"
 
@@ -184,25 +191,25 @@ def test_a_feed_without_articles_is_one() -> None:
 def test_a_feed_is_read_one_article_at_a_time() -> None:
     scored: list[str] = []
 
-    def noted(text: str) -> str:
+    def count_score(text: str) -> str:
         scored.append(text)
         return "0.0000"
 
-    flow = news_coindesk.poll(PollOptions(base_url="http://x", score=noted), "")
+    flow = news_coindesk.poll(PollOptions(base_url="http://x", score=count_score), "")
     next(flow)
     body = rss(item(guid="a") + item(guid="b")).encode()
-    assert [one.id for one in flow.send(Response(200, body, received_at=NOW))] == ["a"]
+    assert [article.id for article in flow.send(Response(200, body, received_at=NOW))] == ["a"]
     assert len(scored) == 1
-    assert [one.id for one in next(flow)] == ["b"]
+    assert [article.id for article in next(flow)] == ["b"]
 
 
 def test_entries_within_an_entry_are_part_of_it() -> None:
-    """Read one by one, 9,000 of them kept the event loop busy for minutes: each was written with all below it."""
+    """9,000 nested entries blocked the event loop for minutes when each was serialised with all entries within it."""
     nested = "<item><title>Bitcoin</title>" * 9000 + "</item>" * 9000
     first, bad, last = articles(rss(item() + nested + item(guid="c")))
     assert isinstance(bad, Malformed)
     assert len(bad.payload) < len(nested)
-    assert [one.id for one in (first, last) if isinstance(one, News)] == ["https://x.org/a", "c"]
+    assert [article.id for article in (first, last) if isinstance(article, News)] == ["https://x.org/a", "c"]
 
 
 @pytest.mark.parametrize(
@@ -217,9 +224,9 @@ def test_entries_within_an_entry_are_part_of_it() -> None:
         ("2026-09-25T14:41:53+02:00", (2026, 9, 25, 12, 41, 53)),
         ("2026-09-25 14:41:53", (2026, 9, 25, 14, 41, 53)),
         ("Fri, 25 Sep 2026 14:41:53 +02:00", (2026, 9, 25, 12, 41, 53)),
-        ("Fri, 25 Sep 2026 14:41:53 -0000", (2026, 9, 25, 14, 41, 53)),  # UTC, from a place that is not told (RFC 2822, 3.3)
+        ("Fri, 25 Sep 2026 14:41:53 -0000", (2026, 9, 25, 14, 41, 53)),  # UTC, without a local time zone (RFC 2822, 3.3)
         ("Fri, 25 Sep 2026 14:41:53", None),
-        ("Fri, 25 Sep 2026 14:41:53 CET", None),  # nobody says which offset: it would be hours wrong
+        ("Fri, 25 Sep 2026 14:41:53 CET", None),  # RFC 2822 does not define its offset
         ("Fri, 32 Sep 2026 14:41:53 GMT", None),
         ("25 Abc 2026 14:41:53 GMT", None),
         ("Fri, 25 Sep 99999999999999999999 14:41:53 GMT", None),
@@ -243,6 +250,6 @@ def test_dates_as_feeds_write_them(text: str, time: tuple[int, ...] | None) -> N
         ("/a", ""),
     ],
 )
-def test_a_link_is_without_what_differs_by_reading(url: str, clean: str) -> None:
+def test_a_link_is_without_fragment_and_tracking_parameters(url: str, clean: str) -> None:
     assert clean_link(url) == clean
     assert clean_link(clean) == clean

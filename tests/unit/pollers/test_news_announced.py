@@ -1,7 +1,8 @@
-"""What exchanges announce and an aggregator collects.
+"""Announcements of exchanges, and articles of an aggregator.
 
-CryptoPanic's posts of 2018 are recorded. OKX's answer is the documented example of
-https://www.okx.com/docs-v5/en/#announcement-get-announcements. Binance documents none: the shape is that of its website's answers.
+CryptoPanic's posts of 2018 are recorded. OKX's response is the documented example of
+https://www.okx.com/docs-v5/en/#announcement-get-announcements. Binance has no documentation: the shape is that of its website's
+responses.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ OLUSDT = {
 def test_a_listing_of_binance_is_of_high_impact() -> None:
     delisted = OLUSDT | {"code": "b", "title": "Binance Will Delist ALCX, ARDR on 2026-07-10", "id": 2}
     latest = OLUSDT | {"code": "c", "title": "Notice of Wallet Maintenance for BTC", "id": 3}
-    told = turn(
+    result = turn(
         news_binance,
         binance(OLUSDT),
         binance(delisted, {"code": "d"}, name="Delisting"),
@@ -49,9 +50,9 @@ def test_a_listing_of_binance_is_of_high_impact() -> None:
         score=score,
     )
     path = "http://x/bapi/composite/v1/public/cms/article/list/query?type=1&catalogId={}&pageNo=1&pageSize=20"
-    assert told.urls == [path.format(number) for number in (48, 161, 49)]
-    assert {request.headers["lang"] for request in told.requests} == {"en"}
-    listing, delisting, bad, news = told.records  # the listing that is among the latest news too is told once, as a listing
+    assert result.urls == [path.format(number) for number in (48, 161, 49)]
+    assert {request.headers["lang"] for request in result.requests} == {"en"}
+    listing, delisting, bad, news = result.records  # an article in two categories is yielded once, as a listing
     assert listing == News(
         source="binance",
         id="80889caa7146492f9de2a2627fa30a4d",
@@ -101,12 +102,12 @@ OKX = {
 }
 
 
-def test_an_announcement_of_okx_is_known_by_its_page() -> None:
-    told = turn(news_okx, json.dumps(OKX).encode(), score=score)
-    assert told.urls == ["http://x/api/v5/support/announcements?page=1"]
-    assert told.requests[0].headers == {"Accept-Language": "en-US"}
-    assert told.cursor == "1761620404821000"
-    assert told.records[0] == News(
+def test_the_id_of_an_announcement_of_okx_is_its_url() -> None:
+    result = turn(news_okx, json.dumps(OKX).encode(), score=score)
+    assert result.urls == ["http://x/api/v5/support/announcements?page=1"]
+    assert result.requests[0].headers == {"Accept-Language": "en-US"}
+    assert result.cursor == "1761620404821000"
+    assert result.records[0] == News(
         source="okx",
         id="https://www.okx.com/help/okx-to-list-virtuals-protocol-virtual-for-spot-trading",
         time=1761620404821000,
@@ -122,10 +123,10 @@ def test_an_announcement_of_okx_is_known_by_its_page() -> None:
         impact_level="high",
         received_at=NOW,
     )
-    assert (told.records[1].categories, told.records[1].impact_level) == (("announcements-web3", "technology"), "medium")
+    assert (result.records[1].categories, result.records[1].impact_level) == (("announcements-web3", "technology"), "medium")
 
 
-def test_after_a_pause_okx_is_read_until_what_is_known() -> None:
+def test_after_a_pause_pages_of_okx_are_read_back_to_the_cursor() -> None:
     def page(*times: int) -> bytes:
         details = [
             {"annType": "announcements-api", "title": f"No {time}", "url": f"https://x.org/{time}", "pTime": f"{time}"}
@@ -133,13 +134,13 @@ def test_after_a_pause_okx_is_read_until_what_is_known() -> None:
         ]
         return json.dumps({"code": "0", "msg": "", "data": [{"details": details, "totalPage": "3"}]}).encode()
 
-    def asked(cursor: int, *bodies: bytes) -> TurnResult:
+    def read_since(cursor: int, *bodies: bytes) -> TurnResult:
         return turn(news_okx, *bodies, cursor=str(cursor * 1000), score=score)
 
     start = 1_761_620_400_000
     first, second, third = page(start + 9, start + 8), page(start + 7, start + 6), page(start + 5, start + 4)
-    assert [len(asked(start + since, first, second, third).urls) for since in (8, 7, 6, 5, 1)] == [1, 2, 2, 3, 3]
-    assert asked(start + 7, first, second).cursor == f"{start + 9}000"
+    assert [len(read_since(start + since, first, second, third).urls) for since in (8, 7, 6, 5, 1)] == [1, 2, 2, 3, 3]
+    assert read_since(start + 7, first, second).cursor == f"{start + 9}000"
 
 
 def recorded(real: Path) -> bytes:
@@ -148,14 +149,14 @@ def recorded(real: Path) -> bytes:
     return json.dumps(page).encode()
 
 
-def test_posts_of_cryptopanic_as_they_were_recorded(real: Path) -> None:
-    told = turn(news_cryptopanic, recorded(real), secret={"auth_token": "geheim"}, score=score)
-    assert told.urls == ["http://x/posts/?kind=news&public=true&regions=en"]
-    assert told.requests[0].secret == {"auth_token": "geheim"}
+def test_recorded_posts_of_cryptopanic(real: Path) -> None:
+    result = turn(news_cryptopanic, recorded(real), secret={"auth_token": "geheim"}, score=score)
+    assert result.urls == ["http://x/posts/?kind=news&public=true&regions=en"]
+    assert result.requests[0].secret == {"auth_token": "geheim"}
     page = json.loads(recorded(real))["results"]
-    assert len(told.records) == len(page) == 40
-    assert [one.id for one in told.records] == [str(post["id"]) for post in page]
-    assert told.records[0] == News(
+    assert len(result.records) == len(page) == 40
+    assert [article.id for article in result.records] == [str(post["id"]) for post in page]
+    assert result.records[0] == News(
         source="cryptopanic",
         id="841770",
         time=micros(2018, 1, 18, 9, 45, 28) + 965353,
@@ -191,7 +192,7 @@ V2 = {
 
 
 def test_a_post_of_version_2_has_its_publishers_link() -> None:
-    """The fields that https://cryptopanic.com/developers/api/ documents of a post; a bad one does not cost the others."""
+    """The fields of a post that https://cryptopanic.com/developers/api/ documents. A malformed post does not affect the others."""
     body = json.dumps({"next": "https://x/?auth_token=geheim&page=2", "results": [{"id": "x"}, V2, V2 | {"title": None}]})
     bad, post, worse = turn(news_cryptopanic, body.encode(), score=score).records
     assert (bad.payload, bad.reason, worse.reason) == (b'{"id": "x"}', "shape", "shape")
@@ -213,7 +214,7 @@ def test_a_post_of_version_2_has_its_publishers_link() -> None:
         (news_cryptopanic, b"<html></html>", "json"),
     ],
 )
-def test_what_is_no_answer_is_refused(module: Any, body: bytes, reason: str) -> None:
+def test_a_malformed_response_is_rejected(module: Any, body: bytes, reason: str) -> None:
     with pytest.raises(Reject) as refused:
         turn(module, body, score=score)
     assert refused.value.reason == reason

@@ -1,4 +1,4 @@
-"""Figures of chains from providers with a key: recorded results of Etherscan, documented examples where nothing is recorded."""
+"""On-chain figures of providers with a key: recorded results of Etherscan, and documented examples where nothing is recorded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOW_MINUTE = NOW - NOW % MINUTE
 
 
 def recorded(real: Path, name: str) -> bytes:
-    """A recorded result, in the envelope in which it came: only `result` was kept."""
+    """A recorded result in its documented envelope; only `result` was recorded."""
     result = json.loads((real / f"etherscan/{name}.json").read_text())["res"]
     return json.dumps({"status": "1", "message": "OK", "result": result}).encode()
 
@@ -30,12 +30,12 @@ def eth(metric: str, time: int, value: str) -> OnchainMetric:
     return OnchainMetric("ETH", metric, "etherscan", time, value, NOW)
 
 
-def test_ethereum_is_what_etherscan_says_of_it(real: Path) -> None:
-    told = turn(etherscan, recorded(real, "get_gas_oracle"), SUPPLY, NODES, plan="free", secret={"apikey": "k"})
+def test_figures_of_etherscan(real: Path) -> None:
+    result = turn(etherscan, recorded(real, "get_gas_oracle"), SUPPLY, NODES, plan="free", secret={"apikey": "k"})
     actions = ("gastracker&action=gasoracle", "stats&action=ethsupply2", "stats&action=nodecount")
-    assert told.urls == [f"http://x/v2/api?chainid=1&module={action}" for action in actions]
-    assert [request.secret for request in told.requests] == [{"apikey": "k"}] * 3
-    assert told.records == [
+    assert result.urls == [f"http://x/v2/api?chainid=1&module={action}" for action in actions]
+    assert [request.secret for request in result.requests] == [{"apikey": "k"}] * 3
+    assert result.records == [
         eth("gas_price_safe", NOW_MINUTE, "62"),
         eth("gas_price_propose", NOW_MINUTE, "82"),
         eth("gas_price_fast", NOW_MINUTE, "89"),
@@ -43,26 +43,26 @@ def test_ethereum_is_what_etherscan_says_of_it(real: Path) -> None:
         eth("burnt_fees", NOW_MINUTE, "4610942.856337430575173814"),
         eth("node_count", micros(2025, 9, 25), "11786"),
     ]
-    assert told.cursor == ""
+    assert result.cursor == ""
 
 
 def test_a_plan_with_pro_endpoints_has_days(real: Path) -> None:
     days = [recorded(real, f"pro_get_daily_{name}_count") for name in ("tx", "new_address")]
     now = micros(2019, 3, 1, 12)
-    told = turn(etherscan, recorded(real, "get_gas_oracle"), SUPPLY, NODES, *days, plan="pro", now=now)
-    assert told.urls[3].endswith("module=stats&action=dailytx&startdate=2018-03-01&enddate=2019-03-01&sort=asc")
-    found = [one for one in told.records if one.metric in ("tx_count", "new_addresses")]
+    result = turn(etherscan, recorded(real, "get_gas_oracle"), SUPPLY, NODES, *days, plan="pro", now=now)
+    assert result.urls[3].endswith("module=stats&action=dailytx&startdate=2018-03-01&enddate=2019-03-01&sort=asc")
+    found = [metric for metric in result.records if metric.metric in ("tx_count", "new_addresses")]
     assert len(found) == 2 * 28
     assert (found[0].time, found[0].value) == (micros(2019, 2, 1), "498856")
     assert (found[-1].metric, found[-1].time, found[-1].value) == ("new_addresses", micros(2019, 2, 28), "53117")
-    assert told.cursor == str(micros(2019, 3, 1))
-    again = turn(etherscan, recorded(real, "get_gas_oracle"), SUPPLY, NODES, *days, plan="pro", now=now, cursor=told.cursor)
+    assert result.cursor == str(micros(2019, 3, 1))
+    again = turn(etherscan, recorded(real, "get_gas_oracle"), SUPPLY, NODES, *days, plan="pro", now=now, cursor=result.cursor)
     assert "startdate=2019-02-24" in again.urls[3]
-    asked = run_history(etherscan, micros(2019, 2, 3), micros(2019, 2, 5), *days, plan="pro")
-    assert [one.time for one in asked.records] == [micros(2019, 2, 3), micros(2019, 2, 4)] * 2
+    history = run_history(etherscan, micros(2019, 2, 3), micros(2019, 2, 5), *days, plan="pro")
+    assert [metric.time for metric in history.records] == [micros(2019, 2, 3), micros(2019, 2, 4)] * 2
 
 
-def test_a_plan_without_them_has_no_past() -> None:
+def test_a_plan_without_pro_endpoints_has_no_history() -> None:
     with pytest.raises(Reject, match=r"right would be pollers\.etherscan\.plan") as refused:
         run_history(etherscan, 0, 1, plan="free")
     assert refused.value.reason == "history"
@@ -78,44 +78,44 @@ def test_a_plan_without_them_has_no_past() -> None:
         ("Error! Missing Or invalid Action name", Reject, ""),
     ],
 )
-def test_an_error_with_status_200_is_one(result: str, error: type[Retry | Reject], code: str) -> None:
-    with pytest.raises(error, match="gasoracle: ") as said:
+def test_an_error_with_status_200_is_raised(result: str, error: type[Retry | Reject], code: str) -> None:
+    with pytest.raises(error, match="gasoracle: ") as caught:
         turn(etherscan, json.dumps({"status": "0", "message": "NOTOK", "result": result}).encode())
-    assert said.value.code == code
+    assert caught.value.code == code
 
 
 COINS = (Asset("BTC", "BTC"), Asset("ETH", "ETH"))
 
 
 def test_each_figure_of_glassnode_is_a_request() -> None:
-    """Points as https://docs.glassnode.com/basic-api/endpoints documents them."""
+    """Points in the shape of https://docs.glassnode.com/basic-api/endpoints."""
     count = 7 + 5
     body = b'[{"t":1795046400,"v":812345.0},{"t":1795132800,"v":1.0543e21},{"t":1795219200,"v":null}]'
-    told = turn(glassnode, *[body] * count, assets=COINS, headers={"X-Api-Key": "k"})
-    assert len(told.urls) == count <= len(COINS) * glassnode.PLANS["light"].requests
-    assert told.urls[0] == "http://x/v1/metrics/addresses/active_count?a=BTC&i=24h"
-    assert told.urls[3] == "http://x/v1/metrics/fees/volume_sum?a=BTC&i=24h&c=USD"
-    assert [url for url in told.urls if "a=ETH" in url and "/mining/" in url] == []
-    assert told.records[:2] == [
+    result = turn(glassnode, *[body] * count, assets=COINS, headers={"X-Api-Key": "k"})
+    assert len(result.urls) == count <= len(COINS) * glassnode.PLANS["light"].requests
+    assert result.urls[0] == "http://x/v1/metrics/addresses/active_count?a=BTC&i=24h"
+    assert result.urls[3] == "http://x/v1/metrics/fees/volume_sum?a=BTC&i=24h&c=USD"
+    assert [url for url in result.urls if "a=ETH" in url and "/mining/" in url] == []
+    assert result.records[:2] == [
         OnchainMetric("BTC", "active_addresses", "glassnode", 1795046400 * SECOND, "812345.0", NOW),
         OnchainMetric("BTC", "active_addresses", "glassnode", 1795132800 * SECOND, "1054300000000000000000", NOW),
     ]
-    assert told.cursor == "1795132800000000"
-    assert turn(glassnode, *[body] * count, assets=COINS, cursor=told.cursor).urls[0].endswith("&s=1794700800")
-    asked = run_history(glassnode, 1795132800 * SECOND, 1795219200 * SECOND, *[body] * count, assets=COINS)
-    assert asked.urls[0].endswith("&s=1795132800&u=1795219200")
-    assert {one.time for one in asked.records} == {1795132800 * SECOND}
+    assert result.cursor == "1795132800000000"
+    assert turn(glassnode, *[body] * count, assets=COINS, cursor=result.cursor).urls[0].endswith("&s=1794700800")
+    history = run_history(glassnode, 1795132800 * SECOND, 1795219200 * SECOND, *[body] * count, assets=COINS)
+    assert history.urls[0].endswith("&s=1795132800&u=1795219200")
+    assert {metric.time for metric in history.records} == {1795132800 * SECOND}
 
 
-def test_moralis_counts_holders() -> None:
-    """As https://docs.moralis.com/web3-data-api/evm/reference/get-token-holder-stats has it, and the same as numbers."""
+def test_holders_of_moralis() -> None:
+    """As in https://docs.moralis.com/web3-data-api/evm/reference/get-token-holder-stats, with counts as text and as numbers."""
     first = b"""{"totalHolders": "99999", "holderSupply": {}, "holderChange": {}, "holdersByAcquisition": {"swap": "10"},
         "holderDistribution": {"whales": "100", "sharks": "100"}}"""
     second = b'{"totalHolders": 7, "holdersByAcquisition": {"swap": 1}}'
     assets = tuple(Asset(symbol, moralis.ASSETS[symbol]) for symbol in ("USDT", "UNI"))
-    told = turn(moralis, first, second, assets=assets, headers={"X-API-Key": "k"})
-    assert told.urls[0] == "http://x/api/v2.2/erc20/0xdac17f958d2ee523a2206206994597c13d831ec7/holders?chain=eth"
-    assert told.records == [
+    result = turn(moralis, first, second, assets=assets, headers={"X-API-Key": "k"})
+    assert result.urls[0] == "http://x/api/v2.2/erc20/0xdac17f958d2ee523a2206206994597c13d831ec7/holders?chain=eth"
+    assert result.records == [
         OnchainMetric("USDT", "token_holders", "moralis", NOW_MINUTE, "99999", NOW),
         OnchainMetric("USDT", "token_whales", "moralis", NOW_MINUTE, "100", NOW),
         OnchainMetric("UNI", "token_holders", "moralis", NOW_MINUTE, "7", NOW),
@@ -140,7 +140,7 @@ def test_moralis_counts_holders() -> None:
         (etherscan, b'{"status":"1","mess', "json"),
     ],
 )
-def test_what_is_no_answer_is_refused(module: Any, body: bytes, reason: str) -> None:
+def test_a_malformed_response_is_rejected(module: Any, body: bytes, reason: str) -> None:
     with pytest.raises(Reject) as refused:
         turn(module, *[body] * 30, assets=COINS)
     assert refused.value.reason == reason

@@ -1,4 +1,4 @@
-"""Providers' answers to records, in full: recorded feeds and files, and documented examples where there is no recording."""
+"""Records of providers' responses: recorded files, and documented examples where there is no recording."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ def micros(*parts: int) -> int:
 
 
 def turn(module: Any, *bodies: bytes, cursor: str = "") -> tuple[list[str], list[Any], str]:
-    """(the URLs that were asked, all records, the next cursor) of one turn whose requests are answered by `bodies`."""
-    flow, answers = (
+    """Run a turn whose requests get `bodies`. Returns the requested URLs, all records and the next cursor."""
+    flow, responses = (
         module.poll(PollOptions(base_url="http://x", assets=(Asset("BTC", "btc"), Asset("ETH", "eth"))), cursor),
         iter(bodies),
     )
-    asked: list[str] = []
+    urls: list[str] = []
     records: list[Any] = []
     step = next(flow)
     while True:
         try:
             if isinstance(step, Request):
-                asked.append(step.url)
-                step = flow.send(Response(200, next(answers), received_at=NOW))
+                urls.append(step.url)
+                step = flow.send(Response(200, next(responses), received_at=NOW))
             else:
                 records += step
                 step = next(flow)
         except StopIteration as done:
-            return asked, records, done.value
+            return urls, records, done.value
 
 
 def test_days_of_the_vix(real: Path) -> None:
     body = (real / "stock_indices/vix-daily.csv").read_bytes()
-    asked, records, cursor = turn(cboe, body)
-    assert asked == ["http://x/api/global/us_indices/daily_prices/VIX_History.csv"]
+    urls, records, cursor = turn(cboe, body)
+    assert urls == ["http://x/api/global/us_indices/daily_prices/VIX_History.csv"]
     first = StockIndex("VIX", "cboe", micros(1990, 1, 2), "17.240000", "17.240000", "17.240000", "17.240000", None, NOW)
     last = StockIndex("VIX", "cboe", micros(2026, 7, 23), "17.670000", "20.310000", "17.320000", "18.700000", None, NOW)
     assert (records[0], records[-1], len(records)) == (first, last, body.count(b"\n") - 1)
@@ -55,16 +55,16 @@ def test_days_of_the_vix(real: Path) -> None:
     assert again == [record for record in records if record.time >= micros(2026, 7, 13)]
 
 
-def test_the_source_writes_its_dates_the_american_way() -> None:
+def test_dates_of_cboe_are_month_day_year() -> None:
     _, records, _ = turn(cboe, b"DATE,OPEN,HIGH,LOW,CLOSE\n07/23/2026,17.67,20.31,17.32,18.70\n")
     assert [record.time for record in records] == [micros(2026, 7, 23)]
 
 
-def test_fred_has_closes_only_and_holidays_are_no_rows() -> None:
-    """As https://fred.stlouisfed.org/graph/fredgraph.csv?id=SP500 is laid out; none is recorded."""
+def test_fred_has_only_closes_and_no_rows_for_holidays() -> None:
+    """In the layout of https://fred.stlouisfed.org/graph/fredgraph.csv?id=SP500; there is no recording."""
     bodies = [f"observation_date,{name}\n2026-07-02,1.5\n2026-07-03,{holiday}\n".encode() for name, holiday in _FRED]
-    asked, records, cursor = turn(fred, *bodies)
-    assert asked == [f"http://x/graph/fredgraph.csv?id={name}" for name, _ in _FRED]
+    urls, records, cursor = turn(fred, *bodies)
+    assert urls == [f"http://x/graph/fredgraph.csv?id={name}" for name, _ in _FRED]
     day = micros(2026, 7, 2)
     expected = [StockIndex(name, "fred", day, None, None, None, "1.5", None, NOW) for name in ("SPX", "NASDAQ", "VIX")]
     assert (records, cursor) == (expected, str(day))
@@ -73,14 +73,14 @@ def test_fred_has_closes_only_and_holidays_are_no_rows() -> None:
 _FRED = (("SP500", "."), ("NASDAQCOM", ""), ("VIXCLS", "."))
 
 
-def test_mempool_space_says_hashes_a_second() -> None:
-    """The layout of https://mempool.space/docs/api/rest; none is recorded."""
+def test_hash_rates_of_mempool_space_are_in_hashes_per_second() -> None:
+    """The layout of https://mempool.space/docs/api/rest; there is no recording."""
     mining = b"""{"hashrates": [{"timestamp": 1652486400, "avgHashrate": 236416872483600000000}],
         "difficulty": [{"time": 1652468330, "height": 736249, "difficulty": 31251101365711.12, "adjustment": 1.04893}],
         "currentHashrate": 252529840142530100000, "currentDifficulty": 31251101365711.12}"""
     mempool = b'{"count": 8134, "vsize": 3444604, "total_fee": 29204625, "fee_histogram": [[53.01, 102131]]}'
-    asked, records, cursor = turn(mempool_space, mining, mempool)
-    assert (asked, cursor) == (["http://x/api/v1/mining/hashrate/1y", "http://x/api/mempool"], "1y")
+    urls, records, cursor = turn(mempool_space, mining, mempool)
+    assert (urls, cursor) == (["http://x/api/v1/mining/hashrate/1y", "http://x/api/mempool"], "1y")
     assert records == [
         OnchainMetric("BTC", "hash_rate", "mempool_space", 1652486400 * SECOND, "236416872483600000000", NOW),
         OnchainMetric("BTC", "difficulty", "mempool_space", 1652468330 * SECOND, "31251101365711.12", NOW),
@@ -90,12 +90,12 @@ def test_mempool_space_says_hashes_a_second() -> None:
     assert turn(mempool_space, mining, mempool, cursor=cursor)[0][0] == "http://x/api/v1/mining/hashrate/1m"
 
 
-def test_charts_of_blockchain_com_are_in_our_units() -> None:
-    """The layout of https://www.blockchain.com/explorer/api/charts_api; none is recorded."""
+def test_hash_rates_of_blockchain_com_are_converted_to_hashes_per_second() -> None:
+    """The layout of https://www.blockchain.com/explorer/api/charts_api; there is no recording."""
     head = '{"status":"ok","name":"n","unit":"u","period":"day","description":"d","values":[{"x":1764547200,"y":%s}]}'
     bodies = [(head % value).encode() for value in ("1054321.5", "152271285318239.0", "399776.0", "747953")]
-    asked, records, _ = turn(blockchain_com, *bodies)
-    assert asked == [f"http://x/charts/{name}?timespan=1year&format=json&sampled=false" for name in blockchain_com.CHARTS]
+    urls, records, _ = turn(blockchain_com, *bodies)
+    assert urls == [f"http://x/charts/{name}?timespan=1year&format=json&sampled=false" for name in blockchain_com.CHARTS]
     values = ("1054321500000000000.0", "152271285318239.0", "399776.0", "747953")
     names = ("hash_rate", "difficulty", "tx_count", "active_addresses")
     time = 1764547200 * SECOND
@@ -103,14 +103,14 @@ def test_charts_of_blockchain_com_are_in_our_units() -> None:
     assert records == expected
 
 
-def test_coin_metrics_leaves_out_what_it_has_not() -> None:
+def test_missing_figures_of_coin_metrics_are_left_out() -> None:
     """The layout of https://docs.coinmetrics.io/api-reference/timeseries/timeseries-rest/asset-metrics, in two pages."""
     first = b"""{"data": [{"asset": "btc", "time": "2025-11-05T00:00:00.000000000Z", "AdrActCnt": "747953", "TxCnt": "399776",
         "HashRate": "1054321.5", "CapMrktCurUSD": null}], "next_page_token": "0.abc", "next_page_url": "https://..."}"""
     second = b'{"data": [{"asset": "eth", "time": "2025-11-05T00:00:00.000000000Z", "TxCnt": "1500000"}]}'
-    asked, records, cursor = turn(coinmetrics, first, second)
-    assert [url.partition("next_page_token=")[2] for url in asked] == ["", "0.abc"]
-    assert "assets=btc,eth&metrics=AdrActCnt,TxCnt,HashRate,CapMrktCurUSD&frequency=1d" in asked[0]
+    urls, records, cursor = turn(coinmetrics, first, second)
+    assert [url.partition("next_page_token=")[2] for url in urls] == ["", "0.abc"]
+    assert "assets=btc,eth&metrics=AdrActCnt,TxCnt,HashRate,CapMrktCurUSD&frequency=1d" in urls[0]
     day = micros(2025, 11, 5)
     assert records == [
         OnchainMetric("BTC", "active_addresses", "coinmetrics", day, "747953", NOW),
@@ -138,13 +138,13 @@ def test_coin_metrics_leaves_out_what_it_has_not() -> None:
         (coinmetrics, b'{"data":[{"asset":"btc","time":"2025-11-05T00:00:00Z","TxCnt":"NaN"}]}', "value"),
     ],
 )
-def test_what_is_no_answer_is_refused(module: Any, body: bytes, reason: str) -> None:
+def test_a_malformed_response_is_rejected(module: Any, body: bytes, reason: str) -> None:
     with pytest.raises(Reject) as refused:
         turn(module, *[body] * 30)
     assert refused.value.reason == reason
 
 
 @pytest.mark.parametrize("name", sorted(registry.pollers()))
-def test_every_provider_keeps_the_contract(name: str) -> None:
+def test_every_plan_has_an_address_and_a_link_to_its_terms(name: str) -> None:
     module = registry.pollers()[name]
     assert all(plan.base_url.startswith("https://") and "https://" in plan.terms for plan in module.PLANS.values())

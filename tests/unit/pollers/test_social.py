@@ -1,4 +1,4 @@
-"""Answers of Mastodon, Reddit, StockTwits and Telegram to records, in full; social.py says whose they are."""
+"""Records of responses of Mastodon, Reddit, StockTwits and Telegram. tests/support/social.py names their sources."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def micros(text: str) -> int:
 # --- Mastodon -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_post_of_mastodon_is_what_its_documentation_says() -> None:
-    asked, records, _ = turn(mastodon.poll(OPTIONS, ""), [EXAMPLE])
-    assert paths(asked) == ["/api/v1/timelines/tag/bitcoin?limit=40"]
+def test_the_documented_post_of_mastodon() -> None:
+    requests, records, _ = turn(mastodon.poll(OPTIONS, ""), [EXAMPLE])
+    assert paths(requests) == ["/api/v1/timelines/tag/bitcoin?limit=40"]
     assert records == [
         SentimentPost(
             platform="mastodon",
@@ -64,7 +64,7 @@ def test_a_post_of_mastodon_is_what_its_documentation_says() -> None:
     ]
 
 
-def test_a_recorded_timeline_is_left_out_by_its_language_and_else_kept(real: Path) -> None:
+def test_recorded_posts_are_filtered_by_language(real: Path) -> None:
     recorded = timeline(real)
     assert turn(mastodon.poll(OPTIONS, ""), recorded)[1] == [Filtered("language", 1)]
     _, (record,), _ = turn(mastodon.poll(OPTIONS, ""), [recorded[0] | {"language": None}])
@@ -72,20 +72,20 @@ def test_a_recorded_timeline_is_left_out_by_its_language_and_else_kept(real: Pat
     assert (record.time, record.engagement, record.followers) == (micros("2026-08-01T13:55:55.867"), 0, 0)
 
 
-def test_pages_are_read_back_to_what_was_read_last() -> None:
+def test_pages_are_read_back_to_the_cursor() -> None:
     def page(first: int, count: int) -> list[dict[str, Any]]:
         times = [(n, datetime.fromtimestamp(NOW / 1e6 - 60 * n, UTC).isoformat()) for n in range(first, first + count)]
         return [EXAMPLE | {"id": str(10_000 - n), "created_at": time, "content": f"good {n}"} for n, time in times]
 
-    asked, records, cursor = turn(mastodon.poll(OPTIONS, ""), page(0, 40), page(40, 40), page(80, 5))
-    assert [url.partition("limit=40")[2] for url in paths(asked)] == ["", "&max_id=9961", "&max_id=9921"]
+    requests, records, cursor = turn(mastodon.poll(OPTIONS, ""), page(0, 40), page(40, 40), page(80, 5))
+    assert [url.partition("limit=40")[2] for url in paths(requests)] == ["", "&max_id=9961", "&max_id=9921"]
     assert len({record.post_id for record in records}) == 85
-    assert len(turn(mastodon.poll(OPTIONS, cursor), page(0, 40))[0]) == 2 - 1, "what is new stands on the first page"
+    assert len(turn(mastodon.poll(OPTIONS, cursor), page(0, 40))[0]) == 2 - 1, "all new posts are on the first page"
     older = cursor.replace(str(NOW), str(NOW - 60 * 50 * SECOND), 1)
-    assert len(turn(mastodon.poll(OPTIONS, older), page(0, 40), page(40, 40))[0]) == 2, "what is new goes on to the second"
+    assert len(turn(mastodon.poll(OPTIONS, older), page(0, 40), page(40, 40))[0]) == 2, "the new posts continue on the second page"
 
 
-def test_a_post_whose_likes_grew_comes_out_with_them() -> None:
+def test_a_post_with_more_likes_is_yielded_again() -> None:
     _, (first,), cursor = turn(mastodon.poll(OPTIONS, ""), [EXAMPLE])
     _, (second,), _ = turn(mastodon.poll(OPTIONS, cursor), [EXAMPLE | {"favourites_count": 100}])
     assert second == replace(first, engagement=111)
@@ -94,11 +94,11 @@ def test_a_post_whose_likes_grew_comes_out_with_them() -> None:
 # --- Reddit ---------------------------------------------------------------------------------------------------------------
 
 
-def test_an_entry_of_reddit_is_its_title_and_text() -> None:
+def test_a_post_of_reddit_has_the_title_and_the_text_of_its_entry() -> None:
     options = replace(OPTIONS, assets=(Asset("BTC", "Bitcoin"), Asset("RSS", "rss")), channels=("CryptoCurrency",))
-    asked, records, _ = turn(reddit.poll(options, ""), RSS)
-    assert paths(asked) == ["/r/Bitcoin+rss+CryptoCurrency/new/.rss?limit=100"]
-    assert asked[0].headers == {"User-Agent": "linux:ingest:1"}
+    requests, records, _ = turn(reddit.poll(options, ""), RSS)
+    assert paths(requests) == ["/r/Bitcoin+rss+CryptoCurrency/new/.rss?limit=100"]
+    assert requests[0].headers == {"User-Agent": "linux:ingest:1"}
     assert records == [
         SentimentPost(
             platform="reddit",
@@ -128,26 +128,26 @@ def test_an_entry_of_reddit_is_its_title_and_text() -> None:
     ]
 
 
-def test_posts_of_a_recorded_listing_are_all_there(real: Path) -> None:
+def test_every_post_of_a_recorded_listing_is_yielded_or_filtered(real: Path) -> None:
     posts = listing(real)
     options = replace(OPTIONS, assets=(Asset("BTC", "AskReddit"),))
     _, records, cursor = turn(reddit.poll(options, ""), listed(posts))
     kept = {record.post_id: record for record in records if isinstance(record, SentimentPost)}
-    left_out = sum(record.count for record in records if isinstance(record, Filtered))
-    asked = [post for post in posts if post["subreddit"] == "AskReddit"]
-    assert len(kept) + left_out == len(posts)
+    filtered = sum(record.count for record in records if isinstance(record, Filtered))
+    subreddit = [post for post in posts if post["subreddit"] == "AskReddit"]
+    assert len(kept) + filtered == len(posts)
     assert len(kept) > 10
-    assert {post["name"] for post in asked} >= kept.keys()
-    for post in (post for post in asked if post["name"] in kept):
+    assert {post["name"] for post in subreddit} >= kept.keys()
+    for post in (post for post in subreddit if post["name"] in kept):
         record = kept[post["name"]]
         assert record.text.startswith(" ".join(post["title"].split()))
         assert (record.author, record.time) == (post["author"], int(post["created_utc"]) * SECOND)
     assert turn(reddit.poll(options, cursor), listed(posts))[1] == [*kept.values()], (
-        "told again they are the same, and nothing counts"
+        "the next turn yields the same posts, and counts none as filtered"
     )
 
 
-def test_a_post_elsewhere_is_about_the_coins_that_it_names() -> None:
+def test_a_post_of_a_general_channel_is_about_the_coins_that_it_names() -> None:
     times = [f"2026-11-20T12:00:0{n}+00:00" for n in range(3)]
     body = feed(
         entry("t3_a", "a", "CryptoCurrency", time=times[0], title="Ethereum and $BTC look good"),
@@ -155,17 +155,17 @@ def test_a_post_elsewhere_is_about_the_coins_that_it_names() -> None:
         entry("t3_c", "AutoModerator", "CryptoCurrency", time=times[2], title="Daily thread about Bitcoin"),
     )
     _, records, _ = turn(reddit.poll(replace(OPTIONS, channels=("CryptoCurrency",)), ""), body)
-    assert [(one.post_id, one.symbol) for one in records[:2]] == [("t3_a", "BTC"), ("t3_a", "ETH")]
+    assert [(post.post_id, post.symbol) for post in records[:2]] == [("t3_a", "BTC"), ("t3_a", "ETH")]
     assert records[2:] == [Filtered("symbol", 1), Filtered("bot", 1)]
 
 
 # --- StockTwits -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_message_of_stocktwits_is_what_its_documentation_says() -> None:
+def test_the_documented_messages_of_stocktwits() -> None:
     options = replace(OPTIONS, assets=(Asset("AAPL", "AAPL"),))
-    asked, records, _ = turn(stocktwits.poll(options, ""), STOCKTWITS)
-    assert paths(asked) == ["/api/2/streams/symbol/AAPL.json"], "the second page would be years old"
+    requests, records, _ = turn(stocktwits.poll(options, ""), STOCKTWITS)
+    assert paths(requests) == ["/api/2/streams/symbol/AAPL.json"], "the second page would be years old"
     assert records[1] == SentimentPost(
         platform="stocktwits",
         post_id="60975379",
@@ -181,7 +181,7 @@ def test_a_message_of_stocktwits_is_what_its_documentation_says() -> None:
     assert [record.post_id for record in records] == ["60822179", "60975379"]
 
 
-def test_an_author_may_say_which_way_and_other_coins_are_told_as_well() -> None:
+def test_a_message_has_the_sentiment_of_its_author_and_all_of_its_coins() -> None:
     message = STOCKTWITS["messages"][0] | {
         "body": "$BTC.X &amp; $ETH.X here we go",
         "entities": {"sentiment": {"basic": "Bearish"}},
@@ -189,15 +189,15 @@ def test_an_author_may_say_which_way_and_other_coins_are_told_as_well() -> None:
         "likes": {"total": 2},
         "user": {"username": "u", "followers": 12},
     }
-    answer = STOCKTWITS | {"messages": [message], "cursor": {"more": False, "since": None, "max": None}}
-    _, records, _ = turn(stocktwits.poll(OPTIONS, ""), answer)
-    assert [(one.symbol, one.score, one.label, one.engagement, one.followers) for one in records] == [
+    response = STOCKTWITS | {"messages": [message], "cursor": {"more": False, "since": None, "max": None}}
+    _, records, _ = turn(stocktwits.poll(OPTIONS, ""), response)
+    assert [(post.symbol, post.score, post.label, post.engagement, post.followers) for post in records] == [
         (symbol, "-0.5000", "negative", 7, 12) for symbol in ("BTC", "ETH")
     ]
     assert records[0].text == "$BTC.X & $ETH.X here we go"
 
 
-def test_further_pages_of_stocktwits_are_asked_for_by_the_cursor() -> None:
+def test_further_pages_of_stocktwits_are_requested_with_the_cursor() -> None:
     def page(first: int, oldest: int) -> dict[str, Any]:
         numbers = range(first, oldest - 1, -1)
         times = [datetime.fromtimestamp(NOW / 1e6 - 3600 * (100 - n), UTC).isoformat() for n in numbers]
@@ -207,18 +207,18 @@ def test_further_pages_of_stocktwits_are_asked_for_by_the_cursor() -> None:
         ]
         return STOCKTWITS | {"messages": messages, "cursor": {"more": True, "since": first, "max": oldest}}
 
-    asked, records, _ = turn(stocktwits.poll(OPTIONS, ""), page(100, 90), page(90, 80), page(80, 70))
-    assert [url.partition(".json")[2] for url in paths(asked)] == ["", "?max=90", "?max=80"]
-    assert [record.post_id for record in records] == [str(n) for n in range(70, 101)], "the message at both ends is one"
+    requests, records, _ = turn(stocktwits.poll(OPTIONS, ""), page(100, 90), page(90, 80), page(80, 70))
+    assert [url.partition(".json")[2] for url in paths(requests)] == ["", "?max=90", "?max=80"]
+    assert [record.post_id for record in records] == [str(n) for n in range(70, 101)], "the message on two pages is yielded once"
 
 
 # --- Telegram -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_message_of_telegram_is_what_the_preview_shows() -> None:
+def test_a_message_of_the_preview_of_telegram() -> None:
     page = TELEGRAM.replace("AI Text Editor.", "Bitcoin.")
-    asked, records, cursor = turn(telegram.poll(replace(OPTIONS, channels=("telegram",)), ""), page.encode())
-    assert paths(asked) == ["/s/telegram"]
+    requests, records, cursor = turn(telegram.poll(replace(OPTIONS, channels=("telegram",)), ""), page.encode())
+    assert paths(requests) == ["/s/telegram"]
     assert records == [
         SentimentPost(
             platform="telegram",
@@ -238,19 +238,23 @@ def test_a_message_of_telegram_is_what_the_preview_shows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "expected"),
     [
         ("AI Text Editor.", "Nothing.", [Filtered("symbol", 1)]),
         ('<div class="tgme_widget_message_bubble">', '<div class="tgme_widget_message_forwarded_from">', [Filtered("repost", 1)]),
-        ("tgme_widget_message_text js-message_text", "tgme_widget_message_text js-message_reply_text", []),  # a picture, a reply
+        (
+            "tgme_widget_message_text js-message_text",
+            "tgme_widget_message_text js-message_reply_text",
+            [],
+        ),  # a picture or a reply without a text of its own
     ],
 )
-def test_what_is_not_the_channels_own_word_is_left_out(old: str, new: str, told: list[Any]) -> None:
+def test_messages_without_a_text_of_the_channel_are_left_out(old: str, new: str, expected: list[Any]) -> None:
     options = replace(OPTIONS, channels=("telegram",))
-    assert turn(telegram.poll(options, ""), TELEGRAM.replace(old, new).encode())[1] == told
+    assert turn(telegram.poll(options, ""), TELEGRAM.replace(old, new).encode())[1] == expected
 
 
-def test_reactions_are_the_engagement_and_a_text_may_stand_in_two_boxes() -> None:
+def test_reactions_are_the_engagement_and_a_text_may_be_in_two_elements() -> None:
     box = '<div class="tgme_widget_message_text js-message_text" dir="auto">'
     reactions = '<span class="tgme_reaction"><i class="emoji"><b>👍</b></i>1.2K</span><span class="tgme_reaction">57</span>'
     page = TELEGRAM.replace(box, box + box + "Bitcoin: ").replace(
@@ -260,7 +264,7 @@ def test_reactions_are_the_engagement_and_a_text_may_stand_in_two_boxes() -> Non
     assert (record.engagement, record.text) == (1257, "Bitcoin: " + TELEGRAM_TEXT)
 
 
-# --- what is no answer, and what it costs -----------------------------------------------------------------------------------
+# --- malformed responses, and budgets ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -292,7 +296,7 @@ def test_reactions_are_the_engagement_and_a_text_may_stand_in_two_boxes() -> Non
         (telegram, TELEGRAM.replace("2026-04-09T07:01:44+00:00", "07:01").encode(), "shape"),
     ],
 )
-def test_what_is_no_answer_is_refused(module: Any, body: bytes, reason: str) -> None:
+def test_a_malformed_response_is_rejected(module: Any, body: bytes, reason: str) -> None:
     with pytest.raises(Reject) as refused:
         turn(module.poll(replace(OPTIONS, channels=("telegram",)), ""), body)
     assert refused.value.reason == reason
@@ -304,7 +308,7 @@ def test_what_is_no_answer_is_refused(module: Any, body: bytes, reason: str) -> 
         (mastodon, {}, 300),
         (mastodon, {"symbols": [str(n) for n in range(600)]}, 600),  # 60 a minute
         (stocktwits, {"symbols": [str(n) for n in range(90)]}, 1800),
-        (reddit, {"symbols": [str(n) for n in range(90)]}, 300),  # one address
+        (reddit, {"symbols": [str(n) for n in range(90)]}, 300),  # one request for all
         (telegram, {"channels": [str(n) for n in range(100)]}, 600),
         (telegram, {}, 300),
         (lunarcrush, {"budget": {"per_month": 2976}}, 3600),  # two coins, two requests each
@@ -317,12 +321,12 @@ def test_the_interval_counts_coins_or_channels(module: Any, section: dict[str, A
 
 
 @pytest.mark.parametrize("module", [mastodon, reddit, stocktwits, telegram])
-def test_what_may_not_be_collected_is_off_and_says_why(module: Any) -> None:
+def test_platforms_with_restrictive_terms_are_off_with_the_reason(module: Any) -> None:
     assert plan_of(module, PollerSection())[1].startswith("not enabled: https://")
     assert plan_of(module, PollerSection(enabled=True))[1] == ""
 
 
-def test_channels_of_who_has_none_are_refused() -> None:
+def test_channels_of_a_platform_without_channels_are_refused() -> None:
     database = {"dsn": "postgresql://localhost/market"}
     assert Settings(database=database, pollers={"telegram": {"channels": ["a"]}}).pollers["telegram"].channels == ("a",)
     with pytest.raises(
@@ -331,7 +335,7 @@ def test_channels_of_who_has_none_are_refused() -> None:
         check_sources(Settings(database=database, pollers={"mastodon": {"channels": ["a"]}}))
 
 
-def test_coins_have_their_tags() -> None:
+def test_tags_of_coins_may_be_configured() -> None:
     assert assets_of("mastodon", mastodon, PollerSection(ids={"PEPE": "pepe"}, symbols=("BTC", "PEPE"))) == [
         Asset("BTC", "bitcoin"),
         Asset("PEPE", "pepe"),

@@ -1,4 +1,4 @@
-"""Indices of stocks by day: recorded files and charts, the day that is not over, and what comes instead of an answer."""
+"""Daily stock indices: recorded files and charts, days that are not over, limits and malformed responses."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ HOUR = 3600 * SECOND
 
 
 def chart(real: Path, name: str) -> bytes:
-    """The body of a recorded answer."""
+    """The body of a recorded response."""
     return json.dumps(json.loads((real / f"yahoo/{name}.json").read_text())["response"]["bodyJson"]).encode()
 
 
-def test_a_chart_is_days_of_new_york(real: Path) -> None:
-    """AAPL's bars in the place of the indices', of which none are recorded; half is of summer time, the offset of winter."""
+def test_the_days_of_a_chart_are_those_of_new_york(real: Path) -> None:
+    """Bars of AAPL, because no index is recorded. Half of them are in summer time, but the offset is that of winter."""
     body = chart(real, "chart-AAPL-2020-08-31-to-2020-11-07")
-    told = turn(yahoo, body, body, body)
-    assert told.urls == [f"http://x/v8/finance/chart/%5E{name}?interval=1d&range=1y" for name in ("GSPC", "IXIC", "VIX")]
-    assert {request.headers["User-Agent"][:11] for request in told.requests} == {"Mozilla/5.0"}
-    assert [len([one for one in told.records if one.index_name == name]) for name in ("SPX", "NASDAQ", "VIX")] == [49, 49, 49]
-    first, last = told.records[0], told.records[48]
+    result = turn(yahoo, body, body, body)
+    assert result.urls == [f"http://x/v8/finance/chart/%5E{name}?interval=1d&range=1y" for name in ("GSPC", "IXIC", "VIX")]
+    assert {request.headers["User-Agent"][:11] for request in result.requests} == {"Mozilla/5.0"}
+    assert [len([row for row in result.records if row.index_name == name]) for name in ("SPX", "NASDAQ", "VIX")] == [49, 49, 49]
+    first, last = result.records[0], result.records[48]
     prices = ("127.58000183105469", "131", "126", "129.0399932861328", "225702700")
     assert first == StockIndex("SPX", "yahoo", micros(2020, 8, 31), *prices, received_at=NOW)
     assert (last.time, last.close) == (micros(2020, 11, 6), "118.69000244140625")
-    assert turn(yahoo, body, body, body, cursor=told.cursor).urls[0].endswith("range=1mo")
+    assert turn(yahoo, body, body, body, cursor=result.cursor).urls[0].endswith("range=1mo")
 
 
-def test_the_past_of_a_chart_is_asked_for_by_its_ends(real: Path) -> None:
+def test_the_history_of_a_chart_is_requested_with_both_ends(real: Path) -> None:
     body = chart(real, "chart-AAPL-2020-08-31-to-2020-11-07")
-    told = run_history(yahoo, micros(2020, 9, 1), micros(2020, 9, 3), body, body, body)
-    assert told.urls[0].endswith("interval=1d&period1=1598918400&period2=1599091200")
-    assert [one.time for one in told.records if one.index_name == "VIX"] == [micros(2020, 9, 1), micros(2020, 9, 2)]
+    result = run_history(yahoo, micros(2020, 9, 1), micros(2020, 9, 3), body, body, body)
+    assert result.urls[0].endswith("interval=1d&period1=1598918400&period2=1599091200")
+    assert [row.time for row in result.records if row.index_name == "VIX"] == [micros(2020, 9, 1), micros(2020, 9, 2)]
 
 
-def test_a_holiday_has_no_bars_and_a_bar_without_a_close_is_none(real: Path) -> None:
+def test_a_holiday_has_no_rows_and_a_bar_without_a_close_makes_no_row(real: Path) -> None:
     nothing = chart(real, "chart-AAPL-2025-02-01-to-2025-02-02-includePrePost-false-interval-1m")
     assert turn(yahoo, nothing, nothing, nothing).records == []
-    half = json.loads(chart(real, "chart-AAPL-2020-01-01-to-2020-01-03"))
-    quotes = half["chart"]["result"][0]["indicators"]["quote"][0]
+    incomplete = json.loads(chart(real, "chart-AAPL-2020-01-01-to-2020-01-03"))
+    quotes = incomplete["chart"]["result"][0]["indicators"]["quote"][0]
     quotes["open"], quotes["volume"] = [None], [0]
-    shut = json.loads(json.dumps(half))
-    shut["chart"]["result"][0]["indicators"]["quote"][0]["close"] = [None]
-    bodies = [json.dumps(half).encode(), json.dumps(shut).encode(), nothing]
+    without_close = json.loads(json.dumps(incomplete))
+    without_close["chart"]["result"][0]["indicators"]["quote"][0]["close"] = [None]
+    bodies = [json.dumps(incomplete).encode(), json.dumps(without_close).encode(), nothing]
     (day,) = turn(yahoo, *bodies).records
     assert (day.index_name, day.time, day.open, day.high, day.volume) == ("SPX", micros(2020, 1, 2), None, "75.1500015258789", None)
 
@@ -58,60 +58,60 @@ def test_a_holiday_has_no_bars_and_a_bar_without_a_close_is_none(real: Path) -> 
 STOOQ = b"Date,Open,High,Low,Close,Volume\n"
 
 
-def test_days_of_stooq_are_its_file(real: Path) -> None:
+def test_rows_of_stooq_equal_its_file(real: Path) -> None:
     bodies = [(real / f"stock_indices/stooq_{name}_usd.csv").read_bytes() for name in ("sp500", "nasdaq")]
-    told = turn(stooq, *bodies, secret={"apikey": "k"})
-    assert told.urls == [f"http://x/q/d/l/?s=%5E{name}&i=d" for name in ("spx", "ndq")]
-    assert [request.secret for request in told.requests] == [{"apikey": "k"}] * 2
-    assert len(told.records) == 6000
+    result = turn(stooq, *bodies, secret={"apikey": "k"})
+    assert result.urls == [f"http://x/q/d/l/?s=%5E{name}&i=d" for name in ("spx", "ndq")]
+    assert [request.secret for request in result.requests] == [{"apikey": "k"}] * 2
+    assert len(result.records) == 6000
     prices = ("5905.49", "5921.43", "5874.88", "5887.56", "670843730")
-    assert told.records[2999] == StockIndex("SPX", "stooq", micros(2025, 1, 8), *prices, received_at=NOW)
-    assert told.cursor == str(micros(2025, 1, 8))
-    assert turn(stooq, STOOQ, STOOQ, cursor=told.cursor).urls[0].endswith("s=%5Espx&i=d&d1=20241229")
-    asked = run_history(stooq, micros(2025, 1, 1), micros(2025, 1, 3), *bodies)
-    assert asked.urls[0].endswith("d1=20250101&d2=20250103")
-    assert [one.time for one in asked.records] == [micros(2025, 1, 2)] * 2
+    assert result.records[2999] == StockIndex("SPX", "stooq", micros(2025, 1, 8), *prices, received_at=NOW)
+    assert result.cursor == str(micros(2025, 1, 8))
+    assert turn(stooq, STOOQ, STOOQ, cursor=result.cursor).urls[0].endswith("s=%5Espx&i=d&d1=20241229")
+    history = run_history(stooq, micros(2025, 1, 1), micros(2025, 1, 3), *bodies)
+    assert history.urls[0].endswith("d1=20250101&d2=20250103")
+    assert [row.time for row in history.records] == [micros(2025, 1, 2)] * 2
 
 
 def test_a_series_of_stooq_may_have_no_volume() -> None:
-    told = turn(stooq, b"Date,Open,High,Low,Close\n2025-01-08,1,2,0.5,1.5\n", STOOQ + b"2025-01-08,1,2,0.5,1.5,\n")
-    assert [(one.close, one.volume) for one in told.records] == [("1.5", None)] * 2
+    result = turn(stooq, b"Date,Open,High,Low,Close\n2025-01-08,1,2,0.5,1.5\n", STOOQ + b"2025-01-08,1,2,0.5,1.5,\n")
+    assert [(row.close, row.volume) for row in result.records] == [("1.5", None)] * 2
 
 
 DAILY = """{"Meta Data": {"1. Information": "Daily Prices (open, high, low, close) and Volumes", "2. Symbol": "SPY"},
     "Time Series (Daily)": {"2026-11-19": %s, "2026-11-18": %s}}"""
 
 
-def test_funds_of_alpha_vantage_stand_under_their_own_names(real: Path) -> None:
-    """The layout of https://www.alphavantage.co/documentation/#daily with the bars of a recorded answer: days are not recorded."""
+def test_funds_of_alpha_vantage_have_their_own_names(real: Path) -> None:
+    """The layout of https://www.alphavantage.co/documentation/#daily with recorded bars of minutes: days are not recorded."""
     recorded = list(json.loads((real / "alphavantage/mock_time_series.json").read_text())["Time Series (1min)"].values())
     body = (DAILY % (json.dumps(recorded[0]), json.dumps(recorded[1]))).encode()
-    told = turn(alphavantage, body, body, secret={"apikey": "k"})
-    assert told.urls[0] == "http://x/query?function=TIME_SERIES_DAILY&symbol=SPY&outputsize=compact"
+    result = turn(alphavantage, body, body, secret={"apikey": "k"})
+    assert result.urls[0] == "http://x/query?function=TIME_SERIES_DAILY&symbol=SPY&outputsize=compact"
     prices = ("86.4900", "86.5000", "86.4750", "86.5000", "10494")
-    assert told.records[1] == StockIndex("SPY", "alphavantage", micros(2026, 11, 19), *prices, received_at=NOW)
-    assert [(one.index_name, one.time) for one in told.records[2:]] == [("QQQ", micros(2026, 11, day)) for day in (18, 19)]
-    asked = run_history(alphavantage, micros(2026, 11, 18), micros(2026, 11, 19), body, body, plan="premium")
-    assert asked.urls[0].endswith("outputsize=full")  # of 20 years; others are given 100 days
-    assert [one.time for one in asked.records] == [micros(2026, 11, 18)] * 2
+    assert result.records[1] == StockIndex("SPY", "alphavantage", micros(2026, 11, 19), *prices, received_at=NOW)
+    assert [(row.index_name, row.time) for row in result.records[2:]] == [("QQQ", micros(2026, 11, day)) for day in (18, 19)]
+    history = run_history(alphavantage, micros(2026, 11, 18), micros(2026, 11, 19), body, body, plan="premium")
+    assert history.urls[0].endswith("outputsize=full")  # 20 years; without premium there are 100 days
+    assert [row.time for row in history.records] == [micros(2026, 11, 18)] * 2
 
 
 @pytest.mark.parametrize("hours", [-4, 3])
-def test_a_day_that_is_not_over_has_no_close(hours: int) -> None:
-    """At 20:00 UTC the bell has not rung in New York, at 03:00 it has."""
+def test_a_day_that_is_not_over_has_no_row(hours: int) -> None:
+    """At 20:00 UTC New York is open, at 03:00 UTC it has closed."""
     now = micros(2026, 11, 20) + hours * HOUR
     bar = '{"1. open": "1", "2. high": "1", "3. low": "1", "4. close": "1", "5. volume": "1"}'
     days = [micros(2026, 11, 18), micros(2026, 11, 19)][: 1 if hours < 0 else 2]
     body = (DAILY % (bar, bar)).encode()
-    assert [one.time for one in turn(alphavantage, body, body, now=now).records] == days * 2
+    assert [row.time for row in turn(alphavantage, body, body, now=now).records] == days * 2
     file = STOOQ + b"2026-11-18,1,1,1,1,1\n2026-11-19,1,1,1,1,1\n"
-    assert [one.time for one in turn(stooq, file, file, now=now).records] == days * 2
+    assert [row.time for row in turn(stooq, file, file, now=now).records] == days * 2
 
 
-def test_the_past_of_a_file_is_cut_out_of_it(real: Path) -> None:
+def test_the_history_of_a_file_is_the_requested_range(real: Path) -> None:
     body = (real / "stock_indices/vix-daily.csv").read_bytes()
-    told = run_history(cboe, micros(2026, 7, 1), micros(2026, 7, 7), body)
-    assert [(one.time, one.close) for one in told.records] == [
+    result = run_history(cboe, micros(2026, 7, 1), micros(2026, 7, 7), body)
+    assert [(row.time, row.close) for row in result.records] == [
         (micros(2026, 7, day), line.split(b",")[4].decode())
         for day in (1, 2, 3, 6)
         for line in body.splitlines()
@@ -119,7 +119,7 @@ def test_the_past_of_a_file_is_cut_out_of_it(real: Path) -> None:
     ]
     closes = [b"observation_date,%s\n2026-07-02,1.5\n2026-07-06,2\n" % name.encode() for name in fred.SERIES]
     found = run_history(fred, micros(2026, 7, 3), micros(2026, 7, 7), *closes).records
-    assert [(one.index_name, one.close) for one in found] == [("SPX", "2"), ("NASDAQ", "2"), ("VIX", "2")]
+    assert [(row.index_name, row.close) for row in found] == [("SPX", "2"), ("NASDAQ", "2"), ("VIX", "2")]
 
 
 LIMIT = b'{"Information": "We have detected your API key as K and our standard API rate limit is 25 requests per day. ..."}'
@@ -128,7 +128,7 @@ LIMIT = b'{"Information": "We have detected your API key as K and our standard A
 @pytest.mark.parametrize(
     ("module", "body", "after"),
     [
-        (stooq, b"Exceeded the daily hits limit\n", 6 * 3600),  # as many report; the numbers are in no document
+        (stooq, b"Exceeded the daily hits limit\n", 6 * 3600),  # as users report; the limit is not documented
         (alphavantage, LIMIT, 6 * 3600),
         (alphavantage, LIMIT.replace(b"Information", b"Note"), 6 * 3600),
         (
@@ -139,7 +139,7 @@ LIMIT = b'{"Information": "We have detected your API key as K and our standard A
         ),
     ],
 )
-def test_a_limit_that_is_said_with_status_200_is_waited_for(module: Any, body: bytes, after: int) -> None:
+def test_a_rate_limit_with_status_200_is_a_retry(module: Any, body: bytes, after: int) -> None:
     with pytest.raises(Retry) as limited:
         turn(module, body)
     assert (limited.value.after, limited.value.code) == (after, "429")
@@ -168,7 +168,7 @@ def test_a_limit_that_is_said_with_status_200_is_waited_for(module: Any, body: b
         (alphavantage, b'{"Time Series (Daily)": {"2026-11-19": {"1. open": "x"}}}', "value", ""),
     ],
 )
-def test_what_is_no_answer_is_refused(module: Any, body: bytes, reason: str, code: str) -> None:
+def test_a_malformed_response_is_rejected(module: Any, body: bytes, reason: str, code: str) -> None:
     with pytest.raises(Reject) as refused:
         turn(module, *[body] * 30)
     assert (refused.value.reason, refused.value.code) == (reason, code)

@@ -1,6 +1,6 @@
-"""Whale Alert's frames and pages to records: a recorded page of its former API, and the documented alert.
+"""Records of Whale Alert's frames and pages: a recorded page of its former API, and the documented alert.
 
-https://developer.whale-alert.io/api-account/documentation. The alert's `transaction` is laid out as the one of its REST API there.
+https://developer.whale-alert.io/api-account/documentation. The `transaction` of the alert has the layout of its REST API.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ def test_an_alert_is_a_row_for_each_token_that_is_large_enough() -> None:
         received_at=NOW,
     )
     assert (weth.token, weth.amount_token, weth.amount_usd, weth.alert_level) == ("WETH", "5122.118861012107", "9702266.33", "low")
-    assert (weth.from_address, weth.to_address) == ("", ""), "of a token without a part of its own the addresses are not known"
+    assert (weth.from_address, weth.to_address) == ("", ""), "the addresses of a token without a sub-transaction are unknown"
     own = replace(OPTIONS, labels={"0x2": "cold wallet"})
     assert records_of(ALERT, own)[0].from_label == "cold wallet"
 
 
-def test_all_that_is_large_enough_is_subscribed_and_the_key_stands_in_the_address_alone() -> None:
+def test_large_transfers_are_subscribed_and_the_key_is_only_in_the_address() -> None:
     connection = whale_alert.connection(OPTIONS)
     assert (connection.url, connection.subscriptions) == ("wss://x/ws?api_key=geheim-4711", ())
     assert whale_alert.connection(replace(OPTIONS, base_url="http://x:1")).url.startswith("ws://x:1/ws?")
@@ -102,7 +102,7 @@ def test_all_that_is_large_enough_is_subscribed_and_the_key_stands_in_the_addres
 
 
 @pytest.mark.parametrize(
-    ("frame", "said"),
+    ("frame", "expected"),
     [
         (
             {"id": "ingest", "type": "subscribed_alerts", "blockchains": ["ethereum"], "symbols": ["eth"], "min_value_usd": 100000},
@@ -112,8 +112,8 @@ def test_all_that_is_large_enough_is_subscribed_and_the_key_stands_in_the_addres
         ({"error": "Invalid API key"}, [Refused("Invalid API key"), Reconnect("refused")]),
     ],
 )
-def test_other_frames_are_answers_to_us(frame: object, said: list[object]) -> None:
-    assert records_of(frame) == said
+def test_frames_that_are_no_alert_with_a_transaction(frame: object, expected: list[object]) -> None:
+    assert records_of(frame) == expected
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_other_frames_are_answers_to_us(frame: object, said: list[object]) -> No
         (json.dumps(ALERT).encode()[:-20], "json"),
     ],
 )
-def test_a_frame_that_cannot_be_read_is_kept(frame: bytes, reason: str) -> None:
+def test_a_malformed_frame_is_reported(frame: bytes, reason: str) -> None:
     (bad,) = records_of(frame)
     assert isinstance(bad, Malformed)
     assert (bad.reason, bad.payload) == (reason, frame)
@@ -151,22 +151,20 @@ def status(real: Path) -> bytes:
 
 
 def take(status: bytes, *pages: object, cursor: str = "") -> TurnResult:
-    answers = iter(pages)
-    return turn(
-        whale_alert, V1, lambda path: status if path == "/status" else json.dumps(next(answers)).encode(), {}, cursor=cursor
-    )
+    bodies = iter(pages)
+    return turn(whale_alert, V1, lambda path: status if path == "/status" else json.dumps(next(bodies)).encode(), {}, cursor=cursor)
 
 
-def test_a_transaction_is_what_the_page_says(status: bytes, page: dict[str, Any]) -> None:
-    told = take(status, page)
+def test_the_recorded_page(status: bytes, page: dict[str, Any]) -> None:
+    result = take(status, page)
     since = NOW // SECOND - 3300
-    assert told.paths == ["/status", f"/transactions?start={since}&min_value=1000000&limit=100"]
-    large = [one for one in page["transactions"] if one["amount_usd"] >= 1_000_000]
+    assert result.paths == ["/status", f"/transactions?start={since}&min_value=1000000&limit=100"]
+    large = [transaction for transaction in page["transactions"] if transaction["amount_usd"] >= 1_000_000]
     assert 0 < len(large) < len(page["transactions"])
-    assert [(one.hash[-64:], one.token.lower(), one.blockchain) for one in told.records] == [
-        (one["hash"], one["symbol"], one["blockchain"]) for one in large
+    assert [(transaction.hash[-64:], transaction.token.lower(), transaction.blockchain) for transaction in result.records] == [
+        (transaction["hash"], transaction["symbol"], transaction["blockchain"]) for transaction in large
     ]
-    assert told.records[0] == WhaleTransaction(
+    assert result.records[0] == WhaleTransaction(
         blockchain="ethereum",
         hash="0x2084eca97be1468bfd9f937ad6921ecc6dd083fffe5c612247360e13918400c0",
         token="ETH",
@@ -184,24 +182,24 @@ def test_a_transaction_is_what_the_page_says(status: bytes, page: dict[str, Any]
         source="whale_alert",
         received_at=NOW,
     )
-    bitcoin = next(one for one in told.records if one.blockchain == "bitcoin")
+    bitcoin = next(transaction for transaction in result.records if transaction.blockchain == "bitcoin")
     assert (bitcoin.from_address, bitcoin.from_label) == ("1JDknRvZTi5XdhQB3cgvJ9R8aogUvfbYUB", None)
 
 
-def test_it_goes_on_from_its_cursor_and_not_further_back_than_it_is_let(status: bytes, page: dict[str, Any]) -> None:
+def test_a_turn_continues_at_the_cursor_but_at_most_an_hour_back(status: bytes, page: dict[str, Any]) -> None:
     now = NOW // SECOND
     full = page | {"transactions": (page["transactions"] * 5)[:100], "cursor": "next"}
-    told = take(status, full, page | {"transactions": [], "cursor": "last"}, cursor=f"{now - 60} before")
-    queries = [dict(parse_qsl(urlsplit(path).query)) for path in told.paths[1:]]
+    result = take(status, full, page | {"transactions": [], "cursor": "last"}, cursor=f"{now - 60} before")
+    queries = [dict(parse_qsl(urlsplit(path).query)) for path in result.paths[1:]]
     assert [(query["start"], query["cursor"]) for query in queries] == [(str(now - 60), "before"), (str(now - 60), "next")]
-    assert told.cursor == f"{now - 60} last"
+    assert result.cursor == f"{now - 60} last"
     late = take(status, page | {"transactions": []}, cursor="1560836993 before")
     assert dict(parse_qsl(urlsplit(late.paths[1]).query))["start"] == str(now - 3300)
     assert "cursor=" not in late.paths[1]
 
 
 @pytest.mark.parametrize(
-    ("body", "error", "said"),
+    ("body", "error", "message"),
     [
         ({"result": "error", "message": "usage limit reached"}, Retry, "usage limit reached"),
         ({"result": "error", "message": "invalid api_key"}, Reject, "invalid api_key"),
@@ -209,6 +207,6 @@ def test_it_goes_on_from_its_cursor_and_not_further_back_than_it_is_let(status: 
         ([], Reject, "Expected"),
     ],
 )
-def test_errors_come_with_status_200(status: bytes, body: object, error: type[Exception], said: str) -> None:
-    with pytest.raises(error, match=said):
+def test_errors_come_with_status_200(status: bytes, body: object, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
         take(status, body)

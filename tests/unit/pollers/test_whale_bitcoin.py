@@ -1,4 +1,4 @@
-"""Bitcoin's blocks to large transfers. The transactions are recorded ones; blocks and summaries are laid out as documented.
+"""Large transfers of Bitcoin's blocks. The transactions are recorded; blocks and summaries have the documented layout.
 
 https://mempool.space/docs/api/rest#get-blocks-v1 https://mempool.space/docs/api/rest#get-block-transaction-summary
 """
@@ -35,29 +35,29 @@ def transactions(real: Path) -> Transactions:
 
 @pytest.fixture
 def server(transactions: Transactions) -> MempoolSpace:
-    """Three blocks; the two confirmed transactions are in the last, the two others before."""
-    made = MempoolSpace(transactions)
-    made.add(TIP - 2, "aa")
-    made.add(TIP - 1, "bb", transactions[0]["txid"], transactions[1]["txid"])
-    made.add(
+    """Three blocks: the two confirmed transactions are in the last block, the two others in the block before."""
+    server = MempoolSpace(transactions)
+    server.add(TIP - 2, "aa")
+    server.add(TIP - 1, "bb", transactions[0]["txid"], transactions[1]["txid"])
+    server.add(
         TIP, "00000000000000000002a0b5db2a7f8d9087464c2586b546be7bce8eb53b8187", transactions[3]["txid"], transactions[2]["txid"]
     )
-    return made
+    return server
 
 
 def take(server: MempoolSpace, cursor: str = "", options: PollOptions = OPTIONS) -> TurnResult:
     return turn(whale_bitcoin, options, server, PRICES, cursor=cursor)
 
 
-def test_transfers_are_what_the_transactions_say(server: MempoolSpace, transactions: Transactions) -> None:
-    """At a thousand times the price: they are small. Who has no address is known by the script; change is no transfer."""
-    told = turn(whale_bitcoin, OPTIONS, server, {"BTC": "60000000"})
+def test_transfers_of_the_recorded_transactions(server: MempoolSpace, transactions: Transactions) -> None:
+    """At 1,000 times the price, because they are small. A script stands for a missing address; change is no transfer."""
+    result = turn(whale_bitcoin, OPTIONS, server, {"BTC": "60000000"})
     hash_, (many, change) = server.blocks[TIP][0], (transactions[3], transactions[2])
-    assert told.paths == ["/api/v1/blocks", f"/api/v1/block/{hash_}/summary"] + [
+    assert result.paths == ["/api/v1/blocks", f"/api/v1/block/{hash_}/summary"] + [
         f"/api/tx/{txid}" for txid in (f"cb-{hash_}", many["txid"], change["txid"])
     ]
-    assert told.price_requests == [PricesAt(("BTC",), 1_719_689_674 * SECOND)]
-    assert told.records[0] == WhaleTransaction(
+    assert result.price_requests == [PricesAt(("BTC",), 1_719_689_674 * SECOND)]
+    assert result.records[0] == WhaleTransaction(
         blockchain="bitcoin",
         hash=many["txid"],
         token="BTC",
@@ -75,19 +75,21 @@ def test_transfers_are_what_the_transactions_say(server: MempoolSpace, transacti
         source="mempool_space",
         received_at=NOW,
     )
-    paid = sorted((-one["value"], one.get("scriptpubkey_address", one["scriptpubkey"])) for one in many["vout"] if one["value"])
-    found = [(one.index, one.to_address, one.amount_token) for one in told.records if one.hash == many["txid"]]
+    paid = sorted(
+        (-output["value"], output.get("scriptpubkey_address", output["scriptpubkey"])) for output in many["vout"] if output["value"]
+    )
+    found = [(output.index, output.to_address, output.amount_token) for output in result.records if output.hash == many["txid"]]
     assert found == [(index, address, f"{-value / 10**8:.8f}") for index, (value, address) in enumerate(paid)]
-    (rest,) = [one for one in told.records if one.hash != many["txid"]]
+    (rest,) = [output for output in result.records if output.hash != many["txid"]]
     assert (rest.hash, rest.to_address, rest.amount_token) == (
         change["txid"],
         change["vout"][1]["scriptpubkey_address"],
         "0.00000546",
     )
-    assert take(server).records == [], "at its own price all of it is worth less than a dollar"
+    assert take(server).records == [], "at the real price every transfer is worth less than a dollar"
 
 
-def test_a_turn_begins_where_the_last_one_ended_and_tells_the_same_again(server: MempoolSpace) -> None:
+def test_a_turn_continues_at_the_cursor_and_is_repeatable(server: MempoolSpace) -> None:
     first = take(server)
     assert take(server, first.cursor).paths == ["/api/v1/blocks"]
     server.add(TIP + 1, "cc")
@@ -96,100 +98,102 @@ def test_a_turn_begins_where_the_last_one_ended_and_tells_the_same_again(server:
     assert take(server, first.cursor) == second
 
 
-def test_a_block_that_is_replaced_is_given_up_and_its_height_told_again(server: MempoolSpace, transactions: Transactions) -> None:
-    rich = {"BTC": "60000000"}
-    first = turn(whale_bitcoin, OPTIONS, server, rich)
+def test_a_replaced_block_is_reported_and_its_height_is_read_again(server: MempoolSpace, transactions: Transactions) -> None:
+    high_price = {"BTC": "60000000"}
+    first = turn(whale_bitcoin, OPTIONS, server, high_price)
     old = server.blocks[TIP][0]
     moved, dropped = transactions[2]["txid"], transactions[3]["txid"]
     server.add(TIP, "dd", moved)
     server.add(TIP + 1, "ee")
-    second = turn(whale_bitcoin, OPTIONS, server, rich, cursor=first.cursor)
+    second = turn(whale_bitcoin, OPTIONS, server, high_price, cursor=first.cursor)
     assert second.reorged == [ReorgedBlock("bitcoin", old, 1_719_689_674 * SECOND)]
-    assert {one.hash for one in first.records} == {moved, dropped}
+    assert {record.hash for record in first.records} == {moved, dropped}
     (again,) = second.records
-    (before,) = [one for one in first.records if one.hash == moved]
+    (before,) = [record for record in first.records if record.hash == moved]
     assert (again.hash, again.token, again.index) == (before.hash, before.token, before.index)
     assert again.block_hash == "dd"
-    third = turn(whale_bitcoin, OPTIONS, server, rich, cursor=second.cursor)
+    third = turn(whale_bitcoin, OPTIONS, server, high_price, cursor=second.cursor)
     assert (third.reorged, third.records) == ([], [])
 
 
-def test_blocks_that_were_replaced_several_deep_are_given_up_newest_first(server: MempoolSpace) -> None:
+def test_several_replaced_blocks_are_reported_newest_first(server: MempoolSpace) -> None:
     cursor = take(server).cursor
     for height, hash_ in ((TIP + 1, "c1"), (TIP + 2, "c2")):
         server.add(height, hash_)
         cursor = take(server, cursor).cursor
-    gone = [server.blocks[TIP + step][0] for step in (2, 1, 0)]
+    replaced = [server.blocks[TIP + step][0] for step in (2, 1, 0)]
     for step in range(4):
         server.add(TIP + step, f"new{step}")
-    told = take(server, cursor)
-    assert [one.block_hash for one in told.reorged] == gone
-    assert [path for path in told.paths if "summary" in path] == [f"/api/v1/block/new{step}/summary" for step in range(4)]
+    result = take(server, cursor)
+    assert [record.block_hash for record in result.reorged] == replaced
+    assert [path for path in result.paths if "summary" in path] == [f"/api/v1/block/new{step}/summary" for step in range(4)]
 
 
-def test_after_a_pause_it_goes_on_turn_by_turn_within_its_requests(server: MempoolSpace) -> None:
+def test_after_a_pause_blocks_are_read_in_several_turns_within_the_budget(server: MempoolSpace) -> None:
     cursor = take(server).cursor
     for height in range(TIP + 1, TIP + 41):
         server.add(height, f"h{height}")
     summaries = []
     for _ in range(20):
-        told = take(server, cursor, PollOptions(base_url="http://x", min_usd=1_000_000))
-        assert len(told.paths) <= whale_bitcoin.PLANS["keyless"].requests
-        cursor = told.cursor
-        summaries += [path.split("/")[4] for path in told.paths if "summary" in path]
+        result = take(server, cursor, PollOptions(base_url="http://x", min_usd=1_000_000))
+        assert len(result.paths) <= whale_bitcoin.PLANS["keyless"].requests
+        cursor = result.cursor
+        summaries += [path.split("/")[4] for path in result.paths if "summary" in path]
     assert summaries == [f"h{height}" for height in range(TIP + 1, TIP + 41)]
 
 
-def test_a_block_with_more_than_a_turn_can_ask_for_is_told_in_several(server: MempoolSpace, transactions: Transactions) -> None:
+def test_a_block_with_many_transactions_is_read_in_several_turns(server: MempoolSpace, transactions: Transactions) -> None:
     many = [transactions[2] | {"txid": f"{number:02}"} for number in range(40)]
-    server.transactions |= {one["txid"]: one for one in many}
+    server.transactions |= {transaction["txid"]: transaction for transaction in many}
     before = cursor = take(server).cursor
-    server.add(TIP + 1, "many", *(one["txid"] for one in many))
-    txids: list[str] = []
+    server.add(TIP + 1, "many", *(transaction["txid"] for transaction in many))
+    requested: list[str] = []
     for _ in range(4):
-        told = take(server, cursor)
-        assert len(told.paths) <= whale_bitcoin.PLANS["keyless"].requests
-        cursor = told.cursor
-        txids += [path.rpartition("/")[2] for path in told.paths if path.startswith("/api/tx")]
-    assert txids == ["cb-many", *(one["txid"] for one in many)]
+        result = take(server, cursor)
+        assert len(result.paths) <= whale_bitcoin.PLANS["keyless"].requests
+        cursor = result.cursor
+        requested += [path.rpartition("/")[2] for path in result.paths if path.startswith("/api/tx")]
+    assert requested == ["cb-many", *(transaction["txid"] for transaction in many)]
     part = take(server, before)
     server.add(TIP + 1, "other")
-    assert [one.block_hash for one in take(server, part.cursor).reorged] == ["many"]
+    assert [transaction.block_hash for transaction in take(server, part.cursor).reorged] == ["many"]
 
 
-def test_the_past_is_what_the_turns_would_have_told(server: MempoolSpace) -> None:
-    """Also where a block says an earlier time than the one before it."""
-    rich = {"BTC": "60000000"}
+def test_the_history_equals_the_records_of_turns(server: MempoolSpace) -> None:
+    """Also if a block has an earlier time than the block before it."""
+    high_price = {"BTC": "60000000"}
     for height in range(TIP - 40, TIP - 2):
         server.add(height, f"h{height}")
     for height in range(TIP + 1, TIP + 40):
         server.add(height, f"h{height}")
     server.early = {TIP + 2}
     day = (TIME - 600) * SECOND, (TIME + 60) * SECOND
-    told = run_history(whale_bitcoin, OPTIONS, day, server, rich)
-    assert [path.split("/")[4] for path in told.paths if "summary" in path] == ["bb", server.blocks[TIP][0], f"h{TIP + 2}"]
-    assert told.paths[:2] == ["/api/v1/blocks", f"/api/v1/mining/blocks/timestamp/{TIME - 600 - 7200}"]
-    live = turn(whale_bitcoin, OPTIONS, server, rich, cursor=encode(ChainCursor(next_height=TIP)).decode())
+    result = run_history(whale_bitcoin, OPTIONS, day, server, high_price)
+    assert [path.split("/")[4] for path in result.paths if "summary" in path] == ["bb", server.blocks[TIP][0], f"h{TIP + 2}"]
+    assert result.paths[:2] == ["/api/v1/blocks", f"/api/v1/mining/blocks/timestamp/{TIME - 600 - 7200}"]
+    live = turn(whale_bitcoin, OPTIONS, server, high_price, cursor=encode(ChainCursor(next_height=TIP)).decode())
     assert (
-        [one for one in told.records if one.block_height == TIP] == [one for one in live.records if one.block_height == TIP] != []
+        [record for record in result.records if record.block_height == TIP]
+        == [record for record in live.records if record.block_height == TIP]
+        != []
     )
 
 
-def test_a_cursor_that_no_turn_ended_with_is_refused(server: MempoolSpace) -> None:
+def test_a_malformed_cursor_is_rejected(server: MempoolSpace) -> None:
     with pytest.raises(Reject, match="poll_cursors has 'told', which is not a cursor"):
         take(server, "told")
 
 
 @pytest.mark.parametrize(
-    ("prices", "said"), [({}, "no price of BTC at block 850000"), ({"ETH": "1"}, "no price of BTC at block 850000")]
+    ("prices", "message"), [({}, "no price of BTC at block 850000"), ({"ETH": "1"}, "no price of BTC at block 850000")]
 )
-def test_without_a_price_nothing_is_guessed(server: MempoolSpace, prices: dict[str, str], said: str) -> None:
-    with pytest.raises(Retry, match=said):
+def test_a_missing_price_is_a_retry(server: MempoolSpace, prices: dict[str, str], message: str) -> None:
+    with pytest.raises(Retry, match=message):
         turn(whale_bitcoin, OPTIONS, server, prices)
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "error", "said"),
+    ("path", "body", "error", "message"),
     [
         ("blocks", b"<html>", Reject, "malformed"),
         ("blocks", b"[]", Retry, "no block at"),
@@ -201,6 +205,8 @@ def test_without_a_price_nothing_is_guessed(server: MempoolSpace, prices: dict[s
         ("tx/", b'{"txid": "a", "vin": [], "vout": [{"value": "x", "scriptpubkey": ""}], "status": {}}', Reject, "Expected `int`"),
     ],
 )
-def test_what_is_no_answer_ends_the_turn(server: MempoolSpace, path: str, body: bytes, error: type[Exception], said: str) -> None:
-    with pytest.raises(error, match=said):
-        turn(whale_bitcoin, OPTIONS, lambda requested: body if path in requested else server(requested), PRICES)
+def test_a_malformed_response_ends_the_turn(
+    server: MempoolSpace, path: str, body: bytes, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        turn(whale_bitcoin, OPTIONS, lambda url_path: body if path in url_path else server(url_path), PRICES)

@@ -1,4 +1,4 @@
-"""Ethereum's blocks to large transfers: recorded transfers and a block of Etherscan, Blockscout's answers as they are documented.
+"""Large transfers of Ethereum's blocks: recorded transfers and a block of Etherscan, and documented responses of Blockscout.
 
 https://docs.blockscout.com/devs/apis/rpc/logs https://docs.blockscout.com/api-reference/get-block-transactions
 """
@@ -38,20 +38,22 @@ def etherscan(real: Path) -> Etherscan:
     return Etherscan(real)
 
 
-def take(answer: Callable[[str], bytes], cursor: str = "", options: PollOptions = ETHERSCAN) -> TurnResult:
-    return turn(whale_ethereum, options, answer, PRICES, cursor=cursor)
+def take(server: Callable[[str], bytes], cursor: str = "", options: PollOptions = ETHERSCAN) -> TurnResult:
+    return turn(whale_ethereum, options, server, PRICES, cursor=cursor)
 
 
-def test_a_transfer_is_what_etherscan_says(etherscan: Etherscan) -> None:
-    """A million MKR moved in the first block that has any, two blocks behind the newest."""
-    told = take(etherscan)
-    assert [dict(parse_qsl(urlsplit(path).query))["action"] for path in told.paths] == [
+def test_a_recorded_transfer_of_etherscan(etherscan: Etherscan) -> None:
+    """A million MKR move in the first recorded block, which is two blocks behind the newest."""
+    result = take(etherscan)
+    assert [dict(parse_qsl(urlsplit(path).query))["action"] for path in result.paths] == [
         "eth_blockNumber",
         "eth_getBlockByNumber",
         "tokentx",
     ]
-    assert told.price_requests == [PricesAt(("ETH", "MKR"), 1_511_634_240 * SECOND)], "at the minute of its block"
-    assert told.records == [
+    assert result.price_requests == [PricesAt(("ETH", "MKR"), 1_511_634_240 * SECOND)], (
+        "prices are those of the minute of the block"
+    )
+    assert result.records == [
         WhaleTransaction(
             blockchain="ethereum",
             hash="0x5c9b0f9c6c32d2690771169ec62dd648fef7bce3d45fe8a6505d99fdcbade27a",
@@ -73,35 +75,40 @@ def test_a_transfer_is_what_etherscan_says(etherscan: Etherscan) -> None:
     ]
 
 
-def test_all_blocks_are_told_once_and_only_what_is_large_enough(etherscan: Etherscan) -> None:
-    """In ten blocks a turn; a transfer of nothing is none."""
-    cursor, told = take(etherscan).cursor, []
+def test_all_blocks_are_read_once_and_only_large_transfers_are_yielded(etherscan: Etherscan) -> None:
+    """A turn reads ten blocks. Transfers of zero tokens are not yielded."""
+    cursor, records = take(etherscan).cursor, []
     etherscan.tip = FIRST + 320
     for _ in range(40):
-        one = take(etherscan, cursor)
-        cursor = one.cursor
-        told += one.records
+        result = take(etherscan, cursor)
+        cursor = result.cursor
+        records += result.records
     large = [row for row in etherscan.transfers if int(row["value"]) > 10**22 and FIRST < int(row["blockNumber"]) <= FIRST + 318]
-    assert [(one.hash, one.from_address, one.to_address, one.block_hash) for one in told] == [
+    assert [(result.hash, result.from_address, result.to_address, result.block_hash) for result in records] == [
         (row["hash"], row["from"], row["to"], row["blockHash"]) for row in large
     ]
     assert any(row["value"] == "0" for row in etherscan.transfers[:10])
 
 
-def test_ether_is_told_where_the_transaction_was_not_reverted(etherscan: Etherscan) -> None:
-    """As recorded, with more wei: beyond 2^63 of them."""
+def test_ether_of_transactions_that_were_not_reverted(etherscan: Etherscan) -> None:
+    """The recorded transaction with an amount above 2^63 wei."""
     sent = etherscan.block["transactions"][0]
-    large, reverted, made = (sent | {"value": hex(2500 * 10**18), "hash": f"0x{number}"} for number in (1, 2, 3))
-    etherscan.ether[FIRST] = [sent, large, reverted, made | {"to": None}, sent | {"value": "0x0"}]
+    large, reverted, contract_creation = (sent | {"value": hex(2500 * 10**18), "hash": f"0x{number}"} for number in (1, 2, 3))
+    etherscan.ether[FIRST] = [sent, large, reverted, contract_creation | {"to": None}, sent | {"value": "0x0"}]
     etherscan.reverted = {"0x2"}
-    told = take(etherscan)
-    assert [path.rpartition("=")[2] for path in told.paths if "Receipt" in path] == ["0x1", "0x2"]
-    (one,) = [one for one in told.records if one.token == "ETH"]
-    assert (one.hash, one.index, one.amount_token, one.amount_usd) == ("0x1", 0, "2500.000000000000000000", "1175000.00")
-    assert (one.from_address, one.to_address, one.alert_level) == (sent["from"], sent["to"], "low")
+    result = take(etherscan)
+    assert [path.rpartition("=")[2] for path in result.paths if "Receipt" in path] == ["0x1", "0x2"]
+    (transfer,) = [transfer for transfer in result.records if transfer.token == "ETH"]
+    assert (transfer.hash, transfer.index, transfer.amount_token, transfer.amount_usd) == (
+        "0x1",
+        0,
+        "2500.000000000000000000",
+        "1175000.00",
+    )
+    assert (transfer.from_address, transfer.to_address, transfer.alert_level) == (sent["from"], sent["to"], "low")
 
 
-def test_an_answer_that_is_full_is_asked_for_in_halves(etherscan: Etherscan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_response_is_requested_again_in_halves(etherscan: Etherscan, monkeypatch: pytest.MonkeyPatch) -> None:
     cursor = take(etherscan).cursor
     etherscan.tip = FIRST + 12
     row = etherscan.transfers[0]
@@ -112,17 +119,17 @@ def test_an_answer_that_is_full_is_asked_for_in_halves(etherscan: Etherscan, mon
     ]
     etherscan.full = 4
     monkeypatch.setattr(whale_ethereum, "MAX_ROWS", 4)
-    told = take(etherscan, cursor)
-    assert sorted(one.hash for one in told.records) == sorted(one["hash"] for one in etherscan.transfers)
-    assert told.malformed == []
+    result = take(etherscan, cursor)
+    assert sorted(record.hash for record in result.records) == sorted(record["hash"] for record in etherscan.transfers)
+    assert result.malformed == []
     etherscan.full = 2
     monkeypatch.setattr(whale_ethereum, "MAX_ROWS", 2)
-    told = take(etherscan, cursor)
-    assert len(told.records) == 20
-    assert told.malformed[0].message == f"block {FIRST + 1} has 2 transfers of MKR or more: the rest is not included"
+    result = take(etherscan, cursor)
+    assert len(result.records) == 20
+    assert result.malformed[0].message == f"block {FIRST + 1} has 2 transfers of MKR or more: the rest is not included"
 
 
-def test_blocks_that_are_replaced_are_given_up(etherscan: Etherscan) -> None:
+def test_replaced_blocks_are_reported(etherscan: Etherscan) -> None:
     first = take(etherscan)
     etherscan.tip += 1
     old, new = etherscan.hash_of(FIRST), "0x" + "f" * 64
@@ -130,34 +137,34 @@ def test_blocks_that_are_replaced_are_given_up(etherscan: Etherscan) -> None:
     etherscan.transfers[0] = etherscan.transfers[0] | {"blockHash": new}
     second = take(etherscan, first.cursor)
     assert second.reorged == [ReorgedBlock("ethereum", old, 1_511_634_257 * SECOND)]
-    assert second.records == [replace(one, block_hash=new) for one in first.records]
+    assert second.records == [replace(record, block_hash=new) for record in first.records]
     etherscan.hashes[FIRST], etherscan.tip = old, FIRST + 2
     with pytest.raises(Retry, match=f"block {FIRST} was replaced while it was read"):
         take(etherscan)
 
 
 @pytest.mark.parametrize(
-    ("prices", "said"),
+    ("prices", "message"),
     [
         ({"MKR": "430"}, f"no price of ETH at block {FIRST}"),
         ({"DAI": "1"}, f"no price of ETH, MKR at block {FIRST}"),
     ],
 )
-def test_without_a_price_nothing_is_guessed(etherscan: Etherscan, prices: dict[str, str], said: str) -> None:
-    with pytest.raises(Retry, match=said):
+def test_a_missing_price_is_a_retry(etherscan: Etherscan, prices: dict[str, str], message: str) -> None:
+    with pytest.raises(Retry, match=message):
         turn(whale_ethereum, ETHERSCAN, etherscan, prices)
 
 
-def test_wrapped_coins_have_the_price_of_what_they_wrap_and_pegged_ones_are_a_dollar(etherscan: Etherscan) -> None:
+def test_wrapped_coins_have_the_price_of_the_wrapped_coin(etherscan: Etherscan) -> None:
     known = tuple(Asset(symbol, whale_ethereum.ASSETS[symbol]) for symbol in whale_ethereum.SYMBOLS)
-    told = turn(whale_ethereum, replace(ETHERSCAN, assets=known), etherscan, {"ETH": "470", "BTC": "60000"})
-    assert told.price_requests[0].symbols == ("BTC", "DAI", "ETH", "USDC", "USDT")
+    result = turn(whale_ethereum, replace(ETHERSCAN, assets=known), etherscan, {"ETH": "470", "BTC": "60000"})
+    assert result.price_requests[0].symbols == ("BTC", "DAI", "ETH", "USDC", "USDT")
     with pytest.raises(Stop, match="ids: '0x12' is no contract with its decimals; right would be MKR = \"0x"):
         take(etherscan, options=replace(ETHERSCAN, assets=(Asset("MKR", "0x12"),)))
 
 
 @pytest.mark.parametrize(
-    ("body", "error", "said"),
+    ("body", "error", "message"),
     [
         (b'{"status":"0","message":"NOTOK","result":"Max calls per sec rate limit reached (3/sec)"}', Retry, "Max calls per sec"),
         (
@@ -176,34 +183,34 @@ def test_wrapped_coins_have_the_price_of_what_they_wrap_and_pegged_ones_are_a_do
     ],
 )
 @pytest.mark.parametrize("action", ["eth_blockNumber", "eth_getBlockByNumber", "tokentx"])
-def test_errors_come_with_status_200(etherscan: Etherscan, action: str, body: bytes, error: type[Exception], said: str) -> None:
-    with pytest.raises(error, match=said) as raised:
+def test_errors_come_with_status_200(etherscan: Etherscan, action: str, body: bytes, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message) as raised:
         take(lambda path: body if action in path else etherscan(path))
-    if "API Key" in said or "Invalid" in said:
+    if "API Key" in message or "Invalid" in message:
         assert (raised.value.reason, raised.value.code) == ("http", "401")  # type: ignore[attr-defined]
 
 
-def test_the_past_is_what_the_turns_would_have_told(etherscan: Etherscan) -> None:
-    """Of a token without a look at the blocks; of ether block by block."""
+def test_the_history_equals_the_records_of_turns(etherscan: Etherscan) -> None:
+    """The history of a token is read without its blocks, that of ether block by block."""
     since, until = FIRST_TIME * SECOND, (FIRST_TIME + 12 * 300) * SECOND
     for row in etherscan.transfers:
         row["timeStamp"] = str(FIRST_TIME + 12 * (int(row["blockNumber"]) - FIRST))
-    cursor, told = take(etherscan).cursor, take(etherscan).records
+    cursor, records = take(etherscan).cursor, take(etherscan).records
     etherscan.tip = FIRST + 299 + 2
     for _ in range(30):
-        one = take(etherscan, cursor)
-        cursor, told = one.cursor, told + one.records
+        turn_result = take(etherscan, cursor)
+        cursor, records = turn_result.cursor, records + turn_result.records
     coin = replace(ETHERSCAN, assets=COINS[1:])
     found = run_history(whale_ethereum, coin, (since, until), etherscan, PRICES)
-    assert found.records == told
-    assert len(told) > 1
+    assert found.records == records
+    assert len(records) > 1
     assert [path for path in found.paths if "eth_getBlock" in path] == []
     sent = etherscan.block["transactions"][0] | {"value": hex(2500 * 10**18)}
     etherscan.ether = {FIRST + 7: [sent], FIRST + 12: [sent]}
     ether = run_history(
         whale_ethereum, replace(ETHERSCAN, assets=COINS[:1]), (since + 1, since + 12 * 12 * SECOND), etherscan, PRICES
     )
-    assert [(one.block_height, one.amount_usd) for one in ether.records] == [(FIRST + 7, "1175000.00")]
+    assert [(turn_result.block_height, turn_result.amount_usd) for turn_result in ether.records] == [(FIRST + 7, "1175000.00")]
 
 
 MIXED = "0xBf3403210f9802205f426759947a80a9Fda71B1E"
@@ -211,13 +218,13 @@ TRADER, POOL = "0x" + "1" * 40, "0x" + "2" * 40
 
 
 def log(hash_: str, sender: str, recipient: str, value: int) -> dict[str, Any]:
-    topics = [whale_blockscout.TRANSFER, *(f"0x{'0' * 24}{one[2:]}" for one in (sender, recipient)), None]
+    topics = [whale_blockscout.TRANSFER, *(f"0x{'0' * 24}{address[2:]}" for address in (sender, recipient)), None]
     where = {"blockNumber": hex(FIRST), "timeStamp": hex(1_511_634_257), "logIndex": "0x1", "transactionIndex": "0x0"}
     return {"address": MKR, "topics": topics, "data": f"0x{value:064x}", "transactionHash": hash_, **where}
 
 
 class Blockscout:
-    """One block: ether in two pages, of which one transaction was reverted and one makes a contract; and a token's events."""
+    """One block: transactions in two pages, one reverted and one that creates a contract, and the Transfer events of a token."""
 
     def __init__(self) -> None:
         self.logs = [
@@ -243,8 +250,8 @@ class Blockscout:
             case ("/api", "getblocknobytime"):
                 return json.dumps({"message": "OK", "result": {"blockNumber": str(FIRST)}, "status": "1"}).encode()
             case ("/api", "getLogs"):
-                wanted = {"module": "logs", "address": MKR, "fromBlock": str(FIRST), "toBlock": str(FIRST)}
-                assert wanted.items() <= query.items()
+                expected = {"module": "logs", "address": MKR, "fromBlock": str(FIRST), "toBlock": str(FIRST)}
+                assert expected.items() <= query.items()
                 found = {"message": "OK", "result": self.logs, "status": "1"}
                 return json.dumps(found if self.logs else {"message": "No records found", "result": [], "status": "0"}).encode()
             case ("/api/v2/blocks/4620855", None):
@@ -254,22 +261,24 @@ class Blockscout:
         raise AssertionError(path)
 
 
-def test_blockscout_says_the_same() -> None:
-    """What a pool passes on is the recipient's; new coins come from the address zero."""
+def test_transfers_of_blockscout() -> None:
+    """A transfer through a pool is one to the final recipient; minted tokens come from the zero address."""
     blockscout = Blockscout()
-    told = take(blockscout, options=BLOCKSCOUT)
-    assert [(one.hash, one.token, one.from_address, one.to_address, one.amount_usd) for one in told.records] == [
+    result = take(blockscout, options=BLOCKSCOUT)
+    assert [
+        (record.hash, record.token, record.from_address, record.to_address, record.amount_usd) for record in result.records
+    ] == [
         ("0x1", "ETH", MIXED.lower(), DS_TOKEN, "1175000.00"),
         ("0x4", "MKR", TRADER, DS_TOKEN, "2150000.00"),
         ("0x5", "MKR", ZERO, DS_TOKEN, "430000000.00"),
     ]
-    where = {(one.block_height, one.block_hash, one.source, one.time) for one in told.records}
+    where = {(record.block_height, record.block_hash, record.source, record.time) for record in result.records}
     assert where == {(FIRST, "0xaa", "blockscout", 1_511_634_257 * SECOND)}
     span = (FIRST_TIME * SECOND, (FIRST_TIME + 12) * SECOND)
     coins = run_history(whale_ethereum, replace(BLOCKSCOUT, assets=COINS[1:]), span, blockscout, PRICES)
-    assert coins.records == [replace(one, block_hash=None) for one in told.records[1:]], "its events do not name their block"
+    assert coins.records == [replace(record, block_hash=None) for record in result.records[1:]], "events have no block hash"
     blockscout.logs = []
-    assert [one.token for one in take(blockscout, options=BLOCKSCOUT).records] == ["ETH"]
+    assert [record.token for record in take(blockscout, options=BLOCKSCOUT).records] == ["ETH"]
     blockscout.logs = [log("0x4", TRADER, POOL, 1) | {"topics": [whale_blockscout.TRANSFER, None]}]
     with pytest.raises(Reject, match="a Transfer of 0x4 has the topics"):
         take(blockscout, options=BLOCKSCOUT)

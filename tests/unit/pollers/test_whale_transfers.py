@@ -1,4 +1,4 @@
-"""From what a transaction moved to the transfers that are told: nets, thresholds, levels, labels; no digit is rounded away."""
+"""Transfers of a transaction from its movements: net amounts, thresholds, levels and labels, without rounding of tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ingest.pollers._whale_transfers import Transaction, level_of, net, transfer
 from ingest.polling.provider import PollOptions
 
 OPTIONS = PollOptions(base_url="http://x", min_usd=100)
-ONE = Transaction(
+TRANSACTION = Transaction(
     blockchain="ethereum",
     source="etherscan",
     hash="0xab",
@@ -25,32 +25,37 @@ ONE = Transaction(
 )
 
 
-def told(changes: dict[str, int], transaction: Transaction = ONE, options: PollOptions = OPTIONS) -> list[tuple[object, ...]]:
+def transfers_of(
+    changes: dict[str, int], transaction: Transaction = TRANSACTION, options: PollOptions = OPTIONS
+) -> list[tuple[object, ...]]:
     found = transfers(transaction, changes, options)
-    return [(one.index, one.from_address, one.to_address, one.amount_token, one.amount_usd) for one in found]
+    return [
+        (transfer.index, transfer.from_address, transfer.to_address, transfer.amount_token, transfer.amount_usd)
+        for transfer in found
+    ]
 
 
-def test_what_comes_back_is_no_transfer() -> None:
-    """A swap through a router: what a hop passes on is not its own, and a loan that is paid back is none."""
+def test_amounts_that_return_are_no_transfer() -> None:
+    """In a swap through a router, the router gains nothing, and a loan that is repaid moves nothing."""
     moves = [("trader", -500), ("router", 500), ("router", -500), ("pool", 500), ("lender", -9000), ("trader", 9000)]
     moves += [("trader", -9000), ("lender", 9000)]
     assert net(moves) == {"trader": -500, "router": 0, "pool": 500, "lender": 0}
-    coin = replace(ONE, decimals=0, price=Decimal(1))
-    assert told(net(moves), coin) == [(0, "trader", "pool", "500", "500.00")]
-    assert told(net([("a", -700), ("a", 700)]), coin) == []
+    coin = replace(TRANSACTION, decimals=0, price=Decimal(1))
+    assert transfers_of(net(moves), coin) == [(0, "trader", "pool", "500", "500.00")]
+    assert transfers_of(net([("a", -700), ("a", 700)]), coin) == []
 
 
-def test_the_largest_is_the_first_whatever_their_order_and_the_threshold_is_inclusive() -> None:
+def test_transfers_are_ordered_by_amount_and_the_threshold_is_inclusive() -> None:
     changes = {"z": 200_000_001, "b": 200_000_000, "a": 200_000_000, "small": 199_999_999, "sender": -800_000_000, "fee": -1}
-    half = replace(ONE, price=Decimal("0.5"))
+    half = replace(TRANSACTION, price=Decimal("0.5"))
     expected = [
         (0, "sender", "z", "200.000001", "100.00"),
         (1, "sender", "a", "200.000000", "100.00"),
         (2, "sender", "b", "200.000000", "100.00"),
     ]
-    assert told(changes, half) == expected
-    assert told(dict(reversed(changes.items())), half) == expected
-    assert [one[2] for one in told(changes, half, replace(OPTIONS, min_usd=99))] == ["z", "a", "b", "small"]
+    assert transfers_of(changes, half) == expected
+    assert transfers_of(dict(reversed(changes.items())), half) == expected
+    assert [transfer[2] for transfer in transfers_of(changes, half, replace(OPTIONS, min_usd=99))] == ["z", "a", "b", "small"]
 
 
 @pytest.mark.parametrize(
@@ -64,10 +69,10 @@ def test_the_largest_is_the_first_whatever_their_order_and_the_threshold_is_incl
     ],
 )
 def test_no_digit_is_rounded_away(decimals: int, value: int, price: str, token: str, usd: str | None) -> None:
-    (one,) = transfers(replace(ONE, decimals=decimals, price=Decimal(price)), {"a": -value, "b": value}, OPTIONS)
-    assert one.amount_token == token
-    assert usd is None or one.amount_usd == usd
-    assert "E" not in one.amount_usd
+    (transfer,) = transfers(replace(TRANSACTION, decimals=decimals, price=Decimal(price)), {"a": -value, "b": value}, OPTIONS)
+    assert transfer.amount_token == token
+    assert usd is None or transfer.amount_usd == usd
+    assert "E" not in transfer.amount_usd
 
 
 @pytest.mark.parametrize(
@@ -85,14 +90,14 @@ def test_the_level_follows_from_the_value(usd: str, level: str) -> None:
     assert level_of(Decimal(usd)) == level
 
 
-def test_labels_are_of_the_largest_sender_or_of_all_where_they_are_one_owner() -> None:
+def test_the_label_is_that_of_the_largest_sender_or_of_any_sender_of_one_owner() -> None:
     options = replace(OPTIONS, labels={"cold": "binance", "hot": "kraken", "x": "okx"})
     changes = {"unknown": -900 * 10**6, "cold": -100 * 10**6, "hot": 1000 * 10**6}
-    (one,) = transfers(ONE, changes, options)
-    assert (one.from_address, one.from_label, one.to_label) == ("unknown", None, "kraken")
-    (one,) = transfers(replace(ONE, one_owner=True), changes, options)
-    assert (one.from_address, one.from_label, one.to_label) == ("unknown", "binance", "kraken")
+    (transfer,) = transfers(TRANSACTION, changes, options)
+    assert (transfer.from_address, transfer.from_label, transfer.to_label) == ("unknown", None, "kraken")
+    (transfer,) = transfers(replace(TRANSACTION, one_owner=True), changes, options)
+    assert (transfer.from_address, transfer.from_label, transfer.to_label) == ("unknown", "binance", "kraken")
 
 
-def test_what_nobody_lost_is_no_transfer() -> None:
-    assert told({"miner": 10**12}) == []
+def test_an_amount_without_a_sender_is_no_transfer() -> None:
+    assert transfers_of({"miner": 10**12}) == []

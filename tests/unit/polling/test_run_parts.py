@@ -1,4 +1,4 @@
-"""Parts of a turn: one that cannot be had keeps no other from its rows, and the cursor where it was."""
+"""Parts of a turn: a failed part does not affect the rows of the others, and keeps the cursor."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ BTC, NONE, ETH = Asset("BTC", "bitcoin"), Asset("NONE", "none"), Asset("ETH", "e
 FORBIDDEN, GONE = Reject("refused", reason="http", code="403"), Reject("not found", reason="http", code="404")
 
 
-def parts(*answers: Reject | Retry | int) -> Iterator[tuple[str, Part[Any]]]:
-    """A part for each answer: a row, or what it raises."""
+def parts(*results: Reject | Retry | int) -> Iterator[tuple[str, Part[Any]]]:
+    """A part for each result: it returns the row or raises the error."""
 
-    def part(answer: Any) -> Part[Any]:
+    def part(result: Any) -> Part[Any]:
         yield from ()
-        if isinstance(answer, Exception):
-            raise answer
-        return [answer]
+        if isinstance(result, Exception):
+            raise result
+        return [result]
 
-    yield from ((str(place), part(answer)) for place, answer in enumerate(answers))
+    yield from ((str(position), part(result)) for position, result in enumerate(results))
 
 
-def test_what_is_missed_is_told_among_the_rest() -> None:
+def test_a_failed_part_is_reported_among_the_rows() -> None:
     flow = run_parts(parts(1, GONE, 2))
     assert [next(flow), next(flow), next(flow)] == [[1], [Missed("1", GONE)], [2]]
     with pytest.raises(StopIteration) as end:
@@ -41,21 +41,21 @@ def test_what_is_missed_is_told_among_the_rest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "raised"),
+    ("results", "raised"),
     [
-        ((GONE, GONE), GONE),  # nothing could be had
-        ((1, FORBIDDEN, 2), FORBIDDEN),  # the key is refused, whatever is asked for
+        ((GONE, GONE), GONE),  # every part failed
+        ((1, FORBIDDEN, 2), FORBIDDEN),  # the key is refused, so every part would fail
         ((1, Retry("later"), 2), Retry),  # the turn is tried again
     ],
 )
-def test_what_concerns_the_whole_turn_ends_it(answers: Any, raised: Any) -> None:
+def test_an_error_of_the_whole_turn_ends_it(results: Any, raised: Any) -> None:
     with pytest.raises(type(raised) if isinstance(raised, Exception) else raised) as error:
-        list(run_parts(parts(*answers)))
+        list(run_parts(parts(*results)))
     assert not isinstance(raised, Exception) or error.value is raised
 
 
-def test_a_tag_that_is_refused_keeps_no_other_from_its_posts() -> None:
-    """The transport throws what it was answered into the turn."""
+def test_a_refused_tag_does_not_affect_the_others() -> None:
+    """The transport throws the error of a response into the turn."""
     status = {
         "id": "1",
         "created_at": "2026-11-20T10:00:00.000Z",
@@ -67,12 +67,12 @@ def test_a_tag_that_is_refused_keeps_no_other_from_its_posts() -> None:
         "language": "en",
     }
     flow = mastodon.poll(PollOptions(base_url="http://x", assets=(BTC, NONE, ETH), score=lambda _: Decimal(0)), "")
-    told: list[Any] = []
+    records: list[Any] = []
     step = next(flow)
     try:
         while True:
             if not isinstance(step, Request):
-                told += step  # type: ignore[arg-type]
+                records += step  # type: ignore[arg-type]
                 step = next(flow)
             elif "/none?" in step.url:
                 step = flow.throw(GONE)
@@ -80,17 +80,17 @@ def test_a_tag_that_is_refused_keeps_no_other_from_its_posts() -> None:
                 step = flow.send(Response(200, json.dumps([status]).encode(), received_at=NOW))
     except StopIteration as done:
         assert done.value
-    assert [one for one in told if isinstance(one, Missed)] == [Missed("NONE", GONE)]
-    symbols = [one.symbol for one in told if hasattr(one, "post_id")]
-    assert symbols == ["BTC", "BTC", "ETH"]  # it names BTC under the tag of ETH as well
+    assert [record for record in records if isinstance(record, Missed)] == [Missed("NONE", GONE)]
+    symbols = [record.symbol for record in records if hasattr(record, "post_id")]
+    assert symbols == ["BTC", "BTC", "ETH"]  # the post under the tag of ETH names BTC, too
 
 
-def test_a_cursor_stays_where_a_part_was_missed() -> None:
-    """Otherwise what that part had meanwhile would never be asked for."""
+def test_the_cursor_stays_if_a_part_failed() -> None:
+    """Otherwise the new points of that part would never be requested."""
     assets = (Asset("ETH", "ETH"),)
     day = b'[{"t":1795046400,"v":1}]'
     before = "1794700800000000"
     whole = turn(glassnode, *[day] * 5, cursor=before, assets=assets)
     part = turn(glassnode, *[day] * 4, b"<html>", cursor=before, assets=assets)
     assert (whole.cursor, part.cursor) == ("1795046400000000", before)
-    assert [one.name for one in part.records if isinstance(one, Missed)] == ["market_cap_usd of ETH"]
+    assert [record.name for record in part.records if isinstance(record, Missed)] == ["market_cap_usd of ETH"]

@@ -1,4 +1,4 @@
-"""What becomes of a post: which are left out and why, which coins it is about, and its mood, whatever the platform."""
+"""Posts of any platform: which are filtered and why, which coins they are about, and their sentiment."""
 
 from __future__ import annotations
 
@@ -21,18 +21,21 @@ def post(id: str = "1", **changes: Any) -> Post:
     return Post(**({"id": id, "time": NOON, "text": "Bitcoin is good", "author": "a", "symbols": ("BTC",)} | changes))
 
 
-def sieve(cursor: str = "") -> PostFilter:
+def post_filter(cursor: str = "") -> PostFilter:
     return PostFilter("mastodon", OPTIONS, cursor)
 
 
-def told(*posts: Post, cursor: str = "") -> list[tuple[str, str]]:
-    """(id, symbol) of each record, (reason, count) of what is left out."""
-    made = sieve(cursor).records("t", posts, NOON)
-    return [(one.post_id, one.symbol) if isinstance(one, SentimentPost) else (one.reason, str(one.count)) for one in made]
+def filtered(*posts: Post, cursor: str = "") -> list[tuple[str, str]]:
+    """(id, symbol) of each record, (reason, count) of filtered posts."""
+    records = post_filter(cursor).records("t", posts, NOON)
+    return [
+        (record.post_id, record.symbol) if isinstance(record, SentimentPost) else (record.reason, str(record.count))
+        for record in records
+    ]
 
 
-def test_a_record_is_what_the_post_says() -> None:
-    (record,) = sieve().records("t", [post(engagement=3, followers=7)], NOON + SECOND)
+def test_a_record_has_the_values_of_the_post() -> None:
+    (record,) = post_filter().records("t", [post(engagement=3, followers=7)], NOON + SECOND)
     assert record == SentimentPost(
         platform="mastodon",
         post_id="1",
@@ -56,7 +59,7 @@ def test_a_record_is_what_the_post_says() -> None:
         ({"is_bot": True}, "bot"),
         ({"text": ""}, "empty"),
         ({"text": "#bitcoin $BTC @you@example.org https://example.org/good-news 100 🚀"}, "empty"),
-        ({"text": "$BTC.X $ETH.X https://a.example 🚀"}, "empty"),  # as StockTwits calls coins
+        ({"text": "$BTC.X $ETH.X https://a.example 🚀"}, "empty"),  # the spelling of StockTwits
         ({"text": "up"}, ""),
         ({"text": "good " + " ".join(f"#tag{n}" for n in range(10))}, ""),
         ({"text": "good " + " ".join(f"#tag{n}" for n in range(11))}, "spam"),
@@ -66,14 +69,14 @@ def test_a_record_is_what_the_post_says() -> None:
         ({"text": "good https://a.example https://b.example https://c.example http://d.example"}, "spam"),
         ({"language": "de"}, "language"),
         ({"language": "en-GB"}, ""),
-        ({"text": "Bitcoin ist in der letzten Woche stark gefallen", "language": "en"}, ""),  # the platform says so
+        ({"text": "Bitcoin ist in der letzten Woche stark gefallen", "language": "en"}, ""),  # the platform reports the language
         ({"text": "Bitcoin ist in der letzten Woche stark gefallen"}, "language"),
         ({"text": "Bitcoin ist good", "is_bot": True, "language": "de"}, "bot"),
     ],
 )
-def test_a_post_is_left_out_for_the_first_reason(changes: dict[str, Any], reason: str) -> None:
+def test_a_post_is_filtered_for_the_first_reason(changes: dict[str, Any], reason: str) -> None:
     assert exclusion_reason(post(**changes)) == reason
-    assert told(post(**changes)) == ([(reason, "1")] if reason else [("1", "BTC")])
+    assert filtered(post(**changes)) == ([(reason, "1")] if reason else [("1", "BTC")])
 
 
 @pytest.mark.parametrize(
@@ -103,65 +106,69 @@ def test_a_text_without_a_language_is_judged_by_its_letters_and_words(text: str,
     assert is_english(text) is english
 
 
-def test_coins_are_those_asked_for_and_those_that_the_text_names() -> None:
+def test_coins_are_the_requested_ones_and_those_that_the_text_names() -> None:
     text = "$SOL, Ethereum and $WEN gain, $TSLA does not"
-    assert told(post(text=text)) == [("1", "BTC"), ("1", "ETH"), ("1", "SOL"), ("1", "WEN")]
-    assert told(post(symbols=(), text="Bitcoin and nothing else")) == [("1", "BTC")]
-    assert told(post(symbols=(), text="Nothing at all")) == [("symbol", "1")]
+    assert filtered(post(text=text)) == [("1", "BTC"), ("1", "ETH"), ("1", "SOL"), ("1", "WEN")]
+    assert filtered(post(symbols=(), text="Bitcoin and nothing else")) == [("1", "BTC")]
+    assert filtered(post(symbols=(), text="Nothing at all")) == [("symbol", "1")]
 
 
-def test_the_same_words_of_one_author_are_one_post() -> None:
+def test_the_same_text_of_an_author_is_stored_once() -> None:
     again = "bitcoin IS good https://example.org/2"
     posts = [post("2", time=NOON + 1, text=again), post("1"), post("3", author="b", time=NOON + 2), post("4", author=None)]
-    first = sieve()
-    made = first.records("t", posts, NOON)
-    assert [one.post_id for one in made if isinstance(one, SentimentPost)] == ["1", "4", "3"]
-    assert [one for one in made if isinstance(one, Filtered)] == [Filtered("repeated", 1)]
+    first = post_filter()
+    records = first.records("t", posts, NOON)
+    assert [record.post_id for record in records if isinstance(record, SentimentPost)] == ["1", "4", "3"]
+    assert [record for record in records if isinstance(record, Filtered)] == [Filtered("repeated", 1)]
 
-    assert told(posts[1], posts[0], cursor=first.cursor()) == [("1", "BTC")], "read again they come out the same, and count once"
-    assert told(post("5", time=NOON + 9, text=again), cursor=first.cursor()) == [("repeated", "1")]
-
-
-def test_a_cursor_is_bounded_and_what_was_read_last_is_kept() -> None:
-    one = sieve()
-    one.records("t", [post(str(n), time=NOON + n, text=f"good {n}") for n in range(REMEMBERED_TEXTS + 1)], NOON)
-    cursor = one.cursor()
-    assert told(post("x", time=NOON + 5000, text=f"good {REMEMBERED_TEXTS}"), cursor=cursor) == [("repeated", "1")]
-    assert told(post("x", time=NOON + 5000, text="good 0"), cursor=cursor) == [("x", "BTC")]
+    assert filtered(posts[1], posts[0], cursor=first.cursor()) == [("1", "BTC")], (
+        "read again, the same posts are yielded, and none is counted again"
+    )
+    assert filtered(post("5", time=NOON + 9, text=again), cursor=first.cursor()) == [("repeated", "1")]
 
 
-def test_what_is_left_out_is_counted_when_it_is_new() -> None:
-    one = sieve()
+def test_the_cursor_is_bounded_and_keeps_the_newest_texts() -> None:
+    first = post_filter()
+    first.records("t", [post(str(n), time=NOON + n, text=f"good {n}") for n in range(REMEMBERED_TEXTS + 1)], NOON)
+    cursor = first.cursor()
+    assert filtered(post("x", time=NOON + 5000, text=f"good {REMEMBERED_TEXTS}"), cursor=cursor) == [("repeated", "1")]
+    assert filtered(post("x", time=NOON + 5000, text="good 0"), cursor=cursor) == [("x", "BTC")]
+
+
+def test_filtered_posts_are_counted_once() -> None:
+    first = post_filter()
     bots = [post(str(n), time=NOON + n, is_bot=True) for n in range(3)]
-    assert one.records("bitcoin", bots, NOON) == [Filtered("bot", 3)]
-    assert one.records("ethereum", bots, NOON) == [], "found under another tag it is no other post"
-    assert sieve(one.cursor()).records("bitcoin", [*bots, post("9", time=NOON + 9, is_bot=True)], NOON) == [Filtered("bot", 1)]
+    assert first.records("bitcoin", bots, NOON) == [Filtered("bot", 3)]
+    assert first.records("ethereum", bots, NOON) == [], "the same post under another tag is not counted again"
+    assert post_filter(first.cursor()).records("bitcoin", [*bots, post("9", time=NOON + 9, is_bot=True)], NOON) == [
+        Filtered("bot", 1)
+    ]
 
 
-def test_a_clock_that_is_ahead_does_not_hide_what_follows() -> None:
-    one = sieve()
-    assert told(post(time=NOON + 60 * MINUTE)) == [("1", "BTC")]
+def test_a_post_of_the_future_does_not_move_the_cursor() -> None:
+    first = post_filter()
+    assert filtered(post(time=NOON + 60 * MINUTE)) == [("1", "BTC")]
     ahead = post(time=NOON + 60 * MINUTE + 1)
-    assert one.since("t", NOON) == NOON - DAY
-    assert one.records("t", [ahead], NOON) == [Filtered("future", 1)]
-    later = sieve(one.cursor())
+    assert first.since("t", NOON) == NOON - DAY
+    assert first.records("t", [ahead], NOON) == [Filtered("future", 1)]
+    later = post_filter(first.cursor())
     assert later.records("t", [ahead], NOON) == []
     assert later.since("t", NOON + 1) == NOON
 
 
-def test_all_of_the_last_day_is_due_every_hour() -> None:
-    one = sieve()
-    assert one.since("t", NOON) == NOON - DAY
-    one.records("t", [post(time=NOON - MINUTE)], NOON)
-    soon = sieve(one.cursor())
+def test_the_last_day_is_read_again_every_hour() -> None:
+    first = post_filter()
+    assert first.since("t", NOON) == NOON - DAY
+    first.records("t", [post(time=NOON - MINUTE)], NOON)
+    soon = post_filter(first.cursor())
     assert soon.since("t", NOON + SWEEP_INTERVAL - 1) == NOON - MINUTE
     assert soon.since("another", NOON + SWEEP_INTERVAL - 1) == NOON - 1 - DAY + SWEEP_INTERVAL
-    assert sieve(soon.cursor()).since("t", NOON + SWEEP_INTERVAL) == NOON + SWEEP_INTERVAL - DAY
+    assert post_filter(soon.cursor()).since("t", NOON + SWEEP_INTERVAL) == NOON + SWEEP_INTERVAL - DAY
 
 
-def test_a_cursor_that_cannot_be_read_is_a_beginning() -> None:
-    assert sieve('{"read_until": 1}').since("t", NOON) == NOON - DAY
-    assert sieve("old").since("t", NOON) == NOON - DAY
+def test_a_malformed_cursor_is_like_none() -> None:
+    assert post_filter('{"read_until": 1}').since("t", NOON) == NOON - DAY
+    assert post_filter("old").since("t", NOON) == NOON - DAY
 
 
 @pytest.mark.parametrize(
@@ -175,13 +182,13 @@ def test_a_cursor_that_cannot_be_read_is_a_beginning() -> None:
         ("Bitcoin", None, "0.0000"),
     ],
 )
-def test_an_authors_own_word_says_which_way(text: str, direction: str | None, expected: str) -> None:
-    (record,) = sieve().records("t", [post(text=text, direction=direction)], NOON)
+def test_the_direction_of_the_author_decides_the_sign(text: str, direction: str | None, expected: str) -> None:
+    (record,) = post_filter().records("t", [post(text=text, direction=direction)], NOON)
     assert isinstance(record, SentimentPost)
     assert (record.score, record.label) == (expected, direction or "neutral")
 
 
-def test_a_long_text_is_stored_in_part() -> None:
-    (record,) = sieve().records("t", [post(text="good " * 10_000)], NOON)
+def test_a_long_text_is_cut() -> None:
+    (record,) = post_filter().records("t", [post(text="good " * 10_000)], NOON)
     assert isinstance(record, SentimentPost)
     assert len(record.text) == TEXT_CHARACTERS

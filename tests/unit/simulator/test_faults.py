@@ -1,4 +1,4 @@
-"""The faults that the simulated exchange can be told to have, frame by frame, and its memory of every book."""
+"""The faults of the simulated exchange, frame by frame, and its history of books."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from tests.support.daemon import until
 STREAM = "btcusdt@trade"
 
 
-def told(faults: Faults, *events: bytes) -> list[bytes]:
+def deliver(faults: Faults, *events: bytes) -> list[bytes]:
     return [frame for event in events for frame in faults.deliveries(STREAM, event)]
 
 
-def test_a_pair_is_reordered_and_what_follows_is_not():
+def test_two_frames_are_reordered_and_later_ones_are_not():
     faults = Faults()
     faults.reorder(STREAM)
     assert faults.pending(STREAM) == 1
-    assert told(faults, b"1", b"2", b"3") == [b"2", b"1", b"3"]
+    assert deliver(faults, b"1", b"2", b"3") == [b"2", b"1", b"3"]
     assert faults.pending(STREAM) == 0
 
 
-def test_what_is_lost_is_overtaken_by_nobody():
+def test_a_lost_frame_is_not_one_of_the_reordered_ones():
     faults = Faults()
     faults.reorder(STREAM)
     faults.lose(STREAM)
-    assert told(faults, b"1", b"2", b"3") == [b"3", b"2"]
+    assert deliver(faults, b"1", b"2", b"3") == [b"3", b"2"]
 
 
-def test_a_doubled_frame_comes_twice():
+def test_a_repeated_frame_is_sent_twice():
     faults = Faults()
     faults.repeat(STREAM)
-    assert told(faults, b"1", b"2") == [b"1", b"1", b"2"]
+    assert deliver(faults, b"1", b"2") == [b"1", b"1", b"2"]
 
 
 def test_fragments_are_two_frames_of_one_message():
-    # RFC 6455, 5.7: "a fragmented unmasked text message", there of "Hel" and "lo"
+    # like the example of RFC 6455, 5.7, "a fragmented unmasked text message"
     assert wire.fragments(b"Hell") == b"\x01\x02He" + b"\x80\x02ll"
 
 
@@ -57,7 +57,7 @@ async def test_a_fragmented_message_is_whole_and_a_torn_frame_ends_the_connectio
     assert simulator.oracle.count("BTCUSDT") == 2
 
 
-def test_books_in_one_pass_are_those_that_are_asked_for_one_by_one():
+def test_books_in_one_pass_equal_single_books():
     market = Market(SPECS[0], seed=1, now=0)
     for now in range(200):
         market.trade(now)

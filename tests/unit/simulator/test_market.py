@@ -1,4 +1,4 @@
-"""The simulated market is lawful: what it tells by each way is one truth."""
+"""The simulated market is consistent: trades, bars, books and diffs agree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BTC = SPECS[0]
 T0 = 1_672_515_780_000  # a full minute
 
 
-def test_a_trade_is_told_again_exactly() -> None:
+def test_past_trades_are_reproduced_exactly() -> None:
     market = Market(BTC, seed=7, now=T0)
     happened = [market.trade(T0 + 37 * number) for number in range(5000)]
     assert list(market.deals()) == happened
@@ -22,7 +22,7 @@ def test_a_trade_is_told_again_exactly() -> None:
     assert [deal.id for deal in happened] == list(range(1_000_001, 1_005_001))
 
 
-def test_another_seed_is_another_market_and_the_same_is_the_same() -> None:
+def test_a_market_is_determined_by_its_seed() -> None:
     first, same, other = (Market(BTC, seed=seed, now=T0).deal(1_000_001, T0) for seed in (1, 1, 2))
     assert first == same
     assert first != other
@@ -36,7 +36,7 @@ def test_prices_and_sizes_stay_plausible() -> None:
         assert {deal.maker for deal in deals} == {True, False}
 
 
-def test_minutes_close_in_turn_and_empty_ones_carry_the_price() -> None:
+def test_minutes_close_in_order_and_empty_minutes_have_the_last_price() -> None:
     market = Market(BTC, seed=1, now=T0)
     deals = [market.trade(T0 + number) for number in range(100)]
     assert market.close_bars(T0 + MINUTE_MS - 1) == []
@@ -62,7 +62,7 @@ def test_minutes_close_in_turn_and_empty_ones_carry_the_price() -> None:
     assert market.bar.time == T0 + 3 * MINUTE_MS
 
 
-def test_diffs_follow_one_another_and_make_the_book() -> None:
+def test_diffs_are_consecutive_and_add_up_to_the_book() -> None:
     market = Market(BTC, seed=3, now=T0)
     market.diff()
     start = market.last_update
@@ -89,7 +89,7 @@ def test_diffs_follow_one_another_and_make_the_book() -> None:
 
 
 def test_events_are_spelled_as_documented() -> None:
-    """The shapes of binance-spot-api-docs/web-socket-streams.md, with its field names in its order."""
+    """The shapes of binance-spot-api-docs/web-socket-streams.md, with the same names and order of fields."""
     deal = Deal(12345, 1672515782136, 100_000, 100 * UNIT, maker=True)
     assert wire.trade("BNBBTC", deal) == (
         b'{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.00100000","q":"100.00000000","T":1672515782136,"m":true,"M":true}'
@@ -109,18 +109,18 @@ def test_events_are_spelled_as_documented() -> None:
     )
 
 
-def test_frames_of_every_length_are_framed() -> None:
+def test_frames_of_every_length_have_the_right_header() -> None:
     """RFC 6455, 5.2: 7, 7+16 or 7+64 bits of length."""
     assert wire.text_frame(b"a" * 125)[:2] == bytes((0x81, 125))
     assert wire.text_frame(b"a" * 126)[:4] == bytes((0x81, 126, 0, 126))
     assert wire.text_frame(b"a" * 65536)[:10] == bytes((0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0))
 
 
-def test_the_oracle_speaks_the_words_of_the_wire() -> None:
+def test_the_oracle_has_the_values_of_the_wire() -> None:
     market = Market(BTC, seed=1, now=T0)
     deal = market.trade(T0 + 5)
     oracle = Oracle({"BTCUSDT": market})
-    told = msgspec.json.decode(wire.trade("BTCUSDT", deal))
-    side = "sell" if told["m"] else "buy"
-    assert list(oracle.trades("BTCUSDT")) == [OracleTrade(told["t"], told["T"], told["p"], told["q"], side)]
+    event = msgspec.json.decode(wire.trade("BTCUSDT", deal))
+    side = "sell" if event["m"] else "buy"
+    assert list(oracle.trades("BTCUSDT")) == [OracleTrade(event["t"], event["T"], event["p"], event["q"], side)]
     assert msgspec.json.decode(b'{"method":"SUBSCRIBE","params":["a"],"id":1}', type=Command) == Command("SUBSCRIBE", ["a"], 1)

@@ -1,4 +1,4 @@
-"""Whose an address is: a file of lines, and what is wrong in it is said by line."""
+"""Labels of addresses: the file format, and messages that name the wrong line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ingest.errors import Stop
 from ingest.sources.address_labels import read_labels
 
 
-def test_a_line_is_an_address_and_whose_it_is(tmp_path: Path) -> None:
+def test_a_line_is_an_address_and_its_label(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text(
         "# exchanges\n\n"
@@ -27,7 +27,7 @@ def test_a_line_is_an_address_and_whose_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (b"a,b\nbinance\n", "line 2: 'binance' is not an address and a label; right would be \"bc1q"),
         (b"a,\n", "line 1: 'a,' is not an address"),
@@ -39,11 +39,11 @@ def test_a_line_is_an_address_and_whose_it_is(tmp_path: Path) -> None:
         (None, "No such file"),
     ],
 )
-def test_what_is_wrong_is_said_by_line(tmp_path: Path, text: bytes | None, said: str) -> None:
+def test_the_message_of_a_wrong_file_names_the_line(tmp_path: Path, text: bytes | None, message: str) -> None:
     path = tmp_path / "labels.csv"
     if text is not None:
         path.write_bytes(text)
     with pytest.raises(Stop) as stop:
         read_labels(path)
     assert f"labels {path}: " in str(stop.value)
-    assert said in str(stop.value)
+    assert message in str(stop.value)

@@ -1,4 +1,4 @@
-"""What a feed covers, computed from values: the queues' watermarks, the last messages and the last signs of life."""
+"""The claims of a feed from the watermarks of queues, the last messages and the last signs of life."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START = NOW - 10 * MINUTE
 
 
 class Bench:
-    """A feed's claims for one connection with one subscription, opened at START."""
+    """The claims of a feed with one connection and one subscription, which was opened at START."""
 
     def __init__(self, channel: ChannelName = "trades") -> None:
         self.channel: ChannelName = channel
@@ -32,14 +32,14 @@ class Bench:
         self.claims.watch(Watch(connection, self.session, self.websocket, self.task))
 
     def take(self, watermark: int = NOW, now: int = NOW) -> list[tuple[int, int]]:
-        return [(one.since, one.until) for one in self.claims.take(now, cast(Any, {self.channel: watermark}), "trade")]
+        return [(claim.since, claim.until) for claim in self.claims.take(now, cast(Any, {self.channel: watermark}), "trade")]
 
 
 async def test_a_claim_ends_at_the_watermark_of_its_queue() -> None:
     assert Bench().take(watermark=NOW - MINUTE) == [(START, NOW - MINUTE - MARGIN)]
 
 
-async def test_a_claim_ends_at_the_last_sign_of_life_where_the_queue_is_empty() -> None:
+async def test_a_claim_ends_at_the_last_sign_of_life_if_the_queue_is_empty() -> None:
     bench = Bench()
     bench.websocket.last_alive_at = NOW - 5 * SECOND
     assert bench.take() == [(START, NOW - 5 * SECOND - MARGIN)]
@@ -79,7 +79,7 @@ async def test_nothing_is_claimed_until_a_blocked_reader_has_caught_up() -> None
     assert bench.take(now=NOW + SECOND) == [(START, NOW - MARGIN)]
 
 
-async def test_a_connection_that_ended_is_claimed_until_its_rows_have_their_outcome() -> None:
+async def test_a_connection_that_ended_is_claimed_until_its_rows_have_an_outcome() -> None:
     bench = Bench()
     bench.task.set_result(None)
     assert bench.take(watermark=NOW - MINUTE) == [(START, NOW - MINUTE - MARGIN)]

@@ -1,4 +1,4 @@
-"""The live feed of one exchange, on the simulated one: nothing is missed where that can be helped, and what is missed is known."""
+"""The live feed of a simulated exchange: planned changes miss nothing, and missed ranges are gaps."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def now() -> int:
 
 
 class Bench:
-    """A feed of trades from the simulator, and what came out of it."""
+    """A feed of trades of the simulated exchange, and its outputs."""
 
     def __init__(self, simulator: Simulator, *instruments: str, exchange: Exchange = binance, **section: Any) -> None:
         self.simulator = simulator
         self.trades: list[Trade] = []
         self.gaps: list[tuple[Gap, str]] = []
         self.kinds: list[str | None] = []
-        self.refused: Stop | None = None  # what storing the instruments ends with
+        self.refused: Stop | None = None  # raised when instruments are stored
         self.metrics = Metrics()
         self.feed = ExchangeFeed(
             "demo",
@@ -78,27 +78,27 @@ class Bench:
         return int(self.metrics.registry.get_sample_value(f"ingest_{name}", {"source": "demo"}) or 0)
 
     async def connected(self, times: int, open_now: int = 1) -> None:
-        """Wait for the `times`-th connection, until `open_now` are open and each hears its streams."""
+        """Wait until `times` connections were made, `open_now` of them are open, and each has subscribed."""
 
-        def is_so() -> bool:
+        def is_connected() -> bool:
             listeners = list(self.simulator.listeners)
-            all_hear = len(listeners) == open_now and all(listener.streams for listener in listeners)
-            return all_hear and (self.value("source_connects_total"), self.value("source_connected")) == (times, open_now)
+            all_subscribed = len(listeners) == open_now and all(listener.streams for listener in listeners)
+            return all_subscribed and (self.value("source_connects_total"), self.value("source_connected")) == (times, open_now)
 
-        await until(is_so, 5)
+        await until(is_connected, 5)
 
     async def trade(self, symbol: str = "BTCUSDT") -> Trade:
-        """One trade happens and comes through."""
+        """Make a trade and wait until it has arrived."""
         before = len(self.trades)
         self.simulator.trade(symbol)
         await until(lambda: len(self.trades) > before, 5)
         return self.trades[-1]
 
     def ids(self, instrument_id: int = 1) -> list[int]:
-        """The trades of an instrument that came, each once."""
+        """The ids of the trades of an instrument that arrived, each once."""
         return sorted({trade.trade_id for trade in self.trades if trade.instrument_id == instrument_id})
 
-    def said(self, symbol: str = "BTCUSDT") -> list[int]:
+    def sent_ids(self, symbol: str = "BTCUSDT") -> list[int]:
         return [trade.id for trade in self.simulator.oracle.trades(symbol)]
 
 
@@ -113,17 +113,17 @@ async def running(bench: Bench) -> AsyncIterator[asyncio.Task[None]]:
 
 
 async def trade_until(bench: Bench, condition: Callable[[], bool]) -> None:
-    """Trades go on until it is so."""
+    """Make trades until the condition holds."""
     async with asyncio.timeout(5):
         while not condition():
             bench.simulator.trade("BTCUSDT")
             await asyncio.sleep(0.005)
 
 
-# --- nothing is missed ----------------------------------------------------------------------------------------------------
+# --- planned changes ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_connection_that_is_to_end_is_replaced_without_a_hole(simulator: Simulator) -> None:
+async def test_a_connection_that_will_end_is_replaced_without_a_gap(simulator: Simulator) -> None:
     bench = Bench(simulator)
     async with running(bench):
         await bench.connected(1)
@@ -132,11 +132,11 @@ async def test_a_connection_that_is_to_end_is_replaced_without_a_hole(simulator:
         await trade_until(bench, lambda: bench.value("source_connects_total") == 2)
         await trade_until(bench, lambda: bench.value("source_connected") == 1)
         await bench.trade()
-    assert bench.ids() == bench.said()
+    assert bench.ids() == bench.sent_ids()
     assert bench.gaps == []
 
 
-async def test_other_options_are_gone_over_to_without_a_hole(simulator: Simulator) -> None:
+async def test_options_change_without_a_gap(simulator: Simulator) -> None:
     bench = Bench(simulator)
     async with running(bench):
         await bench.connected(1)
@@ -145,11 +145,11 @@ async def test_other_options_are_gone_over_to_without_a_hole(simulator: Simulato
         await trade_until(bench, lambda: bench.value("source_connects_total") == 2)
         await trade_until(bench, lambda: bench.value("source_connected") == 1)
         await bench.trade()
-    assert bench.ids() == bench.said()
+    assert bench.ids() == bench.sent_ids()
     assert bench.gaps == []
 
 
-async def test_a_second_change_before_the_first_was_seen_leaves_the_old_one_open(simulator: Simulator) -> None:
+async def test_a_second_change_before_the_first_is_complete_leaves_the_old_connection_open(simulator: Simulator) -> None:
     bench = Bench(simulator)
     async with running(bench):
         await bench.connected(1)
@@ -160,11 +160,11 @@ async def test_a_second_change_before_the_first_was_seen_leaves_the_old_one_open
             assert old in simulator.listeners
         await trade_until(bench, lambda: bench.value("source_connected") == 1)
         await bench.trade()
-    assert bench.ids() == bench.said()
+    assert bench.ids() == bench.sent_ids()
     assert bench.gaps == []
 
 
-async def test_a_successor_that_cannot_connect_leaves_the_old_one_open(
+async def test_a_successor_that_cannot_connect_leaves_the_old_connection_open(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_slot, "QUIET_SECONDS", 0.05)
@@ -180,38 +180,38 @@ async def test_a_successor_that_cannot_connect_leaves_the_old_one_open(
         await trade_until(bench, lambda: bench.value("source_connects_total") == 2)
         await trade_until(bench, lambda: bench.value("source_connected") == 1)
     assert bench.gaps == []
-    assert bench.ids() == bench.said()
+    assert bench.ids() == bench.sent_ids()
 
 
-# --- what is missed is known ----------------------------------------------------------------------------------------------
+# --- gaps -----------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_lost_connection_is_a_gap_in_each_subscription(simulator: Simulator) -> None:
     bench = Bench(simulator, BTC, ETH)
     async with running(bench):
-        began = now()
+        started = now()
         await bench.connected(1)
         last = await bench.trade("BTCUSDT")
         lost = now()
         await simulator.disconnect(abruptly=True)
         simulator.trade("BTCUSDT", 3)
         await bench.connected(2)
-        assert bench.gaps == []  # not before something comes again
+        assert bench.gaps == []  # only after the next message
         first = await bench.trade("BTCUSDT")
         await until(lambda: len(bench.gaps) == 2, 5)
         found = now()
         await bench.trade("ETHUSDT")
-    (btc, kind), (eth, _) = sorted(bench.gaps, key=lambda noted: noted[0].instrument_id)
+    (btc, kind), (eth, _) = sorted(bench.gaps, key=lambda entry: entry[0].instrument_id)
     assert (btc.instrument_id, btc.channel, btc.reason, kind) == (1, "trades", "disconnect", "trade")
     assert btc.since == last.received_at
     assert btc.until is not None
     assert first.received_at <= btc.until <= found
     assert (eth.instrument_id, eth.channel, eth.until) == (2, "trades", btc.until)
-    assert began <= eth.since <= lost  # it never spoke: from the opening on
-    assert set(bench.said()) - set(bench.ids()) == set(bench.said()[1:4])
+    assert started <= eth.since <= lost  # it had no message, so the gap begins with the connection
+    assert set(bench.sent_ids()) - set(bench.ids()) == set(bench.sent_ids()[1:4])
 
 
-async def test_a_quiet_connection_ends_the_gap_as_well(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_quiet_connection_closes_the_gap(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_slot, "QUIET_SECONDS", 0.1)
     bench = Bench(simulator)
     async with running(bench):
@@ -224,7 +224,7 @@ async def test_a_quiet_connection_ends_the_gap_as_well(simulator: Simulator, mon
     assert (gap.since, gap.reason) == (last.received_at, "disconnect")
 
 
-async def test_while_nothing_connects_there_is_one_gap(simulator: Simulator) -> None:
+async def test_several_failed_connections_make_one_gap(simulator: Simulator) -> None:
     bench = Bench(simulator)
     async with running(bench):
         await bench.connected(1)
@@ -239,7 +239,7 @@ async def test_while_nothing_connects_there_is_one_gap(simulator: Simulator) -> 
     assert [gap.since for gap, _ in bench.gaps] == [last.received_at]
 
 
-async def test_a_hole_that_a_defect_made_is_known_after_the_restart(simulator: Simulator) -> None:
+async def test_a_gap_that_a_defect_caused_is_reported_after_the_restart(simulator: Simulator) -> None:
     bench = Bench(simulator)
     with pytest.raises(ExceptionGroup) as group:
         async with running(bench) as task:
@@ -259,7 +259,7 @@ async def test_a_hole_that_a_defect_made_is_known_after_the_restart(simulator: S
     assert last.received_at <= gap.since < first.received_at
 
 
-async def test_the_wait_grows_until_a_record_comes(simulator: Simulator) -> None:
+async def test_the_pause_grows_until_a_record_arrives(simulator: Simulator) -> None:
     bench = Bench(simulator)
     waits = []
     async with running(bench):
@@ -267,13 +267,13 @@ async def test_the_wait_grows_until_a_record_comes(simulator: Simulator) -> None
             await bench.connected(number)
             if delivers:
                 await bench.trade()
-            began = time.monotonic()
+            started = time.monotonic()
             await simulator.disconnect(abruptly=True)
             await until(lambda number=number: bench.value("source_connects_total") == number + 1, 5)
-            waits.append(time.monotonic() - began)
+            waits.append(time.monotonic() - started)
     assert waits[0] >= 0.25
     assert waits[1] >= 0.5
-    assert waits[2] < 1  # a record had come; else it would be the third of its kind, 1 s or more
+    assert waits[2] < 1  # a record had arrived; otherwise this third pause would be at least 1 s
     assert waits[3] >= 0.5
 
 
@@ -300,7 +300,7 @@ async def test_an_instrument_is_added_and_removed_without_touching_the_others(si
     assert bench.gaps == []
 
 
-async def test_one_of_two_on_a_connection_is_removed_without_a_hole_in_the_other(simulator: Simulator) -> None:
+async def test_removing_one_of_two_instruments_of_a_connection_leaves_no_gap_in_the_other(simulator: Simulator) -> None:
     bench = Bench(simulator, BTC, ETH)
     async with running(bench):
         await bench.connected(1)
@@ -309,11 +309,11 @@ async def test_one_of_two_on_a_connection_is_removed_without_a_hole_in_the_other
         await trade_until(bench, lambda: bench.value("source_connects_total") == 2)
         await trade_until(bench, lambda: bench.value("source_connected") == 1)
         await until(lambda: [listener.streams for listener in simulator.listeners] == [{"btcusdt@trade"}], 5)
-    assert bench.ids() == bench.said()
+    assert bench.ids() == bench.sent_ids()
     assert bench.gaps == []
 
 
-async def test_another_trade_kind_is_asked_for_before_it_is_taken(simulator: Simulator) -> None:
+async def test_another_trade_kind_is_checked_before_it_is_used(simulator: Simulator) -> None:
     bench = Bench(simulator)
     async with running(bench) as task:
         await bench.connected(1)
@@ -329,13 +329,13 @@ async def test_another_trade_kind_is_asked_for_before_it_is_taken(simulator: Sim
         await until(lambda: {"btcusdt@aggTrade"} in [listener.streams for listener in simulator.listeners], 5)
 
 
-async def test_without_trades_no_kind_is_claimed(simulator: Simulator) -> None:
+async def test_without_trades_no_trade_kind_is_stored(simulator: Simulator) -> None:
     bench = Bench(simulator, channels=("candles",))
     async with running(bench):
         await until(lambda: bench.kinds == [None], 5)
 
 
-async def test_an_unknown_instrument_is_named_with_what_is_near(simulator: Simulator) -> None:
+async def test_an_unknown_instrument_is_reported_with_similar_ones(simulator: Simulator) -> None:
     bench = Bench(simulator, "BTC/USDX", ETH)
     async with running(bench):
         await bench.connected(1)
@@ -344,7 +344,7 @@ async def test_an_unknown_instrument_is_named_with_what_is_near(simulator: Simul
         assert [listener.streams for listener in simulator.listeners] == [{"ethusdt@trade"}]
 
 
-async def test_a_delisted_instrument_is_said_to_be(simulator: Simulator) -> None:
+async def test_a_delisted_instrument_is_reported(simulator: Simulator) -> None:
     def listing(options: Any) -> Any:
         rows = yield from binance.listing(options)
         return [replace(row, status="delisted") if row.instrument == BTC else row for row in rows]
@@ -357,7 +357,7 @@ async def test_a_delisted_instrument_is_said_to_be(simulator: Simulator) -> None
         assert [listener.streams for listener in simulator.listeners] == [{"ethusdt@trade"}]
 
 
-async def test_the_first_listing_decides(simulator: Simulator) -> None:
+async def test_an_error_of_the_first_listing_ends_the_feed(simulator: Simulator) -> None:
     bench = Bench(simulator)
     simulator.faults.refuse(LISTING, 400)
     with pytest.raises(ExceptionGroup) as group:
@@ -370,7 +370,7 @@ async def test_the_first_listing_decides(simulator: Simulator) -> None:
     assert bench.value("source_connects_total") == 0
 
 
-async def test_a_later_listing_that_fails_touches_nothing(simulator: Simulator) -> None:
+async def test_an_error_of_a_later_listing_changes_nothing(simulator: Simulator) -> None:
     bench = Bench(simulator)
     async with running(bench) as task:
         await bench.connected(1)

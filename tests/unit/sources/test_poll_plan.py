@@ -1,4 +1,4 @@
-"""The interval follows from the budget, the plan from the key, and a symbol is one coin."""
+"""The interval follows from the budget and the plan from the key; a symbol must be one coin."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ MONTH = 31 * 86_400
 @pytest.mark.parametrize(
     ("section", "seconds"),
     [
-        ({}, 2 * MONTH / 10_000),  # nine minutes: at one a minute a month's budget is gone in four days
+        ({}, 2 * MONTH / 10_000),  # nine minutes; with a poll each minute the budget of a month would last four days
         ({"budget": {"per_month": 1_000_000}}, 60.0),
         ({"budget": {"per_month": 10_000_000, "per_minute": 1}, "interval": "1s"}, 120.0),
         ({"interval": "1 hour"}, 3600.0),
     ],
 )
-def test_the_interval_is_what_both_budgets_allow(section: dict[str, Any], seconds: float) -> None:
+def test_the_interval_respects_both_budgets(section: dict[str, Any], seconds: float) -> None:
     settings = PollerSection(**section)
     assert interval_of(plan_of(coingecko, settings)[0], coingecko, settings) == pytest.approx(seconds)
 
 
-def test_a_second_may_have_a_limit_of_its_own() -> None:
+def test_a_plan_may_limit_requests_per_second() -> None:
     assert rate_of(coingecko.PLANS["demo"]) == Rate(30, 60.0)
     assert rate_of(whale_ethereum.PLANS["etherscan"]) == Rate(1, 1.0)
     assert rate_of(whale_ethereum.PLANS["blockscout"]) == Rate(1, 0.4)
@@ -51,7 +51,7 @@ def test_the_plan_follows_from_the_key(section: dict[str, Any], plan: str, disab
     assert plan_of(coingecko, PollerSection(**section)) == (coingecko.PLANS[plan], disabled)
 
 
-def test_a_symbol_of_which_nobody_says_the_coin_is_refused() -> None:
+def test_an_ambiguous_symbol_is_refused() -> None:
     assert assets_of("coingecko", coingecko, PollerSection(symbols=("BTC",))) == [Asset("BTC", "bitcoin")]
     assert assets_of("coingecko", coingecko, PollerSection(symbols=("ONE",), ids={"ONE": "harmony"})) == [Asset("ONE", "harmony")]
     with pytest.raises(Stop, match="coingecko: symbol 'ONE' may be many coins; right would be ids = "):
@@ -60,9 +60,9 @@ def test_a_symbol_of_which_nobody_says_the_coin_is_refused() -> None:
         assets_of("coingecko", coingecko, PollerSection(symbols=("BTC", "XBT"), ids={"XBT": "bitcoin"}))
 
 
-def test_a_provider_may_have_coins_of_its_own_to_ask_for() -> None:
-    asked = [asset.symbol for asset in assets_of("whale_ethereum", whale_ethereum, PollerSection())]
-    assert asked == list(whale_ethereum.SYMBOLS)
+def test_a_provider_may_have_default_coins() -> None:
+    symbols = [asset.symbol for asset in assets_of("whale_ethereum", whale_ethereum, PollerSection())]
+    assert symbols == list(whale_ethereum.SYMBOLS)
     named = PollerSection(symbols=("ETH", "MKR"), ids={"MKR": "0x9f8f72aa9304c8b593d555f12ef6589cc3a579a2/18"})
     assert [asset.symbol for asset in assets_of("whale_ethereum", whale_ethereum, named)] == ["ETH", "MKR"]
 
@@ -76,7 +76,7 @@ def test_a_provider_may_have_coins_of_its_own_to_ask_for() -> None:
         (b'{"data":[{"value":"x","value_classification":"Greed","timestamp":"1"}]}', "value"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_its_reason(body: bytes, reason: str) -> None:
+def test_a_malformed_response_is_rejected_with_its_reason(body: bytes, reason: str) -> None:
     module: Any = alternative_me if reason == "value" else coingecko
     turn = module.poll(PollOptions(base_url="http://x", assets=(Asset("BTC", "bitcoin", id=1),)), "")
     next(turn)
@@ -94,7 +94,7 @@ def test_the_interval_follows_from_the_number_of_coins(module: Any, coins: int, 
     assert interval_of(plan_of(module, settings)[0], module, settings) == pytest.approx(requests * 31 * 86_400 / per_month)
 
 
-def test_the_first_answer_is_the_whole_past_and_later_ones_the_last_days() -> None:
+def test_the_first_turn_requests_the_whole_history_and_later_ones_the_last_days() -> None:
     options = PollOptions(base_url="http://x")
     assert next(alternative_me.poll(options, "")).url == "http://x/fng/?limit=0&format=json"
     turn = alternative_me.poll(options, "1788825600")
@@ -103,5 +103,5 @@ def test_the_first_answer_is_the_whole_past_and_later_ones_the_last_days() -> No
     assert isinstance(turn.send(Response(200, days.format(1788825600 + 86400).encode())), list)
     turn = alternative_me.poll(options, "1788825600")
     next(turn)
-    missed = turn.send(Response(200, days.format(1788825600 + 3 * 86400).encode()))  # nobody asked for some days
+    missed = turn.send(Response(200, days.format(1788825600 + 3 * 86400).encode()))  # days are missing after the cursor
     assert isinstance(missed, Request) and missed.url == "http://x/fng/?limit=0&format=json"

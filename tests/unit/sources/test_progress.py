@@ -1,4 +1,4 @@
-"""How far a command is, in words: a bar that is written over on a terminal, log lines elsewhere."""
+"""The progress of a command: a bar on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_terminal_gets_a_bar_twice_a_second_and_at_the_end():
     assert terminal.getvalue().endswith(f"\r[{'#' * 30}] 4/4 chunks, 1,000 rows, 500 rows/s, 0 s left\n")
 
 
-def test_elsewhere_it_is_a_line_every_ten_seconds_and_at_the_end(caplog: pytest.LogCaptureFixture):
+def test_without_a_terminal_there_is_a_line_every_ten_seconds_and_at_the_end(caplog: pytest.LogCaptureFixture):
     clock, stream = Clock(), io.StringIO()
     progress = Progress(2, stream, clock)
     with caplog.at_level(logging.INFO):

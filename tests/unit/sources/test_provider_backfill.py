@@ -1,4 +1,4 @@
-"""What of the providers' past may be asked for, in which pieces, and what an hour of CoinGecko's is."""
+"""Backfill of providers: valid requests, chunks, and the history of CoinGecko and on-chain providers."""
 
 from __future__ import annotations
 
@@ -25,53 +25,69 @@ def settings(**pollers: dict[str, Any]) -> Settings:
     return Settings(database={"dsn": "postgresql://x/y"}, pollers=pollers)  # type: ignore[arg-type]
 
 
-def sought(kind: str = "indices", source: str | None = None, since: datetime = MONTH_AGO) -> ProviderBackfillRequest:
+def backfill_request(kind: str = "indices", source: str | None = None, since: datetime = MONTH_AGO) -> ProviderBackfillRequest:
     return ProviderBackfillRequest(kind=kind, source=source, symbols=(), since=since, until=midnight(NOW))
 
 
-def test_without_a_source_all_that_are_enabled_are_asked() -> None:
-    asked = provider_backfills(settings(cboe={}, fred={"enabled": True}, yahoo={}, alternative_me={}), sought())
-    assert [one.name for one in asked] == ["cboe", "fred"]
-    assert [one.name for one in provider_backfills(settings(cboe={}, fred={"enabled": True}), sought(source="fred"))] == ["fred"]
+def test_without_a_source_all_enabled_providers_are_used() -> None:
+    backfills = provider_backfills(settings(cboe={}, fred={"enabled": True}, yahoo={}, alternative_me={}), backfill_request())
+    assert [backfill.name for backfill in backfills] == ["cboe", "fred"]
+    assert [
+        backfill.name for backfill in provider_backfills(settings(cboe={}, fred={"enabled": True}), backfill_request(source="fred"))
+    ] == ["fred"]
 
 
 @pytest.mark.parametrize(
-    ("pollers", "wanted", "said"),
+    ("pollers", "wanted", "message"),
     [
-        ({}, sought(), r"no provider of indices is enabled; right would be one of: \[pollers\.alphavantage\], \[pollers\.cboe\], "),
+        (
+            {},
+            backfill_request(),
+            r"no provider of indices is enabled; right would be one of: \[pollers\.alphavantage\], \[pollers\.cboe\], ",
+        ),
         (
             {"cboe": {}},
-            sought(source="cbo"),
+            backfill_request(source="cbo"),
             "'cbo': no provider of indices; known: alphavantage, cboe, fred, stooq, yahoo",
         ),
-        ({}, sought(source="fred"), r"--source: 'fred' has no section in the configuration; right would be \[pollers\.fred\]"),
-        ({"fred": {}}, sought(source="fred"), "fred: disabled: not enabled: https://fred"),
-        ({"etherscan": {}}, sought("onchain", "etherscan"), "etherscan: disabled: no key"),
+        (
+            {},
+            backfill_request(source="fred"),
+            r"--source: 'fred' has no section in the configuration; right would be \[pollers\.fred\]",
+        ),
+        ({"fred": {}}, backfill_request(source="fred"), "fred: disabled: not enabled: https://fred"),
+        ({"etherscan": {}}, backfill_request("onchain", "etherscan"), "etherscan: disabled: no key"),
         (
             {"moralis": {}},
-            sought("onchain", "moralis"),
+            backfill_request("onchain", "moralis"),
             "'moralis': its history cannot be requested; known: blockchain_com, ",
         ),
-        ({"cboe": {}}, sought(since=NOW - timedelta(days=400)), r"retention\.stock_indices keeps 365 days, so rows older than "),
-        ({"cboe": {}}, sought(since=NOW), "must be later than --from"),
+        (
+            {"cboe": {}},
+            backfill_request(since=NOW - timedelta(days=400)),
+            r"retention\.stock_indices keeps 365 days, so rows older than ",
+        ),
+        ({"cboe": {}}, backfill_request(since=NOW), "must be later than --from"),
         (
             {"coingecko": {}},
-            sought("prices", "coingecko", since=NOW - timedelta(days=366)),
+            backfill_request("prices", "coingecko", since=NOW - timedelta(days=366)),
             "coingecko has 365 days of history with this plan; begin at ....-..-.., or choose another plan",
         ),
     ],
 )
-def test_what_cannot_be_had_is_refused_with_the_reason(pollers: dict[str, Any], wanted: ProviderBackfillRequest, said: str) -> None:
-    with pytest.raises(Stop, match=said):
+def test_an_impossible_request_is_refused_with_the_reason(
+    pollers: dict[str, Any], wanted: ProviderBackfillRequest, message: str
+) -> None:
+    with pytest.raises(Stop, match=message):
         provider_backfills(settings(**pollers), wanted)
 
 
-def test_every_kind_has_providers_with_a_past() -> None:
+def test_every_kind_has_providers_with_a_history() -> None:
     historic = [module for module in registry.pollers().values() if isinstance(module, Historic)]
     assert {table for module in historic for table in module.TABLES} == {table.name for table in KINDS.values()}
 
 
-def test_pieces_have_the_same_edges_whatever_the_range() -> None:
+def test_chunks_have_the_same_edges_in_any_range() -> None:
     assert chunk_edges(None, 5, 95) == [5, 95]
     assert chunk_edges(30, 5, 95) == [5, 30, 60, 90, 95]
     assert chunk_edges(30, 30, 90) == [30, 60, 90]
@@ -81,17 +97,17 @@ def test_pieces_have_the_same_edges_whatever_the_range() -> None:
 BTC = Asset("BTC", "bitcoin", id=7)
 
 
-def test_an_hour_of_coingecko_is_both_currencies(real: Path) -> None:
-    """A recorded chart of a month; none is recorded in AUD, so the same stands in, at twice the price a minute later."""
+def test_an_hour_of_coingecko_has_both_currencies(real: Path) -> None:
+    """A recorded chart of a month. There is no recording in AUD: the same chart with twice the price, a minute later, is used."""
     usd = json.loads((real / "coingecko/hourly_historical_prices_for_one_coin.json").read_text())["body"]
     aud = {name: [[at + 60_000, value * 2] for at, value in column] for name, column in usd.items()}
     since, until = micros(2021, 4, 15, 17), micros(2021, 4, 15, 18)
     bodies = [json.dumps(body).encode() for body in (usd, aud)]
-    told = run_history(coingecko, since, until, *bodies, assets=(BTC,), headers={"x-cg-pro-api-key": "k"})
-    assert told.urls == [
+    result = run_history(coingecko, since, until, *bodies, assets=(BTC,), headers={"x-cg-pro-api-key": "k"})
+    assert result.urls == [
         f"http://x/coins/bitcoin/market_chart/range?vs_currency={name}&from=1618506000&to=1618509600" for name in ("usd", "aud")
     ]
-    (price,) = told.records
+    (price,) = result.records
     caps, volumes = (dict(map(tuple, usd[name])) for name in ("market_caps", "total_volumes"))
     assert price == Price(
         asset_id=7,
@@ -112,34 +128,34 @@ def test_an_hour_of_coingecko_is_both_currencies(real: Path) -> None:
     )
 
 
-def test_a_chain_s_past_is_asked_for_by_its_ends() -> None:
+def test_the_history_of_a_chain_is_requested_with_both_ends() -> None:
     since, until = micros(2026, 1, 1), micros(2026, 1, 3)
     charts = [b'{"values":[{"x":1767139200,"y":1},{"x":1767225600,"y":2},{"x":1767398400,"y":3}]}'] * 4
-    told = run_history(blockchain_com, since, until, *charts)
-    assert told.urls[0] == "http://x/charts/hash-rate?start=2026-01-01&timespan=3days&format=json&sampled=false"
-    assert [(one.metric, one.value) for one in told.records] == [
+    result = run_history(blockchain_com, since, until, *charts)
+    assert result.urls[0] == "http://x/charts/hash-rate?start=2026-01-01&timespan=3days&format=json&sampled=false"
+    assert [(record.metric, record.value) for record in result.records] == [
         ("hash_rate", "2000000000000"),
         ("difficulty", "2"),
         ("tx_count", "2"),
         ("active_addresses", "2"),
     ]
     mining = b'{"hashrates":[{"timestamp":1767225600,"avgHashrate":5},{"timestamp":1767398400,"avgHashrate":6}],"difficulty":[]}'
-    told = run_history(mempool_space, since, until, mining)
-    assert (told.urls, [one.value for one in told.records]) == (["http://x/api/v1/mining/hashrate/all"], ["5"])
+    result = run_history(mempool_space, since, until, mining)
+    assert (result.urls, [record.value for record in result.records]) == (["http://x/api/v1/mining/hashrate/all"], ["5"])
     days = b'{"data":[{"asset":"btc","time":"2026-01-01T00:00:00.000000000Z","TxCnt":"9"}]}'
-    told = run_history(coinmetrics, since, until, days, assets=(Asset("BTC", "btc"),))
-    assert "&start_time=2026-01-01&end_time=2026-01-02&paging_from=start&" in told.urls[0]
-    assert [one.value for one in told.records] == ["9"]
+    result = run_history(coinmetrics, since, until, days, assets=(Asset("BTC", "btc"),))
+    assert "&start_time=2026-01-01&end_time=2026-01-02&paging_from=start&" in result.urls[0]
+    assert [record.value for record in result.records] == ["9"]
 
 
-def test_a_coin_that_is_not_known_there_is_said(real: Path) -> None:
-    """Recorded: of `bitcoin` and an unknown id /coins/markets and /simple/price have the first alone, without a word."""
+def test_an_unknown_coin_is_reported(real: Path) -> None:
+    """As recorded, /coins/markets and /simple/price leave out an unknown id without an error."""
     markets = json.loads((real / "coingecko/market_data_for_a_coin.json").read_text())["body"]
     simple = json.loads((real / "coingecko/price_for_multiple_coins_in_different_currencies.json").read_text())["body"]
     assets = (BTC, Asset("ONE", "no-such-coin", id=8))
-    told = turn(coingecko, json.dumps(markets).encode(), json.dumps(simple).encode(), assets=assets)
-    assert "ids=bitcoin,no-such-coin&" in told.urls[0]
-    price, missed = told.records
+    result = turn(coingecko, json.dumps(markets).encode(), json.dumps(simple).encode(), assets=assets)
+    assert "ids=bitcoin,no-such-coin&" in result.urls[0]
+    price, missed = result.records
     assert (price.asset_id, price.price_usd, price.price_aud) == (7, "49053", None)
     assert (missed.name, missed.error.reason) == ("ONE", "unknown")
     assert "no coin has the id 'no-such-coin'" in str(missed.error)
@@ -147,18 +163,18 @@ def test_a_coin_that_is_not_known_there_is_said(real: Path) -> None:
     assert price.change_24h == "-4.37931"
 
 
-def test_a_point_has_the_other_currency_of_its_own_moment() -> None:
-    """Both are told every five minutes of a short past, seconds apart, and across a full hour as well."""
+def test_a_point_has_the_price_in_aud_of_the_same_time() -> None:
+    """A short range has points every five minutes, which differ by seconds between currencies, also across a full hour."""
     hour = 1_767_225_600_000
-    ats = [hour - 1_000, hour + 299_000, hour + 599_000, hour + 5_000_000]
+    times = [hour - 1_000, hour + 299_000, hour + 599_000, hour + 5_000_000]
 
     def chart(values: list[tuple[int, int]]) -> bytes:
         points = [[at, value] for at, value in values]
         return json.dumps({"prices": points, "market_caps": points, "total_volumes": points}).encode()
 
-    usd = chart([(at, 100 + n) for n, at in enumerate(ats)])
-    aud = chart([(at + 3_000, 150 + n) for n, at in enumerate(ats[:3])])
+    usd = chart([(at, 100 + n) for n, at in enumerate(times)])
+    aud = chart([(at + 3_000, 150 + n) for n, at in enumerate(times[:3])])
     since, until = (hour - 60_000) * 1000, (hour + 6_000_000) * 1000
-    told = run_history(coingecko, since, until, usd, aud, assets=(BTC,))
-    pairs = [(one.price_usd, one.price_aud) for one in told.records]
+    result = run_history(coingecko, since, until, usd, aud, assets=(BTC,))
+    pairs = [(record.price_usd, record.price_aud) for record in result.records]
     assert pairs == [("100", "150"), ("101", "151"), ("102", "152"), ("103", None)]

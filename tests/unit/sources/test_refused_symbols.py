@@ -1,6 +1,6 @@
-"""A symbol that an exchange refuses: the others stream, the status says why, and the next connection does not begin with it.
+"""A symbol that an exchange refuses: the others are subscribed, the status has the reason, and the next connection leaves it out.
 
-In the frames of Gate's documentation: https://www.gate.com/docs/developers/apiv4/ws/en/#subscribe-operation
+The frames are those of Gate's documentation: https://www.gate.com/docs/developers/apiv4/ws/en/#subscribe-operation
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ PAIRS = ("BTC_USDT", "LENS_USDT")
 REASON = "gate: spot.trades: 2 unknown currency pair: LENS_USDT"
 
 
-class RateLimiter:
-    """As much of the exchange as a feed of trades needs. LENS_USDT is listed and cannot be subscribed to."""
+class GateServer:
+    """The parts of Gate that a feed of trades needs. LENS_USDT is listed, but its subscription is refused."""
 
     def __init__(self) -> None:
         self.url = ""
-        self.subscribed: list[list[list[str]]] = []  # of each connection, the payload of each message
+        self.subscribed: list[list[list[str]]] = []  # the payloads of the messages of each connection
         self.sockets: list[web.WebSocketResponse] = []
 
     async def listing(self, _request: web.Request) -> web.Response:
@@ -49,14 +49,14 @@ class RateLimiter:
         payloads = self.subscribed[-1]
         async for message in socket:
             if message.type is WSMsgType.TEXT:
-                asked = json.loads(message.data)
-                payloads.append(asked["payload"])
-                await self._answer(socket, asked)
+                subscription = json.loads(message.data)
+                payloads.append(subscription["payload"])
+                await self._answer(socket, subscription)
         return socket
 
-    async def _answer(self, socket: web.WebSocketResponse, asked: dict[str, Any]) -> None:
-        reply = {"time": 1, "id": asked["id"], "channel": "spot.trades", "event": "subscribe"}
-        if "LENS_USDT" in asked["payload"]:
+    async def _answer(self, socket: web.WebSocketResponse, subscription: dict[str, Any]) -> None:
+        reply = {"time": 1, "id": subscription["id"], "channel": "spot.trades", "event": "subscribe"}
+        if "LENS_USDT" in subscription["payload"]:
             error = {"code": 2, "message": "unknown currency pair: LENS_USDT"}
             await socket.send_json(reply | {"error": error, "result": {"status": "fail"}})
             return
@@ -68,7 +68,7 @@ class RateLimiter:
 
 @pytest.fixture
 async def server() -> Any:
-    exchange = RateLimiter()
+    exchange = GateServer()
     app = web.Application()
     app.router.add_get("/api/v4/spot/currency_pairs", exchange.listing)
     app.router.add_get("/ws/v4/", exchange.talk)
@@ -80,7 +80,7 @@ async def server() -> Any:
     await runner.cleanup()
 
 
-async def test_a_refused_symbol_costs_itself_and_is_known_to_the_next_connection(server: RateLimiter) -> None:
+async def test_a_refused_symbol_is_refused_alone_and_left_out_by_the_next_connection(server: GateServer) -> None:
     trades: list[Any] = []
     malformed: list[Malformed] = []
 
@@ -109,7 +109,7 @@ async def test_a_refused_symbol_costs_itself_and_is_known_to_the_next_connection
     assert server.subscribed == [[["BTC_USDT", "LENS_USDT"], ["BTC_USDT"]]]
     status = feed.status()
     assert (status["refused"], status["last_error"]) == ({"trades LENS_USDT": REASON}, REASON)
-    assert [bad.message for bad in malformed] == ["gate: -1 decimals are not within 0..40"]  # the row of the listing
+    assert [bad.message for bad in malformed] == ["gate: -1 decimals are not within 0..40"]  # the bad row of the listing
     await server.sockets[0].close()
     await until(lambda: len(trades) == 2, 10)
     assert server.subscribed[1:] == [[["BTC_USDT"]]]

@@ -1,4 +1,4 @@
-"""What one connection of a capture vouches for. The session is Binance's own; when it heard what is set by the test."""
+"""The claims of one connection of a capture. The session is Binance's; the test sets the times of its last messages."""
 
 from __future__ import annotations
 
@@ -18,70 +18,70 @@ CHANNELS: tuple[ChannelName, ...] = ("trades", "candles", "book")
 START = NOW - NOW % MINUTE + 20 * SECOND
 
 
-def replayed() -> ReplayedConnection:
+def replayed_connection() -> ReplayedConnection:
     connection = Connection("wss://example", tuple(Subscription(MARKET, channel) for channel in CHANNELS))
     return ReplayedConnection("demo", connection, OPTIONS, binance.session(connection, OPTIONS))
 
 
-def speak(one: ReplayedConnection, at: int, *channels: ChannelName) -> None:
+def receive(replayed: ReplayedConnection, at: int, *channels: ChannelName) -> None:
     for channel in channels:
-        one.session.last_message_at[CHANNELS.index(channel)] = at
-    one.add_message(at)
+        replayed.session.last_message_at[CHANNELS.index(channel)] = at
+    replayed.add_message(at)
 
 
 def claim(channel: ChannelName, since: int, until: int) -> Claim:
     return Claim("demo", "replay", 7, channel, "trade", since, until, "replay")
 
 
-def test_a_stream_is_vouched_for_from_when_it_was_heard_until_a_little_before_the_last_frame():
-    one = replayed()
-    speak(one, START, "book")
-    speak(one, START + SECOND, "trades")
-    speak(one, START + 50 * SECOND, "book")
-    assert one.claims() == [
+def test_a_stream_is_claimed_from_its_first_message_until_shortly_before_the_last_frame():
+    replayed = replayed_connection()
+    receive(replayed, START, "book")
+    receive(replayed, START + SECOND, "trades")
+    receive(replayed, START + 50 * SECOND, "book")
+    assert replayed.claims() == [
         claim("trades", START + SECOND, START + 48 * SECOND),
         claim("book", START, START + 48 * SECOND),
     ]
 
 
-def test_bars_are_vouched_for_in_whole_minutes_that_were_said():
-    one = replayed()
+def test_candles_are_claimed_in_whole_minutes():
+    replayed = replayed_connection()
     for minute in range(5):
-        speak(one, START + minute * MINUTE, "candles")
-    begun = START + 40 * SECOND  # the next full minute
-    assert one.claims() == [claim("candles", begun, begun + 2 * MINUTE)]
+        receive(replayed, START + minute * MINUTE, "candles")
+    since = START + 40 * SECOND  # the next full minute
+    assert replayed.claims() == [claim("candles", since, since + 2 * MINUTE)]
 
 
 def test_late_rows_shorten_the_claim_while_they_are_recent():
-    one = replayed()
-    speak(one, START, "trades")
-    one.add_row(trade(1, time=START - 60 * SECOND, received_at=START))  # the exchange repeats its last trades at the beginning
-    assert one.claims() == []
+    replayed = replayed_connection()
+    receive(replayed, START, "trades")
+    replayed.add_row(trade(1, time=START - 60 * SECOND, received_at=START))  # the exchange sends old trades first
+    assert replayed.claims() == []
     end = START + 100 * SECOND
-    one.add_row(trade(2, time=end - WINDOW - SECOND - 1, received_at=end - WINDOW - 1))
-    one.add_row(trade(3, time=end - 10 * SECOND, received_at=end))
-    speak(one, end, "trades")
-    assert one.claims() == [claim("trades", START, end - 15 * SECOND)]
+    replayed.add_row(trade(2, time=end - WINDOW - SECOND - 1, received_at=end - WINDOW - 1))
+    replayed.add_row(trade(3, time=end - 10 * SECOND, received_at=end))
+    receive(replayed, end, "trades")
+    assert replayed.claims() == [claim("trades", START, end - 15 * SECOND)]
 
 
 def test_a_clock_that_is_ahead_begins_the_claim_later():
-    one = replayed()
-    speak(one, START, "trades")
-    one.add_row(trade(1, time=START + SECOND, received_at=START))
-    speak(one, START + MINUTE, "trades")
-    assert one.claims() == [claim("trades", START + SECOND, START + 58 * SECOND)]
+    replayed = replayed_connection()
+    receive(replayed, START, "trades")
+    replayed.add_row(trade(1, time=START + SECOND, received_at=START))
+    receive(replayed, START + MINUTE, "trades")
+    assert replayed.claims() == [claim("trades", START + SECOND, START + 58 * SECOND)]
 
 
-def test_a_hole_that_nobody_ended_ends_with_the_connection():
-    one = replayed()
+def test_an_open_gap_ends_with_the_connection():
+    replayed = replayed_connection()
     ended, open_ = Gap(7, "book", "sequence", START), Gap(7, "book", "checksum", START + SECOND)
     for gap in (ended, replace(ended, until=START + SECOND), open_):
-        one.add_gap(gap)
-    speak(one, START + MINUTE, "book")
-    assert one.open_gaps() == [replace(open_, until=START + MINUTE)]
+        replayed.add_gap(gap)
+    receive(replayed, START + MINUTE, "book")
+    assert replayed.open_gaps() == [replace(open_, until=START + MINUTE)]
 
 
-def test_what_no_claim_covers_is_missing_by_stream():
+def test_times_without_a_claim_are_missing_by_stream():
     claims = [
         claim("trades", NOW + 9 * SECOND, NOW + 20 * SECOND),
         claim("trades", NOW, NOW + 5 * SECOND),

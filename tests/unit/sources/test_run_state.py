@@ -1,4 +1,4 @@
-"""The state of what runs, as the status shows it."""
+"""The state of sources, pollers and maintenance tasks in the status and in logs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ingest.sources.run_state import RunState, State
         (RunState(State.DISABLED, "no key"), "disabled: no key"),
     ],
 )
-def test_a_log_line_has_the_detail_behind_the_state(state: RunState, text: str) -> None:
+def test_the_text_of_a_state_has_its_detail(state: RunState, text: str) -> None:
     assert str(state) == text
 
 
-def test_a_client_compares_the_state_and_parses_no_sentence() -> None:
-    said = json.loads(msgspec.json.encode(RunState(State.FAILING, "HTTP 503").status()))
-    assert said == {"state": "failing", "detail": "HTTP 503"}
+def test_the_status_has_state_and_detail_separately() -> None:
+    status = json.loads(msgspec.json.encode(RunState(State.FAILING, "HTTP 503").status()))
+    assert status == {"state": "failing", "detail": "HTTP 503"}
 
 
 def test_every_state_is_a_word() -> None:

@@ -1,4 +1,4 @@
-"""The mood of a text: by VADER's own examples, real headlines and posts, and the words that only crypto markets use."""
+"""The sentiment of a text: examples of VADER, real headlines, and words of crypto markets."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def test_the_score_is_that_of_vader(text: str, expected: str) -> None:
         ("Market Tanks 50%", 0.0, "-0.5106"),
     ],
 )
-def test_words_of_the_market_count(text: str, plain: float, expected: str) -> None:
+def test_words_of_crypto_markets_count(text: str, plain: float, expected: str) -> None:
     assert (SentimentIntensityAnalyzer().polarity_scores(text)["compound"], score(text)) == (plain, expected)
 
 
-def test_the_overlay_has_lower_case_single_words_and_is_what_was_tried(real: Path) -> None:
+def test_the_overlay_equals_the_evaluated_one_and_has_single_lower_case_words(real: Path) -> None:
     overlay = json.loads((Path(sentiment_vader.__file__).parent / "crypto_overlay.json").read_text())
     assert overlay == json.loads((real / "crypto_vader_overlay.json").read_text())
     assert [word for word, valence in overlay.items() if word != word.lower() or len(word.split()) != 1 or abs(valence) > 4] == []
@@ -61,11 +61,11 @@ def test_the_overlay_has_lower_case_single_words_and_is_what_was_tried(real: Pat
         ("Tom &amp; Jerry <3", "Tom & Jerry <3"),
     ],
 )
-def test_what_is_no_word_does_not_count(text: str, same: str) -> None:
+def test_markup_links_and_joined_emoji_do_not_change_the_score(text: str, same: str) -> None:
     assert score(text) == score(same) != "0.0000"
 
 
-def test_of_a_long_text_the_beginning_counts() -> None:
+def test_only_the_beginning_of_a_long_text_counts() -> None:
     assert score("good " * 8000) == score("good " * (sentiment_vader.SCORED_CHARACTERS // 5))
 
 
@@ -104,12 +104,12 @@ def test_html_becomes_text(source: str, text: str) -> None:
 def test_real_headlines_are_scored_from_minus_one_to_one(real: Path) -> None:
     items = ElementTree.parse(real / "news_rss/coindesk_2023-03-13.xml").iter("item")
     scores = [score(item.findtext("title") or "") for item in items]
-    labels = [label_of(one) for one in scores]
+    labels = [label_of(value) for value in scores]
     assert len(scores) == 50
-    assert all(-1 <= float(one) <= 1 for one in scores)
+    assert all(-1 <= float(value) <= 1 for value in scores)
     assert {"positive", "neutral", "negative"} == set(labels)
 
 
-def test_a_poller_that_nobody_gave_a_scorer_says_so() -> None:
+def test_a_missing_scorer_raises_an_error_that_names_it() -> None:
     with pytest.raises(TypeError, match=r"PollOptions\.score is missing"):
         PollOptions(base_url="http://x").score("good")

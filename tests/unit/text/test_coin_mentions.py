@@ -1,4 +1,4 @@
-"""Which coins a text names, and of which coins an exchange's announcement is: the traps, each by name."""
+"""Coins that a text names, and coins of an exchange's announcement: ambiguous names and symbols."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ingest.text.coin_mentions import listed_symbols, symbols_of
         ("Ether, ETH and bitcoins", "ETH"),
         ("Bitcoin Cash forks, Ethereum Classic does not", "BCH ETC"),
         ("One near link: gas fees fall, sui generis", ""),
-        ("Bitcoin Near Record High, One Link to Optimism", "BTC"),  # a headline in which each word has a capital
+        ("Bitcoin Near Record High, One Link to Optimism", "BTC"),  # a headline with a capital in each word
         ("NEAR and SUI rally, ONE and GAS do not, LINK waits", "GAS LINK NEAR ONE SUI"),
-        ("BITCOIN ONE MORE TIME NEAR ITS HIGH", "BTC"),  # all in capitals: a word is a word
+        ("BITCOIN ONE MORE TIME NEAR ITS HIGH", "BTC"),  # a text in capitals: words are no symbols
         ("$ONE and $NEAR gain, $LINK and $btc as well", "BTC LINK NEAR ONE"),
-        ("$MOODENG and $TSLA", "MOODENG TSLA"),  # nobody else writes like that
+        ("$MOODENG and $TSLA", "MOODENG TSLA"),  # a $ makes any capitals a symbol
         ("US$5 million, $USD, A$7, $5M and $one", "ONE"),
         ("The US DOT, an APT group, stablecoins ETC and OP-eds", ""),
         ("Polkadot's (DOT) and Aptos (APT); $OP", "APT DOT OP"),

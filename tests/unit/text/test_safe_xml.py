@@ -1,4 +1,4 @@
-"""XML from outside: what it may declare, how large and deep it may be, and in which encodings."""
+"""XML of foreign sources: declarations, limits of size and depth, and encodings."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ OWN = "declares its own types or entities"
         (b"<?xml version='1.0' encoding='klingon'?><feed/>", "encoding"),
     ],
 )
-def test_what_is_no_document_is_refused(body: bytes, message: str) -> None:
+def test_a_malformed_or_unsafe_document_is_rejected(body: bytes, message: str) -> None:
     with pytest.raises(Reject, match=message) as refused:
         parse_xml(body)
     assert refused.value.reason == "xml"
 
 
 def test_a_document_may_name_its_type() -> None:
-    """As RSS 0.91 does: https://www.rssboard.org/rss-0-9-1-netscape. The file behind the address is not read."""
+    """As RSS 0.91 does: https://www.rssboard.org/rss-0-9-1-netscape. The file at the address is not read."""
     name = b'<!DOCTYPE rss PUBLIC "-//Netscape Communications//DTD RSS 0.91//EN" "http://127.0.0.1:1/rss-0.91.dtd">'
     assert tostring(parse_xml(name + b"<rss><channel/></rss>")) == b"<rss><channel /></rss>"
 
@@ -47,19 +47,19 @@ def test_a_document_may_name_its_type() -> None:
         (b"<a>" + b"<b/>" * ELEMENTS + b"</a>", f"more than {ELEMENTS} elements"),
     ],
 )
-def test_a_document_that_is_too_large_is_refused(body: bytes, message: str) -> None:
+def test_a_document_that_is_too_large_is_rejected(body: bytes, message: str) -> None:
     with pytest.raises(Reject, match=message) as refused:
         parse_xml(body)
     assert refused.value.reason == "size"
 
 
-def test_what_is_nested_too_deeply_is_text() -> None:
+def test_elements_nested_too_deeply_become_text() -> None:
     levels = DEPTH - 1  # below the root
     inner = b"x<c>y<d/></c>z"
     root = parse_xml(b"<a>" + b"<b>" * levels + inner + b"</b>" * levels + b"</a>")
     assert tostring(root) == b"<a>" + b"<b>" * levels + b"xyz" + b"</b>" * levels + b"</a>"
 
 
-def test_a_tree_may_be_written_however_deep_its_document_is() -> None:
+def test_the_tree_of_a_deep_document_can_be_serialised() -> None:
     root = parse_xml(b"<a>" + b"<b>" * 20_000 + b"x" + b"</b>" * 20_000 + b"</a>")
     assert tostring(root).count(b"<b>") == DEPTH - 1

@@ -9,5 +9,5 @@ from tests.support.websocket_bench import Bench, serving
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    async with serving() as one:
-        yield one
+    async with serving() as bench:
+        yield bench

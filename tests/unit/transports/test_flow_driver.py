@@ -1,4 +1,4 @@
-"""The driver of the generators in which pure code asks: listings, histories, turns."""
+"""The driver of the generators by which pure code makes requests: listings, histories, turns."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Flow = Generator[Any, Any, str]
 
 
 async def echo(request: Request) -> Response:
-    """The answer to a request is its URL."""
+    """Respond with the URL of the request."""
     return Response(200, request.url.encode())
 
 
-async def driven(flow: Flow, request: Any = echo) -> tuple[list[Any], str]:
+async def drive(flow: Flow, request: Any = echo) -> tuple[list[Any], str]:
     with FlowDriver[Any, str](flow, request) as steps:
         return [step async for step in steps], steps.result
 
@@ -33,7 +33,7 @@ async def test_a_request_is_answered_and_other_steps_go_to_the_caller() -> None:
         yield [second.body]
         return "cursor"
 
-    assert await driven(flow()) == ([[b"http://host/first"], [b"http://host/second"]], "cursor")
+    assert await drive(flow()) == ([[b"http://host/first"], [b"http://host/second"]], "cursor")
 
 
 async def test_the_caller_may_reply_to_a_step() -> None:
@@ -64,23 +64,23 @@ async def test_a_request_that_fails_is_thrown_into_the_flow(error: Exception) ->
     async def fail(request: Request) -> Response:
         raise error
 
-    assert await driven(flow(), fail) == ([error], "went on")
+    assert await drive(flow(), fail) == ([error], "went on")
     with pytest.raises(type(error), match=str(error)):
-        await driven(ask_once(), fail)
+        await drive(one_request(), fail)
 
 
-def ask_once() -> Flow:
+def one_request() -> Flow:
     response = yield FIRST
     return response.body.decode()
 
 
-async def test_another_error_ends_the_flow_where_it_stands() -> None:
+async def test_another_error_closes_the_flow() -> None:
     ended = []
 
     def flow() -> Flow:
         try:
             yield FIRST
-        except Exception as error:  # a Stop is no business of the flow
+        except Exception as error:  # a Stop is not thrown into the flow
             pytest.fail(f"thrown in: {error}")
         finally:
             ended.append(True)
@@ -90,7 +90,7 @@ async def test_another_error_ends_the_flow_where_it_stands() -> None:
         raise Stop("configuration")
 
     with pytest.raises(Stop, match="configuration"):
-        await driven(flow(), fail)
+        await drive(flow(), fail)
     assert ended == [True]
 
 

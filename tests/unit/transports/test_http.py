@@ -1,4 +1,4 @@
-"""The HTTP path against a server on loopback that behaves as exchanges do when they are not content."""
+"""The HTTP transport against a server on loopback that sends the errors of exchanges."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from ingest.transports.client import open_client, redacted_url
 from ingest.transports.http import Http
 from tests.support.retry_after import BOUNDED_WAITS, UNREADABLE_WAITS
 
-Answer = Callable[[web.Request], web.Response]
+Respond = Callable[[web.Request], web.Response]
 
 
 class Server:
-    """Answers from a script, the last line for ever; notes when it was asked for what."""
+    """Responds from a list, whose last item repeats. Records the time and path of each request."""
 
     def __init__(self) -> None:
-        self.answers: list[Answer] = [lambda request: web.Response(body=b"[]")]
-        self.asked: list[tuple[float, str]] = []
+        self.responses: list[Respond] = [lambda request: web.Response(body=b"[]")]
+        self.requests: list[tuple[float, str]] = []
         self.url = ""
 
     async def handle(self, request: web.Request) -> web.Response:
-        self.asked.append((time.monotonic(), request.path_qs))
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return answer(request)
+        self.requests.append((time.monotonic(), request.path_qs))
+        respond = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
+        return respond(request)
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    answers = Server()
+    server = Server()
     app = web.Application()
-    app.router.add_get("/{path:.*}", answers.handle)
+    app.router.add_get("/{path:.*}", server.handle)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    answers.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield answers
+    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield server
     await runner.cleanup()
 
 
@@ -55,7 +55,7 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-def status(code: int, body: bytes = b"", **headers: str) -> Answer:
+def status(code: int, body: bytes = b"", **headers: str) -> Respond:
     return lambda request: web.Response(status=code, body=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
 
@@ -66,20 +66,20 @@ def http(client: aiohttp.ClientSession, rate: Rate | None = None, body_bytes: in
 
 
 async def test_a_body_comes_back_with_status_and_headers(server: Server, client: aiohttp.ClientSession) -> None:
-    server.answers = [status(200, b'{"serverTime":1499827319559}', X_MBX_USED_WEIGHT_1M="7")]
+    server.responses = [status(200, b'{"serverTime":1499827319559}', X_MBX_USED_WEIGHT_1M="7")]
     response = await http(client).get(Request(f"{server.url}/api/v3/time"))
     assert (response.status, response.body) == (200, b'{"serverTime":1499827319559}')
     assert response.headers["X-MBX-USED-WEIGHT-1M"] == "7"
 
 
 async def test_a_key_in_the_query_is_sent_and_not_shown(server: Server, client: aiohttp.ClientSession) -> None:
-    server.answers = [status(500), status(200)]
+    server.responses = [status(500), status(200)]
     request = Request(f"{server.url}/api?module=stats&s=%5Espx", secret={"apikey": "geheim-4711"})
     with pytest.raises(Retry) as failed:
         await http(client).get(request)
     assert "geheim" not in f"{failed.value} {request.url}"
     await http(client).get(request)
-    assert {path for _, path in server.asked} == {"/api?module=stats&s=%5Espx&apikey=geheim-4711"}
+    assert {path for _, path in server.requests} == {"/api?module=stats&s=%5Espx&apikey=geheim-4711"}
 
 
 @pytest.mark.parametrize(
@@ -92,39 +92,39 @@ async def test_a_key_in_the_query_is_sent_and_not_shown(server: Server, client: 
         ("", None),
     ],
 )
-async def test_an_answer_says_when_it_was_made(
+async def test_a_response_has_the_time_of_its_date_header(
     server: Server, client: aiohttp.ClientSession, date: str, made_at: int | None
 ) -> None:
-    server.answers = [status(200, Date=date)]
+    server.responses = [status(200, Date=date)]
     assert (await http(client).get(Request(f"{server.url}/"))).made_at == made_at
 
 
-async def test_the_budget_is_weighed(server: Server, client: aiohttp.ClientSession) -> None:
-    """50 + 50 fill the half second; the third waits for it to pass."""
+async def test_requests_wait_for_the_budget_of_weights(server: Server, client: aiohttp.ClientSession) -> None:
+    """Two requests of weight 50 use up the budget of half a second; the third waits for the next."""
     path = http(client, Rate(100, 0.5))
     async with asyncio.TaskGroup() as tasks:
         for name in ("a", "b", "c"):
             tasks.create_task(path.get(Request(f"{server.url}/{name}", weight=50)))
-    times = {name: when for when, name in server.asked}
+    times = {name: when for when, name in server.requests}
     assert times["/b"] - times["/a"] < 0.4
     assert times["/c"] - times["/a"] > 0.45
 
 
 @pytest.mark.parametrize("code", [418, 429, 503])
-async def test_retry_after_holds_everyone_back(server: Server, client: aiohttp.ClientSession, code: int) -> None:
-    server.answers = [status(code, Retry_After="1"), status(200)]
+async def test_retry_after_pauses_all_requests_to_the_host(server: Server, client: aiohttp.ClientSession, code: int) -> None:
+    server.responses = [status(code, Retry_After="1"), status(200)]
     path = http(client)
     with pytest.raises(Retry) as caught:
         await path.get(Request(f"{server.url}/first"))
     assert (caught.value.after, caught.value.code) == (1.0, str(code))
     await path.get(Request(f"{server.url}/another"))
-    (first, _), (second, _) = server.asked
+    (first, _), (second, _) = server.requests
     assert second - first > 0.95
 
 
 async def test_retry_after_may_be_a_date(server: Server, client: aiohttp.ClientSession) -> None:
-    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
-    server.answers = [status(429, Retry_After=soon)]
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    server.responses = [status(429, Retry_After=date)]
     with pytest.raises(Retry) as caught:
         await http(client).get(Request(f"{server.url}/"))
     assert caught.value.after is not None
@@ -133,7 +133,7 @@ async def test_retry_after_may_be_a_date(server: Server, client: aiohttp.ClientS
 
 @pytest.mark.parametrize(("code", "value", "after"), BOUNDED_WAITS)
 async def test_retry_after_is_bounded(server: Server, client: aiohttp.ClientSession, code: int, value: str, after: float) -> None:
-    server.answers = [status(code, Retry_After=value)]
+    server.responses = [status(code, Retry_After=value)]
     path = http(client)
     with pytest.raises(Retry) as caught:
         await path.get(Request(f"{server.url}/"))
@@ -146,22 +146,22 @@ async def test_retry_after_is_bounded(server: Server, client: aiohttp.ClientSess
 
 @pytest.mark.parametrize(("code", "penalty"), [(429, 5.0), (418, 120.0), (503, None)])
 @pytest.mark.parametrize("value", UNREADABLE_WAITS)
-async def test_a_retry_after_that_cannot_be_read_is_ignored(
+async def test_a_malformed_retry_after_is_ignored(
     server: Server, client: aiohttp.ClientSession, value: str, code: int, penalty: float | None
 ) -> None:
-    """The host is held back as without the header."""
-    server.answers = [status(code, Retry_After=value)]
+    """The pause is that of a response without the header."""
+    server.responses = [status(code, Retry_After=value)]
     with pytest.raises(Retry) as caught:
         await http(client).get(Request(f"{server.url}/"))
     assert (caught.value.code, caught.value.after) == (str(code), penalty)
 
 
 async def test_a_limit_without_a_header_doubles_its_penalty(server: Server, client: aiohttp.ClientSession) -> None:
-    """The limiter and its pause are removed each time, so that the test need not wait."""
-    server.answers = [status(429)]
+    """The test removes the limiter with its pause each time, so that it need not wait."""
+    server.responses = [status(429)]
     waits = []
     path = http(client)
-    for _ in range(1100):  # 2 ** 1024 is no float
+    for _ in range(1100):  # so many because 2 ** 1024 exceeds a float
         path._limiters.clear()
         with pytest.raises(Retry) as caught:
             await path.get(Request(f"{server.url}/"))
@@ -170,56 +170,56 @@ async def test_a_limit_without_a_header_doubles_its_penalty(server: Server, clie
     assert max(waits) == waits[-1] == 3600.0
 
 
-async def test_a_long_ban_is_said_at_once_and_nothing_is_sent(server: Server, client: aiohttp.ClientSession) -> None:
-    server.answers = [status(418, Retry_After="7200"), status(200)]
+async def test_a_long_ban_is_reported_at_once_and_no_request_is_sent(server: Server, client: aiohttp.ClientSession) -> None:
+    server.responses = [status(418, Retry_After="7200"), status(200)]
     path = http(client)
     with pytest.raises(Retry):
         await path.get(Request(f"{server.url}/"))
     with pytest.raises(Retry, match=r"127\.0\.0\.1 refuses requests; they are paused for another 7200 s"):
         await path.get(Request(f"{server.url}/"))
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
-async def test_a_region_that_is_refused_is_told_the_alternative(server: Server, client: aiohttp.ClientSession) -> None:
-    server.answers = [status(451, b"Unavailable For Legal Reasons")]
+async def test_the_message_for_a_refused_region_names_the_alternative(server: Server, client: aiohttp.ClientSession) -> None:
+    server.responses = [status(451, b"Unavailable For Legal Reasons")]
     with pytest.raises(Retry, match=r"HTTP 451.*use https://data-api\.binance\.vision") as caught:
         await http(client).get(Request(f"{server.url}/api/v3/time"))
     assert (caught.value.code, caught.value.after) == ("451", 600.0)
 
 
-async def test_what_we_asked_wrongly_is_rejected_with_the_reason_given(server: Server, client: aiohttp.ClientSession) -> None:
+async def test_a_bad_request_is_rejected_with_the_reason_of_the_response(server: Server, client: aiohttp.ClientSession) -> None:
     body = b'{"code":-1121,"msg":"Invalid symbol."}'
-    server.answers = [status(400, body + b" " * 1000)]
+    server.responses = [status(400, body + b" " * 1000)]
     with pytest.raises(Reject) as caught:
         await http(client).get(Request(f"{server.url}/api/v3/depth?symbol=X&api_key=secret"))
     assert str(caught.value) == f"GET {server.url}/api/v3/depth: HTTP 400: {body.decode()}" + " " * (300 - len(body))
 
 
 async def test_a_redirect_is_not_followed(server: Server, client: aiohttp.ClientSession) -> None:
-    server.answers = [status(302, Location="https://elsewhere.example/")]
+    server.responses = [status(302, Location="https://elsewhere.example/")]
     with pytest.raises(Reject, match="HTTP 302"):
         await http(client).get(Request(f"{server.url}/"))
 
 
-async def test_a_body_without_end_is_cut(server: Server, client: aiohttp.ClientSession) -> None:
-    server.answers = [status(200, b"x" * 5000)]
+async def test_a_body_that_is_too_large_is_rejected(server: Server, client: aiohttp.ClientSession) -> None:
+    server.responses = [status(200, b"x" * 5000)]
     with pytest.raises(Reject, match="more than 4096 bytes"):
         await http(client, body_bytes=4096).get(Request(f"{server.url}/"))
 
 
-async def test_a_lost_line_is_to_be_tried_again(client: aiohttp.ClientSession) -> None:
+async def test_a_connection_error_is_a_retry(client: aiohttp.ClientSession) -> None:
     with pytest.raises(Retry, match=r"GET http://127\.0\.0\.1:1/: ClientConnectorError") as caught:
         await http(client).get(Request("http://127.0.0.1:1/?api_key=secret"))
     assert "secret" not in str(caught.value)
     assert isinstance(caught.value.__cause__, aiohttp.ClientError)
 
 
-async def test_a_proxy_that_is_not_there_is_a_lost_line(server: Server) -> None:
+async def test_an_unreachable_proxy_is_a_retry(server: Server) -> None:
     for proxy in ("socks5://127.0.0.1:1", "http://127.0.0.1:1"):
         async with open_client(proxy) as client:
             with pytest.raises(Retry, match=r"127\.0\.0\.1[:, ]+1"):
                 await http(client).get(Request(f"{server.url}/"))
-    assert server.asked == []
+    assert server.requests == []
 
 
 def two_pages(url: str) -> Flow[list[bytes]]:
@@ -228,10 +228,10 @@ def two_pages(url: str) -> Flow[list[bytes]]:
     return [first.body, second.body]
 
 
-async def test_a_flow_is_driven_over_a_hiccup(server: Server, client: aiohttp.ClientSession) -> None:
-    server.answers = [status(200, b"one"), status(502), status(200, b"two")]
+async def test_a_flow_continues_after_a_transient_error(server: Server, client: aiohttp.ClientSession) -> None:
+    server.responses = [status(200, b"one"), status(502), status(200, b"two")]
     assert await http(client).run(two_pages(server.url)) == [b"one", b"two"]
-    assert [path for _, path in server.asked] == ["/1", "/2", "/2"]
+    assert [path for _, path in server.requests] == ["/1", "/2", "/2"]
 
 
 async def test_a_final_error_is_thrown_into_the_flow(server: Server, client: aiohttp.ClientSession) -> None:
@@ -243,19 +243,19 @@ async def test_a_final_error_is_thrown_into_the_flow(server: Server, client: aio
             return f"{error.code}, then {response.body.decode()}"
         return "never"
 
-    server.answers = [status(404), status(200, b"this")]
+    server.responses = [status(404), status(200, b"this")]
     assert await http(client).run(careful()) == "404, then this"
-    server.answers = [status(404)]
+    server.responses = [status(404)]
     with pytest.raises(Reject, match="HTTP 404"):
         await http(client).run(two_pages(server.url))
 
 
-async def test_a_flow_does_not_sleep_through_a_refusal(server: Server, client: aiohttp.ClientSession) -> None:
-    server.answers = [status(451)]
+async def test_a_flow_does_not_wait_for_the_end_of_a_long_refusal(server: Server, client: aiohttp.ClientSession) -> None:
+    server.responses = [status(451)]
     with pytest.raises(Retry, match="HTTP 451"):
         await http(client).run(two_pages(server.url))
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
-def test_what_is_shown_of_a_url_holds_no_key() -> None:
+def test_a_redacted_url_has_no_key() -> None:
     assert redacted_url("https://me:pw@api.example/v1/x?api_key=secret#there") == "https://api.example/v1/x"

@@ -1,4 +1,4 @@
-"""Through a SOCKS5 proxy (RFC 1928): requests and websockets alike, because the proxy is the client's."""
+"""Requests and websockets through a SOCKS5 proxy (RFC 1928), which is a setting of their client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.websocket_bench import Bench, count_to
 
 
 class Proxy:
-    """The least of RFC 1928: no authentication, CONNECT to an IPv4 address or a name."""
+    """A minimal SOCKS5 proxy: no authentication, CONNECT to an IPv4 address or a name. `carried` lists the targets."""
 
     def __init__(self) -> None:
         self.carried: list[tuple[str, int]] = []
@@ -32,9 +32,9 @@ class Proxy:
             host = (await reader.readexactly((await reader.readexactly(1))[0])).decode()
         port = int.from_bytes(await reader.readexactly(2), "big")
         self.carried.append((host, port))
-        there, back = await asyncio.open_connection(host, port)
+        from_target, to_target = await asyncio.open_connection(host, port)
         writer.write(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
-        await asyncio.gather(pump(reader, back), pump(there, writer))
+        await asyncio.gather(pump(reader, to_target), pump(from_target, writer))
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -47,10 +47,10 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 @pytest.fixture
 async def proxy() -> AsyncIterator[tuple[Proxy, str]]:
-    one = Proxy()
-    server = await asyncio.start_server(one.serve, "127.0.0.1", 0)
+    relay = Proxy()
+    server = await asyncio.start_server(relay.serve, "127.0.0.1", 0)
     async with server:
-        yield one, f"socks5://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield relay, f"socks5://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 async def test_everything_goes_through_the_proxy(bench: Bench, proxy: tuple[Proxy, str]) -> None:

@@ -19,56 +19,56 @@ class Clock:
         self.now += seconds
 
 
-def gate(rate: Rate) -> tuple[RateLimiter, Clock]:
+def limiter_and_clock(rate: Rate) -> tuple[RateLimiter, Clock]:
     clock = Clock()
     return RateLimiter(rate, clock=clock, sleep=clock.sleep), clock
 
 
 async def test_the_window_slides() -> None:
-    entrance, clock = gate(Rate(2, 10.0))
+    limiter, clock = limiter_and_clock(Rate(2, 10.0))
     entered = []
     for _ in range(3):
-        await entrance.enter()
+        await limiter.enter()
         entered.append(clock.now)
         clock.now += 4.0
-    await entrance.enter()
+    await limiter.enter()
     entered.append(clock.now)
     assert entered == [1000.0, 1004.0, 1010.0, 1014.0]
 
 
-async def test_a_weight_waits_until_enough_has_left() -> None:
-    entrance, clock = gate(Rate(100, 60.0))
-    await entrance.enter(50)
+async def test_a_weight_waits_until_enough_has_expired() -> None:
+    limiter, clock = limiter_and_clock(Rate(100, 60.0))
+    await limiter.enter(50)
     clock.now += 10.0
-    await entrance.enter(40)
-    await entrance.enter(10)
+    await limiter.enter(40)
+    await limiter.enter(10)
     assert clock.now == 1010.0
-    await entrance.enter(60)  # 40 + 10 are still inside after the first 50 left, so the second entry must leave, too
+    await limiter.enter(60)  # after the first 50 expire, 40 + 10 are left in the window, so the second entry must expire, too
     assert clock.now == 1070.0
 
 
 async def test_more_than_the_whole_budget_waits_for_an_empty_window() -> None:
-    entrance, clock = gate(Rate(100, 60.0))
-    await entrance.enter(1)
-    await entrance.enter(250)
+    limiter, clock = limiter_and_clock(Rate(100, 60.0))
+    await limiter.enter(1)
+    await limiter.enter(250)
     assert clock.now == 1060.0
 
 
-async def test_a_pause_holds_everyone_and_a_shorter_one_does_not_end_it() -> None:
-    entrance, clock = gate(Rate(100, 60.0))
-    entrance.pause(30.0)
-    entrance.pause(5.0)
-    assert entrance.paused() == 30.0
-    await entrance.enter()
+async def test_a_pause_holds_all_and_a_shorter_pause_does_not_end_it() -> None:
+    limiter, clock = limiter_and_clock(Rate(100, 60.0))
+    limiter.pause(30.0)
+    limiter.pause(5.0)
+    assert limiter.paused() == 30.0
+    await limiter.enter()
     assert clock.now == 1030.0
 
 
-async def test_who_comes_first_enters_first() -> None:
-    entrance, _ = gate(Rate(10, 1.0))
+async def test_callers_enter_in_order() -> None:
+    limiter, _ = limiter_and_clock(Rate(10, 1.0))
     order: list[int] = []
 
     async def enter(number: int, weight: int) -> None:
-        await entrance.enter(weight)
+        await limiter.enter(weight)
         order.append(number)
 
     async with asyncio.TaskGroup() as tasks:

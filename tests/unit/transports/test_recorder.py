@@ -1,4 +1,4 @@
-"""A capture holds what sessions were told: sent again, they say the same. What is lost on the way is never taken for whole."""
+"""A capture has all inputs of sessions: replayed, they yield the same outputs. Missing lines are noticed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.support.recordings import kraken_v1
 from tests.support.recordings.files import Line, received
 
 NOW = 1_763_688_260_123_456
-OTHER_IDS = 1000  # what the other database's numbers differ by
+OTHER_IDS = 1000  # difference of the instrument ids in the other database
 BTC = Instrument("demo", "BTCUSDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", id=7)
 OPTIONS = ExchangeOptions(ws_url="wss://user:hush@test", rest_url="https://user:hush@test", trade_kind="trade")
 CONNECTION = Connection("wss://user:hush@test/stream", (Subscription(BTC, "trades"), Subscription(BTC, "book")))
@@ -66,30 +66,30 @@ def captures(folder: Path) -> list[Path]:
 
 
 async def replayed(exchange: Exchange, paths: Sequence[Path], *stored: Instrument) -> tuple[list[Output], Replay]:
-    """Everything that a replay says of the files, in a database where the instruments have other ids."""
+    """All outputs of a replay of the files, in a database where the instruments have other ids."""
     ids = {row.symbol: row.id + OTHER_IDS for row in stored or (BTC,)}
-    said: list[Output] = []
+    outputs: list[Output] = []
 
     async def store(rows: Sequence[Instrument], _kind: str | None) -> list[Instrument]:
         return [replace(row, id=ids[row.symbol]) for row in rows]
 
     replay = Replay(
         {exchange.NAME: exchange},
-        puts=dict.fromkeys(BY_RECORD, said.append),
+        puts=dict.fromkeys(BY_RECORD, outputs.append),
         store_instruments=store,
-        on_gap=lambda _source, gap, _kind: said.append(gap),
-        on_malformed=lambda _source, malformed: said.append(malformed),
+        on_gap=lambda _source, gap, _kind: outputs.append(gap),
+        on_malformed=lambda _source, malformed: outputs.append(malformed),
     )
     await replay.run(paths)
-    return said, replay
+    return outputs, replay
 
 
-def recorded(outputs: Sequence[Output]) -> list[Output]:
-    """What a replay is to say of the live outputs: other ids, and nothing that was done then."""
+def expected_outputs(outputs: Sequence[Output]) -> list[Output]:
+    """The outputs expected of a replay: records, gaps and malformed messages with the other ids, but no requests."""
     return [
-        one if isinstance(one, Malformed) else replace(one, instrument_id=one.instrument_id + OTHER_IDS)
-        for one in outputs
-        if type(one) in BY_RECORD or isinstance(one, Gap | Malformed)
+        output if isinstance(output, Malformed) else replace(output, instrument_id=output.instrument_id + OTHER_IDS)
+        for output in outputs
+        if type(output) in BY_RECORD or isinstance(output, Gap | Malformed)
     ]
 
 
@@ -114,9 +114,9 @@ def kraken_traffic() -> Recorded:
 
 
 @pytest.mark.parametrize("traffic", [okx_traffic, coinbase_traffic, kraken_traffic])
-async def test_sessions_say_the_same_again(traffic: Callable[[], Recorded], tmp_path: Path):
+async def test_replayed_sessions_yield_the_same_outputs(traffic: Callable[[], Recorded], tmp_path: Path):
     exchange, options, instruments, lines = traffic()
-    subscriptions = [Subscription(one, channel) for one in instruments for channel in ("trades", "book", "quotes")]
+    subscriptions = [Subscription(item, channel) for item in instruments for channel in ("trades", "book", "quotes")]
     recorder = a_recorder(tmp_path, exchange.NAME)
     live: list[Output] = []
     async with recorder.running():
@@ -131,19 +131,19 @@ async def test_sessions_say_the_same_again(traffic: Callable[[], Recorded], tmp_
                 live += session.tick(line.time)
         for session in sessions:
             live += session.tick(lines[-1].time + 3600 * SECOND)
-    said, _ = await replayed(exchange, captures(tmp_path), *instruments)
-    expected = recorded(live)
-    assert said[: len(expected)] == expected
-    # a hole that lasted to the end of the capture is ended there, once
-    begun = [one for one in expected if isinstance(one, Gap) and one.until is None]
-    ended = [replace(one, until=None) for one in expected if isinstance(one, Gap) and one.until is not None]
-    closed = Counter(replace(one, until=None) for one in said[len(expected) :])
-    assert closed == Counter(one for one in begun if one not in ended)
-    assert len({type(one) for one in said}) >= 2
+    outputs, _ = await replayed(exchange, captures(tmp_path), *instruments)
+    expected = expected_outputs(live)
+    assert outputs[: len(expected)] == expected
+    # a gap that is open at the end of the capture is closed there, once
+    opened = [item for item in expected if isinstance(item, Gap) and item.until is None]
+    ended = [replace(item, until=None) for item in expected if isinstance(item, Gap) and item.until is not None]
+    closed = Counter(replace(item, until=None) for item in outputs[len(expected) :])
+    assert closed == Counter(item for item in opened if item not in ended)
+    assert len({type(item) for item in outputs}) >= 2
 
 
 def trade(trade_id: int) -> bytes:
-    """Documentation of Binance, "Trade Streams", in its envelope."""
+    """The documented example of Binance's "Trade Streams" in the envelope of combined streams."""
     return (
         b'{"stream":"btcusdt@trade","data":{"e":"trade","E":1763688260123,"s":"BTCUSDT","t":%d,"p":"0.001","q":"100",'
         b'"T":1763688260123,"m":true,"M":true}}' % trade_id
@@ -151,10 +151,10 @@ def trade(trade_id: int) -> bytes:
 
 
 def trade_ids(outputs: Sequence[Output]) -> list[int]:
-    return [one.trade_id for one in outputs if type(one).__name__ == "Trade"]
+    return [output.trade_id for output in outputs if type(output).__name__ == "Trade"]
 
 
-async def test_a_person_can_read_it(tmp_path: Path):
+async def test_the_format_is_readable_text_without_secrets(tmp_path: Path):
     recorder = a_recorder(tmp_path / "demo")
     address = "https://user:hush@test/api/v3/depth?symbol=BTCUSDT"
     request = Request(address, tag="BTCUSDT", headers={"x-key": "hush"}, secret={"key": "hush"})
@@ -190,24 +190,24 @@ async def test_a_person_can_read_it(tmp_path: Path):
     ]
     lines = list(capture_format.read(path))
     assert lines[4] == capture_format.Line(NOW + 2, 1, "frame", b"two\nlines")
-    said, _ = await replayed(binance, [path])
-    assert (trade_ids(said), [one.payload for one in said if isinstance(one, Malformed)]) == ([1], [b"two\nlines"])
+    outputs, _ = await replayed(binance, [path])
+    assert (trade_ids(outputs), [item.payload for item in outputs if isinstance(item, Malformed)]) == ([1], [b"two\nlines"])
 
 
-async def test_a_question_that_failed_is_replayed_as_that(tmp_path: Path):
-    """The book asks again a second after the failure, not after the answer that never came."""
-    asked: list[Output] = []
+async def test_a_failed_request_is_replayed_as_failed(tmp_path: Path):
+    """The book repeats its request a second after the failure."""
+    requests: list[Output] = []
 
-    class Watched:
-        """Gate's module, of which the sessions' ticks are seen."""
+    class ObservedGate:
+        """Gate's module with sessions whose outputs of `tick` are recorded."""
 
         NAME = gate.NAME
 
         def session(self, connection: Connection, options: ExchangeOptions) -> Session:
-            made = gate.session(connection, options)
-            tick = made.tick
-            made.tick = lambda now: asked.extend(tick(now)) or ()
-            return made
+            inner = gate.session(connection, options)
+            tick = inner.tick
+            inner.tick = lambda now: requests.extend(tick(now)) or ()
+            return inner
 
     recorder = a_recorder(tmp_path, gate.NAME)
     async with recorder.running():
@@ -219,11 +219,11 @@ async def test_a_question_that_failed_is_replayed_as_that(tmp_path: Path):
         assert session.failed(request, NOW + 6 * SECOND) == []
         assert session.tick(NOW + 7 * SECOND) == [request]
         assert session.refused == {}
-    await replayed(Watched(), captures(tmp_path), gate_session.BTC)
-    assert asked == [request, request]
+    await replayed(ObservedGate(), captures(tmp_path), gate_session.BTC)
+    assert requests == [request, request]
 
 
-async def test_a_torn_file_is_read_up_to_the_tear(tmp_path: Path):
+async def test_a_torn_file_is_read_up_to_its_torn_end(tmp_path: Path):
     opening = msgspec.json.encode(capture_format.Opening(replace(CONNECTION, url="wss://test"), OPTIONS))
     part = capture_format.Part(tmp_path, capture_format.Header("demo", "binance", NOW, 1), NOW)
     part.write([(NOW, 1, "open", opening), (NOW, 1, "start", b"")])
@@ -241,16 +241,16 @@ async def test_a_torn_file_is_read_up_to_the_tear(tmp_path: Path):
             torn.write_bytes(text)
             try:
                 *found, last = capture_format.read(torn)
-            except Stop:  # the header itself is torn by other bytes
+            except Stop:  # the header itself is damaged
                 assert kept < 200
             else:
                 assert (found, last.kind) == (lines[: len(found)], "torn")
                 read.add(len(found))
     assert {0, 3, 13, 293} <= read
-    assert {count % 10 for count in read} == {0, 3}  # what one write brought is whole, or not there
-    torn.write_bytes(b"")  # killed before anything was written
-    said, _ = await replayed(binance, [torn, whole])
-    assert trade_ids(said) == [one for number in range(30) for one in range(number * 7919, number * 7919 + 10)]
+    assert {count % 10 for count in read} == {0, 3}  # each write is read as a whole or not at all
+    torn.write_bytes(b"")  # as if killed before the first write
+    outputs, _ = await replayed(binance, [torn, whole])
+    assert trade_ids(outputs) == [item for number in range(30) for item in range(number * 7919, number * 7919 + 10)]
 
 
 async def test_a_file_of_another_kind_is_refused(tmp_path: Path):
@@ -266,17 +266,17 @@ async def test_a_file_of_another_kind_is_refused(tmp_path: Path):
             capture_format.header(other)
 
 
-async def test_a_new_file_repeats_what_stands_open(tmp_path: Path):
+async def test_a_new_file_repeats_the_open_connections(tmp_path: Path):
     now = NOW
     recorder = a_recorder(tmp_path, clock=lambda: now, rotate_seconds=60)
     async with recorder.running():
         session = a_session(recorder)
-        gone = a_session(recorder)
-        for one in (session, gone):
-            list(one.start(now))
+        ended = a_session(recorder)
+        for opened_session in (session, ended):
+            list(opened_session.start(now))
         session.feed(trade(1), now)
         await until(lambda: len(captures(tmp_path)) == 1)
-        del gone, one
+        del ended, opened_session
         now += 61 * SECOND
         session.feed(trade(2), now)
         await until(lambda: len(captures(tmp_path)) == 2)
@@ -285,17 +285,17 @@ async def test_a_new_file_repeats_what_stands_open(tmp_path: Path):
     assert [(line.connection, line.kind) for line in capture_format.read(second)] == [
         *((0, "file"), (1, "resume"), (1, "frame"), (1, "frame")),
     ]
-    said, replay = await replayed(binance, [second, first])
-    assert (trade_ids(said), replay.counts["orphan"]) == ([1, 2, 3], 0)
-    said, replay = await replayed(binance, [second])
-    assert (trade_ids(said), replay.counts["orphan"]) == ([2, 3], 0)
+    outputs, replay = await replayed(binance, [second, first])
+    assert (trade_ids(outputs), replay.counts["orphan"]) == ([1, 2, 3], 0)
+    outputs, replay = await replayed(binance, [second])
+    assert (trade_ids(outputs), replay.counts["orphan"]) == ([2, 3], 0)
 
 
 def lost(metrics: Metrics) -> float | None:
     return metrics.registry.get_sample_value("ingest_capture_lines_lost_total", {"source": "demo"})
 
 
-async def test_what_the_disk_does_not_take_is_counted_and_no_replay_goes_over_the_hole(tmp_path: Path):
+async def test_lost_lines_are_counted_and_a_replay_does_not_continue_over_them(tmp_path: Path):
     folder, metrics = tmp_path / "demo", Metrics()
     folder.write_text("in the way")
     recorder = Recorder(folder, "demo", "binance", max_bytes=1 << 20, rotate_seconds=3600, metrics=metrics)
@@ -311,29 +311,29 @@ async def test_what_the_disk_does_not_take_is_counted_and_no_replay_goes_over_th
     assert lost(metrics) == 3
     (path,) = captures(folder)
     assert capture_format.header(path).part > 1
-    said, _ = await replayed(binance, [path])
-    assert trade_ids(said) == [2]
+    outputs, _ = await replayed(binance, [path])
+    assert trade_ids(outputs) == [2]
 
 
-async def test_a_session_does_not_live_on_over_a_missing_file(tmp_path: Path):
-    """The connection is known in the later file only by its repeated opening: it begins anew there."""
+async def test_a_session_does_not_continue_over_a_missing_file(tmp_path: Path):
+    """The later file does not repeat the opening of the connection, so its frame belongs to none."""
     for part, lines in ((1, ["open", "start"]), (3, [])):
         opening = msgspec.json.encode(capture_format.Opening(replace(CONNECTION, url="wss://test"), OPTIONS))
-        one = capture_format.Part(tmp_path, capture_format.Header("demo", "binance", NOW, part), NOW)
-        one.write([(NOW, 1, kind, opening if kind == "open" else b"") for kind in lines])
-        one.write([(NOW, 1, "frame", trade(part))])
-        one.close()
-    said, replay = await replayed(binance, captures(tmp_path))
-    assert (trade_ids(said), replay.counts["orphan"]) == ([1], 1)
+        file_part = capture_format.Part(tmp_path, capture_format.Header("demo", "binance", NOW, part), NOW)
+        file_part.write([(NOW, 1, kind, opening if kind == "open" else b"") for kind in lines])
+        file_part.write([(NOW, 1, "frame", trade(part))])
+        file_part.close()
+    outputs, replay = await replayed(binance, captures(tmp_path))
+    assert (trade_ids(outputs), replay.counts["orphan"]) == ([1], 1)
 
 
-async def test_a_disk_that_stands_still_costs_the_capture_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_disk_that_does_not_respond_affects_only_the_capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(recorder_module, "WAITING_LINES", 10)
     metrics = Metrics()
     recorder = Recorder(tmp_path, "demo", "binance", max_bytes=1 << 20, rotate_seconds=3600, metrics=metrics)
     session = a_session(recorder)
     disk = threading.Event()
-    recorder._thread.submit(disk.wait)  # the thread waits for it as it would for the disk
+    recorder._thread.submit(disk.wait)  # blocks the thread like a disk that does not respond
     async with recorder.running():
         list(session.start(NOW))
         for number in range(20):
@@ -347,5 +347,5 @@ async def test_a_disk_that_stands_still_costs_the_capture_alone(tmp_path: Path, 
     assert lost(metrics) == 20
     first, second = captures(tmp_path)
     assert (capture_format.header(first).part, capture_format.header(second).part) == (1, 3)
-    said, replay = await replayed(binance, [first, second])
-    assert (trade_ids(said), replay.counts["resume"]) == ([*range(20), 40], 1)
+    outputs, replay = await replayed(binance, [first, second])
+    assert (trade_ids(outputs), replay.counts["resume"]) == ([*range(20), 40], 1)

@@ -1,4 +1,4 @@
-"""How a websocket life opens and ends, against a real server on loopback."""
+"""How a websocket connection opens and ends, against a real server on loopback."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from tests.support.websocket_bench import SUBSCRIPTIONS, Bench, count_to, idle, 
 
 async def test_the_exchange_closes(bench: Bench) -> None:
     bench.talk = count_to(1000)
-    connection = bench.connection()
-    assert await connection.run() == Ended("closed", planned=False)
+    websocket = bench.connection()
+    assert await websocket.run() == Ended("closed", planned=False)
     assert bench.ids() == list(range(1000))
-    assert connection.delivering.is_set()
+    assert websocket.delivering.is_set()
     assert bench.metric("ingest_messages_received_total") == 1000
     assert bench.metric("ingest_source_connected") == 0
     assert bench.metric("ingest_source_connects_total") == 1
     assert bench.metric("ingest_source_disconnects_total", reason="closed") == 1
 
 
-async def test_a_line_that_breaks_is_an_error(bench: Bench) -> None:
+async def test_a_broken_connection_is_an_error(bench: Bench) -> None:
     async def talk(socket: web.WebSocketResponse) -> None:
         assert bench.transport is not None
         bench.transport.abort()
@@ -51,7 +51,7 @@ async def test_a_frame_that_is_too_large_is_an_error(bench: Bench) -> None:
     assert bench.outputs == []
 
 
-async def test_a_binary_frame_is_kept_as_evidence(bench: Bench) -> None:
+async def test_a_binary_frame_is_malformed(bench: Bench) -> None:
     async def talk(socket: web.WebSocketResponse) -> None:
         await socket.send_bytes(b"\x1f\x8b")
 
@@ -60,7 +60,7 @@ async def test_a_binary_frame_is_kept_as_evidence(bench: Bench) -> None:
     assert bench.outputs == [Malformed(b"\x1f\x8b", "unknown", "a binary frame where text was expected")]
 
 
-async def test_nothing_at_all_is_silence(bench: Bench) -> None:
+async def test_a_connection_without_any_frame_is_silent(bench: Bench) -> None:
     started = time.monotonic()
     assert await bench.connection(silence_seconds=0.6).run() == Ended("silence", planned=False)
     assert 0.6 < time.monotonic() - started < 4.0
@@ -75,14 +75,14 @@ async def test_pings_are_answered_and_are_signs_of_life(bench: Bench) -> None:
             message = await socket.receive(timeout=2)
             assert message.type is aiohttp.WSMsgType.PONG
             pongs.append(message.data)
-            await asyncio.sleep(0.3)  # the pace of the pings: in all three times the silence that would be death
+            await asyncio.sleep(0.3)  # in all 1.5 s, more than twice the limit of silence
 
     bench.talk = talk
     assert await bench.connection(silence_seconds=0.6).run() == Ended("closed", planned=False)
     assert pongs == [b"0", b"1", b"2", b"3", b"4"]
 
 
-async def test_a_stale_subscription_ends_the_life_though_its_neighbour_speaks(bench: Bench) -> None:
+async def test_a_stale_subscription_ends_the_connection_although_another_is_active(bench: Bench) -> None:
     bench.staleness = Staleness(floor=SECOND // 2, first=SECOND)
 
     async def talk(socket: web.WebSocketResponse) -> None:
@@ -91,17 +91,17 @@ async def test_a_stale_subscription_ends_the_life_though_its_neighbour_speaks(be
             await asyncio.sleep(0.05)
 
     bench.talk = talk
-    connection = bench.connection()
-    async with running(connection) as task:
+    websocket = bench.connection()
+    async with running(websocket) as task:
         ended = await asyncio.wait_for(asyncio.shield(task), 10)
     assert ended == Ended("stale", planned=False)
-    assert bench.metric("ingest_source_stale_subscriptions") == 0  # this life's share is gone with it
-    watch = bench.staleness.watch(SUBSCRIPTIONS[1:], now=0)  # as the next life would begin: its patience has doubled
+    assert bench.metric("ingest_source_stale_subscriptions") == 0  # the share of this connection is removed
+    watch = bench.staleness.watch(SUBSCRIPTIONS[1:], now=0)  # as the next connection begins: its limit has doubled
     assert watch.check([0], 2 * SECOND) == Verdict(1, ())
     assert watch.check([0], 2 * SECOND + 1) == Verdict(1, (0,))
 
 
-async def test_a_session_may_ask_for_another_connection_at_once(bench: Bench) -> None:
+async def test_a_session_may_request_another_connection_at_once(bench: Bench) -> None:
     async def talk(socket: web.WebSocketResponse) -> None:
         await socket.send_str("now")
         await idle(socket)
@@ -110,7 +110,7 @@ async def test_a_session_may_ask_for_another_connection_at_once(bench: Bench) ->
     assert await bench.connection().run() == Ended("session", planned=False)
 
 
-async def test_a_planned_replacement_goes_on_reading_until_it_is_closed(bench: Bench) -> None:
+async def test_a_connection_to_be_replaced_is_read_until_it_is_closed(bench: Bench) -> None:
     more = asyncio.Event()
 
     async def talk(socket: web.WebSocketResponse) -> None:
@@ -122,13 +122,13 @@ async def test_a_planned_replacement_goes_on_reading_until_it_is_closed(bench: B
         await idle(socket)
 
     bench.talk = talk
-    connection = bench.connection()
-    async with running(connection) as task:
-        await asyncio.wait_for(connection.retiring.wait(), 5)
+    websocket = bench.connection()
+    async with running(websocket) as task:
+        await asyncio.wait_for(websocket.retiring.wait(), 5)
         await until(lambda: bench.ids() == [1, 2])
         more.set()
         await until(lambda: len(bench.ids()) > 2)
-        connection.close()  # what is on the way is still delivered
+        websocket.close()  # frames that were sent already are still delivered
         assert await asyncio.wait_for(asyncio.shield(task), 10) == Ended("planned", planned=True)
     assert bench.ids() == list(range(1, 2000))
 
@@ -140,9 +140,9 @@ async def test_a_connection_retires_by_age_and_the_exchanges_close_is_then_plann
         await goodbye.wait()
 
     bench.talk = talk
-    connection = bench.connection(life_seconds=0.5)
-    async with running(connection) as task:
-        await asyncio.wait_for(connection.retiring.wait(), 5)
+    websocket = bench.connection(life_seconds=0.5)
+    async with running(websocket) as task:
+        await asyncio.wait_for(websocket.retiring.wait(), 5)
         assert not task.done()
         goodbye.set()
         assert await asyncio.wait_for(asyncio.shield(task), 5) == Ended("closed", planned=True)
@@ -152,7 +152,7 @@ async def test_a_connection_retires_by_age_and_the_exchanges_close_is_then_plann
 
 
 @pytest.mark.parametrize("status", [403, 451])
-async def test_a_region_that_is_refused_is_told_the_alternative(bench: Bench, status: int) -> None:
+async def test_the_message_for_a_refused_region_names_the_alternative(bench: Bench, status: int) -> None:
     bench.statuses = [status]
     with pytest.raises(Retry, match=rf"HTTP {status}.*use wss://data-stream\.binance\.vision") as caught:
         await bench.connection().run()
@@ -161,7 +161,7 @@ async def test_a_region_that_is_refused_is_told_the_alternative(bench: Bench, st
     assert bench.limiter.paused() == 0
 
 
-async def test_retry_after_holds_all_connections_of_the_exchange(bench: Bench) -> None:
+async def test_retry_after_pauses_all_connections_of_the_exchange(bench: Bench) -> None:
     bench.statuses = [429]
     with pytest.raises(Retry) as caught:
         await bench.connection().run()
@@ -179,7 +179,7 @@ async def test_retry_after_is_bounded(bench: Bench, status: int, value: str, aft
 
 
 @pytest.mark.parametrize("value", UNREADABLE_WAITS)
-async def test_a_retry_after_that_cannot_be_read_is_ignored(bench: Bench, value: str) -> None:
+async def test_a_malformed_retry_after_is_ignored(bench: Bench, value: str) -> None:
     bench.statuses, bench.retry_after = [429], value
     with pytest.raises(Retry) as caught:
         await bench.connection().run()
@@ -187,7 +187,7 @@ async def test_a_retry_after_that_cannot_be_read_is_ignored(bench: Bench, value:
     assert bench.limiter.paused() == 0
 
 
-async def test_nobody_there(bench: Bench) -> None:
+async def test_a_refused_connection_is_a_retry(bench: Bench) -> None:
     bench.url = "ws://127.0.0.1:1"
     with pytest.raises(Retry, match=r"connect ws://127\.0\.0\.1:1/stream: ClientConnectorError"):
         await bench.connection().run()

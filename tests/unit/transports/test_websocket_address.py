@@ -1,4 +1,4 @@
-"""A websocket whose address the exchange says only on request, anew for each opening; against a real server on loopback."""
+"""A websocket whose address is requested from the exchange before each opening, against a real server on loopback."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from ingest.transports.websocket import Ended
 from tests.support.websocket_bench import Bench, count_to
 
 
-def located(bench: Bench, asked: list[str]) -> None:
-    """The address is the bench's own; `asked` has what the exchange answered."""
+def use_locate(bench: Bench, tokens: list[str]) -> None:
+    """Let the bench request its address from its own server; `tokens` collects the bodies of the responses."""
 
     def locate() -> Flow[str]:
         response = yield Request(f"{bench.url.replace('ws:', 'http:')}/where", method="POST")
-        asked.append(response.body.decode())
-        return f"{bench.url}/stream?token={asked[-1]}"
+        tokens.append(response.body.decode())
+        return f"{bench.url}/stream?token={tokens[-1]}"
 
     bench.locate = locate
 
 
-async def test_it_is_asked_for_by_a_post_before_each_opening(bench: Bench) -> None:
-    asked: list[str] = []
-    located(bench, asked)
+async def test_the_address_is_requested_with_post_before_each_opening(bench: Bench) -> None:
+    tokens: list[str] = []
+    use_locate(bench, tokens)
     bench.talk = count_to(3)
     for openings in (1, 2):
         assert await bench.connection().run() == Ended("closed", planned=False)
-        assert asked == ["42"] * openings
+        assert tokens == ["42"] * openings
     assert bench.ids() == [0, 1, 2] * 2
 
 
-async def test_a_refusal_is_no_end_of_the_feed(bench: Bench) -> None:
-    """It is said, and tried again later, as a refused handshake is."""
-    asked: list[str] = []
-    located(bench, asked)
+async def test_a_refusal_is_a_retry(bench: Bench) -> None:
+    """It is reported and tried again later, like a refused handshake."""
+    tokens: list[str] = []
+    use_locate(bench, tokens)
     bench.statuses = [403]
     with pytest.raises(Retry, match=r"POST http://127\.0\.0\.1:\d+/where: HTTP 403") as caught:
         await bench.connection().run()
     assert caught.value.code == "403"
     assert isinstance(caught.value.__cause__, Reject)
-    assert asked == []
+    assert tokens == []
 
 
-async def test_a_server_in_trouble_is_asked_again(bench: Bench) -> None:
-    asked: list[str] = []
-    located(bench, asked)
+async def test_a_server_error_is_retried(bench: Bench) -> None:
+    tokens: list[str] = []
+    use_locate(bench, tokens)
     bench.statuses = [503]
     bench.talk = count_to(1)
     assert await bench.connection().run() == Ended("closed", planned=False)
-    assert (asked, bench.ids()) == (["42"], [0])
+    assert (tokens, bench.ids()) == (["42"], [0])

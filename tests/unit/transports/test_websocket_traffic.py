@@ -1,4 +1,4 @@
-"""What goes out through a websocket life, and how it bears load."""
+"""Messages and requests that a websocket connection sends, and its behaviour under load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ingest.protocol.session import Output, Refused, Send
 from ingest.transports.websocket import Ended
 from tests.support.websocket_bench import Bench, idle, running, trade, until
 
-# --- what goes out ----------------------------------------------------------------------------------------------------
+# --- sending ----------------------------------------------------------------------------------------------------------
 
 
 async def test_sends_are_paced_and_keep_their_order(bench: Bench) -> None:
@@ -35,8 +35,8 @@ async def test_sends_are_paced_and_keep_their_order(bench: Bench) -> None:
     assert times[4] - times[0] > 0.95
 
 
-async def test_a_question_that_fails_is_not_repeated_by_the_transport(bench: Bench) -> None:
-    """The session knows when to ask again: here it is told to, by the next frame."""
+async def test_a_failed_request_is_not_repeated_by_the_transport(bench: Bench) -> None:
+    """The session repeats it: here it does so at the next frame."""
 
     async def talk(socket: web.WebSocketResponse) -> None:
         bench.statuses = [502]
@@ -49,15 +49,15 @@ async def test_a_question_that_fails_is_not_repeated_by_the_transport(bench: Ben
     assert bench.last_message_at == ["t: failed", "t:42"]
 
 
-async def test_a_question_that_is_refused_is_told(bench: Bench) -> None:
+async def test_a_refused_request_is_reported(bench: Bench) -> None:
     async def talk(socket: web.WebSocketResponse) -> None:
         bench.statuses = [404]
         await socket.send_str("ask")
         await idle(socket)
 
     bench.talk = talk
-    connection = bench.connection()
-    async with running(connection):
+    websocket = bench.connection()
+    async with running(websocket):
         await until(lambda: bool(bench.outputs))
     assert bench.outputs == [Refused(f"GET {bench.session.http_url}/answer: HTTP 404: ")]
 
@@ -65,7 +65,7 @@ async def test_a_question_that_is_refused_is_told(bench: Bench) -> None:
 # --- under load -------------------------------------------------------------------------------------------------------
 
 
-async def test_without_room_the_socket_is_not_read_and_nothing_overtakes(bench: Bench) -> None:
+async def test_without_room_the_socket_is_not_read_and_nothing_is_reordered(bench: Bench) -> None:
     room = asyncio.Event()
     sent = 0
 
@@ -83,17 +83,17 @@ async def test_without_room_the_socket_is_not_read_and_nothing_overtakes(bench: 
         await room.wait()
 
     bench.talk = talk
-    connection = bench.connection(sink, message_bytes=1 << 20)
-    async with running(connection) as task:
+    websocket = bench.connection(sink, message_bytes=1 << 20)
+    async with running(websocket) as task:
         await until(lambda: bool(bench.outputs))
         ticks = bench.session.ticks
-        still = -1
-        while still != sent:  # until the exchange, too, has no room left
-            still = sent
+        before = -1
+        while before != sent:  # until the buffers of the server are full, too
+            before = sent
             await asyncio.sleep(0.3)
         assert sent < 3000
         assert bench.ids() == [0]
-        assert bench.session.ticks == ticks  # a tick's rows must not overtake the one that waits
+        assert bench.session.ticks == ticks  # rows of a tick must not overtake the row that waits
         room.set()
         assert await asyncio.wait_for(asyncio.shield(task), 20) == Ended("closed", planned=False)
     assert bench.ids() == list(range(3000))
@@ -117,10 +117,10 @@ async def test_while_a_ticks_row_waits_for_room_no_frame_overtakes_it(bench: Ben
 
     bench.talk = talk
     bench.session.on_tick = [trade(999, 1)]
-    connection = bench.connection(sink)
-    async with running(connection) as task:
+    websocket = bench.connection(sink)
+    async with running(websocket) as task:
         await asyncio.wait_for(waiting.wait(), 5)
-        await asyncio.sleep(0.3)  # long enough for the frames to be here; nothing is to be seen of them
+        await asyncio.sleep(0.3)  # long enough for the frames to arrive; they must not be delivered
         assert bench.ids() == [999]
         room.set()
         assert await asyncio.wait_for(asyncio.shield(task), 5) == Ended("closed", planned=False)
@@ -132,12 +132,12 @@ async def test_a_flood_does_not_starve_the_tick(bench: Bench) -> None:
         while not socket.closed:
             for _ in range(100):
                 await socket.send_str("1")
-            await asyncio.sleep(0)  # a write that finds room does not let the reader run
+            await asyncio.sleep(0)  # a send that does not block gives the reader no turn
 
     bench.talk = talk
-    connection = bench.connection(lambda output: None)
-    async with running(connection):
-        await until(connection.delivering.is_set)
+    websocket = bench.connection(lambda output: None)
+    async with running(websocket):
+        await until(websocket.delivering.is_set)
         before, since = bench.session.ticks, time.monotonic()
         await until(lambda: bench.session.ticks >= before + 8)
         assert time.monotonic() - since < 8 * 0.25 + 0.5
