@@ -88,7 +88,7 @@ async def test_one_stream_that_falls_silent_costs_one_reconnect(
     written = await instance.value("rows_written_total", table="order_books")
     await instance.until(lambda now: now.value("rows_written_total", table="order_books") >= written + 3)
     await instance.ready()
-    assert [text.partition(": silent: ")[2] for text in instance.logged(": silent: ")] == ["book BTCUSDT"]
+    assert [text.partition(": stale: ")[2] for text in instance.logged(": stale: ")] == ["book BTCUSDT"]
     await assert_right_books(market, simulator.oracle)
     assert (await until(lambda: stored.reasons(market)))["book", "disconnect"] == 1
 

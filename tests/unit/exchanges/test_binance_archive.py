@@ -237,7 +237,7 @@ def test_a_file_with_a_wrong_checksum_is_requested_once_more() -> None:
     assert result.records == candles(lines)
     names = [path_and_query(request)[0].split("/")[-1] for request in result.requests]
     assert names == [f"{name}.CHECKSUM", name, f"{name}.CHECKSUM", name]
-    with pytest.raises(Reject, match=r"ADABTC-1m-2021-11-27\.zip: its SHA-256 is [0-9a-f]{64}, its CHECKSUM says") as caught:
+    with pytest.raises(Reject, match=r"ADABTC-1m-2021-11-27\.zip: its SHA-256 is [0-9a-f]{64}, its CHECKSUM ") as caught:
         load(Archive(files, spoiled=2), "candles", micros("2021-11-27"), micros("2021-11-28"))
     assert caught.value.reason == "checksum"
 
@@ -296,7 +296,7 @@ def test_a_file_that_is_no_zip_is_rejected_and_closed() -> None:
         return Response(200, hashlib.sha256(body).hexdigest().encode(), received_at=LATER)
 
     history = binance.history(history_request(ADA, "trades", 0, DAY), options("trade"), "archive")
-    with pytest.raises(Reject, match="no zip"):
+    with pytest.raises(Reject, match="is not a zip"):
         run(history, send)
     assert files[0].closed
 

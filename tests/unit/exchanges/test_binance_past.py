@@ -198,9 +198,9 @@ def pages(rest: Rest, since: int, until: int):
 
 
 def test_an_unknown_channel_or_method_is_refused() -> None:
-    with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
+    with pytest.raises(Reject, match="'book' has no history; right would be: trades, candles"):
         binance.history(history_request(ETH, "book", 0, 1), options(), "rest")
-    with pytest.raises(Reject, match="no way 'ftp' to the past; known: rest, archive"):
+    with pytest.raises(Reject, match="via is 'ftp'; right would be one of: rest, archive"):
         binance.history(history_request(ETH, "trades", 0, 1), options(), "ftp")
 
 

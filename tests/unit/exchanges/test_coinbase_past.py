@@ -191,9 +191,9 @@ def test_an_unfinished_candle_is_not_loaded(after: int, closed: int) -> None:
 
 
 def test_an_unknown_channel_or_method_is_refused() -> None:
-    with pytest.raises(Reject, match="no past of 'quotes'; there is one of: trades, candles"):
+    with pytest.raises(Reject, match="'quotes' has no history; right would be: trades, candles"):
         coinbase.history(history_request(SKL, "quotes", 0, 1), OPTIONS, "rest")
-    with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):
+    with pytest.raises(Reject, match="via is 'archive'; right would be one of: rest"):
         coinbase.history(history_request(SKL, "trades", 0, 1), OPTIONS, "archive")
 
 

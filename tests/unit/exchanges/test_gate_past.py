@@ -223,7 +223,7 @@ def test_a_malformed_response_is_rejected(channel: str, body: bytes) -> None:
 
 
 def test_an_unknown_channel_or_method_is_refused() -> None:
-    with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
+    with pytest.raises(Reject, match="'book' has no history; right would be: trades, candles"):
         gate.history(history_request(BTC, "book", 0, 1), OPTIONS, "rest")
-    with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):
+    with pytest.raises(Reject, match="via is 'archive'; right would be one of: rest"):
         gate.history(history_request(BTC, "trades", 0, 1), OPTIONS, "archive")

@@ -102,7 +102,7 @@ def test_a_range_without_rows_is_loaded_to_its_end() -> None:
 
 def test_a_time_whose_trades_fill_a_page_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kraken_past, "TRADES", 10)
-    with pytest.raises(Reject, match="10 trades at 1762795433971744500 ns, no way past them"):
+    with pytest.raises(Reject, match="10 trades at 1762795433971744500 ns fill a response"):
         load(Exchange(crowded(), True), 0, LATER - MINUTE)
 
 
@@ -161,7 +161,7 @@ def test_a_malformed_response_is_rejected(channel: str, body: bytes, error: type
 
 
 def test_an_unknown_channel_or_method_is_refused() -> None:
-    with pytest.raises(Reject, match="no past of 'book'; there is one of: trades, candles"):
+    with pytest.raises(Reject, match="'book' has no history; right would be: trades, candles"):
         kraken.history(history_request(BTC, "book", 0, 1), OPTIONS, "rest")
-    with pytest.raises(Reject, match="no way 'archive' to the past; known: rest"):
+    with pytest.raises(Reject, match="via is 'archive'; right would be one of: rest"):
         kraken.history(history_request(BTC, "trades", 0, 1), OPTIONS, "archive")

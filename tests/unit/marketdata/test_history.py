@@ -67,7 +67,7 @@ def test_every_requested_bar_is_loaded_once_and_no_other(size: int, more: int) -
 
     wanted = history_request(gate_session.BTC, "candles", T + 30 * SECOND, T + 61 * MINUTE)
     result = load_history(
-        candle_windows(wanted, gate_session.OPTIONS, size=size, question=make_request, read=read),
+        candle_windows(wanted, gate_session.OPTIONS, size=size, make_request=make_request, read=read),
         lambda request: request.url.encode(),
     )
     assert result.records == [bar(minute) for minute in range(1, 61)]
@@ -151,8 +151,8 @@ def test_a_page_has_its_rejected_rows() -> None:
 
 def test_an_unknown_channel_or_method_is_refused_with_the_known_ones() -> None:
     history = by_channel("x", {"trades": lambda wanted, options: iter(())}, ("rest", "archive"))  # type: ignore[arg-type,return-value]
-    with pytest.raises(Reject, match="x: no way 'ftp' to the past; known: rest, archive"):
+    with pytest.raises(Reject, match="x: via is 'ftp'; right would be one of: rest, archive"):
         history(history_request(gate_session.BTC, "trades", 0, 1), gate_session.OPTIONS, "ftp")
-    with pytest.raises(Reject, match="x: no past of 'book'; there is one of: trades") as refused:
+    with pytest.raises(Reject, match="x: 'book' has no history; right would be: trades") as refused:
         history(history_request(gate_session.BTC, "book", 0, 1), gate_session.OPTIONS, "rest")
     assert refused.value.reason == "history"

@@ -159,7 +159,7 @@ def test_wrapped_coins_have_the_price_of_the_wrapped_coin(etherscan: Etherscan) 
     known = tuple(Asset(symbol, whale_ethereum.ASSETS[symbol]) for symbol in whale_ethereum.SYMBOLS)
     result = turn(whale_ethereum, replace(ETHERSCAN, assets=known), etherscan, {"ETH": "470", "BTC": "60000"})
     assert result.price_requests[0].symbols == ("BTC", "DAI", "ETH", "USDC", "USDT")
-    with pytest.raises(Stop, match="ids: '0x12' is no contract with its decimals; right would be MKR = \"0x"):
+    with pytest.raises(Stop, match="ids: '0x12' is not a contract with its decimals; right would be MKR = \"0x"):
         take(etherscan, options=replace(ETHERSCAN, assets=(Asset("MKR", "0x12"),)))
 
 

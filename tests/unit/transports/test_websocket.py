@@ -57,7 +57,7 @@ async def test_a_binary_frame_is_malformed(bench: Bench) -> None:
 
     bench.talk = talk
     await bench.connection().run()
-    assert bench.outputs == [Malformed(b"\x1f\x8b", "unknown", "a binary frame where text was expected")]
+    assert bench.outputs == [Malformed(b"\x1f\x8b", "unknown", "a binary frame; right would be a text frame")]
 
 
 async def test_a_connection_without_any_frame_is_silent(bench: Bench) -> None:
