@@ -37,12 +37,15 @@ WORDS = {
     "mood": "sentiment",
     "orphaned": "reorged",
     "roster": "source manager",
+    "said": "reported, logged, sent",
     "sieve": "post filter",
+    "told": "reported",
     "unsaid": "missing",
     "vitals": "connection health",
     "vouch": "is complete",
     "vouched": "is complete",
     "vouches": "is complete",
+    "whoever": "the role, the client",
 }
 # retired phrase -> its replacement
 PHRASES = {
