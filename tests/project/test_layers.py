@@ -7,6 +7,7 @@ lower level and from its own room; exchanges do not import each other, nor do po
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,6 +182,17 @@ def is_pure(path: Path) -> bool:
 
 def test_every_module_has_a_level():
     assert {name.split(".")[0] for name in MODULES} - LEVEL.keys() == set(), "add the room or module to LEVELS"
+
+
+def test_the_page_of_the_code_lists_each_room_on_its_level():
+    rows = re.findall(r"^\| (\d) \| (.+?) \| (pure:)?", (ROOT / "ingest/README.md").read_text(), re.MULTILINE)
+    rooms = [
+        (name.strip("/").removesuffix(".py"), int(level), bool(pure))
+        for level, cell, pure in rows
+        for name in re.findall(r"`([^`]+)`", cell)
+    ]
+    assert {name: level for name, level, _ in rooms} == {name: level for name, level in LEVEL.items() if name}
+    assert {name for name, _, pure in rooms if pure} == PURE
 
 
 def test_only_the_listed_modules_are_outside_the_rooms():
