@@ -111,7 +111,7 @@ class Counters:
 
     def __init__(self) -> None:
         self.tallies = Tallies()
-        self.errors: Counter[tuple[str, str]] = Counter()  # by (stage, type)
+        self.errors: Counter[tuple[str, str, str]] = Counter()  # by (source or "", stage, type)
         self.gaps: Counter[tuple[str, str, str]] = Counter()  # by (source, channel, reason)
         self.gaps_healed: Counter[tuple[str, str, str]] = Counter()  # by (source, channel, reason)
         self.gap_open_seconds: dict[tuple[str, str], float] = {}  # by (source, channel): the length of all open gaps

@@ -122,9 +122,9 @@ class _Counted:
     def collect(self) -> Iterator[Metric]:
         counters, tallies = self._counters, list(self._counters.tallies.values())
         errors = Count(dict(counters.errors))  # a copy: a thread of the spool may add to it meanwhile
-        errors["write", "hold"] += sum(tally.holds for tally in tallies)
-        text = "Errors, by the stage where they occurred and their type."
-        yield _counter("errors", text, ("stage", "error_type"), +errors)
+        errors["", "write", "hold"] += sum(tally.holds for tally in tallies)
+        text = "Errors, by source where one is concerned, the stage where they occurred, and their type."
+        yield _counter("errors", text, ("source", "stage", "error_type"), +errors)
         labels = ("source", "channel", "reason")
         yield _counter("gaps", "Gaps found, by reason.", labels, counters.gaps)
         yield _counter("gaps_healed", "Gaps that were filled, by reason.", labels, counters.gaps_healed)

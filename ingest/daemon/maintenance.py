@@ -111,7 +111,7 @@ class Maintenance:
                 finally:
                     await self._release(connection, task)
             except (*sqlstate.FOREIGN, IngestError) as error:
-                self._metrics.counters.errors["maintenance", type(error).__name__] += 1
+                self._metrics.counters.errors["", "maintenance", type(error).__name__] += 1
                 reason = error if isinstance(error, IngestError) else sqlstate.translate(error, "database.admin_dsn")
                 self.states[task.name] = RunState(State.FAILING, str(reason))
                 log.warning("maintenance %s: %s", task.name, reason)

@@ -215,13 +215,13 @@ class SourceManager:
                 state = RunState(State.STOPPED, str(fault))
                 source.report(state)
                 log.error("%s: %s", name, state)
-                self._metrics.counters.errors["source", "Stop"] += 1
+                self._metrics.counters.errors[name, "source", "Stop"] += 1
                 return
             if not isinstance(fault, IngestError):
                 log.error("%s: a defect, the source is restarted", name, exc_info=fault)
             else:
                 log.warning("%s: %s", name, fault)
-            self._metrics.counters.errors["source", type(fault).__name__] += 1
+            self._metrics.counters.errors[name, "source", type(fault).__name__] += 1
             source.report(RunState(State.FAILING, str(fault)))
             if time.monotonic() - started > LONG_SECONDS:
                 backoff.reset()

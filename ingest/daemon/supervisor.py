@@ -147,7 +147,7 @@ class Supervisor:
             spec = maintenance_spec(settings)
         except Stop as error:
             log.error("the new configuration is refused, the old one stays: %s", error)
-            self.metrics.counters.errors["reload", "Stop"] += 1
+            self.metrics.counters.errors["", "reload", "Stop"] += 1
             return
         self.settings = settings
         self.maintenance.reload(spec)
@@ -221,7 +221,7 @@ class Supervisor:
             info = await check_database(self.settings.database, migrate_first=self.settings.migrate_on_start)
             await resources.known.confirm(resources.pool, info, needed=has_spooled)
         except (Retry, Hold) as error:
-            self.metrics.counters.errors["database", type(error).__name__] += 1
+            self.metrics.counters.errors["", "database", type(error).__name__] += 1
             if str(error) != self.database.state.detail:
                 log.error("%s", error)
             self.database.state = RunState(State.FAILING, str(error))

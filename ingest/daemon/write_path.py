@@ -57,7 +57,7 @@ def spool_path(settings: Settings) -> Path | None:
     return None if settings.durability == "memory" else settings.spool.path
 
 
-async def open_configured_spool(settings: Settings, errors: Counter[tuple[str, str]]) -> OpenSpool | None:
+async def open_configured_spool(settings: Settings, errors: Counter[tuple[str, str, str]]) -> OpenSpool | None:
     """Opens the configured spool; None if there is none. Raises Stop if its directory cannot be used."""
     path, section = spool_path(settings), settings.spool
     if path is None:

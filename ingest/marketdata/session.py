@@ -148,7 +148,7 @@ class RoutedSession:
         silent = protocol.ping_after and now - self._active_at >= protocol.ping_after
         if protocol.ping is not None and (silent or (protocol.ping_every and now - self._pinged_at >= protocol.ping_every)):
             self._active_at = self._pinged_at = now
-            out.append(Send(protocol.ping(now)))
+            out.append(Send(protocol.ping(now), keepalive=True))
         out += self._subscriptions.tick(now)
         out += self._resubscriber.due(now)
         for tick in self._ticks:

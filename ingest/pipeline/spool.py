@@ -98,7 +98,7 @@ class Damaged(Struct, frozen=True):
 
 
 def open_spool(
-    path: Path, errors: Counter[tuple[str, str]], *, max_bytes: int, sync_seconds: float | None
+    path: Path, errors: Counter[tuple[str, str, str]], *, max_bytes: int, sync_seconds: float | None
 ) -> tuple[Spool, dict[str, list[Entry]]]:
     """Lock the directory and find the records of an earlier run: by table, oldest first. Blocks.
 
@@ -129,7 +129,7 @@ class Spool:
     """
 
     def __init__(
-        self, path: Path, directory: int, errors: Counter[tuple[str, str]], *, max_bytes: int, sync_seconds: float | None
+        self, path: Path, directory: int, errors: Counter[tuple[str, str, str]], *, max_bytes: int, sync_seconds: float | None
     ) -> None:
         self.max_bytes = max_bytes
         self.sync_seconds = sync_seconds
@@ -322,7 +322,7 @@ class Spool:
         return Entry(segment, piece.offset, size, piece.head.rows, *_time_range(piece.head.spans, piece.head.received_at))
 
     def _cut(self, segment: Segment, size: int) -> None:
-        self._errors["spool", "torn"] += 1
+        self._errors["", "spool", "torn"] += 1
         torn = segment.size - size
         log.error("spool: segment %s: the last %d bytes are a torn record and are cut off", segment.path.name, torn)
         try:
@@ -336,12 +336,12 @@ class Spool:
     def _keep_damaged(self, path: Path, offset: int, data: bytes) -> str:
         """Copy damaged bytes to the quarantine, because their segment will be deleted. Returns the result, for a log line."""
         with self._guard:
-            self._errors["spool", "damaged"] += 1
+            self._errors["", "spool", "damaged"] += 1
             return self._quarantine.keep(path.with_name(f"{path.stem}-{offset}.bad"), data, self.max_bytes - self._bytes)
 
     def _retry(self, error: OSError) -> Retry:
         with self._guard:  # several threads count
-            self._errors["spool", "disk"] += 1
+            self._errors["", "spool", "disk"] += 1
         return Retry(f"spool {self._path}: {error.strerror or error}", code="disk")
 
 

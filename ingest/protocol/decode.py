@@ -5,14 +5,24 @@ from __future__ import annotations
 from typing import Annotated
 
 from msgspec import DecodeError, Meta, Struct, ValidationError
+from msgspec.structs import force_setattr
+
+MAX_PAYLOAD = 10_000  # bytes of a payload that are kept
 
 
 class Malformed(Struct, frozen=True):
-    """A frame, or a part of one, that differs from the exchange's documentation. It is counted and kept in `rejects`."""
+    """A frame, or a part of one, that differs from the exchange's documentation. It is counted and kept in `rejects`.
+
+    Only the beginning of a long payload is kept: a frame has up to 16 MiB, and hundreds of them may wait for the database.
+    """
 
     payload: bytes
     reason: str  # json, shape, value, unknown, checksum
     message: str
+
+    def __post_init__(self) -> None:
+        if len(self.payload) > MAX_PAYLOAD:
+            force_setattr(self, "payload", self.payload[:MAX_PAYLOAD])
 
 
 # what msgspec raises for bytes that it cannot decode; bad UTF-8 and deep nesting raise Python's own exceptions

@@ -34,9 +34,10 @@ class Connection(Struct, frozen=True, omit_defaults=True):
 
 
 class Send(Struct, frozen=True):
-    """A text frame for the exchange."""
+    """A text frame for the exchange. A `keepalive` is not held back by the limit of messages."""
 
     text: str
+    keepalive: bool = False
 
 
 class Gap(Struct, frozen=True):

@@ -255,7 +255,7 @@ class ExchangeFeed:
 
     def _note_error(self, message: str) -> None:
         self.last_error, self._last_error_at = message, datetime.now(UTC)
-        self._metrics.counters.errors["source", "refused"] += 1
+        self._metrics.counters.errors[self.name, "source", "refused"] += 1
         log.error("%s: %s", self.name, message)
 
     def _make_options(self) -> ExchangeOptions:

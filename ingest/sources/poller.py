@@ -208,7 +208,7 @@ class Poller:
     def _miss(self, part: Missed, turn: Turn) -> None:
         """Count a failed part of the turn. It is logged and kept only once while it fails in every turn."""
         turn.missed[part.name] = str(part.error)
-        self._task.metrics.counters.errors["poll", type(part.error).__name__] += 1
+        self._task.metrics.counters.errors[self._task.name, "poll", type(part.error).__name__] += 1
         if part.name in self._missed:
             return
         log.warning("%s: %s: %s", self.name, part.name, self._access.redacted(str(part.error)))

@@ -81,5 +81,5 @@ class ProviderTask:
         """Count and log a failure, and show it in the status, without the key."""
         kind = Retry if isinstance(error, str) else type(error)
         self.report(RunState(state, str(error)))
-        self.metrics.counters.errors["poll", kind.__name__] += 1
+        self.metrics.counters.errors[self.name, "poll", kind.__name__] += 1
         log.warning("%s: %s", self.name, self.state)

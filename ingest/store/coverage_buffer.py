@@ -54,24 +54,24 @@ class CoverageBuffer:
         if len(self._gaps) < MAX_GAPS:
             self._gaps.append(ledger_gap)
         else:
-            self._counters.errors["coverage_buffer", "gap_dropped"] += 1
+            self._counters.errors[source, "coverage_buffer", "gap_dropped"] += 1
 
     def claim(self, claims: Iterable[Claim]) -> None:
         """Write these claims at the next flush. Every row that they cover must have its outcome by now."""
         for claim in claims:
             buffered = self._claims.get(claim.key)
             if buffered is None and len(self._claims) >= MAX_CLAIMS:
-                self._counters.errors["coverage_buffer", "claim_dropped"] += 1
+                self._counters.errors[claim.source, "coverage_buffer", "claim_dropped"] += 1
             elif buffered is None or buffered.until < claim.until:
                 self._claims[claim.key] = claim
 
     def malformed(self, source: str, malformed: Malformed) -> None:
         """Record a frame, or a part of one, that differs from what the source documents."""
-        self._counters.errors["decode", malformed.reason] += 1
+        self._counters.errors[source, "decode", malformed.reason] += 1
         if len(self._rejects) < MAX_REJECTS:
             self._rejects.append(undecoded(source, malformed))
         else:
-            self._counters.errors["coverage_buffer", "reject_dropped"] += 1
+            self._counters.errors[source, "coverage_buffer", "reject_dropped"] += 1
 
     async def run(self) -> None:
         """Flush every second, until cancelled."""
@@ -81,7 +81,7 @@ class CoverageBuffer:
                 await self.flush()
             except (Retry, Hold) as error:
                 log.warning("%s", error)
-                self._counters.errors["coverage_buffer", type(error).__name__] += 1
+                self._counters.errors["", "coverage_buffer", type(error).__name__] += 1
 
     async def flush(self) -> None:
         """Write the buffer in one transaction. On Retry or Hold it is kept for the next flush."""

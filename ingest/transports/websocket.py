@@ -286,7 +286,7 @@ class WebSocketConnection:
             response = await self._http.get(request)
         except (Retry, Reject) as error:
             log.warning("%s: %s", self._source, error)
-            self._metrics.counters.errors["http", type(error).__name__] += 1
+            self._metrics.counters.errors[self._source, "http", type(error).__name__] += 1
             refused = [Refused(str(error))] if isinstance(error, Reject) else []
             async with self._lock:
                 await self._deliver(iter([*refused, *self._session.failed(request, self._clock())]))

@@ -112,8 +112,8 @@ async def test_a_flood_of_garbage_is_counted_and_bounded(pool: Pool) -> None:
     await buffer.flush()
     assert await pool.fetchval("SELECT count(*) FROM rejects") == MAX_REJECTS
     count = metrics.registry.get_sample_value
-    assert count("ingest_errors_total", {"stage": "decode", "error_type": "json"}) == MAX_REJECTS + 50
-    assert count("ingest_errors_total", {"stage": "coverage_buffer", "error_type": "reject_dropped"}) == 50
+    assert count("ingest_errors_total", {"source": "okx", "stage": "decode", "error_type": "json"}) == MAX_REJECTS + 50
+    assert count("ingest_errors_total", {"source": "okx", "stage": "coverage_buffer", "error_type": "reject_dropped"}) == 50
 
 
 @pytest.fixture
@@ -190,5 +190,5 @@ async def test_claims_are_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -
     buffer.claim([claim(10), claim(30, since=20), claim(50, since=40), claim(15)])
     await buffer.flush()
     assert await claimed(pool) == [(0, 15), (20, 30)]
-    dropped = {"stage": "coverage_buffer", "error_type": "claim_dropped"}
+    dropped = {"source": "okx", "stage": "coverage_buffer", "error_type": "claim_dropped"}
     assert metrics.registry.get_sample_value("ingest_errors_total", dropped) == 1

@@ -40,7 +40,7 @@ def test_a_histogram_counts_as_the_client_library_does() -> None:
 def test_every_counter_is_exported() -> None:
     metrics = Metrics()
     counters = metrics.counters
-    counters.errors["decode", "json"] = 2
+    counters.errors["okx", "decode", "json"] = 2
     counters.gaps["binance", "trades", "sequence"] = 3
     counters.gaps_healed["binance", "trades", "sequence"] = 1
     counters.gap_open_seconds["binance", "trades"] = 1.5
@@ -51,8 +51,8 @@ def test_every_counter_is_exported() -> None:
     tally.write_duration["copy"].observe(0.02)
     tally.batch_rows.observe(7)
     gap = {"source": "binance", "channel": "trades", "reason": "sequence"}
-    assert value(metrics, "errors_total", stage="decode", error_type="json") == 2
-    assert value(metrics, "errors_total", stage="write", error_type="hold") == 1
+    assert value(metrics, "errors_total", source="okx", stage="decode", error_type="json") == 2
+    assert value(metrics, "errors_total", source="", stage="write", error_type="hold") == 1
     assert (value(metrics, "gaps_total", **gap), value(metrics, "gaps_healed_total", **gap)) == (3, 1)
     assert value(metrics, "gap_open_seconds", source="binance", channel="trades") == 1.5
     assert (value(metrics, "write_held", table="trades"), value(metrics, "write_held", table="candles")) == (1, 0)

@@ -70,7 +70,7 @@ def route(frame: bytes) -> Route:
     elif message.id is None and message.method != "heartbeat":
         control = Unknown(f"unknown method {message.method!r}")
     elif params.type == "test_request":
-        control = Send(call(0, "public/test", {}))
+        control = Send(call(0, "public/test", {}), keepalive=True)
     return None, () if control is None else (control,), False
 
 

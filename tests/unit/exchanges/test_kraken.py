@@ -217,7 +217,7 @@ def test_a_connection_without_any_message_for_ten_seconds_is_pinged() -> None:
     for quiet in (b'{"channel":"heartbeat"}', nautilus("ws_pong")):
         assert session.feed(quiet, NOW + 5 * SECOND) == ()
     assert session.tick(NOW + 14 * SECOND) == []
-    assert session.tick(NOW + 15 * SECOND) == [Send('{"method":"ping"}')]
+    assert session.tick(NOW + 15 * SECOND) == [Send('{"method":"ping"}', keepalive=True)]
     assert session.tick(NOW + 16 * SECOND) == []
     assert session.last_message_at == [0]
 

@@ -87,7 +87,7 @@ def test_every_recorded_book_message_matches_its_checksum(trim: bool) -> None:
     session = open_session(*instruments.values(), channel="book", options=DEEP)
     out = [output for line in frames for output in session.feed(line.frame, line.time)]
     ping, *last = session.tick(frames[-1].time + 3600 * SECOND)
-    assert ping == Send('{"method":"ping"}')
+    assert ping == Send('{"method":"ping"}', keepalive=True)
     assert sum('"update"' in line.text for line in frames) == 4269
     assert sorted(out + last, key=row_key) == sorted(expected_books(frames, instruments), key=row_key)
 

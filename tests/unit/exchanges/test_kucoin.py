@@ -288,10 +288,10 @@ def test_pings_are_sent_by_the_clock_also_while_messages_arrive() -> None:
     session = open_session(BTC, channel="trades")
     session.feed(trade_frame(), NOW + 17 * SECOND)
     assert session.tick(NOW + 18 * SECOND - 1) == []
-    assert session.tick(NOW + 18 * SECOND) == [Send('{"id":"ping","type":"ping"}')]
+    assert session.tick(NOW + 18 * SECOND) == [Send('{"id":"ping","type":"ping"}', keepalive=True)]
     assert session.feed(b'{"id":"ping","type":"pong"}', NOW + 18 * SECOND) == ()
     assert session.tick(NOW + 35 * SECOND) == []
-    assert session.tick(NOW + 36 * SECOND) == [Send('{"id":"ping","type":"ping"}')]
+    assert session.tick(NOW + 36 * SECOND) == [Send('{"id":"ping","type":"ping"}', keepalive=True)]
 
 
 def test_recorded_replies_yield_nothing() -> None:

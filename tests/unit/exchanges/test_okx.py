@@ -170,7 +170,7 @@ def test_many_subscriptions_are_spread_over_connections() -> None:
 def test_ping_after_silence_and_pong_is_plain_text() -> None:
     session = open_session(BTC, channel="trades")
     assert session.tick(NOW + 24 * SECOND) == []
-    assert session.tick(NOW + 25 * SECOND) == [Send("ping")]
+    assert session.tick(NOW + 25 * SECOND) == [Send("ping", keepalive=True)]
     assert session.feed(b"pong", NOW + 26 * SECOND) == ()
     assert session.tick(NOW + 50 * SECOND) == []
     assert session.last_message_at == [0]

@@ -103,4 +103,4 @@ def test_a_snapshot_replaces_the_book_and_ends_the_repeated_subscriptions() -> N
     session.feed(nautilus("ws_books_snapshot"), NOW)
     session.feed(json.dumps(message).encode(), NOW + 1)
     ping, book = session.tick(NOW + 60 * SECOND)
-    assert (ping, book.bid_prices, book.received_at) == (Send("ping"), ("8000",), NOW + 1)
+    assert (ping, book.bid_prices, book.received_at) == (Send("ping", keepalive=True), ("8000",), NOW + 1)

@@ -37,7 +37,7 @@ def replay(lines: list[Line], channel: str, options: ExchangeOptions) -> list[Ou
     session = open_session(*INSTRUMENTS.values(), channel=channel, options=options)
     out = [output for line in lines for output in session.feed(line.frame, line.time)]
     ping, *last = session.tick(lines[-1].time + 3600 * SECOND)
-    assert ping == Send("ping")
+    assert ping == Send("ping", keepalive=True)
     return out + last
 
 

@@ -23,7 +23,7 @@ class Bench:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.errors: Counter[tuple[str, str]] = Counter()
+        self.errors: Counter[tuple[str, str, str]] = Counter()
         self.spool: Spool
         self.found: dict[str, list[Entry]] = {}
         self._opened = False
@@ -31,7 +31,7 @@ class Bench:
     def open(self, max_bytes: int = 1 << 30, sync_seconds: float | None = 0) -> Spool:
         """Begin a run. The run before ends as by a kill: nothing is tidied up, and the lock is released."""
         self.leave()
-        self.errors: Counter[tuple[str, str]] = Counter()
+        self.errors: Counter[tuple[str, str, str]] = Counter()
         self.spool, self.found = open_spool(self.path, self.errors, max_bytes=max_bytes, sync_seconds=sync_seconds)
         self._opened = True
         return self.spool
@@ -189,16 +189,16 @@ def test_a_torn_end_is_cut_off_and_counted(bench: Bench):
     name = entries[0].segment.path.name
     change(bench, name, lambda data: data.__delitem__(slice(-1, None)))
     assert [bench.spool.read(entry) for entry in bench.found["trades"]] == [from_spool(batch(0), name)]
-    assert (bench.errors["spool", "torn"], bench.errors["spool", "damaged"]) == (1, 0)
+    assert (bench.errors["", "spool", "torn"], bench.errors["", "spool", "damaged"]) == (1, 0)
     assert bench.on_disk() == bench.spool.used_bytes == entries[1].offset
     bench.open()
-    assert (len(bench.found["trades"]), bench.errors["spool", "torn"]) == (1, 0)
+    assert (len(bench.found["trades"]), bench.errors["", "spool", "torn"]) == (1, 0)
 
 
 def test_a_segment_with_only_a_torn_record_is_deleted(bench: Bench):
     (entry,) = bench.add(batch(0))
     change(bench, entry.segment.path.name, lambda data: data.__delitem__(slice(10, None)))
-    assert (bench.found, bench.files(), bench.errors["spool", "torn"]) == ({}, [], 1)
+    assert (bench.found, bench.files(), bench.errors["", "spool", "torn"]) == ({}, [], 1)
 
 
 def test_damaged_rows_have_the_time_range_of_their_head_and_are_kept(bench: Bench):
@@ -234,7 +234,7 @@ def test_the_time_range_of_a_damaged_head_is_read_from_the_rows(bench: Bench):
         ),
         from_spool(batch(10), name),
     ]
-    assert bench.errors["spool", "damaged"] == 1
+    assert bench.errors["", "spool", "damaged"] == 1
     expected = bytearray(packed(batch(0)))
     expected[2] = 0
     assert (bench.path / "trades-00000001-0.bad").read_bytes() == expected
@@ -283,7 +283,7 @@ def test_a_record_of_another_format_is_kept_and_reported(bench: Bench):
     name = entry.segment.path.name
     change(bench, name, lambda data: data.__setitem__(slice(None), in_format(2, bytes(data))))
     (found,) = bench.found["trades"]
-    assert (found.rows, found.format, bench.errors["spool", "damaged"]) == (4, 2, 0)
+    assert (found.rows, found.format, bench.errors["", "spool", "damaged"]) == (4, 2, 0)
     bench.close()
     assert bench.files() == [name]
 
@@ -311,14 +311,14 @@ def test_a_full_disk_is_a_retry(bench: Bench):
     (kept,) = bench.add(large(0, 1 << 20))
     with file_limit((1 << 20) + (1 << 19)), pytest.raises(Retry, match="File too large"):
         bench.add(large(1, 1 << 20))
-    assert bench.errors["spool", "disk"] == 1
+    assert bench.errors["", "spool", "disk"] == 1
     assert bench.on_disk() == bench.spool.used_bytes == kept.size  # the part of the second batch was removed
     bench.add(large(2, 1 << 20))
     bench.open()
     names = [f"trades-0000000{number}.spool" for number in (1, 2)]
     expected = [from_spool(large(0, 1 << 20), names[0]), from_spool(large(2, 1 << 20), names[1])]
     assert [bench.spool.read(entry) for entry in bench.found["trades"]] == expected
-    assert bench.errors["spool", "torn"] == 0
+    assert bench.errors["", "spool", "torn"] == 0
 
 
 def test_other_files_are_left_alone(bench: Bench):
