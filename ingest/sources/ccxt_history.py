@@ -18,11 +18,14 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
+
 from ingest.errors import Reject, Retry
 from ingest.protocol.exchange import Rate
 from ingest.protocol.history import HistoryRequest, Page
 from ingest.protocol.http import Flow, Request, Response
-from ingest.records import MINUTE, Candle, Instrument, Record, Trade, hashed_id
+from ingest.records import MINUTE, SECOND, Candle, Instrument, Record, Trade, hashed_id
+from ingest.store.coverage import to_datetime
 from ingest.transports.http import Http
 
 # by ccxt's name of the exchange: the position in its own bar of the fields that ccxt's bar lacks
@@ -64,6 +67,7 @@ class Ccxt:
         if rest_url is not None:
             exchange.urls["api"] = _moved(exchange.urls["api"], rest_url)
         self._extra_fields = EXTRA_FIELDS.get(protocol, {})
+        self._behind = 0  # microseconds by which the exchange's clock is behind ours
 
     async def listing(self, http: Http) -> list[Instrument]:
         """Every spot market. Raises Retry or Reject."""
@@ -89,8 +93,13 @@ class Ccxt:
     async def pages(self, http: Http, request: HistoryRequest, via: str) -> AsyncGenerator[Page, None]:
         """See `Origin`. `listing` must be called before."""
         read = partial(self._trades if request.channel == "trades" else self._candles, request.instrument)
-        async for page in pages(request, read, self._name):
+        async for page in pages(request, read, self._name, self._now):
             yield page
+
+    def _now(self) -> Response:
+        """A response of now; the exchange's clock decides which bars are closed."""
+        now = _now()
+        return replace(now, made_at=now.received_at - self._behind)
 
     # --- the answers of ccxt ---------------------------------------------------------------------------------------------------
 
@@ -164,6 +173,8 @@ class Ccxt:
     async def _fetch(self, http: Http, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
         """Send a request of ccxt, which calls this method. Numbers with a fraction stay text, so that digits are exact."""
         response = await http.run(_get(url))
+        if response.made_at is not None:
+            self._behind = response.received_at - response.made_at
         text = response.body.decode("utf-8", "replace")
         answer = json.loads(text, parse_float=str)
         self._ccxt.handle_errors(response.status, "OK", url, method, response.headers, text, answer, headers, body)
@@ -197,22 +208,28 @@ def _moved(urls: Any, rest_url: str) -> Any:
 # --- page by page ---------------------------------------------------------------------------------------------------------
 
 
-async def pages(request: HistoryRequest, read: Read, name: str) -> AsyncGenerator[Page, None]:
-    """The pages of the requested range, one for each answer of `read`.
+async def pages(
+    request: HistoryRequest, read: Read, name: str, clock: Callable[[], Response] | None = None
+) -> AsyncGenerator[Page, None]:
+    """The pages of the requested range, one for each answer of `read`. `clock` gives a response of now, by the exchange's clock.
 
-    Raises Reject (reason `history`) where the exchange ignores `since` and sends its latest records: an answer then begins no
-    earlier than the answer to a request without `since`.
+    An answer proves that nothing is missing before its rows only where it also has an earlier row: the last one of the page before,
+    or one before the range. Raises Reject (reason `history`, code the earliest time that is known to be complete) where
+
+    - the exchange ignores `since` and sends its latest records: an answer then begins no earlier than one without `since`;
+    - it has no row before the first one of the range, which may begin with rows that it does not keep; all others are loaded;
+    - an answer skips rows: it lacks the last row of the page before.
     """
-    received = _now()
+    now = clock or _now
+    received = now()
     latest = await read(None)
     if not latest or latest[0].time < request.since:
         yield request.page(latest, received)
         return
+    answer = await _first_answer(request, read, latest, name)
+    earliest = (answer or latest)[0].time
+    proven = earliest <= request.since
     cursor, seen = request.since, set[object]()
-    answer = await read(cursor)
-    if answer and answer[0].time >= latest[0].time:
-        earliest = latest[0].time + 1000  # this millisecond may have more rows
-        raise Reject(f"{name}: sends its latest {len(latest)} rows only", reason="history", code=str(earliest))
     while True:
         new = [record for record in answer if record.time >= cursor and _key(record) not in seen]
         if new:
@@ -220,17 +237,54 @@ async def pages(request: HistoryRequest, read: Read, name: str) -> AsyncGenerato
                 raise Reject(f"{name}: one millisecond has more rows than an answer holds, {len(answer)}", reason="history")
             cursor = new[-1].time
         elif cursor >= latest[-1].time:
-            yield request.page((), received)
-            return
+            break
         else:
             cursor = min(cursor + STEP, latest[-1].time)
         seen = {_key(record) for record in answer if record.time == cursor}
+        yield request.page(new, received, cursor if proven else request.since)
         if cursor >= request.until:
-            yield request.page(new, received)
-            return
-        yield request.page(new, received, cursor)
-        received = _now()
-        answer = await read(cursor)
+            break
+        received = now()
+        answer = await _next_answer(read, cursor, seen, name)
+    if not proven:
+        message = f"its first row is of {to_datetime(earliest):%Y-%m-%d %H:%M:%S}, and nothing shows that there is none before it"
+        raise _incomplete(name, message, earliest)
+    yield request.page((), received)
+
+
+async def _first_answer(request: HistoryRequest, read: Read, latest: list[Record], name: str) -> list[Record]:
+    """The answer that begins the range, if possible with a row at its beginning or before it."""
+    overlap = _overlap(request)
+    answer = await read(request.since - overlap)
+    if not answer or answer[0].time > request.since:
+        answer = await read(request.since - STEP)  # the range may begin with a quiet hour
+    if answer and latest[0].time <= answer[0].time:
+        # this millisecond may have more rows
+        raise _incomplete(name, f"sends its latest {len(latest)} rows only", latest[0].time + 1000)
+    if answer and answer[-1].time < request.since:  # the earlier answer ends before the range
+        answer = [*answer, *await read(request.since - overlap)]
+    return answer
+
+
+async def _next_answer(read: Read, cursor: int, seen: set[object], name: str) -> list[Record]:
+    """The answer from `cursor` on, with the rows `seen` at that time; where the exchange excludes them, it is requested earlier."""
+    answer = await read(cursor)
+    if not seen or not answer or seen & {_key(record) for record in answer if record.time == cursor}:
+        return answer
+    earlier = await read(cursor - MINUTE)
+    if seen & {_key(record) for record in earlier if record.time == cursor}:
+        return earlier
+    message = f"the rows after {to_datetime(cursor):%Y-%m-%d %H:%M:%S} begin at {to_datetime(answer[0].time):%H:%M:%S}"
+    raise _incomplete(name, f"{message}, without the last row before them", answer[0].time)
+
+
+def _overlap(request: HistoryRequest) -> int:
+    """How much earlier than the range the first request begins: an exchange may exclude the row at `since`."""
+    return MINUTE if request.channel == "candles" else SECOND
+
+
+def _incomplete(name: str, message: str, earliest: int) -> Reject:
+    return Reject(f"{name}: {message}", reason="history", code=str(earliest))
 
 
 def _key(record: Record) -> object:
