@@ -5,7 +5,7 @@
    `CLEAN_BATCHES` without a duplicate have passed: trying COPY first each time is slower and bloats the table (at 1 % duplicates
    100k rows/s against 124k). A table with native ids always uses it, because it gives a row the time that was stored first.
 3. On a data error: if the table's columns, types or privileges are not those that its record needs, Hold, and nothing is rejected.
-   Else the bad rows, whatever their number, go into `rejects` in the transaction of the good rows.
+   Else the bad rows, whatever their number, go into `rejects` in the transaction of the good rows, or a sample of them.
 4. On 53400 (too many tuples to decompress in one transaction): each half of the batch in a commit of its own.
 """
 
@@ -24,7 +24,7 @@ from ingest.store.bad_rows import RowError, find_bad_rows
 from ingest.store.copy import Statements, copy_in, stage_in
 from ingest.store.hourly_sentiment import mark_posts
 from ingest.store.pool import Connection, Pool, committed, rolled_back
-from ingest.store.rejects import Rejected, insert_rejects
+from ingest.store.rejects import Rejected, RejectSampler, insert_rejects, sources_of
 from ingest.store.rollup import mark_batch
 from ingest.store.schema_check import verify
 from ingest.store.ts_edition import Edition
@@ -47,6 +47,7 @@ class BatchWriter:
         self._pool = pool
         self._edition: Edition | None = edition
         self._statements = Statements.of(table)
+        self._sampler = RejectSampler()
         self._clean_batches = CLEAN_BATCHES
         self._verified_at = -VERIFY_SECONDS
 
@@ -138,13 +139,17 @@ class BatchWriter:
     async def _store_good_rows(self, connection: Connection, batch: Batch, lines: list[bytes], bad: dict[int, RowError]) -> Outcome:
         statements = self._statements_of(batch)
         good = [line for index, line in enumerate(lines) if index not in bad]
-        rejected = [self._reject_of(lines[index].decode("utf-8", "replace"), error) for index, error in bad.items()]
-        rejected += [self._reject_of(row.line, RowError(row.reason, "", row.message)) for row in batch.refused]
+        refused = [(lines[index].decode("utf-8", "replace"), error) for index, error in bad.items()]
+        refused += [(row.line, RowError(row.reason, "", row.message)) for row in batch.refused]
+        sources = await sources_of(connection, statements.columns, [line for line, _ in refused])
+        rejected = [self._reject_of(source, *row) for source, row in zip(sources, refused, strict=True)]
+        sample = self._sampler.sample(rejected)
         async with committed(connection):
             written, revised = await stage_in(connection, self._table, statements, b"".join(good)) if good else (0, 0)
-            await insert_rejects(connection, rejected)
+            await insert_rejects(connection, sample)
             if good:
                 await self._mark(connection, batch)
+        self._sampler.count(sample)
         return Outcome(
             written=written,
             revised=revised,
@@ -184,8 +189,8 @@ class BatchWriter:
                     raise Hold(f"{message}: look for a constraint or trigger that only a chunk has", code="22000") from error
         return bad
 
-    def _reject_of(self, line: str, error: RowError) -> Rejected:
-        return Rejected("", self._table.name, "write", error.reason, error.sqlstate or None, error.message, line.rstrip("\n"))
+    def _reject_of(self, source: str, line: str, error: RowError) -> Rejected:
+        return Rejected(source, self._table.name, "write", error.reason, error.sqlstate or None, error.message, line.rstrip("\n"))
 
 
 def _remaining_parts(part: list[int], error: asyncpg.PostgresError, bad: dict[int, RowError]) -> list[list[int]]:

@@ -20,6 +20,7 @@ from ingest.store import batch_writer as module
 from ingest.store.bad_rows import RowError, find_bad_rows
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.pool import Pool, open_pool
+from ingest.store.rejects import SAMPLES, Rejected, RejectSampler
 from ingest.tables import SENTIMENT_POSTS, TABLES, TRADES, Table
 from tests.support.daemon import on_apache, until
 from tests.support.table_rows import ROWS, bad_rows
@@ -199,6 +200,50 @@ async def test_bad_rows_are_rejected_through_a_pooler(market: str, pooler: Poole
     outcomes = await asyncio.gather(*map(batch_writer.write, batches))
     assert [(outcome.written, outcome.rejected) for outcome in outcomes] == [(100, {"check": 100})] * 20
     await pool.close()
+
+
+# --- what is stored of a flood ----------------------------------------------------------------------------------------
+
+COUNTS = "SELECT source, count(*) AS stored, sum(rows) AS counted FROM rejects GROUP BY 1 ORDER BY 1"
+INSTRUMENTS = """
+    INSERT INTO instruments (id, exchange, symbol, instrument, base, quote, kind, status) OVERRIDING SYSTEM VALUE VALUES
+        (1, 'binance', 'BTCUSDT', 'BTC/USDT', 'BTC', 'USDT', 'spot', 'trading'),
+        (2, 'okx', 'BTC-USDT', 'BTC/USDT', 'BTC', 'USDT', 'spot', 'trading')"""
+
+
+@on_apache
+async def test_of_a_flood_a_sample_is_stored_and_every_row_counted(pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
+    await pool.execute(INSTRUMENTS)
+    batch_writer = BatchWriter(TRADES, pool)
+    for _ in range(3):
+        rows = [trade(number, price="0", instrument_id=1) for number in range(1000)]
+        assert (await batch_writer.write(await batch_of(list(rows)))).rejected == {"check": 1000}
+    await batch_writer.write(await batch_of([trade(1, price="0", instrument_id=2), trade(2, size="x", instrument_id=1)]))
+    await batch_writer.write(await batch_of([trade(1, price="0", instrument_id=9)]))
+    found = [tuple(row) for row in await pool.fetch(COUNTS)]
+    assert found == [("", 1, 1), ("binance", 104, 3001), ("okx", 1, 1)]
+    assert [record.message for record in caplog.records] == [
+        "trades: more than 100 rejects of binance in a minute (check): a sample is stored"
+    ]
+
+
+@on_apache
+async def test_the_reject_of_a_provider_names_it(pool: Pool) -> None:
+    assert (await BatchWriter(SENTIMENT_POSTS, pool).write(await batch_of([post(1, score="2")]))).rejected == {"check": 1}
+    assert [tuple(row) for row in await pool.fetch(COUNTS)] == [("reddit", 1, 1)]
+
+
+def test_a_sample_is_taken_anew_each_minute() -> None:
+    now = 0.0
+    sampler = RejectSampler(lambda: now)
+    flood = [Rejected("kraken", "trades", "write", "check", "23514", "message", "payload")] * 150
+    sample = sampler.sample(flood)
+    assert [reject.rows for reject in sample] == [1] * SAMPLES + [50]
+    assert sampler.sample(flood) == sample  # the first attempt was not committed
+    sampler.count(sample)
+    assert [(reject.rows, reject.payload) for reject in sampler.sample(flood)] == [(150, "")]
+    now = 60.0
+    assert sampler.sample(flood) == sample
 
 
 # --- what only the table can refuse -------------------------------------------------------------------------------------
