@@ -4,28 +4,27 @@
 2. On a duplicate (23505): COPY into a temporary table and a sorted INSERT ... ON CONFLICT. The table stays on this strategy until
    `CLEAN_BATCHES` without a duplicate have passed: trying COPY first each time is slower and bloats the table (at 1 % duplicates
    100k rows/s against 124k). A table with native ids always uses it, because it gives a row the time that was stored first.
-3. On a data error: the line that the error's context names is removed, else the batch is bisected until the bad rows are found.
-   They go into `rejects` in the transaction of the good rows. Too many bad rows mean a wrong schema: Hold, and nothing is rejected.
+3. On a data error: if the table's columns, types or privileges are not those that its record needs, Hold, and nothing is rejected.
+   Else the bad rows, whatever their number, go into `rejects` in the transaction of the good rows, or a sample of them.
 4. On 53400 (too many tuples to decompress in one transaction): each half of the batch in a commit of its own.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 
 import asyncpg
-from msgspec import Struct
 from msgspec.structs import replace
 
 from ingest.errors import Hold
 from ingest.pipeline.batch import Batch, Outcome
 from ingest.store import sqlstate
+from ingest.store.bad_rows import RowError, find_bad_rows
 from ingest.store.copy import Statements, copy_in, stage_in
 from ingest.store.hourly_sentiment import mark_posts
 from ingest.store.pool import Connection, Pool, committed, rolled_back
-from ingest.store.rejects import Rejected, insert_rejects
+from ingest.store.rejects import Rejected, RejectSampler, insert_rejects, sources_of
 from ingest.store.rollup import mark_batch
 from ingest.store.schema_check import verify
 from ingest.store.ts_edition import Edition
@@ -33,19 +32,7 @@ from ingest.tables import SENTIMENT_POSTS, Table
 
 CLEAN_BATCHES = 16
 VERIFY_SECONDS = 30.0  # between two checks of the table's columns
-MAX_BAD_ROWS = 10  # bad rows that a batch may have; a large batch may have more:
-MAX_BAD_SHARE = 0.01  # this share of its rows
-MAX_REJECTED_IN_A_ROW = 100  # rows that the server refuses without a good row between them
-
-_LINE = re.compile(r"COPY \w+, line (\d+)")
-
-
-class RowError(Struct, frozen=True):
-    """The reason why one row cannot be stored."""
-
-    reason: str
-    sqlstate: str
-    message: str
+BISECT_SECONDS = 5.0  # for rows that only the table itself refuses
 
 
 class BatchWriter:
@@ -60,9 +47,9 @@ class BatchWriter:
         self._pool = pool
         self._edition: Edition | None = edition
         self._statements = Statements.of(table)
+        self._sampler = RejectSampler()
         self._clean_batches = CLEAN_BATCHES
         self._verified_at = -VERIFY_SECONDS
-        self._rejected_in_a_row = 0
 
     async def write(self, batch: Batch) -> Outcome:
         """Store a batch; see `ingest.pipeline.batch.Write`. If it fails or is cancelled, the same batch can be written again."""
@@ -112,7 +99,6 @@ class BatchWriter:
         async with committed(connection):
             written = await copy_in(connection, self._table.name, self._statements_of(batch).columns, batch.data)
             await self._mark(connection, batch)
-        self._rejected_in_a_row = 0
         return Outcome(written=written)
 
     async def _stage(self, connection: Connection, batch: Batch) -> Outcome:
@@ -121,7 +107,6 @@ class BatchWriter:
             await self._mark(connection, batch)
         duplicate = batch.rows - written - revised
         self._clean_batches = 0 if duplicate or revised else self._clean_batches + 1
-        self._rejected_in_a_row = 0
         return Outcome(written=written, revised=revised, duplicate=duplicate, method="stage")
 
     async def _split_batch(self, connection: Connection, batch: Batch) -> Outcome:
@@ -142,20 +127,29 @@ class BatchWriter:
         await self._verify(connection)  # if the schema is wrong, this raises Hold and no row is rejected
         lines = _lines(batch)
         statements = self._statements_of(batch)
-        bad = await self._find_bad_rows(connection, statements, lines)
+        bad = await find_bad_rows(connection, self._table, statements.columns, lines)
+        try:
+            return await self._store_good_rows(connection, batch, lines, bad)
+        except asyncpg.PostgresError as error:
+            if not sqlstate.is_data(error):
+                raise
+        bad |= await self._find_refused(connection, statements, {n: line for n, line in enumerate(lines) if n not in bad})
+        return await self._store_good_rows(connection, batch, lines, bad)
+
+    async def _store_good_rows(self, connection: Connection, batch: Batch, lines: list[bytes], bad: dict[int, RowError]) -> Outcome:
+        statements = self._statements_of(batch)
         good = [line for index, line in enumerate(lines) if index not in bad]
-        rejected = [self._reject_of(lines[index].decode("utf-8", "replace"), error) for index, error in bad.items()]
-        rejected += [self._reject_of(row.line, RowError(row.reason, "", row.message)) for row in batch.refused]
-        # rows that the queue refused are no evidence against the schema: a wrong clock must not hold the table for ever
-        in_a_row = 0 if good else self._rejected_in_a_row + len(bad)
-        if in_a_row > MAX_REJECTED_IN_A_ROW:
-            raise self._too_many(in_a_row, in_a_row, rejected[0].message)
+        refused = [(lines[index].decode("utf-8", "replace"), error) for index, error in bad.items()]
+        refused += [(row.line, RowError(row.reason, "", row.message)) for row in batch.refused]
+        sources = await sources_of(connection, statements.columns, [line for line, _ in refused])
+        rejected = [self._reject_of(source, *row) for source, row in zip(sources, refused, strict=True)]
+        sample = self._sampler.sample(rejected)
         async with committed(connection):
             written, revised = await stage_in(connection, self._table, statements, b"".join(good)) if good else (0, 0)
-            await insert_rejects(connection, rejected)
+            await insert_rejects(connection, sample)
             if good:
                 await self._mark(connection, batch)
-        self._rejected_in_a_row = in_a_row  # after the commit, so that a repeated attempt counts once
+        self._sampler.count(sample)
         return Outcome(
             written=written,
             revised=revised,
@@ -172,11 +166,15 @@ class BatchWriter:
         else:
             await mark_batch(connection, self._table.name, self._edition, batch.minutes)
 
-    async def _find_bad_rows(self, connection: Connection, statements: Statements, lines: list[bytes]) -> dict[int, RowError]:
-        """Try parts of the batch, each rolled back, until every bad line is known by its index."""
-        limit = max(MAX_BAD_ROWS, int(len(lines) * MAX_BAD_SHARE))
+    async def _find_refused(self, connection: Connection, statements: Statements, lines: dict[int, bytes]) -> dict[int, RowError]:
+        """The rows that fit the table's constraints and are refused all the same, for example by a constraint of one chunk.
+
+        Parts of the rows are tried in the table, each rolled back. Raises Hold after BISECT_SECONDS: so many refusals that the
+        constraints do not explain mean a wrong schema.
+        """
         bad: dict[int, RowError] = {}
-        parts = [list(range(len(lines)))]
+        parts = [list(lines)] if lines else []
+        until = time.monotonic() + BISECT_SECONDS
         while parts:
             part = parts.pop()
             try:
@@ -186,39 +184,28 @@ class BatchWriter:
                 if not sqlstate.is_data(error):
                     raise
                 parts += _remaining_parts(part, error, bad)
-            if len(bad) > limit:
-                raise self._too_many(len(bad), len(lines), next(iter(bad.values())).message)
+                if time.monotonic() > until:
+                    message = f"{self._table.name}: the server refuses rows that fit every column and CHECK of the table ({error})"
+                    raise Hold(f"{message}: look for a constraint or trigger that only a chunk has", code="22000") from error
         return bad
 
-    def _too_many(self, bad: int, rows: int, message: str) -> Hold:
-        return Hold(
-            f"{self._table.name}: at least {bad} of {rows} rows do not fit ({message}). So many bad rows mean a wrong schema: "
-            "nothing was rejected; check the table's columns and constraints",
-            code="22000",
-        )
-
-    def _reject_of(self, line: str, error: RowError) -> Rejected:
-        return Rejected("", self._table.name, "write", error.reason, error.sqlstate or None, error.message, line.rstrip("\n"))
+    def _reject_of(self, source: str, line: str, error: RowError) -> Rejected:
+        return Rejected(source, self._table.name, "write", error.reason, error.sqlstate or None, error.message, line.rstrip("\n"))
 
 
 def _remaining_parts(part: list[int], error: asyncpg.PostgresError, bad: dict[int, RowError]) -> list[list[int]]:
     """The parts to try after `part` failed: the rest of it without the line that the server named, or each half."""
-    row_error = RowError(_reason(error), sqlstate.sqlstate(error), str(error))
-    named = _LINE.search(getattr(error, "context", None) or "")
-    if named and 1 <= int(named[1]) <= len(part):
-        at = int(named[1]) - 1
-        bad[part[at]] = row_error
-        rest = part[:at] + part[at + 1 :]
+    row_error = RowError.of(sqlstate.sqlstate(error), str(error))
+    line = sqlstate.copied_line(error)
+    if line is not None:
+        bad[part[line - 1]] = row_error
+        rest = part[: line - 1] + part[line:]
         return [rest] if rest else []
     if len(part) == 1:
         bad[part[0]] = row_error
         return []
     middle = len(part) // 2
     return [part[middle:], part[:middle]]
-
-
-def _reason(error: asyncpg.PostgresError) -> str:
-    return {"23502": "null", "23514": "check", "23503": "reference"}.get(sqlstate.sqlstate(error), "value")
 
 
 def _lines(batch: Batch) -> list[bytes]:

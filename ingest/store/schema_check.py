@@ -1,4 +1,4 @@
-"""Checks that a table in the database has the columns that the daemon writes: names, types, NOT NULL.
+"""Checks that a table in the database has the columns that the daemon writes (names, types, NOT NULL), and that its role may write.
 
 A column that was altered by hand may refuse every row, or accept rows and silently lose digits. In both cases the schema is wrong,
 not the rows.
@@ -14,11 +14,33 @@ _COLUMNS = """
     SELECT attname, format_type(atttypid, atttypmod) AS type, attnotnull, atthasdef OR attidentity <> '' AS has_default
       FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped"""
 
+_LACKING = """
+    SELECT relation, privilege FROM unnest($1::text[], $2::text[]) AS needed (relation, privilege)
+     WHERE NOT has_table_privilege(relation, privilege)"""
+
 _ALIASES = {"timestamp with time zone": "timestamptz"}
 
 
 async def verify(connection: Connection, table: Table) -> None:
-    """Raises Hold, with the column and both types, if the rows of `table` do not fit the table in the database."""
+    """Raises Hold, with the cause, if the rows of `table` do not fit the table in the database, or the role may not write them."""
+    await _verify_columns(connection, table)
+    await _verify_privileges(connection, table)
+
+
+async def _verify_privileges(connection: Connection, table: Table) -> None:
+    needed = [(table.name, "INSERT"), ("rejects", "INSERT")]
+    if table.revise:
+        needed += [(table.name, "SELECT"), (table.name, "UPDATE")]
+    if table.native:
+        needed += [("native_ids", "SELECT"), ("native_ids", "INSERT")]
+    lacking = await connection.fetch(_LACKING, *zip(*needed, strict=True))
+    if lacking:
+        names = ", ".join(f"{row['privilege']} ON {row['relation']}" for row in lacking)
+        role = await connection.fetchval("SELECT current_user::text")
+        raise Hold(f"the role {role} lacks {names}: run `ingest migrate`, or grant it", code="42501")
+
+
+async def _verify_columns(connection: Connection, table: Table) -> None:
     found = {row["attname"]: row for row in await connection.fetch(_COLUMNS, table.name)}
     if not found:
         raise Hold(f"table {table.name} does not exist: run `ingest migrate`", code="42P01")

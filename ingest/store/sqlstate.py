@@ -6,6 +6,8 @@ https://www.postgresql.org/docs/current/errcodes-appendix.html
 
 from __future__ import annotations
 
+import re
+
 import asyncpg
 
 from ingest.errors import Hold, IngestError, Retry, Stop
@@ -18,7 +20,9 @@ SPLIT = "53400"  # TimescaleDB's tuple decompression limit: the same batch fails
 _RETRY = ("08", "53")
 _RETRY_CODES = {"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "57P05", "57014", "25006"}
 _DATA = ("22",)
-_DATA_CODES = {"23502", "23503", "23514"}
+_DATA_CODES = {"23502", "23503", "23514", "54000"}  # 54000: a value too long for its index
+
+_LINE = re.compile(r"COPY \w+, line (\d+)")
 
 
 def sqlstate(error: BaseException) -> str:
@@ -30,6 +34,12 @@ def is_data(error: BaseException) -> bool:
     """Whether the error is about one row, so that the rest of the batch may pass without it."""
     code = sqlstate(error)
     return code.startswith(_DATA) or code in _DATA_CODES
+
+
+def copied_line(error: BaseException) -> int | None:
+    """The number of the line that COPY refused, from 1; None if the error names none."""
+    named = _LINE.search(getattr(error, "context", None) or "")
+    return int(named[1]) if named else None
 
 
 def translate(error: BaseException, action: str) -> IngestError:

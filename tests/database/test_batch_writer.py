@@ -11,18 +11,13 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from ingest.counters import Tally
 from ingest.errors import Hold, Retry
-from ingest.pipeline.batch import Batch
-from ingest.pipeline.table_queue import Limits, TableQueue
-from ingest.records import SECOND, BookSnapshot, Candle, Record, Trade
+from ingest.records import SECOND, BookSnapshot, Trade
 from ingest.store.batch_writer import CLEAN_BATCHES, BatchWriter
 from ingest.store.coverage import to_datetime
 from ingest.store.pool import Pool, open_pool
-from ingest.tables import BY_RECORD, CANDLES, ORDER_BOOKS, TRADES
-from tests.support.daemon import on_apache
-
-NOW = 1_790_000_000 * SECOND
+from ingest.tables import CANDLES, ORDER_BOOKS, TRADES
+from tests.support.write_rows import NOW, batch_of, candle, trade
 
 
 @pytest_asyncio.fixture
@@ -30,28 +25,6 @@ async def pool(market: str) -> AsyncIterator[Pool]:
     made = await open_pool(market, 4)
     yield made
     await made.close()
-
-
-def trade(number: int, **changes: object) -> Trade:
-    values = {
-        "instrument_id": 1 + number % 3,
-        "time": NOW + number * 1000,
-        "trade_id": number,
-        "price": f"{16578 + number % 7}.50",
-        "size": "0.00012000",
-        "side": "buy" if number % 2 else "sell",
-        "received_at": NOW + number * 1000 + 31_234,
-    }
-    return Trade(**(values | changes))  # type: ignore[arg-type]
-
-
-async def batch_of(rows: list[Record]) -> Batch:
-    table = BY_RECORD[type(rows[0])]
-    queue = TableQueue(table, Tally(table.name), Limits(batch_rows=100_000), on_gap=lambda gap: None, clock=lambda: NOW)
-    for row in rows:
-        assert queue.put(row) is None
-    queue.seal()
-    return await queue.take()
 
 
 async def stored_trades(pool: Pool) -> list[tuple[object, ...]]:
@@ -139,44 +112,10 @@ async def test_a_batch_of_one_bad_row_is_rejected(pool: Pool) -> None:
     assert (outcome.written, outcome.rejected) == (0, {"check": 1})
 
 
-@on_apache
-async def test_bad_rows_of_repeated_attempts_count_once(pool: Pool) -> None:
-    """Ten bad rows in fourteen failed attempts are ten bad rows. A hundred and forty would be held."""
-    batch_writer, batch = BatchWriter(TRADES, pool), await batch_of([trade(number, price="NaN") for number in range(10)])
-    await pool.execute("ALTER TABLE rejects RENAME TO elsewhere")
-    for _ in range(14):
-        with pytest.raises(Hold, match='relation "rejects" does not exist'):
-            await batch_writer.write(batch)
-    await pool.execute("ALTER TABLE elsewhere RENAME TO rejects")
-    assert (await batch_writer.write(batch)).rejected == {"check": 10}
-
-
-@on_apache
-async def test_more_than_a_hundred_bad_rows_in_consecutive_batches_are_held(pool: Pool) -> None:
-    batch_writer, batch = BatchWriter(TRADES, pool), await batch_of([trade(number, price="NaN") for number in range(10)])
-    for _ in range(10):
-        await batch_writer.write(batch)
-    for _ in range(3):
-        with pytest.raises(Hold, match="at least 110 of 110 rows do not fit"):
-            await batch_writer.write(batch)
-    assert await pool.fetchval("SELECT count(*) FROM rejects") == 100
-    assert (await batch_writer.write(await batch_of([trade(1)]))).written == 1
-    assert (await batch_writer.write(batch)).rejected == {"check": 10}
-
-
 async def test_a_clock_that_is_wrong_rejects_and_never_holds(pool: Pool) -> None:
     late = [trade(number, time=NOW + 2 * 86_400 * SECOND) for number in range(500)]
     outcome = await BatchWriter(TRADES, pool).write(await batch_of(list(late)))
     assert (outcome.written, outcome.rejected) == (0, {"future": 500})
-
-
-@on_apache
-async def test_too_many_bad_rows_are_held(pool: Pool) -> None:
-    rows = [trade(number, price="NaN" if number % 20 == 0 else "1") for number in range(1000)]
-    with pytest.raises(Hold, match="at least 11 of 1000 rows do not fit"):
-        await BatchWriter(TRADES, pool).write(await batch_of(list(rows)))
-    assert await pool.fetchval("SELECT count(*) FROM rejects") == 0
-    assert await pool.fetchval("SELECT count(*) FROM trades") == 0
 
 
 async def alter_trades(pool: Pool, alter: str) -> None:
@@ -243,21 +182,6 @@ async def test_a_backend_that_is_terminated_in_a_copy_is_a_retry(pool: Pool, mar
     await locker.close()
     assert (await batch_writer.write(batch)).written == 5000
     assert len(await stored_trades(pool)) == 5000
-
-
-def candle(**changes: object) -> Candle:
-    values = {
-        "instrument_id": 1,
-        "interval": "1m",
-        "time": NOW // (60 * SECOND) * 60 * SECOND,
-        **dict.fromkeys(("open", "high", "low", "close", "volume"), "1.5"),
-        **dict.fromkeys(("quote_volume", "trades_count", "taker_buy_volume", "taker_buy_quote_volume"), None),
-        **dict.fromkeys(("first_trade_id", "last_trade_id"), None),
-        "parts": 1,
-        "origin": "ws",
-        "received_at": NOW,
-    }
-    return Candle(**(values | changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from cluster import Cluster
 from installation import find_binaries
 
+from ingest.errors import Hold
 from ingest.indicators.names import parse
 from ingest.polling.db_queries import ReorgedBlock
 from ingest.records import MINUTE
@@ -30,10 +31,11 @@ from ingest.store.migrate import check, migrate
 from ingest.store.policies import Desired, apply_retention, reconcile
 from ingest.store.pool import Connection
 from ingest.store.rollup import mark, roll_up
+from ingest.store.schema_check import verify
 from ingest.store.schema_files import find
 from ingest.store.spot_prices import usd_prices
 from ingest.store.ts_edition import detect
-from ingest.tables import CANDLES, SENTIMENT_POSTS, TABLES, TRADES
+from ingest.tables import CANDLES, SENTIMENT_POSTS, TABLES, TRADES, Table
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 TRADE = f"1\t{NOW}\t7\t0.10\t1\tbuy\t{NOW}\t\\N\n".encode()
@@ -103,6 +105,8 @@ async def test_each_role_can_do_its_work_and_no_more(market: str, edition: Any) 
 
 
 async def check_writer(writer: asyncpg.Connection[Any], edition: Any) -> None:
+    for table in TABLES:
+        await verify(writer, table)
     columns = tuple(column.name for column in TRADES.columns)
     assert await copy_in(writer, "trades", columns, TRADE) == 1
     async with writer.transaction():
@@ -197,6 +201,27 @@ async def check_metrics(metrics: asyncpg.Connection[Any]) -> None:
     assert (await detect(metrics)).schema_version > 0
     forbidden = ("SELECT * FROM trades", "INSERT INTO leases VALUES ('a', 'b', now())", "CREATE TEMP TABLE theirs ()")
     assert await refused(metrics, *forbidden) == list(forbidden)
+
+
+@pytest.mark.parametrize(
+    ("revoked", "table", "message"),
+    [
+        ("INSERT ON trades", TRADES, "the role ingest_writer lacks INSERT ON trades: "),
+        ("UPDATE ON candles", CANDLES, "the role ingest_writer lacks UPDATE ON candles: "),
+        ("INSERT ON rejects", TRADES, "the role ingest_writer lacks INSERT ON rejects: "),
+        ("SELECT, INSERT ON native_ids", SENTIMENT_POSTS, "lacks SELECT ON native_ids, INSERT ON native_ids: "),
+    ],
+)
+async def test_a_privilege_that_the_writer_lacks_is_named(cluster: Cluster, revoked: str, table: Table, message: str) -> None:
+    dsn = cluster.dsn("market")
+    run_roles(dsn)
+    superuser = await asyncpg.connect(dsn)
+    await superuser.execute(f"REVOKE {revoked} FROM ingest_writer")
+    async with login(dsn, "ingest_writer") as writer:
+        with pytest.raises(Hold, match=message) as held:
+            await verify(writer, table)
+        assert held.value.code == "42501"
+    await superuser.close()
 
 
 async def claim_and_fill_gaps(writer: Connection) -> None:

@@ -56,7 +56,7 @@ async def test_the_page_has_every_table_with_its_comment(relations: Any) -> None
     assert {name: (comment, hypertable) for name, comment, hypertable in rows} == tables
     order = [re.sub(r".*/\d+_|\.sql$", "", file.name) for file in read(find()).versioned]
     listed = [name for name, _, _ in rows if name != "schema_migrations"]
-    assert listed == [name for name in order if name in listed], "in the order of the files"
+    assert listed == [name for name in dict.fromkeys(order) if name in listed], "in the order of the files that create them"
 
 
 async def test_the_page_has_every_view(relations: Any) -> None:
