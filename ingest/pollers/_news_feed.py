@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from xml.etree.ElementTree import Element, tostring
 
 from ingest.errors import Reject
-from ingest.pollers._news_article import ArticleFields, Source, article, read_time
+from ingest.pollers._news_article import ArticleFields, Source, article
 from ingest.pollers._news_rules import PUBLISHER
 from ingest.polling.provider import Poll, PollOptions
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import News
+from ingest.text.dates import read_time
 from ingest.text.safe_xml import parse_xml
 
 TABLES = ("news",)
@@ -52,7 +53,7 @@ def _fields(entry: Element) -> ArticleFields:
     """The fields of an entry. Names match in any namespace except that of Media RSS, whose title is that of the image."""
     return ArticleFields(
         id=_first(entry, "guid", "id"),
-        time=next((read_time(text) for name in _DATES if (text := _first(entry, name))), None),
+        time=_time(entry),
         title=_first(entry, "title"),
         url=_link(entry),
         summary=_first(entry, "description", "summary"),
@@ -60,6 +61,12 @@ def _fields(entry: Element) -> ArticleFields:
         image_url=_image(entry),
         categories=[label.get("term") or label.text or "" for label in _named(entry, "category")],
     )
+
+
+def _time(entry: Element) -> int | None:
+    """The first date that can be read."""
+    texts = ("".join(found.itertext()) for name in _DATES for found in _named(entry, name))
+    return next((time for text in texts if (time := read_time(text)) is not None), None)
 
 
 def _local(element: Element) -> str:
