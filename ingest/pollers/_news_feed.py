@@ -12,12 +12,13 @@ from xml.etree.ElementTree import Element, tostring
 from ingest.errors import Reject
 from ingest.pollers._news_article import ArticleFields, Source, article
 from ingest.pollers._news_rules import PUBLISHER
+from ingest.polling.elements import bounded
 from ingest.polling.provider import Poll, PollOptions
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import News
 from ingest.text.dates import read_time
-from ingest.text.safe_xml import parse_xml
+from ingest.text.xml_repair import read_xml
 
 TABLES = ("news",)
 _MEDIA = "{http://search.yahoo.com/mrss/}"
@@ -32,21 +33,23 @@ def poll_feed(name: str, options: PollOptions, path: str) -> Poll:
     There is no cursor: a feed has the last articles, and those that are stored already are duplicates.
     """
     answer = yield from answer_to(Request(options.base_url + path, headers=options.headers))
-    for entry in entries(Source(name, PUBLISHER, options.score), answer):
+    for entry in bounded(entries(Source(name, PUBLISHER, options.score), answer)):
         yield [entry]
     return ""
 
 
 def entries(source: Source, answer: Response) -> Iterator[News | Malformed]:
-    """The articles of a feed. Raises Reject (xml, shape, size) if the answer is not a feed, or too large."""
-    feed = parse_xml(answer.body)
+    """The articles of a feed, and its faults. Raises Reject (xml, shape, size) if the answer is not a feed, or too large."""
+    document = read_xml(answer.body, _ENTRIES)
+    feed = document.root
     channels = list(_named(feed, "channel"))
     if _local(feed) not in ("rss", "RDF", "feed") or (_local(feed) == "rss" and not channels):
         raise Reject(f"<{_local(feed)}> is not a feed; right would be <rss> with its <channel>, <RDF> or <feed>", reason="shape")
-    for parent in (feed, *channels):  # an entry within an entry is part of it, and is not read twice
-        for entry in parent:
-            if _local(entry) in _ENTRIES:
-                yield article(source, _fields(entry), tostring(entry), answer.received_at)
+    yield from (Malformed(fault.evidence, "xml", f"{source.name}: {fault.message}") for fault in document.faults)
+    # an entry within an entry is part of it, and is not read twice
+    found = [entry for parent in (feed, *channels) for entry in parent if _local(entry) in _ENTRIES]
+    for entry in found:
+        yield article(source, _fields(entry), tostring(entry), answer.received_at)
 
 
 def _fields(entry: Element) -> ArticleFields:

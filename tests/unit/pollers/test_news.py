@@ -175,19 +175,60 @@ FILE = '<!DOCTYPE rss [<!ENTITY a SYSTEM "file:///etc/passwd">]><rss><channel><t
         (b"<!DOCTYPE html><html><head><meta></head></html>", "xml", "mismatched tag"),
         (b'{"error":"slow down"}', "xml", "not well-formed"),
         (b"", "xml", "no element found"),
-        (rss(item()).encode()[:-30], "xml", "unclosed token"),
+        (rss(item()).encode()[:-30], "xml", "unclosed token"),  # without a whole article
         (b"<rss></rss>", "shape", "<rss> is not a feed"),
         (BOMB.encode(), "xml", "declares its own types or entities"),
         (BOMB.encode("utf-16"), "xml", "declares its own types or entities"),
         (FILE.encode(), "xml", "declares its own types or entities"),
-        (rss(item(title="A&nbsp;B")).encode(), "xml", "undefined entity"),
-        (b'<?xml version="1.0" encoding="klingon"?><rss/>', "xml", "unknown encoding"),
+        (b"\n" + BOMB.encode(), "xml", "declares its own types or entities"),
+        (b'<?xml version="1.0" encoding="klingon"?><rss/>', "shape", "<rss> is not a feed"),
     ],
 )
 def test_a_malformed_feed_is_rejected(body: bytes, reason: str, message: str) -> None:
     with pytest.raises(Reject, match=message) as refused:
         articles(body)
     assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("body", "titles", "faults"),
+    [
+        ("\n" + rss(item()), ["Bitcoin moves"], ["not at start of entity"]),
+        (rss(item(title="A\bB") + item(guid="b")), ["AB", "Bitcoin moves"], ["not well-formed"]),
+        (rss(item(title="A & B") + item(guid="b")), ["A & B", "Bitcoin moves"], ["not well-formed"]),
+        (rss(item(title="A&nbsp;B") + item(guid="b")), ["A B", "Bitcoin moves"], ["undefined entity"]),
+        (rss(item()) * 2, ["Bitcoin moves"], ["junk after document element"]),
+        (
+            rss(item(title="Caf\u00e9")).replace("?>", ' encoding="utf-8"?>', 1).encode("latin-1"),
+            ["Caf\u00e9"],
+            ["not well-formed"],
+        ),
+        (
+            rss(item(title="\u6bd4\u7279\u5e01")).replace("?>", ' encoding="gb2312"?>', 1).encode("gb2312"),
+            ["\u6bd4\u7279\u5e01"],
+            ["multi-byte"],
+        ),
+        (rss(item(title="x<dc:x>y</dc:x>") + item(guid="b")), ["x y", "Bitcoin moves"], ["unbound prefix"]),
+        (rss(item(guid="a") + item(guid="b"))[:-60], ["Bitcoin moves"], ["no element found", "it is not closed"]),
+        (rss(item(guid="a") + item(title="<b>x") + item(guid="c")), ["Bitcoin moves"] * 2, ["mismatched tag", "mismatched tag"]),
+    ],
+)
+def test_a_feed_that_is_not_well_formed_is_repaired_and_the_fault_is_reported(
+    body: bytes | str, titles: list[str], faults: list[str]
+) -> None:
+    found = articles(body)
+    assert [article.title for article in found if isinstance(article, News)] == titles
+    bad = [one for one in found if isinstance(one, Malformed)]
+    assert [fault in one.message for fault, one in zip(faults, bad, strict=True)] == [True] * len(faults)
+    assert {one.reason for one in bad} == {"xml"}
+
+
+def test_the_report_of_a_repair_is_the_same_while_the_rest_of_the_feed_changes() -> None:
+    """The daemon keeps a payload once while it is repeated in every turn."""
+    broken = item(title="a" * 200 + "&nbsp;")
+    first, second = (articles(rss(broken + item(title=title)))[0] for title in ("Bitcoin moves", "Ether moves"))
+    assert isinstance(first, Malformed)
+    assert first.payload == second.payload
 
 
 def test_a_feed_without_articles_is_valid() -> None:
