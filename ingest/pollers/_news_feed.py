@@ -1,7 +1,8 @@
 """Reads the feeds of news publishers: RSS 2.0 and older versions, and Atom.
 
 https://www.rssboard.org/rss-specification, https://www.rfc-editor.org/rfc/rfc4287. The id of an entry is its guid or, without one,
-its link.
+its link. A guid that entries with different links share, or that is a placeholder such as N/A, is no id. A guid that is a link
+replaces a missing link.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from xml.etree.ElementTree import Element, tostring
 
 from ingest.errors import Reject
-from ingest.pollers._news_article import ArticleFields, Source, article
+from ingest.pollers._news_article import ArticleFields, Source, article, clean_link
 from ingest.pollers._news_rules import PUBLISHER
 from ingest.polling.elements import bounded
 from ingest.polling.provider import Poll, PollOptions
@@ -24,6 +25,7 @@ TABLES = ("news",)
 _MEDIA = "{http://search.yahoo.com/mrss/}"
 _ENTRIES = ("item", "entry")
 # RSS 2.0, Atom, Dublin Core; an entry of Atom may have only the time of its last change
+_PLACEHOLDERS = {"", "-", "0", "1", "false", "guid", "id", "n/a", "na", "nil", "none", "null", "true", "undefined", "unknown"}
 _DATES = ("pubDate", "published", "date", "updated")
 
 
@@ -48,14 +50,21 @@ def entries(source: Source, answer: Response) -> Iterator[News | Malformed]:
     yield from (Malformed(fault.evidence, "xml", f"{source.name}: {fault.message}") for fault in document.faults)
     # an entry within an entry is part of it, and is not read twice
     found = [entry for parent in (feed, *channels) for entry in parent if _local(entry) in _ENTRIES]
+    links: dict[str, set[str]] = {}
     for entry in found:
-        yield article(source, _fields(entry), tostring(entry), answer.received_at)
+        links.setdefault(_id(entry), set()).add(_link(entry))
+    for entry in found:
+        is_shared = len(links[_id(entry)]) > 1
+        yield article(source, _fields(entry, "" if is_shared else _id(entry)), tostring(entry), answer.received_at)
 
 
-def _fields(entry: Element) -> ArticleFields:
-    """The fields of an entry. Names match in any namespace except that of Media RSS, whose title is that of the image."""
+def _fields(entry: Element, native_id: str) -> ArticleFields:
+    """The fields of an entry. Names match in any namespace except that of Media RSS, whose title is that of the image.
+
+    `native_id` is '' for an entry without an id of its own.
+    """
     return ArticleFields(
-        id=_first(entry, "guid", "id"),
+        id=native_id,
         time=_time(entry),
         title=_first(entry, "title"),
         url=_link(entry),
@@ -90,12 +99,21 @@ def _first(entry: Element, *names: str) -> str:
     return next(filter(None, texts), "")
 
 
+def _id(entry: Element) -> str:
+    native_id = _first(entry, "guid", "id")
+    return "" if native_id.lower() in _PLACEHOLDERS else native_id
+
+
 def _link(entry: Element) -> str:
-    """The link to the article: in RSS the text of the element, in Atom an attribute of the link with `rel="alternate"`."""
+    """The link to the article: in RSS the text of the element, in Atom an attribute of the link with `rel="alternate"`.
+
+    Without one, a guid of RSS that is a link: https://www.rssboard.org/rss-specification#ltguidgtSubelementOfLtitemgt
+    """
     links = list(_named(entry, "link"))
     texts = ((link.text or "").strip() for link in links)
     addresses = (link.get("href") or "" for link in links if link.get("rel", "alternate") == "alternate")
-    return next(filter(None, (*texts, *addresses)), "")
+    guids = (clean_link(guid.text or "") for guid in _named(entry, "guid") if guid.get("isPermaLink", "true") == "true")
+    return next(filter(None, (*texts, *addresses, *guids)), "")
 
 
 def _image(entry: Element) -> str:

@@ -223,6 +223,31 @@ def test_a_feed_that_is_not_well_formed_is_repaired_and_the_fault_is_reported(
     assert {one.reason for one in bad} == {"xml"}
 
 
+@pytest.mark.parametrize(
+    ("guid", "url"),
+    [
+        ('<guid isPermaLink="true">https://n.example/p1</guid>', "https://n.example/p1"),
+        ("<guid>https://n.example/p1?utm_source=rss</guid>", "https://n.example/p1"),
+        ('<guid isPermaLink="false">https://n.example/p1</guid>', ""),
+        ("<guid>p1</guid>", ""),
+    ],
+)
+def test_a_guid_that_is_a_link_is_the_link_of_an_article_without_one(guid: str, url: str) -> None:
+    (found,) = articles(rss(item().replace("<link>https://x.org/a</link>", guid)))
+    assert (found.url if isinstance(found, News) else "") == url
+
+
+def test_an_id_that_others_share_is_no_id() -> None:
+    shared = "".join(item(guid="N/A", link=f"https://x.org/{n}", title=f"Title {n}") for n in range(5))
+    other = "".join(item(guid="post-7", link=f"https://x.org/{n}", title=f"Title {n}") for n in (5, 6))
+    alone = item(guid="null", link="https://x.org/7") + item(guid="g8", link="https://x.org/8") * 2
+    ids = [found.id for found in articles(rss(shared + other + alone)) if isinstance(found, News)]
+    assert ids == [*(f"https://x.org/{n}" for n in range(8)), "g8", "g8"], "an entry that a feed repeats keeps its id"
+    (later,) = articles(rss(item(guid="N/A", link="https://x.org/3", title="Title 3")))
+    assert isinstance(later, News)
+    assert later.id == "https://x.org/3", "as in the turn before"
+
+
 def test_the_report_of_a_repair_is_the_same_while_the_rest_of_the_feed_changes() -> None:
     """The daemon keeps a payload once while it is repeated in every turn."""
     broken = item(title="a" * 200 + "&nbsp;")
