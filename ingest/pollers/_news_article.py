@@ -6,10 +6,8 @@ entry without a title, link or date, or with a date more than an hour ahead, bec
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from urllib.parse import urlsplit, urlunsplit
 
@@ -108,40 +106,7 @@ def clean_link(url: str) -> str:
     return urlunsplit((parts.scheme.lower(), parts.netloc.lower(), parts.path, query, ""))
 
 
-# --- dates ------------------------------------------------------------------------------------------------------------------
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_COLON_OF_ZONE = re.compile(r"(?<=[+-]\d\d):(?=\d\d$)")
-_LEAP_SECOND = re.compile(r"(?<=:\d\d):60\b")
-
-
-def read_time(text: str) -> int | None:
-    """The microseconds of an RFC 2822 date, or of an ISO 8601 date (default zone: UTC); None for other text."""
-    text = text.strip()
-    try:
-        moment = datetime.fromisoformat(text)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except ValueError:
-        mail = _mail_date(text)
-        if mail is None:
-            return None
-        moment = mail
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def _mail_date(text: str) -> datetime | None:
-    """The date of RFC 2822 in the text, also with a colon in its zone or a leap second; None for other text.
-
-    A date with an unknown zone is refused, because it may be half a day from UTC. The zone -0000 is UTC.
-    """
-    text = _LEAP_SECOND.sub(":59", _COLON_OF_ZONE.sub("", text))
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):  # the latter: a year of twenty digits
-        return None
-    if date.tzinfo is None:
-        return date.replace(tzinfo=UTC) if text.endswith("-0000") else None
-    return date
 
 
 def _iso(time: int) -> str:

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlencode
 
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 from msgspec.json import Decoder
 from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_day_parts, start_of
-from ingest.polling.trading_day import OVERLAP, is_over, to_time
-from ingest.protocol.decode import Number
-from ingest.protocol.http import Request, Response, answer_to
+from ingest.polling.day_bars import Bar, day_bars
+from ingest.polling.db_queries import Filtered
+from ingest.polling.elements import members
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, history_rows, run_day_parts, start_of
+from ingest.polling.trading_day import OVERLAP
+from ingest.protocol.decode import Malformed, Number
+from ingest.protocol.http import Request, answer_to
 from ingest.records import StockIndex
 
 NAME = "alphavantage"
@@ -50,17 +53,17 @@ class _Day(Struct, rename={"opened": "1. open", "high": "2. high", "low": "3. lo
     high: Number
     low: Number
     close: Number
-    volume: Number
+    volume: Number | None = None
 
 
 class _Answer(Struct):
-    days: dict[str, _Day] | None = field(name="Time Series (Daily)", default=None)
+    days: dict[str, Raw] | None = field(name="Time Series (Daily)", default=None)
     note: str = field(name="Note", default="")
     information: str = field(name="Information", default="")
     error: str = field(name="Error Message", default="")
 
 
-_Decoder = Decoder(_Answer)
+_Decoder, _DAY = Decoder(_Answer), Decoder(_Day)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
@@ -73,23 +76,21 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds."""
     for fund in FUNDS:
         days = yield from _fetch(options, fund, "full" if options.plan == "premium" else "compact")
-        yield [day for day in days if since <= day.time < until]
+        yield history_rows(days, since, until)
     return ""
 
 
-def _fetch(options: PollOptions, fund: str, size: str) -> Part[list[StockIndex]]:
+def _fetch(options: PollOptions, fund: str, size: str) -> Part[list[StockIndex | Malformed | Filtered]]:
     query = urlencode({"function": "TIME_SERIES_DAILY", "symbol": fund, "outputsize": size})
     answer = yield from answer_to(Request(f"{options.base_url}/query?{query}", secret=options.secret))
-    return sorted(_days(fund, answer), key=lambda day: day.time)
-
-
-def _days(fund: str, answer: Response) -> Iterator[StockIndex]:
     body = decoded(answer, _Decoder)
     if body.days is None:
         raise _refusal(fund, body.note or body.information or body.error)
-    for date, day in body.days.items():
-        if is_over(time := to_time(date), answer.as_of):
-            yield StockIndex(fund, NAME, time, day.opened, day.high, day.low, day.close, day.volume, answer.received_at)
+    return day_bars(fund, NAME, members(dict(sorted(body.days.items())), _DAY, _bars), answer)
+
+
+def _bars(date: str, day: _Day) -> Iterator[Bar]:
+    yield Bar(date, (day.opened, day.high, day.low, day.close), day.volume)
 
 
 def _refusal(fund: str, message: str) -> Retry | Reject:

@@ -5,14 +5,15 @@ A series has only closes; open, high and low are stored as NULL. The value of a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from ingest.errors import Reject
 from ingest.polling.csv_rows import csv_rows
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, run_day_parts, start_of
-from ingest.polling.trading_day import OVERLAP, to_time
-from ingest.protocol.decode import is_number
-from ingest.protocol.http import Request, Response, answer_to
+from ingest.polling.day_bars import Bar, day_bars
+from ingest.polling.db_queries import Filtered
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, history_rows, run_day_parts, start_of
+from ingest.polling.trading_day import OVERLAP
+from ingest.protocol.decode import Malformed
+from ingest.protocol.http import Request, answer_to
 from ingest.records import StockIndex
 
 NAME = "fred"
@@ -30,6 +31,7 @@ PLANS = {
 }
 ASSETS: dict[str, str] = {}
 CHUNK = None
+HOLIDAY = ("", ".")  # the values of a day without a close
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
@@ -41,20 +43,18 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds; the file of a series has all days."""
     for series, index_name in SERIES.items():
-        days = yield from _fetch(options, series, index_name)
-        yield [day for day in days if since <= day.time < until]
+        yield history_rows((yield from _fetch(options, series, index_name)), since, until)
     return ""
 
 
-def _fetch(options: PollOptions, series: str, index_name: str) -> Part[list[StockIndex]]:
+def _fetch(options: PollOptions, series: str, index_name: str) -> Part[list[StockIndex | Malformed | Filtered]]:
     answer = yield from answer_to(Request(f"{options.base_url}/graph/fredgraph.csv?id={series}"))
-    return list(_days(series, index_name, answer))
+    return day_bars(index_name, NAME, _bars(csv_rows(answer.body, ("observation_date", series))), answer)
 
 
-def _days(series: str, index_name: str, answer: Response) -> Iterator[StockIndex]:
-    for date, close in csv_rows(answer.body.decode("ascii", "replace"), ("observation_date", series)):
-        if close in ("", "."):
-            continue
-        if not is_number(close):
-            raise Reject(f"the close of {date} is {close!r}; right would be a number", reason="value")
-        yield StockIndex(index_name, NAME, to_time(date), None, None, None, close, volume=None, received_at=answer.received_at)
+def _bars(rows: Iterable[list[str] | Malformed]) -> Iterator[Bar | Malformed]:
+    for row in rows:
+        if isinstance(row, Malformed):
+            yield row
+        elif row[1] not in HOLIDAY:
+            yield Bar(row[0], (None, None, None, row[1]))

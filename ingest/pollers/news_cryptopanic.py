@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from ingest.pollers._news_article import ArticleFields, Source, article, read_time
+from ingest.pollers._news_article import ArticleFields, Source, article
 from ingest.pollers._news_rules import AGGREGATOR
 from ingest.polling.provider import Plan, Poll, PollOptions, decoded
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import News
+from ingest.text.dates import read_time
 
 NAME = "news_cryptopanic"
 TABLES = ("news",)

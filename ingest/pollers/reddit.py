@@ -12,11 +12,13 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from ingest.errors import Reject
+from ingest.polling.elements import bounded
 from ingest.polling.provider import Plan, Poll, PollOptions
-from ingest.polling.social_posts import Post, PostFilter, read_time
+from ingest.polling.social_posts import Post, PostFilter, read_post_time
+from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.text.plain_text import plain_text
-from ingest.text.safe_xml import parse_xml
+from ingest.text.xml_repair import read_xml
 
 NAME = "reddit"
 TABLES = ("sentiment_posts",)
@@ -59,17 +61,21 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     coins = {asset.coingecko_id.lower(): asset.symbol for asset in options.assets}
     names = "+".join(quote(name, safe="") for name in [*(asset.coingecko_id for asset in options.assets), *options.channels])
     answer = yield from answer_to(Request(f"{options.base_url}/r/{names}/new/.rss?limit={ENTRIES}", headers=AGENT))
-    yield posts.records("new", _posts(answer, coins), answer.received_at)
+    yield posts.records("new", bounded(_posts(answer, coins)), answer.received_at)
     return posts.cursor()
 
 
-def _posts(answer: Response, coins: dict[str, str]) -> Iterator[Post]:
-    """The posts. Raises Reject (xml, shape, size) if the answer is not an Atom feed, or an entry has no id or date."""
-    feed = parse_xml(answer.body)
-    if feed.tag != f"{_ATOM}feed":
-        raise Reject(f"the root element is <{feed.tag}>; right would be <feed> of Atom", reason="shape")
-    for entry in feed.findall(f"{_ATOM}entry"):
-        yield _post(entry, coins)
+def _posts(answer: Response, coins: dict[str, str]) -> Iterator[Post | Malformed]:
+    """The posts, and the faults of the feed. Raises Reject (xml, shape, size) if the answer is not an Atom feed."""
+    document = read_xml(answer.body, ("entry",))
+    if document.root.tag != f"{_ATOM}feed":
+        raise Reject(f"the root element is <{document.root.tag}>; right would be <feed> of Atom", reason="shape")
+    yield from (Malformed(fault.evidence, "xml", fault.message) for fault in document.faults)
+    for entry in document.root.findall(f"{_ATOM}entry"):
+        try:
+            yield _post(entry, coins)
+        except Reject as error:
+            yield Malformed(ElementTree.tostring(entry), error.reason, str(error))
 
 
 def _post(entry: ElementTree.Element, coins: dict[str, str]) -> Post:
@@ -81,7 +87,7 @@ def _post(entry: ElementTree.Element, coins: dict[str, str]) -> Post:
     body, _, footer = content.rpartition(_FOOTER)
     return Post(
         id=_required(entry, "id"),
-        time=read_time(_required(entry, "published")),
+        time=read_post_time(_required(entry, "published")),
         text=f"{title} {plain_text(body if '[comments]' in footer else content)}".strip(),
         author=(entry.findtext(f"{_ATOM}author/{_ATOM}name") or "").removeprefix("/u/") or None,
         symbols=() if coin is None else (coin,),

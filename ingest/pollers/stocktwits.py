@@ -15,6 +15,7 @@ from msgspec.json import Decoder
 from ingest.polling.db_queries import Filtered
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
 from ingest.polling.social_posts import Moment, Post, PostFilter, to_micros
+from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
 from ingest.records import Asset, SentimentPost
 from ingest.text.plain_text import plain_text
@@ -99,7 +100,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     return posts.cursor()
 
 
-def _fetch(base_url: str, asset: Asset, post_filter: PostFilter) -> Part[list[SentimentPost | Filtered]]:
+def _fetch(base_url: str, asset: Asset, post_filter: PostFilter) -> Part[list[SentimentPost | Malformed | Filtered]]:
     stream, page = asset.coingecko_id, ""
     posts: dict[int, Post] = {}
     for _ in range(PAGES):

@@ -15,7 +15,8 @@ from urllib.parse import quote
 from ingest.errors import Reject
 from ingest.polling.db_queries import Filtered
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, run_parts
-from ingest.polling.social_posts import Post, PostFilter, read_time
+from ingest.polling.social_posts import Post, PostFilter, read_post_time
+from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import SentimentPost
 from ingest.text.plain_text import plain_text
@@ -52,7 +53,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     return posts.cursor()
 
 
-def _fetch(base_url: str, channel: str, post_filter: PostFilter) -> Part[list[SentimentPost | Filtered]]:
+def _fetch(base_url: str, channel: str, post_filter: PostFilter) -> Part[list[SentimentPost | Malformed | Filtered]]:
     answer = yield from answer_to(Request(f"{base_url}/s/{quote(channel, safe='')}"))
     return post_filter.records(channel, _posts(channel, answer), answer.received_at)
 
@@ -79,7 +80,7 @@ def _post(channel: str, message: str, text: str, followers: int | None) -> Post:
     reactions = [_count(count) for count in _REACTION.findall(message)]
     return Post(
         id=name[1],
-        time=read_time(time[1]),
+        time=read_post_time(time[1]),
         text=plain_text(text),
         author=channel,
         is_repost=_FORWARDED in message,

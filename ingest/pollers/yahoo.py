@@ -10,16 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from urllib.parse import quote, urlencode
 
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
-from ingest.polling.trading_day import DAY, is_over
-from ingest.protocol.http import Request, Response, answer_to
-from ingest.records import SECOND, StockIndex, to_digits
+from ingest.polling.day_bars import Bar, day_bars
+from ingest.polling.db_queries import Filtered
+from ingest.polling.elements import elements
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, history_rows, run_parts
+from ingest.polling.trading_day import DAY
+from ingest.protocol.decode import Malformed
+from ingest.protocol.http import Request, answer_to
+from ingest.records import SECOND, StockIndex
 
 NAME = "yahoo"
 TABLES = ("stock_indices",)
@@ -41,11 +46,22 @@ AGENT = {"User-Agent": "Mozilla/5.0 (compatible; ingest)"}  # agents that are no
 
 
 class _Quotes(Struct):
-    open: list[Decimal | None] = []
-    high: list[Decimal | None] = []
-    low: list[Decimal | None] = []
-    close: list[Decimal | None] = []
-    volume: list[int | None] = []
+    open: list[Raw] = []
+    high: list[Raw] = []
+    low: list[Raw] = []
+    close: list[Raw] = []
+    volume: list[Raw] = []
+
+
+class _Day(Struct, array_like=True):
+    """One place of the parallel lists."""
+
+    stamp: int  # seconds
+    open: Decimal | None
+    high: Decimal | None
+    low: Decimal | None
+    close: Decimal | None
+    volume: Decimal | None
 
 
 class _Indicators(Struct):
@@ -59,7 +75,7 @@ class _Meta(Struct):
 class _Result(Struct):
     meta: _Meta
     indicators: _Indicators
-    timestamp: list[int] = []  # seconds
+    timestamp: list[Raw] = []
 
 
 class _Chart(Struct):
@@ -71,7 +87,7 @@ class _Answer(Struct):
     chart: _Chart = field()
 
 
-_Decoder = Decoder(_Answer)
+_Decoder, _PLACE = Decoder(_Answer), Decoder(_Day)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
@@ -86,17 +102,15 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds."""
     for symbol, index_name in INDEXES.items():
         days = yield from _fetch(options, symbol, index_name, {"period1": str(since // SECOND), "period2": str(until // SECOND)})
-        yield [day for day in days if since <= day.time < until]
+        yield history_rows(days, since, until)
     return ""
 
 
-def _fetch(options: PollOptions, symbol: str, index_name: str, span: dict[str, str]) -> Part[list[StockIndex]]:
+def _fetch(
+    options: PollOptions, symbol: str, index_name: str, span: dict[str, str]
+) -> Part[list[StockIndex | Malformed | Filtered]]:
     query = urlencode({"interval": "1d", **span})
     answer = yield from answer_to(Request(f"{options.base_url}/v8/finance/chart/{quote(symbol)}?{query}", headers=AGENT))
-    return list(_days(index_name, answer))
-
-
-def _days(index_name: str, answer: Response) -> Iterator[StockIndex]:
     chart = decoded(answer, _Decoder).chart
     if not chart.result:
         raise Reject(f"no chart of {index_name}: {chart.error}", reason="unknown")
@@ -105,19 +119,12 @@ def _days(index_name: str, answer: Response) -> Iterator[StockIndex]:
     columns = (result.timestamp, quotes.open, quotes.high, quotes.low, quotes.close, quotes.volume)
     if len({len(column) for column in columns}) > 1:
         raise Reject(f"the lists of {index_name} have {[len(column) for column in columns]} values", reason="shape")
-    for stamp, opened, high, low, close, volume in zip(*columns, strict=True):
-        time = (stamp + result.meta.gmtoffset) * SECOND
-        time -= time % DAY
-        if close is None or not is_over(time, answer.as_of):
-            continue
-        yield StockIndex(
-            index_name,
-            NAME,
-            time,
-            to_digits(opened),
-            to_digits(high),
-            to_digits(low),
-            f"{close:f}",
-            volume=str(volume) if volume else None,  # 0 means that there is no volume
-            received_at=answer.received_at,
-        )
+    days = (Raw(b"[%s]" % b",".join(map(bytes, day))) for day in zip(*columns, strict=True))
+    return day_bars(index_name, NAME, elements(days, _PLACE, partial(_bars, result.meta.gmtoffset)), answer)
+
+
+def _bars(offset: int, day: _Day) -> Iterator[Bar]:
+    time = (day.stamp + offset) * SECOND
+    if day.close is not None:
+        volume = str(day.volume) if day.volume else None  # 0 means that there is no volume
+        yield Bar(time - time % DAY, (day.open, day.high, day.low, day.close), volume)

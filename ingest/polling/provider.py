@@ -13,6 +13,8 @@ from msgspec.json import Decoder
 
 from ingest.errors import Reject
 from ingest.polling.db_queries import Filtered, Prices, PricesAt, ReorgedBlock
+from ingest.polling.elements import FLAG
+from ingest.polling.html_page import refuse_page
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.exchange import ExchangeLimits
 from ingest.protocol.http import Request, Response
@@ -126,20 +128,54 @@ def run_parts(parts: Iterable[tuple[str, Part[Sequence[Emitted]]]]) -> Generator
     return first_error is None
 
 
-def run_day_parts(parts: Iterable[tuple[str, Part[Sequence[Record]]]], cursor: str, since: int) -> Poll:
-    """A turn whose parts are series of days. Reports the days from `since` (microseconds) on.
+def run_day_parts(parts: Iterable[tuple[str, Part[Sequence[Emitted]]]], cursor: str, since: int) -> Poll:
+    """A turn whose parts are series of days. Reports the days from `since` (microseconds) on, and what is malformed or filtered.
 
     Returns the cursor: the oldest of the newest days of the parts, in microseconds; the old cursor if a part is missed.
     """
     newest: list[int] = []
 
-    def recent(part: Part[Sequence[Record]]) -> Part[Sequence[Record]]:
+    def recent(part: Part[Sequence[Emitted]]) -> Part[Sequence[Emitted]]:
         days = yield from part
-        newest.extend([max(day.time for day in days)] if days else [])
-        return [day for day in days if day.time >= since]
+        times = [time for day in days if (time := _time(day)) is not None]
+        newest.extend([max(times)] if times else [])
+        return within(days, since)
 
     complete = yield from run_parts((name, recent(part)) for name, part in parts)
     return str(min(newest)) if complete and newest else cursor
+
+
+def within(emitted: Iterable[Emitted], since: int, until: int | None = None) -> list[Emitted]:
+    """The records of [since, until), microseconds, and what has no time: malformed elements, and counts of filtered ones.
+
+    An element that is only flagged follows its record, and is omitted with it.
+    """
+    kept: list[Emitted] = []
+    is_within = True
+    for one in emitted:
+        time = _time(one)
+        if time is not None:
+            is_within = since <= time and (until is None or time < until)
+        elif not _is_flag(one):
+            kept.append(one)
+            continue
+        if is_within:
+            kept.append(one)
+    return kept
+
+
+def history_rows(emitted: Iterable[Emitted], since: int, until: int) -> list[Emitted]:
+    """The records of [since, until), microseconds, and the malformed elements, which end a history. A turn reports the rest."""
+    return [one for one in within(emitted, since, until) if not (isinstance(one, Filtered) or _is_flag(one))]
+
+
+def _is_flag(emitted: Emitted) -> bool:
+    return isinstance(emitted, Malformed) and emitted.reason == FLAG
+
+
+def _time(emitted: Emitted) -> int | None:
+    """The time of a record; None for anything else."""
+    return None if isinstance(emitted, Malformed | Filtered | Missed) else emitted.time
 
 
 def start_of(cursor: str, overlap: int) -> int:
@@ -153,4 +189,5 @@ def decoded(response: Response, decoder: Decoder[T]) -> T:
         return decoder.decode(response.body)
     except UNREADABLE as error:
         bad = malformed(response.body, error)
+        refuse_page(response.body, bad.reason, f"{bad.message}: ")
         raise Reject(bad.message, reason=bad.reason) from error

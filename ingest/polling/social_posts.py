@@ -31,8 +31,10 @@ from msgspec.json import decode, encode
 from ingest.errors import Reject
 from ingest.polling.db_queries import Filtered
 from ingest.polling.provider import PollOptions
+from ingest.protocol.decode import Malformed
 from ingest.records import MINUTE, SentimentPost
 from ingest.text.coin_mentions import COINS, symbols_of
+from ingest.text.dates import read_time
 from ingest.text.plain_text import is_english, without_links
 from ingest.text.sentiment_label import label_of
 
@@ -100,9 +102,15 @@ class PostFilter:
             return now - DAY
         return max(self._read_before.get(tag, 0), now - DAY)
 
-    def records(self, tag: str, posts: Iterable[Post], received_at: int) -> list[SentimentPost | Filtered]:
-        """A record for each coin of each accepted post, and the number of new posts that are excluded, by reason."""
-        records: list[SentimentPost | Filtered] = []
+    def records(self, tag: str, found: Iterable[Post | Malformed], received_at: int) -> list[SentimentPost | Malformed | Filtered]:
+        """What is malformed, a record for each coin of each accepted post, and the number of new posts excluded by each reason."""
+        records: list[SentimentPost | Malformed | Filtered] = []
+        posts: list[Post] = []
+        for one in found:
+            if isinstance(one, Malformed):
+                records.append(one)
+            else:
+                posts.append(one)
         reasons: Counter[str] = Counter()
         before = self._read_before.get(tag, 0)
         for post in sorted(posts, key=lambda post: (post.time, post.id)):
@@ -166,12 +174,11 @@ def to_micros(time: Moment) -> int:
     return (time - _EPOCH) // timedelta(microseconds=1)
 
 
-def read_time(text: str) -> int:
-    """The microseconds since the epoch of an RFC 3339 time. Raises Reject (shape) for other text and for a time without a zone."""
-    try:
-        return to_micros(datetime.fromisoformat(text))
-    except (ValueError, TypeError) as error:  # TypeError: no zone
-        raise Reject(f"{text!r} is not a time; right would be '2026-04-09T07:01:44+00:00'", reason="shape") from error
+def read_post_time(text: str) -> int:
+    """The microseconds since the epoch of a date in a page or feed. Raises Reject (shape) for text that is no date."""
+    if (time := read_time(text)) is None:
+        raise Reject(f"{text[:100]!r} is not a time; right would be '2026-04-09T07:01:44+00:00'", reason="shape")
+    return time
 
 
 def exclusion_reason(post: Post) -> str:

@@ -19,10 +19,10 @@ OVERLAP = 10 * DAY  # each turn reports these days before the newest again, beca
 def to_time(date: str, form: str = "%Y-%m-%d") -> int:
     """Midnight UTC of the date, in microseconds. Raises Reject (value) for text that is not a date."""
     try:
-        day = datetime.strptime(date, form)
+        day = datetime.strptime(date[:40], form)
     except ValueError as error:
         example = datetime(2026, 7, 23, tzinfo=UTC).strftime(form)
-        raise Reject(f"{date!r} is not a date; right would be '{example}'", reason="value") from error
+        raise Reject(f"{date[:40]!r} is not a date; right would be '{example}'", reason="value") from error
     return int(day.replace(tzinfo=UTC).timestamp()) * SECOND
 
 

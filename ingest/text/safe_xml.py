@@ -19,20 +19,24 @@ ELEMENTS = 50_000  # parsed in a quarter of a second
 DEPTH = 100  # levels; serialising an element recurses once per level
 
 
-def parse_xml(body: bytes) -> Element:
+def parse_xml(document: bytes | str, *, ignore_rest: bool = False) -> Element:
     """The root element. An element below `DEPTH` is dropped, and its text is added to its ancestor at `DEPTH`.
 
-    Raises Reject: `size` for more than `BYTES` or `ELEMENTS`, `xml` for a document that is not well-formed or has declarations.
+    With `ignore_rest`, whatever follows the root element is ignored. Raises Reject: `size` for more than `BYTES` (of text:
+    characters) or `ELEMENTS`, `xml` for a document that is not well-formed or has declarations.
     """
-    if len(body) > BYTES:
-        raise Reject(f"an XML document of {len(body)} bytes; {BYTES} is the limit", reason="size")
-    parser = _Parser(target=_Tree())
+    if len(document) > BYTES:
+        raise Reject(f"an XML document of {len(document)} bytes; {BYTES} is the limit", reason="size")
+    tree = _Tree()
+    parser = _Parser(target=tree)
     try:
-        parser.feed(body)
+        parser.feed(document)
         root: Element = parser.close()
     except DefusedXmlException as error:
         raise Reject(f"the document declares its own types or entities, and a feed needs none: {error}", reason="xml") from error
     except (ParseError, ValueError, LookupError) as error:  # the last two: an encoding that Python or expat does not know
+        if ignore_rest and tree.is_complete:
+            return tree.close()
         raise Reject(str(error), reason="xml") from error
     return root
 
@@ -53,6 +57,7 @@ class _Tree:
         builder = TreeBuilder()
         self._start, self._end = builder.start, builder.end
         self.data, self.close = builder.data, builder.close
+        self.is_complete = False  # whether the root element is closed
         self._depth = 0
         self._left = ELEMENTS
 
@@ -68,3 +73,4 @@ class _Tree:
         if self._depth <= DEPTH:
             self._end(tag)
         self._depth -= 1
+        self.is_complete = self._depth == 0

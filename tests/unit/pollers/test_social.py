@@ -16,6 +16,7 @@ from ingest.config.source_names import check_sources
 from ingest.errors import Reject, Stop
 from ingest.pollers import lunarcrush, mastodon, reddit, stocktwits, telegram
 from ingest.polling.db_queries import Filtered
+from ingest.protocol.decode import Malformed
 from ingest.records import SECOND, Asset, SentimentPost
 from ingest.sources.poll_plan import assets_of, interval_of, plan_of
 from tests.support.social import (
@@ -287,10 +288,6 @@ def test_reactions_are_the_engagement_and_a_text_may_be_in_two_elements() -> Non
         (reddit, b"<rss><channel></channel></rss>", "shape"),
         (reddit, b'<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY lol "lol">]><feed>&lol;</feed>', "xml"),
         (reddit, b"<?xml version='1.0'?><!--" + b"x" * 1000 + b"--><!DOCTYPE feed [<!ENTITY lol 'lol'>]><feed/>", "xml"),
-        (reddit, b"<?xml version='1.0' encoding='big5'?><feed/>", "xml"),
-        (reddit, RSS.replace(b"t3_1fmapo9</id>", b"</id>"), "shape"),
-        (reddit, RSS.replace(b"<published>2024-09-21T20:00:01+00:00", b"<published>soon"), "shape"),
-        (reddit, RSS.replace(b"<published>2024-09-21T20:00:01+00:00", b"<published>2024-09-21T20:00:01"), "shape"),
         (telegram, b"<html><body>Telegram: Contact @telegram</body></html>", "shape"),
         (telegram, TELEGRAM.replace("tgme_widget_message_date", "").encode(), "shape"),
         (telegram, TELEGRAM.replace("2026-04-09T07:01:44+00:00", "07:01").encode(), "shape"),
@@ -300,6 +297,32 @@ def test_a_malformed_response_is_rejected(module: Any, body: bytes, reason: str)
     with pytest.raises(Reject) as refused:
         turn(module.poll(replace(OPTIONS, channels=("telegram",)), ""), body)
     assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b"t3_1fmapo9</id>", b"</id>", "an entry has no <id>"),
+        (b"<published>2024-09-21T20:00:01+00:00", b"<published>soon", "'soon' is not a time"),
+    ],
+)
+def test_a_malformed_post_of_reddit_costs_itself(old: bytes, new: bytes, message: str) -> None:
+    options = replace(OPTIONS, assets=(Asset("SPY", "stocks"),))
+    good = entry("t3_a", "a", "stocks", time="2026-11-20T11:00:00+00:00", title="Bitcoin looks good").encode()
+    assert old in RSS
+    body = RSS.replace(old, new).replace(b"</feed>", good + b"</feed>")
+    _, records, _ = turn(reddit.poll(options, ""), body)
+    bad = [record for record in records if isinstance(record, Malformed)]
+    assert [(one.reason, message in one.message, one.payload[:9]) for one in bad] == [("shape", True, b"<ns0:entr")]
+    assert {record.post_id for record in records if isinstance(record, SentimentPost)} == {"t3_a"}
+
+
+def test_a_feed_of_reddit_that_is_cut_has_its_whole_posts() -> None:
+    times = [f"2026-11-20T12:00:0{n}+00:00" for n in range(2)]
+    posts = [entry(f"t3_{n}", n, "Bitcoin", time=time, title="Bitcoin looks good") for n, time in zip("ab", times, strict=True)]
+    _, records, _ = turn(reddit.poll(OPTIONS, ""), feed(*posts)[:-40])
+    assert [record.reason for record in records if isinstance(record, Malformed)] == ["xml", "xml"]
+    assert [record.post_id for record in records if isinstance(record, SentimentPost)] == ["t3_a"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,9 @@ import pytest
 
 from ingest.errors import Reject, Retry
 from ingest.pollers import alphavantage, cboe, fred, stooq, yahoo
+from ingest.polling.db_queries import Filtered
+from ingest.polling.trading_day import to_date
+from ingest.protocol.decode import Malformed
 from ingest.records import SECOND, StockIndex
 from tests.support.turns import NOW, micros, run_history, turn
 
@@ -63,7 +66,8 @@ def test_rows_of_stooq_equal_its_file(real: Path) -> None:
     result = turn(stooq, *bodies, secret={"apikey": "k"})
     assert result.urls == [f"http://x/q/d/l/?s=%5E{name}&i=d" for name in ("spx", "ndq")]
     assert [request.secret for request in result.requests] == [{"apikey": "k"}] * 2
-    assert len(result.records) == 6000
+    assert len([row for row in result.records if isinstance(row, StockIndex)]) == 6000
+    assert [row.reason for row in result.records if isinstance(row, Malformed)] == ["flag"], "a close below the low, in 2018"
     prices = ("5905.49", "5921.43", "5874.88", "5887.56", "670843730")
     assert result.records[2999] == StockIndex("SPX", "stooq", micros(2025, 1, 8), *prices, received_at=NOW)
     assert result.cursor == str(micros(2025, 1, 8))
@@ -120,6 +124,104 @@ def test_the_history_of_a_file_is_the_requested_range(real: Path) -> None:
     closes = [b"observation_date,%s\n2026-07-02,1.5\n2026-07-06,2\n" % name.encode() for name in fred.SERIES]
     found = run_history(fred, micros(2026, 7, 3), micros(2026, 7, 7), *closes).records
     assert [(row.index_name, row.close) for row in found] == [("SPX", "2"), ("NASDAQ", "2"), ("VIX", "2")]
+
+
+CBOE = b"DATE,OPEN,HIGH,LOW,CLOSE\n"
+TWO_DAYS = b"11/17/2026,18.1,18.9,17.7,18.3\n11/18/2026,17.1,18.2,16.9,17.24\n"
+
+
+def closes(records: list[Any]) -> list[tuple[str, str]]:
+    return [(f"{to_date(row.time)}", row.close) for row in records if isinstance(row, StockIndex)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"11/19/2026,17.3,18",  # cut while the file was published
+        b"11/16/2004,BAD,18.9,17.7,18.3\n",
+        b"11/16/2004,,18.9,17.7,18.3\n",
+        b"11/31/2026,18.1,18.9,17.7,18.3\n",
+        b"11/17/2099,18.1,18.9,17.7,18.3\n",
+        b"11/19/2026,18.1,18.9,17.7,0\n",
+        b"11/19/2026,18.1,18.9,17.7,-1\n",
+        b"11/19/2026,18.1,18.9,17.7," + b"9" * 5000 + b"\n",
+    ],
+)
+def test_a_bad_line_of_cboe_costs_itself(line: bytes) -> None:
+    for body in (CBOE + TWO_DAYS + line, b"\xef\xbb\xbf" + CBOE + TWO_DAYS + line):
+        result = turn(cboe, body)
+        assert closes(result.records) == [("2026-11-17", "18.3"), ("2026-11-18", "17.24")]
+        (bad,) = (row for row in result.records if isinstance(row, Malformed))
+        assert bad.reason == "value"
+        assert result.cursor == str(micros(2026, 11, 18)), "a bad date is no cursor"
+        history = run_history(cboe, micros(2026, 11, 18), micros(2026, 11, 30), body)
+        assert closes(history.records) == [("2026-11-18", "17.24")]
+
+
+def test_a_day_that_contradicts_itself_is_stored_and_flagged() -> None:
+    result = turn(cboe, CBOE + b"02/08/2006,41.60,13.61,12.76,12.83\n" + TWO_DAYS)
+    assert closes(result.records)[0] == ("2006-02-08", "12.83")
+    flag = next(row for row in result.records if isinstance(row, Malformed))
+    assert (flag.payload, flag.reason) == (b"2006-02-08,41.60,13.61,12.76,12.83", "flag")
+
+
+def test_a_day_without_data_of_fred_or_stooq_costs_itself() -> None:
+    series = [f"observation_date,{name}\n2026-11-18,17.2\n2026-11-19,ND\n".encode() for name in fred.SERIES]
+    result = turn(fred, *series)
+    assert closes(result.records) == [("2026-11-18", "17.2")] * 3
+    assert [row.payload for row in result.records if isinstance(row, Malformed)] == [b"2026-11-19,ND"] * 3
+    result = turn(stooq, *[STOOQ + b"2026-11-18,1,2,1,2,5\n2026-11-19,N/D,N/D,N/D,N/D,N/D\n"] * 2)
+    assert closes(result.records) == [("2026-11-18", "2")] * 2
+    assert [row.reason for row in result.records if isinstance(row, Malformed)] == ["value"] * 2
+
+
+def test_zero_opens_are_unknown() -> None:
+    lines = b"".join(b"11/%02d/2026,0,18.9,17.7,18.3\n" % day for day in range(1, 13))
+    assert {row.open for row in turn(cboe, CBOE + lines).records} == {None}
+    (row, _) = turn(stooq, *[STOOQ + b"2026-11-18,0,0.00,0.0,2,0\n"] * 2).records
+    assert (row.open, row.high, row.low, row.close) == (None, None, None, "2")
+    (row, *_) = turn(yahoo, *[quotes([18], open=[0], close=["11.5"])] * 3).records
+    assert (row.open, row.high, row.close) == (None, "12", "11.5")
+
+
+def test_days_before_1971_are_counted_and_not_stored() -> None:
+    body = STOOQ + b"1789-05-01,3,3,3,3\n1970-12-31,3,3,3,3\n1971-01-04,3,3,3,3\n2026-11-18,1,2,1,2,5\n"
+    result = turn(stooq, body, body)
+    assert closes(result.records) == [("1971-01-04", "3"), ("2026-11-18", "2")] * 2
+    assert [row for row in result.records if isinstance(row, Filtered)] == [Filtered("before_1971", 2)] * 2
+    history = run_history(stooq, micros(1971, 1, 1), micros(1972, 1, 1), body, body).records
+    assert closes(history) == [("1971-01-04", "3")] * 2
+    assert len(history) == 2
+
+
+def quotes(days: list[int], **columns: list[Any]) -> bytes:
+    """A chart with a bar at the opening in New York on each of these days of November 2026; numbers in text stay exact."""
+    stamps = [micros(2026, 11, day, 14, 30) // SECOND for day in days]
+    columns = {"open": [11] * len(days), "high": [12] * len(days), "low": [10] * len(days), "volume": [1] * len(days)} | columns
+    text = json.dumps({"timestamp": stamps, "indicators": {"quote": [columns]}, "meta": {"gmtoffset": -18000}})
+    return b'{"chart": {"result": [%s]}}' % text.encode()
+
+
+@pytest.mark.parametrize("close", [-37.6, 0, "x", 1e300, True])
+def test_a_bad_place_of_yahoos_lists_costs_itself(close: object) -> None:
+    result = turn(yahoo, *[quotes([17, 18, 19], close=[11, close, 11.5])] * 3)
+    assert closes(result.records) == [("2026-11-17", "11"), ("2026-11-19", "11.5")] * 3
+    assert len([row for row in result.records if isinstance(row, Malformed)]) == 3
+
+
+def test_a_time_of_yahoo_beyond_all_bounds_costs_its_place() -> None:
+    body = quotes([17, 18], close=[11, 11.5]).replace(str(micros(2026, 11, 18, 14, 30) // SECOND).encode(), b"9" * 15)
+    result = turn(yahoo, body, body, body)
+    assert closes(result.records) == [("2026-11-17", "11")] * 3
+    assert [row.reason for row in result.records if isinstance(row, Malformed)] == ["value"] * 3
+
+
+def test_a_proof_of_work_of_stooq_disables_the_provider() -> None:
+    """As reported in https://github.com/Verdenroz/finance-query/issues/263."""
+    page = b"<!DOCTYPE html><html><script>crypto.subtle.digest('SHA-256', x); fetch('/__verify', {method: 'POST'})</script></html>"
+    with pytest.raises(Reject, match="proof of work") as refused:
+        turn(stooq, page)
+    assert refused.value.code == "403"
 
 
 LIMIT = b'{"Information": "We have detected your API key as K and our standard API rate limit is 25 requests per day. ..."}'
