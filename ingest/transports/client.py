@@ -62,6 +62,26 @@ async def open_socket(client: aiohttp.ClientSession, url: str, limits: ExchangeL
         raise connection_error(what, error) from error
 
 
+async def send_close(socket: Socket) -> bool:
+    """Send a close frame. False if the connection is lost."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await socket.send_frame(aiohttp.WSCloseCode.OK.to_bytes(2, "big"), aiohttp.WSMsgType.CLOSE)
+    except CONNECTION_ERRORS:
+        return False
+    return True
+
+
+async def hang_up(socket: Socket, *, announced: bool) -> None:
+    """Close the websocket, after a close frame unless that was `announced` before; no answer is awaited.
+
+    aiohttp's own close reads until the peer's close frame, which never comes from a peer that goes on sending.
+    """
+    if not (socket.closed or announced):
+        await send_close(socket)
+    socket._response.close()
+
+
 def redacted_url(url: str) -> str:
     """The URL without user, password, query and fragment, for logs and errors."""
     return str(URL(url).with_user(None).with_query(None).with_fragment(None))

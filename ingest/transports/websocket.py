@@ -2,7 +2,7 @@
 
 https://docs.aiohttp.org/en/stable/client_reference.html#clientwebsocketresponse. Pings are answered here: aiohttp
 would hide them, and a quiet connection with pings is alive. The loop in `_read` is hot; work that is not needed for every frame is
-done on the tick.
+done on the tick. Frames that are there already are received without suspending, so the loop lets the other tasks run by itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,16 @@ from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Connection, Output, Reconnect, Refused, Send, Session
 from ingest.records import SECOND
 from ingest.tables import BY_RECORD
-from ingest.transports.client import CONNECTION_ERRORS, REGION_REFUSED, Socket, connection_error, open_socket, redacted_url
+from ingest.transports.client import (
+    CONNECTION_ERRORS,
+    REGION_REFUSED,
+    Socket,
+    connection_error,
+    hang_up,
+    open_socket,
+    redacted_url,
+    send_close,
+)
 from ingest.transports.connection_health import ConnectionHealth
 from ingest.transports.http import Http
 from ingest.transports.rate_limiter import RateLimiter
@@ -35,6 +44,7 @@ from ingest.transports.staleness import Staleness, Verdict
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
+TURN = 5_000  # microseconds for which frames are read before other tasks run: /livez and other connections wait no longer
 DRAIN_SECONDS = 2.0  # to receive frames that the exchange sent before it received the close frame
 
 Reason = Literal["closed", "error", "silence", "stale", "session", "planned"]
@@ -122,7 +132,7 @@ class WebSocketConnection:
         try:
             ended = await self._run_tasks(socket)
         finally:
-            await socket.close()
+            await hang_up(socket, announced=ended.reason == "planned")
             self._count()
             self._show_stale(0)
             connected.dec()
@@ -175,11 +185,8 @@ class WebSocketConnection:
 
     async def _drain(self, socket: Socket, reader: asyncio.Task[None]) -> None:
         """Send a close frame and read until the exchange's close frame: aiohttp's own close discards the frames in between."""
-        try:
-            await socket.send_frame(aiohttp.WSCloseCode.OK.to_bytes(2, "big"), WSMsgType.CLOSE)
-        except CONNECTION_ERRORS:
-            return
-        await asyncio.wait([reader], timeout=DRAIN_SECONDS)
+        if await send_close(socket):
+            await asyncio.wait([reader], timeout=DRAIN_SECONDS)
 
     def _end(self, reason: Reason) -> None:
         if not self._ended.done():
@@ -192,15 +199,19 @@ class WebSocketConnection:
         receive, feed, clock, lock = socket.receive, self._session.feed, self._clock, self._lock
         handler_of, sink = self._handlers.get, self._sink
         text = WSMsgType.TEXT
+        turn_began = 0
         async with lock:
             await self._deliver(iter(self._session.start(clock())))
         while True:
             message = await receive()
+            received_at = clock()
+            if not 0 <= received_at - turn_began < TURN:  # also after the clock was set back
+                await asyncio.sleep(0)
+                turn_began = clock()
             if message.type is not text:
                 if await self._control(socket, message.type, message.data):
                     return
                 continue
-            received_at = clock()
             self._frames += 1
             if lock.locked():
                 async with lock:

@@ -11,7 +11,7 @@ from aiohttp import web
 from ingest.protocol.exchange import Rate
 from ingest.protocol.session import Output, Refused, Send
 from ingest.transports.websocket import Ended
-from tests.support.websocket_bench import Bench, idle, running, trade, until
+from tests.support.websocket_bench import Bench, Talk, idle, running, trade, until
 
 # --- sending ----------------------------------------------------------------------------------------------------------
 
@@ -142,3 +142,51 @@ async def test_a_flood_does_not_starve_the_tick(bench: Bench) -> None:
         await until(lambda: bench.session.ticks >= before + 8)
         assert time.monotonic() - since < 8 * 0.25 + 0.5
     assert (bench.metric("ingest_messages_received_total") or 0) > 10_000
+
+
+def flood(bench: Bench) -> Talk:
+    """Sends trades as fast as they are taken, and answers no close frame."""
+
+    async def talk(socket: web.WebSocketResponse) -> None:
+        transport = bench.transport
+        assert transport is not None
+        frames = b"\x81\x011" * 50_000  # text frames of one byte
+        while not transport.is_closing():
+            if transport.get_write_buffer_size() < 4 << 20:
+                transport.write(frames)
+            await asyncio.sleep(0.001)
+
+    return talk
+
+
+async def test_a_flood_lets_other_tasks_run(bench: Bench) -> None:
+    """Measured in frames that are read between two turns of another task: seconds depend on the machine."""
+    read, turns = [0], [0]
+
+    def sink(output: Output) -> None:
+        time.sleep(0.0001)  # at most 50 frames in 5 ms
+        read[0] += 1
+
+    async def watch() -> None:
+        before = read[0]
+        while True:
+            await asyncio.sleep(0)
+            turns.append(read[0] - before)
+            before = read[0]
+
+    bench.talk = flood(bench)
+    websocket = bench.connection(sink)
+    watching = asyncio.create_task(watch())
+    async with running(websocket):
+        await until(lambda: read[0] > 5_000)
+        watching.cancel()
+    assert 0 < max(turns) < 100
+
+
+async def test_a_flood_does_not_keep_a_connection_from_closing(bench: Bench) -> None:
+    bench.talk = flood(bench)
+    websocket = bench.connection(lambda output: None)
+    async with running(websocket) as task:
+        await until(websocket.delivering.is_set)
+        websocket.close()
+        assert await asyncio.wait_for(asyncio.shield(task), 5) == Ended("planned", planned=True)
