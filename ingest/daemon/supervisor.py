@@ -95,7 +95,14 @@ class Supervisor:
             maintenance_spec(settings),
             self.metrics,
         )
-        self.server = Server(listener, metrics=self.metrics, status=self.status, stuck=self._stuck, unready=self.unready)
+        self.server = Server(
+            listener,
+            metrics=self.metrics,
+            status=self.status,
+            stuck=self._stuck,
+            unready=self.unready,
+            hosts=(settings.server.host, *settings.server.hosts),
+        )
         self.metrics.build_info.labels(__version__).set(1)
 
     @property
