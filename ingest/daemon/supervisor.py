@@ -24,7 +24,7 @@ from msgspec import Struct
 from ingest import __version__
 from ingest.config.settings import Settings
 from ingest.daemon import health
-from ingest.daemon.db_readiness import DatabaseReadiness, check_database
+from ingest.daemon.db_readiness import DatabaseReadiness, check_database, watch_database
 from ingest.daemon.health import DaemonState
 from ingest.daemon.http_server import Server
 from ingest.daemon.maintenance import Maintenance
@@ -36,7 +36,6 @@ from ingest.errors import Hold, IngestError, Retry, Stop, first
 from ingest.metrics import Metrics
 from ingest.pipeline.writer import Writer
 from ingest.sources.run_state import RunState, State
-from ingest.store import sqlstate
 from ingest.store.coverage_buffer import CoverageBuffer
 from ingest.store.known_instruments import KnownInstruments, load_known_instruments
 from ingest.store.pool import Pool, open_pool
@@ -44,8 +43,6 @@ from ingest.store.ts_edition import DatabaseInfo
 
 HEARTBEAT_SECONDS = 0.25
 DATABASE_SECONDS = 2.0  # between two checks of a database that is not ready
-PING_TIMEOUT = 5.0  # seconds without an answer after which the database is unreachable
-PING_SECONDS = 1.0
 CLAIM_SECONDS = 1.0  # between two computations of what the feeds cover
 CANCEL_SECONDS = 2.0  # for running statements to end; then their connections are closed
 FLUSH_SECONDS = 5.0  # to write the last claims and gaps, after the deadline of the drain
@@ -174,15 +171,15 @@ class Supervisor:
         self.database.info = info
         if self._intake is None:
             self._intake = self._start_intake(group, resources, info)
+        self.database.state = RunState(State.OK)
         work = (
             self._claim_forever(self._intake, resources),
             resources.coverage.run(),
             self.maintenance.run(),
-            self._ping(resources.pool),
+            watch_database(self.database, self.settings.database),
         )
         self._tasks += [group.create_task(coroutine) for coroutine in work]
         self._intake.sources.database_ready(resources.pool, info.edition)
-        self.database.state = RunState(State.OK)
         health.notify("READY=1")
 
     async def _open(self) -> OpenResources:
@@ -332,17 +329,6 @@ class Supervisor:
             self.metrics.event_loop_lag.observe(max(0.0, time.monotonic() - started - HEARTBEAT_SECONDS))
             if not self._stuck():
                 health.notify("WATCHDOG=1")
-
-    async def _ping(self, pool: Pool) -> None:
-        """Check that the database answers, because writers do not notice a failure while no row arrives."""
-        while True:
-            try:
-                async with asyncio.timeout(PING_TIMEOUT), pool.acquire() as connection:
-                    await connection.execute("SELECT 1")
-                self.database.state = RunState(State.OK)
-            except sqlstate.FOREIGN as error:
-                self.database.state = RunState(State.FAILING, str(sqlstate.translate(error, "querying the database")))
-            await asyncio.sleep(PING_SECONDS)
 
 
 def _claim(intake: Intake, resources: OpenResources) -> None:
