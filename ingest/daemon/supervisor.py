@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Struct
 
 from ingest import __version__
+from ingest.config.restart import reloaded
 from ingest.config.settings import Settings
 from ingest.daemon import health
 from ingest.daemon.db_readiness import DatabaseReadiness, check_database, watch_database
@@ -143,11 +144,11 @@ class Supervisor:
         health.notify("STOPPING=1")
 
     def reload(self) -> None:
-        """Load the configuration again and apply it to sources and maintenance. If it is invalid, the old one stays."""
+        """Load the configuration again and apply it to sources, retention and maintenance. If it is invalid, the old one stays."""
         if self._stopping.is_set():
             return
         try:
-            settings = self._load()
+            settings, ignored = reloaded(self.settings, self._load())
             spec = maintenance_spec(settings)
         except Stop as error:
             log.error("the new configuration is refused, the old one stays: %s", error)
@@ -156,7 +157,10 @@ class Supervisor:
         self.settings = settings
         self.maintenance.reload(spec)
         if self._intake is not None:
+            self._intake.path.reload(settings.retention)
             self._intake.sources.reload(settings)
+        if ignored:
+            log.warning("changed settings that need a restart: %s", ", ".join(ignored))
         log.info("configuration reloaded")
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
