@@ -355,6 +355,13 @@ class Server(Section):
         description="Address on which `/metrics`, `/livez`, `/readyz`, `/status` and the status page are served.",
     )
     port: int = Field(default=9464, ge=0, le=65535, description="TCP port; 0 for any free port.")
+    hosts: tuple[str, ...] = Field(
+        default=(),
+        description=(
+            "Names by which clients may address the server, such as `ingest.example`. Addresses, `localhost` and `server.host` are "
+            "always allowed; a request with another `Host` gets 421."
+        ),
+    )
 
 
 class Log(Section):

@@ -1,7 +1,9 @@
-"""Checks that the database can be used: both DSNs connect, and the schema is current."""
+"""Checks that the database can be used: both DSNs connect, the schema is current, and the server answers."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,6 +16,11 @@ from ingest.store import sqlstate
 from ingest.store.migrate import check, migrate
 from ingest.store.pool import Connection, connect, without_credentials
 from ingest.store.ts_edition import DatabaseInfo
+
+ANSWER_SECONDS = 5.0  # without an answer for so long, the database is unreachable
+CHECK_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class DatabaseReadiness:
@@ -40,6 +47,36 @@ async def check_database(database: Database, *, migrate_first: bool = False) -> 
         async with _connected(database.dsn, "dsn") as connection:
             await connection.execute("SELECT 1")
     return report.database
+
+
+async def watch_database(readiness: DatabaseReadiness, database: Database) -> None:
+    """Check until cancelled that the database answers, because writers do not notice a failure while no row arrives.
+
+    The connection is not one of the pool: on a server that is frozen those are busy until their statements time out, and a pool
+    waits for a connection that it takes back.
+    """
+    connection: Connection | None = None
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    connection = connection or await connect(database.dsn.get_secret_value())
+                    await connection.execute("SELECT 1")
+                if readiness.state.state is not State.OK:
+                    log.info("the database answers")
+                readiness.state = RunState(State.OK)
+            except sqlstate.FOREIGN as error:
+                failure = str(sqlstate.translate(error, "querying the database"))
+                if readiness.state.state is State.OK:
+                    log.error("%s", failure)
+                readiness.state = RunState(State.FAILING, failure)
+                if connection is not None:
+                    connection.terminate()
+                connection = None
+            await asyncio.sleep(CHECK_SECONDS)
+    finally:
+        if connection is not None:
+            connection.terminate()
 
 
 @asynccontextmanager

@@ -1,26 +1,37 @@
 """Serves the state of the daemon over HTTP: /metrics, /livez, /readyz, /status (JSON) and / (HTML).
 
 /livez does not depend on the database, because a restart of the daemon does not repair a database server. The body of a 503
-response has the reasons.
+response has the reasons. A request whose Host is the name of another server is refused, because a page in a browser could otherwise
+read the status through a name that resolves to this address (DNS rebinding).
 https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/
 """
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
+import re
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from html import escape
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from ingest.daemon.http_connections import BoundedConnections, BoundedHandler
 from ingest.errors import Stop
 from ingest.metrics import Metrics
 
 Status = Mapping[str, Any]
+
+RENDER_SECONDS = 1.0  # a later request renders the metrics anew
+_HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d+)?")  # and a port
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="2"><title>ingest</title>
 <style>body{{font:15px/1.5 system-ui;margin:2em;max-width:70em}}table{{border-collapse:collapse;margin:.5em 0 1.5em}}
@@ -39,7 +50,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Server:
-    """Serves on `listener`. `stuck` and `unready` return the reasons for which /livez and /readyz answer 503; empty for 200."""
+    """Serves on `listener`. `stuck` and `unready` return the reasons for which /livez and /readyz answer 503; empty for 200.
+
+    A request may name this server as `localhost`, by any address, or by one of `hosts`.
+    """
 
     def __init__(
         self,
@@ -49,6 +63,7 @@ class Server:
         status: Callable[[], Status],
         stuck: Callable[[], list[str]],
         unready: Callable[[], list[str]],
+        hosts: Collection[str] = (),
     ) -> None:
         host, port = listener.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -57,11 +72,14 @@ class Server:
         self._status = status
         self._stuck = stuck
         self._unready = unready
+        self._hosts = {"localhost", *(name.lower() for name in hosts)}
+        self._rendered: tuple[float, bytes] | None = None  # monotonic time, /metrics
+        self._connections = BoundedConnections()
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Serve while the block runs, then close the socket."""
-        app = web.Application()
+        app = web.Application(middlewares=[self._admit])
         app.router.add_get("/metrics", self._serve_metrics)
         app.router.add_get("/livez", self._serve_livez)
         app.router.add_get("/readyz", self._serve_readyz)
@@ -69,14 +87,33 @@ class Server:
         app.router.add_get("/", self._serve_page)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
+        assert runner.server is not None
+        handler = partial(BoundedHandler, runner.server, self._connections)
+        server = await asyncio.get_running_loop().create_server(handler, sock=self._listener)
+        closing = asyncio.create_task(self._connections.close_idle())
         try:
-            await web.SockSite(runner, self._listener).start()
             yield
         finally:
+            closing.cancel()
+            server.close()
             await runner.cleanup()
 
+    @web.middleware
+    async def _admit(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        self._connections.touch(request.protocol)
+        await asyncio.sleep(0)  # the requests of one connection are answered without suspending
+        if not _is_host(request.headers.get("Host", "localhost"), self._hosts):
+            text = "the name of this server is not one of server.hosts\n"
+            return web.Response(text=text, status=HTTPStatus.MISDIRECTED_REQUEST)
+        return await handler(request)
+
     async def _serve_metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        now = time.monotonic()
+        if self._rendered is None or now - self._rendered[0] >= RENDER_SECONDS:
+            self._rendered = now, self._metrics.render()
+        return web.Response(body=self._rendered[1], headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _serve_livez(self, _request: web.Request) -> web.Response:
         return _verdict(self._stuck())
@@ -90,6 +127,17 @@ class Server:
     async def _serve_page(self, _request: web.Request) -> web.Response:
         body = "".join(f"<h2>{escape(name)}</h2>{_table(part)}" for name, part in self._status().items())
         return web.Response(text=_PAGE.format(body=body), content_type="text/html")
+
+
+def _is_host(host: str, names: Collection[str]) -> bool:
+    """Whether the header Host is an address, or one of `names`, in any case and with any port."""
+    match = _HOST.fullmatch(host)
+    name = match[1].lower().removesuffix(".") if match else ""
+    try:
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return name in names
+    return True
 
 
 def _verdict(reasons: list[str]) -> web.Response:

@@ -22,9 +22,10 @@ import msgspec
 from msgspec import Struct
 
 from ingest import __version__
+from ingest.config.restart import reloaded
 from ingest.config.settings import Settings
 from ingest.daemon import health
-from ingest.daemon.db_readiness import DatabaseReadiness, check_database
+from ingest.daemon.db_readiness import DatabaseReadiness, check_database, watch_database
 from ingest.daemon.health import DaemonState
 from ingest.daemon.http_server import Server
 from ingest.daemon.maintenance import Maintenance
@@ -36,7 +37,6 @@ from ingest.errors import Hold, IngestError, Retry, Stop, first
 from ingest.metrics import Metrics
 from ingest.pipeline.writer import Writer
 from ingest.sources.run_state import RunState, State
-from ingest.store import sqlstate
 from ingest.store.coverage_buffer import CoverageBuffer
 from ingest.store.known_instruments import KnownInstruments, load_known_instruments
 from ingest.store.pool import Pool, open_pool
@@ -44,8 +44,6 @@ from ingest.store.ts_edition import DatabaseInfo
 
 HEARTBEAT_SECONDS = 0.25
 DATABASE_SECONDS = 2.0  # between two checks of a database that is not ready
-PING_TIMEOUT = 5.0  # seconds without an answer after which the database is unreachable
-PING_SECONDS = 1.0
 CLAIM_SECONDS = 1.0  # between two computations of what the feeds cover
 CANCEL_SECONDS = 2.0  # for running statements to end; then their connections are closed
 FLUSH_SECONDS = 5.0  # to write the last claims and gaps, after the deadline of the drain
@@ -95,7 +93,14 @@ class Supervisor:
             maintenance_spec(settings),
             self.metrics,
         )
-        self.server = Server(listener, metrics=self.metrics, status=self.status, stuck=self._stuck, unready=self.unready)
+        self.server = Server(
+            listener,
+            metrics=self.metrics,
+            status=self.status,
+            stuck=self._stuck,
+            unready=self.unready,
+            hosts=(settings.server.host, *settings.server.hosts),
+        )
         self.metrics.build_info.labels(__version__).set(1)
 
     @property
@@ -139,11 +144,11 @@ class Supervisor:
         health.notify("STOPPING=1")
 
     def reload(self) -> None:
-        """Load the configuration again and apply it to sources and maintenance. If it is invalid, the old one stays."""
+        """Load the configuration again and apply it to sources, retention and maintenance. If it is invalid, the old one stays."""
         if self._stopping.is_set():
             return
         try:
-            settings = self._load()
+            settings, ignored = reloaded(self.settings, self._load())
             spec = maintenance_spec(settings)
         except Stop as error:
             log.error("the new configuration is refused, the old one stays: %s", error)
@@ -152,7 +157,10 @@ class Supervisor:
         self.settings = settings
         self.maintenance.reload(spec)
         if self._intake is not None:
+            self._intake.path.reload(settings.retention)
             self._intake.sources.reload(settings)
+        if ignored:
+            log.warning("changed settings that need a restart: %s", ", ".join(ignored))
         log.info("configuration reloaded")
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
@@ -167,15 +175,15 @@ class Supervisor:
         self.database.info = info
         if self._intake is None:
             self._intake = self._start_intake(group, resources, info)
+        self.database.state = RunState(State.OK)
         work = (
             self._claim_forever(self._intake, resources),
             resources.coverage.run(),
             self.maintenance.run(),
-            self._ping(resources.pool),
+            watch_database(self.database, self.settings.database),
         )
         self._tasks += [group.create_task(coroutine) for coroutine in work]
         self._intake.sources.database_ready(resources.pool, info.edition)
-        self.database.state = RunState(State.OK)
         health.notify("READY=1")
 
     async def _open(self) -> OpenResources:
@@ -325,17 +333,6 @@ class Supervisor:
             self.metrics.event_loop_lag.observe(max(0.0, time.monotonic() - started - HEARTBEAT_SECONDS))
             if not self._stuck():
                 health.notify("WATCHDOG=1")
-
-    async def _ping(self, pool: Pool) -> None:
-        """Check that the database answers, because writers do not notice a failure while no row arrives."""
-        while True:
-            try:
-                async with asyncio.timeout(PING_TIMEOUT), pool.acquire() as connection:
-                    await connection.execute("SELECT 1")
-                self.database.state = RunState(State.OK)
-            except sqlstate.FOREIGN as error:
-                self.database.state = RunState(State.FAILING, str(sqlstate.translate(error, "querying the database")))
-            await asyncio.sleep(PING_SECONDS)
 
 
 def _claim(intake: Intake, resources: OpenResources) -> None:

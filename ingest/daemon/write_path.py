@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -113,6 +114,11 @@ class WritePath:
         for writer in self.writers.values():
             await writer.drain()
 
+    def reload(self, retention: Mapping[str, timedelta | None]) -> None:
+        """Apply another retention, by table."""
+        for name, queue in self.queues.items():
+            queue.keep(_seconds(retention[name]))
+
     def abandon(self) -> list[Gap]:
         """Shed all rows in the queues, after the deadline of a shutdown. Returns the resulting gaps."""
         return [gap for queue in self.queues.values() for gap in queue.abandon("shutdown")]
@@ -148,7 +154,7 @@ def build_write_path(
             counters.tallies[table.name],
             limits if table.name in CHANNELS else replace(limits, max_wait=None),  # only live channels shed rows
             on_gap=on_gap,
-            retention_seconds=None if retention is None else retention.total_seconds(),
+            retention_seconds=_seconds(retention),
             mark_minutes=is_rolled_up(table.name, info.edition),
             count_late=spool is not None and settings.durability == "always",
         )
@@ -161,6 +167,10 @@ def build_write_path(
         workers = 1 if table.revise else settings.queue.workers
         writers[table.name] = Writer(queue, write, workers=workers, batches=spills.get(table.name))
     return WritePath(writers, None if spool is None else Spills(spool.spool, spills))
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()
 
 
 async def _write(readiness: DatabaseReadiness | None, batch_writer: BatchWriter, batch: Batch) -> Outcome:

@@ -168,6 +168,8 @@ class Spill:
     def _release(self, batch: Batch, entry: Entry | None) -> bool:
         if entry is not None:
             self._queue.settle(batch)
+            if not self._due:
+                log.warning("%s: rows go to the spool", self._name)
             self._queue.tally.spooled += entry.rows
             self._due.append(entry)
             return True

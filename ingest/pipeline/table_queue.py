@@ -64,7 +64,7 @@ class TableQueue:
         self._encode = encoder(table)
         self._encode_columns = columns_encoder(table)
         self._clock = clock
-        self._retention = None if retention_seconds is None else int(retention_seconds * 1e6)
+        self.keep(retention_seconds)
         self._mark_minutes = mark_minutes
         self._on_gap = on_gap
         self._batch_rows = limits.batch_rows
@@ -100,6 +100,10 @@ class TableQueue:
     def half_full(self) -> bool:
         """Whether sealed rows fill half of `max_rows` or `max_bytes`."""
         return 2 * self._sealed_rows >= self.limits.max_rows or 2 * self._bytes >= self.limits.max_bytes
+
+    def keep(self, seconds: float | None) -> None:
+        """Change the retention; None keeps every row."""
+        self._retention = None if seconds is None else int(seconds * 1e6)
 
     @property
     def cutoff(self) -> int | None:

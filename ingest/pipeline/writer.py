@@ -18,6 +18,7 @@ from ingest.pipeline.batch import Batch, Outcome, Write
 from ingest.pipeline.table_queue import TableQueue
 
 HOLD_SECONDS = 5.0
+STALL_SECONDS = 5.0  # a batch in flight for longer is logged
 RETRY_SECONDS = (0.1, 10.0)  # first and longest wait
 
 Trouble = Literal["retrying", "held"]
@@ -76,6 +77,7 @@ class Writer:
         async with asyncio.TaskGroup() as group:
             for _ in range(self._workers):
                 group.create_task(self._work())
+            group.create_task(self._report_stalls())
 
     async def drain(self) -> None:
         """Return when the queue is empty."""
@@ -100,6 +102,19 @@ class Writer:
             finally:
                 del self._started[id(batch)]
             self._batches.settle(batch)
+
+    async def _report_stalls(self) -> None:
+        """Log when rows wait although no attempt has failed: a frozen server and a lock give no error for a minute."""
+        reported = False
+        while True:
+            await asyncio.sleep(STALL_SECONDS / 5)
+            stalled = self.stalled_seconds > STALL_SECONDS and not self._troubles  # an error is logged where it occurs
+            if stalled and not reported:
+                text = "%s: %d rows wait: the database has not answered a write for %.0f s"
+                log.warning(text, self.queue.table.name, self.queue.rows, self.stalled_seconds)
+            elif reported and not stalled and not self._troubles:
+                log.info("%s: writing again", self.queue.table.name)
+            reported = stalled
 
     async def _write_with_retry(self, batch: Batch) -> Outcome:
         wait, longest = RETRY_SECONDS

@@ -19,6 +19,7 @@ class Request(Struct, frozen=True):
     to_file: bool = False  # for a body that is too large for memory: `Response.file` has it
     method: Literal["GET", "POST"] = "GET"
     headers: dict[str, str] = {}
+    follow: bool = False  # one permanent redirect to the same scheme is followed; any other redirect is an error with its target
     secret: dict[str, str] = {}  # query parameters with an API key: the transport adds them, so that no URL in a log has them
 
 

@@ -6,6 +6,8 @@ Every request counts against the monthly budget, also a failed one. The daemon a
 from __future__ import annotations
 
 import asyncio
+import base64
+import re
 
 import aiohttp
 from msgspec.structs import replace
@@ -22,6 +24,7 @@ from ingest.transports.client import open_client
 from ingest.transports.http import Http
 
 REDACTED = "***"  # replaces a key
+_ENTITIES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&apos;"))
 
 
 class ProviderAccess:
@@ -33,6 +36,8 @@ class ProviderAccess:
         self.section = section
         self.plan, self.disabled = plan_of(module, section)
         self._key = section.api_key.get_secret_value() if section.api_key else ""
+        self._echoes = re.compile(_echoes(self._key)) if self._key else None
+        self._echoes_in_bytes = re.compile(_echoes(self._key).encode()) if self._key else None
 
     async def options(self, pool: Pool) -> PollOptions:
         """The options for the provider's module. Raises Stop for a coin whose id is not known or a file of labels that is wrong."""
@@ -80,9 +85,31 @@ class ProviderAccess:
         return number
 
     def redacted(self, text: str) -> str:
-        """The text without the key: some providers repeat the key in their error messages."""
-        return text.replace(self._key, REDACTED) if self._key else text
+        """The text without the key: some providers repeat the key in their error messages, and some encode it there."""
+        return self._echoes.sub(REDACTED, text) if self._echoes else text
 
     def redacted_bytes(self, payload: bytes) -> bytes:
         """As `redacted`, for a body."""
-        return payload.replace(self._key.encode(), REDACTED.encode()) if self._key else payload
+        return self._echoes_in_bytes.sub(REDACTED.encode(), payload) if self._echoes_in_bytes else payload
+
+
+def _echoes(key: str) -> str:
+    """A regular expression of the key in plain text or base64, each character plain or encoded as in a URL, HTML or JSON."""
+    plain = "".join(map(_spellings, key))
+    encoded = {base64.b64encode(text.encode()).decode().rstrip("=") for text in (key, f":{key}", f"{key}:")}
+    in_urls = {text.replace("+", "-").replace("/", "_") for text in encoded}
+    return "|".join([plain, *sorted(map(re.escape, encoded | in_urls), key=len, reverse=True)])
+
+
+def _spellings(character: str) -> str:
+    """A regular expression of one character. Each alternative begins differently or is tried after the longer one."""
+    octets = character.encode()
+    forms = ["".join(f"%(?:25)?{octet:02x}" for octet in octets), f"&#0*{ord(character)};", f"&#x0*{ord(character):x};"]
+    forms += [re.escape(entity) for name, entity in _ENTITIES if name == character]
+    units = character.encode("utf-16-be").hex()
+    forms.append("".join(rf"\\u{units[start : start + 4]}" for start in range(0, len(units), 4)))
+    if character in '"/\\':
+        forms.append(re.escape(f"\\{character}"))
+    if character == " ":
+        forms.append(re.escape("+"))
+    return f"(?:(?i:{'|'.join(forms)})|{re.escape(character)})"

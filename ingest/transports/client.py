@@ -1,7 +1,8 @@
 """The HTTP client for websockets and requests: its proxy, its timeouts, and the translation of its exceptions.
 
 https://docs.aiohttp.org/en/stable/client_reference.html. A SOCKS proxy belongs to a connector, which belongs to a client, so
-each proxy needs a client of its own. Logs and errors have a URL without its query, because the query may contain a key.
+each proxy needs a client of its own. Logs and errors have a URL without its query, because the query may contain a key. Redirects
+are never followed: another host would receive that query.
 """
 
 from __future__ import annotations
@@ -33,12 +34,34 @@ LONGEST_WAIT_SECONDS = {418: 24 * HOUR}  # by status, default one hour; 418 is B
 REGION_SECONDS = 600.0  # between attempts; short enough to notice changed settings or rules
 
 
+class Redirected(aiohttp.ClientError):
+    """A response that redirects; the text has the target without its query."""
+
+
 def open_client(proxy: str | None = None) -> aiohttp.ClientSession:
     """A client whose connections all go through `proxy` (http, https, socks4, socks5), or directly. The caller closes it."""
     timeout = aiohttp.ClientTimeout(total=30, sock_connect=10)
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_redirect.append(_refuse_redirect)  # `ws_connect` has no argument for that
     if proxy is not None and proxy.startswith("socks"):
-        return aiohttp.ClientSession(connector=aiohttp_socks.ProxyConnector.from_url(proxy, limit=0), timeout=timeout)
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), proxy=proxy, timeout=timeout)
+        connector: aiohttp.BaseConnector = aiohttp_socks.ProxyConnector.from_url(proxy, limit=0)
+        return aiohttp.ClientSession(connector=connector, timeout=timeout, trace_configs=[tracing])
+    connector = aiohttp.TCPConnector(limit=0)
+    return aiohttp.ClientSession(connector=connector, proxy=proxy, timeout=timeout, trace_configs=[tracing])
+
+
+async def _refuse_redirect(_client: aiohttp.ClientSession, _context: object, params: aiohttp.TraceRequestRedirectParams) -> None:
+    params.response.close()
+    target = location(params.response)
+    raise Redirected(f"HTTP {params.response.status} to {redacted_url(str(target)) if target else 'no address'}")
+
+
+def location(response: aiohttp.ClientResponse) -> URL | None:
+    """The absolute target of a redirect; None if there is none that can be read."""
+    try:
+        return response.url.join(URL(response.headers["Location"]))
+    except (KeyError, ValueError):
+        return None
 
 
 async def open_socket(client: aiohttp.ClientSession, url: str, limits: ExchangeLimits) -> Socket:
@@ -58,8 +81,30 @@ async def open_socket(client: aiohttp.ClientSession, url: str, limits: ExchangeL
         if code in REGION_REFUSED:
             raise region_refused(what, error.status, limits.alternative) from error
         raise Retry(f"{what}: HTTP {code}", after=retry_after(error.headers or {}, error.status), code=code) from error
+    except Redirected as error:
+        raise Retry(f"{what}: the redirect is not followed: {error}") from error
     except CONNECTION_ERRORS as error:
         raise connection_error(what, error) from error
+
+
+async def send_close(socket: Socket) -> bool:
+    """Send a close frame. False if the connection is lost."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await socket.send_frame(aiohttp.WSCloseCode.OK.to_bytes(2, "big"), aiohttp.WSMsgType.CLOSE)
+    except CONNECTION_ERRORS:
+        return False
+    return True
+
+
+async def hang_up(socket: Socket, *, announced: bool) -> None:
+    """Close the websocket, after a close frame unless that was `announced` before; no answer is awaited.
+
+    aiohttp's own close reads until the peer's close frame, which never comes from a peer that goes on sending.
+    """
+    if not (socket.closed or announced):
+        await send_close(socket)
+    socket._response.close()
 
 
 def redacted_url(url: str) -> str:

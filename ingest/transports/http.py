@@ -7,6 +7,7 @@ Binance bans a client that continues for minutes to days.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -15,6 +16,7 @@ from tempfile import TemporaryFile
 from typing import BinaryIO, TypeVar
 
 import aiohttp
+from msgspec.structs import replace
 from yarl import URL
 
 from ingest.errors import Reject, Retry
@@ -22,9 +24,20 @@ from ingest.protocol.exchange import Rate
 from ingest.protocol.history import History, Page
 from ingest.protocol.http import Flow, Request, Response
 from ingest.transports.backoff import Backoff
-from ingest.transports.client import CONNECTION_ERRORS, HOUR, connection_error, made_at, redacted_url, region_refused, retry_after
+from ingest.transports.client import (
+    CONNECTION_ERRORS,
+    HOUR,
+    connection_error,
+    location,
+    made_at,
+    redacted_url,
+    region_refused,
+    retry_after,
+)
 from ingest.transports.flow_driver import FlowDriver
 from ingest.transports.rate_limiter import RateLimiter
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -34,6 +47,9 @@ SMALL_SECONDS = 30.0
 FILE = aiohttp.ClientTimeout(sock_connect=10, sock_read=60)  # no total limit while data arrives
 ATTEMPTS = 5
 PATIENCE_SECONDS = 120.0  # a longer wait is raised to the caller, which can report it and be cancelled
+PERMANENT = (301, 308)
+REDIRECTS = (*PERMANENT, 302, 303, 307)
+SHARED_HEADERS = ("accept", "if-modified-since", "if-none-match", "user-agent")  # those that another host may receive
 PENALTY_SECONDS = {429: 5.0, 418: 120.0}  # the first wait without a Retry-After; 418 is Binance's ban
 
 
@@ -64,6 +80,13 @@ class Http:
 
     async def get(self, request: Request) -> Response:
         """One response. Raises Retry (connection, 408, 418, 429, 451, 5xx, a long pause of the host) or Reject (other 3xx, 4xx)."""
+        try:
+            return await self._get(request)
+        except _Moved as moved:
+            log.warning("%s has moved: change the address to %s", redacted_url(request.url), redacted_url(moved.request.url))
+            return await self._get(moved.request)
+
+    async def _get(self, request: Request) -> Response:
         url = URL(request.url)
         host = url.host or ""
         limiter = self._limiters.get(host) or self._limiters.setdefault(host, RateLimiter(self._rate))
@@ -87,6 +110,8 @@ class Http:
             except CONNECTION_ERRORS as error:
                 raise connection_error(what, error) from error
             if not good:
+                if answer.status in REDIRECTS:
+                    raise _redirect(what, request, answer)
                 raise self._refusal(what, host, answer, body)
             stack.pop_all()  # the response has the file now; its reader closes it
         self._penalties.pop(host, None)
@@ -164,3 +189,23 @@ class Http:
         before = self._penalties.get(host, 0)
         self._penalties[host] = before + 1
         return min(PENALTY_SECONDS[status] * 2.0 ** min(before, 10), HOUR)
+
+
+class _Moved(Exception):
+    """A permanent redirect that may be followed, with the request to make instead."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.request = request
+
+
+def _redirect(what: str, request: Request, answer: aiohttp.ClientResponse) -> _Moved | Reject:
+    target = location(answer)
+    if target is None:
+        return Reject(f"{what}: HTTP {answer.status} without a target that can be read", reason="http", code=str(answer.status))
+    is_other = target.host != answer.url.host
+    if request.follow and answer.status in PERMANENT and target.scheme == answer.url.scheme and not (is_other and request.secret):
+        kept = {name: value for name, value in request.headers.items() if not is_other or name.lower() in SHARED_HEADERS}
+        return _Moved(replace(request, url=str(target), headers=kept, follow=False))
+    text = f"{what}: HTTP {answer.status} to {redacted_url(str(target))}, which is not followed"
+    return Reject(text, reason="http", code=str(answer.status))

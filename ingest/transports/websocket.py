@@ -2,7 +2,7 @@
 
 https://docs.aiohttp.org/en/stable/client_reference.html#clientwebsocketresponse. Pings are answered here: aiohttp
 would hide them, and a quiet connection with pings is alive. The loop in `_read` is hot; work that is not needed for every frame is
-done on the tick.
+done on the tick. Frames that are there already are received without suspending, so the loop lets the other tasks run by itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,16 @@ from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Connection, Output, Reconnect, Refused, Send, Session
 from ingest.records import SECOND
 from ingest.tables import BY_RECORD
-from ingest.transports.client import CONNECTION_ERRORS, REGION_REFUSED, Socket, connection_error, open_socket, redacted_url
+from ingest.transports.client import (
+    CONNECTION_ERRORS,
+    REGION_REFUSED,
+    Socket,
+    connection_error,
+    hang_up,
+    open_socket,
+    redacted_url,
+    send_close,
+)
 from ingest.transports.connection_health import ConnectionHealth
 from ingest.transports.http import Http
 from ingest.transports.rate_limiter import RateLimiter
@@ -35,6 +44,8 @@ from ingest.transports.staleness import Staleness, Verdict
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
+TURN = 5_000  # microseconds for which frames are read before other tasks run: /livez and other connections wait no longer
+SEND_SECONDS = 30.0  # a message that waits longer for the limit of messages makes a successor due
 DRAIN_SECONDS = 2.0  # to receive frames that the exchange sent before it received the close frame
 
 Reason = Literal["closed", "error", "silence", "stale", "session", "planned"]
@@ -101,7 +112,8 @@ class WebSocketConnection:
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._lock = asyncio.Lock()  # held while outputs wait for room, so that no later output overtakes them
         self._tasks: set[asyncio.Task[None]] = set()
-        self._sends: asyncio.Queue[str] = asyncio.Queue()
+        self._sends: asyncio.Queue[tuple[str, float]] = asyncio.Queue()  # (frame, time of the loop at which it is late)
+        self._keepalives: asyncio.Queue[str] = asyncio.Queue()
         self._handlers: dict[type, Handler] = {Send: self._send, Request: self._request, Reconnect: self._reconnect}
         self._handlers.update(dict.fromkeys(BY_RECORD, self._first_record))
         self._frames = 0
@@ -122,7 +134,7 @@ class WebSocketConnection:
         try:
             ended = await self._run_tasks(socket)
         finally:
-            await socket.close()
+            await hang_up(socket, announced=ended.reason == "planned")
             self._count()
             self._show_stale(0)
             connected.dec()
@@ -159,6 +171,7 @@ class WebSocketConnection:
             reader = self._start(self._read(socket))
             self._start(self._tick_forever())
             self._start(self._send_forever(socket))
+            self._start(self._send_keepalives(socket))
             ended = await self._ended
             if ended.reason == "planned":
                 await self._drain(socket, reader)
@@ -175,11 +188,8 @@ class WebSocketConnection:
 
     async def _drain(self, socket: Socket, reader: asyncio.Task[None]) -> None:
         """Send a close frame and read until the exchange's close frame: aiohttp's own close discards the frames in between."""
-        try:
-            await socket.send_frame(aiohttp.WSCloseCode.OK.to_bytes(2, "big"), WSMsgType.CLOSE)
-        except CONNECTION_ERRORS:
-            return
-        await asyncio.wait([reader], timeout=DRAIN_SECONDS)
+        if await send_close(socket):
+            await asyncio.wait([reader], timeout=DRAIN_SECONDS)
 
     def _end(self, reason: Reason) -> None:
         if not self._ended.done():
@@ -192,15 +202,19 @@ class WebSocketConnection:
         receive, feed, clock, lock = socket.receive, self._session.feed, self._clock, self._lock
         handler_of, sink = self._handlers.get, self._sink
         text = WSMsgType.TEXT
+        turn_began = 0
         async with lock:
             await self._deliver(iter(self._session.start(clock())))
         while True:
             message = await receive()
+            received_at = clock()
+            if not 0 <= received_at - turn_began < TURN:  # also after the clock was set back
+                await asyncio.sleep(0)
+                turn_began = clock()
             if message.type is not text:
                 if await self._control(socket, message.type, message.data):
                     return
                 continue
-            received_at = clock()
             self._frames += 1
             if lock.locked():
                 async with lock:
@@ -250,25 +264,44 @@ class WebSocketConnection:
         return wait
 
     def _send(self, send: Send) -> None:
-        self._sends.put_nowait(send.text)
+        if send.keepalive:
+            self._keepalives.put_nowait(send.text)
+        else:
+            self._sends.put_nowait((send.text, asyncio.get_running_loop().time() + SEND_SECONDS))
 
     def _request(self, request: Request) -> None:
         self._start(self._make_request(request))
 
     def _reconnect(self, reconnect: Reconnect) -> None:
-        log.info("%s: a reconnect is due: %s", self._what, reconnect.reason)
         if reconnect.planned:
-            self.retiring.set()
-        else:
-            self._end("session")
+            self._retire(reconnect.reason)
+            return
+        log.info("%s: a reconnect is due: %s", self._what, reconnect.reason)
+        self._end("session")
+
+    def _retire(self, reason: str) -> None:
+        if not self.retiring.is_set():
+            log.info("%s: a successor is due: %s", self._what, reason)
+        self.retiring.set()
 
     async def _send_forever(self, socket: Socket) -> None:
+        """Send within the exchange's limit. Where that is used up, a successor is due: the limit counts for each connection."""
         pace = RateLimiter(self._limits.sends)
         while True:
-            text = await self._sends.get()
-            await pace.enter()
+            text, late_at = await self._sends.get()
+            try:
+                async with asyncio.timeout_at(late_at):
+                    await pace.enter()
+            except TimeoutError:
+                limit = self._limits.sends
+                self._retire(f"messages wait for the limit of {limit.amount} in {limit.seconds:g} s")
+                await pace.enter()
             if not await self._write(socket.send_str(text)):
                 return
+
+    async def _send_keepalives(self, socket: Socket) -> None:
+        while await self._write(socket.send_str(await self._keepalives.get())):
+            pass
 
     async def _write(self, writing: Awaitable[None]) -> bool:
         """Await a write. False if the connection is lost."""
@@ -319,7 +352,7 @@ class WebSocketConnection:
             if health.silent(self._frames + self._controls, now):
                 self._end("silence")
             if health.old(now):
-                self.retiring.set()
+                self._retire("its age")
             verdict = health.check(self._session.last_message_at, now, self._clock(), self._session.refused)
             if verdict is not None and not self.retiring.is_set():
                 self._judge(verdict)

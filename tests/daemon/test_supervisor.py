@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from cluster import Cluster
 
 from ingest.simulator.server import Simulator
@@ -31,6 +34,36 @@ async def test_with_a_database_that_does_not_respond_it_ends_in_time(
     assert instance.logged_row_totals("trades") | {"decoded": 2000, "shed": 2000, "queued": 0} == instance.logged_row_totals(
         "trades"
     )
+
+
+@pytest.mark.parametrize("spool", [False, True])
+async def test_a_server_that_is_frozen_is_reported_within_ten_seconds(
+    private_cluster: Callable[..., Cluster], simulator: Simulator, daemon: Daemons, tmp_path: Path, spool: bool
+) -> None:
+    cluster = private_cluster()
+    settings = configuration(cluster.dsn("market"), simulator, **({"spool": {"path": str(tmp_path / "spool")}} if spool else {}))
+    instance = await daemon(settings).start()
+    await instance.ready()
+    await subscribed(simulator)
+    simulator.trade("BTCUSDT", 100)
+    await instance.settled("trades", 100)
+    await asyncio.to_thread(cluster.pause)
+    try:
+        simulator.trade("BTCUSDT", 1000)
+        async with asyncio.timeout(10):
+            await instance.unready("querying the database: TimeoutError: no response")
+            await until(lambda: instance.logged("trades: 1000 rows wait: the database has not answered a write"))
+        while spool and not instance.logged("trades: rows go to the spool"):
+            simulator.trade("BTCUSDT", 100)  # two batches are in flight, later ones go to the spool
+            await instance.balanced_scrape()
+        assert instance.logged("querying the database: TimeoutError: no response")
+    finally:
+        await asyncio.to_thread(cluster.resume)
+    await instance.ready()
+    await until(lambda: instance.logged("the database answers"))
+    sent = len(list(simulator.oracle.trades("BTCUSDT")))
+    await instance.until(lambda now: now.rows("trades")["written"] + now.rows("trades")["duplicate"] == sent)
+    await stored.assert_all_trades(cluster.dsn("market"), simulator)
 
 
 @on_apache

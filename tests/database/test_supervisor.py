@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from ingest.config import settings as config
 from ingest.config.sections import Database
 from ingest.config.settings import Settings
+from ingest.daemon import supervisor
 from ingest.daemon.http_server import listen
 from ingest.daemon.source_manager import SourceManager
 from ingest.daemon.supervisor import Supervisor
@@ -38,11 +39,11 @@ async def test_a_defect_in_a_part_that_is_not_restarted_ends_the_daemon_and_queu
 ) -> None:
     fails = asyncio.Event()
 
-    async def ping(*_: object) -> None:
+    async def watch(*_: object) -> None:
         await fails.wait()
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr(Supervisor, "_ping", ping)
+    monkeypatch.setattr(supervisor, "watch_database", watch)
     one = supervisor_of(configuration(market, simulator), tmp_path)
     running = asyncio.create_task(one.run())
     await subscribed(simulator)

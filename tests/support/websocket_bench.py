@@ -78,6 +78,7 @@ class Bench:
         self.last_message_at: list[str] = []
         self.statuses: list[int] = []
         self.retry_after = "7"
+        self.redirect = ""
         self.outputs: list[Output] = []
         self.metrics = Metrics()
         self.session = NumberSession()
@@ -92,6 +93,8 @@ class Bench:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         if self.statuses:
             return web.Response(status=self.statuses.pop(0), headers={"Retry-After": self.retry_after})
+        if self.redirect:
+            return web.Response(status=302, headers={"Location": self.redirect})
         socket = web.WebSocketResponse(autoping=False, timeout=1.0)
         await socket.prepare(request)
         self.transport = request.transport

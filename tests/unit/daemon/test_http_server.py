@@ -31,7 +31,14 @@ class Bench:
 
     def make(self, port: int, host: str) -> Server:
         listener = listen(host, port)
-        return Server(listener, metrics=self.metrics, status=lambda: STATUS, stuck=lambda: self.dead, unready=lambda: self.unready)
+        return Server(
+            listener,
+            metrics=self.metrics,
+            status=lambda: STATUS,
+            stuck=lambda: self.dead,
+            unready=lambda: self.unready,
+            hosts=("Ingest.example",),
+        )
 
     async def get(self, path: str) -> tuple[int, str, str]:
         async with aiohttp.ClientSession() as client, client.get(self.server.url + path) as answer:

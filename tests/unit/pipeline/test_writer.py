@@ -11,6 +11,7 @@ import pytest
 
 from ingest.errors import Hold, IngestError, Retry
 from ingest.metrics import Metrics
+from ingest.pipeline import writer
 from ingest.pipeline.batch import Batch, Outcome
 from ingest.pipeline.table_queue import Limits, TableQueue
 from ingest.pipeline.writer import HOLD_SECONDS, RETRY_SECONDS, Writer
@@ -167,6 +168,21 @@ async def test_a_batch_stays_held_while_others_pass(caplog: pytest.LogCaptureFix
             await asyncio.sleep(0)
         assert (bench.writer.held, bench.queue.tally.written) == (None, 4)
     assert [record.message for record in caplog.records] == ["trades: held: too many bad rows", "trades: writing again"]
+
+
+async def test_a_write_without_an_answer_is_logged_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "STALL_SECONDS", 0.05)
+    caplog.set_level(logging.INFO)
+    async with running() as bench:
+        bench.put(1, 2)
+        _, answer = await bench.begun()
+        await asyncio.sleep(0.15)
+        assert [record.message for record in caplog.records] == [
+            "trades: 2 rows wait: the database has not answered a write for 0 s"
+        ]
+        answer(Outcome(written=2))
+        await asyncio.sleep(0.05)
+    assert [record.message for record in caplog.records][1:] == ["trades: writing again"]
 
 
 async def test_as_many_batches_are_in_flight_as_there_are_workers() -> None:

@@ -195,10 +195,64 @@ async def test_a_bad_request_is_rejected_with_the_reason_of_the_response(server:
     assert str(caught.value) == f"GET {server.url}/api/v3/depth: HTTP 400: {body.decode()}" + " " * (300 - len(body))
 
 
-async def test_a_redirect_is_not_followed(server: Server, client: aiohttp.ClientSession) -> None:
-    server.responses = [status(302, Location="https://elsewhere.example/")]
-    with pytest.raises(Reject, match="HTTP 302"):
+@pytest.mark.parametrize(
+    ("code", "target", "message"),
+    [
+        (302, "/login", "HTTP 302 to {url}/login, which is not followed"),
+        (303, "/login", "HTTP 303 to {url}/login, which is not followed"),
+        (307, "/login", "HTTP 307 to {url}/login, which is not followed"),
+        (301, "https://elsewhere.example/", "HTTP 301 to https://elsewhere.example/, which is not followed"),
+        (308, "ftp://elsewhere.example/", "HTTP 308 to ftp://elsewhere.example/, which is not followed"),
+        (301, "http://[", "HTTP 301 without a target that can be read"),
+    ],
+)
+async def test_a_redirect_is_not_followed_and_its_target_is_named(
+    server: Server, client: aiohttp.ClientSession, code: int, target: str, message: str
+) -> None:
+    server.responses = [status(code, Location=target)]
+    with pytest.raises(Reject) as caught:
+        await http(client).get(Request(f"{server.url}/feed", follow=True))
+    assert str(caught.value) == f"GET {server.url}/feed: {message.format(url=server.url)}"
+    assert (caught.value.reason, caught.value.code) == ("http", str(code))
+    assert [path for _, path in server.requests] == ["/feed"]
+
+
+async def test_no_redirect_is_followed_where_the_request_does_not_allow_it(server: Server, client: aiohttp.ClientSession) -> None:
+    server.responses = [status(301, Location="/feed?token=x")]
+    with pytest.raises(Reject, match=f"HTTP 301 to {server.url}/feed, which is not followed"):
         await http(client).get(Request(f"{server.url}/"))
+    assert [path for _, path in server.requests] == ["/"]
+
+
+@pytest.mark.parametrize("code", [301, 308])
+async def test_a_permanent_redirect_is_followed_once_where_the_request_allows_it(
+    server: Server, client: aiohttp.ClientSession, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.responses = [status(code, Location="/new?id=1"), status(200, b"<rss/>")]
+    request = Request(f"{server.url}/old", follow=True, secret={"key": "k"}, headers={"X-Key": "k"})
+    assert (await http(client).get(request)).body == b"<rss/>"
+    assert [path for _, path in server.requests] == ["/old?key=k", "/new?id=1&key=k"]
+    assert f"{server.url}/old has moved: change the address to {server.url}/new" in caplog.text
+    server.responses = [status(code, Location="/2"), status(code, Location="/3")]
+    with pytest.raises(Reject, match=f"/2: HTTP {code} to .*/3, which is not followed"):
+        await http(client).get(Request(f"{server.url}/1", follow=True))
+
+
+async def test_another_host_receives_no_key(server: Server, client: aiohttp.ClientSession) -> None:
+    headers = {}
+
+    def respond(request: web.Request) -> web.Response:
+        headers.update(request.headers)
+        return web.Response()
+
+    elsewhere = server.url.replace("127.0.0.1", "localhost")
+    server.responses = [status(301, Location=f"{elsewhere}/"), status(301, Location=f"{elsewhere}/"), respond]
+    with pytest.raises(Reject, match="HTTP 301 to http://localhost"):
+        await http(client).get(Request(f"{server.url}/", follow=True, secret={"key": "k"}))
+    await http(client).get(Request(f"{server.url}/", follow=True, headers={"X-Key": "k", "If-None-Match": '"1"'}))
+    assert headers["Host"].startswith("localhost")
+    assert headers["If-None-Match"] == '"1"'
+    assert "X-Key" not in headers
 
 
 async def test_a_body_that_is_too_large_is_rejected(server: Server, client: aiohttp.ClientSession) -> None:

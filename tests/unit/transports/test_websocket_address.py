@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from ingest.errors import Reject, Retry
 from ingest.protocol.http import Flow, Request
@@ -50,3 +52,22 @@ async def test_a_server_error_is_retried(bench: Bench) -> None:
     bench.talk = count_to(1)
     assert await bench.connection().run() == Ended("closed", planned=False)
     assert (tokens, bench.ids()) == (["42"], [0])
+
+
+async def test_a_redirect_of_the_handshake_is_refused_and_its_target_learns_nothing(bench: Bench) -> None:
+    """The address may contain a token, which another host must not receive."""
+    asked: list[str] = []
+
+    async def catch(request: web.Request) -> web.Response:
+        asked.append(request.path_qs)
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", catch)
+    async with TestServer(app) as other:
+        target = f"http://127.0.0.1:{other.port}/elsewhere"
+        bench.redirect = f"{target}?token=secret"
+        with pytest.raises(Retry) as caught:
+            await bench.connection().run()
+    assert asked == []
+    assert str(caught.value) == f"connect {bench.url}/stream: the redirect is not followed: HTTP 302 to {target}"

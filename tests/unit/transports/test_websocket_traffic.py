@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections.abc import Awaitable
 
+import pytest
 from aiohttp import web
 
 from ingest.protocol.exchange import Rate
 from ingest.protocol.session import Output, Refused, Send
+from ingest.transports import websocket as websockets
 from ingest.transports.websocket import Ended
-from tests.support.websocket_bench import Bench, idle, running, trade, until
+from tests.support.websocket_bench import Bench, Talk, idle, running, trade, until
 
 # --- sending ----------------------------------------------------------------------------------------------------------
 
@@ -33,6 +35,39 @@ async def test_sends_are_paced_and_keep_their_order(bench: Bench) -> None:
     assert times[1] - times[0] < 0.4
     assert times[2] - times[0] > 0.45
     assert times[4] - times[0] > 0.95
+
+
+async def test_a_keepalive_does_not_wait_for_the_limit_of_messages(bench: Bench) -> None:
+    async def talk(socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            bench.last_message_at.append(message.data)
+
+    bench.talk = talk
+    bench.session.on_start = [Send(str(number)) for number in range(10)]
+    websocket = bench.connection(sends=Rate(5, 3600.0))
+    async with running(websocket):
+        await until(lambda: len(bench.last_message_at) == 5)
+        bench.session.on_tick = [Send("ping", keepalive=True)]
+        await until(lambda: len(bench.last_message_at) == 6)
+    assert bench.last_message_at == ["0", "1", "2", "3", "4", "ping"]
+
+
+@pytest.mark.parametrize("limit", [Rate(480, 3600.0), Rate(1, 0.2)])
+async def test_a_message_that_waits_too_long_for_the_limit_makes_a_successor_due(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, limit: Rate
+) -> None:
+    """OKX allows 480 messages an hour for a connection; the next one would wait for most of that hour."""
+    monkeypatch.setattr(websockets, "SEND_SECONDS", 0.5)
+    caplog.set_level("INFO")
+    bench.session.on_start = [Send(str(number)) for number in range(limit.amount)]
+    websocket = bench.connection(sends=limit)
+    async with running(websocket) as task:
+        await asyncio.sleep(0.6)
+        assert not websocket.retiring.is_set()
+        bench.session.on_tick = [Send("subscribe")] * 4  # with the second limit each waits 0.2 s, and the last one too long
+        await until(websocket.retiring.is_set)
+        assert not task.done()
+    assert f"a successor is due: messages wait for the limit of {limit.amount} in {limit.seconds:g} s" in caplog.text
 
 
 async def test_a_failed_request_is_not_repeated_by_the_transport(bench: Bench) -> None:
@@ -142,3 +177,51 @@ async def test_a_flood_does_not_starve_the_tick(bench: Bench) -> None:
         await until(lambda: bench.session.ticks >= before + 8)
         assert time.monotonic() - since < 8 * 0.25 + 0.5
     assert (bench.metric("ingest_messages_received_total") or 0) > 10_000
+
+
+def flood(bench: Bench) -> Talk:
+    """Sends trades as fast as they are taken, and answers no close frame."""
+
+    async def talk(socket: web.WebSocketResponse) -> None:
+        transport = bench.transport
+        assert transport is not None
+        frames = b"\x81\x011" * 50_000  # text frames of one byte
+        while not transport.is_closing():
+            if transport.get_write_buffer_size() < 4 << 20:
+                transport.write(frames)
+            await asyncio.sleep(0.001)
+
+    return talk
+
+
+async def test_a_flood_lets_other_tasks_run(bench: Bench) -> None:
+    """Measured in frames that are read between two turns of another task: seconds depend on the machine."""
+    read, turns = [0], [0]
+
+    def sink(output: Output) -> None:
+        time.sleep(0.0001)  # at most 50 frames in 5 ms
+        read[0] += 1
+
+    async def watch() -> None:
+        before = read[0]
+        while True:
+            await asyncio.sleep(0)
+            turns.append(read[0] - before)
+            before = read[0]
+
+    bench.talk = flood(bench)
+    websocket = bench.connection(sink)
+    watching = asyncio.create_task(watch())
+    async with running(websocket):
+        await until(lambda: read[0] > 5_000)
+        watching.cancel()
+    assert 0 < max(turns) < 100
+
+
+async def test_a_flood_does_not_keep_a_connection_from_closing(bench: Bench) -> None:
+    bench.talk = flood(bench)
+    websocket = bench.connection(lambda output: None)
+    async with running(websocket) as task:
+        await until(websocket.delivering.is_set)
+        websocket.close()
+        assert await asyncio.wait_for(asyncio.shield(task), 5) == Ended("planned", planned=True)
