@@ -20,6 +20,7 @@ from chaos.plan import KINDS as KINDS_OF_FAULT
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
+from role_matrix import HEAD, role_rows
 
 from ingest import registry
 from ingest.cli.arguments import parser
@@ -368,6 +369,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "news-topics": news_topics,
     "provider-names": provider_names,
     "providers": providers,
+    "roles": lambda: table(HEAD, role_rows()),
     "settings": settings,
     "states": states,
     "tables": tables,

@@ -43,12 +43,16 @@ class Table(Struct, frozen=True, dict=True):
     """One hypertable. `key` is its primary key; every batch that may conflict is sorted by it.
 
     `revise` is the SQL condition under which a row replaces the stored row with the same key (`t` is the stored row, `EXCLUDED`
-    the new one); None means that a stored row never changes. `prefer` orders the rows of one key within a batch, the one to keep
-    first. `native` means that the key without `time` identifies the fact: a source may later report another time for it, and the
-    time that was stored first (in the plain table `native_ids`) is kept. `native_ids` are all ids of such a fact, as SQL over a
-    staged row `s`, the strongest first; the default is that key. `indexes` are those besides the primary key; each slows every
-    insert, so a comment at the table names the query that needs it. A later row does not set a column in `kept` to NULL: another
-    source may lack the value.
+    the new one); None means that a stored row never changes. `changed` is the part of it that compares the values: a row that a
+    person asks for anew replaces the stored one if they differ. `prefer` orders the rows of one key within a batch, the one to keep
+    first; of rows that it does not tell apart, the later one is kept. `within` are triples of columns (value, low, high): a row
+    whose value is not between low and high contradicts itself. It is flagged, and replaces no row that does not.
+
+    `native` means that the key without `time` identifies the fact: a source may later report another time for it, and the time that
+    was stored first (in the plain table `native_ids`) is kept. `native_ids` are all ids of such a fact, as SQL over a staged row
+    `s`, the strongest first; the default is that key. `indexes` are those besides the primary key; each slows every insert, so a
+    comment at the table names the query that needs it. A later row does not set a column in `kept` to NULL: another source may lack
+    the value.
     """
 
     record: type[Record]
@@ -60,7 +64,9 @@ class Table(Struct, frozen=True, dict=True):
     compress_after: timedelta | None
     retention: timedelta | None
     revise: str | None = None
+    changed: str = ""
     prefer: str = ""
+    within: tuple[tuple[str, str, str], ...] = ()
     native: bool = False
     native_ids: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
@@ -84,13 +90,28 @@ def _column(name: str, hint: object) -> Column:
 
 DAY = timedelta(days=1)
 
-_RANK = "array_position(ARRAY['trades', 'ws', 'rest', 'archive'], {}.origin)"
+
+def odd(within: tuple[tuple[str, str, str], ...], row: str) -> str:
+    """The SQL condition that `row` (an alias) contradicts itself; see `Table.within`. A value that is NULL contradicts nothing."""
+    outside = (f"{row}.{value} NOT BETWEEN {row}.{low} AND {row}.{high}" for value, low, high in within)
+    return f"coalesce({' OR '.join(outside)}, false)"
+
+
+# not the open: some exchanges open a candle at the last price of the candle before
+_CANDLE_WITHIN = (("close", "low", "high"),)
+_ORIGINS = "ARRAY['trades', 'ws', 'rest', 'archive']"
+
+
+def _candle_rank(row: str) -> str:
+    return f"CASE WHEN {odd(_CANDLE_WITHIN, row)} THEN 0 ELSE array_position({_ORIGINS}, {row}.origin) END"
+
+
 _BAR = ("open", "high", "low", "close", "volume", "quote_volume", "trades_count", "taker_buy_volume", "taker_buy_quote_volume")
+_CANDLE_CHANGED = f"({', '.join(f'EXCLUDED.{name}' for name in _BAR)}) IS DISTINCT FROM ({', '.join(f't.{name}' for name in _BAR)})"
 # received_at: rows that a spool replays late must not overwrite newer ones
 _CANDLE_REVISED = (
-    f"{_RANK.format('EXCLUDED')} > {_RANK.format('t')} OR ({_RANK.format('EXCLUDED')} = {_RANK.format('t')} AND "
-    f"EXCLUDED.received_at >= t.received_at AND "
-    f"({', '.join(f'EXCLUDED.{name}' for name in _BAR)}) IS DISTINCT FROM ({', '.join(f't.{name}' for name in _BAR)}))"
+    f"{_candle_rank('EXCLUDED')} > {_candle_rank('t')} OR ({_candle_rank('EXCLUDED')} = {_candle_rank('t')} AND "
+    f"EXCLUDED.received_at >= t.received_at AND {_CANDLE_CHANGED})"
 )
 
 TRADES = Table(
@@ -113,7 +134,9 @@ CANDLES = Table(
     compress_after=7 * DAY,
     retention=730 * DAY,
     revise=_CANDLE_REVISED,
-    prefer=f"{_RANK.format('stage')} DESC, received_at DESC",
+    changed=_CANDLE_CHANGED,
+    prefer=f"{_candle_rank('stage')} DESC, received_at DESC",
+    within=_CANDLE_WITHIN,
     row_bytes=500,
 )
 QUOTES = Table(
@@ -150,6 +173,7 @@ def _polled(
     retention: timedelta,
     kept: tuple[str, ...] = (),
     weak: str = "",
+    within: tuple[tuple[str, str, str], ...] = (),
 ) -> Table:
     """A table of polled records: a changed value replaces the stored one, an equal value changes nothing.
 
@@ -163,6 +187,8 @@ def _polled(
     if weak:
         new, stored = rank.format("EXCLUDED"), rank.format("t")
         later = f"({new} < {stored} OR {new} = {stored} AND {later})"
+    if within:
+        later = f"{later} AND {odd(within, 'EXCLUDED')} <= {odd(within, 't')}"
     native = record in (WhaleTransaction, SentimentPost, News)
     segmentby = key[:1] if native else key[:-1]
     return Table(
@@ -175,7 +201,11 @@ def _polled(
         compress_after=compress_after,
         retention=retention,
         revise=f"{later} AND {changed}",
-        prefer=f"{rank.format('stage')}, received_at DESC" if weak else "received_at DESC",
+        changed=changed,
+        prefer=", ".join(
+            ([rank.format("stage")] if weak else []) + ([odd(within, "stage")] if within else []) + ["received_at DESC"]
+        ),
+        within=within,
         native=native,
         kept=kept,
         row_bytes=1000 if native else 300,
@@ -214,7 +244,15 @@ NEWS = replace(
     prefer="received_at DESC, url, title, summary",  # the same choice in every turn if a feed has an article twice
     indexes=("btree (time DESC)",),  # for queries of the newest articles of all sources
 )
-STOCK_INDICES = _polled(StockIndex, "stock_indices", ("index_name", "source", "time"), MONTH, compress_after=MONTH, retention=YEAR)
+STOCK_INDICES = _polled(
+    StockIndex,
+    "stock_indices",
+    ("index_name", "source", "time"),
+    MONTH,
+    compress_after=MONTH,
+    retention=YEAR,
+    within=(("open", "low", "high"), ("close", "low", "high")),
+)
 # compressed after two days, when late candles are rare: at 100 instruments and 20 indicators a day has 2.9 million rows
 INDICATORS = _polled(
     Indicator, "indicators", ("instrument_id", "interval", "name", "time"), DAY, compress_after=2 * DAY, retention=90 * DAY

@@ -1,11 +1,12 @@
 -- Creates the five roles of least privilege. A superuser runs it once on the database, before or after `ingest migrate`:
 --     psql -d market -f schema/roles.sql
--- It sets no passwords and does not change pg_hba.conf, which decides who may log in and how. It is idempotent.
+-- It sets no passwords and does not change pg_hba.conf, which decides who may log in and how. It is idempotent. Run it again after an
+-- upgrade of TimescaleDB, which lets everyone add jobs again.
 --
 -- ingest_owner    owns everything. It needs LOGIN because TimescaleDB's jobs run as the owner of their table; give it no password.
 -- ingest_migrate  becomes the owner at login: migrations and maintenance (`admin_dsn`).
 -- ingest_writer   inserts rows, and updates them where a table has revisions (`dsn`).
--- ingest_reader   reads.
+-- ingest_reader   reads the data, the views and the coverage.
 -- ingest_metrics  reads jobs, sizes and statistics.
 
 DO $$
@@ -33,6 +34,26 @@ ALTER DEFAULT PRIVILEGES FOR ROLE ingest_owner GRANT SELECT ON TABLES TO ingest_
 ALTER DEFAULT PRIVILEGES FOR ROLE ingest_owner GRANT USAGE ON SCHEMAS TO ingest_reader;
 -- PUBLIC may not execute a new function; repeatable/grants.sql grants EXECUTE.
 ALTER DEFAULT PRIVILEGES FOR ROLE ingest_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+
+-- TimescaleDB lets everyone add jobs, which run in the background until somebody deletes them; PostgreSQL lets everyone create large
+-- objects, which no other role can see or delete.
+CREATE EXTENSION IF NOT EXISTS timescaledb;
+DO $$
+DECLARE
+    routine regprocedure;
+BEGIN
+    FOR routine IN
+        SELECT p.oid FROM pg_proc p
+          JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+          JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid AND e.extname = 'timescaledb'
+         WHERE p.proname = 'add_job'  -- to alter, run or delete a job is for its owner only
+    LOOP
+        EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC', routine);
+        EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO ingest_owner', routine);
+    END LOOP;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION lo_create(oid), lo_creat(integer), lo_from_bytea(oid, bytea) FROM PUBLIC;
 
 -- If migrations ran before this file, ingest_owner becomes the owner of their relations, and the grants run now.
 DO $$

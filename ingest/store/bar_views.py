@@ -7,9 +7,14 @@ connection must not be in one. https://docs.timescale.com/use-timescale/latest/c
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import random
+import time
 from datetime import datetime, timedelta
 from typing import Literal
+
+import asyncpg
 
 from ingest.store.migration_log import alone
 from ingest.store.pool import Connection, transaction
@@ -20,6 +25,8 @@ Backing = Literal["rollup", "cagg"]  # the relations that the views read
 # in this order: hours are computed from minutes
 SOURCES = {"bars_1m": "trades", "bars_1h": "trades", "daily_ohlcv": "candles", "prices_daily": "prices"}
 PRICES_LOOKBACK = timedelta(days=3)  # how far back daily prices are computed again, for late and revised prices
+BUSY_WAIT = (0.2, 10.0)  # seconds between two attempts of a refresh, first and longest
+BUSY_SECONDS = 600.0  # a refresh of a year of bars takes less
 
 
 async def switch(connection: Connection, *, schema: Schema | None = None) -> Backing | None:
@@ -55,10 +62,7 @@ async def fill(connection: Connection) -> None:
         if (
             first is not None
         ):  # a window shorter than a bucket is an error, and the first chunk may begin today: two days contain one
-            await connection.execute(
-                "CALL refresh_continuous_aggregate($1::regclass, $2::timestamptz - interval '2 days', now())",
-                *(f"public.{name}_cagg", first),
-            )
+            await _refresh(connection, name, first - timedelta(days=2), await connection.fetchval("SELECT now()"))
 
 
 async def remove(connection: Connection, *, schema: Schema | None = None) -> None:
@@ -93,12 +97,30 @@ async def refresh(connection: Connection, source: str, since: datetime, until: d
         await connection.execute("SELECT roll_up_prices($1, $2::timestamptz + interval '1 day')", since, until)
     if backing == "cagg":
         for name in (name for name, table in SOURCES.items() if table == source):
+            await _refresh(connection, name, since, until)
+
+
+async def _refresh(connection: Connection, name: str, since: datetime, until: datetime) -> None:
+    """Refresh one continuous aggregate. Waits while another refresh of it runs: a backfill's, or a policy's.
+
+    Two refreshes cannot run at once: the later one fails at once (55P03). Raises that error unchanged after BUSY_SECONDS.
+    """
+    wait, deadline = BUSY_WAIT[0], time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
             await connection.execute(
                 "CALL refresh_continuous_aggregate($1::regclass, $2::timestamptz, $3::timestamptz)",
                 f"public.{name}_cagg",
                 since,
                 until,
             )
+        except asyncpg.LockNotAvailableError:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return
+        await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+        wait = min(wait * 2, BUSY_WAIT[1])
 
 
 async def roll_up_prices(connection: Connection) -> int:

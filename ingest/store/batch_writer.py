@@ -3,7 +3,8 @@
 1. COPY straight into the table, one commit.
 2. On a duplicate (23505): COPY into a temporary table and a sorted INSERT ... ON CONFLICT. The table stays on this strategy until
    `CLEAN_BATCHES` without a duplicate have passed: trying COPY first each time is slower and bloats the table (at 1 % duplicates
-   100k rows/s against 124k). A table with native ids always uses it, because it gives a row the time that was stored first.
+   100k rows/s against 124k). A table with native ids always uses it, because it gives a row the time that was stored first, and so
+   does a batch with a row that contradicts itself, which is flagged in `rejects`.
 3. On a data error: if the table's columns, types or privileges are not those that its record needs, Hold, and nothing is rejected.
    Else the bad rows, whatever their number, go into `rejects` in the transaction of the good rows, or a sample of them.
 4. On 53400 (too many tuples to decompress in one transaction): each half of the batch in a commit of its own.
@@ -21,7 +22,7 @@ from ingest.errors import Hold
 from ingest.pipeline.batch import Batch, Outcome
 from ingest.store import sqlstate
 from ingest.store.bad_rows import RowError, find_bad_rows
-from ingest.store.copy import Statements, copy_in, stage_in
+from ingest.store.copy import Statements, copy_in, has_odd_row, stage_in
 from ingest.store.hourly_sentiment import mark_posts
 from ingest.store.pool import Connection, Pool, committed, rolled_back
 from ingest.store.rejects import Rejected, RejectSampler, insert_rejects, sources_of
@@ -39,14 +40,16 @@ class BatchWriter:
     """The write path of one table.
 
     The transaction of each batch also marks the derived rows to compute again: roll-ups as `edition` needs them, indicators and
-    hourly sentiment. If `edition` is None, nothing is marked.
+    hourly sentiment. If `edition` is None, nothing is marked. With `force` a row replaces the stored one whatever their ranks, if
+    their values differ: a person asked for it.
     """
 
-    def __init__(self, table: Table, pool: Pool, edition: Edition | None = None) -> None:
+    def __init__(self, table: Table, pool: Pool, edition: Edition | None = None, *, force: bool = False) -> None:
         self._table = table
         self._pool = pool
         self._edition: Edition | None = edition
-        self._statements = Statements.of(table)
+        self._force = force
+        self._statements = Statements.of(table, force=force)
         self._sampler = RejectSampler()
         self._clean_batches = CLEAN_BATCHES
         self._verified_at = -VERIFY_SECONDS
@@ -76,13 +79,13 @@ class BatchWriter:
                     f"segment {batch.source} of the spool has rows with the column {self._table.name}.{name}, which does not exist"
                 )
                 raise Hold(f"{message}: restore the column, or stop the daemon and move the segment away", code="42703")
-        return Statements.of(self._table, batch.columns)
+        return Statements.of(self._table, batch.columns, force=self._force)
 
     async def _write_by_strategy(self, connection: Connection, batch: Batch) -> Outcome:
         if batch.refused:
             return await self._reject_bad_rows(connection, batch)
         try:
-            if self._clean_batches >= CLEAN_BATCHES and not self._table.native:
+            if self._clean_batches >= CLEAN_BATCHES and not self._must_be_staged(batch):
                 try:
                     return await self._copy(connection, batch)
                 except asyncpg.UniqueViolationError:
@@ -94,6 +97,10 @@ class BatchWriter:
             if sqlstate.sqlstate(error) == sqlstate.SPLIT and batch.rows > 1:
                 return await self._split_batch(connection, batch)
             raise
+
+    def _must_be_staged(self, batch: Batch) -> bool:
+        """Whether the rows need the temporary table: it finds stored native ids, and flags rows that contradict themselves."""
+        return self._table.native or has_odd_row(self._table, self._statements_of(batch).columns, batch.data)
 
     async def _copy(self, connection: Connection, batch: Batch) -> Outcome:
         async with committed(connection):

@@ -7,12 +7,13 @@ https://www.postgresql.org/docs/15/sql-insert.html#SQL-ON-CONFLICT
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
+from decimal import Decimal
 
 from msgspec import Struct
 
 from ingest.store.native_ids import resolve_native_ids
 from ingest.store.pool import Connection
-from ingest.tables import Table
+from ingest.tables import Table, odd
 
 
 class Statements(Struct, frozen=True):
@@ -24,17 +25,20 @@ class Statements(Struct, frozen=True):
     insert: str
 
     @staticmethod
-    def of(table: Table, names: tuple[str, ...] = ()) -> Statements:
-        """The statements for rows with the columns `names`, in this order; default: all columns of the table."""
+    def of(table: Table, names: tuple[str, ...] = (), *, force: bool = False) -> Statements:
+        """The statements for rows with the columns `names`, in this order; default: all columns of the table.
+
+        `force` replaces a stored row by any row with other values.
+        """
         declared = {column.name: column.type for column in table.columns}
         names = names or tuple(declared)
         types = ", ".join(f'"{name}" {declared[name]}' for name in names)
         return Statements(
             columns=names,
-            # names and types of the columns: LIKE would need SELECT on the table
-            create_stage=f"CREATE TEMP TABLE stage ({types}) ON COMMIT DROP",
+            # names and types of the columns: LIKE would need SELECT on the table. `line` tells which of two rows is the later one.
+            create_stage=f"CREATE TEMP TABLE stage ({types}{', line bigserial' if table.revise else ''}) ON COMMIT DROP",
             resolve_native_ids=resolve_native_ids(table),
-            insert=_merge(table, names) if table.revise else _insert(table, names),
+            insert=_merge(table, names, table.changed if force else table.revise) if table.revise else _insert(table, names),
         )
 
 
@@ -45,21 +49,57 @@ def _list(names: Iterable[str], prefix: str = "") -> str:
 def _insert(table: Table, names: tuple[str, ...]) -> str:
     # no conflict target: it would need SELECT on the table
     columns, key = _list(names), _list(table.key)
-    return f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM stage ORDER BY {key} ON CONFLICT DO NOTHING"
+    # ctid: of two rows with one key the first is stored, as of two batches
+    return f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM stage ORDER BY {key}, ctid ON CONFLICT DO NOTHING"
 
 
-def _merge(table: Table, names: tuple[str, ...]) -> str:
+def _merge(table: Table, names: tuple[str, ...], revise: str) -> str:
     key = _list(table.key)
     values = {name: f'COALESCE(EXCLUDED."{name}", t."{name}")' if name in table.kept else f'EXCLUDED."{name}"' for name in names}
     changes = ", ".join(f'"{name}" = {value}' for name, value in values.items() if name not in table.key)
     return f"""
         WITH merged AS (
             INSERT INTO {table.name} AS t ({_list(names)})
-            SELECT DISTINCT ON ({key}) {_list(names)} FROM stage ORDER BY {key}, {table.prefer}
-            ON CONFLICT ({key}) DO UPDATE SET {changes} WHERE {table.revise}
-            RETURNING xmax = 0 AS inserted
-        )
+            SELECT DISTINCT ON ({key}) {_list(names)} FROM stage ORDER BY {key}, {table.prefer}, line DESC
+            ON CONFLICT ({key}) DO UPDATE SET {changes} WHERE {revise}
+            RETURNING xmax = 0 AS inserted{_flagged_columns(table)}
+        ){_flag(table)}
         SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM merged"""
+
+
+def _flagged_columns(table: Table) -> str:
+    """The source and the values of a row that contradicts itself."""
+    if not table.within:
+        return ""
+    exchange = "(SELECT exchange FROM instruments i WHERE i.id = t.instrument_id)"
+    source = "t.source" if any(column.name == "source" for column in table.columns) else f"coalesce({exchange}, '')"
+    is_odd = odd(table.within, "t")
+    return f", CASE WHEN {is_odd} THEN {source} END AS source, CASE WHEN {is_odd} THEN row_to_json(t)::text END AS odd_row"
+
+
+def _flag(table: Table) -> str:
+    if not table.within:
+        return ""
+    message = "stored; not between low and high: " + ", ".join(dict.fromkeys(value for value, _, _ in table.within))
+    return f""", flagged AS (
+            INSERT INTO rejects (source, table_name, stage, reason, message, payload)
+            SELECT source, '{table.name}', 'flag', 'contradiction', '{message}', odd_row FROM merged WHERE odd_row IS NOT NULL
+        )"""
+
+
+def has_odd_row(table: Table, columns: tuple[str, ...], data: bytes) -> bool:
+    """Whether a row of `data` (COPY text of `columns`) contradicts itself or has a value that is no number."""
+    places = [tuple(columns.index(name) for name in names) for names in table.within if set(names) <= set(columns)]
+    try:
+        for line in data.decode("utf-8", "replace").split("\n")[:-1] if places else ():
+            cells = line.split("\t")
+            for value, low, high in places:
+                bar = (cells[low], cells[value], cells[high])
+                if r"\N" not in bar and not Decimal(bar[0]) <= Decimal(bar[1]) <= Decimal(bar[2]):
+                    return True
+    except (ArithmeticError, IndexError):
+        return True
+    return False
 
 
 async def copy_in(connection: Connection, table: str, columns: tuple[str, ...], data: bytes) -> int:

@@ -2,8 +2,8 @@
 
 The table `indicators` is a function of the table `candles`: a revised or late candle recomputes the later values that depend on it.
 No state is kept between two rounds, so a restart, a kill or another daemon changes no value. Two daemons that compute at once could
-overwrite a newer value by an older one. The lease selects one daemon, but it may expire during the work, so a transaction-level
-advisory lock excludes the other. https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
+overwrite a newer value by an older one. The lease selects one daemon, but it may expire during the work, so a row of the table
+`locks` excludes the other. https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from ingest.indicators.values import Value
 
-LOCK_KEY = 0x696E64696361  # "indica": the advisory lock of the transaction that computes
 CANDLE_BUDGET = 3_000  # about how many candles one transaction computes: a writer that marks one of its ranges waits for it
 READ_RANGES = 25  # ranges that are read at once: bounds the memory
 NO_RETENTION = timedelta(days=36_500)
@@ -91,9 +90,9 @@ async def compute(connection: Connection, selection: Selection, now: datetime | 
 
 
 # as in `ingest/store/rollup.py`, for the same reasons
-_SETTINGS = f"""
+_SETTINGS = """
     SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0; SET LOCAL jit = off;
-    SELECT pg_advisory_xact_lock({LOCK_KEY})
+    SELECT FROM locks WHERE name = 'indicators' FOR UPDATE
 """
 
 

@@ -14,8 +14,10 @@ from itertools import pairwise
 
 from msgspec import Struct
 
+from ingest.errors import Retry
 from ingest.pipeline.batch import Outcome
 from ingest.store.coverage import EPOCH, to_datetime
+from ingest.store.lock_holders import holder_of_key
 from ingest.store.pool import Connection, transaction
 
 MICROSECOND = timedelta(microseconds=1)
@@ -94,9 +96,14 @@ def _key(job: Job) -> tuple[object, ...]:
 async def claim(connection: Connection, chunk: Chunk) -> bool:
     """Claim the chunk for this connection, until `finish` or the end of the connection.
 
-    False if another process has claimed it, or has finished it meanwhile.
+    False if another process has claimed it, or has finished it meanwhile. Raises Retry if a session of a role that may not run
+    backfills holds the claim, because any role may take an advisory lock.
     """
-    if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", _name(chunk)):
+    key = await connection.fetchval("SELECT hashtextextended($1, 0)", _name(chunk))
+    if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
+        holder = await holder_of_key(connection, key)
+        if holder is not None and not holder.trusted:
+            raise Retry(f"{_name(chunk)} is claimed by a session that runs no backfill ({holder}): end that session", code="55P03")
         return False
     if await connection.fetchval(_IS_DONE, chunk.job_id, to_datetime(chunk.since)):
         await _release(connection, chunk)

@@ -1,8 +1,9 @@
 """Brings the schema of a database to the version of the files, or back to an earlier version: `ingest migrate`.
 
 Each file runs in one transaction together with its row in `schema_migrations`, so that a killed runner leaves both or neither.
-Concurrent runners wait for an advisory lock (https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS).
-The lock belongs to the server session, so the connection must be direct, and not through PgBouncer in transaction mode.
+Concurrent runners wait a few seconds for an advisory lock
+(https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS). It belongs to the server session, so the connection
+must be direct, and not through PgBouncer in transaction mode.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from msgspec import Struct
 
 from ingest.errors import Hold, IngestError, Stop
 from ingest.store import bar_views, migration_log
+from ingest.store.lock_holders import holders_of_tables
 from ingest.store.migration_log import Entry
 from ingest.store.pool import Connection, transaction
 from ingest.store.schema_files import GRANTS, File, Schema, find, read
-from ingest.store.sqlstate import FOREIGN, translate
+from ingest.store.sqlstate import FOREIGN, sqlstate, translate
 from ingest.store.ts_edition import DatabaseInfo, Edition, detect, require
 
 COLLISION = "tuple concurrently"  # "... updated" or "... deleted": a background job of TimescaleDB changed the same catalog row
@@ -195,8 +197,16 @@ async def _run(connection: Connection, step: Step, edition: Edition) -> None:
             return
         except FOREIGN as error:
             if attempt == ATTEMPTS - 1 or COLLISION not in str(error):
-                raise _final(translate(error, str(step))) from error
+                raise _final(translate(error, str(step) + await _lockers(connection, error))) from error
         await asyncio.sleep(0.2 * 2**attempt)
+
+
+async def _lockers(connection: Connection, error: BaseException) -> str:
+    """The sessions that hold locks, if `error` is a lock that was not granted in time."""
+    if sqlstate(error) != "55P03":
+        return ""
+    holders = await holders_of_tables(connection)
+    return f" (sessions with locks: {'; '.join(map(str, holders))})" if holders else ""
 
 
 def _texts(step: Step) -> list[str]:

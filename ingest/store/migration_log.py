@@ -5,6 +5,8 @@ A file that was skipped on the Apache edition is not applied: it is pending agai
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
@@ -12,12 +14,14 @@ from typing import Literal
 from msgspec import Struct
 
 from ingest import __version__
-from ingest.errors import Stop
+from ingest.errors import Retry, Stop
+from ingest.store.lock_holders import holder_of_key
 from ingest.store.pool import Connection, undo
 from ingest.store.schema_files import File, Schema
 from ingest.store.ts_edition import Edition
 
 LOCK = 0x696E67657374  # "ingest": the key of the advisory lock for every schema change
+WAIT_SECONDS = 10.0
 Status = Literal["applied", "skipped", "rolled_back"]
 
 TABLE = """
@@ -45,8 +49,16 @@ class Entry(Struct, frozen=True):
 
 @asynccontextmanager
 async def alone(connection: Connection) -> AsyncIterator[None]:
-    """Hold the lock for schema changes; may be nested. The connection must be direct: the lock belongs to the server session."""
-    await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+    """Hold the lock for schema changes; may be nested. The connection must be direct: the lock belongs to the server session.
+
+    Raises Retry, with the session that holds it, if it is not free within WAIT_SECONDS: any role may take an advisory lock.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+        if time.monotonic() > deadline:
+            holder = await holder_of_key(connection, LOCK)
+            raise Retry(f"waiting for another schema change: {holder or 'another session'} holds the lock", code="55P03")
+        await asyncio.sleep(0.1)
     try:
         yield
     finally:

@@ -28,6 +28,10 @@ BEGIN
             EXECUTE format('GRANT %s TO %I', grants[n][2], grants[n][1]);
         END IF;
     END LOOP;
+    IF to_regrole('ingest_reader') IS NOT NULL THEN  -- the daemon's own: payloads that it could not read, ids, positions, locks
+        REVOKE SELECT ON rejects, leases, locks, native_ids, poll_cursors, rollup_dirty, indicators_dirty, sentiment_dirty
+          FROM ingest_reader;
+    END IF;
 END
 $$;
 

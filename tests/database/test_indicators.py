@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from ingest.indicators.names import DEFAULT, MAX_GAP_CANDLES, parse
 from ingest.indicators.values import Bars, values
 from ingest.store.indicator_dirty_ranges import BLOCK, CHANNEL, DirtyRange, mark, mark_stored, ranges_of_candles
-from ingest.store.indicators import LOCK_KEY, ComputeResult, Selection, compute
+from ingest.store.indicators import ComputeResult, Selection, compute
 from ingest.store.rollup import mark_batch, roll_up
 from tests.support.real_hours import hours, part
 
@@ -218,7 +218,7 @@ async def test_two_processes_never_compute_at_once(connection: Any, market: str,
     await put(connection, part(bars, slice(0, 10)))
     other = await asyncpg.connect(market)
     async with other.transaction():
-        await other.execute(f"SELECT pg_advisory_xact_lock({LOCK_KEY})")
+        await other.execute("SELECT FROM locks WHERE name = 'indicators' FOR UPDATE")
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(compute(connection, FEW), 0.2)
     await other.close()

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 from cluster import Cluster
-from installation import find_binaries
 
 from ingest.errors import Hold
 from ingest.indicators.names import parse
@@ -32,22 +28,16 @@ from ingest.store.policies import Desired, apply_retention, reconcile
 from ingest.store.pool import Connection
 from ingest.store.rollup import mark, roll_up
 from ingest.store.schema_check import verify
-from ingest.store.schema_files import find
 from ingest.store.spot_prices import usd_prices
 from ingest.store.ts_edition import detect
 from ingest.tables import CANDLES, SENTIMENT_POSTS, TABLES, TRADES, Table
+from tests.support.roles import login, run_roles
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 TRADE = f"1\t{NOW}\t7\t0.10\t1\tbuy\t{NOW}\t\\N\n".encode()
 CANDLE = f"1\t1m\t{NOW}\t1\t2\t1\t2\t0\t\\N\t\\N\t\\N\t\\N\t\\N\t\\N\t1\tws\t{NOW}\n".encode()
 POST = f"reddit\t1\tBTC\t{NOW}\tt\t\\N\t0\tneutral\t\\N\t{NOW}\t\\N\n".encode()
 DESIRED = Desired({table.name: table.retention for table in TABLES}, {table.name: table.compress_after for table in TABLES})
-
-
-def run_roles(dsn: str) -> None:
-    command = [str(find_binaries() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f", str(find() / "roles.sql")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture
@@ -66,19 +56,6 @@ async def market(request: pytest.FixtureRequest, cluster: Cluster) -> str:
     async with login(cluster.dsn("fresh"), "ingest_migrate") as migrator:
         await migrate(migrator)
     return cluster.dsn("fresh")
-
-
-def as_role(dsn: str, role: str) -> str:
-    return urlsplit(dsn)._replace(netloc=f"{role}@{urlsplit(dsn).netloc.rpartition('@')[2]}").geturl()
-
-
-@asynccontextmanager
-async def login(dsn: str, role: str) -> AsyncIterator[asyncpg.Connection[Any]]:
-    connection = await asyncpg.connect(as_role(dsn, role), statement_cache_size=0)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def refused(connection: asyncpg.Connection[Any], *statements: str) -> list[str]:
@@ -191,6 +168,7 @@ async def check_reader(reader: asyncpg.Connection[Any]) -> None:
         assert await reader.fetch(f"SELECT * FROM {view} WHERE false") == []
     forbidden = ("INSERT INTO leases VALUES ('a', 'b', now())", "DELETE FROM trades", "CREATE TABLE theirs ()")
     forbidden += ("CREATE TEMP TABLE theirs ()",)
+    forbidden += tuple(f"SELECT FROM {name}" for name in ("rejects", "leases", "poll_cursors", "native_ids", "locks"))
     forbidden += ("DELETE FROM catalyst.news_catalysts", "INSERT INTO cryptomax.crypto_news_feed (title) VALUES ('')")
     assert await refused(reader, *forbidden) == list(forbidden)
 
