@@ -12,7 +12,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from ingest.errors import Reject
-from ingest.polling.elements import bounded
+from ingest.polling.elements import MAX_EVIDENCE, each
 from ingest.polling.provider import Plan, Poll, PollOptions
 from ingest.polling.social_posts import Post, PostFilter, read_post_time
 from ingest.protocol.decode import Malformed
@@ -61,7 +61,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     coins = {asset.coingecko_id.lower(): asset.symbol for asset in options.assets}
     names = "+".join(quote(name, safe="") for name in [*(asset.coingecko_id for asset in options.assets), *options.channels])
     answer = yield from answer_to(Request(f"{options.base_url}/r/{names}/new/.rss?limit={ENTRIES}", headers=AGENT))
-    yield posts.records("new", bounded(_posts(answer, coins)), answer.received_at)
+    yield posts.records("new", _posts(answer, coins), answer.received_at)
     return posts.cursor()
 
 
@@ -70,12 +70,8 @@ def _posts(answer: Response, coins: dict[str, str]) -> Iterator[Post | Malformed
     document = read_xml(answer.body, ("entry",))
     if document.root.tag != f"{_ATOM}feed":
         raise Reject(f"the root element is <{document.root.tag}>; right would be <feed> of Atom", reason="shape")
-    yield from (Malformed(fault.evidence, "xml", fault.message) for fault in document.faults)
-    for entry in document.root.findall(f"{_ATOM}entry"):
-        try:
-            yield _post(entry, coins)
-        except Reject as error:
-            yield Malformed(ElementTree.tostring(entry), error.reason, str(error))
+    yield from [Malformed(fault.evidence, "xml", fault.message) for fault in document.faults[:MAX_EVIDENCE]]
+    yield from each(document.root.findall(f"{_ATOM}entry"), lambda entry: [_post(entry, coins)], ElementTree.tostring)
 
 
 def _post(entry: ElementTree.Element, coins: dict[str, str]) -> Post:
