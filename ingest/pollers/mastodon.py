@@ -6,12 +6,15 @@ because likes and replies arrive after the post. The body is HTML, in which a ha
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from urllib.parse import quote
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from ingest.polling.db_queries import Filtered
+from ingest.polling.elements import elements
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
 from ingest.polling.social_posts import Moment, Post, PostFilter, to_micros
 from ingest.protocol.decode import Malformed
@@ -66,7 +69,7 @@ class _Status(Struct):
     reblog: object | None = None
 
 
-_Decoder = Decoder(list[_Status])
+_Decoder, _STATUS = Decoder(list[Raw]), Decoder(_Status)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
@@ -77,20 +80,23 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 
 
 def _fetch(base_url: str, asset: Asset, post_filter: PostFilter) -> Part[list[SentimentPost | Malformed | Filtered]]:
-    tag, posts, page = asset.coingecko_id, [], ""
+    tag, page = asset.coingecko_id, ""
+    posts: list[Post | Malformed] = []
     for _ in range(PAGES):
         answer = yield from answer_to(Request(f"{base_url}/api/v1/timelines/tag/{quote(tag, safe='')}?limit={PAGE}{page}"))
-        found = [_post(status, asset.symbol) for status in decoded(answer, _Decoder)]
+        statuses = decoded(answer, _Decoder)
+        found = list(elements(statuses, _STATUS, partial(_post, asset.symbol)))
         posts += found
-        if len(found) < PAGE or found[-1].time <= post_filter.since(tag, answer.received_at):
+        last = next((post for post in reversed(found) if isinstance(post, Post)), None)
+        if last is None or len(statuses) < PAGE or last.time <= post_filter.since(tag, answer.received_at):
             break
-        page = f"&max_id={found[-1].id}"
+        page = f"&max_id={last.id}"
     return post_filter.records(tag, posts, answer.received_at)
 
 
-def _post(status: _Status, symbol: str) -> Post:
+def _post(symbol: str, status: _Status) -> Iterator[Post]:
     account = status.account
-    return Post(
+    yield Post(
         id=status.id,
         time=to_micros(status.created_at),
         text=plain_text(status.content),

@@ -29,6 +29,7 @@ from msgspec import DecodeError, Meta, Struct, field
 from msgspec.json import decode, encode
 
 from ingest.errors import Reject
+from ingest.polling import checked
 from ingest.polling.db_queries import Filtered
 from ingest.polling.provider import PollOptions
 from ingest.protocol.decode import Malformed
@@ -67,6 +68,15 @@ class Post(Struct, frozen=True, kw_only=True):
     direction: str | None = None  # positive or negative, as marked by its author
     engagement: int | None = None
     followers: int | None = None  # of its author
+
+    def __post_init__(self) -> None:
+        """Raises Reject (value) for a value that no column can hold."""
+        checked.native_id(self.id)
+        checked.micros(self.time)
+        for name in (self.author or "", *self.symbols):
+            checked.name(name)
+        for count in (self.engagement, self.followers):
+            checked.count(count or 0)
 
 
 class Cursor(Struct):
