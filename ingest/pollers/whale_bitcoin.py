@@ -38,7 +38,7 @@ PLANS = {
 }
 ASSETS: dict[str, str] = {}
 TURN_REQUESTS = 18  # for summaries and transactions; two more list the blocks
-PAGE = 15  # blocks of one answer
+PAGE = 15  # blocks of one answer of mempool.space's own backend; servers of other kinds have 10
 AHEAD = 7  # blocks of a page that follow the next block; the others precede it and show where a chain forked
 CHUNK = 1440 * MINUTE  # a day, some thousands of requests
 SKEW = 120 * MINUTE  # the possible error of a block's time: https://en.bitcoin.it/wiki/Block_timestamp
@@ -104,7 +104,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     found = yield from _blocks(options, "")
     position = decode_cursor(cursor).at(max(found))
     if position.next_height < min(found):
-        found = yield from _blocks(options, f"/{min(max(found), position.next_height + AHEAD)}")
+        found = yield from _range(options, position.next_height, min(max(found), position.next_height + AHEAD))
     records: list[WhaleTransaction] = []  # reported at the end, so that an interrupted turn stores nothing
     left = TURN_REQUESTS
     while left > 0 and (block := found.get(position.next_height)) is not None:
@@ -134,7 +134,7 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     answer = yield from answer_to(Request(f"{options.base_url}/api/v1/mining/blocks/timestamp/{(since - SKEW) // SECOND}"))
     height = decoded(answer, _Founds).height
     while height <= tip:
-        found = yield from _blocks(options, f"/{min(tip, height + PAGE - 1)}")
+        found = yield from _range(options, height, min(tip, height + PAGE - 1))
         for block in sorted((new for new in found.values() if new.height >= height), key=lambda new: new.height):
             if since <= block.header.time < until:
                 price = yield from _price(block)
@@ -153,6 +153,24 @@ def _blocks(options: PollOptions, path: str) -> Part[dict[int, _Block]]:
     if not blocks:
         raise Retry(f"no block at /api/v1/blocks{path}")
     return blocks
+
+
+def _range(options: PollOptions, first: int, last: int) -> Part[dict[int, _Block]]:
+    """The blocks first..last by height, and perhaps some before them. A server may have shorter pages, of ten blocks.
+
+    Raises Retry if one of the blocks is missing: the blocks after it must not be reported before it.
+    """
+    found: dict[int, _Block] = {}
+    lowest = last + 1
+    while lowest > first:
+        page = yield from _blocks(options, f"/{lowest - 1}")
+        if min(page) >= lowest:
+            break
+        found = page | found
+        lowest = min(page)
+    if missing := [height for height in range(first, last + 1) if height not in found]:
+        raise Retry(f"{len(missing)} of the blocks {first} to {last} are missing, the first is {missing[0]}", after=WAIT_SECONDS)
+    return found
 
 
 def _price(block: _Block) -> Part[Decimal]:

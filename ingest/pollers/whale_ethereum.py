@@ -19,7 +19,7 @@ from msgspec import Struct
 from ingest.errors import Reject, Retry, Stop
 from ingest.pollers import _whale_blockscout, _whale_etherscan
 from ingest.pollers._whale_chain import Block, decode_cursor, next_reorged
-from ingest.pollers._whale_explorer import MAX_ROWS, BlockContent, Explorer, TokenTransfer
+from ingest.pollers._whale_explorer import MAX_ROWS, BlockContent, Explorer, TokenTransfer, TooMuch
 from ingest.pollers._whale_transfers import Transaction, net, transfers
 from ingest.polling.db_queries import prices_at
 from ingest.polling.provider import Part, Plan, Poll, PollOptions
@@ -161,13 +161,13 @@ class _Turn:
     def _token(
         self, coin: _Coin, first: int, last: int, chain: Mapping[int, BlockContent]
     ) -> Part[list[WhaleTransaction | Malformed]]:
-        """The large transfers of a token. A range with too many transfers for one answer is halved."""
+        """The large transfers of a token. A range that has too many transfers for one answer, or is refused as such, is halved."""
         records: list[WhaleTransaction | Malformed] = []
         ranges = [(first, last)]
         while ranges:
             first, last = ranges.pop()
-            token_transfers = yield from self.explorer.token_transfers(self._options, coin.contract, first, last)
-            if len(token_transfers) >= MAX_ROWS and first < last:
+            token_transfers = yield from self._transfers(coin, first, last)
+            if token_transfers is None or (len(token_transfers) >= MAX_ROWS and first < last):
                 middle = (first + last) // 2
                 ranges += [(middle + 1, last), (first, middle)]
                 continue
@@ -178,6 +178,15 @@ class _Turn:
                 gains = [gain for event in events for gain in ((event.sender, -event.value), (event.recipient, event.value))]
                 records += yield from self._large(coin, _block_of(events[0], chain), hash_, gains, events[0].received_at)
         return records
+
+    def _transfers(self, coin: _Coin, first: int, last: int) -> Part[list[TokenTransfer] | None]:
+        """The transfers of a token in the blocks first..last; None if the explorer demands a smaller range."""
+        try:
+            return (yield from self.explorer.token_transfers(self._options, coin.contract, first, last))
+        except TooMuch as error:
+            if first < last:
+                return None
+            raise Retry(f"block {first}: {error}") from error
 
     def _large(
         self, coin: _Coin, block: Block, hash_: str, gains: Sequence[tuple[str, int]], received_at: int

@@ -129,6 +129,31 @@ def test_a_full_response_is_requested_again_in_halves(etherscan: Etherscan, monk
     assert result.malformed[0].message == f"block {FIRST + 1} has 2 transfers of MKR or more: the rest is not included"
 
 
+def test_a_range_that_takes_too_long_is_requested_in_halves(etherscan: Etherscan) -> None:
+    cursor = take(etherscan).cursor
+    etherscan.tip = FIRST + 12
+    row = etherscan.transfers[0]
+    etherscan.transfers = [
+        row | {"blockNumber": str(height), "blockHash": etherscan.hash_of(height), "hash": str(height)}
+        for height in range(FIRST + 1, FIRST + 11)
+    ]
+    whole = take(etherscan, cursor)
+    assert len(whole.records) == 10
+    for most in (4, 1):
+        etherscan.most_blocks = most
+        assert take(etherscan, cursor).records == whole.records
+    etherscan.most_blocks = 0
+    with pytest.raises(Retry, match=f"block {FIRST + 1}: tokentx: Query Timeout occured"):
+        take(etherscan, cursor)
+
+
+def test_a_range_that_takes_too_long_may_have_no_result(etherscan: Etherscan) -> None:
+    """The message stands where other errors have "NOTOK"."""
+    body = b'{"status":"0","message":"Query Timeout occured. Please select a smaller result dataset","result":null}'
+    with pytest.raises(Retry, match=f"block {FIRST}: tokentx: .*smaller result dataset"):
+        take(lambda path: body if "tokentx" in path else etherscan(path))
+
+
 def test_replaced_blocks_are_reported(etherscan: Etherscan) -> None:
     first = take(etherscan)
     etherscan.tip += 1
