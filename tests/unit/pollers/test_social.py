@@ -159,6 +159,30 @@ def test_a_post_of_a_general_channel_is_about_the_coins_that_it_names() -> None:
     assert records[2:] == [Filtered("symbol", 1), Filtered("bot", 1)]
 
 
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        ({"local": "disabled", "remote": "disabled"}, "local disabled, remote disabled"),
+        ({"local": "public", "remote": "disabled"}, "local public, remote disabled"),
+        ({"local": "authenticated", "remote": "authenticated"}, "local authenticated, remote authenticated"),
+    ],
+)
+def test_closed_tag_feeds_of_mastodon_disable_the_provider(feeds: dict[str, str], message: str) -> None:
+    """Closed feeds are empty with status 200: https://docs.joinmastodon.org/entities/Instance/#timelines_access."""
+    instance = {"configuration": {"timelines_access": {"live_feeds": feeds, "hashtag_feeds": feeds}}}
+    with pytest.raises(Reject, match=message) as refused:
+        turn(mastodon.poll(OPTIONS, ""), [], instance)
+    assert (refused.value.reason, refused.value.code) == ("http", "403")
+
+
+@pytest.mark.parametrize(
+    "instance", [{}, {"configuration": {}}, [], {"configuration": {"timelines_access": {"hashtag_feeds": {}}}}]
+)
+def test_quiet_hashtags_are_no_error(instance: object) -> None:
+    requests, records, _ = turn(mastodon.poll(OPTIONS, ""), [], instance)
+    assert (paths(requests)[1:], records) == (["/api/v2/instance"], [])
+
+
 # --- StockTwits -----------------------------------------------------------------------------------------------------------
 
 
