@@ -4,8 +4,10 @@ https://docs.coingecko.com/reference/coins-markets https://docs.coingecko.com/re
 
 Symbols are not unique there, so requests name coins by id. One row combines two answers: /coins/markets has high, low and changes
 for one currency, /simple/price has the other currency. The answers omit an unknown id without an error; such a coin is reported as
-`Missed`. The history comes from /coins/{id}/market_chart/range, without high, low and changes. `received_at` of such a row is its
-own time, so that it never replaces the complete row that a turn stored for the same minute.
+`Missed`. Points of an hour exist since 2018, for the plan `analyst`; older ones are days (price list of 2026). Its line of licences
+names a commercial one for Analyst and above only. The history comes from /coins/{id}/market_chart/range, without high, low and
+changes. `received_at` of such a row is its own time, so that it never replaces the complete row that a turn stored for the same
+minute.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ _KEYLESS = Plan(
     per="coin",
     batch=PAGE,
     history_days=365,
-    terms="https://www.coingecko.com/en/api_terms: attribution is required",
+    terms="https://www.coingecko.com/en/api_terms: attribution is required; the price list of 2026 names a commercial licence from "
+    "Analyst on",
 )
 _PRO = replace(
     _KEYLESS,

@@ -1,6 +1,6 @@
 """Coin Metrics' community data: daily metrics of many chains.
 
-https://docs.coinmetrics.io/api-reference/timeseries/timeseries-rest/asset-metrics
+https://gitbook-docs.coinmetrics.io, where the documentation is since 2026; 10 requests in 6 seconds by address.
 
 The licence, CC BY-NC 4.0, forbids commercial use, so it is off by default. A metric that an asset does not have is absent or null,
 not zero. A day is published on the next day and may be revised.

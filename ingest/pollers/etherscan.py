@@ -2,8 +2,9 @@
 
 https://docs.etherscan.io/api-reference/endpoint/ethsupply2 https://docs.etherscan.io/common-error-messages
 
-All numbers are text; supplies are in wei. An error has HTTP status 200 and `"status":"0"`. A limit passes, a wrong key does not:
-more than five attempts with a wrong key within 30 s block the IP address for half a minute.
+The free plan covers selected chains, Ethereum among them (https://docs.etherscan.io/supported-chains, 2026). All numbers are text;
+supplies are in wei. An error has HTTP status 200 and `"status":"0"`. A limit passes, a wrong key does not: more than five attempts
+with a wrong key within 30 s block the IP address for half a minute.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Glassnode: daily on-chain metrics, for paying customers. https://docs.glassnode.com/basic-api/endpoints
 
-Each metric of each coin is a request of its own. Hash rates are in H/s, as they are stored. The answer includes the current day,
-which is revised until it is over; older days may be revised too.
+Each metric of each coin is a request of its own, and costs one data credit for BTC, two for another coin (documentation of 2026).
+Hash rates are in H/s, as they are stored. The answer includes the current day, which is revised until it is over; older days may be
+revised too.
 """
 
 from __future__ import annotations

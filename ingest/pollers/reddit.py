@@ -1,8 +1,9 @@
 """Reddit: the newest posts of subreddits, as one Atom feed. https://www.rfc-editor.org/rfc/rfc4287, https://www.reddit.com/wiki/rss
 
-One URL covers several subreddits, `/r/Bitcoin+ethereum/new/.rss`; Reddit answers about one request a minute. A post in a coin's own
-subreddit is about that coin and those that it names; a post in another subreddit (`channels`) is about the coins that it names. The
-feed has neither scores nor comments, so engagement is NULL. A post without a text has the body "submitted by ... [comments]".
+One URL covers several subreddits, `/r/Bitcoin+ethereum/new/.rss`; Reddit answers one to ten requests a minute (2026-09-04). The
+JSON listings need a login since 2026-05-30. A post in a coin's own subreddit is about that coin and those that it names; a post in
+another subreddit (`channels`) is about the coins that it names. The feed has neither scores nor comments, so engagement is NULL. A
+post without a text has the body "submitted by ... [comments]".
 """
 
 from __future__ import annotations

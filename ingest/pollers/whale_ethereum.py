@@ -6,6 +6,11 @@ Neither API can select by amount, so a turn reads all transactions of each block
 in its blocks. A transfer is the net amount that an address gains in one transaction. Ether that contracts move in internal calls is
 not included. A token is identified by its contract, because any token may have the name USDT; `ids` has the contract and its
 decimals.
+
+Blockscout announced that its keyless API per chain is deprecated from 2026-07-01 (documentation of 2026-08-20: at most 3 requests a
+minute in words, 3 a second in the old table; some servers answer 429 or 403 to all), so its plan is off unless it is enabled. Its
+PRO API counts 20 credits a request: the free 100,000 a day are 5,000 requests, and the chain has 7,200 blocks. Etherscan's free
+plan has 1,000 rows a request since 2026-07-01 (changelog of 2026-05-01).
 """
 
 from __future__ import annotations
@@ -36,7 +41,8 @@ PLANS = {
         spread=True,
         interval=30,
         requests=75,
-        terms="https://docs.blockscout.com/devs/apis/requests-and-limits: 3 requests a second without a key, which will end",
+        terms="https://docs.blockscout.com/devs/apis/requests-and-limits: keyless use is deprecated since 2026-07-01",
+        default_on=False,
     ),
     "etherscan": Plan(
         base_url="https://api.etherscan.io/v2/api",

@@ -78,13 +78,17 @@ def micros(time: int) -> int:
 
 
 def time_of(number: Decimal | int | str, unit: int, received_at: int) -> int:
-    """Microseconds of a time in whole units of `unit` microseconds, within 2009..2100 and at most a day after `received_at`."""
+    """Microseconds of a time in whole units of `unit` microseconds, within 2009..2100 and at most a day after `received_at`.
+
+    `received_at` 0 is not known.
+    """
     if not isinstance(number, int):
         text = str(number)
         if not (text.isascii() and text.isdecimal() and len(text) < 20):
             raise Reject(f"{shown(number)} is not a time in whole units", reason="value")
         number = int(text)
-    if (time := micros(number * unit)) > received_at + MAX_AHEAD:
+    time = micros(number * unit)
+    if received_at and time > received_at + MAX_AHEAD:
         raise Reject(f"the time {shown(number)} is more than a day after it was received", reason="value")
     return time
 
