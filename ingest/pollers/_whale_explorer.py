@@ -15,6 +15,7 @@ from msgspec.json import Decoder
 from ingest.errors import Reject, Retry
 from ingest.pollers._whale_chain import Block
 from ingest.polling.provider import Part, PollOptions, decoded
+from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response, answer_to
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class BlockContent(Struct, frozen=True):
 
     block: Block
     ether_transfers: list[EtherTransfer]
+    malformed: list[Malformed]  # the transactions that cannot be read
     received_at: int
 
 
@@ -57,6 +59,14 @@ class TokenTransfer(Struct, frozen=True):
     received_at: int
 
 
+class TokenTransfers(Struct, frozen=True):
+    """The transfers of an answer, its elements that cannot be read, and the number of all of them."""
+
+    transfers: list[TokenTransfer]
+    malformed: list[Malformed]
+    rows: int
+
+
 class Explorer(Protocol):
     """One explorer: a module `_whale_NAME.py`."""
 
@@ -71,7 +81,7 @@ class Explorer(Protocol):
     def height_at(self, options: PollOptions, time: int, closest: str) -> Part[int]:
         """The height of the block at `time` (microseconds) or else of the closest block `before` or `after` it, by `closest`."""
 
-    def token_transfers(self, options: PollOptions, contract: str, first: int, last: int) -> Part[list[TokenTransfer]]:
+    def token_transfers(self, options: PollOptions, contract: str, first: int, last: int) -> Part[TokenTransfers]:
         """A token's transfers in the blocks first..last, at most `MAX_ROWS`. Raises TooMuch if it demands a smaller range."""
 
     def succeeded(self, options: PollOptions, transfer: EtherTransfer) -> Part[bool]:

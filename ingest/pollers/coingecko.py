@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from ingest.errors import Reject
 from ingest.polling.checked import change, optional, price, time_of, total
-from ingest.polling.elements import elements, members
+from ingest.polling.elements import elements, members, split
 from ingest.polling.provider import Missed, Part, Plan, Poll, PollOptions, decoded, history_rows
 from ingest.polling.social_posts import Moment, to_micros
 from ingest.protocol.decode import Malformed
@@ -144,9 +144,9 @@ class _Columns:
         self.total_volumes = self._read(chart.total_volumes, total)
 
     def _read(self, raws: list[Raw], check: Callable[[Decimal], str]) -> _Column:
-        points = list(elements(raws, _POINT, partial(self._point, check)))
-        self.malformed += [point for point in points if isinstance(point, Malformed)]
-        return sorted((point for point in points if not isinstance(point, Malformed)), key=itemgetter(0))
+        points, malformed = split(elements(raws, _POINT, partial(self._point, check)))
+        self.malformed += malformed
+        return sorted(points, key=itemgetter(0))
 
     def _point(self, check: Callable[[Decimal], str], point: _Point) -> Iterator[tuple[int, Decimal | None]]:
         at, value = point
@@ -203,13 +203,8 @@ def _page(options: PollOptions, assets: tuple[Asset, ...]) -> Poll:
     markets = decoded(answer, _Markets)
     aud = {"vs_currencies": "aud", "ids": ids, "include_market_cap": "true", "include_24hr_vol": "true"}
     simple = decoded((yield from answer_to(_request(options, "/simple/price", aud))), _Simple)
-    malformed: list[Malformed] = []
-    others: dict[str, _Others] = {}
-    for member in members(simple, _OTHERS, lambda coin, values: [(coin, values)]):
-        if isinstance(member, Malformed):
-            malformed.append(member)
-        else:
-            others[member[0]] = member[1]
+    pairs, malformed = split(members(simple, _OTHERS, lambda coin, values: [(coin, values)]))
+    others = dict(pairs)
     known: set[str] = set()
 
     def read(market: _Market) -> Iterator[Price]:

@@ -24,8 +24,8 @@ from msgspec import Struct
 from ingest.errors import Reject, Retry, Stop
 from ingest.pollers import _whale_blockscout, _whale_etherscan
 from ingest.pollers._whale_chain import Block, decode_cursor, next_reorged
-from ingest.pollers._whale_explorer import MAX_ROWS, BlockContent, Explorer, TokenTransfer, TooMuch
-from ingest.pollers._whale_transfers import Transaction, net, transfers
+from ingest.pollers._whale_explorer import MAX_ROWS, BlockContent, Explorer, TokenTransfer, TokenTransfers, TooMuch
+from ingest.pollers._whale_transfers import Transaction, checked_transfers, net
 from ingest.polling.db_queries import prices_at
 from ingest.polling.provider import Part, Plan, Poll, PollOptions
 from ingest.protocol.decode import Malformed
@@ -157,6 +157,7 @@ class _Turn:
     def _ether(self, coin: _Coin, chain: Mapping[int, BlockContent]) -> Part[list[WhaleTransaction | Malformed]]:
         records: list[WhaleTransaction | Malformed] = []
         for content in chain.values():
+            records += content.malformed
             for transfer in content.ether_transfers:
                 gains = [(transfer.sender, -transfer.value), (transfer.recipient, transfer.value)]
                 large = yield from self._large(coin, content.block, transfer.hash, gains, content.received_at)
@@ -172,20 +173,21 @@ class _Turn:
         ranges = [(first, last)]
         while ranges:
             first, last = ranges.pop()
-            token_transfers = yield from self._transfers(coin, first, last)
-            if token_transfers is None or (len(token_transfers) >= MAX_ROWS and first < last):
+            found = yield from self._transfers(coin, first, last)
+            if found is None or (found.rows >= MAX_ROWS and first < last):
                 middle = (first + last) // 2
                 ranges += [(middle + 1, last), (first, middle)]
                 continue
-            if len(token_transfers) >= MAX_ROWS:
+            records += found.malformed
+            if found.rows >= MAX_ROWS:
                 message = f"block {first} has {MAX_ROWS} transfers of {coin.symbol} or more: the rest is not included"
                 records.append(Malformed(f"{first} {coin.contract}".encode(), "size", message))
-            for hash_, events in _by_transaction(token_transfers).items():
+            for hash_, events in _by_transaction(found.transfers).items():
                 gains = [gain for event in events for gain in ((event.sender, -event.value), (event.recipient, event.value))]
                 records += yield from self._large(coin, _block_of(events[0], chain), hash_, gains, events[0].received_at)
         return records
 
-    def _transfers(self, coin: _Coin, first: int, last: int) -> Part[list[TokenTransfer] | None]:
+    def _transfers(self, coin: _Coin, first: int, last: int) -> Part[TokenTransfers | None]:
         """The transfers of a token in the blocks first..last; None if the explorer demands a smaller range."""
         try:
             return (yield from self.explorer.token_transfers(self._options, coin.contract, first, last))
@@ -196,7 +198,7 @@ class _Turn:
 
     def _large(
         self, coin: _Coin, block: Block, hash_: str, gains: Sequence[tuple[str, int]], received_at: int
-    ) -> Part[list[WhaleTransaction]]:
+    ) -> Part[list[WhaleTransaction | Malformed]]:
         prices = yield from self.prices(block)
         transaction = Transaction(
             blockchain=BLOCKCHAIN,
@@ -210,7 +212,7 @@ class _Turn:
             block_hash=block.hash,
             received_at=received_at,
         )
-        return list(transfers(transaction, net(gains), self._options))
+        return list(checked_transfers(transaction, net(gains), self._options))
 
 
 def _coin(asset: Asset) -> _Coin:

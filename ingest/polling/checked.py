@@ -33,6 +33,11 @@ def price(number: Decimal | str) -> str:
     return _digits(number, lambda value: 0 < value < PRICE, "above 0 and below 10^18")
 
 
+def amount(number: Decimal | str) -> str:
+    """The digits of an amount of a token above zero and below 10^36."""
+    return _digits(number, lambda value: 0 < value < METRIC, "above 0 and below 10^36")
+
+
 def total(number: Decimal | str) -> str:
     """The digits of a sum, such as a volume or a market capitalisation: zero or more, below 10^30."""
     return _digits(number, lambda value: 0 <= value < TOTAL, "at least 0 and below 10^30")

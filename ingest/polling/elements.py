@@ -77,3 +77,15 @@ def bounded(rows: Iterable[R]) -> Iterator[R | Malformed]:
         yield Malformed(
             last.payload, last.reason, f"{bad - MAX_EVIDENCE} further elements cannot be read, the last: {last.message}{rest}"
         )
+
+
+def split(records: Iterable[T | Malformed]) -> tuple[list[T], list[Malformed]]:
+    """The good ones of some elements, and the others."""
+    good: list[T] = []
+    bad: list[Malformed] = []
+    for record in records:
+        if isinstance(record, Malformed):
+            bad.append(record)
+        else:
+            good.append(record)
+    return good, bad

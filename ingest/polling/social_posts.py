@@ -31,6 +31,7 @@ from msgspec.json import decode, encode
 from ingest.errors import Reject
 from ingest.polling import checked
 from ingest.polling.db_queries import Filtered
+from ingest.polling.elements import split
 from ingest.polling.provider import PollOptions
 from ingest.protocol.decode import Malformed
 from ingest.records import MINUTE, SentimentPost
@@ -114,13 +115,8 @@ class PostFilter:
 
     def records(self, tag: str, found: Iterable[Post | Malformed], received_at: int) -> list[SentimentPost | Malformed | Filtered]:
         """What is malformed, a record for each coin of each accepted post, and the number of new posts excluded by each reason."""
-        records: list[SentimentPost | Malformed | Filtered] = []
-        posts: list[Post] = []
-        for one in found:
-            if isinstance(one, Malformed):
-                records.append(one)
-            else:
-                posts.append(one)
+        posts, malformed = split(found)
+        records: list[SentimentPost | Malformed | Filtered] = [*malformed]
         reasons: Counter[str] = Counter()
         before = self._read_before.get(tag, 0)
         for post in sorted(posts, key=lambda post: (post.time, post.id)):

@@ -165,6 +165,20 @@ def test_a_server_with_shorter_pages_has_the_same_blocks(server: MempoolSpace, p
     assert len(read) > 15
 
 
+def test_a_bad_transaction_of_a_summary_costs_itself(server: MempoolSpace, transactions: Transactions) -> None:
+    def answer(path: str) -> bytes:
+        body = server(path)
+        if not path.endswith("/summary"):
+            return body
+        coinbase, *rest = json.loads(body)
+        return json.dumps([coinbase | {"value": "NaN"}, *rest]).encode()
+
+    high_price = {"BTC": "60000000"}
+    whole, result = (turn(whale_bitcoin, OPTIONS, source, high_price) for source in (server, answer))
+    assert result.records == whole.records != []
+    assert [bad.reason for bad in result.malformed] == ["value"]
+
+
 def test_a_missing_block_is_a_retry(server: MempoolSpace) -> None:
     cursor = take(server).cursor
     for height in range(TIP + 1, TIP + 31):

@@ -154,6 +154,19 @@ def test_a_range_that_takes_too_long_may_have_no_result(etherscan: Etherscan) ->
         take(lambda path: body if "tokentx" in path else etherscan(path))
 
 
+@pytest.mark.parametrize(
+    "change", [{"value": "x"}, {"value": "9" * 5000}, {"value": str(2**255)}, {"hash": None}, {"hash": "9" * 8000}, {"to": "a\0b"}]
+)
+def test_a_bad_transfer_costs_itself(etherscan: Etherscan, change: dict[str, object]) -> None:
+    row = etherscan.transfers[0]
+    etherscan.transfers = [row | {"hash": "0x1"}, row | change, row | {"hash": "0x3"}]
+    etherscan.ether[FIRST] = [sent := etherscan.block["transactions"][0] | {"value": hex(2500 * 10**18)}, sent | {"value": "0xg"}]
+    result = take(etherscan)
+    assert [record.hash for record in result.records if record.token == "MKR"] == ["0x1", "0x3"]
+    assert len([record for record in result.records if record.token == "ETH"]) == 1
+    assert len(result.malformed) == 2
+
+
 def test_replaced_blocks_are_reported(etherscan: Etherscan) -> None:
     first = take(etherscan)
     etherscan.tip += 1
@@ -307,3 +320,8 @@ def test_transfers_of_blockscout() -> None:
     blockscout.logs = [log("0x4", TRADER, POOL, 1) | {"topics": [whale_blockscout.TRANSFER, None]}]
     with pytest.raises(Reject, match="a Transfer of 0x4 has the topics"):
         take(blockscout, options=BLOCKSCOUT)
+    blockscout.logs += [log("0x5", ZERO, DS_TOKEN, 10**6 * 10**18)]
+    blockscout.pages[""]["items"].append({})
+    result = take(blockscout, options=BLOCKSCOUT)
+    assert [record.hash for record in result.records] == ["0x1", "0x5"]
+    assert [bad.payload[:2] for bad in result.malformed] == [b"{}", b'{"']
