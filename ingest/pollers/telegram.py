@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from decimal import Decimal
-from itertools import pairwise
+from itertools import islice, pairwise
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, tostring
 
@@ -41,6 +41,7 @@ PLANS = {
 }
 ASSETS: dict[str, str] = {}
 CHANNELS = ("cointelegraph",)
+MAX_MESSAGES = 1000  # of a page
 PAGE_BYTES = 1 << 20  # of a page that are read; pages of twenty messages have about 0.15 MB
 
 _START = re.compile(r"<div\b(?=[^<>]{0,1000}\bdata-post\b)[^<>]{0,1000}>")  # of a message
@@ -70,8 +71,8 @@ def _posts(channel: str, answer: Response) -> Iterator[Post | Malformed]:
         raise Reject(f"the page of '{channel}' is not the preview of a channel; {right}", reason="shape")
     found = _FOLLOWERS.search(page)
     followers = _count(found[1]) if found else None
-    starts = [match.start() for match in _START.finditer(page)]
-    messages = [page[start:end] for start, end in pairwise([*starts, len(page)])]
+    starts = [match.start() for match in islice(_START.finditer(page), MAX_MESSAGES + 1)]
+    messages = [page[start:end] for start, end in pairwise([*starts, len(page)])][:MAX_MESSAGES]
     return each(messages, lambda message: _post(channel, message, followers), str.encode)
 
 
