@@ -8,17 +8,21 @@ the format of Etherscan.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from urllib.parse import urlencode
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
 from ingest.pollers._whale_chain import Block
 from ingest.pollers._whale_etherscan import number_of
-from ingest.pollers._whale_explorer import BlockContent, EtherTransfer, TokenTransfer, call_api
+from ingest.pollers._whale_explorer import BlockContent, EtherTransfer, TokenTransfer, TokenTransfers, call_api
+from ingest.polling.elements import elements, split
 from ingest.polling.provider import Part, PollOptions, decoded
+from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
 from ingest.records import SECOND
 
@@ -46,7 +50,7 @@ class _Sent(Struct, rename={"sender": "from"}):
 
 
 class _Page(Struct):
-    items: list[_Sent]
+    items: list[Raw]
     next_page_params: dict[str, str | int | None] | None = None
 
 
@@ -63,7 +67,8 @@ class _At(Struct, rename="camel"):
     block_number: str
 
 
-_Height, _Blocks, _Pages, _Logs, _Ats = Decoder(str), Decoder(_Block), Decoder(_Page), Decoder(list[_Log]), Decoder(_At)
+_Height, _Blocks, _Pages, _Logs, _Ats = Decoder(str), Decoder(_Block), Decoder(_Page), Decoder(list[Raw]), Decoder(_At)
+_SENT, _LOG = Decoder(_Sent), Decoder(_Log)
 
 
 def tip(options: PollOptions) -> Part[int]:
@@ -78,19 +83,24 @@ def block(options: PollOptions, height: int) -> Part[BlockContent]:
     found = decoded(answer, _Blocks)
     url = f"{options.base_url}/api/v2/blocks/{found.hash}/transactions"
     ether_transfers: list[EtherTransfer] = []
+    malformed: list[Malformed] = []
     query = ""
     while True:
         page = decoded((yield from answer_to(Request(f"{url}{query}"))), _Pages)
-        ether_transfers += [
-            EtherTransfer(sent.hash, sent.sender.hash.lower(), sent.to.hash.lower(), number_of(sent.value, 10))
-            for sent in page.items
-            if sent.to is not None and sent.status == "ok"
-        ]
+        more, bad = split(elements(page.items, _SENT, _ether_transfer))
+        ether_transfers += more
+        malformed += bad
         if not page.next_page_params:
             break
         query = f"?{urlencode(page.next_page_params)}"
     time = int(found.timestamp.timestamp()) * SECOND
-    return BlockContent(Block(found.height, found.hash, found.parent_hash, time), ether_transfers, answer.received_at)
+    header = Block(found.height, found.hash, found.parent_hash, time)
+    return BlockContent(header, ether_transfers, malformed, answer.received_at)
+
+
+def _ether_transfer(sent: _Sent) -> Iterator[EtherTransfer]:
+    if sent.to is not None and sent.status == "ok":
+        yield EtherTransfer(sent.hash, sent.sender.hash.lower(), sent.to.hash.lower(), number_of(sent.value, 10))
 
 
 def succeeded(_options: PollOptions, _transfer: EtherTransfer) -> Part[bool]:
@@ -99,11 +109,11 @@ def succeeded(_options: PollOptions, _transfer: EtherTransfer) -> Part[bool]:
     return True
 
 
-def token_transfers(options: PollOptions, contract: str, first: int, last: int) -> Part[list[TokenTransfer]]:
+def token_transfers(options: PollOptions, contract: str, first: int, last: int) -> Part[TokenTransfers]:
     """See `Explorer`."""
     query = {"module": "logs", "action": "getLogs", "fromBlock": str(first), "toBlock": str(last)}
     logs, received_at = yield from call_api(options, "/api", query | {"address": contract, "topic0": TRANSFER}, _Logs)
-    return [_token_transfer(log, received_at) for log in logs]
+    return TokenTransfers(*split(elements(logs, _LOG, partial(_token_transfer, received_at))), len(logs))
 
 
 def height_at(options: PollOptions, time: int, closest: str) -> Part[int]:
@@ -113,9 +123,9 @@ def height_at(options: PollOptions, time: int, closest: str) -> Part[int]:
     return number_of(found.block_number, 10)
 
 
-def _token_transfer(log: _Log, received_at: int) -> TokenTransfer:
+def _token_transfer(received_at: int, log: _Log) -> Iterator[TokenTransfer]:
     if len(log.topics) < 3 or log.topics[1] is None or log.topics[2] is None:
         raise Reject(f"a Transfer of {log.transaction_hash} has the topics {log.topics}; right would be three", reason="shape")
     sender, recipient = (f"0x{topic[-40:].lower()}" for topic in (log.topics[1], log.topics[2]))
     block = Block(number_of(log.block_number, 16), log.block_hash, "", number_of(log.time_stamp, 16) * SECOND)
-    return TokenTransfer(log.transaction_hash, block, sender, recipient, number_of(log.data, 16), received_at)
+    yield TokenTransfer(log.transaction_hash, block, sender, recipient, number_of(log.data, 16), received_at)

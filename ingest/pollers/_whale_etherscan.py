@@ -7,17 +7,21 @@ Numbers are strings: hexadecimal from the module `proxy`, decimal from the other
 
 from __future__ import annotations
 
-from msgspec import Struct
+from collections.abc import Iterator
+
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
 from ingest.pollers._whale_chain import Block
-from ingest.pollers._whale_explorer import MAX_ROWS, BlockContent, EtherTransfer, TokenTransfer, call_api
+from ingest.pollers._whale_explorer import MAX_ROWS, BlockContent, EtherTransfer, TokenTransfer, TokenTransfers, call_api
+from ingest.polling.elements import elements, split
 from ingest.polling.provider import Part, PollOptions
 from ingest.records import SECOND
 
 SOURCE = "etherscan"
 CHAIN = {"chainid": "1"}
+MAX_DIGITS = 80  # 2^256 has 78
 
 
 class _Sent(Struct, rename={"sender": "from"}):
@@ -32,7 +36,7 @@ class _Block(Struct, rename="camel"):
     parent_hash: str
     number: str
     timestamp: str
-    transactions: list[_Sent]
+    transactions: list[Raw]
 
 
 class _Receipt(Struct):
@@ -49,7 +53,8 @@ class _Transfer(Struct, rename={"block_number": "blockNumber", "block_hash": "bl
     block_hash: str = ""
 
 
-_Height, _Blocks, _Receipts, _Transfers = Decoder(str), Decoder(_Block), Decoder(_Receipt), Decoder(list[_Transfer])
+_Height, _Blocks, _Receipts, _Transfers = Decoder(str), Decoder(_Block), Decoder(_Receipt), Decoder(list[Raw])
+_SENT, _TRANSFER = Decoder(_Sent), Decoder(_Transfer)
 
 
 def tip(options: PollOptions) -> Part[int]:
@@ -63,10 +68,14 @@ def block(options: PollOptions, height: int) -> Part[BlockContent]:
     query = CHAIN | {"module": "proxy", "action": "eth_getBlockByNumber", "tag": hex(height), "boolean": "true"}
     found, received_at = yield from call_api(options, "", query, _Blocks)
     time = number_of(found.timestamp, 16) * SECOND
-    ether_transfers = [
-        EtherTransfer(sent.hash, sent.sender, sent.to, number_of(sent.value, 16)) for sent in found.transactions if sent.to
-    ]
-    return BlockContent(Block(number_of(found.number, 16), found.hash, found.parent_hash, time), ether_transfers, received_at)
+    ether_transfers, malformed = split(elements(found.transactions, _SENT, _ether_transfer))
+    header = Block(number_of(found.number, 16), found.hash, found.parent_hash, time)
+    return BlockContent(header, ether_transfers, malformed, received_at)
+
+
+def _ether_transfer(sent: _Sent) -> Iterator[EtherTransfer]:
+    if sent.to:
+        yield EtherTransfer(sent.hash, sent.sender, sent.to, number_of(sent.value, 16))
 
 
 def succeeded(options: PollOptions, transfer: EtherTransfer) -> Part[bool]:
@@ -76,12 +85,16 @@ def succeeded(options: PollOptions, transfer: EtherTransfer) -> Part[bool]:
     return receipt.status == "0x1"
 
 
-def token_transfers(options: PollOptions, contract: str, first: int, last: int) -> Part[list[TokenTransfer]]:
+def token_transfers(options: PollOptions, contract: str, first: int, last: int) -> Part[TokenTransfers]:
     """See `Explorer`."""
     query = CHAIN | {"module": "account", "action": "tokentx", "contractaddress": contract, "page": "1", "offset": str(MAX_ROWS)}
     query |= {"startblock": str(first), "endblock": str(last), "sort": "asc"}
     rows, received_at = yield from call_api(options, "", query, _Transfers)
-    return [TokenTransfer(row.hash, _block_of(row), row.sender, row.to, number_of(row.value, 10), received_at) for row in rows]
+
+    def read(row: _Transfer) -> Iterator[TokenTransfer]:
+        yield TokenTransfer(row.hash, _block_of(row), row.sender, row.to, number_of(row.value, 10), received_at)
+
+    return TokenTransfers(*split(elements(rows, _TRANSFER, read)), len(rows))
 
 
 def height_at(options: PollOptions, time: int, closest: str) -> Part[int]:
@@ -98,6 +111,8 @@ def _block_of(row: _Transfer) -> Block:
 def number_of(text: str, base: int) -> int:
     """The number that the digits of base `base` stand for; with base 16 they may begin with 0x. Raises Reject for other text."""
     try:
+        if len(text) > MAX_DIGITS:
+            raise ValueError
         return int(text, base)
     except ValueError as error:
-        raise Reject(f"{text!r} is not a number of base {base}", reason="value") from error
+        raise Reject(f"{text[:MAX_DIGITS]!r} is not a number of base {base}", reason="value") from error

@@ -12,8 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Context, Decimal
 
 from msgspec import Struct
+from msgspec.json import encode
 
+from ingest.errors import Reject
+from ingest.polling import checked
 from ingest.polling.provider import PollOptions
+from ingest.protocol.decode import Malformed
 from ingest.records import WhaleTransaction
 
 EXACT = Context(prec=120)  # the default of 28 digits would round: 2^256 has 78
@@ -43,6 +47,28 @@ def net(moves: Iterable[tuple[str, int]]) -> dict[str, int]:
     for address, gain in moves:
         changes[address] = changes.get(address, 0) + gain
     return changes
+
+
+def checked_row(row: WhaleTransaction) -> WhaleTransaction:
+    """The row. Raises Reject (value) if it has a value that its table cannot hold."""
+    checked.micros(row.time)
+    checked.native_id(row.hash)
+    checked.amount(row.amount_token)
+    checked.price(row.amount_usd)
+    for text in (row.blockchain, row.token, row.from_address, row.from_label, row.to_address, row.to_label, row.block_hash):
+        checked.native_id(text or "-")
+    return row
+
+
+def checked_transfers(
+    transaction: Transaction, changes: Mapping[str, int], options: PollOptions
+) -> Iterator[WhaleTransaction | Malformed]:
+    """The `transfers`, and a `Malformed` for one that its table cannot hold, such as 2^255 units of a token without decimals."""
+    for row in transfers(transaction, changes, options):
+        try:
+            yield checked_row(row)
+        except Reject as error:
+            yield Malformed(encode(row), error.reason, f"{transaction.hash}: {error}")
 
 
 def transfers(transaction: Transaction, changes: Mapping[str, int], options: PollOptions) -> Iterator[WhaleTransaction]:

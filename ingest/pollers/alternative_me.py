@@ -6,11 +6,16 @@ the last days again: the score of a day is published at 00:00 UTC and may be cor
 
 from __future__ import annotations
 
-from msgspec import Struct
+from collections.abc import Iterator
+from functools import partial
+
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded
-from ingest.protocol.decode import Number
+from ingest.polling.checked import name, share, time_of
+from ingest.polling.elements import elements
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, history_rows
+from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
 from ingest.records import INTERVALS, SECOND, SentimentScore
 
@@ -32,47 +37,53 @@ DAY = INTERVALS["1d"]
 
 
 class _Day(Struct):
-    value: Number
+    value: str
     value_classification: str
-    timestamp: Number
+    timestamp: str  # seconds
 
 
 class _Answer(Struct):
-    data: list[_Day]
+    data: list[Raw]
 
 
-_Decoder = Decoder(_Answer)
+_Decoder, _DAY = Decoder(_Answer), Decoder(_Day)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The recent days; all days at first and after a long pause. The cursor is the newest reported day, in seconds."""
     scores = yield from _fetch(options, RECENT if cursor else ALL)
-    if cursor and scores and min(score.time for score in scores) > int(cursor) * SECOND + DAY:  # days are missing after a pause
+    times = _times(scores)
+    if cursor and times and min(times) > int(cursor) * SECOND + DAY:  # days are missing after a pause
         scores = yield from _fetch(options, ALL)
+        times = _times(scores)
     yield scores
-    return str(max(score.time for score in scores) // SECOND) if scores else cursor
+    return str(max(times) // SECOND) if times else cursor
 
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds; the answer has all days."""
     scores = yield from _fetch(options, ALL)
-    yield [score for score in scores if since <= score.time < until]
+    yield history_rows(scores, since, until)
     return ""
 
 
-def _fetch(options: PollOptions, limit: int) -> Part[list[SentimentScore]]:
+def _times(scores: list[SentimentScore | Malformed]) -> list[int]:
+    return [score.time for score in scores if isinstance(score, SentimentScore)]
+
+
+def _fetch(options: PollOptions, limit: int) -> Part[list[SentimentScore | Malformed]]:
     answer = yield from answer_to(Request(f"{options.base_url}/fng/?limit={limit}&format=json"))
-    return [_score(day, answer.received_at) for day in decoded(answer, _Decoder).data]
+    return list(elements(decoded(answer, _Decoder).data, _DAY, partial(_score, answer.received_at)))
 
 
-def _score(day: _Day, received_at: int) -> SentimentScore:
-    return SentimentScore(
+def _score(received_at: int, day: _Day) -> Iterator[SentimentScore]:
+    yield SentimentScore(
         symbol="BTC",
         platform=NAME,
         interval="1d",
-        time=int(day.timestamp) * SECOND,
-        social_score=day.value,
-        label=day.value_classification,
+        time=time_of(day.timestamp, SECOND, received_at),
+        social_score=share(day.value),
+        label=name(day.value_classification),
         mentions=None,
         positive=None,
         neutral=None,

@@ -5,23 +5,28 @@ The source has the hash rate in TH/s; it is stored in H/s. `sampled=false` is ne
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
+from ingest.polling.checked import scaled, time_of
+from ingest.polling.elements import elements
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, history_rows, run_parts
 from ingest.polling.trading_day import DAY, to_date
+from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
 from ingest.records import SECOND, OnchainMetric
 
 NAME = "blockchain_com"
 TABLES = ("onchain_metrics",)
 CHARTS = {  # name of the chart: the metric, and the factor to its unit
-    "hash-rate": ("hash_rate", Decimal(10**12)),
-    "difficulty": ("difficulty", Decimal(1)),
-    "n-transactions": ("tx_count", Decimal(1)),
-    "n-unique-addresses": ("active_addresses", Decimal(1)),
+    "hash-rate": ("hash_rate", 10**12),
+    "difficulty": ("difficulty", 1),
+    "n-transactions": ("tx_count", 1),
+    "n-unique-addresses": ("active_addresses", 1),
 }
 PLANS = {
     "keyless": Plan(
@@ -43,10 +48,10 @@ class _Point(Struct):
 
 
 class _Chart(Struct):
-    values: list[_Point]
+    values: list[Raw]
 
 
-_Decoder = Decoder(_Chart)
+_Decoder, _POINT = Decoder(_Chart), Decoder(_Point)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
@@ -60,13 +65,15 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds."""
     span = f"start={to_date(since)}&timespan={(until - since) // DAY + 1}days"
     for chart in CHARTS:
-        days = yield from _fetch(options, chart, span)
-        yield [day for day in days if since <= day.time < until]
+        yield history_rows((yield from _fetch(options, chart, span)), since, until)
     return ""
 
 
-def _fetch(options: PollOptions, chart: str, span: str) -> Part[list[OnchainMetric]]:
-    metric, factor = CHARTS[chart]
+def _fetch(options: PollOptions, chart: str, span: str) -> Part[list[OnchainMetric | Malformed]]:
     answer = yield from answer_to(Request(f"{options.base_url}/charts/{chart}?{span}&format=json&sampled=false"))
-    points = decoded(answer, _Decoder).values
-    return [OnchainMetric("BTC", metric, NAME, one.x * SECOND, f"{one.y * factor:f}", answer.received_at) for one in points]
+    return list(elements(decoded(answer, _Decoder).values, _POINT, partial(_metric, *CHARTS[chart], answer.received_at)))
+
+
+def _metric(metric: str, factor: int, received_at: int, point: _Point) -> Iterator[OnchainMetric]:
+    time = time_of(point.x, SECOND, received_at)
+    yield OnchainMetric("BTC", metric, NAME, time, scaled(point.y, factor), received_at)

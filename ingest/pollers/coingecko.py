@@ -4,25 +4,31 @@ https://docs.coingecko.com/reference/coins-markets https://docs.coingecko.com/re
 
 Symbols are not unique there, so requests name coins by id. One row combines two answers: /coins/markets has high, low and changes
 for one currency, /simple/price has the other currency. The answers omit an unknown id without an error; such a coin is reported as
-`Missed`. The history comes from /coins/{id}/market_chart/range, without high, low and changes. `received_at` of such a row is its
-own time, so that it never replaces the complete row that a turn stored for the same minute.
+`Missed`. Points of an hour exist since 2018, for the plan `analyst`; older ones are days (price list of 2026). Its line of licences
+names a commercial one for Analyst and above only. The history comes from /coins/{id}/market_chart/range, without high, low and
+changes. `received_at` of such a row is its own time, so that it never replaces the complete row that a turn stored for the same
+minute.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from operator import itemgetter
 from urllib.parse import urlencode
 
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 from msgspec.json import Decoder
 from msgspec.structs import replace
 
 from ingest.errors import Reject
-from ingest.polling.provider import Missed, Part, Plan, Poll, PollOptions, decoded
+from ingest.polling.checked import change, optional, price, time_of, total
+from ingest.polling.elements import elements, members, split
+from ingest.polling.provider import Missed, Part, Plan, Poll, PollOptions, decoded, history_rows
+from ingest.polling.social_posts import Moment, to_micros
+from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
 from ingest.records import MINUTE, SECOND, Asset, Price, to_digits
 
@@ -40,7 +46,8 @@ _KEYLESS = Plan(
     per="coin",
     batch=PAGE,
     history_days=365,
-    terms="https://www.coingecko.com/en/api_terms: attribution is required",
+    terms="https://www.coingecko.com/en/api_terms: attribution is required; the price list of 2026 names a commercial licence from "
+    "Analyst on",
 )
 _PRO = replace(
     _KEYLESS,
@@ -87,7 +94,7 @@ class _Market(Struct):
     total_volume: Decimal | None
     high_24h: Decimal | None
     low_24h: Decimal | None
-    last_updated: datetime | None
+    last_updated: Moment | None
     change_1h: Decimal | None = field(name="price_change_percentage_1h_in_currency", default=None)
     change_24h: Decimal | None = field(name="price_change_percentage_24h", default=None)
     change_7d: Decimal | None = field(name="price_change_percentage_7d_in_currency", default=None)
@@ -96,14 +103,18 @@ class _Market(Struct):
 class _Chart(Struct):
     """Points of [milliseconds, value]. Each currency has a point for each hour, but not at the same second."""
 
-    prices: list[tuple[Decimal, Decimal | None]]
-    market_caps: list[tuple[Decimal, Decimal | None]]
-    total_volumes: list[tuple[Decimal, Decimal | None]]
+    prices: list[Raw]
+    market_caps: list[Raw]
+    total_volumes: list[Raw]
 
 
-_ChartDecoder = Decoder(_Chart)
-_Markets = Decoder(list[_Market])
-_Simple = Decoder(dict[str, dict[str, Decimal | None]])
+_Point = tuple[Decimal, Decimal | None]
+_Column = list[tuple[int, Decimal | None]]  # milliseconds, value
+_Others = dict[str, Decimal | None]  # the values of a coin in another currency
+
+_ChartDecoder, _POINT = Decoder(_Chart), Decoder(_Point)
+_Markets, _MARKET = Decoder(list[Raw]), Decoder(_Market)
+_Simple, _OTHERS = Decoder(dict[str, Raw]), Decoder(_Others)
 
 
 def poll(options: PollOptions, _cursor: str) -> Poll:
@@ -118,30 +129,52 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     for asset in options.assets:
         usd = yield from _chart(options, asset, "usd", since, until)
         aud = yield from _chart(options, asset, "aud", since, until)
-        yield [price for price in _points(asset, usd, aud) if since <= price.time < until]
+        yield history_rows(_points(asset, usd, aud), since, until)
     return ""
 
 
-def _chart(options: PollOptions, asset: Asset, currency: str, since: int, until: int) -> Part[_Chart]:
+class _Columns:
+    """The points of a chart that can be read, and the others."""
+
+    def __init__(self, chart: _Chart, received_at: int) -> None:
+        self.malformed: list[Malformed] = []
+        self._received_at = received_at
+        self.prices = self._read(chart.prices, price)
+        self.market_caps = self._read(chart.market_caps, total)
+        self.total_volumes = self._read(chart.total_volumes, total)
+
+    def _read(self, raws: list[Raw], check: Callable[[Decimal], str]) -> _Column:
+        points, malformed = split(elements(raws, _POINT, partial(self._point, check)))
+        self.malformed += malformed
+        return sorted(points, key=itemgetter(0))
+
+    def _point(self, check: Callable[[Decimal], str], point: _Point) -> Iterator[tuple[int, Decimal | None]]:
+        at, value = point
+        if value:  # 0 or null: the coin was not traded
+            check(value)
+        yield time_of(at, 1000, self._received_at) // 1000, value
+
+
+def _chart(options: PollOptions, asset: Asset, currency: str, since: int, until: int) -> Part[_Columns]:
     query = {"vs_currency": currency, "from": str(since // SECOND), "to": str(until // SECOND)}
     answer = yield from answer_to(_request(options, f"/coins/{asset.coingecko_id}/market_chart/range", query))
-    return decoded(answer, _ChartDecoder)
+    return _Columns(decoded(answer, _ChartDecoder), answer.received_at)
 
 
-def _points(asset: Asset, usd: _Chart, aud: _Chart) -> Iterator[Price]:
+def _points(asset: Asset, usd: _Columns, aud: _Columns) -> Iterator[Price | Malformed]:
+    yield from (*usd.malformed, *aud.malformed)
     caps, volumes = dict(usd.market_caps), dict(usd.total_volumes)
-    others = [sorted((int(at), value) for at, value in column) for column in (aud.prices, aud.market_caps, aud.total_volumes)]
-    for at, price in usd.prices:
-        if not price:
+    for at, value in usd.prices:
+        if not value:
             continue
-        time = int(at) * 1000
-        price_aud, cap_aud, volume_aud = (_nearest(column, int(at)) for column in others)
+        time = at * 1000
+        price_aud, cap_aud, volume_aud = (_nearest(column, at) for column in (aud.prices, aud.market_caps, aud.total_volumes))
         yield Price(
             asset_id=asset.id,
             source=NAME,
             time=time - time % MINUTE,
-            price_usd=f"{price:f}",
-            price_aud=to_digits(price_aud),
+            price_usd=f"{value:f}",
+            price_aud=to_digits(price_aud or None),
             market_cap_usd=to_digits(caps.get(at)),
             market_cap_aud=to_digits(cap_aud),
             volume_24h_usd=to_digits(volumes.get(at)),
@@ -155,7 +188,7 @@ def _points(asset: Asset, usd: _Chart, aud: _Chart) -> Iterator[Price]:
         )
 
 
-def _nearest(points: list[tuple[int, Decimal | None]], at: int) -> Decimal | None:
+def _nearest(points: _Column, at: int) -> Decimal | None:
     """The value of the nearest point within half an hour, because the points of two currencies are seconds apart."""
     after = bisect_left(points, at, key=itemgetter(0))
     near = min(points[max(0, after - 1) : after + 1], key=lambda point: abs(point[0] - at), default=None)
@@ -170,9 +203,17 @@ def _page(options: PollOptions, assets: tuple[Asset, ...]) -> Poll:
     markets = decoded(answer, _Markets)
     aud = {"vs_currencies": "aud", "ids": ids, "include_market_cap": "true", "include_24hr_vol": "true"}
     simple = decoded((yield from answer_to(_request(options, "/simple/price", aud))), _Simple)
-    yield list(_prices(markets, simple, by_id, answer.received_at))
-    known = {market.id for market in markets}
-    yield [Missed(asset.symbol, _unknown(asset)) for asset in assets if asset.coingecko_id not in known]
+    pairs, malformed = split(members(simple, _OTHERS, lambda coin, values: [(coin, values)]))
+    others = dict(pairs)
+    known: set[str] = set()
+
+    def read(market: _Market) -> Iterator[Price]:
+        known.add(market.id)
+        return _prices(market, others.get(market.id, {}), by_id.get(market.id), answer.received_at)
+
+    yield [*elements(markets, _MARKET, read), *malformed]
+    if len(known) == len(markets):  # else one of the others is in an element that cannot be read
+        yield [Missed(asset.symbol, _unknown(asset)) for asset in assets if asset.coingecko_id not in known]
     return ""
 
 
@@ -187,29 +228,24 @@ def _request(options: PollOptions, path: str, query: dict[str, str]) -> Request:
     return Request(f"{options.base_url}{path}?{urlencode(query, safe=',')}", headers=options.headers)
 
 
-def _prices(
-    markets: list[_Market], simple: dict[str, dict[str, Decimal | None]], by_id: dict[str, Asset], received_at: int
-) -> Iterator[Price]:
-    for market in markets:
-        asset = by_id.get(market.id)
-        if asset is None or not market.current_price or market.last_updated is None:  # the coin is no longer traded
-            continue
-        time = int(market.last_updated.timestamp()) * SECOND
-        aud = simple.get(market.id, {})
-        yield Price(
-            asset_id=asset.id,
-            source=NAME,
-            time=time - time % MINUTE,
-            price_usd=f"{market.current_price:f}",
-            price_aud=to_digits(aud.get("aud")),
-            market_cap_usd=to_digits(market.market_cap),
-            market_cap_aud=to_digits(aud.get("aud_market_cap")),
-            volume_24h_usd=to_digits(market.total_volume),
-            volume_24h_aud=to_digits(aud.get("aud_24h_vol")),
-            change_1h=to_digits(market.change_1h),
-            change_24h=to_digits(market.change_24h),
-            change_7d=to_digits(market.change_7d),
-            high_24h=to_digits(market.high_24h),
-            low_24h=to_digits(market.low_24h),
-            received_at=received_at,
-        )
+def _prices(market: _Market, aud: _Others, asset: Asset | None, received_at: int) -> Iterator[Price]:
+    if asset is None or not market.current_price or market.last_updated is None:  # the coin is no longer traded
+        return
+    time = time_of(to_micros(market.last_updated), 1, received_at)
+    yield Price(
+        asset_id=asset.id,
+        source=NAME,
+        time=time - time % MINUTE,
+        price_usd=price(market.current_price),
+        price_aud=optional(price, aud.get("aud") or None),
+        market_cap_usd=optional(total, market.market_cap),
+        market_cap_aud=optional(total, aud.get("aud_market_cap")),
+        volume_24h_usd=optional(total, market.total_volume),
+        volume_24h_aud=optional(total, aud.get("aud_24h_vol")),
+        change_1h=optional(change, market.change_1h),
+        change_24h=optional(change, market.change_24h),
+        change_7d=optional(change, market.change_7d),
+        high_24h=optional(price, market.high_24h or None),
+        low_24h=optional(price, market.low_24h or None),
+        received_at=received_at,
+    )

@@ -2,14 +2,16 @@
 
 https://docs.etherscan.io/api-reference/endpoint/ethsupply2 https://docs.etherscan.io/common-error-messages
 
-All numbers are text; supplies are in wei. An error has HTTP status 200 and `"status":"0"`. A limit passes, a wrong key does not:
-more than five attempts with a wrong key within 30 s block the IP address for half a minute.
+The free plan covers selected chains, Ethereum among them (https://docs.etherscan.io/supported-chains, 2026). All numbers are text;
+supplies are in wei. An error has HTTP status 200 and `"status":"0"`. A limit passes, a wrong key does not: more than five attempts
+with a wrong key within 30 s block the IP address for half a minute.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from urllib.parse import urlencode
 
 from msgspec import Raw, Struct, field
@@ -17,7 +19,9 @@ from msgspec.json import Decoder
 from msgspec.structs import asdict, replace
 
 from ingest.errors import Reject, Retry
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded
+from ingest.polling import checked
+from ingest.polling.elements import elements
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, history_rows
 from ingest.polling.trading_day import DAY, to_date, to_time
 from ingest.protocol.decode import Number
 from ingest.protocol.http import Request, Response, T, answer_to
@@ -74,7 +78,7 @@ _Outer = Decoder(_Answer)
 _SupplyDecoder = Decoder(_Supply)
 _NodesDecoder = Decoder(_Nodes)
 _GasDecoder = Decoder(_Gas)
-_DaysDecoder = Decoder(list[dict[str, str | int]])
+_DaysDecoder, _DAY = Decoder(list[Raw]), Decoder(dict[str, str | int])
 _TextDecoder = Decoder(str)
 
 
@@ -112,16 +116,12 @@ def _days(options: PollOptions, since: int, until: int) -> Poll:
     span = {"startdate": to_date(since), "enddate": to_date(until), "sort": "asc"}
     for action, (metric, name) in DAILY.items():
         rows, answer = yield from _fetch(options, "stats", action, _DaysDecoder, span)
-        yield [one for one in _daily(rows, metric, name, answer) if since <= one.time < until]
+        yield history_rows(elements(rows, _DAY, partial(_daily, metric, name, answer)), since, until)
     return ""
 
 
-def _daily(rows: list[dict[str, str | int]], metric: str, name: str, answer: Response) -> Iterator[OnchainMetric]:
-    for row in rows:
-        value = str(row.get(name, ""))
-        if not value.isdecimal():
-            raise Reject(f"{metric} of {row.get('UTCDate')} is {value!r}; right would be a number", reason="value")
-        yield _metric(metric, to_time(str(row.get("UTCDate"))), value, answer)
+def _daily(metric: str, name: str, answer: Response, row: dict[str, str | int]) -> Iterator[OnchainMetric]:
+    yield _metric(metric, to_time(str(row.get("UTCDate"))), str(row.get(name, "")), answer)
 
 
 def _fetch(
@@ -147,4 +147,4 @@ def _refusal(action: str, message: str) -> Retry | Reject:
 
 
 def _metric(metric: str, time: int, value: str, answer: Response) -> OnchainMetric:
-    return OnchainMetric("ETH", metric, NAME, time, value, answer.received_at)
+    return OnchainMetric("ETH", metric, NAME, checked.micros(time), checked.total(value), answer.received_at)

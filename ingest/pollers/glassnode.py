@@ -1,20 +1,26 @@
 """Glassnode: daily on-chain metrics, for paying customers. https://docs.glassnode.com/basic-api/endpoints
 
-Each metric of each coin is a request of its own. Hash rates are in H/s, as they are stored. The answer includes the current day,
-which is revised until it is over; older days may be revised too.
+Each metric of each coin is a request of its own, and costs one data credit for BTC, two for another coin (documentation of 2026).
+Hash rates are in H/s, as they are stored. The answer includes the current day, which is revised until it is over; older days may be
+revised too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from urllib.parse import urlencode
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 from msgspec.structs import replace
 
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_day_parts, start_of
+from ingest.polling.checked import metric, time_of
+from ingest.polling.elements import elements
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, history_rows, run_day_parts, start_of
 from ingest.polling.trading_day import DAY
+from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
 from ingest.records import SECOND, Asset, OnchainMetric
 
@@ -54,7 +60,7 @@ class _Point(Struct):
     v: Decimal | None = None
 
 
-_Decoder = Decoder(list[_Point])
+_Decoder, _POINT = Decoder(list[Raw]), Decoder(_Point)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
@@ -69,7 +75,7 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds."""
     for asset, path in _series(options):
         days = yield from _fetch(options, asset, path, {"s": str(since // SECOND), "u": str(until // SECOND)})
-        yield [day for day in days if since <= day.time < until]
+        yield history_rows(days, since, until)
     return ""
 
 
@@ -83,9 +89,15 @@ def _series(options: PollOptions) -> list[tuple[Asset, str]]:
     ]
 
 
-def _fetch(options: PollOptions, asset: Asset, path: str, span: dict[str, str]) -> Part[list[OnchainMetric]]:
+def _fetch(options: PollOptions, asset: Asset, path: str, span: dict[str, str]) -> Part[list[OnchainMetric | Malformed]]:
     query = {"a": asset.coingecko_id, "i": "24h", **({"c": "USD"} if METRICS[path].endswith("_usd") else {}), **span}
     request = Request(f"{options.base_url}/v1/metrics/{path}?{urlencode(query)}", headers=options.headers)
     answer = yield from answer_to(request)
-    points = [point for point in decoded(answer, _Decoder) if point.v is not None]
-    return [OnchainMetric(asset.symbol, METRICS[path], NAME, one.t * SECOND, f"{one.v:f}", answer.received_at) for one in points]
+    read = partial(_metric, asset.symbol, METRICS[path], answer.received_at)
+    points = decoded(answer, _Decoder)
+    return list(elements(points, _POINT, read))
+
+
+def _metric(symbol: str, name: str, received_at: int, point: _Point) -> Iterator[OnchainMetric]:
+    if point.v is not None:
+        yield OnchainMetric(symbol, name, NAME, time_of(point.t, SECOND, received_at), metric(point.v), received_at)

@@ -7,16 +7,20 @@ of a day covers it. The last hour of a series is not over yet and is not stored.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from decimal import Decimal
+from functools import partial
 from urllib.parse import quote, urlencode
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
+from ingest.polling.checked import count, optional, share, time_of
+from ingest.polling.elements import elements
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, history_rows, run_parts
+from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
-from ingest.records import INTERVALS, SECOND, Asset, SentimentScore, to_digits
+from ingest.records import INTERVALS, SECOND, Asset, SentimentScore
 
 NAME = "lunarcrush"
 TABLES = ("sentiment_scores",)
@@ -66,7 +70,7 @@ class _Hour(Struct):
 
 class _Series(Struct):
     config: _Config
-    data: list[_Hour]
+    data: list[Raw]
 
 
 class _Shares(Struct):
@@ -86,20 +90,21 @@ class _Answer(Struct):
     data: _Topic
 
 
-_SeriesDecoder, _TopicDecoder = Decoder(_Series), Decoder(_Answer)
+_SeriesDecoder, _TopicDecoder, _HOUR = Decoder(_Series), Decoder(_Answer), Decoder(_Hour)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The hours from `OVERLAP` before the cursor on, and the last day. The cursor is the newest reported hour, in seconds."""
     newest = [int(cursor or 0)]
 
-    def read(asset: Asset) -> Part[list[SentimentScore]]:
+    def read(asset: Asset) -> Part[list[SentimentScore | Malformed]]:
         answer = yield from answer_to(_request(options, f"/public/topic/{quote(asset.coingecko_id, safe='')}/v1"))
         topic = decoded(answer, _TopicDecoder)
         since = max(answer.as_of - CHUNK, int(cursor) * SECOND - OVERLAP) if cursor else answer.as_of - FIRST
         hours = yield from _hours(options, asset.coingecko_id, asset.symbol, since, answer.as_of)
-        newest.extend(hour.time // SECOND for hour in hours)
-        return [*hours, _day(asset.symbol, topic, hours, answer.received_at)]
+        scores = [hour for hour in hours if isinstance(hour, SentimentScore)]
+        newest.extend(hour.time // SECOND for hour in scores)
+        return [*hours, _day(asset.symbol, topic, scores, answer.received_at)]
 
     complete = yield from run_parts((asset.symbol, read(asset)) for asset in options.assets)
     return str(max(newest)) if complete and max(newest) else cursor
@@ -109,43 +114,45 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     """The hours of [since, until), microseconds, with one request for each coin. The shares have no history."""
     for asset in options.assets:
         hours = yield from _hours(options, asset.coingecko_id, asset.symbol, since, until)
-        yield [hour for hour in hours if since <= hour.time < until]
+        yield history_rows(hours, since, until)
     return ""
 
 
-def _hours(options: PollOptions, topic: str, symbol: str, since: int, until: int) -> Part[list[SentimentScore]]:
+def _hours(options: PollOptions, topic: str, symbol: str, since: int, until: int) -> Part[list[SentimentScore | Malformed]]:
     query = urlencode({"bucket": "hour", "start": since // SECOND, "end": until // SECOND})
     answer = yield from answer_to(_request(options, f"/public/topic/{quote(topic, safe='')}/time-series/v1?{query}"))
     series = decoded(answer, _SeriesDecoder)
     newest = series.config.generated - HOUR // SECOND  # of the hours that are over
-    return [_hour(symbol, one, answer.received_at) for one in series.data if one.time <= newest]
+    return list(elements(series.data, _HOUR, partial(_hour, symbol, newest, answer.received_at)))
 
 
 def _request(options: PollOptions, path: str) -> Request:
     return Request(options.base_url + path, headers={name: f"Bearer {key}" for name, key in options.headers.items()})
 
 
-def _hour(symbol: str, hour: _Hour, received_at: int) -> SentimentScore:
-    return SentimentScore(
+def _hour(symbol: str, newest: int, received_at: int, hour: _Hour) -> Iterator[SentimentScore]:
+    if hour.time > newest:
+        return
+    yield SentimentScore(
         symbol=symbol,
         platform=NAME,
         interval="1h",
-        time=hour.time * SECOND,
-        social_score=to_digits(hour.galaxy_score),
+        time=time_of(hour.time, SECOND, received_at),
+        social_score=optional(share, hour.galaxy_score),
         label=None,
-        mentions=hour.posts_active,
+        mentions=None if hour.posts_active is None else count(hour.posts_active),
         positive=None,
         neutral=None,
         negative=None,
-        influencer_mentions=hour.contributors_active,
+        influencer_mentions=None if hour.contributors_active is None else count(hour.contributors_active),
         received_at=received_at,
     )
 
 
 def _day(symbol: str, body: _Answer, hours: list[SentimentScore], received_at: int) -> SentimentScore:
     """The row of the day. Its score is that of its last hour, because the answer has no score."""
-    time = body.config.generated * SECOND
-    positive, neutral, negative = _shares(body.data.types_sentiment_detail.values())
+    time = time_of(body.config.generated, SECOND, received_at)
+    positive, neutral, negative = (optional(share, part) for part in _shares(body.data.types_sentiment_detail.values()))
     return SentimentScore(
         symbol=symbol,
         platform=NAME,
@@ -153,11 +160,11 @@ def _day(symbol: str, body: _Answer, hours: list[SentimentScore], received_at: i
         time=time - time % DAY,
         social_score=hours[-1].social_score if hours else None,
         label=None,
-        mentions=body.data.num_posts,
+        mentions=count(body.data.num_posts),
         positive=positive,
         neutral=neutral,
         negative=negative,
-        influencer_mentions=body.data.num_contributors,
+        influencer_mentions=count(body.data.num_contributors),
         received_at=received_at,
     )
 

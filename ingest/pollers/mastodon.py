@@ -2,16 +2,23 @@
 
 A turn reads the newest page and further pages back to the last post of the previous turn; once an hour it reads the whole last day,
 because likes and replies arrive after the post. The body is HTML, in which a hashtag is a link, and a long URL is three spans.
+
+A server of version 4.5 or later can close its tag feeds, which then are empty with status 200 (documentation of 2026-07-02). If the
+feeds of all hashtags are empty, the turn asks the server: https://docs.joinmastodon.org/methods/instance/#v2
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from urllib.parse import quote
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
+from ingest.errors import Reject
 from ingest.polling.db_queries import Filtered
+from ingest.polling.elements import elements
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
 from ingest.polling.social_posts import Moment, Post, PostFilter, to_micros
 from ingest.protocol.decode import Malformed
@@ -66,31 +73,74 @@ class _Status(Struct):
     reblog: object | None = None
 
 
-_Decoder = Decoder(list[_Status])
+class _Feeds(Struct, frozen=True):
+    """Who may read a feed: public, authenticated or disabled."""
+
+    local: str = "public"
+    remote: str = "public"
+
+
+class _Access(Struct, frozen=True):
+    hashtag_feeds: _Feeds = _Feeds()
+
+
+class _Configuration(Struct, frozen=True):
+    timelines_access: _Access = _Access()
+
+
+class _Instance(Struct, frozen=True):
+    configuration: _Configuration = _Configuration()
+
+
+_INSTANCE = Decoder(_Instance)
+_Decoder, _STATUS = Decoder(list[Raw]), Decoder(_Status)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The posts under the hashtag of each coin."""
     posts = PostFilter(NAME, options, cursor)
-    yield from run_parts((asset.symbol, _fetch(options.base_url, asset, posts)) for asset in options.assets)
+    found: set[str] = set()  # the hashtags that have posts
+    complete = yield from run_parts((asset.symbol, _fetch(options.base_url, asset, posts, found)) for asset in options.assets)
+    if complete and not found:
+        yield from _check_access(options.base_url)
     return posts.cursor()
 
 
-def _fetch(base_url: str, asset: Asset, post_filter: PostFilter) -> Part[list[SentimentPost | Malformed | Filtered]]:
-    tag, posts, page = asset.coingecko_id, [], ""
+def _check_access(base_url: str) -> Part[None]:
+    """Raises Reject (http, code 403) if the server has closed its tag feeds. A server that does not say it has no closed feeds."""
+    try:
+        answer = yield from answer_to(Request(f"{base_url}/api/v2/instance"))
+        feeds = decoded(answer, _INSTANCE).configuration.timelines_access.hashtag_feeds
+    except Reject:  # an older version, or another program
+        return
+    if (feeds.local, feeds.remote) != ("public", "public"):
+        message = (
+            f"no hashtag has posts, and the tag feeds of the server are not public: local {feeds.local}, remote {feeds.remote}"
+        )
+        raise Reject(message, reason="http", code="403")
+
+
+def _fetch(
+    base_url: str, asset: Asset, post_filter: PostFilter, with_posts: set[str]
+) -> Part[list[SentimentPost | Malformed | Filtered]]:
+    tag, page = asset.coingecko_id, ""
+    posts: list[Post | Malformed] = []
     for _ in range(PAGES):
         answer = yield from answer_to(Request(f"{base_url}/api/v1/timelines/tag/{quote(tag, safe='')}?limit={PAGE}{page}"))
-        found = [_post(status, asset.symbol) for status in decoded(answer, _Decoder)]
+        statuses = decoded(answer, _Decoder)
+        found = list(elements(statuses, _STATUS, partial(_post, asset.symbol)))
         posts += found
-        if len(found) < PAGE or found[-1].time <= post_filter.since(tag, answer.received_at):
+        with_posts.update([tag] if statuses else [])
+        last = next((post for post in reversed(found) if isinstance(post, Post)), None)
+        if last is None or len(statuses) < PAGE or last.time <= post_filter.since(tag, answer.received_at):
             break
-        page = f"&max_id={found[-1].id}"
+        page = f"&max_id={last.id}"
     return post_filter.records(tag, posts, answer.received_at)
 
 
-def _post(status: _Status, symbol: str) -> Post:
+def _post(symbol: str, status: _Status) -> Iterator[Post]:
     account = status.account
-    return Post(
+    yield Post(
         id=status.id,
         time=to_micros(status.created_at),
         text=plain_text(status.content),

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from ingest.polling.provider import Plan, Poll, PollOptions, decoded
+from ingest.polling.checked import metric, time_of
+from ingest.polling.elements import elements
+from ingest.polling.provider import Plan, Poll, PollOptions, decoded, history_rows
+from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
 from ingest.records import MINUTE, SECOND, OnchainMetric
 
@@ -41,8 +44,8 @@ class _Difficulty(Struct):
 
 
 class _Mining(Struct):
-    hashrates: list[_HashRate]
-    difficulty: list[_Difficulty]
+    hashrates: list[Raw]
+    difficulty: list[Raw]
 
 
 class _Mempool(Struct):
@@ -50,7 +53,7 @@ class _Mempool(Struct):
     vsize: Decimal
 
 
-_MiningDecoder = Decoder(_Mining)
+_MiningDecoder, _HASH_RATE, _DIFFICULTY = Decoder(_Mining), Decoder(_HashRate), Decoder(_Difficulty)
 _MempoolDecoder = Decoder(_Mempool)
 
 
@@ -68,22 +71,26 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     """Hash rate and difficulty of [since, until), microseconds; the answer has all days. The mempool has no history."""
     answer = yield from answer_to(Request(f"{options.base_url}/api/v1/mining/hashrate/all"))
     metrics = _mining(decoded(answer, _MiningDecoder), answer.received_at)
-    yield [metric for metric in metrics if since <= metric.time < until]
+    yield history_rows(metrics, since, until)
     return ""
 
 
-def _mining(mining: _Mining, received_at: int) -> Iterator[OnchainMetric]:
-    for day in mining.hashrates:
-        yield _metric("hash_rate", day.timestamp * SECOND, f"{day.average:f}", received_at)
-    for epoch in mining.difficulty:
-        yield _metric("difficulty", epoch.time * SECOND, f"{epoch.difficulty:f}", received_at)
+def _mining(mining: _Mining, received_at: int) -> Iterator[OnchainMetric | Malformed]:
+    def hash_rate(day: _HashRate) -> Iterator[OnchainMetric]:
+        yield _metric("hash_rate", time_of(day.timestamp, SECOND, received_at), metric(day.average), received_at)
+
+    def difficulty(epoch: _Difficulty) -> Iterator[OnchainMetric]:
+        yield _metric("difficulty", time_of(epoch.time, SECOND, received_at), metric(epoch.difficulty), received_at)
+
+    yield from elements(mining.hashrates, _HASH_RATE, hash_rate)
+    yield from elements(mining.difficulty, _DIFFICULTY, difficulty)
 
 
 def _mempool(mempool: _Mempool, now: int) -> Iterator[OnchainMetric]:
     minute = now - now % MINUTE
-    yield _metric("mempool_tx_count", minute, str(mempool.count), now)
-    yield _metric("mempool_vsize", minute, f"{mempool.vsize:f}", now)
+    yield _metric("mempool_tx_count", minute, metric(str(mempool.count)), now)
+    yield _metric("mempool_vsize", minute, metric(mempool.vsize), now)
 
 
-def _metric(metric: str, time: int, value: str, received_at: int) -> OnchainMetric:
-    return OnchainMetric("BTC", metric, NAME, time, value, received_at)
+def _metric(name: str, time: int, value: str, received_at: int) -> OnchainMetric:
+    return OnchainMetric("BTC", name, NAME, time, value, received_at)

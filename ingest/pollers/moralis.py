@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.json import Decoder
 
+from ingest.polling.checked import total
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
 from ingest.protocol.decode import Number
 from ingest.protocol.http import Request, answer_to
@@ -66,4 +67,4 @@ def _fetch(options: PollOptions, symbol: str, contract: str) -> Part[list[Onchai
     if holders.holder_distribution is not None:
         metrics["token_whales"] = holders.holder_distribution.whales
     minute = answer.received_at - answer.received_at % MINUTE
-    return [OnchainMetric(symbol, name, NAME, minute, str(value), answer.received_at) for name, value in metrics.items()]
+    return [OnchainMetric(symbol, name, NAME, minute, total(str(value)), answer.received_at) for name, value in metrics.items()]

@@ -80,10 +80,14 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     return str(newest)
 
 
+def _is_short_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 20
+
+
 def _page(response: Response) -> Page:
     """The page of an answer. Raises Reject (json, shape)."""
     answer = decoded(response, _ANSWER)
-    if answer.code != "0" or len(answer.data) != 1 or not answer.data[0].total_page.isdecimal():
+    if answer.code != "0" or len(answer.data) != 1 or not _is_short_number(answer.data[0].total_page):
         raise Reject(
             f"the answer of OKX has the code '{answer.code}': {answer.msg}; right would be '0' and one page", reason="shape"
         )
@@ -100,7 +104,7 @@ def _articles(source: Source, details: Sequence[Raw], received_at: int) -> Itera
         topic = TOPICS.get(announcement.ann_type)
         fields = ArticleFields(
             id="",
-            time=int(announcement.p_time) * 1000 if announcement.p_time.isdecimal() else None,
+            time=int(announcement.p_time) * 1000 if _is_short_number(announcement.p_time) else None,
             title=announcement.title,
             url=announcement.url,
             categories=(announcement.ann_type,),

@@ -1,6 +1,7 @@
 """The Block's RSS feed. https://www.theblock.co/rss.xml
 
-The feed has only the last articles. Those that leave it while the poller is stopped are lost.
+The feed has only the last articles. Those that leave it while the poller is stopped are lost. Since 2026-03-20 a large reader
+(https://github.com/koala73/worldmonitor) avoids the feed: expect 403 for addresses of data centres.
 """
 
 from __future__ import annotations

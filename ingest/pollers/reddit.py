@@ -1,8 +1,9 @@
 """Reddit: the newest posts of subreddits, as one Atom feed. https://www.rfc-editor.org/rfc/rfc4287, https://www.reddit.com/wiki/rss
 
-One URL covers several subreddits, `/r/Bitcoin+ethereum/new/.rss`; Reddit answers about one request a minute. A post in a coin's own
-subreddit is about that coin and those that it names; a post in another subreddit (`channels`) is about the coins that it names. The
-feed has neither scores nor comments, so engagement is NULL. A post without a text has the body "submitted by ... [comments]".
+One URL covers several subreddits, `/r/Bitcoin+ethereum/new/.rss`; Reddit answers one to ten requests a minute (2026-09-04). The
+JSON listings need a login since 2026-05-30. A post in a coin's own subreddit is about that coin and those that it names; a post in
+another subreddit (`channels`) is about the coins that it names. The feed has neither scores nor comments, so engagement is NULL. A
+post without a text has the body "submitted by ... [comments]".
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from ingest.errors import Reject
-from ingest.polling.elements import bounded
+from ingest.polling.elements import MAX_EVIDENCE, each
 from ingest.polling.provider import Plan, Poll, PollOptions
 from ingest.polling.social_posts import Post, PostFilter, read_post_time
 from ingest.protocol.decode import Malformed
@@ -61,7 +62,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     coins = {asset.coingecko_id.lower(): asset.symbol for asset in options.assets}
     names = "+".join(quote(name, safe="") for name in [*(asset.coingecko_id for asset in options.assets), *options.channels])
     answer = yield from answer_to(Request(f"{options.base_url}/r/{names}/new/.rss?limit={ENTRIES}", headers=AGENT))
-    yield posts.records("new", bounded(_posts(answer, coins)), answer.received_at)
+    yield posts.records("new", _posts(answer, coins), answer.received_at)
     return posts.cursor()
 
 
@@ -70,12 +71,8 @@ def _posts(answer: Response, coins: dict[str, str]) -> Iterator[Post | Malformed
     document = read_xml(answer.body, ("entry",))
     if document.root.tag != f"{_ATOM}feed":
         raise Reject(f"the root element is <{document.root.tag}>; right would be <feed> of Atom", reason="shape")
-    yield from (Malformed(fault.evidence, "xml", fault.message) for fault in document.faults)
-    for entry in document.root.findall(f"{_ATOM}entry"):
-        try:
-            yield _post(entry, coins)
-        except Reject as error:
-            yield Malformed(ElementTree.tostring(entry), error.reason, str(error))
+    yield from [Malformed(fault.evidence, "xml", fault.message) for fault in document.faults[:MAX_EVIDENCE]]
+    yield from each(document.root.findall(f"{_ATOM}entry"), lambda entry: [_post(entry, coins)], ElementTree.tostring)
 
 
 def _post(entry: ElementTree.Element, coins: dict[str, str]) -> Post:

@@ -7,12 +7,15 @@ with `max` includes the message of that id.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from urllib.parse import quote
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from ingest.polling.db_queries import Filtered
+from ingest.polling.elements import elements
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
 from ingest.polling.social_posts import Moment, Post, PostFilter, to_micros
 from ingest.protocol.decode import Malformed
@@ -86,11 +89,11 @@ class _Cursor(Struct):
 
 
 class _Answer(Struct):
-    messages: list[_Message]
+    messages: list[Raw]
     cursor: _Cursor
 
 
-_Decoder = Decoder(_Answer)
+_Decoder, _MESSAGE = Decoder(_Answer), Decoder(_Message)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
@@ -102,22 +105,27 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 
 def _fetch(base_url: str, asset: Asset, post_filter: PostFilter) -> Part[list[SentimentPost | Malformed | Filtered]]:
     stream, page = asset.coingecko_id, ""
-    posts: dict[int, Post] = {}
+    posts: dict[str, Post] = {}
+    malformed: list[Malformed] = []
     for _ in range(PAGES):
         answer = yield from answer_to(Request(f"{base_url}/api/2/streams/symbol/{quote(stream, safe='')}.json{page}"))
         body = decoded(answer, _Decoder)
-        posts |= {message.id: _post(message, asset.symbol) for message in body.messages}
+        for post in elements(body.messages, _MESSAGE, partial(_post, asset.symbol)):
+            if isinstance(post, Malformed):
+                malformed.append(post)
+            else:
+                posts[post.id] = post
         oldest = min(posts.values(), key=lambda post: post.time, default=None)
         if not body.cursor.more or oldest is None or oldest.time <= post_filter.since(stream, answer.received_at):
             break
         page = f"?max={body.cursor.max}"
-    return post_filter.records(stream, posts.values(), answer.received_at)
+    return post_filter.records(stream, [*malformed, *posts.values()], answer.received_at)
 
 
-def _post(message: _Message, symbol: str) -> Post:
+def _post(symbol: str, message: _Message) -> Iterator[Post]:
     sentiment = message.entities.sentiment
     coins = (one.symbol.removesuffix(COIN) for one in message.symbols if one.symbol.endswith(COIN))
-    return Post(
+    yield Post(
         id=str(message.id),
         time=to_micros(message.created_at),
         text=plain_text(message.body),

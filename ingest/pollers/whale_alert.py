@@ -11,12 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from urllib.parse import quote, urlencode
 
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 from msgspec.json import Decoder, encode
 from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry
-from ingest.pollers._whale_transfers import CENT, EXACT, level_of
+from ingest.pollers._whale_transfers import CENT, EXACT, checked_row, level_of
+from ingest.polling import checked
+from ingest.polling.elements import elements
 from ingest.polling.provider import Plan, Poll, PollOptions, decoded
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.exchange import ExchangeLimits, Rate
@@ -111,10 +113,10 @@ class _Page(Struct):
     result: str
     message: str = ""
     cursor: str = ""
-    transactions: list[_Transfer] = []
+    transactions: list[Raw] = []
 
 
-_Alerts, _Pages = Decoder(_Alert), Decoder(_Page)
+_Alerts, _Pages, _TRANSFER = Decoder(_Alert), Decoder(_Page), Decoder(_Transfer)
 
 
 # --- by websocket -----------------------------------------------------------------------------------------------------
@@ -154,7 +156,7 @@ class _Session:
             return []
         if alert.transaction is None or not alert.blockchain or not alert.timestamp:
             return [Malformed(frame, "shape", "an alert without its chain, time or transaction")]
-        return list(_records(alert, alert.transaction, self._options, received_at))
+        return list(_records(frame, alert, alert.transaction, self._options, received_at))
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
         raise AssertionError(f"this session makes no requests: {request.url} ({response.status}, {now})")
@@ -166,10 +168,12 @@ class _Session:
         return ()
 
 
-def _records(alert: _Alert, transaction: _FullTransaction, options: PollOptions, received_at: int) -> Iterator[WhaleTransaction]:
-    for amount in alert.amounts:
-        if amount.value_usd < options.min_usd:
-            continue
+def _records(
+    frame: bytes, alert: _Alert, transaction: _FullTransaction, options: PollOptions, received_at: int
+) -> Iterator[WhaleTransaction | Malformed]:
+    def read(amount: _Amount) -> Iterator[WhaleTransaction]:
+        if Decimal(checked.total(amount.value_usd)) < options.min_usd:
+            return
         parts = [part for part in transaction.sub_transactions if part.symbol.upper() == amount.symbol.upper()]
         sender = _Party(_largest(party for part in parts for party in part.inputs), alert.sender)
         recipient = _Party(_largest(party for part in parts for party in part.outputs), alert.recipient)
@@ -178,9 +182,16 @@ def _records(alert: _Alert, transaction: _FullTransaction, options: PollOptions,
         )
         yield _record(transfer, transaction.height, options, received_at)
 
+    for amount in alert.amounts:
+        try:
+            yield from read(amount)
+        except Reject as error:
+            yield Malformed(frame, error.reason, str(error))
+
 
 def _largest(parties: Iterable[_Party]) -> str:
-    return max(parties, key=lambda party: party.amount, default=_Party()).address
+    finite = (party for party in parties if party.amount.is_finite())
+    return max(finite, key=lambda party: party.amount, default=_Party()).address
 
 
 # --- by REST ----------------------------------------------------------------------------------------------------------
@@ -193,7 +204,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     reach = (now - MAX_AGE) // SECOND
     if int(since or 0) < reach:
         since, page_cursor = str(reach), ""
-    records: list[WhaleTransaction] = []
+    records: list[WhaleTransaction | Malformed] = []
     for _ in range(PAGES):
         query = {"start": since, "min_value": str(max(options.min_usd, MIN_V1_USD)), "limit": str(PAGE)} | (
             {"cursor": page_cursor} if page_cursor else {}
@@ -202,14 +213,18 @@ def poll(options: PollOptions, cursor: str) -> Poll:
         page = decoded(answer, _Pages)
         if page.result != "success":
             raise _refusal(page.message)
-        records += [
-            _record(transfer, None, options, answer.received_at)
-            for transfer in page.transactions
-            if transfer.amount_usd >= options.min_usd
-        ]
+        seen = [int(since)]
+
+        def read(transfer: _Transfer, seen: list[int] = seen, received_at: int = answer.received_at) -> Iterator[WhaleTransaction]:
+            checked.time_of(transfer.timestamp, SECOND, received_at)
+            seen.append(transfer.timestamp)
+            if Decimal(checked.total(transfer.amount_usd)) >= options.min_usd:
+                yield _record(transfer, None, options, received_at)
+
+        records += elements(page.transactions, _TRANSFER, read)
         page_cursor = page.cursor or page_cursor
         if len(page.transactions) < PAGE:
-            since = str(max([int(since), *(transfer.timestamp for transfer in page.transactions)]))
+            since = str(max(seen))
             break
     yield records
     return f"{since} {page_cursor}"
@@ -226,18 +241,20 @@ def _refusal(message: str) -> Retry | Reject:
 
 
 def _record(transfer: _Transfer, height: int | None, options: PollOptions, received_at: int) -> WhaleTransaction:
+    """The row. Raises Reject (value) for a value that the table cannot hold."""
     sender, recipient = (_normalised(transfer.blockchain, party.address) for party in (transfer.sender, transfer.recipient))
-    return WhaleTransaction(
+    checked.price(transfer.amount_usd)
+    row = WhaleTransaction(
         blockchain=transfer.blockchain,
         hash=_normalised(transfer.blockchain, transfer.hash),
         token=transfer.symbol.upper(),
         index=0,
-        time=transfer.timestamp * SECOND,
+        time=checked.time_of(transfer.timestamp, SECOND, received_at),
         from_address=sender,
         from_label=options.labels.get(sender) or _owner_label(transfer.sender),
         to_address=recipient,
         to_label=options.labels.get(recipient) or _owner_label(transfer.recipient),
-        amount_token=f"{transfer.amount:f}",
+        amount_token=checked.amount(transfer.amount),
         amount_usd=f"{transfer.amount_usd.quantize(CENT, context=EXACT):f}",
         alert_level=level_of(transfer.amount_usd),
         block_height=height,
@@ -245,6 +262,7 @@ def _record(transfer: _Transfer, height: int | None, options: PollOptions, recei
         source=NAME,
         received_at=received_at,
     )
+    return checked_row(row)
 
 
 def _owner_label(party: _Party) -> str | None:

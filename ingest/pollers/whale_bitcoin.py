@@ -13,14 +13,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Retry
 from ingest.pollers._whale_chain import Block, decode_cursor, next_reorged
-from ingest.pollers._whale_transfers import Transaction, net, transfers
+from ingest.pollers._whale_transfers import Transaction, checked_transfers, net
+from ingest.polling.checked import native_id, total
 from ingest.polling.db_queries import prices_at
+from ingest.polling.elements import each, split
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded
+from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
 from ingest.records import MINUTE, SECOND, WhaleTransaction
 
@@ -38,7 +41,7 @@ PLANS = {
 }
 ASSETS: dict[str, str] = {}
 TURN_REQUESTS = 18  # for summaries and transactions; two more list the blocks
-PAGE = 15  # blocks of one answer
+PAGE = 15  # blocks of one answer of mempool.space's own backend; servers of other kinds have 10
 AHEAD = 7  # blocks of a page that follow the next block; the others precede it and show where a chain forked
 CHUNK = 1440 * MINUTE  # a day, some thousands of requests
 SKEW = 120 * MINUTE  # the possible error of a block's time: https://en.bitcoin.it/wiki/Block_timestamp
@@ -95,7 +98,7 @@ class _Transaction(Struct):
 
 _Blocks = Decoder(list[_Block])
 _Founds = Decoder(_Found)
-_Summaries = Decoder(list[_Summary])
+_Summaries, _SUMMARY = Decoder(list[Raw]), Decoder(_Summary)
 _Whole = Decoder(_Transaction)
 
 
@@ -104,8 +107,8 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     found = yield from _blocks(options, "")
     position = decode_cursor(cursor).at(max(found))
     if position.next_height < min(found):
-        found = yield from _blocks(options, f"/{min(max(found), position.next_height + AHEAD)}")
-    records: list[WhaleTransaction] = []  # reported at the end, so that an interrupted turn stores nothing
+        found = yield from _range(options, position.next_height, min(max(found), position.next_height + AHEAD))
+    records: list[WhaleTransaction | Malformed] = []  # reported at the end, so that an interrupted turn stores nothing
     left = TURN_REQUESTS
     while left > 0 and (block := found.get(position.next_height)) is not None:
         if (reorg := next_reorged(position, block.header, BLOCKCHAIN)) is not None:
@@ -113,7 +116,8 @@ def poll(options: PollOptions, cursor: str) -> Poll:
             yield replaced
             continue
         price = yield from _price(block)
-        hashes = yield from _large(options, block, price)
+        hashes, malformed = yield from _large(options, block, price)
+        records += [] if position.transactions_done else malformed
         left -= 1
         for index in [place for place in hashes if place >= position.transactions_done]:
             if left <= 0:
@@ -134,11 +138,13 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     answer = yield from answer_to(Request(f"{options.base_url}/api/v1/mining/blocks/timestamp/{(since - SKEW) // SECOND}"))
     height = decoded(answer, _Founds).height
     while height <= tip:
-        found = yield from _blocks(options, f"/{min(tip, height + PAGE - 1)}")
+        found = yield from _range(options, height, min(tip, height + PAGE - 1))
         for block in sorted((new for new in found.values() if new.height >= height), key=lambda new: new.height):
             if since <= block.header.time < until:
                 price = yield from _price(block)
-                for txid in (yield from _large(options, block, price)).values():
+                hashes, malformed = yield from _large(options, block, price)
+                yield malformed
+                for txid in hashes.values():
                     yield (yield from _transfers(options, block, txid, price))
             elif block.header.time >= until + SKEW:
                 return ""
@@ -155,6 +161,24 @@ def _blocks(options: PollOptions, path: str) -> Part[dict[int, _Block]]:
     return blocks
 
 
+def _range(options: PollOptions, first: int, last: int) -> Part[dict[int, _Block]]:
+    """The blocks first..last by height, and perhaps some before them. A server may have shorter pages, of ten blocks.
+
+    Raises Retry if one of the blocks is missing: the blocks after it must not be reported before it.
+    """
+    found: dict[int, _Block] = {}
+    lowest = last + 1
+    while lowest > first:
+        page = yield from _blocks(options, f"/{lowest - 1}")
+        if min(page) >= lowest:
+            break
+        found = page | found
+        lowest = min(page)
+    if missing := [height for height in range(first, last + 1) if height not in found]:
+        raise Retry(f"{len(missing)} of the blocks {first} to {last} are missing, the first is {missing[0]}", after=WAIT_SECONDS)
+    return found
+
+
 def _price(block: _Block) -> Part[Decimal]:
     prices = yield from prices_at((TOKEN,), block.header.time)
     if TOKEN not in prices:
@@ -162,20 +186,26 @@ def _price(block: _Block) -> Part[Decimal]:
     return Decimal(prices[TOKEN])
 
 
-def _large(options: PollOptions, block: _Block, price: Decimal) -> Part[dict[int, str]]:
-    """The ids of the transactions whose outputs are large enough, by their index in the summary."""
+def _large(options: PollOptions, block: _Block, price: Decimal) -> Part[tuple[dict[int, str], list[Malformed]]]:
+    """The ids of the transactions whose outputs are large enough, by their index in the summary, and what cannot be read."""
     answer = yield from answer_to(Request(f"{options.base_url}/api/v1/block/{block.id}/summary"))
     summaries = decoded(answer, _Summaries)
     if len(summaries) < block.tx_count - 1:  # some servers leave out the coinbase transaction
         raise Retry(
             f"the summary of block {block.height} has {len(summaries)} of {block.tx_count} transactions", after=WAIT_SECONDS
         )
-    return {
-        index: summary.txid for index, summary in enumerate(summaries) if summary.value * price >= options.min_usd * 10**DECIMALS
-    }
+    least = options.min_usd * 10**DECIMALS
+
+    def read(summary: tuple[int, Raw]) -> Iterator[tuple[int, str]]:
+        one = _SUMMARY.decode(summary[1])
+        if Decimal(total(one.value)) * price >= least:
+            yield summary[0], native_id(one.txid)
+
+    large, malformed = split(each(enumerate(summaries), read, lambda summary: bytes(summary[1])))
+    return dict(large), malformed
 
 
-def _transfers(options: PollOptions, block: _Block, txid: str, price: Decimal) -> Part[list[WhaleTransaction]]:
+def _transfers(options: PollOptions, block: _Block, txid: str, price: Decimal) -> Part[list[WhaleTransaction | Malformed]]:
     answer = yield from answer_to(Request(f"{options.base_url}/api/tx/{txid}"))
     whole = decoded(answer, _Whole)
     if whole.status.block_hash != block.id:
@@ -195,7 +225,7 @@ def _transfers(options: PollOptions, block: _Block, txid: str, price: Decimal) -
         received_at=answer.received_at,
         one_owner=True,
     )
-    return list(transfers(transaction, net(_moves(whole)), options))
+    return list(checked_transfers(transaction, net(_moves(whole)), options))
 
 
 def _moves(whole: _Transaction) -> Iterator[tuple[str, int]]:

@@ -6,6 +6,11 @@ Neither API can select by amount, so a turn reads all transactions of each block
 in its blocks. A transfer is the net amount that an address gains in one transaction. Ether that contracts move in internal calls is
 not included. A token is identified by its contract, because any token may have the name USDT; `ids` has the contract and its
 decimals.
+
+Blockscout announced that its keyless API per chain is deprecated from 2026-07-01 (documentation of 2026-08-20: at most 3 requests a
+minute in words, 3 a second in the old table; some servers answer 429 or 403 to all), so its plan is off unless it is enabled. Its
+PRO API counts 20 credits a request: the free 100,000 a day are 5,000 requests, and the chain has 7,200 blocks. Etherscan's free
+plan has 1,000 rows a request since 2026-07-01 (changelog of 2026-05-01).
 """
 
 from __future__ import annotations
@@ -19,8 +24,8 @@ from msgspec import Struct
 from ingest.errors import Reject, Retry, Stop
 from ingest.pollers import _whale_blockscout, _whale_etherscan
 from ingest.pollers._whale_chain import Block, decode_cursor, next_reorged
-from ingest.pollers._whale_explorer import MAX_ROWS, BlockContent, Explorer, TokenTransfer
-from ingest.pollers._whale_transfers import Transaction, net, transfers
+from ingest.pollers._whale_explorer import MAX_ROWS, BlockContent, Explorer, TokenTransfer, TokenTransfers, TooMuch
+from ingest.pollers._whale_transfers import Transaction, checked_transfers, net
 from ingest.polling.db_queries import prices_at
 from ingest.polling.provider import Part, Plan, Poll, PollOptions
 from ingest.protocol.decode import Malformed
@@ -36,7 +41,8 @@ PLANS = {
         spread=True,
         interval=30,
         requests=75,
-        terms="https://docs.blockscout.com/devs/apis/requests-and-limits: 3 requests a second without a key, which will end",
+        terms="https://docs.blockscout.com/devs/apis/requests-and-limits: keyless use is deprecated since 2026-07-01",
+        default_on=False,
     ),
     "etherscan": Plan(
         base_url="https://api.etherscan.io/v2/api",
@@ -151,6 +157,7 @@ class _Turn:
     def _ether(self, coin: _Coin, chain: Mapping[int, BlockContent]) -> Part[list[WhaleTransaction | Malformed]]:
         records: list[WhaleTransaction | Malformed] = []
         for content in chain.values():
+            records += content.malformed
             for transfer in content.ether_transfers:
                 gains = [(transfer.sender, -transfer.value), (transfer.recipient, transfer.value)]
                 large = yield from self._large(coin, content.block, transfer.hash, gains, content.received_at)
@@ -161,27 +168,37 @@ class _Turn:
     def _token(
         self, coin: _Coin, first: int, last: int, chain: Mapping[int, BlockContent]
     ) -> Part[list[WhaleTransaction | Malformed]]:
-        """The large transfers of a token. A range with too many transfers for one answer is halved."""
+        """The large transfers of a token. A range that has too many transfers for one answer, or is refused as such, is halved."""
         records: list[WhaleTransaction | Malformed] = []
         ranges = [(first, last)]
         while ranges:
             first, last = ranges.pop()
-            token_transfers = yield from self.explorer.token_transfers(self._options, coin.contract, first, last)
-            if len(token_transfers) >= MAX_ROWS and first < last:
+            found = yield from self._transfers(coin, first, last)
+            if found is None or (found.rows >= MAX_ROWS and first < last):
                 middle = (first + last) // 2
                 ranges += [(middle + 1, last), (first, middle)]
                 continue
-            if len(token_transfers) >= MAX_ROWS:
+            records += found.malformed
+            if found.rows >= MAX_ROWS:
                 message = f"block {first} has {MAX_ROWS} transfers of {coin.symbol} or more: the rest is not included"
                 records.append(Malformed(f"{first} {coin.contract}".encode(), "size", message))
-            for hash_, events in _by_transaction(token_transfers).items():
+            for hash_, events in _by_transaction(found.transfers).items():
                 gains = [gain for event in events for gain in ((event.sender, -event.value), (event.recipient, event.value))]
                 records += yield from self._large(coin, _block_of(events[0], chain), hash_, gains, events[0].received_at)
         return records
 
+    def _transfers(self, coin: _Coin, first: int, last: int) -> Part[TokenTransfers | None]:
+        """The transfers of a token in the blocks first..last; None if the explorer demands a smaller range."""
+        try:
+            return (yield from self.explorer.token_transfers(self._options, coin.contract, first, last))
+        except TooMuch as error:
+            if first < last:
+                return None
+            raise Retry(f"block {first}: {error}") from error
+
     def _large(
         self, coin: _Coin, block: Block, hash_: str, gains: Sequence[tuple[str, int]], received_at: int
-    ) -> Part[list[WhaleTransaction]]:
+    ) -> Part[list[WhaleTransaction | Malformed]]:
         prices = yield from self.prices(block)
         transaction = Transaction(
             blockchain=BLOCKCHAIN,
@@ -195,7 +212,7 @@ class _Turn:
             block_hash=block.hash,
             received_at=received_at,
         )
-        return list(transfers(transaction, net(gains), self._options))
+        return list(checked_transfers(transaction, net(gains), self._options))
 
 
 def _coin(asset: Asset) -> _Coin:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Context, Decimal
 
 from ingest.errors import Reject
 from ingest.records import SECOND
@@ -20,15 +20,22 @@ MAX_AHEAD = DAY  # by which a provider's clock may be ahead of ours
 MAX_LENGTH = 64  # characters of a number
 MAX_EXPONENT = 40
 MAX_ID = 500  # characters of an id, which is part of an index
+MAX_NAME = 200
 MAX_COUNT = (1 << 31) - 1  # int
 PRICE, TOTAL, METRIC, CHANGE = Decimal(10**18), Decimal(10**30), Decimal(10**36), Decimal(10**12)  # exclusive maxima
 
+EXACT = Context(prec=200)  # the default of 28 digits would round
 _NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?")
 
 
 def price(number: Decimal | str) -> str:
     """The digits of a number above zero and below 10^18."""
     return _digits(number, lambda value: 0 < value < PRICE, "above 0 and below 10^18")
+
+
+def amount(number: Decimal | str) -> str:
+    """The digits of an amount of a token above zero and below 10^36."""
+    return _digits(number, lambda value: 0 < value < METRIC, "above 0 and below 10^36")
 
 
 def total(number: Decimal | str) -> str:
@@ -39,6 +46,11 @@ def total(number: Decimal | str) -> str:
 def metric(number: Decimal | str) -> str:
     """The digits of a number of either sign within 10^36."""
     return _digits(number, lambda value: -METRIC < value < METRIC, "within 10^36")
+
+
+def scaled(number: Decimal | str, factor: int) -> str:
+    """The digits of `metric` multiplied by a factor, exactly."""
+    return metric(EXACT.multiply(Decimal(metric(number)), factor))
 
 
 def change(number: Decimal | str) -> str:
@@ -63,17 +75,34 @@ def count(number: int) -> int:
     raise Reject(f"{shown(number)} is not a count within 0..{MAX_COUNT}", reason="value")
 
 
-def time_of(number: int | str, unit: int, received_at: int) -> int:
-    """Microseconds of a time in whole units of `unit` microseconds, within 2009..2100 and at most a day after `received_at`."""
-    if isinstance(number, str):
-        if not (number.isascii() and number.isdecimal() and len(number) < 20):
-            raise Reject(f"{shown(number)} is not a time", reason="value")
-        number = int(number)
-    if not EARLIEST <= number * unit < LATEST:
-        raise Reject(f"the time {shown(number)} is not within 2009..2100", reason="value")
-    if number * unit > received_at + MAX_AHEAD:
+def micros(time: int) -> int:
+    """A time in microseconds within 2009..2100."""
+    if EARLIEST <= time < LATEST:
+        return time
+    raise Reject(f"the time {shown(time)} us is not within 2009..2100", reason="value")
+
+
+def time_of(number: Decimal | int | str, unit: int, received_at: int) -> int:
+    """Microseconds of a time in whole units of `unit` microseconds, within 2009..2100 and at most a day after `received_at`.
+
+    `received_at` 0 is not known.
+    """
+    if not isinstance(number, int):
+        text = str(number)
+        if not (text.isascii() and text.isdecimal() and len(text) < 20):
+            raise Reject(f"{shown(number)} is not a time in whole units", reason="value")
+        number = int(text)
+    time = micros(number * unit)
+    if received_at and time > received_at + MAX_AHEAD:
         raise Reject(f"the time {shown(number)} is more than a day after it was received", reason="value")
-    return number * unit
+    return time
+
+
+def name(text: str) -> str:
+    """A name, such as that of an author: at most 200 characters, all of them printable."""
+    if len(text) <= MAX_NAME and text.isprintable():
+        return text
+    raise Reject(f"{shown(text)} is not a name of at most {MAX_NAME} printable characters", reason="value")
 
 
 def native_id(text: str) -> str:

@@ -6,7 +6,6 @@ The other elements are records. The bad one becomes a `Malformed` with its own b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from typing import TypeVar
 
 from msgspec import Raw
@@ -24,27 +23,32 @@ MAX_BAD = 10_000  # bad elements after which an answer is not read further: read
 
 
 def elements(raws: Iterable[Raw], decoder: Decoder[T], read: Callable[[T], Iterable[R]]) -> Iterator[R | Malformed]:
-    """The records that `read` makes of each element, or a `Malformed` for one that cannot be decoded or that `read` rejects.
-
-    Raises Reject if none of several elements, or the only one, can be read: then the answer is not what was requested.
-    """
-    return bounded(_elements(((raw, read) for raw in raws), decoder))
+    """The records that `read` makes of each element of a JSON list; see `each`."""
+    return each(raws, lambda raw: read(decoder.decode(raw)), bytes)
 
 
 def members(raws: Mapping[str, Raw], decoder: Decoder[T], read: Callable[[str, T], Iterable[R]]) -> Iterator[R | Malformed]:
-    """As `elements`, for the members of a JSON object: `read` receives the name of each, too."""
-    return bounded(_elements(((raw, partial(read, name)) for name, raw in raws.items()), decoder))
+    """The records that `read` makes of the name and value of each member of a JSON object; see `each`."""
+    return each(raws.items(), lambda member: read(member[0], decoder.decode(member[1])), lambda member: bytes(member[1]))
 
 
-def _elements(raws: Iterable[tuple[Raw, Callable[[T], Iterable[R]]]], decoder: Decoder[T]) -> Iterator[R | Malformed]:
+def each(parts: Iterable[T], read: Callable[[T], Iterable[R]], evidence: Callable[[T], bytes]) -> Iterator[R | Malformed]:
+    """The records that `read` makes of each part of an answer, or a `Malformed` for one that cannot be decoded or is rejected.
+
+    Raises Reject if no part can be read, and there is one: then the answer is not what was requested.
+    """
+    return bounded(_each(parts, read, evidence))
+
+
+def _each(parts: Iterable[T], read: Callable[[T], Iterable[R]], evidence: Callable[[T], bytes]) -> Iterator[R | Malformed]:
     good, first = 0, None
-    for raw, read in raws:
+    for part in parts:
         try:
-            records = list(read(decoder.decode(raw)))
+            records = list(read(part))
         except UNREADABLE as error:
-            bad = malformed(bytes(raw), error)
+            bad = malformed(evidence(part), error)
         except Reject as error:
-            bad = Malformed(bytes(raw), error.reason, str(error))
+            bad = Malformed(evidence(part), error.reason, str(error))
         else:
             good += 1
             yield from records
@@ -73,3 +77,15 @@ def bounded(rows: Iterable[R]) -> Iterator[R | Malformed]:
         yield Malformed(
             last.payload, last.reason, f"{bad - MAX_EVIDENCE} further elements cannot be read, the last: {last.message}{rest}"
         )
+
+
+def split(records: Iterable[T | Malformed]) -> tuple[list[T], list[Malformed]]:
+    """The good ones of some elements, and the others."""
+    good: list[T] = []
+    bad: list[Malformed] = []
+    for record in records:
+        if isinstance(record, Malformed):
+            bad.append(record)
+        else:
+            good.append(record)
+    return good, bad

@@ -29,7 +29,9 @@ from msgspec import DecodeError, Meta, Struct, field
 from msgspec.json import decode, encode
 
 from ingest.errors import Reject
+from ingest.polling import checked
 from ingest.polling.db_queries import Filtered
+from ingest.polling.elements import split
 from ingest.polling.provider import PollOptions
 from ingest.protocol.decode import Malformed
 from ingest.records import MINUTE, SentimentPost
@@ -68,6 +70,15 @@ class Post(Struct, frozen=True, kw_only=True):
     engagement: int | None = None
     followers: int | None = None  # of its author
 
+    def __post_init__(self) -> None:
+        """Raises Reject (value) for a value that no column can hold."""
+        checked.native_id(self.id)
+        checked.micros(self.time)
+        for name in (self.author or "", *self.symbols):
+            checked.name(name)
+        for count in (self.engagement, self.followers):
+            checked.count(count or 0)
+
 
 class Cursor(Struct):
     """The state between two turns: the newest post of each tag, the time of the last sweep, and the texts of recent posts."""
@@ -104,13 +115,8 @@ class PostFilter:
 
     def records(self, tag: str, found: Iterable[Post | Malformed], received_at: int) -> list[SentimentPost | Malformed | Filtered]:
         """What is malformed, a record for each coin of each accepted post, and the number of new posts excluded by each reason."""
-        records: list[SentimentPost | Malformed | Filtered] = []
-        posts: list[Post] = []
-        for one in found:
-            if isinstance(one, Malformed):
-                records.append(one)
-            else:
-                posts.append(one)
+        posts, malformed = split(found)
+        records: list[SentimentPost | Malformed | Filtered] = [*malformed]
         reasons: Counter[str] = Counter()
         before = self._read_before.get(tag, 0)
         for post in sorted(posts, key=lambda post: (post.time, post.id)):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import html
 import re
 
-_HIDDEN = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+# what no reader sees: comments, scripts, styles; linear in what is not closed
+HIDDEN = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _BREAK = re.compile(r"</?(?:br|p|div|li|ul|ol|tr|td|th|h[1-6]|blockquote|pre)\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"""</?[a-z](?:[^<>"']|"[^"]*"|'[^']*')*>|</?[a-z][^<>]*>""", re.IGNORECASE)  # a quoted attribute may hold a >
 _LINK = re.compile(r"\b(?:https?://|www\.)\S+", re.IGNORECASE)
@@ -16,7 +17,7 @@ _LINK = re.compile(r"\b(?:https?://|www\.)\S+", re.IGNORECASE)
 
 def plain_text(source: str) -> str:
     """The visible text of a piece of HTML, in one line. In plain text only white space changes."""
-    source = _TAG.sub("", _BREAK.sub(" ", _HIDDEN.sub(" ", source)))
+    source = _TAG.sub("", _BREAK.sub(" ", HIDDEN.sub(" ", source)))
     return " ".join(html.unescape(source).replace("\0", "").split())  # PostgreSQL's text type has no NUL
 
 

@@ -81,7 +81,11 @@ async def test_posts_are_stored_as_received_and_summed_up_by_hour(market: str, r
             "/s/telegram": [(200, b"<html><body>Contact @telegram right away</body></html>", {})],
         }
         instance = await daemon(settings(market, providers)).start()
-        kept = [post for post in subreddit if not exclusion_reason(Post(id="", time=0, text=f"{post['title']} {post['selftext']}"))]
+        kept = [
+            post
+            for post in subreddit
+            if not exclusion_reason(Post(id="t3", time=1_795_176_000_000_000, text=f"{post['title']} {post['selftext']}"))
+        ]
         count = len(kept) + 1 + 2 + 1
         await instance.until(lambda now: now.rows("sentiment_posts")["written"] == count, 40)
         await instance.until(lambda now: now.rows("sentiment_scores")["written"] == 2)

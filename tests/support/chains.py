@@ -25,6 +25,7 @@ class MempoolSpace:
     def __init__(self, transactions: list[dict[str, Any]]) -> None:
         self.transactions = {transaction["txid"]: transaction for transaction in transactions}
         self.blocks: dict[int, tuple[str, list[str]]] = {}  # height -> (hash, ids of its transactions)
+        self.page = 15  # blocks of one answer
         self.early: set[int] = set()  # heights of the blocks whose timestamp is half an hour too early
 
     def add(self, height: int, hash_: str, *txids: str) -> None:
@@ -34,7 +35,9 @@ class MempoolSpace:
         match path.split("/")[1:]:
             case ["api", "v1", "blocks", *since]:
                 top = int(since[0]) if since else max(self.blocks)
-                return json.dumps([self.block(height) for height in range(top, top - 15, -1) if height in self.blocks]).encode()
+                return json.dumps(
+                    [self.block(height) for height in range(top, top - self.page, -1) if height in self.blocks]
+                ).encode()
             case ["api", "v1", "mining", "blocks", "timestamp", time]:
                 height = max(height for height in self.blocks if self.block(height)["timestamp"] <= int(time))
                 return json.dumps(
@@ -70,6 +73,9 @@ def coinbase_of(txid: str) -> dict[str, Any]:
     return {"txid": txid, "vin": [{"prevout": None, "is_coinbase": True}], "vout": [output], "status": status}
 
 
+TOO_MUCH = b'{"status":"0","message":"NOTOK","result":"Query Timeout occured. Please select a smaller result dataset"}'
+
+
 class Etherscan:
     """Etherscan with the recorded transfers of MKR in their recorded blocks, and the transfers of ether that a test adds."""
 
@@ -82,6 +88,7 @@ class Etherscan:
         self.ether: dict[int, list[dict[str, str]]] = {}  # height -> transactions
         self.reverted: set[str] = set()  # hashes of transactions
         self.full = 1000  # the number of rows of a full page
+        self.most_blocks = 10_000  # of a range; a larger one takes too long
 
     def __call__(self, path: str) -> bytes:
         query = dict(parse_qsl(urlsplit(path).query))
@@ -97,6 +104,8 @@ class Etherscan:
                 steps, over = divmod(int(time) - FIRST_TIME, 12)
                 height = FIRST + steps + (over > 0 and closest == "after")
                 return json.dumps({"status": "1", "message": "OK", "result": str(height)}).encode()
+            case {"action": "tokentx", "startblock": first, "endblock": last} if int(last) - int(first) >= self.most_blocks:
+                return TOO_MUCH
             case {"module": "account", "action": "tokentx", "startblock": first, "endblock": last, "offset": "1000", "page": "1"}:
                 rows = [row for row in self.transfers if row["contractAddress"] == query["contractaddress"]]
                 rows = [row for row in rows if int(first) <= int(row["blockNumber"]) <= int(last)][: self.full]

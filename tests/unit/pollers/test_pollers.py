@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from ingest import registry
+from ingest.config.sections import PollerSection
 from ingest.errors import Reject
 from ingest.pollers import blockchain_com, cboe, coinmetrics, fred, mempool_space
 from ingest.polling.provider import PollOptions
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response
 from ingest.records import SECOND, Asset, OnchainMetric, StockIndex
+from ingest.sources.poll_plan import plan_of
 
 NOW = 1_795_176_000 * SECOND
 
@@ -151,6 +153,14 @@ def test_a_malformed_response_is_rejected(module: Any, body: bytes, reason: str)
     with pytest.raises(Reject) as refused:
         turn(module, *[body] * 30)
     assert refused.value.reason == reason
+
+
+def test_a_provider_that_ends_its_keyless_use_is_off_without_a_key() -> None:
+    plan, disabled = plan_of(registry.pollers()["whale_ethereum"], PollerSection())
+    assert plan.base_url == "https://eth.blockscout.com"
+    assert disabled == f"not enabled: {plan.terms}" and "deprecated since 2026-07-01" in disabled
+    plan, disabled = plan_of(registry.pollers()["whale_ethereum"], PollerSection(api_key="k"))
+    assert (plan.base_url, disabled) == ("https://api.etherscan.io/v2/api", "")
 
 
 @pytest.mark.parametrize("name", sorted(registry.pollers()))

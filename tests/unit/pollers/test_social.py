@@ -27,7 +27,6 @@ from tests.support.social import (
     RSS,
     STOCKTWITS,
     TELEGRAM,
-    TELEGRAM_TEXT,
     entry,
     feed,
     listed,
@@ -160,6 +159,30 @@ def test_a_post_of_a_general_channel_is_about_the_coins_that_it_names() -> None:
     assert records[2:] == [Filtered("symbol", 1), Filtered("bot", 1)]
 
 
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        ({"local": "disabled", "remote": "disabled"}, "local disabled, remote disabled"),
+        ({"local": "public", "remote": "disabled"}, "local public, remote disabled"),
+        ({"local": "authenticated", "remote": "authenticated"}, "local authenticated, remote authenticated"),
+    ],
+)
+def test_closed_tag_feeds_of_mastodon_disable_the_provider(feeds: dict[str, str], message: str) -> None:
+    """Closed feeds are empty with status 200: https://docs.joinmastodon.org/entities/Instance/#timelines_access."""
+    instance = {"configuration": {"timelines_access": {"live_feeds": feeds, "hashtag_feeds": feeds}}}
+    with pytest.raises(Reject, match=message) as refused:
+        turn(mastodon.poll(OPTIONS, ""), [], instance)
+    assert (refused.value.reason, refused.value.code) == ("http", "403")
+
+
+@pytest.mark.parametrize(
+    "instance", [{}, {"configuration": {}}, [], {"configuration": {"timelines_access": {"hashtag_feeds": {}}}}]
+)
+def test_quiet_hashtags_are_no_error(instance: object) -> None:
+    requests, records, _ = turn(mastodon.poll(OPTIONS, ""), [], instance)
+    assert (paths(requests)[1:], records) == (["/api/v2/instance"], [])
+
+
 # --- StockTwits -----------------------------------------------------------------------------------------------------------
 
 
@@ -211,58 +234,6 @@ def test_further_pages_of_stocktwits_are_requested_with_the_cursor() -> None:
     requests, records, _ = turn(stocktwits.poll(OPTIONS, ""), page(100, 90), page(90, 80), page(80, 70))
     assert [url.partition(".json")[2] for url in paths(requests)] == ["", "?max=90", "?max=80"]
     assert [record.post_id for record in records] == [str(n) for n in range(70, 101)], "the message on two pages is yielded once"
-
-
-# --- Telegram -------------------------------------------------------------------------------------------------------------
-
-
-def test_a_message_of_the_preview_of_telegram() -> None:
-    page = TELEGRAM.replace("AI Text Editor.", "Bitcoin.")
-    requests, records, cursor = turn(telegram.poll(replace(OPTIONS, channels=("telegram",)), ""), page.encode())
-    assert paths(requests) == ["/s/telegram"]
-    assert records == [
-        SentimentPost(
-            platform="telegram",
-            post_id="telegram/435",
-            symbol="BTC",
-            time=micros("2026-04-09T07:01:44"),
-            text=TELEGRAM_TEXT.replace("AI Text Editor.", "Bitcoin."),
-            author="telegram",
-            score="0.0000",
-            label="neutral",
-            engagement=None,
-            received_at=NOW,
-            followers=9_780_000,
-        )
-    ]
-    assert turn(telegram.poll(replace(OPTIONS, channels=("telegram",)), cursor), page.encode())[1] == records
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        ("AI Text Editor.", "Nothing.", [Filtered("symbol", 1)]),
-        ('<div class="tgme_widget_message_bubble">', '<div class="tgme_widget_message_forwarded_from">', [Filtered("repost", 1)]),
-        (
-            "tgme_widget_message_text js-message_text",
-            "tgme_widget_message_text js-message_reply_text",
-            [],
-        ),  # a picture or a reply without a text of its own
-    ],
-)
-def test_messages_without_a_text_of_the_channel_are_left_out(old: str, new: str, expected: list[Any]) -> None:
-    options = replace(OPTIONS, channels=("telegram",))
-    assert turn(telegram.poll(options, ""), TELEGRAM.replace(old, new).encode())[1] == expected
-
-
-def test_reactions_are_the_engagement_and_a_text_may_be_in_two_elements() -> None:
-    box = '<div class="tgme_widget_message_text js-message_text" dir="auto">'
-    reactions = '<span class="tgme_reaction"><i class="emoji"><b>👍</b></i>1.2K</span><span class="tgme_reaction">57</span>'
-    page = TELEGRAM.replace(box, box + box + "Bitcoin: ").replace(
-        'compact js-message_footer">', f'compact js-message_footer">{reactions}'
-    )
-    _, (record,), _ = turn(telegram.poll(replace(OPTIONS, channels=("telegram",)), ""), page.encode())
-    assert (record.engagement, record.text) == (1257, "Bitcoin: " + TELEGRAM_TEXT)
 
 
 # --- malformed responses, and budgets ---------------------------------------------------------------------------------------

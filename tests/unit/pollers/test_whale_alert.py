@@ -210,3 +210,31 @@ def test_a_turn_continues_at_the_cursor_but_at_most_an_hour_back(status: bytes, 
 def test_errors_come_with_status_200(status: bytes, body: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         take(status, body)
+
+
+@pytest.mark.parametrize("value", ["NaN", "1e300000", -1, "9" * 5000])
+def test_a_bad_amount_of_an_alert_costs_itself(value: object) -> None:
+    bad = ALERT["amounts"][0] | {"value_usd": value}
+    found = records_of(ALERT | {"amounts": [bad, ALERT["amounts"][1]]})
+    assert [record.token for record in found if isinstance(record, WhaleTransaction)] == ["WETH"]
+    assert [record.reason for record in found if isinstance(record, Malformed)] == ["value"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"amount": "NaN"},
+        {"amount_usd": "1e300000"},
+        {"timestamp": 10**15},
+        {"timestamp": "x"},
+        {"hash": "9" * 8000},
+        {"symbol": None},
+    ],
+)
+def test_a_bad_transfer_of_a_page_costs_itself(status: bytes, page: dict[str, Any], change: dict[str, object]) -> None:
+    first, second, *rest = page["transactions"]
+    transfers = [first, second | {"amount_usd": 10**9} | change, *rest]
+    whole = take(status, page | {"transactions": [first, *rest]})
+    result = take(status, page | {"transactions": transfers})
+    assert result.records == whole.records != []
+    assert (len(result.malformed), result.cursor) == (1, whole.cursor)

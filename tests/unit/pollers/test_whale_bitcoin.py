@@ -142,6 +142,52 @@ def test_after_a_pause_blocks_are_read_in_several_turns_within_the_budget(server
     assert summaries == [f"h{height}" for height in range(TIP + 1, TIP + 41)]
 
 
+@pytest.mark.parametrize("page", [1, 3, 10])
+def test_a_server_with_shorter_pages_has_the_same_blocks(server: MempoolSpace, page: int) -> None:
+    cursor = take(server).cursor
+    for height in range(TIP + 1, TIP + 31):
+        server.add(height, f"h{height}")
+    server.page = page
+    summaries: list[str] = []
+    for _ in range(15):
+        result = take(server, cursor, PollOptions(base_url="http://x", min_usd=1_000_000))
+        cursor = result.cursor
+        summaries += [path.split("/")[4] for path in result.paths if "summary" in path]
+    assert summaries == [f"h{height}" for height in range(TIP + 1, TIP + 31)]
+    for height in range(TIP - 40, TIP - 2):
+        server.add(height, f"h{height}")
+    span = ((TIME - 600) * SECOND, (TIME + 600 * 20) * SECOND)
+    short = run_history(whale_bitcoin, OPTIONS, span, server, PRICES)
+    server.page = 15
+    assert short.records == run_history(whale_bitcoin, OPTIONS, span, server, PRICES).records
+    read = [path.split("/")[4] for path in short.paths if "summary" in path]
+    assert read[2:5] == [f"h{height}" for height in range(TIP + 1, TIP + 4)]
+    assert len(read) > 15
+
+
+def test_a_bad_transaction_of_a_summary_costs_itself(server: MempoolSpace, transactions: Transactions) -> None:
+    def answer(path: str) -> bytes:
+        body = server(path)
+        if not path.endswith("/summary"):
+            return body
+        coinbase, *rest = json.loads(body)
+        return json.dumps([coinbase | {"value": "NaN"}, *rest]).encode()
+
+    high_price = {"BTC": "60000000"}
+    whole, result = (turn(whale_bitcoin, OPTIONS, source, high_price) for source in (server, answer))
+    assert result.records == whole.records != []
+    assert [bad.reason for bad in result.malformed] == ["value"]
+
+
+def test_a_missing_block_is_a_retry(server: MempoolSpace) -> None:
+    cursor = take(server).cursor
+    for height in range(TIP + 1, TIP + 31):
+        server.add(height, f"h{height}")
+    del server.blocks[TIP + 3]
+    with pytest.raises(Retry, match=f"1 of the blocks {TIP + 1} to {TIP + 8} are missing, the first is {TIP + 3}"):
+        take(server, cursor)
+
+
 def test_a_block_with_many_transactions_is_read_in_several_turns(server: MempoolSpace, transactions: Transactions) -> None:
     many = [transactions[2] | {"txid": f"{number:02}"} for number in range(40)]
     server.transactions |= {transaction["txid"]: transaction for transaction in many}

@@ -129,6 +129,44 @@ def test_a_full_response_is_requested_again_in_halves(etherscan: Etherscan, monk
     assert result.malformed[0].message == f"block {FIRST + 1} has 2 transfers of MKR or more: the rest is not included"
 
 
+def test_a_range_that_takes_too_long_is_requested_in_halves(etherscan: Etherscan) -> None:
+    cursor = take(etherscan).cursor
+    etherscan.tip = FIRST + 12
+    row = etherscan.transfers[0]
+    etherscan.transfers = [
+        row | {"blockNumber": str(height), "blockHash": etherscan.hash_of(height), "hash": str(height)}
+        for height in range(FIRST + 1, FIRST + 11)
+    ]
+    whole = take(etherscan, cursor)
+    assert len(whole.records) == 10
+    for most in (4, 1):
+        etherscan.most_blocks = most
+        assert take(etherscan, cursor).records == whole.records
+    etherscan.most_blocks = 0
+    with pytest.raises(Retry, match=f"block {FIRST + 1}: tokentx: Query Timeout occured"):
+        take(etherscan, cursor)
+
+
+def test_a_range_that_takes_too_long_may_have_no_result(etherscan: Etherscan) -> None:
+    """The message stands where other errors have "NOTOK"."""
+    body = b'{"status":"0","message":"Query Timeout occured. Please select a smaller result dataset","result":null}'
+    with pytest.raises(Retry, match=f"block {FIRST}: tokentx: .*smaller result dataset"):
+        take(lambda path: body if "tokentx" in path else etherscan(path))
+
+
+@pytest.mark.parametrize(
+    "change", [{"value": "x"}, {"value": "9" * 5000}, {"value": str(2**255)}, {"hash": None}, {"hash": "9" * 8000}, {"to": "a\0b"}]
+)
+def test_a_bad_transfer_costs_itself(etherscan: Etherscan, change: dict[str, object]) -> None:
+    row = etherscan.transfers[0]
+    etherscan.transfers = [row | {"hash": "0x1"}, row | change, row | {"hash": "0x3"}]
+    etherscan.ether[FIRST] = [sent := etherscan.block["transactions"][0] | {"value": hex(2500 * 10**18)}, sent | {"value": "0xg"}]
+    result = take(etherscan)
+    assert [record.hash for record in result.records if record.token == "MKR"] == ["0x1", "0x3"]
+    assert len([record for record in result.records if record.token == "ETH"]) == 1
+    assert len(result.malformed) == 2
+
+
 def test_replaced_blocks_are_reported(etherscan: Etherscan) -> None:
     first = take(etherscan)
     etherscan.tip += 1
@@ -282,3 +320,8 @@ def test_transfers_of_blockscout() -> None:
     blockscout.logs = [log("0x4", TRADER, POOL, 1) | {"topics": [whale_blockscout.TRANSFER, None]}]
     with pytest.raises(Reject, match="a Transfer of 0x4 has the topics"):
         take(blockscout, options=BLOCKSCOUT)
+    blockscout.logs += [log("0x5", ZERO, DS_TOKEN, 10**6 * 10**18)]
+    blockscout.pages[""]["items"].append({})
+    result = take(blockscout, options=BLOCKSCOUT)
+    assert [record.hash for record in result.records] == ["0x1", "0x5"]
+    assert [bad.payload[:2] for bad in result.malformed] == [b"{}", b'{"']
