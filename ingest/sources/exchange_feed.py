@@ -161,10 +161,11 @@ class ExchangeFeed:
         for bad in getattr(rows, "rejected", ()):
             self._on_malformed(self.name, bad)
         listing = {row.instrument: row for row in rows}
-        chosen = []
+        chosen, unknown = [], False
         for name in section.instruments:
             row = listing.get(name)
             if row is None:
+                unknown = True
                 near = ", ".join(difflib.get_close_matches(name, listing, 3)) or "none"
                 self._note_error(f"unknown instrument '{name}'; near: {near} ({len(listing)} are listed)")
             elif row.status == "delisted":
@@ -173,7 +174,16 @@ class ExchangeFeed:
                 chosen.append(replace(row, exchange=self.name))
         kind = options.trade_kind if "trades" in section.channels else None
         stored = await self._store_instruments(chosen, kind)
-        return [Subscription(row, cast(ChannelName, channel)) for row in stored for channel in section.channels]
+        wanted = [Subscription(row, cast(ChannelName, channel)) for row in stored for channel in section.channels]
+        return [*wanted, *self._unconfigured(section)] if unknown else wanted
+
+    def _unconfigured(self, section: ExchangeSection) -> list[Subscription]:
+        """The subscriptions whose instrument is not configured any more. They stay while a configured name is unknown."""
+        subscriptions = [each for current in self._connections for each in current.connection.subscriptions]
+        kept = [each for each in subscriptions if each.instrument.instrument not in section.instruments]
+        for name in dict.fromkeys(each.instrument.instrument for each in kept):
+            log.warning("%s: %s stays subscribed until every configured instrument is known", self.name, name)
+        return kept
 
     def _follow(self, group: asyncio.TaskGroup, wanted: list[Subscription], options: ExchangeOptions) -> None:
         """Open, replace and close connections so that they have the wanted subscriptions; unchanged connections stay."""

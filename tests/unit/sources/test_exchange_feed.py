@@ -394,3 +394,22 @@ async def test_the_lag_is_measured(simulator: Simulator) -> None:
         await until(lambda: len(bench.trades) == 128, 5)
     assert bench.value("lag_seconds_count") == 2
     assert (bench.metrics.registry.get_sample_value("ingest_lag_seconds_sum", {"source": "demo"}) or 0) < 2 * SECOND
+
+
+async def test_a_misspelt_instrument_in_a_reload_drops_no_stream(simulator: Simulator) -> None:
+    bench = Bench(simulator, BTC, ETH)
+    async with running(bench):
+        await bench.connected(1)
+        bench.feed.reload(bench.section("BTCUSD/TT", ETH, SOL))
+        await bench.connected(2, open_now=2)
+        for symbol in IDS:
+            await bench.trade(symbol)
+        status = bench.feed.status()
+        assert status["subscriptions"] == 3
+        assert status["last_error"] == "unknown instrument 'BTCUSD/TT'; near: BTC/USDT (4 are listed)"
+        bench.feed.reload(bench.section(ETH, SOL))
+        async with asyncio.timeout(5):
+            while simulator.has_subscriber("btcusdt@trade"):
+                await bench.trade("ETHUSDT")
+        assert bench.feed.status()["subscriptions"] == 2
+    assert bench.gaps == []
