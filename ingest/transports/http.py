@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import ExitStack
+from functools import partial
 from tempfile import TemporaryFile
 from typing import BinaryIO, TypeVar
 
@@ -117,9 +118,12 @@ class Http:
         self._penalties.pop(host, None)
         return Response(answer.status, body, dict(answer.headers), file, time.time_ns() // 1000, made_at(answer.headers))
 
-    async def run(self, flow: Flow[T]) -> T:
-        """Drive `flow` to its result. The error of a failed request is thrown into it, and raised if it does not catch it."""
-        with FlowDriver[object, T](flow, self.get_with_retry) as steps:
+    async def run(self, flow: Flow[T], on_retry: Callable[[Retry], None] | None = None) -> T:
+        """Drive `flow` to its result. The error of a failed request is thrown into it, and raised if it does not catch it.
+
+        `on_retry` is called with the error of each request that is made again.
+        """
+        with FlowDriver[object, T](flow, partial(self.get_with_retry, on_retry=on_retry)) as steps:
             async for step in steps:
                 raise TypeError(f"a flow yields requests only, not {step!r}")
             return steps.result
@@ -138,7 +142,12 @@ class Http:
                 async for page in pages:
                     yield page
 
-    async def get_with_retry(self, request: Request, before: Callable[[], Awaitable[object]] | None = None) -> Response:
+    async def get_with_retry(
+        self,
+        request: Request,
+        before: Callable[[], Awaitable[object]] | None = None,
+        on_retry: Callable[[Retry], None] | None = None,
+    ) -> Response:
         """As `get`, with up to ATTEMPTS attempts after a Retry; `before` is awaited before each attempt."""
         backoff = Backoff(self._rand)
         for left in reversed(range(ATTEMPTS)):
@@ -149,6 +158,8 @@ class Http:
             except Retry as error:
                 if not left or (error.after or 0.0) > PATIENCE_SECONDS:
                     raise
+                if on_retry is not None:
+                    on_retry(error)
                 wait = max(error.after or 0.0, backoff.next())
             await asyncio.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
