@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
+from io import BytesIO
 from tempfile import TemporaryFile
 from typing import BinaryIO, TypeVar
 
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BODY_BYTES = 64 << 20
+BODY_BYTES = 32 << 20  # uncompressed
 FILE_BYTES = 8 << 30  # a month of trades in an archive has several gigabytes
 SMALL_SECONDS = 30.0
 FILE = aiohttp.ClientTimeout(sock_connect=10, sock_read=60)  # no total limit while data arrives
@@ -166,19 +167,16 @@ class Http:
 
     async def _body(self, what: str, answer: aiohttp.ClientResponse, file: BinaryIO | None) -> bytes:
         """The body; empty if it is in `file`, which is then at its beginning."""
-        body = bytearray()
+        body = BytesIO()  # hands its buffer over without a copy
         size, bound = 0, FILE_BYTES if file else self._body_bytes
         async for chunk in answer.content.iter_any():
             size += len(chunk)
             if size > bound:
                 raise Reject(f"{what}: the body has more than {bound} bytes", reason="size")
-            if file is None:
-                body += chunk
-            else:
-                file.write(chunk)
+            (file or body).write(chunk)
         if file is not None:
             file.seek(0)
-        return bytes(body)
+        return body.getvalue()
 
     def _refusal(self, what: str, host: str, answer: aiohttp.ClientResponse, body: bytes) -> Retry | Reject:
         status = answer.status
