@@ -1,13 +1,14 @@
 """Every metric, declared once. Labels are source, channel, table, reason and the like; never an instrument.
 
-The numbers of `ingest.counters` are read at each scrape. https://prometheus.io/docs/practices/naming/
+The numbers of `ingest.counters` are read at each scrape. A counter begins at 0: `increase` misses a series that begins at 1.
+A time that never was has no series. https://prometheus.io/docs/practices/naming/
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter as Count
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import TypeVar
 
@@ -18,6 +19,10 @@ from ingest.counters import LAG_BUCKETS, Counters, Histogram, Tally
 
 Labels = TypeVar("Labels", bound=tuple[str, ...])
 T = TypeVar("T")
+
+DISCONNECT_REASONS = ("closed", "error", "silence", "stale", "session", "planned")
+GAP_REASONS = ("sequence", "checksum", "crossed", "disconnect", "shed", "refused", "spool")
+EXCHANGE_ERRORS = (("source", "refused"), ("http", "Retry"), ("http", "Reject"))  # the usual stages and types
 
 _TABLE = ("table",)
 
@@ -56,6 +61,15 @@ class Metrics:
         self.source_stale_subscriptions = self._gauge(
             "source_stale_subscriptions", "Subscriptions that have sent nothing for too long.", "source"
         )
+        self.source_wanted_subscriptions = self._gauge(
+            "source_wanted_subscriptions", "Subscriptions of the configuration.", "source", "channel"
+        )
+        self.source_live_subscriptions = self._gauge(
+            "source_live_subscriptions",
+            "Subscriptions that have sent a message on the open connection and are not refused.",
+            "source",
+            "channel",
+        )
         self.source_last_message = self._gauge(
             "source_last_message_timestamp_seconds", "Unix time at which the last message or response arrived.", "source"
         )
@@ -85,6 +99,24 @@ class Metrics:
         self.spool_bytes = self._gauge("spool_bytes", "Size of the spool on disk.")
         self.spool_max_bytes = self._gauge("spool_max_bytes", "Bound of the spool in bytes; 0 where there is none.")
 
+    def preset_exchange(self, source: str, channels: Iterable[str]) -> None:
+        """Show the series of an exchange at 0 before anything has happened: one that is never reached has them too."""
+        for metric in (self.messages_received, self.source_connected, self.source_connects, self.source_stale_subscriptions):
+            metric.labels(source)
+        for reason in DISCONNECT_REASONS:
+            self.source_disconnects.labels(source, reason)
+        for stage, kind in EXCHANGE_ERRORS:
+            self.counters.errors[source, stage, kind] += 0
+        for channel in channels:
+            for reason in GAP_REASONS:
+                self.counters.gaps[source, channel, reason] += 0
+
+    def preset_poller(self, source: str) -> None:
+        """As `preset_exchange`, for a provider."""
+        self.poll_requests.labels(source)
+        for kind in ("Retry", "Reject"):
+            self.counters.errors[source, "poll", kind] += 0
+
     def render(self) -> bytes:
         """The exposition text of /metrics."""
         return prom.generate_latest(self.registry)
@@ -108,9 +140,13 @@ _TERMS = {
     "expired": "Rows older than retention keeps.",
 }
 _TERMS_BY_REASON = {
-    "shed": "Rows given up for lack of room or time, by reason.",
-    "rejected": "Rows that the table does not accept, kept in rejects, by reason.",
+    "shed": ("Rows given up for lack of room or time, by reason.", ("full", "spool", "damaged", "shutdown")),
+    "rejected": (
+        "Rows that the table does not accept, kept in rejects, by reason.",
+        ("22003", "22021", "22P02", "23502", "23514", "54000"),
+    ),
 }
+_RETRIES = ("connection", "40001", "40P01", "53300", "55P03", "57014", "57P01")
 
 
 class _Counted:
@@ -124,7 +160,7 @@ class _Counted:
         errors = Count(dict(counters.errors))  # a copy: a thread of the spool may add to it meanwhile
         errors["", "write", "hold"] += sum(tally.holds for tally in tallies)
         text = "Errors, by source where one is concerned, the stage where they occurred, and their type."
-        yield _counter("errors", text, ("source", "stage", "error_type"), +errors)
+        yield _counter("errors", text, ("source", "stage", "error_type"), errors)
         labels = ("source", "channel", "reason")
         yield _counter("gaps", "Gaps found, by reason.", labels, counters.gaps)
         yield _counter("gaps_healed", "Gaps that were filled, by reason.", labels, counters.gaps_healed)
@@ -139,8 +175,9 @@ def _rows(tallies: list[Tally]) -> Iterator[Metric]:
     """The terms of the row totals, by table."""
     for term, text in _TERMS.items():
         yield _counter(f"rows_{term}", text, _TABLE, _by_table(tallies, attrgetter(term)))
-    for term, text in _TERMS_BY_REASON.items():
-        rows = {(tally.table, reason): count for tally in tallies for reason, count in getattr(tally, term).items()}
+    for term, (text, reasons) in _TERMS_BY_REASON.items():
+        counts = {tally.table: dict.fromkeys(reasons, 0) | getattr(tally, term) for tally in tallies}
+        rows = {(table, reason): count for table, by_reason in counts.items() for reason, count in by_reason.items()}
         yield _counter(f"rows_{term}", text, ("table", "reason"), rows)
     text = "Rows in queues, including those in an open transaction."
     yield _gauge("queue_rows", text, _TABLE, _by_table(tallies, attrgetter("queued")))
@@ -169,7 +206,7 @@ def _writes(tallies: list[Tally]) -> Iterator[Metric]:
     durations = {(tally.table, method): histogram for tally in tallies for method, histogram in tally.write_duration.items()}
     yield _histogram("write_duration_seconds", text, ("table", "method"), durations)
     retries = sum((tally.retries for tally in tallies), Count[str]())
-    by_code = {(code,): count for code, count in retries.items()}
+    by_code = {(code,): retries[code] for code in dict.fromkeys((*_RETRIES, *retries))}
     yield _counter("write_retries", "Batches that were retried, by SQLSTATE.", ("sqlstate",), by_code)
     yield _gauge("write_held", "1 while a table is held, else 0.", _TABLE, _by_table(tallies, attrgetter("held")))
     text = "Unix time at which a batch was last committed."

@@ -1,11 +1,12 @@
-"""`ingest check`: validates the configuration and the database, and changes nothing."""
+"""`ingest check`: validates the configuration, the database and the folders, and changes nothing."""
 
 from __future__ import annotations
 
 import argparse
 
+from ingest.cli.check_environment import Findings, find
 from ingest.cli.configuration import configured
-from ingest.daemon.db_readiness import admin
+from ingest.daemon.db_readiness import admin, writer
 from ingest.daemon.maintenance_spec import maintenance_spec
 from ingest.sources.poll_plan import describe_plans
 from ingest.store.migrate import check
@@ -35,7 +36,7 @@ symbols = ["BTC", "ETH"]
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Returns 1 if migrations are pending, else 0. Raises Stop for a wrong setting, Hold for a wrong schema."""
+    """Returns 1 for pending migrations or a problem, else 0. Raises Stop for a wrong setting, Hold for a wrong schema."""
     if options.init:
         print(EXAMPLE, end="")
         return 0
@@ -53,7 +54,13 @@ async def run(options: argparse.Namespace) -> int:
                 await verify(connection, table)
             for line in await overflows(connection):
                 print(f"platforms: {line}")
+    async with writer(settings.database) as connection:
+        findings = Findings() if report.steps else await find(settings, connection)
+    for line in findings.notes:
+        print(f"note: {line}")
+    for line in findings.problems:
+        print(f"problem: {line}")
     print(f"database: {report.database}, schema {report.database.schema_version}")
     if settings.database.admin_dsn is None:
         print("maintenance: disabled, database.admin_dsn is not set: no roll-ups, indicators, policies, retention or audit")
-    return 1 if report.steps else 0
+    return 1 if report.steps or findings.problems else 0

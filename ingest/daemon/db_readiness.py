@@ -82,11 +82,24 @@ async def watch_database(readiness: DatabaseReadiness, database: Database) -> No
 @asynccontextmanager
 async def admin(database: Database) -> AsyncIterator[Connection]:
     """A connection for a command, to `admin_dsn` if it is set, else to `dsn`. Raises Stop if it cannot be opened."""
-    dsn = (database.admin_dsn or database.dsn).get_secret_value()
+    setting = "admin_dsn" if database.admin_dsn else "dsn"
+    async with _for_command(database.admin_dsn or database.dsn, setting) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def writer(database: Database) -> AsyncIterator[Connection]:
+    """As `admin`, to `dsn`."""
+    async with _for_command(database.dsn, "dsn") as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def _for_command(dsn: SecretStr, setting: str) -> AsyncIterator[Connection]:
     try:
-        connection = await connect(dsn, "ingest cli")
+        connection = await connect(dsn.get_secret_value(), "ingest cli")
     except sqlstate.FOREIGN as error:
-        raise Stop(str(sqlstate.translate(error, "database.admin_dsn" if database.admin_dsn else "database.dsn"))) from error
+        raise Stop(str(sqlstate.translate(error, f"database.{setting}"))) from error
     try:
         yield connection
     except sqlstate.FOREIGN as error:

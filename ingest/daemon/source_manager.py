@@ -176,6 +176,7 @@ class SourceManager:
         if self._database is None:
             return
         module = registry.pollers()[name]
+        self._metrics.preset_poller(name)
         task = ProviderTask(
             ProviderAccess(name, module, section),
             self._holder,

@@ -7,6 +7,7 @@ oldest are deleted first.
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,7 +38,8 @@ class Quarantine:
         try:
             while self.bytes + len(data) > limit:
                 self._delete_oldest()
-            path.write_bytes(data)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640), "wb") as file:
+                file.write(data)
         except OSError as error:
             return f"could not be kept: {error.strerror}"
         self._sizes[path] = len(data)

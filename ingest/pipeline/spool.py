@@ -112,7 +112,7 @@ def open_spool(
 def _lock_directory(path: Path) -> tuple[int, list[Path]]:
     """The descriptor that holds the lock, and the spool's files in order."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(0o750, parents=True, exist_ok=True)
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return directory, sorted(file for file in path.iterdir() if _NAME.fullmatch(file.name))

@@ -91,6 +91,15 @@ class ReconnectingConnection:
         subscriptions = self._opened.connection.subscriptions
         return {subscriptions[index]: reason for index, reason in self._opened.session.refused.items()}
 
+    @property
+    def live(self) -> list[Subscription]:
+        """The subscriptions that have sent a message on the open websocket and are not refused."""
+        if self._opened is None or self.state.state is not State.OK:
+            return []
+        session, subscriptions = self._opened.session, self._opened.connection.subscriptions
+        pairs = enumerate(zip(subscriptions, session.last_message_at, strict=True))
+        return [each for index, (each, last_message_at) in pairs if last_message_at and index not in session.refused]
+
     def close(self) -> None:
         """Close the connection; frames that the exchange sent until then are still delivered."""
         self._closing = True

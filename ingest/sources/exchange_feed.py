@@ -15,7 +15,7 @@ import aiohttp
 from msgspec.structs import replace
 
 from ingest.config.sections import ExchangeSection
-from ingest.errors import IngestError
+from ingest.errors import IngestError, Retry
 from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Exchange, ExchangeOptions, Located
@@ -81,10 +81,13 @@ class ExchangeFeed:
         self._lost: dict[Stream, int] = {}
         self._claims = CoverageClaims(name, writer)
         self._reload = asyncio.Event()
+        metrics.preset_exchange(name, section.channels)
+        self._show_subscriptions()
 
     def reload(self, section: ExchangeSection) -> None:
         """Apply another configuration; unchanged subscriptions are not touched. Addresses, proxy and `capture` need a restart."""
         self._section = section
+        self._show_subscriptions()
         self._reload.set()
 
     @property
@@ -157,14 +160,15 @@ class ExchangeFeed:
 
     async def _subscriptions(self, http: Http, section: ExchangeSection, options: ExchangeOptions) -> list[Subscription]:
         """The configured subscriptions, with their instruments from the listing."""
-        rows = await http.run(self._exchange.listing(options))
+        rows = await http.run(self._exchange.listing(options), self._note_retry)
         for bad in getattr(rows, "rejected", ()):
             self._on_malformed(self.name, bad)
         listing = {row.instrument: row for row in rows}
-        chosen = []
+        chosen, unknown = [], False
         for name in section.instruments:
             row = listing.get(name)
             if row is None:
+                unknown = True
                 near = ", ".join(difflib.get_close_matches(name, listing, 3)) or "none"
                 self._note_error(f"unknown instrument '{name}'; near: {near} ({len(listing)} are listed)")
             elif row.status == "delisted":
@@ -173,7 +177,16 @@ class ExchangeFeed:
                 chosen.append(replace(row, exchange=self.name))
         kind = options.trade_kind if "trades" in section.channels else None
         stored = await self._store_instruments(chosen, kind)
-        return [Subscription(row, cast(ChannelName, channel)) for row in stored for channel in section.channels]
+        wanted = [Subscription(row, cast(ChannelName, channel)) for row in stored for channel in section.channels]
+        return [*wanted, *self._unconfigured(section)] if unknown else wanted
+
+    def _unconfigured(self, section: ExchangeSection) -> list[Subscription]:
+        """The subscriptions whose instrument is not configured any more. They stay while a configured name is unknown."""
+        subscriptions = [each for current in self._connections for each in current.connection.subscriptions]
+        kept = [each for each in subscriptions if each.instrument.instrument not in section.instruments]
+        for name in dict.fromkeys(each.instrument.instrument for each in kept):
+            log.warning("%s: %s stays subscribed until every configured instrument is known", self.name, name)
+        return kept
 
     def _follow(self, group: asyncio.TaskGroup, wanted: list[Subscription], options: ExchangeOptions) -> None:
         """Open, replace and close connections so that they have the wanted subscriptions; unchanged connections stay."""
@@ -221,6 +234,16 @@ class ExchangeFeed:
         )
         return websocket, session
 
+    def _show_subscriptions(self) -> None:
+        """The wanted subscriptions are those of the configuration: one that is not listed, refused or silent is not live."""
+        for channel in self._exchange.CHANNELS:
+            wanted = len(self._section.instruments) if channel in self._section.channels else 0
+            self._metrics.source_wanted_subscriptions.labels(self.name, channel).set(wanted)
+            self._metrics.source_live_subscriptions.labels(self.name, channel).set_function(partial(self._live, channel))
+
+    def _live(self, channel: ChannelName) -> int:
+        return sum(each.channel == channel for current in self._connections for each in current.live)
+
     def _sink(self, output: Output) -> Awaitable[None] | None:
         put = self._puts.get(type(output))
         if put is None:
@@ -257,6 +280,13 @@ class ExchangeFeed:
         self.last_error, self._last_error_at = message, datetime.now(UTC)
         self._metrics.counters.errors[self.name, "source", "refused"] += 1
         log.error("%s: %s", self.name, message)
+
+    def _note_retry(self, error: Retry) -> None:
+        """An attempt to read the listing failed. An exchange that is not reached says so before the last attempt."""
+        if not self._connections:
+            self.last_error, self._last_error_at = str(error), datetime.now(UTC)
+        self._metrics.counters.errors[self.name, "http", "Retry"] += 1
+        log.warning("%s: reading the listing: %s", self.name, error)
 
     def _make_options(self) -> ExchangeOptions:
         return options_of(self._exchange, self._section, self._writer)

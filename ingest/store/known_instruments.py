@@ -148,7 +148,7 @@ class KnownInstruments:
         assert self._path is not None
         new = self._path.with_suffix(".new")
         try:
-            with new.open("wb") as file:
+            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640), "wb") as file:
                 file.write(msgspec.json.encode(known))
                 file.flush()
                 os.fsync(file.fileno())

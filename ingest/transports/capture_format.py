@@ -15,6 +15,7 @@ zstandard does not justify a dependency. A file that is cut off can be read as f
 from __future__ import annotations
 
 import logging
+import os
 import re
 import zlib
 from base64 import b64decode, b64encode
@@ -89,7 +90,7 @@ class Part:
         self.bytes = 0
         self.path = folder / header.name
         self._pack = zlib.compressobj(LEVEL, wbits=GZIP)
-        self._file = self.path.open("xb")
+        self._file = os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "wb")
         self._first = to_bytes((at, 0, "file", msgspec.json.encode(header)))
 
     def write(self, lines: Iterable[Entry]) -> None:

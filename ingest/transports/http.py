@@ -12,6 +12,8 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import ExitStack
+from functools import partial
+from io import BytesIO
 from tempfile import TemporaryFile
 from typing import BinaryIO, TypeVar
 
@@ -41,7 +43,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BODY_BYTES = 64 << 20
+BODY_BYTES = 32 << 20  # uncompressed
 FILE_BYTES = 8 << 30  # a month of trades in an archive has several gigabytes
 SMALL_SECONDS = 30.0
 FILE = aiohttp.ClientTimeout(sock_connect=10, sock_read=60)  # no total limit while data arrives
@@ -117,9 +119,12 @@ class Http:
         self._penalties.pop(host, None)
         return Response(answer.status, body, dict(answer.headers), file, time.time_ns() // 1000, made_at(answer.headers))
 
-    async def run(self, flow: Flow[T]) -> T:
-        """Drive `flow` to its result. The error of a failed request is thrown into it, and raised if it does not catch it."""
-        with FlowDriver[object, T](flow, self.get_with_retry) as steps:
+    async def run(self, flow: Flow[T], on_retry: Callable[[Retry], None] | None = None) -> T:
+        """Drive `flow` to its result. The error of a failed request is thrown into it, and raised if it does not catch it.
+
+        `on_retry` is called with the error of each request that is made again.
+        """
+        with FlowDriver[object, T](flow, partial(self.get_with_retry, on_retry=on_retry)) as steps:
             async for step in steps:
                 raise TypeError(f"a flow yields requests only, not {step!r}")
             return steps.result
@@ -138,7 +143,12 @@ class Http:
                 async for page in pages:
                     yield page
 
-    async def get_with_retry(self, request: Request, before: Callable[[], Awaitable[object]] | None = None) -> Response:
+    async def get_with_retry(
+        self,
+        request: Request,
+        before: Callable[[], Awaitable[object]] | None = None,
+        on_retry: Callable[[Retry], None] | None = None,
+    ) -> Response:
         """As `get`, with up to ATTEMPTS attempts after a Retry; `before` is awaited before each attempt."""
         backoff = Backoff(self._rand)
         for left in reversed(range(ATTEMPTS)):
@@ -149,25 +159,24 @@ class Http:
             except Retry as error:
                 if not left or (error.after or 0.0) > PATIENCE_SECONDS:
                     raise
+                if on_retry is not None:
+                    on_retry(error)
                 wait = max(error.after or 0.0, backoff.next())
             await asyncio.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
     async def _body(self, what: str, answer: aiohttp.ClientResponse, file: BinaryIO | None) -> bytes:
         """The body; empty if it is in `file`, which is then at its beginning."""
-        body = bytearray()
+        body = BytesIO()  # hands its buffer over without a copy
         size, bound = 0, FILE_BYTES if file else self._body_bytes
         async for chunk in answer.content.iter_any():
             size += len(chunk)
             if size > bound:
                 raise Reject(f"{what}: the body has more than {bound} bytes", reason="size")
-            if file is None:
-                body += chunk
-            else:
-                file.write(chunk)
+            (file or body).write(chunk)
         if file is not None:
             file.seek(0)
-        return bytes(body)
+        return body.getvalue()
 
     def _refusal(self, what: str, host: str, answer: aiohttp.ClientResponse, body: bytes) -> Retry | Reject:
         status = answer.status

@@ -212,7 +212,8 @@ class Recorder:
             last.close()
         # a missing number shows that lines were lost
         self._header = replace(self._header, part=self._header.part + (2 if missed else 1))
-        self._folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self._folder.parent, self._folder):  # `parents` alone are made with the default mode
+            folder.mkdir(0o750, parents=True, exist_ok=True)
         self._make_room()
         self._part = Part(self._folder, self._header, self._clock())
         if open_now:

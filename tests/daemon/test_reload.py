@@ -123,3 +123,21 @@ async def test_a_wrong_configuration_is_refused_and_the_old_one_stays(market: st
     assert scrape.value("errors_total", stage="reload") == 1
     await stored.assert_all_trades(market, simulator)
     await instance.ready()
+
+
+@on_apache
+async def test_a_reload_names_what_needs_a_restart_and_drops_no_stream_for_a_misspelt_name(
+    market: str, simulator: Simulator, daemon: Daemons
+):
+    settings = trading(market, simulator, "BTC/USDT")
+    instance = await daemon(settings).start()
+    await subscribed(simulator)
+    changed = trading(market, simulator, "BTCUSD/TT") | {"name": "two", "queue": {"max_rows": 7}, "retention": {"trades": "none"}}
+    await reload(instance, changed)
+    assert instance.logged("changed settings that need a restart: name, queue.max_rows")
+    await until(lambda: instance.logged("demo: BTC/USDT stays subscribed until every configured instrument is known"))
+    simulator.trade("BTCUSDT", 100)
+    scrape = await instance.settled("trades", 100)
+    assert (scrape.value("source_connects_total"), scrape.value("source_disconnects_total")) == (1, 0)
+    assert (scrape.value("queue_max_rows", table="trades"), (await instance.status())["daemon"]["name"]) == (200_000, "one")
+    await stored.assert_all_trades(market, simulator)

@@ -96,6 +96,10 @@ class Scrape:
         samples = self._samples.get(f"ingest_{name}", [])
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
+    def has(self, name: str, **labels: str) -> bool:
+        """Whether `ingest_<name>` has a sample with these labels."""
+        return any(labels.items() <= sample.labels.items() for sample in self._samples.get(f"ingest_{name}", []))
+
     def rows(self, table: str) -> dict[str, int]:
         """Every term of the row totals of `table`."""
         terms = {term: int(self.value(f"rows_{term}_total", table=table)) for term in ("decoded", "recovered", *OUTCOMES)}

@@ -95,3 +95,21 @@ def test_counters_are_independent_of_each_other() -> None:
     first, second = Counters(), Counters()
     first.tallies["trades"].written = 1
     assert second.tallies["trades"].written == 0
+
+
+def test_a_counter_of_a_known_reason_begins_at_zero() -> None:
+    """`increase` of Prometheus does not see a series that begins at 1."""
+    metrics = Metrics()
+    metrics.counters.tallies["trades"].shed["full"] = 2
+    metrics.preset_exchange("okx", ["trades"])
+    metrics.preset_poller("cboe")
+    assert value(metrics, "rows_shed_total", table="trades", reason="full") == 2
+    assert value(metrics, "rows_shed_total", table="trades", reason="shutdown") == 0
+    assert value(metrics, "rows_rejected_total", table="trades", reason="23514") == 0
+    assert value(metrics, "write_retries_total", sqlstate="connection") == 0
+    assert value(metrics, "source_disconnects_total", source="okx", reason="stale") == 0
+    assert value(metrics, "gaps_total", source="okx", channel="trades", reason="sequence") == 0
+    assert value(metrics, "errors_total", source="okx", stage="http", error_type="Retry") == 0
+    assert value(metrics, "errors_total", source="cboe", stage="poll", error_type="Reject") == 0
+    assert value(metrics, "errors_total", source="", stage="write", error_type="hold") == 0
+    assert value(metrics, "poll_requests_total", source="cboe") == 0

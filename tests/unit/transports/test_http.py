@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -259,6 +261,24 @@ async def test_a_body_that_is_too_large_is_rejected(server: Server, client: aioh
     server.responses = [status(200, b"x" * 5000)]
     with pytest.raises(Reject, match="more than 4096 bytes"):
         await http(client, body_bytes=4096).get(Request(f"{server.url}/"))
+
+
+async def test_a_compressed_body_is_bounded_as_it_unpacks(server: Server, client: aiohttp.ClientSession) -> None:
+    """60 kB that unpack to 60 MB; the memory stays below 100 MB, because no copy is made."""
+    packed = gzip.compress(bytes(60 << 20))
+    server.responses = [lambda request: web.Response(body=packed, headers={"Content-Encoding": "gzip"})]
+    path = Http(client, rate=Rate(1000, 1.0))
+    tracemalloc.start()
+    try:
+        with pytest.raises(Reject, match=f"more than {32 << 20} bytes"):
+            await path.get(Request(f"{server.url}/"))
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+        server.responses = [lambda request: web.Response(body=gzip.compress(bytes(32 << 20)), headers={"Content-Encoding": "gzip"})]
+        tracemalloc.reset_peak()
+        assert len((await path.get(Request(f"{server.url}/"))).body) == 32 << 20
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
 
 
 async def test_a_connection_error_is_a_retry(client: aiohttp.ClientSession) -> None:

@@ -185,7 +185,7 @@ async def test_the_format_is_readable_text_without_secrets(tmp_path: Path):
         b"1763688260.123458 1 frame64 dHdvCmxpbmVz",
         b"1763688261.123456 1 tick ",
         b'1763688262.123456 1 request {"url":"https://test/api/v3/depth?symbol=BTCUSDT","weight":1,"tag":"BTCUSDT","to_file":false,'
-        b'"method":"GET","headers":{},"secret":{}}',
+        b'"method":"GET","headers":{},"follow":false,"secret":{}}',
         b'1763688262.123456 1 answer {"lastUpdateId":1,"bids":[],"asks":[]}',
     ]
     lines = list(capture_format.read(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Awaitable
 
@@ -216,6 +217,29 @@ async def test_a_flood_lets_other_tasks_run(bench: Bench) -> None:
         await until(lambda: read[0] > 5_000)
         watching.cancel()
     assert 0 < max(turns) < 100
+
+
+async def test_the_many_outputs_of_one_frame_let_other_tasks_run_and_keep_their_order(bench: Bench) -> None:
+    turns: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(0)
+            turns.append(len(bench.outputs))
+
+    async def talk(socket: web.WebSocketResponse) -> None:
+        await socket.send_str("1")
+
+    many = [trade(number, 1) for number in range(20_000)]
+    bench.session.feed = lambda frame, received_at: many  # type: ignore[method-assign]
+    bench.session.on_tick = [trade(99_999, 1)]
+    bench.talk = talk
+    watching = asyncio.create_task(watch())
+    await bench.connection().run()
+    watching.cancel()
+    steps = [after - before for before, after in itertools.pairwise(turns)]
+    assert max(steps) <= 501
+    assert [number for number in bench.ids() if number != 99_999] == list(range(20_000))
 
 
 async def test_a_flood_does_not_keep_a_connection_from_closing(bench: Bench) -> None:
