@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from ingest.errors import Reject
+from ingest.protocol.decode import Malformed
 from ingest.protocol.history import History, HistoryRequest, Page
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import ChannelName
@@ -20,11 +21,12 @@ Exchange = Callable[[Request], bytes]
 
 
 class HistoryResult(NamedTuple):
-    """The records of all pages, the `until` of each page, and the requests in the order in which they were sent."""
+    """The records of all pages, the `until` of each page, the requests in the order in which they were sent, and the bad rows."""
 
     records: list[Record]
     untils: list[int]
     requests: list[Request]
+    rejected: list[Malformed]
 
 
 def load_history(history: History, exchange: Exchange, at: int = LATER, made_at: int | None = None) -> HistoryResult:
@@ -33,7 +35,7 @@ def load_history(history: History, exchange: Exchange, at: int = LATER, made_at:
     A Reject that `exchange` raises is thrown into the history, as the transport does. Fails where `until` goes back, where a record
     is older than the `until` of an earlier page, and where a page is too large.
     """
-    result = HistoryResult([], [], [])
+    result = HistoryResult([], [], [], [])
     try:
         output = next(history)
         while True:
@@ -52,6 +54,7 @@ def _step(
         assert len(output.records) <= LARGEST_PAGE
         result.records.extend(output.records)
         result.untils.append(output.until)
+        result.rejected.extend(output.rejected)
         return next(history)
     result.requests.append(output)
     try:
