@@ -46,6 +46,7 @@ class Ccxt:
 
     VIA: tuple[str, ...] = ("rest",)
     trade_kind = "trade"
+    every_minute = False
 
     def __init__(self, name: str, protocol: str, rest_url: str | None) -> None:
         library = import_module(
@@ -95,6 +96,10 @@ class Ccxt:
         read = partial(self._trades if request.channel == "trades" else self._candles, request.instrument)
         async for page in pages(request, read, self._name, self._now):
             yield page
+
+    async def opening(self, http: Http, instrument: Instrument) -> int | None:
+        """Unknown: its candles are not counted."""
+        return None
 
     def _now(self) -> Response:
         """A response of now; the exchange's clock decides which bars are closed."""

@@ -19,6 +19,7 @@ from ingest.pipeline.batch import Outcome
 from ingest.sources.progress import Progress
 from ingest.store.coverage import to_datetime
 from ingest.store.jobs import Chunk, claim, finish
+from ingest.store.missing_minutes import note_missing
 from ingest.store.pool import Connection
 
 NOTHING = "nothing is pending"
@@ -28,10 +29,14 @@ T = TypeVar("T")
 
 
 class ChunkResult(Struct, frozen=True):
-    """The result of one chunk: its rows by outcome; `verdict` is the reason where it is not done."""
+    """The result of one chunk: its rows by outcome; `verdict` is the reason where it is not done.
+
+    `missing` are the minutes without a candle in a chunk of candles that was read to its end; None in any other chunk.
+    """
 
     outcome: Outcome
     verdict: str | None = None
+    missing: Sequence[tuple[int, int]] | None = None
 
 
 class ChunkRunner:
@@ -56,6 +61,8 @@ class ChunkRunner:
                 if is_mine:
                     result = await fill(subject, chunk)
                     async with lock:
+                        if result.missing is not None:
+                            await note_missing(self._connection, chunk, result.missing, result.verdict)
                         await finish(self._connection, chunk, result.outcome, result.verdict)
                     self._add(name, chunk, result)
                 self._others += not is_mine

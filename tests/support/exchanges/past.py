@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from ingest.errors import Reject
 from ingest.protocol.decode import Malformed
 from ingest.protocol.history import History, HistoryRequest, Page
-from ingest.protocol.http import Request, Response
+from ingest.protocol.http import Flow, Request, Response
 from ingest.protocol.session import ChannelName
 from ingest.records import SECOND, Instrument, Record
 
+T = TypeVar("T")
 LATER = 2_000_000_000 * SECOND  # a time after every recording
 LARGEST_PAGE = 6000
 
@@ -64,6 +65,16 @@ def _step(
     if output.to_file:
         return history.send(Response(200, b"", file=BytesIO(body), received_at=at))
     return history.send(Response(200, body, received_at=at, made_at=made_at))
+
+
+def run_flow(flow: Flow[T], exchange: Exchange) -> T:
+    """The result of a flow of requests."""
+    try:
+        request = next(flow)
+        while True:
+            request = flow.send(Response(200, exchange(request), received_at=LATER))
+    except StopIteration as stop:
+        return stop.value
 
 
 def path_and_query(request: Request) -> tuple[str, dict[str, str]]:

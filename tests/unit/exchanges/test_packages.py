@@ -25,6 +25,7 @@ FILES = {"__init__.py", "exchange.py", "messages.py", "parse.py", "history.py"}
 LARGER = {
     "binance": 840,  # parses trades and books from slices of the frame, and reads four kinds of archive files
     "coinbase": 600,  # polls candles by REST, and has checks of its own for a feed without checksums
+    "gate": 430,  # shows where the candles of a market begin, beside those that it keeps
     "kraken": 520,  # two spellings of each pair, and a checksum over digits
 }
 CONTRACT = {name for name in (*Exchange.__annotations__, *vars(Exchange)) if not name.startswith("_")}
