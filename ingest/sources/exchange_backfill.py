@@ -47,7 +47,7 @@ class BackfillRequest(Struct, frozen=True, kw_only=True):
     """A backfill command: the range [since, until); `until` is at most `latest_end`.
 
     Without `instruments`, those of the configuration are filled; without `via`, the last way of the exchange's `VIA` is used;
-    `again` includes chunks that are done.
+    `again` includes chunks that are done, and replaces stored rows by others, whatever their origin.
     """
 
     channel: ChannelName
@@ -93,7 +93,8 @@ class Backfill:
             chunks = [(row, chunk) for row in rows for chunk in await self._open(connection, row)]
             progress = Progress(len(chunks))
             edition = (await detect(connection)).edition
-            loader = HistoryLoader(self._origin, self._request.channel, self._via, http=http, pool=pool, edition=edition)
+            asked = self._request
+            loader = HistoryLoader(self._origin, asked.channel, self._via, http=http, pool=pool, edition=edition, force=asked.again)
             runner = ChunkRunner(connection, progress)
 
             async def fill(row: Instrument, chunk: Chunk) -> ChunkResult:

@@ -105,9 +105,11 @@ class ExchangeOrigin:
 
 
 class HistoryLoader:
-    """Loads the history of one channel, `via` rest or archive."""
+    """Loads the history of one channel, `via` rest or archive. With `force` its rows replace stored ones, see BatchWriter."""
 
-    def __init__(self, origin: Origin, channel: ChannelName, via: str, *, http: Http, pool: Pool, edition: Edition) -> None:
+    def __init__(
+        self, origin: Origin, channel: ChannelName, via: str, *, http: Http, pool: Pool, edition: Edition, force: bool = False
+    ) -> None:
         self._origin = origin
         self._via = via
         self._http = http
@@ -115,7 +117,7 @@ class HistoryLoader:
         self._table = TABLES[channel]
         self._pool = pool
         self._edition: Edition = edition
-        self._batch_writer = BatchWriter(self._table, pool, edition)
+        self._batch_writer = BatchWriter(self._table, pool, edition, force=force)
 
     async def fill(self, request: HistoryRequest, on_rows: Callable[[int], None] = lambda rows: None) -> LoadResult:
         """Load the requested range, as far as the exchange has it. All rows are committed when this returns."""

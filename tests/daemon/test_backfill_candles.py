@@ -136,6 +136,31 @@ async def test_minutes_before_the_first_candle_of_a_market_are_not_missing(marke
 
 
 @on_apache
+async def test_rest_asked_again_revises_what_an_archive_stored(market: str, served: ArchiveServer, tmp_path: Path):
+    """The file of the month has a close of 9.99 above the high of 2.5; the candle is flagged, and then replaced."""
+    rows = minutes(MARCH, MARCH + DAY)
+    wrong = [list(row) for row in rows]
+    wrong[700][4] = "9.99"
+    wrong[800][1:5] = ["1.5", "2.5", "0.5", "2.25"]  # wrong as well, but possible
+    served.add(f"{DAILY}-2026-03-01", kline_lines(wrong))
+    served.klines = rows
+    settings, span = archive_settings(market, served), ("--from", "2026-03-01", "--to", "2026-03-02")
+    code, output = await backfill(tmp_path, settings, "candles", *span)
+    assert (code, "1,440 written" in output) == (0, True), output
+    closes = "SELECT close::text FROM candles WHERE interval = '1m' AND close <> 1.25 ORDER BY time"
+    assert [row[0] for row in await stored.fetch(market, closes)] == ["9.99", "2.25"]
+    (flag,) = await stored.fetch(market, "SELECT source, stage, payload FROM rejects")
+    assert (flag["source"], flag["stage"], "9.99" in flag["payload"]) == ("demo", "flag", True)
+
+    code, output = await backfill(tmp_path, settings, "candles", *span, "--via", "rest", "--again")
+    assert (code, "0 written, 2 revised, 1,438 were there already" in output) == (0, True), output
+    assert await stored.fetch(market, closes) == []
+    code, output = await backfill(tmp_path, settings, "candles", *span, "--again")
+    assert (code, "0 written, 1 revised, 1,439 were there already" in output) == (0, True), output
+    assert [row[0] for row in await stored.fetch(market, closes)] == ["2.25"]  # 9.99 replaces no consistent candle
+
+
+@on_apache
 async def test_an_isolated_gap_does_not_make_everything_after_it_a_gap(market: str, served: ArchiveServer, tmp_path: Path):
     """A daemon watches the candles since June; a backfill of March found a minute missing."""
     rows = minutes(MARCH, MARCH + DAY)
