@@ -31,12 +31,14 @@ T = TypeVar("T")
 class ChunkResult(Struct, frozen=True):
     """The result of one chunk: its rows by outcome; `verdict` is the reason where it is not done.
 
-    `missing` are the minutes without a candle in a chunk of candles that was read to its end; None in any other chunk.
+    `missing` are the minutes without a candle in a chunk of candles that was read to its end; None in any other chunk. `filtered`
+    is the number of elements that a rule of a provider's module excludes.
     """
 
     outcome: Outcome
     verdict: str | None = None
     missing: Sequence[tuple[int, int]] | None = None
+    filtered: int = 0
 
 
 class ChunkRunner:
@@ -48,6 +50,7 @@ class ChunkRunner:
         self._failed: list[str] = []
         self._others = 0  # chunks that another process runs
         self._total = Outcome()
+        self._filtered = 0
 
     async def run(self, chunks: Sequence[tuple[T, str, Chunk]], fill: Callable[[T, Chunk], Awaitable[ChunkResult]]) -> None:
         """Fill each chunk that no other process fills. A chunk is given as (subject, name of the subject for people, chunk)."""
@@ -76,6 +79,7 @@ class ChunkRunner:
             raise first(errors) from errors
 
     def _add(self, name: str, chunk: Chunk, result: ChunkResult) -> None:
+        self._filtered += result.filtered
         before, outcome = self._total, result.outcome
         self._total = Outcome(
             before.written + outcome.written,
@@ -94,6 +98,8 @@ class ChunkRunner:
         summary = f"{done.written:,} written, {done.revised:,} revised, {done.duplicate:,} were there already"
         if rejected := sum(done.rejected.values()):
             summary += f", {rejected:,} rejected (see the table rejects)"
+        if self._filtered:
+            summary += f", {self._filtered:,} filtered"
         if self._others:
             summary += f"; another process runs {self._others} of the chunks"
         if self._failed:

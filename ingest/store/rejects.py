@@ -31,7 +31,10 @@ log = logging.getLogger(__name__)
 
 
 class Rejected(Struct, frozen=True):
-    """One bad frame (`stage` decode) or row (`stage` write; `payload` is the row as COPY text), or the first of `rows` such."""
+    """One bad frame (`stage` decode) or row (`stage` write; `payload` is the row as COPY text), or the first of `rows` such.
+
+    With `stage` flag its values are stored, although they contradict each other.
+    """
 
     source: str
     table_name: str | None
@@ -82,9 +85,10 @@ class RejectSampler:
 
 
 def undecoded(source: str, malformed: Malformed) -> Rejected:
-    """The reject for a frame that could not be decoded."""
+    """The reject for a frame that could not be decoded, or for a value that is stored although it is odd (reason `flag`)."""
     payload = malformed.payload.decode("utf-8", "backslashreplace")
-    return Rejected(source, None, "decode", malformed.reason, None, malformed.message, payload)
+    stage = "flag" if malformed.reason == "flag" else "decode"
+    return Rejected(source, None, stage, malformed.reason, None, malformed.message, payload)
 
 
 async def insert_rejects(connection: Connection, rejected: Iterable[Rejected]) -> None:
