@@ -54,10 +54,10 @@ class Ccxt:
         )  # imported only here, because that loads a hundred exchanges and takes a second
         self._errors = import_module("ccxt.base.errors")
         self._name = name
-        # half of the exchange's rate: a person may use the same address
         self._ccxt = exchange = getattr(library, protocol)()
+        # the backfill uses half of it; ccxt, which knows the weight of each request, keeps to the same half
+        self.rate = Rate(2, 2 * exchange.rateLimit / 1000)
         exchange.rateLimit *= 2
-        self.rate = Rate(max(1, int(1000 / exchange.rateLimit)), 1.0)
         self.alternative = "a proxy: `proxy` in this exchange's section"
         exchange.number = str
         exchange.has["fetchCurrencies"] = False
