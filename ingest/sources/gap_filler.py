@@ -280,8 +280,10 @@ class GapFiller:
     async def _settle_incomplete(
         self, connection: Connection, gap: OpenGap, piece: Piece, result: LoadResult, error: Reject
     ) -> None:
-        """Heal the gap from its end, but for the minutes that the exchange does not have: these are unrecoverable once they are old
-        or were requested often enough."""
+        """Heal the gap from its end, but for the minutes that the exchange does not have.
+
+        These are unrecoverable if the archive would have them by now, or if they were requested often enough and are an hour old.
+        """
         for missing in reversed(result.missing):
             since, until = max(missing[0], gap.since), min(missing[1], gap.until)
             if since >= until:
@@ -289,7 +291,7 @@ class GapFiller:
             if until < gap.until:
                 await self._heal(connection, gap, until, gap.until, result)
                 gap = replace(gap, until=until)
-            if until > _now() - PUBLISHED and gap.tries + 1 < TRIES:
+            if until > _now() - (PUBLISHED if gap.tries + 1 < TRIES else HOUR):
                 await self._try_later(connection, gap, error)
                 return
             await self._mark_unrecoverable(connection, gap, since, until, str(error))
