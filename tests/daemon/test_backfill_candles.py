@@ -52,18 +52,23 @@ async def ledger(market: str) -> list[tuple[Any, ...]]:
 
 @on_apache
 async def test_a_month_that_ends_early_is_completed_by_days_and_rest(market: str, served: ArchiveServer, tmp_path: Path):
-    """The file of March ends on the 7th; there are files of the 8th, with half a day, and of later days but the last."""
+    """The file of March ends on the 7th. Files of days: the 8th has half a day, the 9th a bad line, the 31st has none."""
     rows = minutes(MARCH, MARCH + 31 * DAY)
     served.add(f"{MONTHLY}-2026-03", kline_lines(rows[: 7 * 1440]))
     for number in range(7, 30):
-        day = rows[number * 1440 : (number + 1) * 1440]
-        served.add(f"{DAILY}-{MARCH + number * DAY:%Y-%m-%d}", kline_lines(day[:720] if number == 7 else day))
+        lines = kline_lines(rows[number * 1440 : (number + 1) * 1440])
+        if number == 8:
+            lines[100] = lines[100].replace("1.25", "NaN", 1)
+        served.add(f"{DAILY}-{MARCH + number * DAY:%Y-%m-%d}", lines[:720] if number == 7 else lines)
     served.klines = rows
     code, output = await backfill(tmp_path, archive_settings(market, served), "candles", *SPAN)
-    assert (code, "1 chunks: 44,640 written, 0 revised, 0 were there already" in output) == (0, True), output
-    assert await counted(market) == {"archive": 30 * 1440 - 720, "rest": 720 + 1440}
+    assert (code, "1 chunks: 44,640 written, 0 revised, 0 were there already, 1 rejected" in output) == (0, True), output
+    assert await counted(market) == {"archive": 30 * 1440 - 720 - 1, "rest": 720 + 1 + 1440}
+    (bad,) = await stored.fetch(market, "SELECT source, stage, reason, payload FROM rejects")
+    assert (*bad[:3], ",NaN,1.25," in bad[3]) == ("demo", "decode", "value", True)
     assert await ledger(market) == []
-    assert served.request_counts["/api/v3/klines"] == 1 + 2 + 1  # whether the 31st has any, the 31st, and half of the 8th
+    # whether the 31st has any, the 31st, half of the 8th, a minute of the 9th
+    assert served.request_counts["/api/v3/klines"] == 1 + 2 + 1 + 1
 
 
 @on_apache
