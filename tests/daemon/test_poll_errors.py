@@ -103,8 +103,12 @@ async def test_every_error_is_counted_and_disturbs_no_other_provider(market: str
 
 async def check_what_is_kept(market: str, instance: Daemon, providers: Providers) -> None:
     """Rejects hold the responses that could not be parsed, requests are counted by provider, and no key is stored."""
-    kept = await stored.fetch(market, "SELECT DISTINCT source, reason FROM rejects ORDER BY source")
-    reasons = [("cboe", "flag"), ("coingecko", "json"), ("news_coindesk", "xml"), ("yahoo", "json")]  # flags: real bars of 1992
+    kept = await stored.fetch(market, "SELECT DISTINCT source, stage, reason FROM rejects ORDER BY source")
+    flagged = ("cboe", "flag", "contradiction")  # bars of 1992 to 2006
+    reasons = [
+        flagged,
+        *((name, "decode", form) for name, form in [("coingecko", "json"), ("news_coindesk", "xml"), ("yahoo", "json")]),
+    ]
     assert [tuple(row) for row in kept] == reasons
     rows = await stored.fetch(market, "SELECT payload, message FROM rejects")
     assert KEY not in str([tuple(row) for row in rows]) + instance.log
