@@ -9,7 +9,8 @@ from pathlib import Path
 from cluster import Cluster
 
 from tests.support import stored
-from tests.support.commands import Done, as_role, ingest, run_roles
+from tests.support.commands import Done, ingest
+from tests.support.roles import as_role, run_roles
 
 
 async def check(market: str, **settings: str) -> Done:
