@@ -1,7 +1,7 @@
 """Daily bars of stock indices: checks of their dates and prices, the same for every provider.
 
 A bar with a bad date, a bad price or no close is a `Malformed`. An open, high or low of zero means that the provider has none; it
-becomes None. A bar whose prices contradict each other is stored, and reported as a `Malformed` with the reason `flag`.
+becomes None. A bar whose prices contradict each other is passed on: the store flags it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from msgspec import Struct
 from ingest.errors import Reject
 from ingest.polling import checked
 from ingest.polling.db_queries import Filtered
-from ingest.polling.elements import FLAG, bounded
-from ingest.polling.trading_day import DAY, is_over, to_date, to_time
+from ingest.polling.elements import bounded
+from ingest.polling.trading_day import DAY, is_over, to_time
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Response
 from ingest.records import SECOND, StockIndex
@@ -69,10 +69,6 @@ def _rows(index_name: str, source: str, bar: Bar | Malformed, answer: Response) 
         yield Filtered(EARLY, 1)
     elif is_over(time, answer.as_of):
         yield StockIndex(index_name, source, time, opened, high, low, close, _volume(bar), answer.received_at)
-        given = [Decimal(price) for price in (opened, close, high, low) if price is not None]
-        if (high is not None and Decimal(high) < max(given)) or (low is not None and Decimal(low) > min(given)):
-            message = f"{index_name} of {to_date(time)} is stored, but its open or close is outside of low..high"
-            yield Malformed(_evidence(bar), FLAG, message)
 
 
 def _volume(bar: Bar) -> str | None:

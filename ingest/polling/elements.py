@@ -17,7 +17,6 @@ from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 T = TypeVar("T")
 R = TypeVar("R")
 
-FLAG = "flag"  # the reason of a `Malformed` whose values are stored although they contradict each other
 MAX_EVIDENCE = 20  # bad elements of one answer that are kept as evidence; the last counts the others
 MAX_BAD = 10_000  # bad elements after which an answer is not read further: reading them takes a tenth of a second
 
@@ -64,7 +63,7 @@ def bounded(rows: Iterable[R]) -> Iterator[R | Malformed]:
     bad = 0
     last = None
     for row in rows:
-        if isinstance(row, Malformed) and row.reason != FLAG:
+        if isinstance(row, Malformed):
             bad += 1
             if bad > MAX_EVIDENCE:
                 last = row

@@ -13,7 +13,6 @@ from msgspec.json import Decoder
 
 from ingest.errors import Reject
 from ingest.polling.db_queries import Filtered, Prices, PricesAt, ReorgedBlock
-from ingest.polling.elements import FLAG
 from ingest.polling.html_page import refuse_page
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.exchange import ExchangeLimits
@@ -146,26 +145,9 @@ def run_day_parts(parts: Iterable[tuple[str, Part[Sequence[Emitted]]]], cursor: 
 
 
 def within(emitted: Iterable[Emitted], since: int, until: int | None = None) -> list[Emitted]:
-    """The records of [since, until), microseconds, and what has no time: malformed elements, and counts of filtered ones.
-
-    An element that is only flagged follows its record, and is omitted with it.
-    """
-    kept: list[Emitted] = []
-    is_within = True
-    for one in emitted:
-        time = _time(one)
-        if time is not None:
-            is_within = since <= time and (until is None or time < until)
-        elif not _is_flag(one):
-            kept.append(one)
-            continue
-        if is_within:
-            kept.append(one)
-    return kept
-
-
-def _is_flag(emitted: Emitted) -> bool:
-    return isinstance(emitted, Malformed) and emitted.reason == FLAG
+    """The records of [since, until), microseconds, and what has no time: malformed elements, and counts of filtered ones."""
+    times = ((_time(one), one) for one in emitted)
+    return [one for time, one in times if time is None or (since <= time and (until is None or time < until))]
 
 
 def _time(emitted: Emitted) -> int | None:

@@ -25,7 +25,6 @@ from ingest.config.settings import Settings
 from ingest.errors import Reject, Retry, Stop
 from ingest.pipeline.table_queue import TableQueue
 from ingest.polling.db_queries import Filtered, PricesAt
-from ingest.polling.elements import FLAG
 from ingest.polling.provider import Emitted, Missed, Poll, PollOptions, Provider, Step
 from ingest.protocol.decode import Malformed
 from ingest.records import Asset
@@ -223,8 +222,8 @@ def chunk_edges(chunk: int | None, since: int, until: int) -> list[int]:
 class _Reader:
     """Reads one history into `queue`. `spend` counts each request before it is made.
 
-    `bad` counts the elements that cannot be read, by reason, `evidence` has the first ones, and those that are only flagged;
-    `filtered` is the number of elements that a rule of the module excludes.
+    `bad` counts the elements that cannot be read, by reason, and `evidence` has the first ones; `filtered` is the number of
+    elements that a rule of the module excludes.
     """
 
     def __init__(
@@ -278,7 +277,6 @@ class _Reader:
         self._on_rows(len(records))
 
     def _reject(self, bad: Malformed) -> None:
-        if bad.reason != FLAG:
-            self.bad[bad.reason] += 1
+        self.bad[bad.reason] += 1
         if len(self.evidence) < REJECTS:
             self.evidence.append(bad)

@@ -1,7 +1,7 @@
 """The table `rejects`: frames that could not be read and rows that could not be stored, kept for a person to inspect.
 
 A source that sends only bad rows would fill the table. Of a reason of one source, SAMPLES rejects are stored per minute; one more
-row of each batch stands for the rest of that batch.
+row of each batch stands for the rest of that batch. Rejects are kept for 90 days.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,6 +22,7 @@ MAX_PAYLOAD = 10_000  # characters of a payload that are kept
 MAX_SOURCE = 100  # characters; a bad row may have anything in its place
 SAMPLES = 100  # rejects of one table, source and reason that are stored in one minute
 SAMPLE_SECONDS = 60.0
+KEPT = timedelta(days=90)
 
 _INSERT = """
     INSERT INTO rejects (source, table_name, stage, reason, sqlstate, message, payload, rows)
@@ -31,10 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class Rejected(Struct, frozen=True):
-    """One bad frame (`stage` decode) or row (`stage` write; `payload` is the row as COPY text), or the first of `rows` such.
-
-    With `stage` flag its values are stored, although they contradict each other.
-    """
+    """One bad frame (`stage` decode) or row (`stage` write; `payload` is the row as COPY text), or the first of `rows` such."""
 
     source: str
     table_name: str | None
@@ -85,10 +84,9 @@ class RejectSampler:
 
 
 def undecoded(source: str, malformed: Malformed) -> Rejected:
-    """The reject for a frame that could not be decoded, or for a value that is stored although it is odd (reason `flag`)."""
+    """The reject for a frame that could not be decoded."""
     payload = malformed.payload.decode("utf-8", "backslashreplace")
-    stage = "flag" if malformed.reason == "flag" else "decode"
-    return Rejected(source, None, stage, malformed.reason, None, malformed.message, payload)
+    return Rejected(source, None, "decode", malformed.reason, None, malformed.message, payload)
 
 
 async def insert_rejects(connection: Connection, rejected: Iterable[Rejected]) -> None:
@@ -97,6 +95,11 @@ async def insert_rejects(connection: Connection, rejected: Iterable[Rejected]) -
     if rows:
         columns = [[getattr(row, name) for row in rows] for name in Rejected.__struct_fields__]
         await connection.execute(_INSERT, *columns)
+
+
+async def delete_expired(connection: Connection) -> None:
+    """Delete the rejects that are older than KEPT. Needs the owner's rights."""
+    await connection.execute("DELETE FROM rejects WHERE rejected_at < now() - $1::interval", KEPT)
 
 
 async def sources_of(connection: Connection, columns: Sequence[str], lines: Sequence[str]) -> list[str]:

@@ -23,6 +23,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from ingest.daemon.http_server import RENDER_SECONDS
 from ingest.simulator.server import Simulator
 from tests.support.paths import ROOT
 
@@ -241,6 +242,11 @@ class Daemon:
         return await until(unready, seconds)
 
     async def scrape(self) -> Scrape:
+        """The metrics as they are now: the daemon answers with the page of the last RENDER_SECONDS."""
+        await asyncio.sleep(RENDER_SECONDS)
+        return await self._served_metrics()
+
+    async def _served_metrics(self) -> Scrape:
         async with self._client.get(f"{self.url}/metrics") as answer:
             return Scrape(await answer.text())
 
@@ -262,7 +268,8 @@ class Daemon:
         """Poll the metrics until `condition` is true of them; the row totals must balance in every scrape."""
 
         async def met() -> Scrape | None:
-            scrape = await self.balanced_scrape()
+            scrape = await self._served_metrics()
+            scrape.assert_balanced()
             return scrape if condition(scrape) else None
 
         try:

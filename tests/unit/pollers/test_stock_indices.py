@@ -66,8 +66,7 @@ def test_rows_of_stooq_equal_its_file(real: Path) -> None:
     result = turn(stooq, *bodies, secret={"apikey": "k"})
     assert result.urls == [f"http://x/q/d/l/?s=%5E{name}&i=d" for name in ("spx", "ndq")]
     assert [request.secret for request in result.requests] == [{"apikey": "k"}] * 2
-    assert len([row for row in result.records if isinstance(row, StockIndex)]) == 6000
-    assert [row.reason for row in result.records if isinstance(row, Malformed)] == ["flag"], "a close below the low, in 2018"
+    assert len([row for row in result.records if isinstance(row, StockIndex)]) == len(result.records) == 6000
     prices = ("5905.49", "5921.43", "5874.88", "5887.56", "670843730")
     assert result.records[2999] == StockIndex("SPX", "stooq", micros(2025, 1, 8), *prices, received_at=NOW)
     assert result.cursor == str(micros(2025, 1, 8))
@@ -158,11 +157,10 @@ def test_a_bad_line_of_cboe_costs_itself(line: bytes) -> None:
         assert closes(history.records) == [("2026-11-18", "17.24")]
 
 
-def test_a_day_that_contradicts_itself_is_stored_and_flagged() -> None:
+def test_a_day_that_contradicts_itself_is_passed_to_the_store() -> None:
+    """The store flags it: tests/database/test_revisions.py."""
     result = turn(cboe, CBOE + b"02/08/2006,41.60,13.61,12.76,12.83\n" + TWO_DAYS)
     assert closes(result.records)[0] == ("2006-02-08", "12.83")
-    flag = next(row for row in result.records if isinstance(row, Malformed))
-    assert (flag.payload, flag.reason) == (b"2006-02-08,41.60,13.61,12.76,12.83", "flag")
 
 
 def test_a_day_without_data_of_fred_or_stooq_costs_itself() -> None:
