@@ -6,7 +6,6 @@ Each repeats until it is cancelled.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -16,24 +15,11 @@ from ingest.simulator.market import UNIT, Deal
 from ingest.simulator.server import Simulator
 
 FRAMES = 2_000  # of a flood
-BODY_BYTES = 1 << 20
+FRAME_BYTES = 1 << 20
 HALF_SENT = 60  # connections a second
 PIPELINED = 50  # requests of a client
 CLIENTS = 20
 YEAR_9999 = 253_370_764_800_000  # milliseconds
-
-
-def hostile_bodies() -> list[bytes]:
-    """Bodies of a megabyte that are slow or large for a naive parser, as a feed of news may have them."""
-    rng = random.Random(1)
-    return [
-        b'<rss version="2.0"><channel>' + b"<item>" * (BODY_BYTES // 6),
-        b"<!DOCTYPE rss [<!ENTITY a '" + b"a" * 1000 + b"'>]><rss><channel><title>" + b"&a;" * (BODY_BYTES // 3) + b"</title>",
-        b"<rss><channel><item><title>" + b"<b " * (BODY_BYTES // 3),
-        b"<rss><channel>" + b"<item><title>" + b"&" * BODY_BYTES + b"</title></item></channel></rss>",
-        rng.randbytes(BODY_BYTES),
-        b"[" * BODY_BYTES,
-    ]
 
 
 async def flood(exchange: Simulator, symbol: str) -> None:
@@ -49,8 +35,8 @@ async def flood(exchange: Simulator, symbol: str) -> None:
             exchange.send_raw(b"{}")
         for deal in deals:
             exchange.send_raw(wire.combined(stream, wire.trade(symbol, deal)))
-        exchange.send_raw(b"[" + b"{}," * (BODY_BYTES // 3) + b"{}]")
-        exchange.send_raw(b'{"stream":"x","data":"' + b"\xff" * BODY_BYTES + b'"}')
+        exchange.send_raw(b"[" + b"{}," * (FRAME_BYTES // 3) + b"{}]")
+        exchange.send_raw(b'{"stream":"x","data":"' + b"\xff" * FRAME_BYTES + b'"}')
         await asyncio.sleep(1.0)
 
 

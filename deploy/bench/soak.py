@@ -18,7 +18,7 @@ import aiohttp
 from cluster import free_port
 from msgspec import Struct
 
-from bench.attacks import attacks, hostile_bodies
+from bench.attacks import attacks
 from bench.exchange import Exchange
 from bench.process import Running, daemon
 from bench.result import Place, read_settings
@@ -191,10 +191,11 @@ def _settings(hostile: Simulator, providers: str, port: int) -> dict[str, str]:
 @asynccontextmanager
 async def _providers() -> AsyncIterator[str]:
     """A server with recorded responses of the eight providers, and hostile ones under /hostile; yields its address."""
+    from tests.support.hostile_bodies import HOSTILE as BODIES  # noqa: PLC0415
     from tests.support.paths import REAL  # noqa: PLC0415 - only this benchmark needs the recordings
     from tests.support.providers import recorded, serving  # noqa: PLC0415
 
-    hostile = [(200, body, {}) for body in hostile_bodies()]
+    hostile = [(200, body, {}) for body in BODIES.values()]
     async with serving(**recorded(REAL)) as providers:
         providers.always[FEED] = hostile[0]
         providers.once[FEED] = [*hostile * 1000]

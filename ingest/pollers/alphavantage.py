@@ -86,7 +86,7 @@ def _fetch(options: PollOptions, fund: str, size: str) -> Part[list[StockIndex |
     body = decoded(answer, _Decoder)
     if body.days is None:
         raise _refusal(fund, body.note or body.information or body.error)
-    return day_bars(fund, NAME, members(dict(sorted(body.days.items())), _DAY, _bars), answer)
+    return (yield from day_bars(fund, NAME, members(dict(sorted(body.days.items())), _DAY, _bars), answer))
 
 
 def _bars(date: str, day: _Day) -> Iterator[Bar]:

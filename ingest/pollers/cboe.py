@@ -46,7 +46,7 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
 
 def _fetch(options: PollOptions) -> Part[list[StockIndex | Malformed | Filtered]]:
     answer = yield from answer_to(Request(options.base_url + PATH))
-    return day_bars("VIX", NAME, map(_bar, csv_rows(answer.body, HEADER)), answer)
+    return (yield from day_bars("VIX", NAME, map(_bar, csv_rows(answer.body, HEADER)), answer))
 
 
 def _bar(row: list[str] | Malformed) -> Bar | Malformed:

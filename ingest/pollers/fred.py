@@ -49,7 +49,7 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
 
 def _fetch(options: PollOptions, series: str, index_name: str) -> Part[list[StockIndex | Malformed | Filtered]]:
     answer = yield from answer_to(Request(f"{options.base_url}/graph/fredgraph.csv?id={series}"))
-    return day_bars(index_name, NAME, _bars(csv_rows(answer.body, ("observation_date", series))), answer)
+    return (yield from day_bars(index_name, NAME, _bars(csv_rows(answer.body, ("observation_date", series))), answer))
 
 
 def _bars(rows: Iterable[list[str] | Malformed]) -> Iterator[Bar | Malformed]:

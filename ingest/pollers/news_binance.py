@@ -14,6 +14,7 @@ from msgspec.json import Decoder
 from ingest.errors import Reject
 from ingest.pollers._news_article import ArticleFields, Source, article
 from ingest.pollers._news_rules import EXCHANGE, Topic
+from ingest.polling.elements import bounded
 from ingest.polling.provider import Plan, Poll, PollOptions, decoded
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.http import Request, Response, answer_to
@@ -72,7 +73,8 @@ def poll(options: PollOptions, _cursor: str) -> Poll:
     for number, topic in CATALOGUES.items():
         request = Request(options.base_url + PAGE.format(number), headers={**options.headers, "lang": "en"})
         answer = yield from answer_to(request)
-        articles = [one for catalogue in _catalogues(answer) for one in _articles(source, catalogue, topic, answer.received_at)]
+        catalogues = _catalogues(answer)
+        articles = list(bounded(one for each in catalogues for one in _articles(source, each, topic, answer.received_at)))
         yield [one for one in articles if isinstance(one, Malformed) or one.id not in seen]
         seen.update(one.id for one in articles if isinstance(one, News))
     return ""

@@ -15,6 +15,7 @@ from msgspec.json import Decoder
 
 from ingest.pollers._news_article import ArticleFields, Source, article
 from ingest.pollers._news_rules import AGGREGATOR
+from ingest.polling.elements import bounded
 from ingest.polling.provider import Plan, Poll, PollOptions, decoded
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.http import Request, Response, answer_to
@@ -75,7 +76,7 @@ def poll(options: PollOptions, _cursor: str) -> Poll:
     """The newest twenty posts."""
     url = f"{options.base_url}/posts/?kind=news&public=true&regions=en"
     answer = yield from answer_to(Request(url, headers=options.headers, secret=options.secret))
-    yield list(posts(Source("cryptopanic", AGGREGATOR, options.score), answer))
+    yield list(bounded(posts(Source("cryptopanic", AGGREGATOR, options.score), answer)))
     return ""
 
 

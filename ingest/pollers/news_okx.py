@@ -15,6 +15,7 @@ from msgspec.json import Decoder
 from ingest.errors import Reject
 from ingest.pollers._news_article import ArticleFields, Source, article
 from ingest.pollers._news_rules import EXCHANGE, Topic
+from ingest.polling.elements import bounded
 from ingest.polling.provider import Plan, Poll, PollOptions, decoded
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.http import Request, Response, answer_to
@@ -71,7 +72,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
         url = f"{options.base_url}/api/v5/support/announcements?page={number}"
         answer = yield from answer_to(Request(url, headers={**options.headers, "Accept-Language": "en-US"}))
         page = _page(answer)
-        articles = list(_articles(source, page.details, answer.received_at))
+        articles = list(bounded(_articles(source, page.details, answer.received_at)))
         yield articles
         times = [one.time for one in articles if isinstance(one, News)]
         newest = max([newest, *times])

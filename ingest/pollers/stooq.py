@@ -72,7 +72,7 @@ def _fetch(
     text = answer.body[:200].decode("utf-8", "replace")
     if "exceeded the daily hits limit" in text.lower():
         raise Retry(f"{index_name}: {text.strip()[:80]}", after=LIMIT_SECONDS, code="429")
-    return day_bars(index_name, NAME, map(_bar, csv_rows(answer.body, HEADER, optional=1)), answer)
+    return (yield from day_bars(index_name, NAME, map(_bar, csv_rows(answer.body, HEADER, optional=1)), answer))
 
 
 def _bar(row: list[str] | Malformed) -> Bar | Malformed:

@@ -120,7 +120,7 @@ def _fetch(
     if len({len(column) for column in columns}) > 1:
         raise Reject(f"the lists of {index_name} have {[len(column) for column in columns]} values", reason="shape")
     days = (Raw(b"[%s]" % b",".join(map(bytes, day))) for day in zip(*columns, strict=True))
-    return day_bars(index_name, NAME, elements(days, _PLACE, partial(_bars, result.meta.gmtoffset)), answer)
+    return (yield from day_bars(index_name, NAME, elements(days, _PLACE, partial(_bars, result.meta.gmtoffset)), answer))
 
 
 def _bars(offset: int, day: _Day) -> Iterator[Bar]:

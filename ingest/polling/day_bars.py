@@ -15,12 +15,14 @@ from ingest.errors import Reject
 from ingest.polling import checked
 from ingest.polling.db_queries import Filtered
 from ingest.polling.elements import bounded
+from ingest.polling.provider import Part
 from ingest.polling.trading_day import DAY, is_over, to_time
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Response
 from ingest.records import SECOND, StockIndex
 
 EARLIEST = 31_536_000 * SECOND  # 1971-01-01, before which the table has no row
+SLICE = 2000  # bars that are read before other tasks run: 50 ms
 EARLY = "before_1971"  # the reason of a `Filtered`
 
 
@@ -34,14 +36,16 @@ class Bar(Struct, frozen=True):
 
 def day_bars(
     index_name: str, source: str, bars: Iterable[Bar | Malformed], answer: Response
-) -> list[StockIndex | Malformed | Filtered]:
+) -> Part[list[StockIndex | Malformed | Filtered]]:
     """The trading days of an answer that are over, what is malformed, and the number of days before 1971, which are not stored.
 
     Raises Reject if no bar can be read and one is malformed.
     """
     days: list[StockIndex | Malformed | Filtered] = []
     early = 0
-    for row in bounded(row for bar in bars for row in _rows(index_name, source, bar, answer)):
+    for number, row in enumerate(bounded(row for bar in bars for row in _rows(index_name, source, bar, answer)), 1):
+        if not number % SLICE:
+            yield []
         if isinstance(row, Filtered):
             early += row.count
         else:

@@ -74,7 +74,8 @@ Emitted: TypeAlias = Record | Malformed | Filtered | Missed
 Step: TypeAlias = PricesAt | ReorgedBlock | Sequence[Emitted]
 # One turn. The answer to a request or query is sent in, None after records. The return value is the cursor for the next turn.
 Poll: TypeAlias = Generator[Request | Step, Response | Prices | None, str]
-Part: TypeAlias = Generator[Request | PricesAt, Any, T]  # some requests of a turn, and what their answers contain
+# some requests of a turn, and what their answers contain; an empty list lets other tasks run before the rest of an answer is read
+Part: TypeAlias = Generator[Request | PricesAt | list[Any], Any, T]
 
 
 class Provider(Protocol):

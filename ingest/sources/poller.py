@@ -40,6 +40,7 @@ RETRY_SECONDS = 60.0  # until another daemon, or this daemon after a restart, ma
 FIRST_SECONDS, CAP_SECONDS = 1.0, 900.0  # between turns that fail
 CACHED_BYTES = 4 << 20  # the largest body that is kept for a 304
 CACHED = 16  # bodies; no more, because the URLs of single blocks have tags too, and are never requested again
+MANY = 500  # records after which other tasks run
 COMMIT_SECONDS = 0.1  # between two checks whether the rows are committed
 
 log = logging.getLogger(__name__)
@@ -160,9 +161,11 @@ class Poller:
                     elif isinstance(step, ReorgedBlock):
                         await self._remove(step)
                     else:
-                        for emitted in step:
+                        for number, emitted in enumerate(step, 1):
                             if (room := self._emit(emitted, turn)) is not None:
                                 await room
+                            if not number % MANY:
+                                await asyncio.sleep(0)
                         await asyncio.sleep(0)  # let other tasks run: a feed may have thousands of articles, each of 3 ms of work
         finally:
             self._malformed, self._missed = turn.malformed, set(turn.missed)

@@ -21,7 +21,7 @@ from ingest.errors import Reject
 from ingest.text.safe_xml import parse_xml
 
 MAX_PARTS = 2000  # parts of one document that are parsed by themselves
-MAX_REFERENCES = 200_000  # `&` of a document; correcting so many takes a quarter of a second
+MAX_MARKS = 200_000  # `&` and `<` of a document; correcting so many takes a quarter of a second
 EVIDENCE = 80  # bytes before and after a fault that are kept: few enough to be the same while the rest of a feed changes
 HEAD = 20_000  # characters within which the root element begins
 
@@ -80,7 +80,11 @@ def read_xml(body: bytes, parts: Collection[str]) -> Document:
     try:
         return Document(parse_xml(body))
     except Reject as error:
-        if error.reason != "xml" or isinstance(error.__cause__, DefusedXmlException) or body.count(b"&") > MAX_REFERENCES:
+        if (
+            error.reason != "xml"
+            or isinstance(error.__cause__, DefusedXmlException)
+            or body.count(b"&") + body.count(b"<") > MAX_MARKS
+        ):
             raise
         strict = error
     text = _repaired(_decoded(body))

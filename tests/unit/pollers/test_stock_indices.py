@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,12 @@ import pytest
 
 from ingest.errors import Reject, Retry
 from ingest.pollers import alphavantage, cboe, fred, stooq, yahoo
+from ingest.polling.day_bars import SLICE
 from ingest.polling.db_queries import Filtered
+from ingest.polling.provider import PollOptions
 from ingest.polling.trading_day import to_date
 from ingest.protocol.decode import Malformed
+from ingest.protocol.http import Response
 from ingest.records import SECOND, StockIndex
 from tests.support.turns import NOW, micros, run_history, turn
 
@@ -171,6 +176,15 @@ def test_a_day_without_data_of_fred_or_stooq_costs_itself() -> None:
     result = turn(stooq, *[STOOQ + b"2026-11-18,1,2,1,2,5\n2026-11-19,N/D,N/D,N/D,N/D,N/D\n"] * 2)
     assert closes(result.records) == [("2026-11-18", "2")] * 2
     assert [row.reason for row in result.records if isinstance(row, Malformed)] == ["value"] * 2
+
+
+def test_other_tasks_run_while_a_long_file_is_read() -> None:
+    line = b"11/18/2026,18.1,18.9,17.7,18.3\n"
+    flow = cboe.poll(PollOptions(base_url="http://x"), "")
+    next(flow)
+    pauses = iter(partial(next, flow), None)
+    first = flow.send(Response(200, CBOE + line * 3 * SLICE, received_at=NOW))
+    assert [len(rows) for rows in (first, *islice(pauses, 3))] == [0, 0, 0, 3 * SLICE]
 
 
 def test_zero_opens_are_unknown() -> None:

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import tostring
 import pytest
 
 from ingest.errors import Reject
-from ingest.text.xml_repair import EVIDENCE, MAX_PARTS, MAX_REFERENCES, read_xml
+from ingest.text.xml_repair import EVIDENCE, MAX_MARKS, MAX_PARTS, read_xml
 
 PARTS = ("item", "entry")
 
@@ -108,4 +108,4 @@ def test_a_megabyte_of_anything_is_read_in_linear_time(piece: bytes) -> None:
 
 def test_a_document_with_too_many_references_is_not_repaired() -> None:
     with pytest.raises(Reject, match="not well-formed"):
-        read_xml(b"<rss>" + b"& " * (MAX_REFERENCES + 1) + b"</rss>", PARTS)
+        read_xml(b"<rss>" + b"& " * (MAX_MARKS + 1) + b"</rss>", PARTS)
