@@ -14,11 +14,11 @@ from ingest.marketdata.rest import Rows, rows
 from ingest.marketdata.streamed_book import Update
 from ingest.marketdata.values import (
     decimal_digits,
-    digits,
     from_iso,
     micros,
     minute_bar,
     price_and_size,
+    price_digits,
     price_step,
     quote_side,
 )
@@ -49,7 +49,7 @@ def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
 
 def _side(price: str, size: str | None) -> tuple[str | None, str | None]:
     """Messages of 2021 have prices without sizes."""
-    return quote_side(price, size) if size is not None else (digits(price) if price.strip("0.") else None, None)
+    return quote_side(price, size) if size is not None else (price_digits(price) if price.strip("0.") else None, None)
 
 
 def candle(row: BarRow, instrument_id: int, received_at: int) -> Candle:

@@ -18,15 +18,30 @@ from ingest.errors import Reject
 from ingest.exchanges.deribit.messages import BarRow, Body, BookRow, Chart, Listed, QuoteRow, TradeRow, Trades
 from ingest.marketdata.rest import Rows, decode, make_rows, rows
 from ingest.marketdata.streamed_book import Update
-from ingest.marketdata.values import MAX_LENGTH, MILLISECOND, Level, decimal_digits, decimal_side, micros, minute_bar, price_step
+from ingest.marketdata.values import (
+    MILLISECOND,
+    PRICE_DIGITS,
+    SIZE_DIGITS,
+    Level,
+    decimal_digits,
+    decimal_price,
+    decimal_side,
+    decimal_size,
+    micros,
+    minute_bar,
+    name,
+    price_digits,
+    price_step,
+    volume_digits,
+)
 from ingest.records import Candle, Instrument, Quote, Trade
 
 _KINDS = {"spot": "spot", "future": "future", "option": "option"}  # combos, which combine several instruments, are left out
 
 
 def trade(row: TradeRow, instrument_id: int, received_at: int) -> Trade:
-    time, price, size = micros(row.timestamp * MILLISECOND), decimal_digits(row.price), decimal_digits(row.amount)
-    return Trade(instrument_id, time, row.trade_seq, price, size, row.direction, received_at, native_id=row.trade_id)
+    time, price, size = micros(row.timestamp * MILLISECOND), decimal_price(row.price), decimal_size(row.amount)
+    return Trade(instrument_id, time, row.trade_seq, price, size, row.direction, received_at, native_id=name(row.trade_id))
 
 
 def candle(row: BarRow, instrument_id: int, received_at: int, origin: str) -> Candle:
@@ -51,10 +66,10 @@ def level(change: Any) -> Level:
     elif action not in ("new", "change"):
         raise ValueError(f"level {str(change)[:80]} is not new, change or delete, price, amount")
     prices, sizes = str(price), str(amount)
-    plain = prices.replace(".", "", 1).isdecimal() and sizes.replace(".", "", 1).isdecimal()
-    if plain and type(price) is not str and type(amount) is not str and len(prices) + len(sizes) <= MAX_LENGTH:
+    plain = prices.replace(".", "", 1).isdecimal() and sizes.replace(".", "", 1).isdecimal() and price
+    if plain and type(price) is not str and type(amount) is not str and len(prices) <= PRICE_DIGITS and len(sizes) <= SIZE_DIGITS:
         return prices, sizes
-    return _number(price), _number(amount)
+    return price_digits(_number(price)), volume_digits(_number(amount))
 
 
 def _number(value: Any) -> str:

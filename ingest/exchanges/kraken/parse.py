@@ -18,9 +18,12 @@ from ingest.marketdata.order_book import Book
 from ingest.marketdata.rest import Rows, decode, make_rows, rows
 from ingest.marketdata.streamed_book import Update
 from ingest.marketdata.values import (
-    MAX_LENGTH,
+    PRICE_DIGITS,
+    SIZE_DIGITS,
     decimal_digits,
+    decimal_price,
     decimal_side,
+    decimal_size,
     digits,
     from_iso,
     identifier,
@@ -28,6 +31,7 @@ from ingest.marketdata.values import (
     minute_bar,
     price_and_size,
     step_of,
+    volume_digits,
 )
 from ingest.protocol.exchange import ExchangeOptions
 from ingest.records import SECOND, Candle, Instrument, Quote, Trade
@@ -44,7 +48,7 @@ _decode_listed = msgspec.json.Decoder(Listed).decode
 
 
 def trade(row: TradeRow, instrument_id: int, received_at: int) -> Trade:
-    time, price, size = from_iso(row.timestamp), decimal_digits(row.price), decimal_digits(row.qty)
+    time, price, size = from_iso(row.timestamp), decimal_price(row.price), decimal_size(row.qty)
     return Trade(instrument_id, time, row.trade_id, price, size, row.side, received_at)
 
 
@@ -63,8 +67,10 @@ def book(row: BookRow) -> Update:
 def level(row: Level) -> tuple[str, str]:
     """Hot: the usual level is read without another call."""
     price, size = str(row.price), str(row.qty)
-    plain = price.replace(".", "", 1).isdecimal() and size.replace(".", "", 1).isdecimal()
-    return (price, size) if plain and len(price) + len(size) <= MAX_LENGTH else (decimal_digits(row.price), decimal_digits(row.qty))
+    plain = price.replace(".", "", 1).isdecimal() and size.replace(".", "", 1).isdecimal() and row.price
+    if plain and len(price) <= PRICE_DIGITS and len(size) <= SIZE_DIGITS:
+        return price, size
+    return decimal_price(row.price), volume_digits(decimal_digits(row.qty))
 
 
 def depth(options: ExchangeOptions) -> int:

@@ -5,6 +5,8 @@ A bar is time, open, **close, high, low**, volume, turnover. A trade's `sequence
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ingest.exchanges.kucoin.messages import ENVELOPE, BarRow, BookAnswer, BookRow, Listed, QuoteRow, RawBar, TradeRow
@@ -57,10 +59,10 @@ def _sequence(level: tuple[str, str, str]) -> int:
     return int(level[2])
 
 
-def _in_order(levels: list[tuple[str, str, str]]) -> list[Level]:
+def _in_order(levels: list[tuple[str, str, str]]) -> Sequence[Level]:
     """Sorted by sequence, so that of two changes of one price the later is applied last; without levels of price 0."""
     levels.sort(key=_sequence)
-    return [level for level in check_levels(levels) if level[0].strip("0.")]
+    return check_levels([level for level in levels if level[0].strip("0.")])
 
 
 def snapshot(body: bytes) -> Snapshot:

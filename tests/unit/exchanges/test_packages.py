@@ -23,9 +23,9 @@ PACKAGES = sorted(path.parent for path in (ROOT / "exchanges").glob("*/exchange.
 PAGE = (ROOT / "exchanges" / "README.md").read_text()
 FILES = {"__init__.py", "exchange.py", "messages.py", "parse.py", "history.py"}
 LARGER = {
-    "binance": 800,  # parses trades and books from slices of the frame, and reads four kinds of archive files
-    "coinbase": 600,  # polls candles by REST, and has checks of its own for a feed without checksums
-    "kraken": 520,  # two spellings of each pair, and a checksum over digits
+    "binance": 840,  # parses trades and books from slices of the frame, and reads four kinds of archive files
+    "coinbase": 640,  # polls candles by REST, and has checks of its own for a feed without checksums
+    "kraken": 560,  # two spellings of each pair, and a checksum over digits
 }
 CONTRACT = {name for name in (*Exchange.__annotations__, *vars(Exchange)) if not name.startswith("_")}
 
@@ -46,16 +46,16 @@ def test_a_package_has_the_files_that_the_page_names(package: Path) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
 def test_a_package_is_small(package: Path) -> None:
-    assert lines(*package.glob("*.py")) <= LARGER.get(package.name, 400)
+    assert lines(*package.glob("*.py")) <= LARGER.get(package.name, 440)
 
 
 def test_the_packages_are_small_on_average() -> None:
-    assert lines(*(ROOT / "exchanges").glob("*/*.py")) <= 485 * len(PACKAGES)
+    assert lines(*(ROOT / "exchanges").glob("*/*.py")) <= 515 * len(PACKAGES)
 
 
 def test_the_shared_parts_are_small() -> None:
     whole = set(Path(marketdata.__path__[0]).glob("*.py"))
-    assert lines(*(path for path in whole if path.stem not in ("order_book", "forming_candle"))) <= 1500
+    assert lines(*(path for path in whole if path.stem not in ("order_book", "forming_candle"))) <= 1800
 
 
 def test_the_page_is_short_and_names_everything_that_a_package_has() -> None:
