@@ -106,6 +106,12 @@ def connections(subscriptions: Sequence[Subscription], options: ExchangeOptions)
     return out
 
 
+def retired(instrument: str) -> str:
+    """OKX closed its spot pairs in USD on 2026-09-30 and merged their books into those in USDC (its announcement of 2026-09-07)."""
+    base, _, quote = instrument.partition("/")
+    return f"OKX closed its pairs in USD on 2026-09-30; their market is {base}/USDC" if quote == "USD" else ""
+
+
 def _endpoint(subscription: Subscription, options: ExchangeOptions) -> str:
     channel = options.trade_kind if subscription.channel == "trades" else subscription.channel
     return "business" if channel in ("candles", "trades-all") else "public"
