@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from ingest.records import SECOND, Candle
+from msgspec.structs import replace
+
+from ingest.records import SECOND, Candle, Instrument
 
 Level = Sequence[str]  # price and size as digits; further elements are ignored
 
@@ -211,13 +213,13 @@ def sift_levels(levels: Sequence[Any], read: Callable[[Any], Level] = good_level
     return good, bad
 
 
-def price_step(step: str | None) -> str | None:
-    """A step of prices or sizes from a listing, above zero; None where the exchange lists none."""
-    if not step:
-        return None
-    if not (text := digits(step)).strip("0."):
-        raise ValueError(f"step {step!r} is not above zero")
-    return text
+def checked_market(listed: Instrument) -> Instrument:
+    """A market of a listing, checked. A step is None or empty where the exchange lists none."""
+    for text in (listed.symbol, listed.instrument, listed.base, listed.quote):
+        name(text)
+    price_step, size_step = listed.price_step, listed.size_step
+    steps = price_digits(price_step) if price_step else None, size_digits(size_step) if size_step else None
+    return replace(listed, price_step=steps[0], size_step=steps[1])
 
 
 def step_of(decimals: int) -> str:

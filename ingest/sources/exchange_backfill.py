@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from ingest import registry
 from ingest.config.sections import ExchangeSection
 from ingest.config.settings import Settings
-from ingest.errors import Stop
+from ingest.errors import Reject, Stop
 from ingest.protocol.exchange import Rate
 from ingest.protocol.history import HistoryRequest
 from ingest.protocol.session import ChannelName
@@ -88,6 +88,8 @@ class Backfill:
         async with self._http() as http:
             listed = await self._list_instruments(http)
             rows = await store_instruments(pool, listed, self._trade_kind or None)
+            for bad in rows.rejected:
+                raise Reject(bad.message, reason=bad.reason)
             chunks = [(row, chunk) for row in rows for chunk in await self._open(connection, row)]
             progress = Progress(len(chunks))
             edition = (await detect(connection)).edition

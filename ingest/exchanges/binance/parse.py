@@ -19,10 +19,10 @@ from ingest.marketdata.values import (
     PRICE_DIGITS,
     SIZE_DIGITS,
     check_levels,
+    checked_market,
     micros,
     price_and_size,
     price_digits,
-    price_step,
     quote_side,
     volume_digits,
 )
@@ -99,11 +99,11 @@ def instrument(listed: messages.Listed) -> Instrument:
     steps = _step(prices.price_step), _step(sizes.size_step)
     status = "trading" if listed.status == "TRADING" else "halted"
     name = f"{listed.base}/{listed.quote}"
-    return Instrument("binance", listed.symbol, name, listed.base, listed.quote, "spot", status, *steps)
+    return checked_market(Instrument("binance", listed.symbol, name, listed.base, listed.quote, "spot", status, *steps))
 
 
 def _step(step: str | None) -> str | None:
-    return price_step(step) if step and step.strip("0.") else None
+    return step if step and step.strip("0.") else None
 
 
 def trades_from_rest(body: bytes, instrument: Instrument, trade_kind: str, received_at: int) -> Rows[Trade]:

@@ -13,13 +13,13 @@ from ingest.exchanges.coinbase.messages import BarRow, BookRow, Listed, Match, Q
 from ingest.marketdata.rest import Rows, rows
 from ingest.marketdata.streamed_book import Update
 from ingest.marketdata.values import (
+    checked_market,
     decimal_digits,
     from_iso,
     micros,
     minute_bar,
     price_and_size,
     price_digits,
-    price_step,
     quote_side,
 )
 from ingest.records import SECOND, Candle, Instrument, Quote, Trade
@@ -59,8 +59,8 @@ def candle(row: BarRow, instrument_id: int, received_at: int) -> Candle:
 
 def instrument(listed: Listed) -> Instrument:
     base, quote = (_UNIFIED.get(name, name) for name in (listed.base_currency, listed.quote_currency))
-    steps = price_step(listed.quote_increment), price_step(listed.base_increment)
-    return Instrument("coinbase", listed.id, f"{base}/{quote}", base, quote, "spot", _status(listed), *steps)
+    steps = listed.quote_increment, listed.base_increment
+    return checked_market(Instrument("coinbase", listed.id, f"{base}/{quote}", base, quote, "spot", _status(listed), *steps))
 
 
 def _status(listed: Listed) -> str:

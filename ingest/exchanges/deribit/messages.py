@@ -86,6 +86,7 @@ class Listed(Struct):
     is_active: bool
     tick_size: Decimal
     min_trade_amount: Decimal
+    state: str = ""  # open, settlement, inactive, locked, halted, delivered, archivized; since 2026-01-13 an open set
     expiration_timestamp: int = 0  # milliseconds
     counter_currency: str = ""
     settlement_currency: str = ""

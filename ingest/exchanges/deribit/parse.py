@@ -23,6 +23,7 @@ from ingest.marketdata.values import (
     PRICE_DIGITS,
     SIZE_DIGITS,
     Level,
+    checked_market,
     decimal_digits,
     decimal_price,
     decimal_side,
@@ -31,12 +32,13 @@ from ingest.marketdata.values import (
     minute_bar,
     name,
     price_digits,
-    price_step,
     volume_digits,
 )
 from ingest.records import Candle, Instrument, Quote, Trade
 
 _KINDS = {"spot": "spot", "future": "future", "option": "option"}  # combos, which combine several instruments, are left out
+_TRADING = {"open", ""}  # listings before 2026 have no state
+_ENDED = {"delivered": "delisted", "archivized": "delisted"}  # any other state, a new one too, does not trade
 
 
 def trade(row: TradeRow, instrument_id: int, received_at: int) -> Trade:
@@ -91,10 +93,11 @@ def instrument(listed: Listed) -> Instrument | None:
     base = listed.base_currency
     quote = listed.counter_currency or ("USD" if listed.quote_currency == base else listed.quote_currency)
     kind = "swap" if listed.settlement_period == "perpetual" else _KINDS[listed.kind]
-    status = "trading" if listed.is_active else "halted"
-    steps = price_step(decimal_digits(listed.tick_size)), price_step(decimal_digits(listed.min_trade_amount))
-    name = f"{base}/{quote}{_suffix(listed)}"
-    return Instrument("deribit", listed.instrument_name, name, base, quote, kind, status, *steps)
+    trading = listed.is_active and listed.state in _TRADING
+    status = "trading" if trading else _ENDED.get(listed.state, "halted")
+    steps = decimal_digits(listed.tick_size), decimal_digits(listed.min_trade_amount)
+    unified = f"{base}/{quote}{_suffix(listed)}"
+    return checked_market(Instrument("deribit", listed.instrument_name, unified, base, quote, kind, status, *steps))
 
 
 def _suffix(listed: Listed) -> str:

@@ -10,6 +10,7 @@ from ingest.marketdata.synced_book import Diff, Snapshot
 from ingest.marketdata.values import (
     MILLISECOND,
     check_levels,
+    checked_market,
     from_text,
     identifier,
     micros,
@@ -71,7 +72,7 @@ def instrument(pair: Pair) -> Instrument:
     """A market that can only be bought, only be sold or not be traded is `halted`."""
     status = "trading" if pair.trade_status == "tradable" else "halted"
     steps = step_of(pair.price_digits), step_of(pair.size_digits)
-    return Instrument("gate", pair.id, f"{pair.base}/{pair.quote}", pair.base, pair.quote, "spot", status, *steps)
+    return checked_market(Instrument("gate", pair.id, f"{pair.base}/{pair.quote}", pair.base, pair.quote, "spot", status, *steps))
 
 
 def trades_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Trade]:

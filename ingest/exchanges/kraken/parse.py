@@ -20,6 +20,7 @@ from ingest.marketdata.streamed_book import Update
 from ingest.marketdata.values import (
     PRICE_DIGITS,
     SIZE_DIGITS,
+    checked_market,
     decimal_digits,
     decimal_price,
     decimal_side,
@@ -123,14 +124,14 @@ def listing(body: bytes) -> Rows[Instrument]:
 
 
 def _instrument(listed: Listed) -> Instrument | None:
-    """None for a pair that the websocket does not support."""
-    if not listed.wsname:
+    """None for a pair that the websocket does not support, or of another venue: `BTC/USD:BTNL` (Bitnomial, since 2026-04-28)."""
+    if not listed.wsname or ":" in listed.wsname:
         return None
     base, _, quote = (_NEW_NAMES.get(name, name) for name in listed.wsname.partition("/"))
     unified = _UNIFIED.get(base, base), _UNIFIED.get(quote, quote)
     status = "halted" if listed.status in _HALTED else "trading"
     steps = _step(listed.tick_size, listed.pair_decimals), step_of(listed.lot_decimals)
-    return Instrument("kraken", f"{base}/{quote}", "/".join(unified), *unified, "spot", status, *steps)
+    return checked_market(Instrument("kraken", f"{base}/{quote}", "/".join(unified), *unified, "spot", status, *steps))
 
 
 def _step(tick: str, places: int) -> str:

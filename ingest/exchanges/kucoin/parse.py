@@ -16,12 +16,12 @@ from ingest.marketdata.values import (
     MILLISECOND,
     Level,
     check_levels,
+    checked_market,
     from_text,
     identifier,
     micros,
     minute_bar,
     price_and_size,
-    price_step,
     quote_side,
 )
 from ingest.records import SECOND, Candle, Instrument, Quote, Trade
@@ -73,8 +73,9 @@ def snapshot(body: bytes) -> Snapshot:
 def instrument(listed: Listed) -> Instrument:
     base, _, quote = listed.name.partition("-")
     status = "trading" if listed.trading else "halted"
-    steps = price_step(listed.price_step), price_step(listed.size_step)
-    return Instrument("kucoin", listed.symbol, f"{base}/{quote}", base, quote, "spot", status, *steps)
+    return checked_market(
+        Instrument("kucoin", listed.symbol, f"{base}/{quote}", base, quote, "spot", status, listed.price_step, listed.size_step)
+    )
 
 
 def trades_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Trade]:

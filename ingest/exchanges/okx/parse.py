@@ -13,7 +13,7 @@ from ingest.exchanges.okx.messages import ENVELOPE, BarRow, BookRow, Listed, Quo
 from ingest.marketdata.order_book import Book
 from ingest.marketdata.rest import Rows, rows
 from ingest.marketdata.streamed_book import Update
-from ingest.marketdata.values import MILLISECOND, from_text, identifier, minute_bar, price_and_size, price_step, quote_side
+from ingest.marketdata.values import MILLISECOND, checked_market, from_text, identifier, minute_bar, price_and_size, quote_side
 from ingest.records import Candle, Instrument, Quote, Trade
 
 CHECKED_LEVELS = 25
@@ -54,8 +54,9 @@ def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
 
 def instrument(listed: Listed) -> Instrument:
     base, quote, status = listed.baseCcy, listed.quoteCcy, _STATUS.get(listed.state, "halted")
-    steps = price_step(listed.tickSz), price_step(listed.lotSz)
-    return Instrument("okx", listed.instId, f"{base}/{quote}", base, quote, "spot", status, *steps)
+    return checked_market(
+        Instrument("okx", listed.instId, f"{base}/{quote}", base, quote, "spot", status, listed.tickSz, listed.lotSz)
+    )
 
 
 def trades_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Trade]:

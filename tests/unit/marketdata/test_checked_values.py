@@ -7,9 +7,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ingest.marketdata.values import (
     check_levels,
+    checked_market,
     decimal_digits,
     decimal_price,
     decimal_size,
@@ -19,12 +21,11 @@ from ingest.marketdata.values import (
     identifier,
     micros,
     price_and_size,
-    price_step,
     quote_side,
     sift_levels,
     step_of,
 )
-from ingest.records import SECOND
+from ingest.records import SECOND, Instrument
 
 NO_NUMBERS = [
     "",
@@ -166,13 +167,16 @@ def test_ids_fit_a_bigint() -> None:
 
 def test_steps() -> None:
     assert [step_of(0), step_of(1), step_of(3)] == ["1", "0.1", "0.001"]
-    assert [price_step(step) for step in (None, "", "0.10", "1e-8")] == [None, None, "0.10", "0.00000001"]
+    row = Instrument("x", "A-B", "A/B", "A", "B", "spot", "trading")
+    steps = [checked_market(replace(row, price_step=step, size_step=step)).price_step for step in (None, "", "0.10", "1e-8")]
+    assert steps == [None, None, "0.10", "0.00000001"]
     for decimals in (-1, 41, 300_000_000):
         with pytest.raises(ValueError, match="decimals"):
             step_of(decimals)
-    for step in ("0", "0.0", "-1", "1e99"):
-        with pytest.raises(ValueError, match=r"step|not a price or size"):
-            price_step(step)
+    for step in ("0", "0.0", "-1", "1e31", "1e24"):
+        for field in ("price_step", "size_step"):
+            with pytest.raises(ValueError, match=r"is not above zero|is not below|not a price or size"):
+                checked_market(replace(row, **{field: step}))
 
 
 @pytest.mark.parametrize(
