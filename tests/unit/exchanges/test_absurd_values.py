@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from ingest.protocol.decode import MAX_MESSAGE, MAX_PAYLOAD, Malformed
+from ingest.protocol.session import Gap, Output
 from ingest.records import MINUTE, SECOND, Quote, Record, Trade
-from tests.support.exchanges.documented import EXCHANGES, NOW, bar, open_session, quote, trade
+from tests.support.exchanges.documented import EXCHANGES, NOW, bar, open_session, quote, text_time, trade
 
 BAD_PRICES = ["0", "0.00", "0e5", "-1", "1e18", "1" + "0" * 40, "9" * 5000, "1e31", "NaN", "1.2.3"]
 BAD_SIZES = ["0", "0.000", "-0.5", "1e24", "1" + "0" * 40, "9" * 5000, "Infinity"]
@@ -51,6 +52,59 @@ def test_an_id_that_fits_no_bigint_is_refused(name: str, number: str) -> None:
     session = open_session(name, "trades")
     assert len(refused(session.feed(trade(name, trade_id=number), NOW))) == 1
     (good,) = session.feed(trade(name), NOW)
+    assert isinstance(good, Trade)
+
+
+@pytest.mark.parametrize("name", sorted(set(EXCHANGES) - {"kucoin"}))  # its ids have gaps anyway
+def test_a_trade_id_far_ahead_is_refused_and_later_gaps_are_seen(name: str) -> None:
+    session = open_session(name, "trades")
+    session.feed(trade(name, trade_id=7), NOW)
+    assert len(refused(session.feed(trade(name, trade_id=9 * 10**17), NOW))) == 1
+    (good,) = session.feed(trade(name, trade_id=8), NOW)
+    assert isinstance(good, Trade)
+    gap, _ = session.feed(trade(name, trade_id=20), NOW)
+    assert gap == Gap(1, "trades", "sequence", NOW, NOW, 9, 19)
+
+
+@pytest.mark.parametrize("name", sorted(set(EXCHANGES) - {"kucoin"}))
+def test_ids_that_go_on_from_a_jump_are_believed(name: str) -> None:
+    session = open_session(name, "trades")
+    session.feed(trade(name, trade_id=7), NOW)
+    assert len(refused(session.feed(trade(name, trade_id=9 * 10**17, time=NOW + SECOND), NOW))) == 1
+    gap, good = session.feed(trade(name, trade_id=9 * 10**17 + 1, time=NOW + 2 * SECOND), NOW)
+    assert gap == Gap(1, "trades", "sequence", NOW, NOW + 2 * SECOND)  # it has no ids, and covers the refused trade
+    assert isinstance(good, Trade)
+    (following,) = session.feed(trade(name, trade_id=9 * 10**17 + 2), NOW)
+    assert isinstance(following, Trade)
+
+
+@pytest.mark.parametrize("name", sorted(set(EXCHANGES) - {"kucoin"}))
+def test_a_wrong_first_id_is_forgotten(name: str) -> None:
+    session = open_session(name, "trades")
+    session.feed(trade(name, trade_id=9 * 10**17), NOW)
+    for number in (7, 8):
+        assert [type(output) for output in session.feed(trade(name, trade_id=number), NOW)][-1] is Trade
+    gap, _ = session.feed(trade(name, trade_id=20), NOW)
+    assert gap == Gap(1, "trades", "sequence", NOW, NOW, 9, 19)
+
+
+def test_a_heartbeat_far_ahead_is_refused() -> None:
+    session = open_session("coinbase", "trades")
+
+    def heartbeat(last: int, second: int) -> list[Output]:
+        time = text_time(NOW + second * SECOND)
+        return list(
+            session.feed(
+                b'{"type":"heartbeat","sequence":1,"product_id":"BTC-USD","last_trade_id":%d,"time":"%b"}' % (last, time.encode()),
+                NOW + second * SECOND,
+            )
+        )
+
+    session.feed(trade("coinbase", trade_id=7), NOW)
+    assert heartbeat(8, 1) == []
+    assert len(refused(heartbeat(9 * 10**17, 2))) == 1
+    assert heartbeat(8, 3) == [Gap(1, "trades", "sequence", NOW, NOW + 3 * SECOND, 8, 8)]
+    (good,) = session.feed(trade("coinbase", trade_id=9), NOW)
     assert isinstance(good, Trade)
 
 
