@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ingest.marketdata.channels import Channel, Channels, ChannelState, Market, RowHandler, TimeHandler, Topic
-from ingest.marketdata.rest import evidence
+from ingest.marketdata.rest import MAX_BAD, BadRows, evidence
 from ingest.marketdata.subscriptions import Accepted, Batch, Member, Rejected, Resubscriber, Subscriptions
 from ingest.protocol.decode import UNREADABLE, Malformed
 from ingest.protocol.exchange import ExchangeOptions
@@ -244,30 +244,38 @@ def _reader(index: int, name: str, channel: Channel, state: ChannelState) -> Rea
         return (evidence(name, frame, error), *lost(received_at))
 
     if channel.listed:
-        return _list_reader(index, channel, state.feed, unreadable)
+        return _list_reader(index, name, channel, state, unreadable)
     return index, msgspec.json.Decoder(row, float_hook=Decimal).decode, state.feed, unreadable
 
 
-def _list_reader(index: int, channel: Channel, feed: RowHandler, unreadable: Unreadable) -> Reader:
-    """The reader of lists of rows: a bad row does not cost the others."""
+def _list_reader(index: int, name: str, channel: Channel, state: ChannelState, unreadable: Unreadable) -> Reader:
+    """The reader of lists of rows: a bad row does not cost the others, and is its own evidence."""
     row: Any = channel.spec.row
     rows: Any = list[row]
     decode_row = msgspec.json.Decoder(row, float_hook=Decimal).decode
     decode_rows = msgspec.json.Decoder(rows, float_hook=Decimal).decode
+    feed, lost = state.feed, state.lost
 
     def unless_decoded(payload: Any) -> list[Any]:
         return payload if type(payload) is list else decode_rows(payload)
 
+    def each(rows: Sequence[Any], received_at: int, snapshot: bool, *, decoded: bool) -> Sequence[Output]:
+        out: list[Output] = []
+        bad = BadRows(name, msgspec.json.encode if decoded else bytes)
+        for number, row in enumerate(rows, 1):
+            try:
+                out += feed(row if decoded else decode_row(row), received_at, snapshot)
+            except (*UNREADABLE, ValueError) as error:
+                bad.add(row, error)
+                out += lost(received_at)
+                if bad.number > MAX_BAD:
+                    return [*out, *bad.evidence(len(rows) - number)]
+        return [*out, *bad.evidence()] if bad.number else out
+
     def take(rows: list[Any], received_at: int, snapshot: bool) -> Sequence[Output]:
         if len(rows) == 1:
             return feed(rows[0], received_at, snapshot)
-        out: list[Output] = []
-        for decoded in rows:
-            try:
-                out += feed(decoded, received_at, snapshot)
-            except ValueError as error:
-                out += unreadable(error, None, received_at, snapshot, msgspec.json.encode(decoded))
-        return out
+        return each(rows, received_at, snapshot, decoded=True)
 
     def one_by_one(error: Exception, payload: Any, received_at: int, snapshot: bool, frame: bytes) -> Sequence[Output]:
         """A row cannot be decoded, or the only row has a bad value."""
@@ -277,12 +285,6 @@ def _list_reader(index: int, channel: Channel, feed: RowHandler, unreadable: Unr
             parts = ()
         if len(parts) < 2:
             return unreadable(error, payload, received_at, snapshot, frame)
-        out: list[Output] = []
-        for part in parts:
-            try:
-                out += feed(decode_row(part), received_at, snapshot)
-            except (*UNREADABLE, ValueError) as bad:
-                out += unreadable(bad, part, received_at, snapshot, bytes(part))
-        return out
+        return each(parts, received_at, snapshot, decoded=False)
 
     return index, unless_decoded if channel.decoded else decode_rows, take, one_by_one

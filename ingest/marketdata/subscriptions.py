@@ -125,7 +125,7 @@ class Subscriptions:
             pending = self._pending.get(number)
             if pending is None or (reply.number is None and reply.topics is None):
                 continue
-            accepted = pending.members if reply.topics is None else [self._index.get(topic) for topic in reply.topics]
+            accepted = set(pending.members) if reply.topics is None else {self._index.get(topic) for topic in reply.topics}
             for index in [index for index in pending.members if index in accepted]:
                 self._refusals = 0
                 self.refused.pop(index, None)

@@ -26,6 +26,7 @@ AHEAD = 86_400 * SECOND  # by which an exchange's clock may be ahead of ours
 MAX_LENGTH = 64  # characters of a number
 MAX_EXPONENT = 40
 MAX_ID = (1 << 63) - 1  # bigint
+MAX_BAD_LEVELS = 1000  # of a snapshot
 MAX_NAME = 100  # characters of a symbol, a currency, or an id in text
 PRICE_DIGITS = 18  # before the point: a price is below 10^18,
 SIZE_DIGITS = 24  # a size or volume below 10^24
@@ -195,7 +196,10 @@ def good_level(level: Any) -> Level:
 
 
 def sift_levels(levels: Sequence[Any], read: Callable[[Any], Level] = good_level) -> tuple[Sequence[Level], list[str]]:
-    """The good levels of a snapshot, and the error messages of the others. A size of zero is bad, because it is no level."""
+    """The good levels of a snapshot, and the error messages of the others.
+
+    A size of zero is bad, because it is no level. Raises ValueError where there are more than MAX_BAD_LEVELS bad ones.
+    """
     good: list[Level] = []
     bad: list[str] = []
     try:  # the usual case
@@ -210,6 +214,8 @@ def sift_levels(levels: Sequence[Any], read: Callable[[Any], Level] = good_level
             good.append((price, _bounded(size, SIZE_DIGITS)))
         except ValueError as error:
             bad.append(str(error))
+            if len(bad) > MAX_BAD_LEVELS:
+                raise
     return good, bad
 
 
