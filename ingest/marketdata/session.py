@@ -11,9 +11,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ingest.marketdata.channels import Channel, Channels, ChannelState, Market, RowHandler, TimeHandler, Topic
+from ingest.marketdata.notices import Notices
 from ingest.marketdata.rest import MAX_BAD, BadRows, evidence
 from ingest.marketdata.subscriptions import Accepted, Batch, Member, Rejected, Resubscriber, Subscriptions
-from ingest.protocol.decode import UNREADABLE, Malformed
+from ingest.protocol.decode import UNREADABLE
 from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Connection, Gap, Output, Reconnect, Send, Subscription
@@ -31,6 +32,12 @@ class Unknown(Struct, frozen=True):
     message: str
 
 
+class Notice(Struct, frozen=True):
+    """A documented message of the exchange about itself. It is no evidence, whatever it says."""
+
+    message: str
+
+
 class Part(Struct, frozen=True):
     """The part of a frame that belongs to one topic, where a frame has several."""
 
@@ -39,7 +46,7 @@ class Part(Struct, frozen=True):
     snapshot: bool = False
 
 
-Control = Ready | Accepted | Rejected | Unknown | Part | Send | Reconnect | Gap
+Control = Ready | Accepted | Rejected | Unknown | Notice | Part | Send | Reconnect | Gap
 Route = tuple[Topic, Any, bool]  # (topic, payload, whether it is a snapshot), or (None, sequence of Control, False)
 Frames = Callable[[bytes, int], Sequence[Output]]  # text frame, received_at
 
@@ -96,6 +103,7 @@ class RoutedSession:
             single=protocol.single,
             refused=connection.refused,
         )
+        self._notices = Notices(protocol.name, connection.heeded_at)
         self._ready = not protocol.greets
         self._active_at = 0  # time of the last frame or ping
         self._pinged_at = 0
@@ -105,6 +113,11 @@ class RoutedSession:
     def refused(self) -> dict[int, str]:
         """The reason by the index of each refused subscription."""
         return self._subscriptions.refused
+
+    @property
+    def heeded_at(self) -> int:
+        """The time of the last reconnection that a notice caused, 0 for none."""
+        return self._notices.heeded_at
 
     def start(self, now: int) -> Sequence[Output]:
         self._active_at = now
@@ -151,6 +164,7 @@ class RoutedSession:
             out.append(Send(protocol.ping(now), keepalive=True))
         out += self._subscriptions.tick(now)
         out += self._resubscriber.due(now)
+        out += self._notices.tick(now)
         for tick in self._ticks:
             out += tick(now)
         return out
@@ -180,8 +194,9 @@ class RoutedSession:
                 return self._subscriptions.rejected(control, now)
             case Ready():
                 return self._begin(now)
-            case Unknown():
-                return (Malformed(frame, "unknown", f"{self._protocol.name}: {control.message}"),)
+            case Unknown() | Notice():
+                out = self._notices.announced(control.message, frame, now)
+                return self._notices.unknown(control.message, frame) if not out and isinstance(control, Unknown) else out
         return (control,)
 
     def _part(self, part: Part, frame: bytes, received_at: int) -> Sequence[Output]:
@@ -197,7 +212,7 @@ class RoutedSession:
 
     def _not_subscribed(self, topic: Topic, frame: bytes) -> Sequence[Output]:
         shown = " of ".join(map(str, topic)) if isinstance(topic, tuple) else repr(topic)
-        return (Malformed(frame, "unknown", f"{self._protocol.name}: {shown} is not subscribed on this connection"),)
+        return self._notices.unknown(f"{shown} is not subscribed on this connection", frame)
 
     def _begin(self, now: int) -> list[Output]:
         self._ready, self._pinged_at = True, now

@@ -96,7 +96,7 @@ def slow_route(frame: bytes) -> Route:
     elif message.result is None:
         control = Accepted(message.id if isinstance(message.id, int) else None)
     else:
-        control = Unknown("neither an event nor a reply")
+        control = Unknown(f"neither a known event nor a reply: {message.event or message.data.event!r}")
     return None, (control,), False
 
 

@@ -17,12 +17,11 @@ from ingest.exchanges.gate import messages, parse
 from ingest.marketdata.channels import Candles, Channel, Channels, Quotes, Trades
 from ingest.marketdata.history import by_channel
 from ingest.marketdata.rest import Rows, rows
-from ingest.marketdata.session import Control, Protocol, Route, RoutedSession, Unknown, one_url
+from ingest.marketdata.session import Control, Notice, Protocol, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.marketdata.synced_book import RestSnapshot, SyncedBook
 from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.http import Flow, Request
-from ingest.protocol.session import Reconnect
 from ingest.records import SECOND, Instrument
 
 NAME = "gate"
@@ -52,6 +51,8 @@ CHANNELS: Channels = {
     "quotes": Channel("spot.book_ticker", Quotes(messages.QuoteRow, parse.quote)),
 }
 
+_TOPICS = {channel.topic for channel in CHANNELS.values()}
+
 _decode = msgspec.json.Decoder(messages.Frame).decode
 _decode_name = msgspec.json.Decoder(messages.Named).decode
 
@@ -59,7 +60,7 @@ _decode_name = msgspec.json.Decoder(messages.Named).decode
 def route(frame: bytes) -> Route:
     message = _decode(frame)
     channel = message.channel
-    if message.event == "update" and channel != "spot.system":
+    if message.event == "update" and channel in _TOPICS:
         name = _decode_name(message.result)
         return (channel, name.currency_pair or name.s or name.n.removeprefix("1m_")), message.result, False
     if message.error is not None:
@@ -67,8 +68,8 @@ def route(frame: bytes) -> Route:
         return None, (Rejected(f"{NAME}: {channel}: {error.code} {error.message}", message.id),), False
     control: Control
     match message.event, channel:
-        case "update", _:  # spot.system
-            control = Reconnect(f"{NAME}: {bytes(message.result)[:200].decode(errors='replace')}", planned=True)
+        case "update", "spot.system":  # documented since 2026-07-25: type "upgrade"
+            control = Notice(channel)
         case "subscribe", _:
             control = Accepted(message.id)
         case ("unsubscribe", _) | (_, "spot.pong"):

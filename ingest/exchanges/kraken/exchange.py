@@ -18,7 +18,7 @@ from ingest.exchanges.kraken import messages, parse
 from ingest.marketdata.channels import Candles, Channel, Channels, Quotes, Topic, Trades
 from ingest.marketdata.history import by_channel
 from ingest.marketdata.rest import MAX_BAD, Rows
-from ingest.marketdata.session import Control, Part, Protocol, Route, RoutedSession, Unknown, one_url
+from ingest.marketdata.session import Control, Notice, Part, Protocol, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.streamed_book import StreamedBook
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.protocol.decode import UNREADABLE
@@ -54,7 +54,6 @@ CHANNELS: Channels = {
 }
 _TOPICS = {channel.topic for channel in CHANNELS.values()}
 _CHANNEL_OF = {frame: frame.__struct_config__.tag for frame in get_args(messages.RowsFrame)}
-_QUIET = {"heartbeat", "status"}
 _BUSY = "rate"  # "Exceeded msg rate"
 Row = TypeVar("Row")
 
@@ -98,7 +97,9 @@ def route_other(frame: bytes) -> Route:
         return None, [Part((channel, symbol), b"[%b]" % b",".join(rows), snapshot) for symbol, rows in groups.items()], False
     if message.method:
         return None, reply(message), False
-    return None, () if channel in _QUIET else (Unknown(f"unknown channel {channel!r}; known: {', '.join(_TOPICS)}"),), False
+    if channel == "status":  # `system` is online, maintenance, cancel_only or post_only
+        return None, (Notice(channel),), False
+    return None, () if channel == "heartbeat" else (Unknown(f"unknown channel {channel!r}; known: {', '.join(_TOPICS)}"),), False
 
 
 def _symbols(parts: Sequence[msgspec.Raw], rows: msgspec.Raw) -> list[str]:

@@ -18,7 +18,7 @@ from ingest.exchanges.okx import messages, parse
 from ingest.marketdata.channels import Candles, Channel, Channels, Quotes, Trades
 from ingest.marketdata.history import by_channel
 from ingest.marketdata.rest import Rows, rows
-from ingest.marketdata.session import Protocol, Route, RoutedSession, Unknown, one_url
+from ingest.marketdata.session import Notice, Protocol, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.streamed_book import StreamedBook
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
@@ -70,7 +70,7 @@ def route(frame: bytes) -> Route:
         case "subscribe":
             return None, (Accepted(number, ((arg.channel, arg.instId),)),), False
         case "notice":
-            return None, (Reconnect(text, planned=True),) if message.code == _UPGRADE else (), False
+            return None, (Reconnect(text, planned=True) if message.code == _UPGRADE else Notice(text),), False
         case "error" | "channel-conn-count-error":
             return None, (Rejected(text, number, busy=message.code in _BUSY),), False
         case _:
