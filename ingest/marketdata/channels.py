@@ -219,12 +219,17 @@ class Quotes(Struct, frozen=True):
 
         def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
             nonlocal skip
+            first, skip = skip, False  # a bad one is the first one, too
             quote = parse(row, instrument_id, received_at)
-            if quote is None or skip:
-                skip = False
+            if quote is None or first:
                 return ()
             if quote.time > received_at + AHEAD:
                 raise ahead(quote.time, received_at)
             return seen(quote if quote.time else replace(quote, time=received_at, writer=writer))
 
-        return ChannelState(feed, sampled.lost, sampled.idle)
+        def lost(now: int) -> Sequence[Output]:
+            nonlocal skip
+            skip = False
+            return sampled.lost(now)
+
+        return ChannelState(feed, lost, sampled.idle)

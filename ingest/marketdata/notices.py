@@ -52,5 +52,5 @@ class Notices:
             return ()
         self._report_at = now + COUNTED_EVERY
         counts, self.counts = self.counts, dict.fromkeys(self.counts, 0)
-        told = ((kind, number) for kind, number in counts.items() if number)
-        return [Malformed(b"", "unknown", f"{self._exchange}: {kind}: {number} more frames in an hour") for kind, number in told]
+        counted = ((kind, number) for kind, number in counts.items() if number)
+        return [Malformed(b"", "unknown", f"{self._exchange}: {kind}: {number} more frames in an hour") for kind, number in counted]

@@ -22,11 +22,13 @@ Level = Sequence[str]  # price and size as digits; further elements are ignored
 MILLISECOND = 1000
 EARLIEST = 1_230_768_000 * SECOND  # 2009-01-01, before the first trade of any coin
 LATEST = 4_102_444_800 * SECOND  # 2100-01-01
-AHEAD = 86_400 * SECOND  # by which an exchange's clock may be ahead of ours
+DAY = 86_400 * SECOND
+YEAR_ONE = -719_162 * DAY
+AHEAD = DAY  # by which an exchange's clock may be ahead of ours
 MAX_LENGTH = 64  # characters of a number
 MAX_EXPONENT = 40
 MAX_ID = (1 << 63) - 1  # bigint
-MAX_BAD_LEVELS = 1000  # of a snapshot
+MAX_BAD_LEVELS = 10_000  # of a snapshot
 MAX_NAME = 100  # characters of a symbol, a currency, or an id in text
 PRICE_DIGITS = 18  # before the point: a price is below 10^18,
 SIZE_DIGITS = 24  # a size or volume below 10^24
@@ -110,11 +112,31 @@ def name(text: str) -> str:
     raise ValueError(f"{text[:80]!r} is not a name of at most {MAX_NAME} printable characters")
 
 
+class PlaceholderError(ValueError):
+    """The first day of the year 1, or the begin of 1970: the exchange knows no time."""
+
+
+def event_time(read: Callable[..., int], *value: Any) -> int | None:
+    """The time of a change of a book, or of a quote, as one of the functions below reads it; None for a placeholder.
+
+    Such an event counts to the one before it, or to its receipt. A trade or a candle without a time is no fact, and is refused.
+    """
+    try:
+        return read(*value)
+    except PlaceholderError:
+        return None
+
+
 def micros(time: int) -> int:
     """A time in microseconds, unchanged; raises ValueError outside 2009..2100."""
     if EARLIEST <= time < LATEST:
         return time
-    raise ValueError(f"time {time} us is not within 2009..2100")
+    raise _no_time(time, str(time))
+
+
+def _no_time(time: int, text: str) -> ValueError:
+    kind = PlaceholderError if time == 0 or YEAR_ONE <= time < YEAR_ONE + DAY else ValueError
+    return kind(f"time {text[:80]!r} is not within 2009..2100")
 
 
 def ahead(time: int, received_at: int) -> ValueError:
@@ -126,7 +148,8 @@ def from_text(text: str, unit: int) -> int:
     """Microseconds of a time in text, a whole number of units; `unit` in microseconds."""
     if text.isdecimal() and text.isascii() and len(text) < 20 and EARLIEST <= (time := int(text) * unit) < LATEST:
         return time
-    raise ValueError(f"time {text[:80]!r} is not within 2009..2100")
+    whole = text.removeprefix("-").isdecimal() and text.isascii() and len(text) < 20
+    raise _no_time(int(text) * unit if whole else LATEST, text)
 
 
 def from_iso(text: str) -> int:
@@ -137,7 +160,7 @@ def from_iso(text: str) -> int:
         raise ValueError(f"time {text[:80]!r} has no time zone") from None
     if EARLIEST <= (time := (since.days * 86_400 + since.seconds) * SECOND + since.microseconds) < LATEST:
         return time
-    raise ValueError(f"time {text[:80]!r} is not within 2009..2100")
+    raise _no_time(time, text)
 
 
 def price_and_size(price: str, size: str) -> tuple[str, str]:

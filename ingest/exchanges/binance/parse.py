@@ -20,6 +20,7 @@ from ingest.marketdata.values import (
     SIZE_DIGITS,
     check_levels,
     checked_market,
+    event_time,
     micros,
     price_and_size,
     price_digits,
@@ -83,7 +84,7 @@ def quote(frame: Frame[messages.QuoteEvent], instrument_id: int, received_at: in
 
 def diff(frame: Frame[messages.DepthEvent]) -> Diff:
     event = frame.data
-    time = micros(event.time_ms * MILLISECOND)
+    time = event_time(micros, event.time_ms * MILLISECOND)
     return Diff(time, event.first, event.last, check_levels(event.bids), check_levels(event.asks))
 
 

@@ -74,7 +74,7 @@ class QuoteRow(Struct, frozen=True, gc=False):
     sequence: Id
     best_bid: str
     best_ask: str
-    time: str
+    time: str = ""  # none before the first trade of a market
     best_bid_size: str | None = None
     best_ask_size: str | None = None
 

@@ -15,6 +15,7 @@ from ingest.marketdata.streamed_book import Update
 from ingest.marketdata.values import (
     checked_market,
     decimal_digits,
+    event_time,
     from_iso,
     micros,
     minute_bar,
@@ -38,13 +39,14 @@ def book(row: BookRow) -> Update:
         return Update(None, row.bids, row.asks, snapshot=True)
     bids = [(price, size) for side, price, size in row.changes if side == "buy"]
     asks = [(price, size) for side, price, size in row.changes if side == "sell"]
-    return Update(None if row.time.startswith("0001-") else from_iso(row.time), bids, asks)
+    return Update(event_time(from_iso, row.time), bids, asks)
 
 
 def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
     bid, bid_size = _side(row.best_bid, row.best_bid_size)
     ask, ask_size = _side(row.best_ask, row.best_ask_size)
-    return Quote(instrument_id, from_iso(row.time), "", bid, bid_size, ask, ask_size, row.sequence, received_at)
+    time = event_time(from_iso, row.time) if row.time else None
+    return Quote(instrument_id, time or 0, "", bid, bid_size, ask, ask_size, row.sequence, received_at)
 
 
 def _side(price: str, size: str | None) -> tuple[str | None, str | None]:

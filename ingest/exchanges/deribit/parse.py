@@ -28,6 +28,7 @@ from ingest.marketdata.values import (
     decimal_price,
     decimal_side,
     decimal_size,
+    event_time,
     micros,
     minute_bar,
     name,
@@ -53,7 +54,7 @@ def candle(row: BarRow, instrument_id: int, received_at: int, origin: str) -> Ca
 
 
 def book(row: BookRow) -> Update:
-    time = micros(row.timestamp * MILLISECOND)
+    time = event_time(micros, row.timestamp * MILLISECOND)
     return Update(time, row.bids, row.asks, row.change_id, row.prev_change_id, snapshot=row.type == "snapshot")
 
 
@@ -84,7 +85,8 @@ def _number(value: Any) -> str:
 def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
     bid, bid_size = decimal_side(row.best_bid_price, row.best_bid_amount)
     ask, ask_size = decimal_side(row.best_ask_price, row.best_ask_amount)
-    return Quote(instrument_id, micros(row.timestamp * MILLISECOND), "", bid, bid_size, ask, ask_size, None, received_at)
+    time = event_time(micros, row.timestamp * MILLISECOND)
+    return Quote(instrument_id, time or 0, "", bid, bid_size, ask, ask_size, None, received_at)
 
 
 def instrument(listed: Listed) -> Instrument | None:

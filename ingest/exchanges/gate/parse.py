@@ -11,6 +11,7 @@ from ingest.marketdata.values import (
     MILLISECOND,
     check_levels,
     checked_market,
+    event_time,
     from_text,
     identifier,
     micros,
@@ -54,18 +55,19 @@ def candle(bar: Bar, instrument_id: int, received_at: int, origin: str) -> Candl
 
 def diff(row: BookRow) -> Diff:
     bids, asks = check_levels(row.bids or ()), check_levels(row.asks or ())
-    return Diff(micros(row.time_ms * MILLISECOND), row.first, row.last, bids, asks, row.full)
+    return Diff(event_time(micros, row.time_ms * MILLISECOND), row.first, row.last, bids, asks, row.full)
 
 
 def snapshot(body: bytes) -> Snapshot:
     answer = _decode_answer(body)
-    return Snapshot(answer.id, answer.bids, answer.asks, answer.update and micros(answer.update * MILLISECOND))
+    return Snapshot(answer.id, answer.bids, answer.asks, answer.update and event_time(micros, answer.update * MILLISECOND))
 
 
 def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
     bid, bid_size = quote_side(row.bid_price, row.bid_size)
     ask, ask_size = quote_side(row.ask_price, row.ask_size)
-    return Quote(instrument_id, micros(row.time_ms * MILLISECOND), "", bid, bid_size, ask, ask_size, row.update, received_at)
+    time = event_time(micros, row.time_ms * MILLISECOND)
+    return Quote(instrument_id, time or 0, "", bid, bid_size, ask, ask_size, row.update, received_at)
 
 
 def instrument(pair: Pair) -> Instrument:

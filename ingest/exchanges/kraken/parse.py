@@ -26,6 +26,7 @@ from ingest.marketdata.values import (
     decimal_side,
     decimal_size,
     digits,
+    event_time,
     from_iso,
     identifier,
     micros,
@@ -61,7 +62,7 @@ def candle(row: BarRow, instrument_id: int, received_at: int, origin: str) -> Ca
 
 
 def book(row: BookRow) -> Update:
-    time = None if row.timestamp is None else from_iso(row.timestamp)
+    time = None if row.timestamp is None else event_time(from_iso, row.timestamp)
     return Update(time, row.bids, row.asks, checksum=row.checksum)
 
 
@@ -98,10 +99,10 @@ def _bare(number: str, places: int) -> str:
 
 
 def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
-    time = 0 if row.timestamp is None else from_iso(row.timestamp)
+    time = None if row.timestamp is None else event_time(from_iso, row.timestamp)
     bid, bid_size = decimal_side(row.bid, row.bid_qty)
     ask, ask_size = decimal_side(row.ask, row.ask_qty)
-    return Quote(instrument_id, time, "", bid, bid_size, ask, ask_size, None, received_at)
+    return Quote(instrument_id, time or 0, "", bid, bid_size, ask, ask_size, None, received_at)
 
 
 # --- REST -------------------------------------------------------------------------------------------------------------

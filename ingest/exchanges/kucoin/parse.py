@@ -17,6 +17,7 @@ from ingest.marketdata.values import (
     Level,
     check_levels,
     checked_market,
+    event_time,
     from_text,
     identifier,
     micros,
@@ -46,12 +47,12 @@ def candle(row: BarRow, instrument_id: int, received_at: int, origin: str) -> Ca
 def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
     bid, bid_size = quote_side(row.bid_price, row.bid_size)
     ask, ask_size = quote_side(row.ask_price, row.ask_size)
-    time, sequence = micros(row.time_ms * MILLISECOND), identifier(row.sequence)
-    return Quote(instrument_id, time, "", bid, bid_size, ask, ask_size, sequence, received_at)
+    time, sequence = event_time(micros, row.time_ms * MILLISECOND), identifier(row.sequence)
+    return Quote(instrument_id, time or 0, "", bid, bid_size, ask, ask_size, sequence, received_at)
 
 
 def diff(row: BookRow) -> Diff:
-    time = None if row.time_ms is None else micros(row.time_ms * MILLISECOND)
+    time = None if row.time_ms is None else event_time(micros, row.time_ms * MILLISECOND)
     return Diff(time, row.first, row.last, _in_order(row.changes.bids), _in_order(row.changes.asks))
 
 

@@ -13,7 +13,16 @@ from ingest.exchanges.okx.messages import ENVELOPE, BarRow, BookRow, Listed, Quo
 from ingest.marketdata.order_book import Book
 from ingest.marketdata.rest import Rows, rows
 from ingest.marketdata.streamed_book import Update
-from ingest.marketdata.values import MILLISECOND, checked_market, from_text, identifier, minute_bar, price_and_size, quote_side
+from ingest.marketdata.values import (
+    MILLISECOND,
+    checked_market,
+    event_time,
+    from_text,
+    identifier,
+    minute_bar,
+    price_and_size,
+    quote_side,
+)
 from ingest.records import Candle, Instrument, Quote, Trade
 
 CHECKED_LEVELS = 25
@@ -36,7 +45,7 @@ def candle(row: BarRow, instrument_id: int, received_at: int, origin: str) -> Ca
 
 def book(row: BookRow) -> Update:
     checksum = row.checksum if row.seqId is None and row.checksum else None
-    return Update(from_text(row.ts, MILLISECOND), row.bids, row.asks, row.seqId, row.prevSeqId, checksum)
+    return Update(event_time(from_text, row.ts, MILLISECOND), row.bids, row.asks, row.seqId, row.prevSeqId, checksum)
 
 
 def agrees(state: Book, update: Update, instrument: Instrument) -> bool:
@@ -49,7 +58,8 @@ def agrees(state: Book, update: Update, instrument: Instrument) -> bool:
 def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
     bid, bid_size = quote_side(row.bidPx, row.bidSz)
     ask, ask_size = quote_side(row.askPx, row.askSz)
-    return Quote(instrument_id, from_text(row.ts, MILLISECOND), "", bid, bid_size, ask, ask_size, None, received_at)
+    time = event_time(from_text, row.ts, MILLISECOND)
+    return Quote(instrument_id, time or 0, "", bid, bid_size, ask, ask_size, None, received_at)
 
 
 def instrument(listed: Listed) -> Instrument:

@@ -6,7 +6,7 @@ that of `SYMBOLS`, its id is 1.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 
 from ingest import registry
 from ingest.marketdata.rest import Rows
@@ -49,7 +49,8 @@ def open_session(name: str, *channels: ChannelName, symbols: tuple[str, ...] = (
 
 
 def text_time(time: int) -> str:
-    return f"{datetime.fromtimestamp(time / SECOND, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+    moment = datetime(1970, 1, 1) + timedelta(microseconds=time)
+    return f"{moment.isoformat(timespec='microseconds')}Z"
 
 
 TRADES = {
