@@ -102,6 +102,7 @@ class RoutedSession:
             mixed=protocol.mixed,
             single=protocol.single,
             refused=connection.refused,
+            spoke=lambda index, since: self.last_message_at[index] >= since,
         )
         self._notices = Notices(protocol.name, connection.heeded_at)
         self._ready = not protocol.greets
