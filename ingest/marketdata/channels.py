@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ingest.marketdata.forming_candle import FormingCandle
+from ingest.marketdata.forming_candle import FormingCandle, LatestBar
 from ingest.marketdata.order_book import SampledQuote
 from ingest.marketdata.values import AHEAD, ahead
 from ingest.protocol.exchange import ExchangeOptions
@@ -166,18 +166,21 @@ class Candles(Struct, frozen=True):
     """Closed bars. Where a message has a flag for a closed bar, `parse` returns None for an open one.
 
     Else `grace` is set: the next bar closes a bar, or the clock `grace` microseconds after its end. `every_minute`: minutes without
-    trades have a bar too, so a missing bar is a gap.
+    trades have a bar too, so a missing bar is a gap. `is_open`: the message with the flag may be missing, so `parse` returns open
+    bars as well, and the next bar closes a bar, too.
     """
 
     row: Any
     parse: Callable[[Any, int, int, str], Candle | None]  # row, instrument_id, received_at, origin
     grace: int | None = None
     every_minute: bool = False
+    is_open: Callable[[Any], bool] | None = None  # row
 
     def open(self, market: Market) -> ChannelState:
-        parse, instrument_id = self.parse, market.instrument.id
+        parse, instrument_id, is_open = self.parse, market.instrument.id, self.is_open
         bar = None if self.grace is None else FormingCandle(self.grace)
         closed = _with_gaps(instrument_id, self.every_minute) if bar is None else bar.seen
+        latest = LatestBar(closed)
 
         def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
             candle = parse(row, instrument_id, received_at, "ws")
@@ -185,9 +188,9 @@ class Candles(Struct, frozen=True):
                 return ()
             if candle.time > received_at + AHEAD:
                 raise ahead(candle.time, received_at)
-            return closed(candle)
+            return closed(candle) if is_open is None else latest.seen(candle, is_open(row))
 
-        return ChannelState(feed) if bar is None else ChannelState(feed, bar.lost, bar.idle)
+        return ChannelState(feed, latest.lost) if bar is None else ChannelState(feed, bar.lost, bar.idle)
 
 
 def _with_gaps(instrument_id: int, every_minute: bool) -> Callable[[Candle], Sequence[Output]]:

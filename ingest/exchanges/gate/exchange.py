@@ -46,7 +46,8 @@ LEVELS = 100  # of a snapshot, and of the differences that come every 100 ms
 SNAPSHOT = RestSnapshot(f"/api/v4/spot/order_book?currency_pair={{}}&limit={LEVELS}&with_id=true", parse.snapshot, LEVELS)
 CHANNELS: Channels = {
     "trades": Channel("spot.trades", Trades(messages.TradeRow, parse.trade, dense_ids=TRADE_KINDS, first_id=parse.first_id)),
-    "candles": Channel("spot.candlesticks", Candles(messages.Bar, parse.candle, every_minute=True), batch=1),
+    # by its documentation the message with w true may be missing
+    "candles": Channel("spot.candlesticks", Candles(messages.Bar, parse.candle, every_minute=True, is_open=parse.is_open), batch=1),
     "book": Channel("spot.order_book_update", SyncedBook(messages.BookRow, parse.diff, SNAPSHOT, exact=True), batch=1),
     "quotes": Channel("spot.book_ticker", Quotes(messages.QuoteRow, parse.quote)),
 }

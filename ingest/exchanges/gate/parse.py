@@ -44,13 +44,17 @@ def first_id(row: TradeRow) -> int | None:
 
 
 def candle(bar: Bar, instrument_id: int, received_at: int, origin: str) -> Candle | None:
-    """None for an open bar. By the documentation the message of the closed bar may be missing: that is a gap, which REST fills."""
-    if not bar.closed:
-        return None
+    """An open or a closed bar; None for an open one of before 2024, which has no volume in base."""
     if bar.volume is None:
-        raise ValueError(f"a closed bar without volume in base: {bar}")
+        if bar.closed:
+            raise ValueError(f"a closed bar without volume in base: {bar}")
+        return None
     numbers = bar.open, bar.high, bar.low, bar.close, bar.volume, bar.quote_volume
     return minute_bar(instrument_id, from_text(bar.time, SECOND), numbers, origin=origin, received_at=received_at)
+
+
+def is_open(bar: Bar) -> bool:
+    return not bar.closed
 
 
 def diff(row: BookRow) -> Diff:
@@ -93,6 +97,6 @@ def candles_from_rest(body: bytes, instrument: Instrument, received_at: int) -> 
     def make(row: RestBar) -> Candle | None:
         time, quote_volume, close, high, low, opened, volume, closed = row
         bar = Bar(time, opened, high, low, close, quote_volume, volume, closed == "true")
-        return candle(bar, instrument.id, received_at, "rest")
+        return candle(bar, instrument.id, received_at, "rest") if bar.closed else None
 
     return rows("gate", body, RestBar, make).ordered(lambda candle: candle.time)
