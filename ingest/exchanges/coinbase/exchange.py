@@ -5,6 +5,8 @@ https://docs.cdp.coinbase.com/exchange/introduction/rate-limits-overview
 
 `level2` needs a key; `level2_batch` has the same messages without a key, every 50 ms. The first message of a subscription to
 `matches` is the latest trade again, as `last_match`.
+
+No change of messages or hosts of market data was announced between January and 2026-07-26.
 """
 
 from __future__ import annotations

@@ -4,6 +4,11 @@ https://www.gate.com/docs/developers/apiv4/ws/en/
 
 A trade's `id_market` numbers the fills of one market without gaps and is stored. Messages before 2025 have only `id`, which numbers
 those of all markets. `spot.tickers` has neither sizes nor a time, so quotes come from `spot.book_ticker`. A book has 100 levels.
+
+Changes (the page above):
+- 2026-07-25: `spot.system` with type `upgrade` announces the end of a connection.
+- 2026-08-31: some markets share one book (BTC_USD is traded as BTC/USDC). `stock`, `money` and `trade_mode` of a trade say which
+  assets were exchanged; they are not stored, and `currency_pair` stays the market.
 """
 
 from __future__ import annotations

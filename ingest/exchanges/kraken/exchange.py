@@ -3,6 +3,9 @@
 https://docs.kraken.com/exchange/api-reference/spot-websocket-v2
 
 The symbol is in the rows of a frame, not in the frame. A bar has no closed flag. The book has a checksum and no sequence.
+
+Changes (https://docs.kraken.com/exchange/changelog):
+- 2026-04-28: pairs of another venue, such as `BTC/USD:BTNL`, are listed; they are left out.
 """
 
 from __future__ import annotations

@@ -4,6 +4,15 @@ https://www.okx.com/docs-v5/en/#overview-websocket
 
 Candles and `trades-all` are on the endpoint /business, the rest on /public; the other endpoint refuses them. `trades` merges the
 fills of an order under the last fill's id. It is another trade kind than the single fills of `trades-all` and REST; they never mix.
+
+Changes (https://www.okx.com/docs-v5/log_en/):
+- 2025-11-26: `trades` merges fills of one order, price and source; `trades-all` does not.
+- 2026-03-04: a market may be `rebase` or `post_only`, which are `halted` here.
+- 2026-05-20: REST is also at https://openapi.okx.com; www.okx.com stays.
+- 2026-06-11: notice 64008 comes 60 s ahead, on /business as well.
+- 2026-06-23: the checksum of a book is always 0; its sequence is what counts.
+- 2026-09-30: spot pairs in USD are closed, see `retired`.
+- 2026-10-31: port 8443 is closed; hosts and paths stay.
 """
 
 from __future__ import annotations
@@ -31,7 +40,6 @@ TRADE_KINDS = ("trades-all", "trades")
 VIA = ("rest",)
 # "Connect": 3 a second per address; 480 subscribe and unsubscribe requests an hour per connection; closed after 30 s without a
 # message from the server, hence the ping. REST: 20 calls in 2 s for the slowest endpoint in use, of which half is used.
-# Port 8443 is closed since 2026-10-31 (documentation of 2026-09-30).
 LIMITS = ExchangeLimits(
     ws_url="wss://ws.okx.com/ws/v5",
     rest_url="https://www.okx.com",
