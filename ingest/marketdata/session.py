@@ -277,16 +277,17 @@ def _list_reader(index: int, name: str, channel: Channel, state: ChannelState, u
 
     def each(rows: Sequence[Any], received_at: int, snapshot: bool, *, decoded: bool) -> Sequence[Output]:
         out: list[Output] = []
-        bad = BadRows(name, msgspec.json.encode if decoded else bytes)
+        bad: BadRows | None = None
         for number, row in enumerate(rows, 1):
             try:
                 out += feed(row if decoded else decode_row(row), received_at, snapshot)
             except (*UNREADABLE, ValueError) as error:
+                bad = bad or BadRows(name, msgspec.json.encode if decoded else bytes)
                 bad.add(row, error)
                 out += lost(received_at)
                 if bad.number > MAX_BAD:
                     return [*out, *bad.evidence(len(rows) - number)]
-        return [*out, *bad.evidence()] if bad.number else out
+        return out if bad is None else [*out, *bad.evidence()]
 
     def take(rows: list[Any], received_at: int, snapshot: bool) -> Sequence[Output]:
         if len(rows) == 1:
