@@ -13,13 +13,15 @@ from typing import Any, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ingest.marketdata.forming_candle import FormingCandle
+from ingest.marketdata.forming_candle import FormingCandle, LatestBar
 from ingest.marketdata.order_book import SampledQuote
 from ingest.marketdata.values import AHEAD, ahead
 from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Response
 from ingest.protocol.session import ChannelName, Gap, Output
 from ingest.records import MINUTE, Candle, Instrument, Quote, Trade
+
+MAX_JUMP = 100_000_000  # trades; no market has as many in a day
 
 Topic = Hashable  # identifies the messages of one subscription
 RowHandler = Callable[[Any, int, bool], Sequence[Output]]  # row, received_at, whether the row is a snapshot
@@ -96,45 +98,89 @@ class Trades(Struct, frozen=True):
 
 
 def _dense(parse: Callable[[Any, int, int], Trade], instrument_id: int, first_id: Callable[[Any], int | None] | None) -> RowHandler:
-    last: Trade | None = None
-    expected = -1
+    ids = DenseIds(instrument_id)
 
     def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
-        nonlocal last, expected
         trade = parse(row, instrument_id, received_at)
-        if trade.time > received_at + AHEAD:
-            raise ahead(trade.time, received_at)
-        trade_id = trade.trade_id
-        if trade_id < expected:
-            return (trade,)
-        before, last = last, trade
-        missing, expected = expected, trade_id + 1
-        if trade_id == missing or before is None:
+        trade_id, time = trade.trade_id, trade.time
+        if time > received_at + AHEAD:
+            raise ahead(time, received_at)
+        if trade_id == ids.expected:  # the usual case
+            ids.expected, ids.time = trade_id + 1, time
             return (trade,)
         first = trade_id if first_id is None else first_id(row)
-        if first is None or first <= missing:
-            return (trade,)
-        return (Gap(instrument_id, "trades", "sequence", before.time, trade.time, missing, first - 1), trade)
+        return (trade,) if first is None else (*ids.take(first, trade_id, time), trade)
 
     return feed
+
+
+class DenseIds:
+    """The ids of one instrument's trades, which are consecutive. Finds the missing ones.
+
+    A jump of more than MAX_JUMP is no gap: after a wrong id, no other would be seen. The trade is refused, unless the message after
+    it continues from it: then ids have changed, and the gap has none. `time` is that of the last trade, in microseconds.
+    """
+
+    def __init__(self, instrument_id: int) -> None:
+        self.expected: int | None = None  # None before the first trade
+        self.time = 0
+        self._instrument_id = instrument_id
+        self._doubted: int | None = None  # the id of the message before, which was too far away
+
+    def take(self, first: int, last: int, time: int) -> Sequence[Gap]:
+        """A message has the trades `first`..`last`. Returns the gap before them. Raises ValueError."""
+        expected, doubted, self._doubted = self.expected, self._doubted, None
+        if expected is None:
+            self.expected, self.time = last + 1, time
+            return ()
+        changed = doubted is not None and doubted < last <= doubted + MAX_JUMP
+        if not changed:
+            if expected - last > MAX_JUMP:  # stored; if the next one continues it, the id before was wrong
+                self._doubted = last
+                return ()
+            if last < expected:
+                return ()  # repeated
+            if first - expected > MAX_JUMP:
+                self._doubted = last
+                raise self.too_far(last)
+        return self._advance(first, last + 1, time, known=not changed)
+
+    def missing(self, last: int, time: int) -> Sequence[Gap]:
+        """Every trade up to `last` should have arrived. Returns the gap if not."""
+        return () if self.expected is None or last < self.expected else self._advance(last + 1, last + 1, time)
+
+    def too_far(self, trade_id: int) -> ValueError:
+        return ValueError(f"trade id {trade_id} is more than {MAX_JUMP} after {self.expected}")
+
+    def _advance(self, first: int, expected: int, time: int, *, known: bool = True) -> Sequence[Gap]:
+        """Go on with `expected`. Returns the gap before `first`, without ids where they are not `known`."""
+        missing, since = self.expected, self.time
+        self.expected, self.time = expected, time
+        if missing is None or (known and first <= missing):
+            return ()
+        ids = (missing, first - 1) if known else (None, None)
+        return (Gap(self._instrument_id, "trades", "sequence", min(since, time), time, *ids),)
 
 
 class Candles(Struct, frozen=True):
     """Closed bars. Where a message has a flag for a closed bar, `parse` returns None for an open one.
 
     Else `grace` is set: the next bar closes a bar, or the clock `grace` microseconds after its end. `every_minute`: minutes without
-    trades have a bar too, so a missing bar is a gap.
+    trades have a bar too, so a missing bar is a gap. `is_open`: the message with the flag may be missing, so `parse` returns open
+    bars as well, and the next bar closes a bar, too.
     """
 
     row: Any
     parse: Callable[[Any, int, int, str], Candle | None]  # row, instrument_id, received_at, origin
     grace: int | None = None
     every_minute: bool = False
+    is_open: Callable[[Any], bool] | None = None  # row
 
     def open(self, market: Market) -> ChannelState:
-        parse, instrument_id = self.parse, market.instrument.id
+        parse, instrument_id, is_open = self.parse, market.instrument.id, self.is_open
         bar = None if self.grace is None else FormingCandle(self.grace)
         closed = _with_gaps(instrument_id, self.every_minute) if bar is None else bar.seen
+        latest = LatestBar(closed)
 
         def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
             candle = parse(row, instrument_id, received_at, "ws")
@@ -142,9 +188,9 @@ class Candles(Struct, frozen=True):
                 return ()
             if candle.time > received_at + AHEAD:
                 raise ahead(candle.time, received_at)
-            return closed(candle)
+            return closed(candle) if is_open is None else latest.seen(candle, is_open(row))
 
-        return ChannelState(feed) if bar is None else ChannelState(feed, bar.lost, bar.idle)
+        return ChannelState(feed, latest.lost) if bar is None else ChannelState(feed, bar.lost, bar.idle)
 
 
 def _with_gaps(instrument_id: int, every_minute: bool) -> Callable[[Candle], Sequence[Output]]:
@@ -176,12 +222,17 @@ class Quotes(Struct, frozen=True):
 
         def feed(row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
             nonlocal skip
+            first, skip = skip, False  # a bad one is the first one, too
             quote = parse(row, instrument_id, received_at)
-            if quote is None or skip:
-                skip = False
+            if quote is None or first:
                 return ()
             if quote.time > received_at + AHEAD:
                 raise ahead(quote.time, received_at)
             return seen(quote if quote.time else replace(quote, time=received_at, writer=writer))
 
-        return ChannelState(feed, sampled.lost, sampled.idle)
+        def lost(now: int) -> Sequence[Output]:
+            nonlocal skip
+            skip = False
+            return sampled.lost(now)
+
+        return ChannelState(feed, lost, sampled.idle)

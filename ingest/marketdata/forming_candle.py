@@ -1,17 +1,18 @@
-"""The running bar of an exchange that sends it while it changes, without a flag for the closed bar.
-
-The next bar closes it, or the clock some time after its end. If it changes later, it is yielded again and revises the stored row.
-"""
+"""The running bar of an exchange that sends it while it changes. If it changes after it is closed, it revises the stored row."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from ingest.protocol.session import Output
 from ingest.records import MINUTE, Candle
 
 
 class FormingCandle:
-    """The latest one-minute bar of one instrument. `grace`: microseconds after its end in which its last state may still arrive."""
+    """The latest one-minute bar of one instrument, where no flag says that it is closed: the next bar closes it, or the clock.
+
+    `grace`: microseconds after its end in which its last state may still arrive.
+    """
 
     def __init__(self, grace: int) -> None:
         self._grace = grace
@@ -46,3 +47,33 @@ class FormingCandle:
             return ()
         self._closed = True
         return (self._bar,)
+
+
+class LatestBar:
+    """The latest open bar of one instrument, where a flag says that a bar is closed, but the message with it may be missing."""
+
+    def __init__(self, closed: Callable[[Candle], Sequence[Output]]) -> None:
+        self._closed = closed  # takes a closed bar and returns the outputs
+        self._bar: Candle | None = None
+        self._after = 0  # the time of the latest closed bar
+
+    def seen(self, bar: Candle, is_open: bool) -> Sequence[Output]:
+        """Take a state of a bar. Returns the outputs for the bars that it closes."""
+        before = self._bar
+        out: Sequence[Output] = () if before is None or before.time >= bar.time else self._close(before)
+        if not is_open:
+            out = (*out, *self._close(bar))
+        elif bar.time > self._after and (self._bar is None or bar.time >= self._bar.time):
+            self._bar = bar
+        return out
+
+    def lost(self, now: int) -> Sequence[Output]:
+        """A state could not be read: the known state may not be the last, so the bar is dropped."""
+        self._bar = None
+        return ()
+
+    def _close(self, bar: Candle) -> Sequence[Output]:
+        if self._bar is not None and self._bar.time <= bar.time:
+            self._bar = None
+        self._after = max(self._after, bar.time)
+        return self._closed(bar)

@@ -14,7 +14,8 @@ from ingest.errors import Reject, Retry
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 
 T = TypeVar("T")
-MAX_EVIDENCE = 20  # bad rows of one response that are kept; the message of the last counts the others
+MAX_EVIDENCE = 20  # bad rows of one frame or response that are kept; the message of the last counts the others
+MAX_BAD = 2000  # bad rows after which the rest is not read: 1 MB of them would take seconds
 
 
 class Rows(list[T]):
@@ -70,7 +71,7 @@ def decode(name: str, body: bytes | Raw, shape: type[T]) -> T:
 def rows(name: str, payload: bytes | Raw, row: Any, make: Callable[[Any], T | None]) -> Rows[T]:
     """The result of `make` for each row, without None; `make` raises ValueError for a bad row.
 
-    Raises Reject where the payload is not a list, or where every row is bad.
+    Raises Reject where the payload is not a list, where every row is bad, or more than MAX_BAD rows.
     """
     decode_row = msgspec.json.Decoder(row, float_hook=Decimal).decode
     return make_rows(name, decode(name, payload, list[Raw]), lambda part: make(decode_row(part)), bytes)
@@ -79,26 +80,47 @@ def rows(name: str, payload: bytes | Raw, row: Any, make: Callable[[Any], T | No
 def make_rows(name: str, parts: Iterable[Any], make: Callable[[Any], T | None], payload: Callable[[Any], bytes]) -> Rows[T]:
     """As `rows`, for rows that are separated already; `payload` returns the bytes of a bad row."""
     out: Rows[T] = Rows()
-    rejected: list[Malformed] = []
-    good = bad = 0
+    bad = BadRows(name, payload)
+    good = 0
     for part in parts:
         try:
             made = make(part)
         except (*UNREADABLE, ValueError) as error:
-            bad += 1
-            if bad <= MAX_EVIDENCE:
-                rejected.append(evidence(name, payload(part), error))
+            bad.add(part, error)
+            if bad.number > MAX_BAD:
+                break
         else:
             good += 1
             if made is not None:
                 out.append(made)
-    if bad and not good:
-        first = rejected[0]
-        raise Reject(f"{name}: unexpected REST response, every row: {first.message.removeprefix(f'{name}: ')}", reason=first.reason)
-    if bad > MAX_EVIDENCE:
-        rejected[-1] = replace(rejected[-1], message=f"{rejected[-1].message} ({bad - MAX_EVIDENCE} more rows)")
-    out.rejected, out.read = rejected, good + bad
+    if (bad.number and not good) or bad.number > MAX_BAD:
+        first, which = bad.kept[0], "every row" if not good else f"more than {MAX_BAD} rows"
+        raise Reject(f"{name}: unexpected REST response, {which}: {first.message.removeprefix(f'{name}: ')}", reason=first.reason)
+    out.rejected, out.read = bad.evidence(), good + bad.number
     return out
+
+
+class BadRows:
+    """The bad rows of one frame or response: the first are kept as evidence, `number` counts all of them."""
+
+    def __init__(self, name: str, payload: Callable[[Any], bytes]) -> None:
+        self.number = 0
+        self.kept: list[Malformed] = []
+        self._name, self._payload = name, payload
+
+    def add(self, row: Any, error: Exception) -> None:
+        self.number += 1
+        if self.number <= MAX_EVIDENCE:
+            self.kept.append(evidence(self._name, self._payload(row), error))
+
+    def evidence(self, unread: int = 0) -> list[Malformed]:
+        """The records of the kept rows. The last one counts the other bad rows, and those that were not read."""
+        more = [f"{self.number - len(self.kept)} more rows"] * (self.number > len(self.kept)) + [f"{unread} not read"] * (
+            unread > 0
+        )
+        if more:
+            self.kept[-1] = replace(self.kept[-1], message=f"{self.kept[-1].message} ({', '.join(more)})")
+        return self.kept
 
 
 def evidence(name: str, payload: bytes, error: Exception) -> Malformed:

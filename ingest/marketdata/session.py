@@ -12,9 +12,10 @@ from msgspec import Raw, Struct
 
 from ingest.marketdata.channels import Channel, Channels, ChannelState, Market, RowHandler, TimeHandler, Topic
 from ingest.marketdata.message_numbers import MessageNumbers
-from ingest.marketdata.rest import evidence
+from ingest.marketdata.notices import Notices
+from ingest.marketdata.rest import MAX_BAD, BadRows, evidence
 from ingest.marketdata.subscriptions import Accepted, Batch, Member, Rejected, Resubscriber, Subscriptions
-from ingest.protocol.decode import UNREADABLE, Malformed
+from ingest.protocol.decode import UNREADABLE
 from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Connection, Gap, Output, Reconnect, Send, Subscription
@@ -28,6 +29,12 @@ class Ready(Struct, frozen=True):
 
 class Unknown(Struct, frozen=True):
     """A frame that the exchange does not document."""
+
+    message: str
+
+
+class Notice(Struct, frozen=True):
+    """A documented message of the exchange about itself. It is no evidence, whatever it says."""
 
     message: str
 
@@ -47,7 +54,7 @@ class Numbered(Struct, frozen=True):
     controls: Sequence[Control]
 
 
-Control = Ready | Accepted | Rejected | Unknown | Part | Numbered | Send | Reconnect | Gap
+Control = Ready | Accepted | Rejected | Unknown | Notice | Part | Numbered | Send | Reconnect | Gap
 Route = tuple[Topic, Any, bool]  # (topic, payload, whether it is a snapshot), or (None, sequence of Control, False)
 Frames = Callable[[bytes, int], Sequence[Output]]  # text frame, received_at
 
@@ -105,7 +112,9 @@ class RoutedSession:
             mixed=protocol.mixed,
             single=protocol.single,
             refused=connection.refused,
+            spoke=lambda index, since: self.last_message_at[index] >= since,
         )
+        self._notices = Notices(protocol.name, connection.heeded_at)
         self._ready = not protocol.greets
         self._active_at = 0  # time of the last frame or ping
         self._pinged_at = 0
@@ -115,6 +124,11 @@ class RoutedSession:
     def refused(self) -> dict[int, str]:
         """The reason by the index of each refused subscription."""
         return self._subscriptions.refused
+
+    @property
+    def heeded_at(self) -> int:
+        """The time of the last reconnection that a notice caused, 0 for none."""
+        return self._notices.heeded_at
 
     def start(self, now: int) -> Sequence[Output]:
         self._active_at = now
@@ -161,6 +175,7 @@ class RoutedSession:
             out.append(Send(protocol.ping(now), keepalive=True))
         out += self._subscriptions.tick(now)
         out += self._resubscriber.due(now)
+        out += self._notices.tick(now)
         for tick in self._ticks:
             out += tick(now)
         return out
@@ -192,8 +207,9 @@ class RoutedSession:
                 return self._subscriptions.rejected(control, now)
             case Ready():
                 return self._begin(now)
-            case Unknown():
-                return (Malformed(frame, "unknown", f"{self._protocol.name}: {control.message}"),)
+            case Unknown() | Notice():
+                out = self._notices.announced(control.message, frame, now)
+                return self._notices.unknown(control.message, frame) if not out and isinstance(control, Unknown) else out
         return (control,)
 
     def _part(self, part: Part, frame: bytes, received_at: int) -> Sequence[Output]:
@@ -219,7 +235,7 @@ class RoutedSession:
 
     def _not_subscribed(self, topic: Topic, frame: bytes) -> Sequence[Output]:
         shown = " of ".join(map(str, topic)) if isinstance(topic, tuple) else repr(topic)
-        return (Malformed(frame, "unknown", f"{self._protocol.name}: {shown} is not subscribed on this connection"),)
+        return self._notices.unknown(f"{shown} is not subscribed on this connection", frame)
 
     def _begin(self, now: int) -> list[Output]:
         self._ready, self._pinged_at = True, now
@@ -267,30 +283,39 @@ def _reader(index: int, name: str, channel: Channel, state: ChannelState) -> Rea
         return (evidence(name, frame, error), *lost(received_at))
 
     if channel.listed:
-        return _list_reader(index, channel, state.feed, unreadable)
+        return _list_reader(index, name, channel, state, unreadable)
     return index, msgspec.json.Decoder(row, float_hook=Decimal).decode, state.feed, unreadable
 
 
-def _list_reader(index: int, channel: Channel, feed: RowHandler, unreadable: Unreadable) -> Reader:
-    """The reader of lists of rows: a bad row does not cost the others."""
+def _list_reader(index: int, name: str, channel: Channel, state: ChannelState, unreadable: Unreadable) -> Reader:
+    """The reader of lists of rows: a bad row does not cost the others, and is its own evidence."""
     row: Any = channel.spec.row
     rows: Any = list[row]
     decode_row = msgspec.json.Decoder(row, float_hook=Decimal).decode
     decode_rows = msgspec.json.Decoder(rows, float_hook=Decimal).decode
+    feed, lost = state.feed, state.lost
 
     def unless_decoded(payload: Any) -> list[Any]:
         return payload if type(payload) is list else decode_rows(payload)
 
+    def each(rows: Sequence[Any], received_at: int, snapshot: bool, *, decoded: bool) -> Sequence[Output]:
+        out: list[Output] = []
+        bad: BadRows | None = None
+        for number, row in enumerate(rows, 1):
+            try:
+                out += feed(row if decoded else decode_row(row), received_at, snapshot)
+            except (*UNREADABLE, ValueError) as error:
+                bad = bad or BadRows(name, msgspec.json.encode if decoded else bytes)
+                bad.add(row, error)
+                out += lost(received_at)
+                if bad.number > MAX_BAD:
+                    return [*out, *bad.evidence(len(rows) - number)]
+        return out if bad is None else [*out, *bad.evidence()]
+
     def take(rows: list[Any], received_at: int, snapshot: bool) -> Sequence[Output]:
         if len(rows) == 1:
             return feed(rows[0], received_at, snapshot)
-        out: list[Output] = []
-        for decoded in rows:
-            try:
-                out += feed(decoded, received_at, snapshot)
-            except ValueError as error:
-                out += unreadable(error, None, received_at, snapshot, msgspec.json.encode(decoded))
-        return out
+        return each(rows, received_at, snapshot, decoded=True)
 
     def one_by_one(error: Exception, payload: Any, received_at: int, snapshot: bool, frame: bytes) -> Sequence[Output]:
         """A row cannot be decoded, or the only row has a bad value."""
@@ -300,12 +325,6 @@ def _list_reader(index: int, channel: Channel, feed: RowHandler, unreadable: Unr
             parts = ()
         if len(parts) < 2:
             return unreadable(error, payload, received_at, snapshot, frame)
-        out: list[Output] = []
-        for part in parts:
-            try:
-                out += feed(decode_row(part), received_at, snapshot)
-            except (*UNREADABLE, ValueError) as bad:
-                out += unreadable(bad, part, received_at, snapshot, bytes(part))
-        return out
+        return each(parts, received_at, snapshot, decoded=False)
 
     return index, unless_decoded if channel.decoded else decode_rows, take, one_by_one

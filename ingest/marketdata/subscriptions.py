@@ -3,6 +3,8 @@
 An exchange that refuses one symbol often refuses its whole message. The symbol is found by its name in the error, else by halving
 the message. The other symbols are subscribed at once; the refused one is retried later in a message of its own, with backoff. After
 `MAX_REFUSALS` in a row the cause is not a single symbol: the rest waits and is not halved further.
+
+A message without any reply is sent once more; members that have no reply then, and send nothing, count as refused.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from ingest.marketdata.channels import Topic
 from ingest.protocol.session import ChannelName, Output, Refused, Send
@@ -22,6 +25,8 @@ RESUBSCRIBE_PAUSE = 30 * SECOND  # between two resubscriptions of one book; doub
 LONGEST_RESUBSCRIBE_PAUSE = 600 * SECOND  # while no good snapshot arrives
 MAX_REFUSALS = 32  # in a row, without an acceptance
 REPLY_TIMEOUT = 30 * SECOND  # a later reply is not expected
+MAX_TEXT = 10_000  # characters of an error; it may name every symbol of a message
+NO_REPLY = "no reply"
 
 
 class Member(Struct, frozen=True):
@@ -61,6 +66,10 @@ class Rejected(Struct, frozen=True):
     number: int | None = None
     busy: bool = False
 
+    def __post_init__(self) -> None:
+        if len(self.message) > MAX_TEXT:
+            force_setattr(self, "message", self.message[:MAX_TEXT])
+
 
 class _Pending(Struct):
     members: list[int]
@@ -83,8 +92,12 @@ class Subscriptions:
         mixed: bool = False,
         single: bool = False,
         refused: Mapping[int, str] | None = None,
+        spoke: Callable[[int, int], bool] = lambda index, since: False,
     ) -> None:
-        """`refused`: the members that an earlier connection found refused; they are retried later."""
+        """`refused`: the members that an earlier connection found refused; they are retried later.
+
+        `spoke` tells whether a member has sent a message since a time, in microseconds.
+        """
         self.refused = dict(refused or {})
         self._members = members
         self._index = {member.topic: index for index, member in enumerate(members)}
@@ -95,6 +108,8 @@ class Subscriptions:
         self._retries: list[tuple[int, list[int]]] = []  # (time, members)
         self._pauses: dict[int, int] = {}
         self._refusals = 0
+        self._unanswered: dict[int, int] = {}  # member: when the first of its messages without a reply was sent
+        self._spoke = spoke
 
     def begin(self, indices: Sequence[int], now: int) -> list[Output]:
         """Subscribe to these members, except the refused ones."""
@@ -125,11 +140,10 @@ class Subscriptions:
             pending = self._pending.get(number)
             if pending is None or (reply.number is None and reply.topics is None):
                 continue
-            accepted = pending.members if reply.topics is None else [self._index.get(topic) for topic in reply.topics]
+            accepted = set(pending.members) if reply.topics is None else {self._index.get(topic) for topic in reply.topics}
             for index in [index for index in pending.members if index in accepted]:
                 self._refusals = 0
-                self.refused.pop(index, None)
-                self._pauses.pop(index, None)
+                self._settled(index)
             left = pending.members = [index for index in pending.members if index not in accepted]
             if reply.only or not left:
                 del self._pending[number]
@@ -145,14 +159,18 @@ class Subscriptions:
             return [Refused(reply.message)]
         self._refusals += 1
         members = pending.members
+        for index in members:
+            self._unanswered.pop(index, None)
         named = self._named(reply.message, members)
         left = [index for index in members if index not in named]
+        if self._single and reply.busy and named and left:  # each of the others has a reply of its own
+            self._pending[number], members = _Pending(left, pending.until), named
         if reply.busy or (self._refusals > MAX_REFUSALS and not named):
             self._retry_later(members, now)
             return [Refused(reply.message)] if reply.busy or self._refusals == MAX_REFUSALS + 1 else []
         if len(members) == 1 or (named and left):
             out: list[Output] = [self._refuse(index, reply.message, now) for index in named or members]
-            if self._single and left:  # each of the others has a reply of its own
+            if self._single and left:
                 self._pending[number] = _Pending(left, pending.until)
                 return out
             return out + self.subscribe([index for index in left if len(members) > 1], now)
@@ -163,11 +181,36 @@ class Subscriptions:
         """On a clock tick: the messages of the retries that are due."""
         if not self._retries and not self._pending:
             return []
+        out: list[Output] = []
         for number in [number for number, pending in self._pending.items() if now >= pending.until]:
-            del self._pending[number]
+            out += self._without_reply(self._pending.pop(number), now)
         due = [members for at, members in self._retries if now >= at]
         self._retries = [(at, members) for at, members in self._retries if now < at]
-        return [self._send(members, now) for members in due]
+        return [*out, *(self._send(members, now) for members in due)]
+
+    def _without_reply(self, pending: _Pending, now: int) -> list[Output]:
+        """Try the silent members once more together, then each alone, as refused ones."""
+        sent_at = pending.until - REPLY_TIMEOUT
+        for index in [index for index in pending.members if self._spoke(index, self._unanswered.get(index, sent_at))]:
+            self._settled(index)
+            pending.members.remove(index)
+        again = [index for index in pending.members if index not in self._unanswered]
+        if again:
+            self._unanswered |= dict.fromkeys(again, sent_at)
+            self._retry_later(again, now)
+        out: list[Output] = []
+        for index in [index for index in pending.members if index not in again]:
+            message = f"{self._exchange}: {NO_REPLY} to the subscription of {self._members[index].topic}"
+            out += [Refused(message)] * (index not in self.refused)
+            self.refused[index] = message
+            self._retry_later([index], now)
+        return out
+
+    def _settled(self, index: int) -> None:
+        """The member is accepted, or sends messages."""
+        self.refused.pop(index, None)
+        self._pauses.pop(index, None)
+        self._unanswered.pop(index, None)
 
     def _send(self, indices: list[int], now: int) -> Send:
         self._number += 1

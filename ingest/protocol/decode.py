@@ -8,6 +8,7 @@ from msgspec import DecodeError, Meta, Struct, ValidationError
 from msgspec.structs import force_setattr
 
 MAX_PAYLOAD = 10_000  # bytes of a payload that are kept
+MAX_MESSAGE = 1_000  # characters of an error, which may quote the payload
 
 
 class Malformed(Struct, frozen=True):
@@ -23,11 +24,17 @@ class Malformed(Struct, frozen=True):
     def __post_init__(self) -> None:
         if len(self.payload) > MAX_PAYLOAD:
             force_setattr(self, "payload", self.payload[:MAX_PAYLOAD])
+        if len(self.message) > MAX_MESSAGE:
+            force_setattr(self, "message", self.message[:MAX_MESSAGE])
 
 
 # what msgspec raises for bytes that it cannot decode; bad UTF-8 and deep nesting raise Python's own exceptions
 UNREADABLE = (DecodeError, UnicodeDecodeError, RecursionError)
 
+# whole numbers that fit their columns; checked while they are decoded, at no cost that can be measured
+Id = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]  # bigint
+Bigint = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+Count = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]  # int
 Number = Annotated[str, Meta(pattern=r"\A[0-9]+(\.[0-9]+)?\Z")]  # digits in a JSON string; not NaN, 1e5, -1 or ""
 
 

@@ -87,6 +87,14 @@ class Exchange(Protocol):
 
 
 @runtime_checkable
+class Retiring(Protocol):
+    """An `Exchange` that has closed markets which a configuration may still name."""
+
+    def retired(self, instrument: str) -> str:
+        """Why the exchange does not list this market any more, with the date; empty for any other market."""
+
+
+@runtime_checkable
 class Located(Protocol):
     """An `Exchange` whose websocket URL must be requested."""
 

@@ -31,6 +31,7 @@ class Connection(Struct, frozen=True, omit_defaults=True):
     url: str
     subscriptions: tuple[Subscription, ...]
     refused: dict[int, str] = {}
+    heeded_at: int = 0  # when a notice last caused a reconnection, in microseconds
 
 
 class Send(Struct, frozen=True):
@@ -83,6 +84,10 @@ class Session(Protocol):
     @property
     def refused(self) -> Mapping[int, str]:
         """The subscriptions that the exchange refuses at present, by index, with the reason. The session retries them by itself."""
+
+    @property
+    def heeded_at(self) -> int:
+        """When a notice last caused a reconnection, on this connection or the one before; 0 for never."""
 
     def start(self, now: int) -> Iterable[Output]:
         """Called when the connection is open; subscribes."""

@@ -126,7 +126,8 @@ class ReconnectingConnection:
         connection = self.connection
         refused = self.refused
         known = {index: refused[wanted] for index, wanted in enumerate(connection.subscriptions) if wanted in refused}
-        websocket, session = self._begin(replace(connection, refused=known))
+        heeded_at = 0 if self._opened is None else self._opened.session.heeded_at
+        websocket, session = self._begin(replace(connection, refused=known, heeded_at=heeded_at))
         return OpenConnection(websocket, session, connection, wall_clock(), group.create_task(_run(websocket)))
 
     async def _is_established(self, opened: OpenConnection) -> bool:

@@ -90,6 +90,8 @@ class Backfill:
         async with self._http() as http:
             listed = await self._list_instruments(http)
             rows = await store_instruments(pool, listed, self._trade_kind or None)
+            for bad in rows.rejected:
+                raise Reject(bad.message, reason=bad.reason)
             chunks = [(row, chunk) for row in rows for chunk in await self._open(connection, row)]
             progress = Progress(len(chunks))
             edition = (await detect(connection)).edition

@@ -18,7 +18,7 @@ from ingest.config.sections import ExchangeSection
 from ingest.errors import IngestError, Retry
 from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
-from ingest.protocol.exchange import Exchange, ExchangeOptions, Located
+from ingest.protocol.exchange import Exchange, ExchangeOptions, Located, Retiring
 from ingest.protocol.session import ChannelName, Connection, Gap, Output, Refused, Session, Subscription
 from ingest.records import SECOND, Candle, Instrument, Record
 from ingest.sources.connection_slot import ReconnectingConnection, Stream
@@ -170,13 +170,16 @@ class ExchangeFeed:
             if row is None:
                 unknown = True
                 near = ", ".join(difflib.get_close_matches(name, listing, 3)) or "none"
-                self._note_error(f"unknown instrument '{name}'; near: {near} ({len(listing)} are listed)")
+                why = self._exchange.retired(name) if isinstance(self._exchange, Retiring) else ""
+                self._note_error(f"unknown instrument '{name}'; {why or f'near: {near}'} ({len(listing)} are listed)")
             elif row.status == "delisted":
                 self._note_error(f"instrument '{name}' is delisted: it sends nothing")
             else:
                 chosen.append(replace(row, exchange=self.name))
         kind = options.trade_kind if "trades" in section.channels else None
         stored = await self._store_instruments(chosen, kind)
+        for bad in getattr(stored, "rejected", ()):
+            self._on_malformed(self.name, bad)
         wanted = [Subscription(row, cast(ChannelName, channel)) for row in stored for channel in section.channels]
         return [*wanted, *self._unconfigured(section)] if unknown else wanted
 

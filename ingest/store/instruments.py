@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import asyncpg
+import msgspec
 from msgspec.structs import replace
 
 from ingest.errors import Stop
+from ingest.marketdata.rest import Rows
+from ingest.protocol.decode import Malformed
 from ingest.records import Instrument
 from ingest.store import sqlstate
-from ingest.store.pool import Pool, transaction
+from ingest.store.pool import Connection, Pool, transaction
 
 _INSERT = """
     INSERT INTO instruments AS i (exchange, symbol, instrument, base, quote, kind, status, price_step, size_step)
@@ -33,29 +37,48 @@ _SET_TRADE_KIND = """
 
 async def store_instruments(
     pool: Pool, instruments: Sequence[Instrument], trade_kind: str | None, *, old: bool = False
-) -> list[Instrument]:
+) -> Rows[Instrument]:
     """Store the instruments of a listing and return them with their ids. An `old` listing changes no stored instrument.
 
+    An instrument that the table refuses is left out; `rejected` of the result has it.
     `trade_kind` is the trade feed that fills their trades (None: no feed does). Two feeds number their trades differently, so one
     instrument never has trades of both. Raises Stop if another feed has filled an instrument, Retry while the database is down.
     """
+    out: Rows[Instrument] = Rows()
     if not instruments:
-        return []
+        return out
     exchange = instruments[0].exchange
-    rows = sorted(instruments, key=lambda row: row.symbol)  # in different orders two daemons may deadlock
-    fields = [name for name in Instrument.__struct_fields__ if name != "id"]
+    by_symbol = {row.symbol: row for row in instruments}
+    rows = [by_symbol[symbol] for symbol in sorted(by_symbol)]  # in different orders two daemons may deadlock
     try:
         async with pool.acquire() as connection, transaction(connection):
-            upsert = _INSERT + ("NOTHING" if old else _UPDATE)
-            await connection.execute(upsert, *([getattr(row, name) for row in rows] for name in fields))
-            symbols = [row.symbol for row in rows]
+            refused = await _upsert(connection, _INSERT + ("NOTHING" if old else _UPDATE), rows)
+            symbols = [row.symbol for row in rows if row not in refused]
             if trade_kind is not None:
                 await connection.execute(_SET_TRADE_KIND, exchange, symbols, trade_kind)
             found = {row["symbol"]: row for row in await connection.fetch(_IDS, exchange, symbols)}
             _refuse_mixture(exchange, trade_kind, {symbol: row["trade_kind"] for symbol, row in found.items()})
     except sqlstate.FOREIGN as error:
         raise sqlstate.translate(error, f"storing the instruments of {exchange}") from error
-    return [replace(row, id=found[row.symbol]["id"]) for row in instruments]
+    out += [replace(row, id=found[row.symbol]["id"]) for row in instruments if row not in refused]
+    out.rejected = list(refused.values())
+    return out
+
+
+async def _upsert(connection: Connection, statement: str, rows: Sequence[Instrument]) -> dict[Instrument, Malformed]:
+    """Returns the instruments that the table refuses. They are found one by one if it refuses them all together."""
+    fields = [name for name in Instrument.__struct_fields__ if name != "id"]
+    try:
+        async with transaction(connection):
+            await connection.execute(statement, *([getattr(row, name) for row in rows] for name in fields))
+    except asyncpg.PostgresError as error:
+        if not sqlstate.is_data(error):
+            raise
+        if len(rows) == 1:
+            message = f"{rows[0].exchange}: the table instruments refuses {rows[0].symbol!r}: {error}"
+            return {rows[0]: Malformed(msgspec.json.encode(rows[0]), "value", message)}
+        return {row: bad for each in rows for row, bad in (await _upsert(connection, statement, [each])).items()}
+    return {}
 
 
 def _refuse_mixture(exchange: str, trade_kind: str | None, stored: Mapping[str, str | None]) -> None:

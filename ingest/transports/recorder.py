@@ -63,6 +63,10 @@ class Recorded:
     def refused(self) -> Mapping[int, str]:
         return self._session.refused
 
+    @property
+    def heeded_at(self) -> int:
+        return self._session.heeded_at
+
     def start(self, now: int) -> Iterable[Output]:
         self._on_start(self)
         self._append((now, self.number, "open", self.opening))

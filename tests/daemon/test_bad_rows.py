@@ -28,11 +28,14 @@ def now_ms() -> int:
 
 @on_apache
 async def test_a_poison_row_among_five_thousand_is_rejected_alone(market: str, simulator: Simulator, daemon: Daemons):
+    await stored.execute(
+        market, f"ALTER TABLE trades ADD CONSTRAINT poison CHECK (trade_id <> {BAD_ID})"
+    )  # the parser refuses others
     queue = {"batch_rows": 5001, "max_age": "10 s"}  # so that all rows are in one batch
     instance = await daemon(configuration(market, simulator, queue=queue)).start()
     await subscribed(simulator)
     simulator.trade("BTCUSDT", 2500)
-    send_trade(simulator, price=0, time_ms=now_ms())
+    send_trade(simulator, price=UNIT, time_ms=now_ms())
     simulator.trade("BTCUSDT", 2500)
     scrape = await instance.settled("trades", 5001)
     assert scrape.rows("trades") | {"decoded": 5001, "written": 5000, "rejected": 1} == scrape.rows("trades")
@@ -40,7 +43,7 @@ async def test_a_poison_row_among_five_thousand_is_rejected_alone(market: str, s
     await stored.assert_all_trades(market, simulator)
     ((table, stage, reason, sqlstate, payload),) = await stored.fetch(market, REJECTS)
     assert (table, stage, reason, sqlstate) == ("trades", "write", "check", "23514")
-    assert payload.split("\t")[2:6] == [str(BAD_ID), "0.00000000", "1.00000000", "buy"]
+    assert payload.split("\t")[2:6] == [str(BAD_ID), "1.00000000", "1.00000000", "buy"]
 
 
 @on_apache

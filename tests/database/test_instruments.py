@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 from msgspec.structs import replace
@@ -92,6 +93,25 @@ async def test_a_refusal_stores_nothing(pool: Pool) -> None:
     with pytest.raises(Stop):
         await store_instruments(pool, [ETH, BTC], "aggTrade")
     assert (await store_instruments(pool, [ETH], "trade"))[0].symbol == "ETH/USD"
+
+
+async def test_a_bad_row_costs_itself(pool: Pool) -> None:
+    """Whatever a parser let through: a step beyond the CHECK, a NUL, another kind."""
+    bad = [
+        replace(BTC, symbol="A/USD", price_step="1" + "0" * 31),
+        replace(BTC, symbol="B/USD", base="B\x00"),
+        replace(BTC, symbol="C\x00/USD"),
+        replace(BTC, symbol="D/USD", kind="tulip"),
+    ]
+    out = await store_instruments(pool, [*bad, ETH, BTC], "trade")
+    assert [(row.symbol, row.id > 0) for row in out] == [("ETH/USD", True), ("BTC/USD", True)]
+    assert list(await stored(pool)) == ["BTC/USD", "ETH/USD"]
+    assert [each.message.split(": ")[1] for each in out.rejected] == [
+        *("the table instruments refuses 'A/USD'", "the table instruments refuses 'B/USD'"),
+        *("the table instruments refuses 'C\\x00/USD'", "the table instruments refuses 'D/USD'"),
+    ]
+    assert [msgspec.json.decode(each.payload, type=Instrument) for each in out.rejected] == bad
+    assert await store_instruments(pool, bad[:1], "trade") == []
 
 
 async def test_an_empty_listing_stores_nothing(pool: Pool) -> None:

@@ -5,6 +5,13 @@ https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
 
 Every event is in an envelope that begins with the name of its stream, which is the topic. A row is the envelope with its event, so
 that a frame is decoded once.
+
+Changes (https://github.com/binance/binance-spot-api-docs, CHANGELOG.md):
+- 2025-11-12: the recipe of a local book is corrected: only a first id above the last one + 1 is a miss.
+- 2025-12-15: a symbol may have characters beyond ASCII.
+- 2026-03-25: REST has /api/v3 only; /api/v1 is removed.
+- 2026-05-08: `serverShutdown` announces the end of a connection; since 2026-06-09 without a fixed time.
+- 2026-07-07: a market may be `CANCEL_ONLY`, which is `halted` here.
 """
 
 from __future__ import annotations
@@ -96,7 +103,7 @@ def slow_route(frame: bytes) -> Route:
     elif message.result is None:
         control = Accepted(message.id if isinstance(message.id, int) else None)
     else:
-        control = Unknown("neither an event nor a reply")
+        control = Unknown(f"neither a known event nor a reply: {message.event or message.data.event!r}")
     return None, (control,), False
 
 

@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
+from ingest.protocol.decode import Bigint, Count, Id
+
 Event = TypeVar("Event")
 
 
@@ -24,7 +26,7 @@ class Frame(Struct, Generic[Event], gc=False):
 class TradeEvent(Struct, gc=False):
     """A fill. In this event `a` and `b` are order ids."""
 
-    id: int = field(name="t")
+    id: Id = field(name="t")
     price: str = field(name="p")
     size: str = field(name="q")
     time_ms: int = field(name="T")
@@ -34,13 +36,13 @@ class TradeEvent(Struct, gc=False):
 class AggTradeEvent(TradeEvent, gc=False):
     """The fills of one taker order at one price, with an id of its own; REST has the same fields."""
 
-    id: int = field(name="a")
+    id: Id = field(name="a")
 
 
 class RestTrade(Struct, gc=False):
     """A row of GET /historicalTrades."""
 
-    id: int
+    id: Id
     price: str
     size: str = field(name="qty")
     time_ms: int = field(name="time")
@@ -57,11 +59,11 @@ class Kline(Struct, gc=False):
     close: str = field(name="c")
     volume: str = field(name="v")
     quote_volume: str = field(name="q")
-    count: int = field(name="n")
+    count: Count = field(name="n")
     taker_buy_volume: str = field(name="V")
     taker_buy_quote_volume: str = field(name="Q")
-    first_id: int = field(name="f")
-    last_id: int = field(name="L")
+    first_id: Bigint = field(name="f")
+    last_id: Bigint = field(name="L")
     closed: bool = field(name="x")
 
 
@@ -80,7 +82,7 @@ class RestKline(Struct, gc=False, array_like=True):
     volume: str
     end_ms: int
     quote_volume: str
-    count: int
+    count: Count
     taker_buy_volume: str
     taker_buy_quote_volume: str
 
@@ -89,8 +91,8 @@ class DepthEvent(Struct, gc=False):
     """The levels changed by updates `first`..`last`; sizes are absolute, zero removes."""
 
     time_ms: int = field(name="E")
-    first: int = field(name="U")
-    last: int = field(name="u")
+    first: Id = field(name="U")
+    last: Id = field(name="u")
     bids: list[tuple[str, str]] = field(name="b")
     asks: list[tuple[str, str]] = field(name="a")
 
@@ -98,7 +100,7 @@ class DepthEvent(Struct, gc=False):
 class Depth(Struct):
     """GET /depth: the best levels after update `last`."""
 
-    last: int = field(name="lastUpdateId")
+    last: Id = field(name="lastUpdateId")
     bids: list[Any]
     asks: list[Any]
 
@@ -106,7 +108,7 @@ class Depth(Struct):
 class QuoteEvent(Struct, gc=False):
     """`bookTicker`, which has no time. An empty side has zeros."""
 
-    update: int = field(name="u")
+    update: Id = field(name="u")
     bid_price: str = field(name="b")
     bid_size: str = field(name="B")
     ask_price: str = field(name="a")
@@ -137,8 +139,8 @@ class Other(Notice):
 class Aggregate(Struct):
     """The fields of GET /aggTrades that find the trades of a time."""
 
-    id: int = field(name="a")
-    first_id: int = field(name="f")  # of its trades; -1 in old aggregates without trades
+    id: Id = field(name="a")
+    first_id: Bigint = field(name="f")  # of its trades; -1 in old aggregates without trades
     time_ms: int = field(name="T")
 
 

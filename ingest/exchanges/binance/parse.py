@@ -15,14 +15,17 @@ from ingest.marketdata.synced_book import Diff, Snapshot
 from ingest.marketdata.values import (
     EARLIEST,
     LATEST,
-    MAX_LENGTH,
     MILLISECOND,
+    PRICE_DIGITS,
+    SIZE_DIGITS,
     check_levels,
-    digits,
+    checked_market,
+    event_time,
     micros,
     price_and_size,
-    price_step,
+    price_digits,
     quote_side,
+    volume_digits,
 )
 from ingest.records import Candle, Instrument, Quote, Trade
 
@@ -35,8 +38,17 @@ def trade(frame: Frame[AnyTrade], instrument_id: int, received_at: int) -> Trade
     """Hot: calls of `micros` and `price_and_size` would be a tenth of its cost, so the usual case is checked here."""
     event = frame.data
     time, price, size = event.time_ms * MILLISECOND, event.price, event.size
-    plain = price.replace(".", "", 1).isdecimal() and size.replace(".", "", 1).isdecimal()
-    if not (plain and price.isascii() and size.isascii() and len(price) + len(size) <= MAX_LENGTH and EARLIEST <= time < LATEST):
+    if not (
+        price.replace(".", "", 1).isdecimal()
+        and size.replace(".", "", 1).isdecimal()
+        and price.isascii()
+        and size.isascii()
+        and len(price) <= PRICE_DIGITS
+        and len(size) <= SIZE_DIGITS
+        and price.lstrip("0.")
+        and size.lstrip("0.")
+        and EARLIEST <= time < LATEST
+    ):
         time, (price, size) = micros(time), price_and_size(price, size)
     return Trade(instrument_id, time, event.id, price, size, "sell" if event.buyer_is_maker else "buy", received_at)
 
@@ -56,9 +68,9 @@ def bar(
     origin: str,
     ids: tuple[int | None, int | None] = (None, None),
 ) -> Candle:
-    prices = digits(row.open), digits(row.high), digits(row.low), digits(row.close)
-    sums = digits(row.volume), digits(row.quote_volume)
-    taker = digits(row.taker_buy_volume), digits(row.taker_buy_quote_volume)
+    prices = price_digits(row.open), price_digits(row.high), price_digits(row.low), price_digits(row.close)
+    sums = volume_digits(row.volume), volume_digits(row.quote_volume)
+    taker = volume_digits(row.taker_buy_volume), volume_digits(row.taker_buy_quote_volume)
     time = micros(row.time_ms * MILLISECOND)
     return Candle(instrument_id, "1m", time, *prices, *sums, row.count, *taker, *ids, 1, origin, received_at)
 
@@ -72,7 +84,7 @@ def quote(frame: Frame[messages.QuoteEvent], instrument_id: int, received_at: in
 
 def diff(frame: Frame[messages.DepthEvent]) -> Diff:
     event = frame.data
-    time = micros(event.time_ms * MILLISECOND)
+    time = event_time(micros, event.time_ms * MILLISECOND)
     return Diff(time, event.first, event.last, check_levels(event.bids), check_levels(event.asks))
 
 
@@ -88,11 +100,11 @@ def instrument(listed: messages.Listed) -> Instrument:
     steps = _step(prices.price_step), _step(sizes.size_step)
     status = "trading" if listed.status == "TRADING" else "halted"
     name = f"{listed.base}/{listed.quote}"
-    return Instrument("binance", listed.symbol, name, listed.base, listed.quote, "spot", status, *steps)
+    return checked_market(Instrument("binance", listed.symbol, name, listed.base, listed.quote, "spot", status, *steps))
 
 
 def _step(step: str | None) -> str | None:
-    return price_step(step) if step and step.strip("0.") else None
+    return step if step and step.strip("0.") else None
 
 
 def trades_from_rest(body: bytes, instrument: Instrument, trade_kind: str, received_at: int) -> Rows[Trade]:

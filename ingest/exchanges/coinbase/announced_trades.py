@@ -9,9 +9,9 @@ from msgspec import Struct
 
 from ingest.exchanges.coinbase.messages import Heartbeat, TradeRow
 from ingest.exchanges.coinbase.parse import trade
-from ingest.marketdata.channels import ChannelState, Market
+from ingest.marketdata.channels import MAX_JUMP, ChannelState, DenseIds, Market
 from ingest.marketdata.values import AHEAD, ahead, from_iso
-from ingest.protocol.session import Gap, Output
+from ingest.protocol.session import Output
 
 
 class AnnouncedTrades(Struct, frozen=True):
@@ -28,35 +28,27 @@ class _Trades:
 
     def __init__(self, instrument_id: int) -> None:
         self._instrument_id = instrument_id
-        self._last_id: int | None = None
-        self._last_time = 0
+        self._ids = DenseIds(instrument_id)
         self._announced = 0  # the id in the previous heartbeat, whose trade has had a second to arrive
 
     def feed(self, row: TradeRow, received_at: int, snapshot: bool) -> Sequence[Output]:
+        ids = self._ids
         if isinstance(row, Heartbeat):
             return self._heartbeat(row)
         match = trade(row, self._instrument_id, received_at)
-        if match.time > received_at + AHEAD:
-            raise ahead(match.time, received_at)
-        if self._last_id is None or match.trade_id == self._last_id + 1:  # the usual case
-            self._last_id, self._last_time = match.trade_id, match.time
+        trade_id, time = match.trade_id, match.time
+        if time > received_at + AHEAD:
+            raise ahead(time, received_at)
+        if trade_id == ids.expected:  # the usual case
+            ids.expected, ids.time = trade_id + 1, time
             return (match,)
-        gap = self._advance(match.trade_id - 1, match.time)
-        if match.trade_id > self._last_id:
-            self._last_id, self._last_time = match.trade_id, match.time
-        return (*gap, match)
+        return (*ids.take(trade_id, trade_id, time), match)
 
     def _heartbeat(self, heartbeat: Heartbeat) -> Sequence[Output]:
-        time = from_iso(heartbeat.time)
-        if self._last_id is None:
-            self._last_id, self._last_time = heartbeat.last_trade_id, time
-        announced, self._announced = self._announced, heartbeat.last_trade_id
-        return self._advance(announced, time)
-
-    def _advance(self, trade_id: int, time: int) -> Sequence[Gap]:
-        """Every trade up to `trade_id` should have arrived. Returns the gap if not."""
-        if self._last_id is None or trade_id <= self._last_id:
-            return ()
-        gap = Gap(self._instrument_id, "trades", "sequence", self._last_time, time, self._last_id + 1, trade_id)
-        self._last_id, self._last_time = trade_id, time
-        return (gap,)
+        time, last, ids = from_iso(heartbeat.time), heartbeat.last_trade_id, self._ids
+        if ids.expected is None:
+            ids.take(last, last, time)
+        elif last - ids.expected > MAX_JUMP:
+            raise ids.too_far(last)
+        announced, self._announced = self._announced, last
+        return ids.missing(announced, time)

@@ -6,6 +6,8 @@ https://docs.cdp.coinbase.com/exchange/introduction/rate-limits-overview
 The first message of a subscription to `matches` is the latest trade again, as `last_match`. The channels of books either need a
 key or have no sequence: books are in `advanced_book`. Where the configuration has another `ws_url`, the path of their feed on it is
 `/advanced`.
+
+No change of messages or hosts of market data was announced between January and 2026-07-26.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from ingest.protocol.decode import Id
+
 MakerSide = Literal["buy", "sell"]
 
 
@@ -34,7 +36,7 @@ class Head(Struct, frozen=True):
 class Match(Struct, frozen=True, gc=False, tag_field="type", tag="match"):
     """A fill."""
 
-    trade_id: int  # dense per product
+    trade_id: Id  # dense per product
     price: str
     size: str
     side: MakerSide
@@ -48,17 +50,17 @@ class LastMatch(Match, frozen=True, gc=False, tag_field="type", tag="last_match"
 class Heartbeat(Struct, frozen=True, gc=False, tag_field="type", tag="heartbeat"):
     """Sent every second for every product."""
 
-    last_trade_id: int
+    last_trade_id: Id
     time: str
 
 
 class QuoteRow(Struct, frozen=True, gc=False):
     """The best bid and ask at a fill. Messages of 2021 have no sizes."""
 
-    sequence: int
+    sequence: Id
     best_bid: str
     best_ask: str
-    time: str
+    time: str = ""  # none before the first trade of a market
     best_bid_size: str | None = None
     best_ask_size: str | None = None
 
@@ -82,7 +84,7 @@ class Listed(Struct):
 class RestTrade(Struct):
     """One element of `/products/{id}/trades`; the side is the maker's here too."""
 
-    trade_id: int
+    trade_id: Id
     price: str
     size: str
     side: MakerSide

@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from ingest.exchanges.coinbase.messages import BarRow, Listed, Match, QuoteRow, RestTrade
 from ingest.marketdata.rest import Rows, rows
 from ingest.marketdata.values import (
+    checked_market,
     decimal_digits,
-    digits,
+    event_time,
     from_iso,
     micros,
     minute_bar,
     price_and_size,
-    price_step,
+    price_digits,
     quote_side,
 )
 from ingest.records import SECOND, Candle, Instrument, Quote, Trade
@@ -33,12 +34,13 @@ def trade(row: Match | RestTrade, instrument_id: int, received_at: int) -> Trade
 def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
     bid, bid_size = _side(row.best_bid, row.best_bid_size)
     ask, ask_size = _side(row.best_ask, row.best_ask_size)
-    return Quote(instrument_id, from_iso(row.time), "", bid, bid_size, ask, ask_size, row.sequence, received_at)
+    time = event_time(from_iso, row.time) if row.time else None
+    return Quote(instrument_id, time or 0, "", bid, bid_size, ask, ask_size, row.sequence, received_at)
 
 
 def _side(price: str, size: str | None) -> tuple[str | None, str | None]:
     """Messages of 2021 have prices without sizes."""
-    return quote_side(price, size) if size is not None else (digits(price) if price.strip("0.") else None, None)
+    return quote_side(price, size) if size is not None else (price_digits(price) if price.strip("0.") else None, None)
 
 
 def candle(row: BarRow, instrument_id: int, received_at: int) -> Candle:
@@ -48,8 +50,8 @@ def candle(row: BarRow, instrument_id: int, received_at: int) -> Candle:
 
 def instrument(listed: Listed) -> Instrument:
     base, quote = (_UNIFIED.get(name, name) for name in (listed.base_currency, listed.quote_currency))
-    steps = price_step(listed.quote_increment), price_step(listed.base_increment)
-    return Instrument("coinbase", listed.id, f"{base}/{quote}", base, quote, "spot", _status(listed), *steps)
+    steps = listed.quote_increment, listed.base_increment
+    return checked_market(Instrument("coinbase", listed.id, f"{base}/{quote}", base, quote, "spot", _status(listed), *steps))
 
 
 def _status(listed: Listed) -> str:

@@ -4,6 +4,11 @@ https://docs.deribit.com/
 
 The unit of a `size` is **USD** for inverse perpetuals and futures (BTC/USD:BTC), the base currency for options, linear futures and
 spot; it is never contracts. A candle's volume is in base and its quote volume in quote for every instrument.
+
+Changes (https://docs.deribit.com/changelogs/jsonrpc, https://docs.deribit.com/changelogs/starbase):
+- 2026-01-13: the values of an instrument's `state` are new, and an open set.
+- 2026-07-20: numbers may have exponents (`1.0e3`), the order of keys changes, and trades have further keys.
+A second subscription to a book without `unsubscribe` is accepted and sends no snapshot.
 """
 
 from __future__ import annotations

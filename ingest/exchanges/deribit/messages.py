@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from msgspec import Raw, Struct
 
+from ingest.protocol.decode import Id
+
 
 class Params(Struct, frozen=True):
     channel: str = ""
@@ -35,7 +37,7 @@ class Frame(Struct, frozen=True):
 class TradeRow(Struct, frozen=True):
     """`trade_seq` numbers the trades of one instrument; `trade_id` those of a currency, some with its name as prefix."""
 
-    trade_seq: int
+    trade_seq: Id
     trade_id: str
     timestamp: int  # milliseconds
     price: Decimal
@@ -55,10 +57,10 @@ class BarRow(Struct, frozen=True):
 
 class BookRow(Struct, frozen=True):
     timestamp: int
-    change_id: int
+    change_id: Id
     bids: list[Any]  # new, change or delete; price, amount
     asks: list[Any]
-    prev_change_id: int | None = None
+    prev_change_id: Id | None = None
     type: Literal["snapshot", "change"] = "change"
 
 
@@ -84,6 +86,7 @@ class Listed(Struct):
     is_active: bool
     tick_size: Decimal
     min_trade_amount: Decimal
+    state: str = ""  # open, settlement, inactive, locked, halted, delivered, archivized; since 2026-01-13 an open set
     expiration_timestamp: int = 0  # milliseconds
     counter_currency: str = ""
     settlement_currency: str = ""

@@ -18,15 +18,33 @@ from ingest.errors import Reject
 from ingest.exchanges.deribit.messages import BarRow, Body, BookRow, Chart, Listed, QuoteRow, TradeRow, Trades
 from ingest.marketdata.rest import Rows, decode, make_rows, rows
 from ingest.marketdata.streamed_book import Update
-from ingest.marketdata.values import MAX_LENGTH, MILLISECOND, Level, decimal_digits, decimal_side, micros, minute_bar, price_step
+from ingest.marketdata.values import (
+    MILLISECOND,
+    PRICE_DIGITS,
+    SIZE_DIGITS,
+    Level,
+    checked_market,
+    decimal_digits,
+    decimal_price,
+    decimal_side,
+    decimal_size,
+    event_time,
+    micros,
+    minute_bar,
+    name,
+    price_digits,
+    volume_digits,
+)
 from ingest.records import Candle, Instrument, Quote, Trade
 
 _KINDS = {"spot": "spot", "future": "future", "option": "option"}  # combos, which combine several instruments, are left out
+_TRADING = {"open", ""}  # listings before 2026 have no state
+_ENDED = {"delivered": "delisted", "archivized": "delisted"}  # any other state, a new one too, does not trade
 
 
 def trade(row: TradeRow, instrument_id: int, received_at: int) -> Trade:
-    time, price, size = micros(row.timestamp * MILLISECOND), decimal_digits(row.price), decimal_digits(row.amount)
-    return Trade(instrument_id, time, row.trade_seq, price, size, row.direction, received_at, native_id=row.trade_id)
+    time, price, size = micros(row.timestamp * MILLISECOND), decimal_price(row.price), decimal_size(row.amount)
+    return Trade(instrument_id, time, row.trade_seq, price, size, row.direction, received_at, native_id=name(row.trade_id))
 
 
 def candle(row: BarRow, instrument_id: int, received_at: int, origin: str) -> Candle:
@@ -36,7 +54,7 @@ def candle(row: BarRow, instrument_id: int, received_at: int, origin: str) -> Ca
 
 
 def book(row: BookRow) -> Update:
-    time = micros(row.timestamp * MILLISECOND)
+    time = event_time(micros, row.timestamp * MILLISECOND)
     return Update(time, row.bids, row.asks, row.change_id, row.prev_change_id, snapshot=row.type == "snapshot")
 
 
@@ -51,10 +69,10 @@ def level(change: Any) -> Level:
     elif action not in ("new", "change"):
         raise ValueError(f"level {str(change)[:80]} is not new, change or delete, price, amount")
     prices, sizes = str(price), str(amount)
-    plain = prices.replace(".", "", 1).isdecimal() and sizes.replace(".", "", 1).isdecimal()
-    if plain and type(price) is not str and type(amount) is not str and len(prices) + len(sizes) <= MAX_LENGTH:
+    plain = prices.replace(".", "", 1).isdecimal() and sizes.replace(".", "", 1).isdecimal() and price
+    if plain and type(price) is not str and type(amount) is not str and len(prices) <= PRICE_DIGITS and len(sizes) <= SIZE_DIGITS:
         return prices, sizes
-    return _number(price), _number(amount)
+    return price_digits(_number(price)), volume_digits(_number(amount))
 
 
 def _number(value: Any) -> str:
@@ -67,7 +85,8 @@ def _number(value: Any) -> str:
 def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
     bid, bid_size = decimal_side(row.best_bid_price, row.best_bid_amount)
     ask, ask_size = decimal_side(row.best_ask_price, row.best_ask_amount)
-    return Quote(instrument_id, micros(row.timestamp * MILLISECOND), "", bid, bid_size, ask, ask_size, None, received_at)
+    time = event_time(micros, row.timestamp * MILLISECOND)
+    return Quote(instrument_id, time or 0, "", bid, bid_size, ask, ask_size, None, received_at)
 
 
 def instrument(listed: Listed) -> Instrument | None:
@@ -76,10 +95,11 @@ def instrument(listed: Listed) -> Instrument | None:
     base = listed.base_currency
     quote = listed.counter_currency or ("USD" if listed.quote_currency == base else listed.quote_currency)
     kind = "swap" if listed.settlement_period == "perpetual" else _KINDS[listed.kind]
-    status = "trading" if listed.is_active else "halted"
-    steps = price_step(decimal_digits(listed.tick_size)), price_step(decimal_digits(listed.min_trade_amount))
-    name = f"{base}/{quote}{_suffix(listed)}"
-    return Instrument("deribit", listed.instrument_name, name, base, quote, kind, status, *steps)
+    trading = listed.is_active and listed.state in _TRADING
+    status = "trading" if trading else _ENDED.get(listed.state, "halted")
+    steps = decimal_digits(listed.tick_size), decimal_digits(listed.min_trade_amount)
+    unified = f"{base}/{quote}{_suffix(listed)}"
+    return checked_market(Instrument("deribit", listed.instrument_name, unified, base, quote, kind, status, *steps))
 
 
 def _suffix(listed: Listed) -> str:

@@ -4,6 +4,11 @@ https://www.gate.com/docs/developers/apiv4/ws/en/
 
 A trade's `id_market` numbers the fills of one market without gaps and is stored. Messages before 2025 have only `id`, which numbers
 those of all markets. `spot.tickers` has neither sizes nor a time, so quotes come from `spot.book_ticker`. A book has 100 levels.
+
+Changes (the page above):
+- 2026-07-25: `spot.system` with type `upgrade` announces the end of a connection.
+- 2026-08-31: some markets share one book (BTC_USD is traded as BTC/USDC). `stock`, `money` and `trade_mode` of a trade say which
+  assets were exchanged; they are not stored, and `currency_pair` stays the market.
 """
 
 from __future__ import annotations
@@ -17,12 +22,11 @@ from ingest.exchanges.gate import messages, parse
 from ingest.marketdata.channels import Candles, Channel, Channels, Quotes, Trades
 from ingest.marketdata.history import by_channel
 from ingest.marketdata.rest import Rows, rows
-from ingest.marketdata.session import Control, Protocol, Route, RoutedSession, Unknown, one_url
+from ingest.marketdata.session import Control, Notice, Protocol, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.marketdata.synced_book import RestSnapshot, SyncedBook
 from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.http import Flow, Request
-from ingest.protocol.session import Reconnect
 from ingest.records import SECOND, Instrument
 
 NAME = "gate"
@@ -47,10 +51,13 @@ LEVELS = 100  # of a snapshot, and of the differences that come every 100 ms
 SNAPSHOT = RestSnapshot(f"/api/v4/spot/order_book?currency_pair={{}}&limit={LEVELS}&with_id=true", parse.snapshot, LEVELS)
 CHANNELS: Channels = {
     "trades": Channel("spot.trades", Trades(messages.TradeRow, parse.trade, dense_ids=TRADE_KINDS, first_id=parse.first_id)),
-    "candles": Channel("spot.candlesticks", Candles(messages.Bar, parse.candle, every_minute=True), batch=1),
+    # by its documentation the message with w true may be missing
+    "candles": Channel("spot.candlesticks", Candles(messages.Bar, parse.candle, every_minute=True, is_open=parse.is_open), batch=1),
     "book": Channel("spot.order_book_update", SyncedBook(messages.BookRow, parse.diff, SNAPSHOT, exact=True), batch=1),
     "quotes": Channel("spot.book_ticker", Quotes(messages.QuoteRow, parse.quote)),
 }
+
+_TOPICS = {channel.topic for channel in CHANNELS.values()}
 
 _decode = msgspec.json.Decoder(messages.Frame).decode
 _decode_name = msgspec.json.Decoder(messages.Named).decode
@@ -59,7 +66,7 @@ _decode_name = msgspec.json.Decoder(messages.Named).decode
 def route(frame: bytes) -> Route:
     message = _decode(frame)
     channel = message.channel
-    if message.event == "update" and channel != "spot.system":
+    if message.event == "update" and channel in _TOPICS:
         name = _decode_name(message.result)
         return (channel, name.currency_pair or name.s or name.n.removeprefix("1m_")), message.result, False
     if message.error is not None:
@@ -67,8 +74,8 @@ def route(frame: bytes) -> Route:
         return None, (Rejected(f"{NAME}: {channel}: {error.code} {error.message}", message.id),), False
     control: Control
     match message.event, channel:
-        case "update", _:  # spot.system
-            control = Reconnect(f"{NAME}: {bytes(message.result)[:200].decode(errors='replace')}", planned=True)
+        case "update", "spot.system":  # documented since 2026-07-25: type "upgrade"
+            control = Notice(channel)
         case "subscribe", _:
             control = Accepted(message.id)
         case ("unsubscribe", _) | (_, "spot.pong"):

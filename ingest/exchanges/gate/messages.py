@@ -11,6 +11,8 @@ from typing import Any
 
 from msgspec import Raw, Struct, field
 
+from ingest.protocol.decode import Id
+
 # time, volume in quote, close, high, low, open, volume in base, closed
 RestBar = tuple[str, str, str, str, str, str, str, str]
 
@@ -39,12 +41,12 @@ class Named(Struct, frozen=True):
 class TradeRow(Struct, frozen=True):
     """`side` is the taker's. `id_market` numbers the fills of one market; before 2025 there was only `id`, of all markets."""
 
-    id: int
+    id: Id
     create_time_ms: str  # "1786539952742.901000"
     side: str
     amount: str
     price: str
-    id_market: int | None = None
+    id_market: Id | None = None
     range: str = ""  # "first-last": the fills of one market that this message stands for
 
 
@@ -74,8 +76,8 @@ class Bar(Struct, frozen=True):
 
 class BookRow(Struct, frozen=True):
     time_ms: int = field(name="t")
-    first: int = field(name="U")
-    last: int = field(name="u")
+    first: Id = field(name="U")
+    last: Id = field(name="u")
     bids: list[tuple[str, str]] | None = field(name="b")
     asks: list[tuple[str, str]] | None = field(name="a")
     full: bool = False  # the message is the whole book
@@ -84,7 +86,7 @@ class BookRow(Struct, frozen=True):
 class BookAnswer(Struct, frozen=True):
     """GET /spot/order_book with_id=true."""
 
-    id: int
+    id: Id
     bids: list[Any]
     asks: list[Any]
     update: int | None = None  # milliseconds, of the last change
@@ -94,7 +96,7 @@ class QuoteRow(Struct, frozen=True):
     """An empty side has empty strings."""
 
     time_ms: int = field(name="t")
-    update: int = field(name="u")
+    update: Id = field(name="u")
     bid_price: str = field(name="b")
     bid_size: str = field(name="B")
     ask_price: str = field(name="a")

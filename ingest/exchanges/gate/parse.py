@@ -10,6 +10,8 @@ from ingest.marketdata.synced_book import Diff, Snapshot
 from ingest.marketdata.values import (
     MILLISECOND,
     check_levels,
+    checked_market,
+    event_time,
     from_text,
     identifier,
     micros,
@@ -42,36 +44,41 @@ def first_id(row: TradeRow) -> int | None:
 
 
 def candle(bar: Bar, instrument_id: int, received_at: int, origin: str) -> Candle | None:
-    """None for an open bar. By the documentation the message of the closed bar may be missing: that is a gap, which REST fills."""
-    if not bar.closed:
-        return None
+    """An open or a closed bar; None for an open one of before 2024, which has no volume in base."""
     if bar.volume is None:
-        raise ValueError(f"a closed bar without volume in base: {bar}")
+        if bar.closed:
+            raise ValueError(f"a closed bar without volume in base: {bar}")
+        return None
     numbers = bar.open, bar.high, bar.low, bar.close, bar.volume, bar.quote_volume
     return minute_bar(instrument_id, from_text(bar.time, SECOND), numbers, origin=origin, received_at=received_at)
 
 
+def is_open(bar: Bar) -> bool:
+    return not bar.closed
+
+
 def diff(row: BookRow) -> Diff:
     bids, asks = check_levels(row.bids or ()), check_levels(row.asks or ())
-    return Diff(micros(row.time_ms * MILLISECOND), row.first, row.last, bids, asks, row.full)
+    return Diff(event_time(micros, row.time_ms * MILLISECOND), row.first, row.last, bids, asks, row.full)
 
 
 def snapshot(body: bytes) -> Snapshot:
     answer = _decode_answer(body)
-    return Snapshot(answer.id, answer.bids, answer.asks, answer.update and micros(answer.update * MILLISECOND))
+    return Snapshot(answer.id, answer.bids, answer.asks, answer.update and event_time(micros, answer.update * MILLISECOND))
 
 
 def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
     bid, bid_size = quote_side(row.bid_price, row.bid_size)
     ask, ask_size = quote_side(row.ask_price, row.ask_size)
-    return Quote(instrument_id, micros(row.time_ms * MILLISECOND), "", bid, bid_size, ask, ask_size, row.update, received_at)
+    time = event_time(micros, row.time_ms * MILLISECOND)
+    return Quote(instrument_id, time or 0, "", bid, bid_size, ask, ask_size, row.update, received_at)
 
 
 def instrument(pair: Pair) -> Instrument:
     """A market that can only be bought, only be sold or not be traded is `halted`."""
     status = "trading" if pair.trade_status == "tradable" else "halted"
     steps = step_of(pair.price_digits), step_of(pair.size_digits)
-    return Instrument("gate", pair.id, f"{pair.base}/{pair.quote}", pair.base, pair.quote, "spot", status, *steps)
+    return checked_market(Instrument("gate", pair.id, f"{pair.base}/{pair.quote}", pair.base, pair.quote, "spot", status, *steps))
 
 
 def trades_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Trade]:
@@ -90,6 +97,6 @@ def candles_from_rest(body: bytes, instrument: Instrument, received_at: int) -> 
     def make(row: RestBar) -> Candle | None:
         time, quote_volume, close, high, low, opened, volume, closed = row
         bar = Bar(time, opened, high, low, close, quote_volume, volume, closed == "true")
-        return candle(bar, instrument.id, received_at, "rest")
+        return candle(bar, instrument.id, received_at, "rest") if bar.closed else None
 
     return rows("gate", body, RestBar, make).ordered(lambda candle: candle.time)

@@ -3,12 +3,16 @@
 https://docs.kraken.com/exchange/api-reference/spot-websocket-v2
 
 The symbol is in the rows of a frame, not in the frame. A bar has no closed flag. The book has a checksum and no sequence.
+
+Changes (https://docs.kraken.com/exchange/changelog):
+- 2026-04-28: pairs of another venue, such as `BTC/USD:BTNL`, are listed; they are left out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
@@ -16,8 +20,8 @@ from ingest.exchanges.kraken import history as past
 from ingest.exchanges.kraken import messages, parse
 from ingest.marketdata.channels import Candles, Channel, Channels, Quotes, Topic, Trades
 from ingest.marketdata.history import by_channel
-from ingest.marketdata.rest import Rows
-from ingest.marketdata.session import Control, Part, Protocol, Route, RoutedSession, Unknown, one_url
+from ingest.marketdata.rest import MAX_BAD, Rows
+from ingest.marketdata.session import Control, Notice, Part, Protocol, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.streamed_book import StreamedBook
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.protocol.decode import UNREADABLE
@@ -53,12 +57,13 @@ CHANNELS: Channels = {
 }
 _TOPICS = {channel.topic for channel in CHANNELS.values()}
 _CHANNEL_OF = {frame: frame.__struct_config__.tag for frame in get_args(messages.RowsFrame)}
-_QUIET = {"heartbeat", "status"}
 _BUSY = "rate"  # "Exceeded msg rate"
+Row = TypeVar("Row")
 
 _decode_rows = msgspec.json.Decoder(messages.RowsFrame).decode
 _decode = msgspec.json.Decoder(messages.Frame).decode
-_decode_named = msgspec.json.Decoder(list[messages.Named]).decode
+_decode_named = msgspec.json.Decoder(messages.Named).decode
+_decode_all_named = msgspec.json.Decoder(list[messages.Named]).decode
 _decode_parts = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -71,10 +76,17 @@ def route(frame: bytes) -> Route:
     channel, rows, snapshot = _CHANNEL_OF[type(message)], message.data, message.type == "snapshot"
     if len(rows) == 1:
         return (channel, rows[0].symbol), rows, snapshot
-    symbols = {row.symbol for row in rows}
-    if len(symbols) == 1:
-        return (channel, symbols.pop()), rows, snapshot
-    return None, [Part((channel, row.symbol), [row], snapshot) for row in rows], False
+    if len({row.symbol for row in rows}) == 1:
+        return (channel, rows[0].symbol), rows, snapshot
+    groups = _grouped([row.symbol for row in rows], rows)
+    return None, [Part((channel, symbol), group, snapshot) for symbol, group in groups.items()], False
+
+
+def _grouped(symbols: Sequence[str], rows: Sequence[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for symbol, row in zip(symbols, rows, strict=True):
+        groups.setdefault(symbol, []).append(row)
+    return groups
 
 
 def route_other(frame: bytes) -> Route:
@@ -82,12 +94,32 @@ def route_other(frame: bytes) -> Route:
     message = _decode(frame)
     channel = message.channel
     if channel in _TOPICS:
-        rows = zip(_decode_named(message.data), _decode_parts(message.data), strict=True)
+        parts = _decode_parts(message.data)
+        groups = _grouped(_symbols(parts, message.data), parts)
         snapshot = message.type == "snapshot"
-        return None, [Part((channel, named.symbol), b"[%b]" % bytes(row), snapshot) for named, row in rows], False
+        return None, [Part((channel, symbol), b"[%b]" % b",".join(rows), snapshot) for symbol, rows in groups.items()], False
     if message.method:
         return None, reply(message), False
-    return None, () if channel in _QUIET else (Unknown(f"unknown channel {channel!r}; known: {', '.join(_TOPICS)}"),), False
+    if channel == "status":  # `system` is online, maintenance, cancel_only or post_only
+        return None, (Notice(channel),), False
+    return None, () if channel == "heartbeat" else (Unknown(f"unknown channel {channel!r}; known: {', '.join(_TOPICS)}"),), False
+
+
+def _symbols(parts: Sequence[msgspec.Raw], rows: msgspec.Raw) -> list[str]:
+    """The symbol of each row; empty for a row that has none or is no object. Raises UNREADABLE where many rows are none."""
+    try:
+        return [named.symbol for named in _decode_all_named(rows)]
+    except UNREADABLE:
+        if len(parts) > MAX_BAD:
+            raise
+    return [_symbol(part) for part in parts]
+
+
+def _symbol(row: msgspec.Raw) -> str:
+    try:
+        return _decode_named(row).symbol
+    except UNREADABLE:
+        return ""
 
 
 def reply(message: messages.Frame) -> tuple[Control, ...]:

@@ -13,6 +13,8 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
+from ingest.protocol.decode import Count, Id
+
 
 class Reply(Struct, frozen=True):
     """The subscription that was accepted."""
@@ -45,7 +47,7 @@ class TradeRow(Named, frozen=True, kw_only=True):
     side: Literal["buy", "sell"]  # the taker's
     price: Decimal
     qty: Decimal
-    trade_id: int  # dense per symbol
+    trade_id: Id  # dense per symbol
     timestamp: str
 
 
@@ -55,7 +57,7 @@ class BarRow(Named, frozen=True, kw_only=True):
     low: Decimal
     close: Decimal
     volume: Decimal
-    trades: int
+    trades: Count
     interval_begin: str
     interval: int  # minutes
 
@@ -127,7 +129,7 @@ class RestTrade(Struct, frozen=True, array_like=True):
     side: Literal["b", "s"]
     order_type: str
     misc: str
-    trade_id: int
+    trade_id: Id
 
 
 class RestBar(Struct, frozen=True, array_like=True):
@@ -140,4 +142,4 @@ class RestBar(Struct, frozen=True, array_like=True):
     close: str
     vwap: str
     volume: str
-    trades: int
+    trades: Count

@@ -18,16 +18,22 @@ from ingest.marketdata.order_book import Book
 from ingest.marketdata.rest import Rows, decode, make_rows, rows
 from ingest.marketdata.streamed_book import Update
 from ingest.marketdata.values import (
-    MAX_LENGTH,
+    PRICE_DIGITS,
+    SIZE_DIGITS,
+    checked_market,
     decimal_digits,
+    decimal_price,
     decimal_side,
+    decimal_size,
     digits,
+    event_time,
     from_iso,
     identifier,
     micros,
     minute_bar,
     price_and_size,
     step_of,
+    volume_digits,
 )
 from ingest.protocol.exchange import ExchangeOptions
 from ingest.records import SECOND, Candle, Instrument, Quote, Trade
@@ -44,7 +50,7 @@ _decode_listed = msgspec.json.Decoder(Listed).decode
 
 
 def trade(row: TradeRow, instrument_id: int, received_at: int) -> Trade:
-    time, price, size = from_iso(row.timestamp), decimal_digits(row.price), decimal_digits(row.qty)
+    time, price, size = from_iso(row.timestamp), decimal_price(row.price), decimal_size(row.qty)
     return Trade(instrument_id, time, row.trade_id, price, size, row.side, received_at)
 
 
@@ -56,15 +62,17 @@ def candle(row: BarRow, instrument_id: int, received_at: int, origin: str) -> Ca
 
 
 def book(row: BookRow) -> Update:
-    time = None if row.timestamp is None else from_iso(row.timestamp)
+    time = None if row.timestamp is None else event_time(from_iso, row.timestamp)
     return Update(time, row.bids, row.asks, checksum=row.checksum)
 
 
 def level(row: Level) -> tuple[str, str]:
     """Hot: the usual level is read without another call."""
     price, size = str(row.price), str(row.qty)
-    plain = price.replace(".", "", 1).isdecimal() and size.replace(".", "", 1).isdecimal()
-    return (price, size) if plain and len(price) + len(size) <= MAX_LENGTH else (decimal_digits(row.price), decimal_digits(row.qty))
+    plain = price.replace(".", "", 1).isdecimal() and size.replace(".", "", 1).isdecimal() and row.price
+    if plain and len(price) <= PRICE_DIGITS and len(size) <= SIZE_DIGITS:
+        return price, size
+    return decimal_price(row.price), volume_digits(decimal_digits(row.qty))
 
 
 def depth(options: ExchangeOptions) -> int:
@@ -91,10 +99,10 @@ def _bare(number: str, places: int) -> str:
 
 
 def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
-    time = 0 if row.timestamp is None else from_iso(row.timestamp)
+    time = None if row.timestamp is None else event_time(from_iso, row.timestamp)
     bid, bid_size = decimal_side(row.bid, row.bid_qty)
     ask, ask_size = decimal_side(row.ask, row.ask_qty)
-    return Quote(instrument_id, time, "", bid, bid_size, ask, ask_size, None, received_at)
+    return Quote(instrument_id, time or 0, "", bid, bid_size, ask, ask_size, None, received_at)
 
 
 # --- REST -------------------------------------------------------------------------------------------------------------
@@ -117,14 +125,14 @@ def listing(body: bytes) -> Rows[Instrument]:
 
 
 def _instrument(listed: Listed) -> Instrument | None:
-    """None for a pair that the websocket does not support."""
-    if not listed.wsname:
+    """None for a pair that the websocket does not support, or of another venue: `BTC/USD:BTNL` (Bitnomial, since 2026-04-28)."""
+    if not listed.wsname or ":" in listed.wsname:
         return None
     base, _, quote = (_NEW_NAMES.get(name, name) for name in listed.wsname.partition("/"))
     unified = _UNIFIED.get(base, base), _UNIFIED.get(quote, quote)
     status = "halted" if listed.status in _HALTED else "trading"
     steps = _step(listed.tick_size, listed.pair_decimals), step_of(listed.lot_decimals)
-    return Instrument("kraken", f"{base}/{quote}", "/".join(unified), *unified, "spot", status, *steps)
+    return checked_market(Instrument("kraken", f"{base}/{quote}", "/".join(unified), *unified, "spot", status, *steps))
 
 
 def _step(tick: str, places: int) -> str:

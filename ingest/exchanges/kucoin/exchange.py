@@ -4,6 +4,12 @@ https://www.kucoin.com/docs-new/websocket-api/base-info/introduction
 
 A POST before each opening returns the address and a token. Nothing may be sent before the `welcome`. The server closes a connection
 without a ping every 18 seconds, whatever else is sent.
+
+Changes (https://www.kucoin.com/docs-new/change-log):
+- 2026-06-03: a new API is beside this one, whose end is not announced.
+- 2026-07-17: during a call auction the book is that of the auction, not an order book; no mark in the messages is documented, so it
+  is stored as the book, unless its sides cross.
+- 2026-08-27: the `welcome` was to have `data` instead of `message`, which was taken back on 2026-09-11; neither is read.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Raw, Struct, field
 
 from ingest.marketdata.rest import Envelope
+from ingest.protocol.decode import Id
 
 RawBar = tuple[str, str, str, str, str, str, str]  # time, open, close, high, low, volume, turnover
 
@@ -44,8 +45,8 @@ class Changes(Struct, frozen=True):
 
 
 class BookRow(Struct, frozen=True):
-    first: int = field(name="sequenceStart")
-    last: int = field(name="sequenceEnd")
+    first: Id = field(name="sequenceStart")
+    last: Id = field(name="sequenceEnd")
     changes: Changes
     time_ms: int | None = field(name="time", default=None)  # messages before 2022 have none
 

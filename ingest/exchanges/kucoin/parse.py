@@ -5,6 +5,8 @@ A bar is time, open, **close, high, low**, volume, turnover. A trade's `sequence
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ingest.exchanges.kucoin.messages import ENVELOPE, BarRow, BookAnswer, BookRow, Listed, QuoteRow, RawBar, TradeRow
@@ -14,12 +16,13 @@ from ingest.marketdata.values import (
     MILLISECOND,
     Level,
     check_levels,
+    checked_market,
+    event_time,
     from_text,
     identifier,
     micros,
     minute_bar,
     price_and_size,
-    price_step,
     quote_side,
 )
 from ingest.records import SECOND, Candle, Instrument, Quote, Trade
@@ -44,12 +47,12 @@ def candle(row: BarRow, instrument_id: int, received_at: int, origin: str) -> Ca
 def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
     bid, bid_size = quote_side(row.bid_price, row.bid_size)
     ask, ask_size = quote_side(row.ask_price, row.ask_size)
-    time, sequence = micros(row.time_ms * MILLISECOND), identifier(row.sequence)
-    return Quote(instrument_id, time, "", bid, bid_size, ask, ask_size, sequence, received_at)
+    time, sequence = event_time(micros, row.time_ms * MILLISECOND), identifier(row.sequence)
+    return Quote(instrument_id, time or 0, "", bid, bid_size, ask, ask_size, sequence, received_at)
 
 
 def diff(row: BookRow) -> Diff:
-    time = None if row.time_ms is None else micros(row.time_ms * MILLISECOND)
+    time = None if row.time_ms is None else event_time(micros, row.time_ms * MILLISECOND)
     return Diff(time, row.first, row.last, _in_order(row.changes.bids), _in_order(row.changes.asks))
 
 
@@ -57,10 +60,10 @@ def _sequence(level: tuple[str, str, str]) -> int:
     return int(level[2])
 
 
-def _in_order(levels: list[tuple[str, str, str]]) -> list[Level]:
+def _in_order(levels: list[tuple[str, str, str]]) -> Sequence[Level]:
     """Sorted by sequence, so that of two changes of one price the later is applied last; without levels of price 0."""
     levels.sort(key=_sequence)
-    return [level for level in check_levels(levels) if level[0].strip("0.")]
+    return check_levels([level for level in levels if level[0].strip("0.")])
 
 
 def snapshot(body: bytes) -> Snapshot:
@@ -71,8 +74,9 @@ def snapshot(body: bytes) -> Snapshot:
 def instrument(listed: Listed) -> Instrument:
     base, _, quote = listed.name.partition("-")
     status = "trading" if listed.trading else "halted"
-    steps = price_step(listed.price_step), price_step(listed.size_step)
-    return Instrument("kucoin", listed.symbol, f"{base}/{quote}", base, quote, "spot", status, *steps)
+    return checked_market(
+        Instrument("kucoin", listed.symbol, f"{base}/{quote}", base, quote, "spot", status, listed.price_step, listed.size_step)
+    )
 
 
 def trades_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Trade]:

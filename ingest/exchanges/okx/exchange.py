@@ -4,6 +4,15 @@ https://www.okx.com/docs-v5/en/#overview-websocket
 
 Candles and `trades-all` are on the endpoint /business, the rest on /public; the other endpoint refuses them. `trades` merges the
 fills of an order under the last fill's id. It is another trade kind than the single fills of `trades-all` and REST; they never mix.
+
+Changes (https://www.okx.com/docs-v5/log_en/):
+- 2025-11-26: `trades` merges fills of one order, price and source; `trades-all` does not.
+- 2026-03-04: a market may be `rebase` or `post_only`, which are `halted` here.
+- 2026-05-20: REST is also at https://openapi.okx.com; www.okx.com stays.
+- 2026-06-11: notice 64008 comes 60 s ahead, on /business as well.
+- 2026-06-23: the checksum of a book is always 0; its sequence is what counts.
+- 2026-09-30: spot pairs in USD are closed, see `retired`.
+- 2026-10-31: port 8443 is closed; hosts and paths stay.
 """
 
 from __future__ import annotations
@@ -18,7 +27,7 @@ from ingest.exchanges.okx import messages, parse
 from ingest.marketdata.channels import Candles, Channel, Channels, Quotes, Trades
 from ingest.marketdata.history import by_channel
 from ingest.marketdata.rest import Rows, rows
-from ingest.marketdata.session import Protocol, Route, RoutedSession, Unknown, one_url
+from ingest.marketdata.session import Notice, Protocol, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.streamed_book import StreamedBook
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
@@ -31,7 +40,6 @@ TRADE_KINDS = ("trades-all", "trades")
 VIA = ("rest",)
 # "Connect": 3 a second per address; 480 subscribe and unsubscribe requests an hour per connection; closed after 30 s without a
 # message from the server, hence the ping. REST: 20 calls in 2 s for the slowest endpoint in use, of which half is used.
-# Port 8443 is closed since 2026-10-31 (documentation of 2026-09-30).
 LIMITS = ExchangeLimits(
     ws_url="wss://ws.okx.com/ws/v5",
     rest_url="https://www.okx.com",
@@ -70,7 +78,7 @@ def route(frame: bytes) -> Route:
         case "subscribe":
             return None, (Accepted(number, ((arg.channel, arg.instId),)),), False
         case "notice":
-            return None, (Reconnect(text, planned=True),) if message.code == _UPGRADE else (), False
+            return None, (Reconnect(text, planned=True) if message.code == _UPGRADE else Notice(text),), False
         case "error" | "channel-conn-count-error":
             return None, (Rejected(text, number, busy=message.code in _BUSY),), False
         case _:
@@ -104,6 +112,12 @@ def connections(subscriptions: Sequence[Subscription], options: ExchangeOptions)
         own = [each for each in subscriptions if _endpoint(each, options) == endpoint]
         out += one_url(f"/{endpoint}", LIMITS.subscriptions_per_connection, own, options)
     return out
+
+
+def retired(instrument: str) -> str:
+    """OKX closed its spot pairs in USD on 2026-09-30 and merged their books into those in USDC (its announcement of 2026-09-07)."""
+    base, _, quote = instrument.partition("/")
+    return f"OKX closed its pairs in USD on 2026-09-30; their market is {base}/USDC" if quote == "USD" else ""
 
 
 def _endpoint(subscription: Subscription, options: ExchangeOptions) -> str:

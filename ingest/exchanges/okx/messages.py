@@ -12,6 +12,7 @@ from typing import Any, Literal
 from msgspec import Raw, Struct
 
 from ingest.marketdata.rest import Envelope
+from ingest.protocol.decode import Bigint
 
 BarRow = tuple[str, str, str, str, str, str, str, str, str]  # time, open, high, low, close, volume, of quote, of quote, confirmed
 
@@ -43,8 +44,8 @@ class BookRow(Struct, frozen=True):
     bids: list[Any]  # price, size, an unused field, number of orders
     asks: list[Any]
     ts: str
-    seqId: int | None = None  # noqa: N815
-    prevSeqId: int | None = None  # noqa: N815
+    seqId: Bigint | None = None  # noqa: N815
+    prevSeqId: Bigint | None = None  # noqa: N815
     checksum: int | None = None
 
 

@@ -13,7 +13,16 @@ from ingest.exchanges.okx.messages import ENVELOPE, BarRow, BookRow, Listed, Quo
 from ingest.marketdata.order_book import Book
 from ingest.marketdata.rest import Rows, rows
 from ingest.marketdata.streamed_book import Update
-from ingest.marketdata.values import MILLISECOND, from_text, identifier, minute_bar, price_and_size, price_step, quote_side
+from ingest.marketdata.values import (
+    MILLISECOND,
+    checked_market,
+    event_time,
+    from_text,
+    identifier,
+    minute_bar,
+    price_and_size,
+    quote_side,
+)
 from ingest.records import Candle, Instrument, Quote, Trade
 
 CHECKED_LEVELS = 25
@@ -36,7 +45,7 @@ def candle(row: BarRow, instrument_id: int, received_at: int, origin: str) -> Ca
 
 def book(row: BookRow) -> Update:
     checksum = row.checksum if row.seqId is None and row.checksum else None
-    return Update(from_text(row.ts, MILLISECOND), row.bids, row.asks, row.seqId, row.prevSeqId, checksum)
+    return Update(event_time(from_text, row.ts, MILLISECOND), row.bids, row.asks, row.seqId, row.prevSeqId, checksum)
 
 
 def agrees(state: Book, update: Update, instrument: Instrument) -> bool:
@@ -49,13 +58,15 @@ def agrees(state: Book, update: Update, instrument: Instrument) -> bool:
 def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:
     bid, bid_size = quote_side(row.bidPx, row.bidSz)
     ask, ask_size = quote_side(row.askPx, row.askSz)
-    return Quote(instrument_id, from_text(row.ts, MILLISECOND), "", bid, bid_size, ask, ask_size, None, received_at)
+    time = event_time(from_text, row.ts, MILLISECOND)
+    return Quote(instrument_id, time or 0, "", bid, bid_size, ask, ask_size, None, received_at)
 
 
 def instrument(listed: Listed) -> Instrument:
     base, quote, status = listed.baseCcy, listed.quoteCcy, _STATUS.get(listed.state, "halted")
-    steps = price_step(listed.tickSz), price_step(listed.lotSz)
-    return Instrument("okx", listed.instId, f"{base}/{quote}", base, quote, "spot", status, *steps)
+    return checked_market(
+        Instrument("okx", listed.instId, f"{base}/{quote}", base, quote, "spot", status, listed.tickSz, listed.lotSz)
+    )
 
 
 def trades_from_rest(body: bytes, instrument: Instrument, received_at: int) -> Rows[Trade]:

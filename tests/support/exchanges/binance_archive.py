@@ -75,7 +75,7 @@ def trade_lines(day: str, count: int, first_id: int, scale: int) -> tuple[list[s
     lines, trades = [], []
     for number in range(count):
         trade_id, time = first_id + number, micros(day) + (number // 2) * (DAY // count) * 2 + number % 2
-        price, size, maker = f"0.0000{2000 + number % 97}", f"{number % 13}.{number % 10}0000000", number % 3 == 0
+        price, size, maker = f"0.0000{2000 + number % 97}", f"{number % 13}.{1 + number % 9}0000000", number % 3 == 0
         lines.append(f"{trade_id},{price},{size},0.00100000,{time // scale},{maker},True")
         trades.append(Trade(1, time // 1000 * 1000, trade_id, price, size, "sell" if maker else "buy", LATER))
     return lines, trades

@@ -208,9 +208,10 @@ def test_a_lost_message_breaks_every_book_of_the_connection() -> None:
 def test_repeated_losses_are_paced() -> None:
     session = begun(BTC, ETH)
     sent = []
-    for minute in range(60):  # every message is the second after the one before it, and no snapshot comes
+    for minute in range(60):  # one of three messages is lost, and no snapshot comes
         at = NOW + minute * 60 * SECOND
-        sent += [output for output in fed(session, heartbeat(4 + 2 * minute), at) if isinstance(output, Send)]
+        sent += [output for output in fed(session, heartbeat(4 + 3 * minute), at) if isinstance(output, Send)]
+        fed(session, subscriptions(5 + 3 * minute, BTC, ETH), at + 1)
         sent += [output for output in session.tick(at + SECOND) if isinstance(output, Send)]
     assert 8 <= len(sent) // 2 <= 12
     assert sent == again(BTC, ETH) * (len(sent) // 2)

@@ -162,14 +162,40 @@ def test_recorded_bars_without_the_closed_flag_are_not_stored() -> None:
     assert all(session.last_message_at)
 
 
-def test_a_bar_that_never_closed_is_a_gap() -> None:
+def at(minute: int, **changes: Any) -> Candle:
+    return replace(BAR, time=BAR.time + minute * MINUTE, **changes)
+
+
+def test_the_next_bar_closes_a_bar_whose_flag_is_missing() -> None:
+    """By the documentation the message with w true may be missing."""
     session = open_session(BTC, channel="candles")
     session.feed(bar_frame(), NOW)
-    assert session.feed(bar_frame(1, w=False), NOW) == ()
-    gap, candle = session.feed(bar_frame(3), NOW)
-    assert gap == Gap(3, "candles", "sequence", BAR.time + MINUTE, BAR.time + 3 * MINUTE)
-    assert candle == replace(BAR, time=BAR.time + 3 * MINUTE)
-    assert session.feed(bar_frame(3), NOW) == (candle,)
+    assert list(session.feed(bar_frame(1, w=False, c="19128.05"), NOW)) == []
+    assert list(session.feed(bar_frame(1, w=False), NOW)) == []
+    assert list(session.feed(bar_frame(2, w=False), NOW)) == [at(1)]
+    assert list(session.feed(bar_frame(1, w=False, c="19128.05"), NOW)) == []  # late, and not the last state
+    assert list(session.feed(bar_frame(1, c="19128.2"), NOW)) == [at(1, close="19128.2")]  # a late flag revises
+    assert list(session.feed(bar_frame(2), NOW)) == [at(2)]
+    assert list(session.feed(bar_frame(3), NOW)) == [at(3)]
+
+
+def test_a_bar_that_was_not_seen_is_a_gap() -> None:
+    session = open_session(BTC, channel="candles")
+    session.feed(bar_frame(), NOW)
+    assert list(session.feed(bar_frame(1, w=False), NOW)) == []
+    bar, gap, candle = session.feed(bar_frame(3), NOW)
+    assert (bar, candle) == (at(1), at(3))
+    assert gap == Gap(3, "candles", "sequence", BAR.time + 2 * MINUTE, BAR.time + 3 * MINUTE)
+    assert list(session.feed(bar_frame(3), NOW)) == [candle]
+
+
+def test_a_bar_with_a_state_that_could_not_be_read_is_a_gap() -> None:
+    session = open_session(BTC, channel="candles")
+    session.feed(bar_frame(), NOW)
+    session.feed(bar_frame(1, w=False), NOW)
+    assert reasons(list(session.feed(bar_frame(1, w=False, c="-1"), NOW))) == ["value"]
+    gap, _ = session.feed(bar_frame(2), NOW)
+    assert gap == Gap(3, "candles", "sequence", BAR.time + MINUTE, BAR.time + 2 * MINUTE)
 
 
 def test_a_bar_has_the_same_key_and_values_by_rest() -> None:

@@ -237,7 +237,7 @@ def test_a_bad_row_does_not_affect_the_other_rows() -> None:
     good, bad = message["data"][0], {**message["data"][0], "px": None}
     message["data"] = [good, bad, {**good, "tradeId": "2", "px": "-5"}, {**good, "tradeId": "2"}]
     out = open_session(BTC, channel="trades").feed(json.dumps(message).encode(), NOW)
-    assert reasons(out) == ["Trade", "shape", "value", "Trade"]
+    assert reasons(out) == ["Trade", "Trade", "shape", "value"]
 
 
 # --- the listing -----------------------------------------------------------------------------------------------------

@@ -23,10 +23,9 @@ PACKAGES = sorted(path.parent for path in (ROOT / "exchanges").glob("*/exchange.
 PAGE = (ROOT / "exchanges" / "README.md").read_text()
 FILES = {"__init__.py", "exchange.py", "messages.py", "parse.py", "history.py"}
 LARGER = {
-    "binance": 840,  # parses trades and books from slices of the frame, and reads four kinds of archive files
-    "coinbase": 780,  # two feeds: trades announced by heartbeats and candles by REST; books of another websocket
-    "gate": 430,  # shows where the candles of a market begin, beside those that it keeps
-    "kraken": 520,  # two spellings of each pair, and a checksum over digits
+    "binance": 850,  # parses trades and books from slices of the frame, and reads four kinds of archive files
+    "coinbase": 800,  # two feeds: trades announced by heartbeats and candles by REST; books of another websocket
+    "kraken": 560,  # two spellings of each pair, and a checksum over digits
 }
 CONTRACT = {name for name in (*Exchange.__annotations__, *vars(Exchange)) if not name.startswith("_")}
 
@@ -47,16 +46,16 @@ def test_a_package_has_the_files_that_the_page_names(package: Path) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
 def test_a_package_is_small(package: Path) -> None:
-    assert lines(*package.glob("*.py")) <= LARGER.get(package.name, 400)
+    assert lines(*package.glob("*.py")) <= LARGER.get(package.name, 440)
 
 
 def test_the_packages_are_small_on_average() -> None:
-    assert lines(*(ROOT / "exchanges").glob("*/*.py")) <= 525 * len(PACKAGES)
+    assert lines(*(ROOT / "exchanges").glob("*/*.py")) <= 550 * len(PACKAGES)
 
 
 def test_the_shared_parts_are_small() -> None:
     whole = set(Path(marketdata.__path__[0]).glob("*.py"))
-    assert lines(*(path for path in whole if path.stem not in ("order_book", "forming_candle"))) <= 1600
+    assert lines(*(path for path in whole if path.stem not in ("order_book", "forming_candle"))) <= 2000
 
 
 def test_the_page_is_short_and_names_everything_that_a_package_has() -> None:

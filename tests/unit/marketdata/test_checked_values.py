@@ -7,22 +7,25 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ingest.marketdata.values import (
     check_levels,
+    checked_market,
     decimal_digits,
+    decimal_price,
+    decimal_size,
     digits,
     from_iso,
     from_text,
     identifier,
     micros,
     price_and_size,
-    price_step,
     quote_side,
     sift_levels,
     step_of,
 )
-from ingest.records import SECOND
+from ingest.records import SECOND, Instrument
 
 NO_NUMBERS = [
     "",
@@ -46,13 +49,54 @@ NO_NUMBERS = [
 
 @pytest.mark.parametrize(
     ("text", "plain"),
-    [("0.10", "0.10"), ("5.1e-7", "0.00000051"), ("1E3", "1000"), ("0", "0"), ("1e-8", "0.00000001"), ("9" * 64, "9" * 64)],
+    [("0.10", "0.10"), ("5.1e-7", "0.00000051"), ("1E3", "1000"), ("1e-8", "0.00000001"), ("9" * 18, "9" * 18)],
 )
 def test_digits_are_kept_and_an_exponent_is_expanded(text: str, plain: str) -> None:
     assert digits(text) == plain
     assert price_and_size(text, "1") == (plain, "1")
-    assert quote_side("1", text) == (("1", plain) if text != "0" else (None, None))
+    assert quote_side("1", text) == ("1", plain)
     assert check_levels([[text, "1", "more"]])[0][0] == plain
+
+
+@pytest.mark.parametrize("text", ["0", "0.00", ".0", "00", "0e3"])
+def test_a_price_of_zero_is_refused_and_a_size_of_zero_removes_a_level(text: str) -> None:
+    uses: list[Callable[[], object]] = [
+        lambda: price_and_size(text, "1"),
+        lambda: price_and_size("1", text),
+        lambda: check_levels([["1", "1"], [text, "1"]]),
+        lambda: decimal_price(Decimal(text)),
+        lambda: decimal_size(Decimal(text)),
+    ]
+    for use in uses:
+        with pytest.raises(ValueError, match="is not above zero"):
+            use()
+    assert digits(text).strip("0.") == ""
+    assert float(check_levels([["1", text]])[0][1]) == 0
+    good, bad = sift_levels([["1", text], ["2", "1"], [text, "1"]])  # a snapshot has no removed levels
+    assert ([*good], len(bad)) == ([("2", "1")], 2)
+
+
+@pytest.mark.parametrize("whole", [18, 24, 40])
+def test_bounds_are_those_of_the_tables(whole: int) -> None:
+    """A price is below 10^18, a size below 10^24, with as many decimals as fit."""
+    below, above = f"{'9' * whole}.5", f"1{'0' * whole}"
+    if whole == 18:
+        assert price_and_size(below, "1") == (below, "1")
+        assert decimal_price(Decimal(below)) == below
+        assert check_levels([[below, "1"]])[0][0] == below
+        assert price_and_size("1", above) == ("1", above)
+    if whole == 24:
+        assert price_and_size("1", below) == ("1", below)
+        assert decimal_size(Decimal(below)) == below
+        assert check_levels([["1", below]])[0][1] == below
+    refused: list[Callable[[], object]] = [lambda: price_and_size(above, "1"), lambda: decimal_price(Decimal(above))]
+    refused += [lambda: quote_side(above, "1"), lambda: check_levels([[above, "1"]])]
+    if whole > 18:
+        refused += [lambda: price_and_size("1", above), lambda: decimal_size(Decimal(above)), lambda: quote_side("1", above)]
+        refused += [lambda: check_levels([["1", above]])]
+    for use in refused:
+        with pytest.raises(ValueError, match=r"is not below 10\^|is not a price or size"):
+            use()
 
 
 @pytest.mark.parametrize("text", NO_NUMBERS)
@@ -123,13 +167,16 @@ def test_ids_fit_a_bigint() -> None:
 
 def test_steps() -> None:
     assert [step_of(0), step_of(1), step_of(3)] == ["1", "0.1", "0.001"]
-    assert [price_step(step) for step in (None, "", "0.10", "1e-8")] == [None, None, "0.10", "0.00000001"]
+    row = Instrument("x", "A-B", "A/B", "A", "B", "spot", "trading")
+    steps = [checked_market(replace(row, price_step=step, size_step=step)).price_step for step in (None, "", "0.10", "1e-8")]
+    assert steps == [None, None, "0.10", "0.00000001"]
     for decimals in (-1, 41, 300_000_000):
         with pytest.raises(ValueError, match="decimals"):
             step_of(decimals)
-    for step in ("0", "0.0", "-1", "1e99"):
-        with pytest.raises(ValueError, match=r"step|not a price or size"):
-            price_step(step)
+    for step in ("0", "0.0", "-1", "1e31", "1e24"):
+        for field in ("price_step", "size_step"):
+            with pytest.raises(ValueError, match=r"is not above zero|is not below|not a price or size"):
+                checked_market(replace(row, **{field: step}))
 
 
 @pytest.mark.parametrize(

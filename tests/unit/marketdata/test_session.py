@@ -29,6 +29,7 @@ EXCHANGES = sorted(registry.exchanges())
 NUMBER = re.compile(r"[0-9]*\.?[0-9]*")
 DIGITS = {"price", "size", "open", "high", "low", "close", "volume", "quote_volume"}
 DIGITS |= {"bid_price", "bid_size", "ask_price", "ask_size", "bid_prices", "bid_sizes", "ask_prices", "ask_sizes"}
+POSITIVE = DIGITS - {"volume", "quote_volume"}
 VALUE = re.compile(rb'"[^"]*"|-?\d+(?:\.\d+)?|true|false|null')
 ODD = [
     *(b"null", b"true", b"-1", b"0", b"1e400", b"1e-400", b"1.5", b'"NaN"', b'"-1"', b'""', b'"0"', b'"1e5"', b'"Infinity"'),
@@ -105,6 +106,8 @@ def check_values(record: Any) -> None:
         for digits in value if isinstance(value, tuple) else (value,):
             if field in DIGITS and digits is not None:
                 assert NUMBER.fullmatch(digits), (field, digits)
+                assert float(digits) < 1e24, (field, digits)
+                assert float(digits) > 0 or field not in POSITIVE, (field, digits)
 
 
 def play(name: str, change: Callable[[bytes], bytes]) -> list[Output]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -15,6 +16,7 @@ from ingest.marketdata.subscriptions import Accepted, Batch, Member, Rejected, R
 from ingest.protocol.session import Output, Refused, Send, Subscription
 from ingest.records import SECOND
 from tests.support.exchanges import deribit as deribit_session
+from tests.support.exchanges import documented
 from tests.support.exchanges import gate as gate_session
 from tests.support.exchanges import kucoin as kucoin_session
 from tests.support.exchanges import okx as okx_session
@@ -135,13 +137,13 @@ def test_a_refused_book_is_left_to_its_own_retry() -> None:
 # --- any exchange --------------------------------------------------------------------------------------------------------------
 
 
-def subscriptions(size: int, *, batch: int = 100, single: bool = False) -> Subscriptions:
+def subscriptions(size: int, *, batch: int = 100, single: bool = False, **more: Any) -> Subscriptions:
     members = [Member("trades", "t", f"S{index}-X", f"t:S{index}-X") for index in range(size)]
 
     def encode(message: Batch) -> str:
         return json.dumps([message.number, [member.symbol for member in message.members]])
 
-    return Subscriptions(members, exchange="x", encode=encode, size=lambda member: batch, single=single)
+    return Subscriptions(members, exchange="x", encode=encode, size=lambda member: batch, single=single, **more)
 
 
 def index_of(symbol: str) -> int:
@@ -231,6 +233,55 @@ def test_a_reply_that_comes_too_late_refuses_no_symbol() -> None:
     assert state.tick(NOW + 30 * SECOND) == []
     assert state.rejected(Rejected("no", 1), NOW + 31 * SECOND) == [Refused("no")]
     assert state.refused == {}
+
+
+def test_a_message_without_a_reply_is_sent_once_more_and_then_each_member_alone() -> None:
+    state = subscriptions(3)
+    state.subscribe([0, 1, 2], NOW)
+    sent: list[tuple[int, list[str]]] = []
+    refused: list[tuple[int, str]] = []
+    for second in range(1, 1000):
+        for output in state.tick(NOW + second * SECOND):
+            if isinstance(output, Send):
+                sent.append((second, json.loads(output.text)[1]))
+            else:
+                assert isinstance(output, Refused)
+                refused.append((second, output.message))
+    # 30 s for each reply, pauses of 60, 120, 240 and 480 s
+    names = ["S0-X", "S1-X", "S2-X"]
+    assert sent == [(90, names), *((240, [name]) for name in names), *((510, [name]) for name in names)]
+    assert refused == [(120, f"x: no reply to the subscription of t:{name}") for name in names]
+    assert sorted(state.refused) == [0, 1, 2]
+
+
+def test_a_member_that_sends_messages_needs_no_reply() -> None:
+    state = subscriptions(2, spoke=lambda index, since: index == 0)
+    state.subscribe([0, 1], NOW)
+    sent = [json.loads(output.text)[1] for at in range(200) for output in state.tick(NOW + at * SECOND) if isinstance(output, Send)]
+    assert sent == [["S1-X"]]
+    assert list(state.refused) == [1]
+
+
+def test_a_late_acceptance_ends_the_refusal() -> None:
+    state = subscriptions(1)
+    state.subscribe([0], NOW)
+    for second in range(1, 250):
+        state.tick(NOW + second * SECOND)
+    assert list(state.refused) == [0]
+    state.accepted(Accepted(3), NOW + 250 * SECOND)
+    assert state.refused == {}
+
+
+def test_a_rate_limit_of_one_symbol_puts_off_that_symbol() -> None:
+    """Kraken replies for each symbol of a message."""
+    session = documented.open_session("kraken", "trades", symbols=("BTC/USD", "ETH/USD", "SOL/USD"))
+    reply = '{"method":"subscribe","success":true,"result":{"channel":"trade","symbol":"%s"},"req_id":1}'
+    session.feed((reply % "BTC/USD").encode(), NOW)
+    busy = b'{"method":"subscribe","success":false,"error":"Exceeded msg rate","symbol":"ETH/USD","req_id":1}'
+    assert [type(output) for output in session.feed(busy, NOW)] == [Refused]
+    session.feed((reply % "SOL/USD").encode(), NOW)
+    sent = [output for at in range(150) for output in subscribes(list(session.tick(NOW + at * SECOND)))]
+    assert [json.loads(send.text)["params"]["symbol"] for send in sent] == [["ETH/USD"]]
 
 
 def test_books_that_are_due_share_messages_and_wait_longer_each_time() -> None:

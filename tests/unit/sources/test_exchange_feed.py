@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from ingest.errors import Reject, Stop
 from ingest.exchanges.binance import exchange as binance
+from ingest.exchanges.okx import exchange as okx
 from ingest.protocol.exchange import Exchange
 from ingest.records import SECOND, Trade
 from ingest.simulator.server import Simulator
@@ -262,6 +263,19 @@ async def test_an_unknown_instrument_is_reported_with_similar_ones(simulator: Si
         assert bench.feed.last_error.startswith("unknown instrument 'BTC/USDX'; near: BTC/USDT")
         assert bench.feed.last_error.endswith("(4 are listed)")
         assert [listener.streams for listener in simulator.listeners] == [{"ethusdt@trade"}]
+
+
+async def test_a_retired_instrument_is_named(simulator: Simulator) -> None:
+    names = {
+        name: getattr(binance, name) for name in ("NAME", "TRADE_KINDS", "CHANNELS", "LIMITS", "connections", "session", "listing")
+    }
+    exchange = SimpleNamespace(**names, retired=okx.retired)
+    bench = Bench(simulator, "BTC/USD", ETH, exchange=cast(Exchange, exchange))
+    async with running(bench):
+        await bench.connected(1)
+        assert bench.feed.last_error == (
+            "unknown instrument 'BTC/USD'; OKX closed its pairs in USD on 2026-09-30; their market is BTC/USDC (4 are listed)"
+        )
 
 
 async def test_a_delisted_instrument_is_reported(simulator: Simulator) -> None:
