@@ -6,7 +6,7 @@ Levels are keyed by Decimal ("0.10" and "0.1" are one price); the stored digits 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 
 from msgspec.structs import replace
@@ -15,6 +15,7 @@ from ingest.protocol.session import Gap
 from ingest.records import BookSnapshot, Quote
 
 NEVER = 1 << 62
+MANY = 256  # levels of one message, from which one sort costs less than an insertion for each
 
 Level = Sequence[str]  # (price, size, ...) as digits; further elements are ignored
 
@@ -40,6 +41,24 @@ class Side:
         if key not in self._levels:
             insort(self._prices, key)
         self._levels[key] = (price, size)
+
+    def apply(self, levels: Sequence[Level]) -> None:
+        """Set these levels in order. Many are sorted once: each insertion moves the prices behind it, which is quadratic."""
+        if len(levels) < MANY:
+            for level in levels:
+                self.set(level[0], level[1])
+            return
+        known, prices = self._levels, self._prices
+        changed = {Decimal(level[0]): (level[0], level[1]) for level in levels}
+        empty = [key for key, (_, size) in changed.items() if not size.strip("0.")]
+        for key in empty:
+            del changed[key]
+            known.pop(key, None)
+        if empty:
+            prices = [key for key in prices if key in known]
+        prices += [key for key in changed if key not in known]
+        prices.sort()
+        self._prices, self._levels = prices, known | changed if known else changed
 
     def best(self, count: int) -> list[tuple[str, str]]:
         """The best `count` levels, best first, as (price, size) digits."""
@@ -78,12 +97,10 @@ class Book:
         self.bids = Side(descending=True)
         self.asks = Side(descending=False)
 
-    def apply(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
+    def apply(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
         """Set these levels; sizes are absolute, zero removes the level."""
-        for price, size, *_ in bids:
-            self.bids.set(price, size)
-        for price, size, *_ in asks:
-            self.asks.set(price, size)
+        self.bids.apply(bids)
+        self.asks.apply(asks)
 
     def crossed(self) -> bool:
         """Whether the best bid is at or above the best ask: such a book is wrong and is never written."""

@@ -22,6 +22,7 @@ LATEST = 4_102_444_800 * SECOND  # 2100-01-01
 AHEAD = 86_400 * SECOND  # by which an exchange's clock may be ahead of ours
 MAX_LENGTH = 64  # characters of a number
 MAX_EXPONENT = 40
+MAX_BAD_LEVELS = 10_000  # of one side of a snapshot; with more it has another format, and reading on would take seconds
 MAX_ID = (1 << 63) - 1  # bigint
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -130,7 +131,7 @@ def good_level(level: Any) -> Level:
 
 
 def sift_levels(levels: Sequence[Any], read: Callable[[Any], Level] = good_level) -> tuple[Sequence[Level], list[str]]:
-    """The good levels of a snapshot, and the error messages of the others."""
+    """The good levels of a snapshot, and the error messages of the others. Raises ValueError above MAX_BAD_LEVELS of these."""
     good: list[Level] = []
     bad: list[str] = []
     try:  # the usual case
@@ -142,6 +143,8 @@ def sift_levels(levels: Sequence[Any], read: Callable[[Any], Level] = good_level
             good.append(read(level))
         except ValueError as error:
             bad.append(str(error))
+            if len(bad) > MAX_BAD_LEVELS:
+                raise
     return good, bad
 
 

@@ -200,6 +200,14 @@ def test_the_payload_of_malformed_levels_is_bounded() -> None:
     assert bad.message == "gate: 5000 bad levels of a snapshot"
 
 
+def test_a_snapshot_with_more_malformed_levels_than_can_be_read_in_time_is_useless() -> None:
+    session, request = session_with_request(event_frame(101, 102))
+    (bad,) = session.answer(request, snapshot(102, [["1", "1"], *[1] * 10_001]), NOW)
+    assert (bad.reason, bad.message) == ("value", "gate: level 1 is not price and size")
+    assert len(bad.payload) <= 10_000
+    assert session.tick(NOW + SECOND) == [request]
+
+
 def test_exact_exponents_are_numbers() -> None:
     session, request = session_with_request(event_frame(101, 102))
     assert session.answer(request, snapshot(102, [["5.1e-7", "150000"], ["1e-8", "70"]], [["6E-7", "12"]]), NOW) == []
