@@ -15,6 +15,7 @@ from ingest.protocol.session import Gap
 from ingest.records import BookSnapshot, Quote
 
 NEVER = 1 << 62
+SETTLE = 3_000_000  # microseconds after which a snapshot that no event follows is written with the time of our clock
 MANY = 256  # levels of one message, from which one sort costs less than an insertion for each
 
 Level = Sequence[str]  # (price, size, ...) as digits; further elements are ignored
@@ -154,17 +155,19 @@ class SampledBook:
     """One instrument's book, written at the ticks of the grid while it is correct, and the gap while it is not.
 
     `book` is None before the first snapshot, and from a break to the next snapshot: a broken book is never written. A gap is
-    reported twice: open when the book breaks, and with its end when the next snapshot is applied.
+    reported twice: open when the book breaks, and with its end when the next snapshot is applied. A state without an event's time
+    has the time of our clock, and `writer`, this daemon's name.
     """
 
-    def __init__(self, instrument_id: int, depth: int, interval: int) -> None:
+    def __init__(self, instrument_id: int, depth: int, interval: int, writer: str) -> None:
         self.book: Book | None = None
         self._instrument_id = instrument_id
         self._depth = depth
         self._grid = Grid(interval)
         self._sequence: int | None = None
         self._received_at = 0
-        self._writer = ""
+        self._our_name = writer
+        self._writer = ""  # of the present state
         self._time = 0  # of the last event that left the book correct
         self._gap: Gap | None = None
 
@@ -176,11 +179,11 @@ class SampledBook:
         """On a clock tick: the state, if it is due and the exchange is silent."""
         return self._write(self._grid.idle(now))
 
-    def applied(self, event_time: int, received_at: int, sequence: int | None = None, writer: str = "") -> Sequence[Gap]:
-        """After an event was applied. A crossed book breaks here. Returns the gap that opens or closes.
-
-        `writer` is this daemon's name where the time is that of its own clock.
-        """
+    def applied(self, event_time: int | None, received_at: int, sequence: int | None = None) -> Sequence[Gap]:
+        """After an event was applied. A crossed book breaks here. Returns the gap that opens or closes."""
+        writer = ""
+        if event_time is None:
+            event_time, writer = received_at, self._our_name
         if self.book is None or self.book.crossed():
             return self.broken("crossed", event_time)
         self._time, self._received_at, self._sequence, self._writer = event_time, received_at, sequence, writer

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from ingest.marketdata.channels import ChannelState, Market
-from ingest.marketdata.order_book import Book, SampledBook, Side
+from ingest.marketdata.order_book import SETTLE, Book, SampledBook, Side
 from ingest.marketdata.rest import evidence
 from ingest.marketdata.values import AHEAD, Level, ahead, good_level, sift_levels
 from ingest.protocol.decode import UNREADABLE, Malformed
@@ -30,7 +30,6 @@ LEVEL_BYTES = 200  # of a kept level; a difference has about two more
 RETRY = SECOND  # from a useless response to the next request; doubles up to
 LONGEST_RETRY = 60 * SECOND
 PACE = 5 * SECOND  # from an applied snapshot to the next request
-SETTLE = 3 * SECOND  # in which a stream may reach a snapshot that is ahead of it
 QUIET = 5 * SECOND  # without a first difference, after which the snapshot of a quiet market is requested
 SHOWN = 20  # bad levels of a snapshot that are kept as evidence
 
@@ -92,11 +91,10 @@ class SyncedBookState:
         self._parse = parse
         self._rest = snapshot
         self._request = Request(options.rest_url + snapshot.path.format(instrument.symbol), snapshot.weight, tag=instrument.symbol)
-        self._writer = options.writer
         self._depth = options.book_depth
         self._keep = keep
         self._trim_at = keep if keep == snapshot.levels else 2 * keep  # cutting each time would cost more than the levels
-        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_interval)
+        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_interval, options.writer)
         self._bounds: list[Decimal | None] = [None, None]
         self._last = -1
         self._waiting: deque[tuple[Diff, int]] | None = deque()  # consecutive; None: no snapshot is needed
@@ -167,13 +165,12 @@ class SyncedBookState:
         return out
 
     def _applied(self, book: Book, time: int | None, received_at: int, sequence: int) -> Sequence[Output]:
-        writer = ""
-        if time is None:
-            time, writer = received_at, self._writer
         self._last = sequence
         known = self._known(book)
-        enough = known >= self._depth
-        out = self._sampled.applied(time, received_at, sequence, writer) if enough else self._sampled.broken("sequence", time)
+        if known >= self._depth:
+            out = self._sampled.applied(time, received_at, sequence)
+        else:
+            out = self._sampled.broken("sequence", received_at if time is None else time)
         if self._waiting is None and (self._sampled.book is None or known < self._depth * 3 // 2):
             self._need_snapshot()
         return out

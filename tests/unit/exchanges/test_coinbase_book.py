@@ -90,7 +90,7 @@ def test_an_update_without_a_time_has_the_time_of_the_update_before_it() -> None
     session.feed(snapshot(), NOW + 1)
     without_time = "0001-01-01T00:00:00.000000Z"
     assert session.feed(update(without_time, ["buy", "10101.20", "1"]), NOW + 2) == []
-    assert session.tick(10**18) == []  # no update had a time yet, so nothing is written
+    assert session.tick(NOW + 2 * SECOND) == []  # no update had a time yet
     assert session.feed(update(second(1), ["buy", "10101.30", "1"]), NOW + 3) == []
     assert session.feed(update(without_time, ["buy", "10101.40", "1"]), NOW + 4) == []
     out = session.feed(update(second(2), ["buy", "10101.50", "1"]), NOW + 5)
@@ -118,11 +118,46 @@ def test_a_crossed_book_is_discarded_and_subscribed_again() -> None:
     assert session.tick(NOW + 10 * SECOND) == []  # the last request is too recent
     assert session.tick(NOW + 31 * SECOND) == RESUBSCRIBE  # no snapshot came
     assert session.feed(snapshot(), NOW + 32 * SECOND) == []
-    assert session.tick(NOW + 60 * SECOND) == []
-    healed = session.feed(update(second(5), ["buy", "10101.20", "1"]), NOW + 61 * SECOND)
+    assert session.tick(NOW + 34 * SECOND) == []
+    healed = session.feed(update(second(5), ["buy", "10101.20", "1"]), NOW + 34 * SECOND)
     assert healed == [Gap(1, "book", "crossed", since, micros(second(5)))]
     out = session.feed(update(second(6), ["buy", "10101.30", "1"]), NOW + 62 * SECOND)
     assert books(out) == [(micros(second(6, "000000")), ("10101.20", "10101.10"), ("10102.55",))]
+
+
+def test_the_snapshot_of_a_market_that_sends_nothing_is_written_with_the_name_of_its_writer() -> None:
+    """No snapshot has a time. It is written as in a book that is joined to a snapshot of REST: after 3 seconds, with our time."""
+    session = a_session("book", products=["BTC-USD"])
+    session.feed(snapshot(), NOW + 1)
+    rows = [row for quarter in range(480) for row in session.tick(NOW + quarter * SECOND // 4) if isinstance(row, BookSnapshot)]
+    (row,) = rows
+    assert (row.time, row.writer, row.received_at) == (NOW - SECOND // 2 + 4 * SECOND, "here", NOW + 3 * SECOND + SECOND // 4)
+    assert (row.bid_prices, row.ask_sizes) == (("10101.10",), ("0.57753524",))
+    # the next state has the time of an event again, and every daemon writes the same row
+    session.feed(update(second(59), ["buy", "10101.20", "1"]), NOW + 120 * SECOND)
+    (row,) = session.tick(NOW + 121 * SECOND)
+    assert isinstance(row, BookSnapshot)
+    assert (row.time, row.writer, row.bid_prices) == (micros(second(59, "0")) + SECOND, "", ("10101.20", "10101.10"))
+
+
+def test_changes_that_never_have_a_time_are_written_by_our_clock() -> None:
+    session = a_session("book", products=["BTC-USD"])
+    session.feed(snapshot(), NOW)
+    rows: list[Output] = []
+    for quarter in range(1, 81):  # 20 seconds
+        now = NOW + quarter * SECOND // 4
+        rows += session.feed(update("0001-01-01T00:00:00Z", ["buy", "10101.20", str(quarter)]), now)
+        rows += session.tick(now)
+    assert [(row.time, row.bid_sizes[0], row.writer) for row in rows if isinstance(row, BookSnapshot)] == [
+        (NOW + SECOND // 2 + second * SECOND, size, "here")
+        for second, size in ((3, "13"), (6, "25"), (10, "41"), (13, "53"), (16, "65"), (19, "77"))
+    ]
+
+
+def test_a_crossed_snapshot_without_a_time_is_not_written() -> None:
+    session = a_session("book", products=["BTC-USD"])
+    assert session.feed(snapshot("10102.55"), NOW) == [Gap(1, "book", "crossed", NOW), *RESUBSCRIBE]
+    assert session.tick(NOW + 20 * SECOND) == []
 
 
 def test_an_unrequested_snapshot_is_a_gap() -> None:
@@ -132,7 +167,7 @@ def test_an_unrequested_snapshot_is_a_gap() -> None:
     since = micros(second(1))
     assert session.feed(snapshot(), NOW + 3) == [Gap(1, "book", "sequence", since)]
     assert session.feed(update("0001-01-01T00:00:00Z", ["buy", "10101.30", "1"]), NOW + 4) == []
-    assert session.tick(10**18) == []  # no update had a time since the snapshot
+    assert session.tick(NOW + 2 * SECOND) == []  # no update had a time since the snapshot
     assert session.feed(update(second(5), ["buy", "10101.40", "1"]), NOW + 5) == [
         Gap(1, "book", "sequence", since, micros(second(5)))
     ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from binascii import crc32
+from collections.abc import Iterable
 
 import pytest
 from msgspec.structs import replace
 
 from ingest.exchanges.kraken import exchange as kraken
-from ingest.protocol.session import Gap, Send, Subscription
+from ingest.protocol.session import Gap, Output, Send, Subscription
 from ingest.records import SECOND, BookSnapshot, Quote
 from tests.support.exchanges.kraken import BTC, NOW, OPTIONS, nautilus, open_session
 
@@ -62,6 +63,14 @@ def test_the_documented_checksum_matches_with_and_without_trailing_zeros() -> No
     assert gap == Gap(7, "book", "checksum", NOW)
 
 
+def test_a_snapshot_without_a_time_of_a_market_that_sends_nothing_is_written_with_the_name_of_its_writer() -> None:
+    session = open_session(BTC, channel="book", options=replace(OPTIONS, writer="one"))
+    assert session.feed(DOCUMENTED, NOW) == []
+    assert books(session.tick(NOW + 3 * SECOND)) == []  # it gets our time now
+    (row,) = books(session.tick(NOW + 10 * SECOND))
+    assert (row.time, row.writer, row.bid_prices[0]) == (NOW + 4 * SECOND, "one", "45283.5")
+
+
 def test_a_size_of_zero_removes_the_level() -> None:
     session = open_session(BTC, channel="book")
     session.feed(book_frame("ws_book_snapshot", SNAPSHOT), NOW)
@@ -80,6 +89,10 @@ def test_a_crossed_book_is_never_written() -> None:
     assert gap == Gap(7, "book", "crossed", 1696613755440295)
     assert ("unsubscribe" in unsubscribe.text, '"subscribe"' in subscribe.text) == (True, True)
     assert [o for o in session.tick(NOW) if isinstance(o, BookSnapshot)] == []
+
+
+def books(outputs: Iterable[Output]) -> list[BookSnapshot]:
+    return [output for output in outputs if isinstance(output, BookSnapshot)]
 
 
 @pytest.mark.parametrize(("depth", "subscribed"), [(1, 10), (10, 10), (11, 25), (20, 25), (100, 100), (1000, 1000), (5000, 1000)])

@@ -164,7 +164,7 @@ def test_grid_forgets_a_state_that_is_no_longer_true() -> None:
 
 
 def standing(depth: int = 1) -> SampledBook:
-    sampled = SampledBook(7, depth, SECOND)
+    sampled = SampledBook(7, depth, SECOND, "one")
     sampled.book = Book()
     sampled.book.apply([("9", "1"), ("8", "2")], [("10", "3"), ("11", "4")])
     return sampled
