@@ -17,7 +17,7 @@ from ingest.marketdata.synced_book import good_sides
 from ingest.marketdata.values import AHEAD, Level, ahead, check_levels, good_level
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import ExchangeOptions
-from ingest.protocol.session import Output
+from ingest.protocol.session import Output, Relist
 from ingest.records import Instrument
 
 MAX_MISMATCHES = 3  # fresh snapshots in a row whose checksum fails; then the checksum is no longer verified
@@ -38,12 +38,12 @@ class Update(Struct, frozen=True, gc=False):
 class StreamedBook(Struct, frozen=True):
     """A channel of a snapshot and changes. Where there are sequences, each change names the sequence of the update before it.
 
-    `verify` compares the book with a checksum.
+    `verify` compares the book with a checksum, with the decimals of the instrument, or without one with those that were sent.
     """
 
     row: Any
     parse: Callable[[Any], Update]
-    verify: Callable[[Book, Update, Instrument], bool] | None = None
+    verify: Callable[[Book, Update, Instrument | None], bool] | None = None
     level: Callable[[Any], Level] | None = None  # reads a level that is not price and size in text; raises ValueError
     depth: Callable[[ExchangeOptions], int] | None = None  # levels of a side, where no message removes the levels beyond
 
@@ -67,6 +67,7 @@ class StreamedBookState:
         self._time: int | None = None  # of the last update since the snapshot
         self._alone_at = NEVER  # when a state without a time is written with ours
         self._mismatches = 0
+        self._relisted = False
 
     def feed(self, row: Any, received_at: int, snapshot: bool) -> Sequence[Output]:
         """A snapshot or a change. Raises ValueError."""
@@ -135,17 +136,30 @@ class StreamedBookState:
         return out
 
     def _agrees(self, book: Book, update: Update, fresh: bool, out: list[Output]) -> bool:
-        """Whether the book has the update's checksum. After MAX_MISMATCHES on fresh snapshots it is no longer verified."""
-        if self._mismatches >= MAX_MISMATCHES:
+        """Whether the book has the update's checksum. One that fails with the decimals of the listing asks for the listing.
+
+        After MAX_MISMATCHES on fresh snapshots the checksum is no longer verified.
+        """
+        verify, what = self._spec.verify, f"{self._exchange}: {self._instrument.symbol}: the checksum of the book"
+        if verify is None or self._mismatches >= MAX_MISMATCHES:
             return True
-        if self._spec.verify is None or self._spec.verify(book, update, self._instrument):
+        if verify(book, update, self._instrument):
             self._mismatches = 0
             return True
-        self._mismatches += fresh
-        if self._mismatches == MAX_MISMATCHES:
-            message = f"{self._exchange}: the checksum fails on {MAX_MISMATCHES} fresh snapshots: the book is stored unverified"
-            out.append(Malformed(str(update.checksum).encode(), "checksum", message))
-        return False
+        if verify(book, update, None):
+            if not self._relisted:
+                out.append(Relist(f"{what} fails with the decimals of the listing"))
+            self._mismatches, self._relisted = 0, True
+            return True
+        if not fresh:
+            return False
+        self._mismatches += 1
+        if self._mismatches < MAX_MISMATCHES:
+            out.append(Relist(f"{what} fails"))
+            return False
+        message = f"{what} fails on {MAX_MISMATCHES} fresh snapshots: it is stored unverified"
+        out += (Malformed(str(update.checksum).encode(), "checksum", message), Relist(message))
+        return True
 
     def _broken(self, reason: str, time: int | None, now: int) -> list[Output]:
         # a state that is due is not written: the lost change may have been before its tick
