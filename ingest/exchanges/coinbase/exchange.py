@@ -40,6 +40,9 @@ LIMITS = ExchangeLimits(
     weight=Rate(8, 1.0),  # the limit is 10 a second per address
     subscriptions_per_connection=200,
     silence_seconds=15.0,  # each product has a heartbeat every second
+    # A snapshot has the whole book. On Advanced Trade that of BTC-USD passed 4 MiB in 2024 (https://github.com/ccxt/ccxt/issues/23597),
+    # with 105 bytes for each of 40,000 levels; here a level has 26 bytes. 150,000 levels take 0.3 s and 75 MB.
+    message_bytes=4 << 20,
 )
 # By its documentation candles "may be incomplete", and a minute without trades has none: they prove nothing.
 # https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-product-candles

@@ -50,7 +50,7 @@ def test_a_package_is_small(package: Path) -> None:
 
 
 def test_the_packages_are_small_on_average() -> None:
-    assert lines(*(ROOT / "exchanges").glob("*/*.py")) <= 485 * len(PACKAGES)
+    assert lines(*(ROOT / "exchanges").glob("*/*.py")) <= 500 * len(PACKAGES)
 
 
 def test_the_shared_parts_are_small() -> None:
