@@ -2,6 +2,7 @@
 # Measures the daemon against a reference, on a private server that ends with it. Prints one JSON object per line.
 #
 #   deploy/bench.sh write|live|backfill|durability|coverage|pair|indicators|all [--rows N] [--seconds N]
+#   deploy/bench.sh soak [--seconds N]
 #   deploy/bench.sh platforms [--runs N] [--small]
 #   deploy/bench.sh parse OLD_CHECKOUT [--exchange NAME] [--rounds N]
 #
@@ -13,6 +14,7 @@
 # pair:       the writers of two daemons with the same rows against the writer of one.
 # indicators: two seconds divided by the time until the 2,000 indicators of 100 candles are committed.
 # all:        all of these. Each name of a single benchmark can be given as well.
+# soak:       the growth of memory, descriptors and tasks in an hour under attack, and the slowest answer of /livez.
 # platforms:  the queries that the platforms publish, at their volumes, and the disk space that compression saves. The data is kept
 #             (12 GB under .local, some minutes to fill).
 # parse:      the CPU time of a recorded frame in this checkout and in another, by exchange and channel; needs no server.
@@ -31,7 +33,7 @@ need_compiler() {
     unset DATABASE_URL # use a private server: its tables are emptied, and its settings must be known
     need_python
     need_database
-    if [ "${1:-}" = parse ]; then make_environment test; else make_environment; fi # the recordings are read by the tests' code
+    if [[ ${1:-} =~ ^(parse|soak)$ ]]; then make_environment test; else make_environment; fi # the recordings are read by the tests' code
     need_compiler "$@"
 } >&2
 PYTHONPATH=deploy exec .venv/bin/python -m bench "$@"

@@ -43,6 +43,7 @@ class Metrics:
 
     def _add_process(self) -> None:
         self.event_loop_lag = self._histogram("event_loop_lag_seconds", "Time by which the event loop woke too late.")
+        self.event_loop_tasks = self._gauge("event_loop_tasks", "Tasks of the event loop.")
         self.build_info = self._gauge("build_info", "1, with the version as label.", "version")
         self.database_info = self._gauge(
             "database_info",

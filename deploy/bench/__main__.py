@@ -21,6 +21,7 @@ from bench.live import live
 from bench.pair import pair
 from bench.platforms import RUNS, Measured, filled_cluster, platforms
 from bench.result import Place, Result
+from bench.soak import Soak, soak
 from bench.steady import commit_lag, memory
 from bench.volume import SMALL, Size
 from bench.write import write, write_duplicates
@@ -31,6 +32,7 @@ DURABILITY = {"durability_spool": spool, "durability_always": always, "durabilit
 BY_ROWS = {"write": write, "write_duplicates": write_duplicates, "live": live, **BACKFILL, **DURABILITY, "pair": pair}
 BY_ROWS |= {"coverage": coverage, "indicators": indicators}
 BY_SECONDS = {"memory": memory, "commit_lag": commit_lag}
+SOAK = "soak"
 PLATFORMS, PARSE = "platforms", "parse"
 GROUPS = {
     "write": ["write", "write_duplicates"],
@@ -75,11 +77,11 @@ def _platforms(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print(result: Result | Measured) -> None:
+def _print(result: Result | Measured | Soak) -> None:
     print(msgspec.json.encode(result).decode(), flush=True)
 
 
-async def _measure(name: str, dsn: str, psql: Path, options: argparse.Namespace) -> Result:
+async def _measure(name: str, dsn: str, psql: Path, options: argparse.Namespace) -> Result | Soak:
     connection = await asyncpg.connect(dsn)
     try:
         await migrate(connection)
@@ -88,7 +90,9 @@ async def _measure(name: str, dsn: str, psql: Path, options: argparse.Namespace)
         await connection.close()
 
 
-def _benchmark(name: str, place: Place, options: argparse.Namespace) -> Awaitable[Result]:
+def _benchmark(name: str, place: Place, options: argparse.Namespace) -> Awaitable[Result | Soak]:
+    if name == SOAK:
+        return soak(place, options.seconds)
     return BY_SECONDS[name](place, options.seconds) if name in BY_SECONDS else BY_ROWS[name](place, options.rows)
 
 
@@ -96,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="deploy/bench.sh", description="Measures the daemon against a reference and prints one JSON object per line."
     )
-    made.add_argument("what", choices=list(dict.fromkeys([*GROUPS, *BY_ROWS, *BY_SECONDS, PLATFORMS, PARSE])))
+    made.add_argument("what", choices=list(dict.fromkeys([*GROUPS, *BY_ROWS, *BY_SECONDS, SOAK, PLATFORMS, PARSE])))
     made.add_argument("old", nargs="?", type=Path, metavar="OLD_CHECKOUT", help="parse: the checkout to compare with")
     made.add_argument("--exchange", metavar="NAME", help="parse: measure only this exchange")
     made.add_argument("--rounds", type=int, metavar="N", help="parse: rounds of each case")
@@ -106,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--rows", type=int, metavar="N", help="rows of a round, at least 100; for indicators, the number of instruments"
     )
-    made.add_argument("--seconds", type=float, metavar="N", help="memory and commit_lag: duration")
+    made.add_argument("--seconds", type=float, metavar="N", help="memory, commit_lag and soak: duration")
     return made
 
 

@@ -40,7 +40,20 @@ class Running:
     @property
     def peak_mb(self) -> float:
         """The peak of resident memory, in megabytes of 10^6 bytes."""
-        line = next(line for line in self._read("status").splitlines() if line.startswith("VmHWM:"))
+        return self._megabytes("VmHWM:")
+
+    @property
+    def resident_mb(self) -> float:
+        """The resident memory now, in megabytes of 10^6 bytes."""
+        return self._megabytes("VmRSS:")
+
+    @property
+    def descriptors(self) -> int:
+        """The number of open descriptors."""
+        return len(list(Path("/proc", str(self._process.pid), "fd").iterdir()))
+
+    def _megabytes(self, field: str) -> float:
+        line = next(line for line in self._read("status").splitlines() if line.startswith(field))
         return int(line.split()[1]) * 1024 / 1e6
 
     def _read(self, name: str) -> str:
@@ -74,8 +87,8 @@ async def running(
 
 
 @asynccontextmanager
-async def daemon(dsn: str, exchange: Exchange, channels: Sequence[str]) -> AsyncIterator[Running]:
-    """Runs `ingest run` on the simulated exchange, with default settings."""
+async def daemon(dsn: str, exchange: Exchange, channels: Sequence[str], more: Mapping[str, str] = EMPTY) -> AsyncIterator[Running]:
+    """Runs `ingest run` on the simulated exchange, with default settings, and those of `more` as environment variables."""
     binance = {
         "instruments": exchange.instruments,
         "channels": channels,
@@ -90,5 +103,5 @@ async def daemon(dsn: str, exchange: Exchange, channels: Sequence[str]) -> Async
         "INGEST__SERVER__PORT": str(free_port()),
         "INGEST__LOG__LEVEL": "warning",
     }
-    async with running([sys.executable, "-m", "ingest", "run"], signal.SIGTERM, settings) as process:
+    async with running([sys.executable, "-m", "ingest", "run"], signal.SIGTERM, {**settings, **more}) as process:
         yield process

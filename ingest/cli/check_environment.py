@@ -14,7 +14,7 @@ from msgspec import Struct
 from ingest.config.settings import Settings
 from ingest.daemon.write_path import spool_path
 from ingest.store.pool import Connection
-from ingest.store.writer_rights import lease_holders, missing_rights, stored_names
+from ingest.store.writer_rights import everyone_adds_jobs, lease_holders, missing_rights, stored_names
 
 _UNIFIED = re.compile(r"[^/\s]+/[^/\s]+")
 
@@ -30,6 +30,8 @@ async def find(settings: Settings, writer: Connection) -> Findings:
     """Tries everything, and changes nothing. `writer` is a connection to `database.dsn`."""
     found = Findings()
     found.problems += [f"database.dsn: {line}" for line in await missing_rights(writer)]
+    if await everyone_adds_jobs(writer):
+        found.notes.append("every role may add jobs of TimescaleDB, which run in the background: run schema/roles.sql")
     found.problems += await asyncio.to_thread(lambda: list(_folders(settings)))
     _spell(settings, await stored_names(writer), found)
     holders = await lease_holders(writer, settings.name)

@@ -20,9 +20,8 @@ from ingest.daemon.maintenance_spec import MaintenanceSpec
 from ingest.errors import IngestError
 from ingest.metrics import Metrics
 from ingest.sources.run_state import RunState, State
-from ingest.store import bar_views, indicator_dirty_ranges, platforms, sqlstate
+from ingest.store import bar_views, coverage, indicator_dirty_ranges, platforms, rejects, sqlstate
 from ingest.store.audit import RecordedFinding, audit
-from ingest.store.coverage import delete_expired
 from ingest.store.hourly_sentiment import roll_up_sentiment
 from ingest.store.indicators import ComputeResult, compute
 from ingest.store.leases import acquire, release
@@ -173,7 +172,8 @@ class Maintenance:
         if (await detect(connection)).edition == "apache":
             for chunk in await apply_retention(connection, policies):
                 log.info("retention: dropped %s", chunk)
-        await delete_expired(connection, policies.retention)
+        await coverage.delete_expired(connection, policies.retention)
+        await rejects.delete_expired(connection)
         await delete_expired_native_ids(connection, policies.retention)
         await platforms.delete_expired(connection, policies.retention)
         await platforms.move_newest(connection, policies.retention.get(CANDLES.name))

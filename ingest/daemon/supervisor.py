@@ -330,6 +330,7 @@ class Supervisor:
         while True:
             started = time.monotonic()
             await asyncio.sleep(HEARTBEAT_SECONDS)
+            self.metrics.event_loop_tasks.set(len(asyncio.all_tasks()))
             self.metrics.event_loop_lag.observe(max(0.0, time.monotonic() - started - HEARTBEAT_SECONDS))
             if not self._stuck():
                 health.notify("WATCHDOG=1")

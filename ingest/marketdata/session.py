@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ingest.marketdata.channels import Channel, Channels, ChannelState, Market, RowHandler, TimeHandler, Topic
+from ingest.marketdata.message_numbers import MessageNumbers
 from ingest.marketdata.rest import evidence
 from ingest.marketdata.subscriptions import Accepted, Batch, Member, Rejected, Resubscriber, Subscriptions
 from ingest.protocol.decode import UNREADABLE, Malformed
@@ -39,7 +40,14 @@ class Part(Struct, frozen=True):
     snapshot: bool = False
 
 
-Control = Ready | Accepted | Rejected | Unknown | Part | Send | Reconnect | Gap
+class Numbered(Struct, frozen=True):
+    """What a frame has, and its number among all frames of the connection. A jump breaks every book of the connection."""
+
+    number: int
+    controls: Sequence[Control]
+
+
+Control = Ready | Accepted | Rejected | Unknown | Part | Numbered | Send | Reconnect | Gap
 Route = tuple[Topic, Any, bool]  # (topic, payload, whether it is a snapshot), or (None, sequence of Control, False)
 Frames = Callable[[bytes, int], Sequence[Output]]  # text frame, received_at
 
@@ -80,6 +88,8 @@ class RoutedSession:
         self._protocol = protocol
         self._members = [_member(protocol, channels, item, options) for item in connection.subscriptions]
         self._resubscriber = Resubscriber(self._resubscribe)
+        self._numbers = MessageNumbers()
+        self._losses: list[TimeHandler] = []
         self._ticks: list[TimeHandler] = []
         self._answers: dict[str, Callable[[Response | None, int], Sequence[Output]]] = {}
         for index, subscription in enumerate(connection.subscriptions):
@@ -170,10 +180,12 @@ class RoutedSession:
             controls = payload if topic is None else (Part(topic, payload, snapshot),)
         return tuple(output for control in controls for output in self._handle(control, frame, now))
 
-    def _handle(self, control: Control, frame: bytes, now: int) -> Sequence[Output]:
+    def _handle(self, control: Control, frame: bytes, now: int) -> Sequence[Output]:  # noqa: PLR0911 - one for each kind
         match control:
             case Part():
                 return self._part(control, frame, now)
+            case Numbered():
+                return self._numbered(control, frame, now)
             case Accepted():
                 return self._subscriptions.accepted(control, now)
             case Rejected():
@@ -194,6 +206,16 @@ class RoutedSession:
             return take(decode(part.payload), received_at, part.snapshot)
         except (*UNREADABLE, ValueError) as error:
             return unreadable(error, part.payload, received_at, part.snapshot, frame)
+
+    def _numbered(self, numbered: Numbered, frame: bytes, now: int) -> Sequence[Output]:
+        out: list[Output] = []
+        try:
+            if self._numbers.lost_before(numbered.number):  # of any topic
+                self._resubscriber.mark(index for index, member in enumerate(self._members) if member.channel == "book")
+                out += [output for lost in self._losses for output in lost(now)]
+        except ValueError as error:
+            return (evidence(self._protocol.name, frame, error),)
+        return out + [output for control in numbered.controls for output in self._handle(control, frame, now)]
 
     def _not_subscribed(self, topic: Topic, frame: bytes) -> Sequence[Output]:
         shown = " of ".join(map(str, topic)) if isinstance(topic, tuple) else repr(topic)
@@ -219,6 +241,7 @@ class RoutedSession:
         market = Market(self._protocol.name, subscription.instrument, options, resubscribe, resubscribed, received)
         state = channel.spec.open(market)
         self.readers[self._members[index].topic] = _reader(index, self._protocol.name, channel, state)
+        self._losses.append(state.lost)
         if state.tick is not None:
             self._ticks.append(state.tick)
         if state.answer is not None:

@@ -8,7 +8,7 @@ the message. The other symbols are subscribed at once; the refused one is retrie
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -216,6 +216,10 @@ class Resubscriber:
         """A book is broken. Returns the messages to send now."""
         self._broken.add(index)
         return self.due(now)
+
+    def mark(self, indices: Iterable[int]) -> None:
+        """These books break together: the next `add` subscribes to all of them again."""
+        self._broken.update(indices)
 
     def succeeded(self, index: int) -> None:
         """A good snapshot arrived."""

@@ -34,7 +34,7 @@ def poll_feed(name: str, options: PollOptions, path: str) -> Poll:
 
     There is no cursor: a feed has the last articles, and those that are stored already are duplicates.
     """
-    answer = yield from answer_to(Request(options.base_url + path, headers=options.headers))
+    answer = yield from answer_to(Request(options.base_url + path, headers=options.headers, follow=True))
     for entry in bounded(entries(Source(name, PUBLISHER, options.score), answer)):
         yield [entry]
     return ""

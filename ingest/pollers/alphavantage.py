@@ -17,7 +17,7 @@ from ingest.errors import Reject, Retry
 from ingest.polling.day_bars import Bar, day_bars
 from ingest.polling.db_queries import Filtered
 from ingest.polling.elements import members
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, history_rows, run_day_parts, start_of
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_day_parts, start_of, within
 from ingest.polling.trading_day import OVERLAP
 from ingest.protocol.decode import Malformed, Number
 from ingest.protocol.http import Request, answer_to
@@ -76,7 +76,7 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds."""
     for fund in FUNDS:
         days = yield from _fetch(options, fund, "full" if options.plan == "premium" else "compact")
-        yield history_rows(days, since, until)
+        yield within(days, since, until)
     return ""
 
 

@@ -14,7 +14,7 @@ from msgspec.json import Decoder
 
 from ingest.polling.checked import name, share, time_of
 from ingest.polling.elements import elements
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, history_rows
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, within
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
 from ingest.records import INTERVALS, SECOND, SentimentScore
@@ -63,7 +63,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds; the answer has all days."""
     scores = yield from _fetch(options, ALL)
-    yield history_rows(scores, since, until)
+    yield within(scores, since, until)
     return ""
 
 

@@ -14,7 +14,7 @@ from msgspec.json import Decoder
 
 from ingest.polling.checked import scaled, time_of
 from ingest.polling.elements import elements
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, history_rows, run_parts
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts, within
 from ingest.polling.trading_day import DAY, to_date
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
@@ -65,7 +65,7 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds."""
     span = f"start={to_date(since)}&timespan={(until - since) // DAY + 1}days"
     for chart in CHARTS:
-        yield history_rows((yield from _fetch(options, chart, span)), since, until)
+        yield within((yield from _fetch(options, chart, span)), since, until)
     return ""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ingest.polling.csv_rows import csv_rows
 from ingest.polling.day_bars import Bar, day_bars
 from ingest.polling.db_queries import Filtered
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, history_rows, run_day_parts, start_of
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, run_day_parts, start_of, within
 from ingest.polling.trading_day import OVERLAP
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
@@ -40,7 +40,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 
 def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds; the file has all days."""
-    yield history_rows((yield from _fetch(options)), since, until)
+    yield within((yield from _fetch(options)), since, until)
     return ""
 
 

@@ -6,8 +6,8 @@ Symbols are not unique there, so requests name coins by id. One row combines two
 for one currency, /simple/price has the other currency. The answers omit an unknown id without an error; such a coin is reported as
 `Missed`. Points of an hour exist since 2018, for the plan `analyst`; older ones are days (price list of 2026). Its line of licences
 names a commercial one for Analyst and above only. The history comes from /coins/{id}/market_chart/range, without high, low and
-changes. `received_at` of such a row is its own time, so that it never replaces the complete row that a turn stored for the same
-minute.
+changes; a range of a day or more without prices is an error. `received_at` of such a row is its own time, so that it never replaces
+the complete row that a turn stored for the same minute.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from ingest.errors import Reject
 from ingest.polling.checked import change, optional, price, time_of, total
 from ingest.polling.elements import elements, members, split
-from ingest.polling.provider import Missed, Part, Plan, Poll, PollOptions, decoded, history_rows
+from ingest.polling.provider import Missed, Part, Plan, Poll, PollOptions, decoded, must_have, within
 from ingest.polling.social_posts import Moment, to_micros
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
@@ -35,7 +35,8 @@ from ingest.records import MINUTE, SECOND, Asset, Price, to_digits
 NAME = "coingecko"
 TABLES = ("prices",)
 PAGE = 250  # the most coins of one /coins/markets
-CHUNK = 90 * 86_400 * SECOND  # the longest range with hourly points; a longer one has daily points
+DAY = 86_400 * SECOND
+CHUNK = 90 * DAY  # the longest range with hourly points; a longer one has daily points
 HALF_HOUR = 1800 * 1000  # milliseconds
 _KEYLESS = Plan(
     base_url="https://api.coingecko.com/api/v3",
@@ -129,7 +130,7 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     for asset in options.assets:
         usd = yield from _chart(options, asset, "usd", since, until)
         aud = yield from _chart(options, asset, "aud", since, until)
-        yield history_rows(_points(asset, usd, aud), since, until)
+        yield within(_points(asset, usd, aud), since, until)
     return ""
 
 
@@ -158,7 +159,10 @@ class _Columns:
 def _chart(options: PollOptions, asset: Asset, currency: str, since: int, until: int) -> Part[_Columns]:
     query = {"vs_currency": currency, "from": str(since // SECOND), "to": str(until // SECOND)}
     answer = yield from answer_to(_request(options, f"/coins/{asset.coingecko_id}/market_chart/range", query))
-    return _Columns(decoded(answer, _ChartDecoder), answer.received_at)
+    chart = decoded(answer, _ChartDecoder)
+    if until - since >= DAY:
+        must_have(chart.prices, f"{asset.symbol} in {currency}")
+    return _Columns(chart, answer.received_at)
 
 
 def _points(asset: Asset, usd: _Columns, aud: _Columns) -> Iterator[Price | Malformed]:

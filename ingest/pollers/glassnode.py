@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from ingest.polling.checked import metric, time_of
 from ingest.polling.elements import elements
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, history_rows, run_day_parts, start_of
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_day_parts, start_of, within
 from ingest.polling.trading_day import DAY
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
@@ -75,7 +75,7 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds."""
     for asset, path in _series(options):
         days = yield from _fetch(options, asset, path, {"s": str(since // SECOND), "u": str(until // SECOND)})
-        yield history_rows(days, since, until)
+        yield within(days, since, until)
     return ""
 
 

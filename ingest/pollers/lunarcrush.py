@@ -17,7 +17,7 @@ from msgspec.json import Decoder
 
 from ingest.polling.checked import count, optional, share, time_of
 from ingest.polling.elements import elements
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, history_rows, run_parts
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts, within
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
 from ingest.records import INTERVALS, SECOND, Asset, SentimentScore
@@ -114,7 +114,7 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     """The hours of [since, until), microseconds, with one request for each coin. The shares have no history."""
     for asset in options.assets:
         hours = yield from _hours(options, asset.coingecko_id, asset.symbol, since, until)
-        yield history_rows(hours, since, until)
+        yield within(hours, since, until)
     return ""
 
 

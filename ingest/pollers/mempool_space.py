@@ -13,7 +13,7 @@ from msgspec.json import Decoder
 
 from ingest.polling.checked import metric, time_of
 from ingest.polling.elements import elements
-from ingest.polling.provider import Plan, Poll, PollOptions, decoded, history_rows
+from ingest.polling.provider import Plan, Poll, PollOptions, decoded, within
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
 from ingest.records import MINUTE, SECOND, OnchainMetric
@@ -71,7 +71,7 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     """Hash rate and difficulty of [since, until), microseconds; the answer has all days. The mempool has no history."""
     answer = yield from answer_to(Request(f"{options.base_url}/api/v1/mining/hashrate/all"))
     metrics = _mining(decoded(answer, _MiningDecoder), answer.received_at)
-    yield history_rows(metrics, since, until)
+    yield within(metrics, since, until)
     return ""
 
 

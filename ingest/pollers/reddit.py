@@ -61,7 +61,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     posts = PostFilter(NAME, options, cursor)
     coins = {asset.coingecko_id.lower(): asset.symbol for asset in options.assets}
     names = "+".join(quote(name, safe="") for name in [*(asset.coingecko_id for asset in options.assets), *options.channels])
-    answer = yield from answer_to(Request(f"{options.base_url}/r/{names}/new/.rss?limit={ENTRIES}", headers=AGENT))
+    answer = yield from answer_to(Request(f"{options.base_url}/r/{names}/new/.rss?limit={ENTRIES}", headers=AGENT, follow=True))
     yield posts.records("new", _posts(answer, coins), answer.received_at)
     return posts.cursor()
 

@@ -17,7 +17,7 @@ from ingest.errors import Retry
 from ingest.polling.csv_rows import csv_rows
 from ingest.polling.day_bars import Bar, day_bars
 from ingest.polling.db_queries import Filtered
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, history_rows, run_day_parts, start_of
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, run_day_parts, start_of, within
 from ingest.polling.trading_day import OVERLAP, to_date
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
@@ -56,7 +56,7 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds."""
     for symbol, index_name in INDEXES.items():
         days = yield from _fetch(options, symbol, index_name, {"d1": _compact(since), "d2": _compact(until)})
-        yield history_rows(days, since, until)
+        yield within(days, since, until)
     return ""
 
 

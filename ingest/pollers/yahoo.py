@@ -20,7 +20,7 @@ from ingest.errors import Reject
 from ingest.polling.day_bars import Bar, day_bars
 from ingest.polling.db_queries import Filtered
 from ingest.polling.elements import elements
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, history_rows, run_parts
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts, within
 from ingest.polling.trading_day import DAY
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
@@ -102,7 +102,7 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     """The days of [since, until), microseconds."""
     for symbol, index_name in INDEXES.items():
         days = yield from _fetch(options, symbol, index_name, {"period1": str(since // SECOND), "period2": str(until // SECOND)})
-        yield history_rows(days, since, until)
+        yield within(days, since, until)
     return ""
 
 

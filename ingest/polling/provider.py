@@ -150,14 +150,15 @@ def within(emitted: Iterable[Emitted], since: int, until: int | None = None) -> 
     return [one for time, one in times if time is None or (since <= time and (until is None or time < until))]
 
 
-def history_rows(emitted: Iterable[Emitted], since: int, until: int) -> list[Emitted]:
-    """The records of [since, until), microseconds, and the malformed elements, which end a history. A turn reports the rest."""
-    return [one for one in within(emitted, since, until) if not isinstance(one, Filtered)]
-
-
 def _time(emitted: Emitted) -> int | None:
     """The time of a record; None for anything else."""
     return None if isinstance(emitted, Malformed | Filtered | Missed) else emitted.time
+
+
+def must_have(rows: Sequence[T], what: str) -> None:
+    """Raises Reject for an answer without rows, where the range that was requested must have some: it proves nothing."""
+    if not rows:
+        raise Reject(f"{what}: the answer is empty; right would be rows of every day", reason="shape")
 
 
 def start_of(cursor: str, overlap: int) -> int:

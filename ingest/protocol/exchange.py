@@ -94,3 +94,11 @@ class Located(Protocol):
 
     def locate(self, connection: Connection, options: ExchangeOptions) -> Flow[str]:
         """The URL to open instead of that of `connection`. It is requested before each opening."""
+
+
+@runtime_checkable
+class WithOpening(Protocol):
+    """An `Exchange` that shows when a market began. Minutes before that are not missing from its candles."""
+
+    def opening(self, instrument: Instrument, options: ExchangeOptions) -> Flow[int | None]:
+        """The time of the market's first candle in microseconds; None where it has none."""

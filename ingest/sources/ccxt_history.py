@@ -46,6 +46,7 @@ class Ccxt:
 
     VIA: tuple[str, ...] = ("rest",)
     trade_kind = "trade"
+    every_minute = False
 
     def __init__(self, name: str, protocol: str, rest_url: str | None) -> None:
         library = import_module(
@@ -53,10 +54,10 @@ class Ccxt:
         )  # imported only here, because that loads a hundred exchanges and takes a second
         self._errors = import_module("ccxt.base.errors")
         self._name = name
-        # half of the exchange's rate: a person may use the same address
         self._ccxt = exchange = getattr(library, protocol)()
+        # the backfill uses half of it; ccxt, which knows the weight of each request, keeps to the same half
+        self.rate = Rate(2, 2 * exchange.rateLimit / 1000)
         exchange.rateLimit *= 2
-        self.rate = Rate(max(1, int(1000 / exchange.rateLimit)), 1.0)
         self.alternative = "a proxy: `proxy` in this exchange's section"
         exchange.number = str
         exchange.has["fetchCurrencies"] = False
@@ -95,6 +96,10 @@ class Ccxt:
         read = partial(self._trades if request.channel == "trades" else self._candles, request.instrument)
         async for page in pages(request, read, self._name, self._now):
             yield page
+
+    async def opening(self, http: Http, instrument: Instrument) -> int | None:
+        """Unknown: its candles are not counted."""
+        return None
 
     def _now(self) -> Response:
         """A response of now; the exchange's clock decides which bars are closed."""

@@ -19,6 +19,7 @@ from ingest.pipeline.batch import Outcome
 from ingest.sources.progress import Progress
 from ingest.store.coverage import to_datetime
 from ingest.store.jobs import Chunk, claim, finish
+from ingest.store.missing_minutes import note_missing
 from ingest.store.pool import Connection
 
 NOTHING = "nothing is pending"
@@ -28,10 +29,16 @@ T = TypeVar("T")
 
 
 class ChunkResult(Struct, frozen=True):
-    """The result of one chunk: its rows by outcome; `verdict` is the reason where it is not done."""
+    """The result of one chunk: its rows by outcome; `verdict` is the reason where it is not done.
+
+    `missing` are the minutes without a candle in a chunk of candles that was read to its end; None in any other chunk. `filtered`
+    is the number of elements that a rule of a provider's module excludes.
+    """
 
     outcome: Outcome
     verdict: str | None = None
+    missing: Sequence[tuple[int, int]] | None = None
+    filtered: int = 0
 
 
 class ChunkRunner:
@@ -43,6 +50,7 @@ class ChunkRunner:
         self._failed: list[str] = []
         self._others = 0  # chunks that another process runs
         self._total = Outcome()
+        self._filtered = 0
 
     async def run(self, chunks: Sequence[tuple[T, str, Chunk]], fill: Callable[[T, Chunk], Awaitable[ChunkResult]]) -> None:
         """Fill each chunk that no other process fills. A chunk is given as (subject, name of the subject for people, chunk)."""
@@ -56,6 +64,8 @@ class ChunkRunner:
                 if is_mine:
                     result = await fill(subject, chunk)
                     async with lock:
+                        if result.missing is not None:
+                            await note_missing(self._connection, chunk, result.missing, result.verdict)
                         await finish(self._connection, chunk, result.outcome, result.verdict)
                     self._add(name, chunk, result)
                 self._others += not is_mine
@@ -69,6 +79,7 @@ class ChunkRunner:
             raise first(errors) from errors
 
     def _add(self, name: str, chunk: Chunk, result: ChunkResult) -> None:
+        self._filtered += result.filtered
         before, outcome = self._total, result.outcome
         self._total = Outcome(
             before.written + outcome.written,
@@ -87,6 +98,8 @@ class ChunkRunner:
         summary = f"{done.written:,} written, {done.revised:,} revised, {done.duplicate:,} were there already"
         if rejected := sum(done.rejected.values()):
             summary += f", {rejected:,} rejected (see the table rejects)"
+        if self._filtered:
+            summary += f", {self._filtered:,} filtered"
         if self._others:
             summary += f"; another process runs {self._others} of the chunks"
         if self._failed:

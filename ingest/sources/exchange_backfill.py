@@ -2,7 +2,8 @@
 
 It may run beside the daemon or another backfill: keys are unique, so a row that is stored already is only a duplicate. A chunk is
 marked done when its rows are committed. After a kill, the same command continues with the chunks that are not done. The last
-seconds, for which the exchange's history is not complete yet, are never requested.
+seconds, for which the exchange's history is not complete yet, are never requested. Minutes that lack a candle, at an exchange that
+has one for every minute, fail the chunk and are gaps of the ledger.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from msgspec.structs import replace
 from ingest import registry
 from ingest.config.sections import ExchangeSection
 from ingest.config.settings import Settings
-from ingest.errors import Stop
+from ingest.errors import Reject, Stop
 from ingest.protocol.exchange import Rate
 from ingest.protocol.history import HistoryRequest
 from ingest.protocol.session import ChannelName
@@ -27,7 +28,8 @@ from ingest.records import Instrument
 from ingest.sources.ccxt_history import Ccxt
 from ingest.sources.chunk_runner import NOTHING, ChunkResult, ChunkRunner, range_text, refuse_empty, refuse_expired
 from ingest.sources.exchange_feed import options_of
-from ingest.sources.history_loader import TABLES, ExchangeOrigin, HistoryLoader, LoadResult, Origin
+from ingest.sources.history_loader import INCOMPLETE, TABLES, ExchangeOrigin, HistoryLoader, LoadResult, Origin
+from ingest.sources.minute_count import Range
 from ingest.sources.progress import Progress
 from ingest.store import bar_views
 from ingest.store.coverage import to_datetime
@@ -45,7 +47,7 @@ class BackfillRequest(Struct, frozen=True, kw_only=True):
     """A backfill command: the range [since, until); `until` is at most `latest_end`.
 
     Without `instruments`, those of the configuration are filled; without `via`, the last way of the exchange's `VIA` is used;
-    `again` includes chunks that are done.
+    `again` includes chunks that are done, and replaces stored rows by others, whatever their origin.
     """
 
     channel: ChannelName
@@ -91,12 +93,13 @@ class Backfill:
             chunks = [(row, chunk) for row in rows for chunk in await self._open(connection, row)]
             progress = Progress(len(chunks))
             edition = (await detect(connection)).edition
-            loader = HistoryLoader(self._origin, self._request.channel, self._via, http=http, pool=pool, edition=edition)
+            asked = self._request
+            loader = HistoryLoader(self._origin, asked.channel, self._via, http=http, pool=pool, edition=edition, force=asked.again)
             runner = ChunkRunner(connection, progress)
 
             async def fill(row: Instrument, chunk: Chunk) -> ChunkResult:
                 result = await loader.fill(self._request_for(row, chunk), progress.add_rows)
-                return ChunkResult(result.outcome, _verdict(chunk, result))
+                return ChunkResult(result.outcome, _verdict(chunk, result), self._missing(result))
 
             await runner.run([(row, row.instrument, chunk) for row, chunk in chunks], fill)
         await self._refresh(connection)
@@ -161,6 +164,11 @@ class Backfill:
 
     def _request_for(self, row: Instrument, chunk: Chunk) -> HistoryRequest:
         return HistoryRequest(instrument=row, channel=self._request.channel, since=chunk.since, until=chunk.until)
+
+    def _missing(self, result: LoadResult) -> tuple[Range, ...] | None:
+        """The minutes without a candle, for the ledger; None where the chunk was not read to its end."""
+        was_read = result.error is None or (isinstance(result.error, Reject) and result.error.reason == INCOMPLETE)
+        return result.missing if self._request.channel == "candles" and was_read else None
 
     async def _refresh(self, connection: Connection) -> None:
         """Refresh roll-ups and aggregates of the range: policies do not go back so far, and no daemon may be running."""

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import cast, get_args
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ingest.config.sections import ExchangeSection
 from ingest.config.settings import Settings
@@ -28,7 +29,7 @@ from ingest.protocol.session import ChannelName
 from ingest.records import MINUTE, SECOND, Instrument
 from ingest.sources.exchange_feed import options_of
 from ingest.sources.held_lease import RENEW_SECONDS, HeldLease
-from ingest.sources.history_loader import TABLES, ExchangeOrigin, HistoryLoader, LoadResult
+from ingest.sources.history_loader import INCOMPLETE, TABLES, ExchangeOrigin, HistoryLoader, LoadResult
 from ingest.sources.run_state import RunState, State
 from ingest.store import gap_backlog, sqlstate
 from ingest.store.coverage import to_datetime
@@ -258,7 +259,10 @@ class GapFiller:
         return Piece(max(since, day) if newest.channel == "trades" else start, newest.until, "archive")
 
     async def _settle(self, connection: Connection, gap: OpenGap, piece: Piece, result: LoadResult) -> None:
-        until = min(result.until, piece.until)
+        if result.missing and result.until >= gap.until and isinstance(result.error, Reject) and result.error.reason == INCOMPLETE:
+            await self._settle_incomplete(connection, gap, piece, result, result.error)
+            return
+        until = min(result.complete_until, piece.until)
         # a filled part must be one end of the gap, and a range of ids is filled as a whole
         if until >= min(gap.until, piece.until) or (gap.since >= piece.since and gap.first_id is None):
             await self._heal(connection, gap, max(gap.since, piece.since), until, result)
@@ -273,6 +277,29 @@ class GapFiller:
         else:
             await self._try_later(connection, gap, error)
 
+    async def _settle_incomplete(
+        self, connection: Connection, gap: OpenGap, piece: Piece, result: LoadResult, error: Reject
+    ) -> None:
+        """Heal the gap from its end, but for the minutes that the exchange does not have.
+
+        These are unrecoverable if the archive would have them by now, or if they were requested often enough and are an hour old.
+        """
+        for missing in reversed(result.missing):
+            since, until = max(missing[0], gap.since), min(missing[1], gap.until)
+            if since >= until:
+                continue
+            if until < gap.until:
+                await self._heal(connection, gap, until, gap.until, result)
+                gap = replace(gap, until=until)
+            if until > _now() - (PUBLISHED if gap.tries + 1 < TRIES else HOUR):
+                await self._try_later(connection, gap, error)
+                return
+            await self._mark_unrecoverable(connection, gap, since, until, str(error))
+            if since == gap.since:
+                return
+            gap = replace(gap, until=since)
+        await self._heal(connection, gap, max(gap.since, piece.since), gap.until, result)
+
     async def _heal(self, connection: Connection, gap: OpenGap, since: int, until: int, result: LoadResult) -> None:
         stored = result.outcome.written + result.outcome.revised + result.outcome.duplicate
         if await gap_backlog.resolve(connection, gap, since, until, state="healed", verdict=None, stored=stored):
@@ -283,15 +310,15 @@ class GapFiller:
         earliest = int(error.code) if error.reason == "history" else gap.since
         if earliest > gap.since:
             verdict = f"the exchange keeps only rows younger than {to_datetime(earliest):%Y-%m-%d %H:%M:%S}"
-            await self._mark_unrecoverable(connection, gap, min(earliest, gap.until), verdict)
+            await self._mark_unrecoverable(connection, gap, gap.since, min(earliest, gap.until), verdict)
         elif gap.tries + 1 >= TRIES:
-            await self._mark_unrecoverable(connection, gap, gap.until, str(error))
+            await self._mark_unrecoverable(connection, gap, gap.since, gap.until, str(error))
         else:
             await self._try_later(connection, gap, error)
 
-    async def _mark_unrecoverable(self, connection: Connection, gap: OpenGap, until: int, verdict: str) -> None:
+    async def _mark_unrecoverable(self, connection: Connection, gap: OpenGap, since: int, until: int, verdict: str) -> None:
         log.warning("%s: gap in %s of instrument %d cannot be filled: %s", self.name, gap.channel, gap.instrument_id, verdict)
-        await gap_backlog.resolve(connection, gap, gap.since, until, state="unrecoverable", verdict=verdict, stored=0)
+        await gap_backlog.resolve(connection, gap, since, until, state="unrecoverable", verdict=verdict, stored=0)
 
     async def _try_later(self, connection: Connection, gap: OpenGap, error: Reject | Retry) -> None:
         self.last_error = str(error)

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from ingest.config.sections import PollerSection
 from ingest.errors import Retry
 from ingest.polling.provider import Plan, PollOptions, Provider
+from ingest.protocol.decode import Malformed
 from ingest.sources.address_labels import read_labels
 from ingest.sources.poll_plan import assets_of, plan_name, plan_of, rate_of
 from ingest.sources.sentiment_vader import score
@@ -91,6 +92,10 @@ class ProviderAccess:
     def redacted_bytes(self, payload: bytes) -> bytes:
         """As `redacted`, for a body."""
         return self._echoes_in_bytes.sub(REDACTED.encode(), payload) if self._echoes_in_bytes else payload
+
+    def redacted_element(self, bad: Malformed) -> Malformed:
+        """As `redacted`, for an element that could not be read."""
+        return Malformed(self.redacted_bytes(bad.payload), bad.reason, self.redacted(bad.message))
 
 
 def _echoes(key: str) -> str:

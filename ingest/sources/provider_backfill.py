@@ -1,13 +1,15 @@
 """Backfills the history of polled providers in chunks, which are done when their rows are committed.
 
 Requests count against the monthly budget, which the daemon's turns share. The budget of a minute is halved, because both may run.
-Keys are unique: a row that is stored already is a duplicate, or revised where it changed. Most providers have daily values: without
+Keys are unique: a row that is stored already is a duplicate, or revised where it changed. An element that cannot be read is kept in
+`rejects`, and the others are stored. Most providers have daily values: without
 `--to` the range ends at the last midnight (UTC), so that the same command, given again, finds nothing to do.
 """
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -27,7 +29,7 @@ from ingest.polling.provider import Emitted, Missed, Poll, PollOptions, Provider
 from ingest.protocol.decode import Malformed
 from ingest.records import Asset
 from ingest.sources.chunk_runner import NOTHING, ChunkResult, ChunkRunner, range_text, refuse_empty, refuse_expired
-from ingest.sources.history_loader import history_queue, outcome_of, read_and_store
+from ingest.sources.history_loader import REJECTS, history_queue, keep_rejects, outcome_of, read_and_store
 from ingest.sources.poll_plan import plan_of, symbols_of
 from ingest.sources.progress import Progress
 from ingest.sources.provider_access import ProviderAccess
@@ -138,14 +140,18 @@ class ProviderBackfill:
         edition = (await detect(connection)).edition
         plan = replace(access.plan, per_minute=max(1, access.plan.per_minute // 2))
         async with access.open_client() as client:
-            reader = _Reader(access.http(client, plan), partial(access.spend, pool), progress.add_rows, pool)
+            http, spend = access.http(client, plan), partial(access.spend, pool)
             batch_writer = BatchWriter(self._table, pool, edition)
 
             async def fill(coin: PollOptions, chunk: Chunk) -> ChunkResult:
                 queue = history_queue(self._table, edition)
+                reader = _Reader(http, spend, progress.add_rows, pool, queue)
                 flow = self._module.history(coin, chunk.since, chunk.until)
-                verdict = await read_and_store(queue, batch_writer, reader.read(flow, queue))
-                return ChunkResult(outcome_of(queue), verdict and access.redacted(verdict))
+                verdict = await read_and_store(queue, batch_writer, reader.read(flow))
+                await keep_rejects(pool, self.name, [access.redacted_element(bad) for bad in reader.evidence])
+                outcome = outcome_of(queue)
+                outcome = replace(outcome, rejected=Counter(outcome.rejected) + reader.bad)
+                return ChunkResult(outcome, verdict and access.redacted(verdict), filtered=reader.filtered)
 
             await runner.run([(coin, self._label(coin), chunk) for coin, chunk in jobs], fill)
         await self._refresh(connection)
@@ -214,39 +220,63 @@ def chunk_edges(chunk: int | None, since: int, until: int) -> list[int]:
 
 
 class _Reader:
-    """Reads histories. `spend` counts each request before it is made."""
+    """Reads one history into `queue`. `spend` counts each request before it is made.
 
-    def __init__(self, http: Http, spend: Callable[[], Awaitable[object]], on_rows: Callable[[int], None], pool: Pool) -> None:
+    `bad` counts the elements that cannot be read, by reason, and `evidence` has the first ones; `filtered` is the number of
+    elements that a rule of the module excludes.
+    """
+
+    def __init__(
+        self,
+        http: Http,
+        spend: Callable[[], Awaitable[object]],
+        on_rows: Callable[[int], None],
+        pool: Pool,
+        queue: TableQueue,
+    ) -> None:
+        self.bad: Counter[str] = Counter()
+        self.evidence: list[Malformed] = []
+        self.filtered = 0
         self._http = http
         self._spend = spend
         self._on_rows = on_rows
         self._pool = pool
+        self._queue = queue
 
-    async def read(self, flow: Poll, queue: TableQueue) -> str | None:
-        """Put all rows of `flow` into the queue. Returns the error that ended it early, None if there was none."""
+    async def read(self, flow: Poll) -> str | None:
+        """Read `flow` to its end. Returns the error that ended it early, None if there was none."""
         try:
-            await self._drive(flow, queue)
+            await self._drive(flow)
         except (Reject, Retry) as error:
             return str(error)
         return None
 
-    async def _drive(self, flow: Poll, queue: TableQueue) -> None:
+    async def _drive(self, flow: Poll) -> None:
         with FlowDriver[Step, str](flow, partial(self._http.get_with_retry, before=self._spend)) as steps:
             async for step in steps:
                 if isinstance(step, PricesAt):
                     async with self._pool.acquire() as connection:
                         steps.reply(await usd_prices(connection, step.symbols, step.time))
                 elif isinstance(step, Sequence):
-                    await self._put(step, queue)
+                    await self._put(step)
                 else:
                     raise TypeError(f"a history yields requests, price queries and records, not {step}")
 
-    async def _put(self, records: Sequence[Emitted], queue: TableQueue) -> None:
+    async def _put(self, records: Sequence[Emitted]) -> None:
         for record in records:
-            if isinstance(record, Malformed):
-                raise Reject(record.message, reason=record.reason)
-            if isinstance(record, Filtered | Missed):
-                raise TypeError(f"a history yields records, not {record}")
-            if (room := queue.put(record)) is not None:
-                await room
+            match record:
+                case Malformed():
+                    self._reject(record)
+                case Filtered():
+                    self.filtered += record.count
+                case Missed():
+                    raise record.error
+                case _:
+                    if (room := self._queue.put(record)) is not None:
+                        await room
         self._on_rows(len(records))
+
+    def _reject(self, bad: Malformed) -> None:
+        self.bad[bad.reason] += 1
+        if len(self.evidence) < REJECTS:
+            self.evidence.append(bad)

@@ -74,8 +74,7 @@ class ProviderTask:
 
     def reject(self, malformed: Malformed) -> None:
         """Keep a part that could not be read in `rejects`, without the key."""
-        redacted, payload = self.access.redacted, self.access.redacted_bytes(malformed.payload)
-        self._on_malformed(self.name, Malformed(payload, malformed.reason, redacted(malformed.message)))
+        self._on_malformed(self.name, self.access.redacted_element(malformed))
 
     def fail(self, error: Retry | Reject | str, state: State = State.FAILING) -> None:
         """Count and log a failure, and show it in the status, without the key."""

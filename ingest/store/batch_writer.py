@@ -41,7 +41,7 @@ class BatchWriter:
 
     The transaction of each batch also marks the derived rows to compute again: roll-ups as `edition` needs them, indicators and
     hourly sentiment. If `edition` is None, nothing is marked. With `force` a row replaces the stored one whatever their ranks, if
-    their values differ: a person asked for it.
+    their values differ: a person asked for it. A row that contradicts itself still replaces no consistent one.
     """
 
     def __init__(self, table: Table, pool: Pool, edition: Edition | None = None, *, force: bool = False) -> None:

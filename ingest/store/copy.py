@@ -28,7 +28,7 @@ class Statements(Struct, frozen=True):
     def of(table: Table, names: tuple[str, ...] = (), *, force: bool = False) -> Statements:
         """The statements for rows with the columns `names`, in this order; default: all columns of the table.
 
-        `force` replaces a stored row by any row with other values.
+        `force` replaces a stored row by any row with other values, but no row by one that contradicts itself.
         """
         declared = {column.name: column.type for column in table.columns}
         names = names or tuple(declared)
@@ -38,7 +38,7 @@ class Statements(Struct, frozen=True):
             # names and types of the columns: LIKE would need SELECT on the table. `line` tells which of two rows is the later one.
             create_stage=f"CREATE TEMP TABLE stage ({types}{', line bigserial' if table.revise else ''}) ON COMMIT DROP",
             resolve_native_ids=resolve_native_ids(table),
-            insert=_merge(table, names, table.changed if force else table.revise) if table.revise else _insert(table, names),
+            insert=_merge(table, names, _forced(table) if force else table.revise) if table.revise else _insert(table, names),
         )
 
 
@@ -51,6 +51,12 @@ def _insert(table: Table, names: tuple[str, ...]) -> str:
     columns, key = _list(names), _list(table.key)
     # ctid: of two rows with one key the first is stored, as of two batches
     return f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM stage ORDER BY {key}, ctid ON CONFLICT DO NOTHING"
+
+
+def _forced(table: Table) -> str:
+    return (
+        f"{table.changed} AND ({odd(table.within, 't')} OR NOT {odd(table.within, 'EXCLUDED')})" if table.within else table.changed
+    )
 
 
 def _merge(table: Table, names: tuple[str, ...], revise: str) -> str:

@@ -60,7 +60,8 @@ async def instruments_of(connection: Connection, exchange: str, names: Sequence[
 _TRACK = """
     WITH streams AS (
         SELECT s.*, (SELECT min(c.since) FROM coverage c
-                      WHERE c.source = $1 AND (c.instrument_id, c.channel) = (s.instrument_id, s.channel)) AS known
+                      WHERE c.source = $1 AND (c.instrument_id, c.channel) = (s.instrument_id, s.channel)
+                        AND c.reason <> 'incomplete') AS known
           FROM unnest($2::int[], $3::text[], $4::text[], $5::timestamptz[]) AS s (instrument_id, channel, trade_kind, since)
     )
     INSERT INTO coverage (source, writer, instrument_id, channel, interval, trade_kind, state, reason, since, until)

@@ -1,7 +1,7 @@
 """The table `rejects`: frames that could not be read and rows that could not be stored, kept for a person to inspect.
 
 A source that sends only bad rows would fill the table. Of a reason of one source, SAMPLES rejects are stored per minute; one more
-row of each batch stands for the rest of that batch.
+row of each batch stands for the rest of that batch. Rejects are kept for 90 days.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,6 +22,7 @@ MAX_PAYLOAD = 10_000  # characters of a payload that are kept
 MAX_SOURCE = 100  # characters; a bad row may have anything in its place
 SAMPLES = 100  # rejects of one table, source and reason that are stored in one minute
 SAMPLE_SECONDS = 60.0
+KEPT = timedelta(days=90)
 
 _INSERT = """
     INSERT INTO rejects (source, table_name, stage, reason, sqlstate, message, payload, rows)
@@ -93,6 +95,11 @@ async def insert_rejects(connection: Connection, rejected: Iterable[Rejected]) -
     if rows:
         columns = [[getattr(row, name) for row in rows] for name in Rejected.__struct_fields__]
         await connection.execute(_INSERT, *columns)
+
+
+async def delete_expired(connection: Connection) -> None:
+    """Delete the rejects that are older than KEPT. Needs the owner's rights."""
+    await connection.execute("DELETE FROM rejects WHERE rejected_at < now() - $1::interval", KEPT)
 
 
 async def sources_of(connection: Connection, columns: Sequence[str], lines: Sequence[str]) -> list[str]:

@@ -32,6 +32,18 @@ _HOLDERS = """
      WHERE expires_at > clock_timestamp() AND holder ~ '^.* [0-9a-f]{8}$' AND left(holder, -9) = $1 ORDER BY holder"""
 
 
+_EXCESS = """
+    SELECT bool_or(has_function_privilege('public', p.oid, 'EXECUTE')) FROM pg_proc p
+      JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+      JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid AND e.extname = 'timescaledb'
+     WHERE p.proname = 'add_job'"""
+
+
+async def everyone_adds_jobs(connection: Connection) -> bool:
+    """Whether every role may add jobs of TimescaleDB, as before schema/roles.sql and after an upgrade of the extension."""
+    return bool(await connection.fetchval(_EXCESS))
+
+
 async def missing_rights(connection: Connection) -> list[str]:
     """A line for each privilege that the role of this connection lacks. What is tried is rolled back."""
     lines = []

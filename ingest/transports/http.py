@@ -79,13 +79,17 @@ class Http:
         self._rand = rand
         self._limiters: dict[str, RateLimiter] = {}
         self._penalties: dict[str, int] = {}
+        self._moved: set[str] = set()  # addresses whose redirect is logged
 
     async def get(self, request: Request) -> Response:
         """One response. Raises Retry (connection, 408, 418, 429, 451, 5xx, a long pause of the host) or Reject (other 3xx, 4xx)."""
         try:
             return await self._get(request)
         except _Moved as moved:
-            log.warning("%s has moved: change the address to %s", redacted_url(request.url), redacted_url(moved.request.url))
+            old, new = redacted_url(request.url), redacted_url(moved.request.url)
+            if old not in self._moved:
+                self._moved.add(old)
+                log.warning("%s has moved: change the address to %s", old, new)
             return await self._get(moved.request)
 
     async def _get(self, request: Request) -> Response:

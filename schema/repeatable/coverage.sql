@@ -1,14 +1,16 @@
 -- Functions and views that evaluate the table `coverage`. A writer covers its claims without its own gaps. A stream is covered where any
--- writer covers it or it was healed or backfilled, except for the gaps that the audit found.
+-- writer covers it or it was healed or backfilled, except for the gaps that the audit or a backfill found.
 
--- One row per stream, which is a channel of an instrument. `since`: start of its first claim or gap; `watched_until`: end of its last claim.
+-- One row per stream, which is a channel of an instrument. `since`: start of its first claim or gap, not counting the gaps that a backfill
+-- found (reason incomplete), infinity where there is no other; `watched_until`: end of its last claim.
 -- From `looked_from` on: `covered`, the `known` gaps, and those of them that are `unrecoverable`.
 CREATE FUNCTION coverage_streams(looked_from timestamptz)
 RETURNS TABLE (source text, instrument_id int, channel text, "interval" text, trade_kind text, since timestamptz,
                watched_until timestamptz, covered tstzmultirange, known tstzmultirange, unrecoverable tstzmultirange)
 LANGUAGE sql STABLE AS $$
     WITH stretches AS (
-        SELECT c.source, c.instrument_id, c.channel, c.interval, c.trade_kind, c.writer, c.state, c.since, c.until,
+        SELECT c.source, c.instrument_id, c.channel, c.interval, c.trade_kind, c.writer, c.state, c.until,
+               CASE c.reason WHEN 'incomplete' THEN 'infinity' ELSE c.since END AS since,
                -- a gap between two trades of the same time has no length, but is a gap: both bounds are inclusive
                tstzrange(greatest(c.since, looked_from), coalesce(c.until, greatest(c.since, now())),
                          CASE WHEN c.state = 'covered' THEN '[)' ELSE '[]' END) AS span
@@ -35,7 +37,7 @@ LANGUAGE sql STABLE AS $$
              + coalesce((SELECT b.spans FROM brought b
                           WHERE (b.source, b.instrument_id, b.channel) = (w.source, w.instrument_id, w.channel)
                             AND b.trade_kind IS NOT DISTINCT FROM w.trade_kind), '{}')
-             - coalesce(range_agg(w.known) FILTER (WHERE w.writer = 'audit'), '{}'),
+             - coalesce(range_agg(w.known) FILTER (WHERE w.writer IN ('audit', 'backfill')), '{}'),
            range_agg(w.known), range_agg(w.unrecoverable)
       FROM writers w
      GROUP BY w.source, w.instrument_id, w.channel, w.interval, w.trade_kind
@@ -48,7 +50,8 @@ SELECT s.source, i.instrument, s.channel, s.interval, s.trade_kind, g.state, g.r
        lower(g.span) AS since, upper(g.span) AS until, upper(g.span) - lower(g.span) AS length, s.instrument_id
   FROM coverage_streams('-infinity') s
   LEFT JOIN instruments i ON i.id = s.instrument_id
- CROSS JOIN LATERAL (SELECT tstzmultirange(tstzrange(s.since, greatest(s.since, s.watched_until, upper(s.known)), '[]')) - s.covered AS spans) m
+ CROSS JOIN LATERAL (SELECT tstzmultirange(tstzrange(s.since, greatest(s.since, s.watched_until, upper(s.known)), '[]')) + s.known
+                           - s.covered AS spans) m
  CROSS JOIN LATERAL (
        SELECT kind.state, span, coalesce((
                 SELECT string_agg(DISTINCT c.reason, ', ') FROM coverage c

@@ -17,7 +17,7 @@ import pytest
 from ingest.records import INTERVALS, MINUTE
 from ingest.simulator.server import Simulator
 from tests.support import stored
-from tests.support.archive import ArchiveServer, trade_lines
+from tests.support.archive import ArchiveServer, kline_lines, trade_lines, whole_minutes
 from tests.support.backfills import DAY, KLINES, TRADE_FILES, archive_settings, backfill, days, expected_trade, micros, trades
 from tests.support.daemon import configuration, on_apache
 
@@ -64,37 +64,39 @@ async def test_backfill_by_rest_stores_what_the_exchange_has(market: str, past: 
 
 
 async def test_real_klines_from_archive_with_their_rollups(market: str, served: ArchiveServer, tmp_path: Path, real: Path):
-    lines = []
+    """Recorded candles, and minutes without trades between them: two whole days."""
+    recorded: list[list[Any]] = []
     for day in ("2021-11-27", "2021-11-28"):
-        text = (real / f"binance_archive/ADABTC-1m-{day}.csv").read_text()
-        served.add(f"{KLINES}-{day}", text, header="open_time,open,high,low,close,volume,close_time\n" if day[-1] == "8" else "")
-        lines += [line.split(",") for line in text.splitlines()]
-    span = days(2, datetime(2021, 11, 27, tzinfo=UTC))
-    code, output = await backfill(tmp_path, archive_settings(market, served), "candles", "--instrument", "ADA/BTC", *span)
-    assert (code, "1 chunks: 21 written, 0 revised, 0 were there already" in output) == (0, True), output
-    found = await stored.fetch(market, _CANDLES, "archive", "ADABTC")
-    assert [[str(value) for value in row] for row in found] == [line[:11] for line in lines]
+        lines = [line.split(",") for line in (real / f"binance_archive/ADABTC-1m-{day}.csv").read_text().splitlines()]
+        recorded += [[int(line[0]), *line[1:6], int(line[6]), line[7], int(line[8]), *line[9:11]] for line in lines]
+    first = datetime(2021, 11, 27, tzinfo=UTC)
+    rows = whole_minutes(recorded, micros(first), micros(first + timedelta(days=2)))
+    served.add(f"{KLINES}-2021-11-27", kline_lines(rows[:1440]))
+    served.add(f"{KLINES}-2021-11-28", kline_lines(rows[1440:]), header="open_time,open,high,low,close,volume,close_time\n")
+    code, output = await backfill(tmp_path, archive_settings(market, served), "candles", "--instrument", "ADA/BTC", *days(2, first))
+    assert (code, "1 chunks: 2,880 written, 0 revised, 0 were there already" in output) == (0, True), output
+    assert [list(row) for row in await stored.fetch(market, _CANDLES, "archive", "ADABTC")] == rows
 
-    parts = [(int(line[0]) * 1000, *map(Decimal, line[1:6])) for line in lines]
+    parts = [(row[0] * 1000, *map(Decimal, row[1:6])) for row in rows]
     rolled = await stored.fetch(market, _ROLLED)
     for interval in ("5m", "15m", "1h", "4h", "1d"):
-        rows = [tuple(row[1:7]) for row in rolled if row["interval"] == interval]
-        assert rows == bars_of(parts, INTERVALS[interval]), interval
-    assert sum(row["parts"] for row in rolled if row["interval"] == "1d") == 21
+        found = [tuple(row[1:7]) for row in rolled if row["interval"] == interval]
+        assert found == bars_of(parts, INTERVALS[interval]), interval
+    assert [row["parts"] for row in rolled if row["interval"] == "1d"] == [1440, 1440]
     assert [tuple(row) for row in await stored.fetch(market, _DAYS)] == bars_of(parts, INTERVALS["1d"])
 
 
 @on_apache
 async def test_1468_real_klines_by_rest_in_pages(market: str, served: ArchiveServer, tmp_path: Path, real: Path):
     routes = json.loads((real / "gocryptotrader/binance.http.json").read_text())["routes"]["/api/v3/klines"]["GET"]
-    # consecutive 1h bars, in two answers; 1m bars are read by the same code
-    served.klines = [
-        row for route in routes if "interval=1h&limit=1000&startTime=15" in route["queryString"] for row in route["data"]
-    ]
+    # consecutive 1h bars, in two answers, served as consecutive minutes
+    hours = [row for route in routes if "interval=1h&limit=1000&startTime=15" in route["queryString"] for row in route["data"]]
+    begin = datetime(2020, 4, 30, 21, tzinfo=UTC)
+    served.klines = [[micros(begin) // 1000 + 60_000 * n, *row[1:]] for n, row in enumerate(hours)]
     assert len(served.klines) == 1468
-    code, output = await backfill(
-        tmp_path, archive_settings(market, served), "candles", "--from", "2020-04-30T21:00", "--to", "2020-07-02", "--via", "rest"
-    )
+    end = begin + timedelta(minutes=1468)
+    span = ("--from", f"{begin:%Y-%m-%dT%H:%M}", "--to", f"{end:%Y-%m-%dT%H:%M}", "--via", "rest")
+    code, output = await backfill(tmp_path, archive_settings(market, served), "candles", *span)
     assert code == 0, output
     found = await stored.fetch(market, _CANDLES, "rest", "BTCUSDT")
     assert [list(row)[:6] + list(row)[7:] for row in found] == [row[:6] + row[7:11] for row in served.klines]
@@ -121,27 +123,6 @@ async def test_trade_files_in_milliseconds_and_microseconds_with_and_without_hea
     code, output = await backfill(tmp_path, settings, "trades", *span, "--again")
     assert (code, "2 chunks: 0 written, 0 revised, 500 were there already" in output) == (0, True), output
     assert await trades(market) == expected
-
-
-@on_apache
-async def test_monthly_file_then_daily_files_then_rest(market: str, served: ArchiveServer, tmp_path: Path):
-    def bar(time: datetime) -> list[Any]:
-        opened = micros(time) // 1000
-        return [opened, "1.5", "2.5", "0.5", "1.25", "10.125", opened + 59_999, "12.5", 3, "4.5", "5.5"]
-
-    folder = "data/spot/{}/klines/BTCUSDT/1m/BTCUSDT-1m-{}"
-    months = [datetime(2026, month, 1, tzinfo=UTC) for month in (3, 4)]
-    rows = [bar(months[0]), bar(months[0] + timedelta(days=9)), bar(months[1]), bar(months[1] + timedelta(days=1, minutes=7))]
-    lines = [",".join(map(str, row)) + ",0\n" for row in rows]
-    served.add(folder.format("monthly", "2026-03"), lines[:2])
-    served.add(folder.format("daily", "2026-04-01"), lines[2:3])
-    served.klines = rows[3:]
-    code, output = await backfill(
-        tmp_path, archive_settings(market, served), "candles", "--from", "2026-03-01", "--to", "2026-04-03"
-    )
-    assert (code, "2 chunks: 4 written" in output) == (0, True), output
-    for origin, expected in (("archive", rows[:3]), ("rest", rows[3:])):
-        assert [list(row) for row in await stored.fetch(market, _CANDLES, origin, "BTCUSDT")] == expected
 
 
 @pytest.mark.parametrize("edition", ["community"], indirect=True)

@@ -136,3 +136,61 @@ async def test_after_a_kill_the_same_command_loads_the_pending_coins(market: str
         assert providers.request_counts == {f"/{CHART}": 2, f"/{other}": 1 + 2}
     assert {tuple(row)[1:3] for row in await stored.fetch(market, _CHUNKS)} == {("BTC", "done"), ("ETH", "done")}
     assert [tuple(row) for row in await stored.fetch(market, _SPENT)] == [("coingecko", 5)]
+
+
+@on_apache
+async def test_a_bad_line_of_a_file_costs_itself_and_an_odd_one_is_flagged(market: str, tmp_path: Path) -> None:
+    """Real lines of VIX_History.csv, the last of which is cut; that of 2006 has a high below its open."""
+    lines = [
+        "DATE,OPEN,HIGH,LOW,CLOSE",
+        "02/08/2006,41.60,13.61,12.76,12.83",
+        "11/17/2025,18.1,18.9,17.7,18.3",
+        "11/18/2025,BAD,18.2,,17.24",
+        "11/19/2025,17.3,18",
+    ]
+    async with serving(**{VIX[1:]: (200, "\n".join(lines).encode(), {})}) as providers:
+        backfill = Commands(tmp_path, polling(market, providers.url, cboe={}))
+        output = await backfill("indices", "--from", "2000-01-01", "--to", "2026-01-01")
+        assert output == (0, "cboe: 1 chunks: 2 written, 0 revised, 0 were there already, 2 rejected (see the table rejects)\n")
+    rows = await stored.fetch(market, "SELECT time::date::text, open, close FROM stock_indices ORDER BY time")
+    assert [tuple(row) for row in rows] == [
+        ("2006-02-08", Decimal("41.60"), Decimal("12.83")),
+        ("2025-11-17", Decimal("18.1"), Decimal("18.3")),
+    ]
+    rejects = await stored.fetch(market, "SELECT source, stage, payload FROM rejects ORDER BY payload")
+    assert [tuple(row)[:2] for row in rejects] == [("cboe", "decode"), ("cboe", "decode"), ("cboe", "flag")]
+    assert {row["payload"] for row in rejects[:2]} == {"11/19/2025,17.3,18", "2025-11-18,BAD,18.2,,17.24"}
+    assert '"open":41.60' in rejects[2]["payload"]
+    assert [tuple(row) for row in await stored.fetch(market, _CHUNKS)] == [("cboe", "", "done", None)]
+
+
+@on_apache
+async def test_an_empty_list_of_prices_is_not_a_range_without_prices(market: str, tmp_path: Path) -> None:
+    empty = b'{"prices":[],"market_caps":[],"total_volumes":[]}'
+    async with serving(**{CHART: (200, empty, JSON)}) as providers:
+        section = {"plan": "analyst", "api_key": "geheim-4711", "symbols": ["BTC"]}
+        backfill = Commands(tmp_path, polling(market, providers.url, coingecko=section))
+        code, text = await backfill("prices", "--from", "2021-05-01", "--to", "2021-05-05")
+    assert (code, "BTC in usd: the answer is empty; right would be rows of every day" in text) == (1, True), text
+    ((source, symbol, state, verdict),) = map(tuple, await stored.fetch(market, _CHUNKS))
+    assert (source, symbol, state, "the answer is empty" in verdict) == ("coingecko", "BTC", "failed", True)
+
+
+@on_apache
+async def test_a_bad_point_of_a_chart_is_kept_without_the_key_and_early_days_are_counted(market: str, tmp_path: Path) -> None:
+    at_noon = 1_619_870_400_000
+    chart = {
+        "prices": [[at_noon, 57_000], ["geheim-4711", 1], [at_noon + 3_600_000, 57_100]],
+        "market_caps": [],
+        "total_volumes": [],
+    }
+    days = b"Date,Open,High,Low,Close,Volume\n1896-05-27,29.39,29.39,29.39,29.39,\n2021-05-03,4191.98,4209.39,4188.03,4192.66,1\n"
+    async with serving(**{CHART: (200, json.dumps(chart).encode(), JSON), "q/d/l/": (200, days, {})}) as providers:
+        section = {"plan": "analyst", "api_key": "geheim-4711", "symbols": ["BTC"]}
+        backfill = Commands(tmp_path, polling(market, providers.url, coingecko=section, stooq={"enabled": True, "api_key": "k"}))
+        code, text = await backfill("prices", "--from", "2021-05-01", "--to", "2021-05-05")
+        assert (code, "2 written, 0 revised, 0 were there already, 2 rejected" in text) == (0, True), text
+        (reject,) = await stored.fetch(market, "SELECT DISTINCT source, stage, payload FROM rejects")
+        assert (reject["source"], reject["stage"], "geheim" in reject["payload"]) == ("coingecko", "decode", False)
+        code, text = await backfill("indices", "--source", "stooq", "--from", "1890-01-01", "--to", "2022-01-01")
+        assert (code, "filtered" in text) == (0, True), text

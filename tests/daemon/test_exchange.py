@@ -60,8 +60,8 @@ async def test_a_silent_connection_is_replaced_and_the_gap_is_stored(
     await instance.settled("trades", 100)
     simulator.faults.silence()
     simulator.trade("BTCUSDT", 100)
-    await instance.until(lambda now: now.value("source_disconnects_total", reason="silence"))
-    messages = await instance.value("messages_received_total")
+    scrape = await instance.until(lambda now: now.value("source_disconnects_total", reason="silence"))
+    messages = scrape.value("messages_received_total")
     simulator.faults.end_silence()
     await instance.until(lambda now: now.value("messages_received_total") > messages)  # quotes
     simulator.trade("BTCUSDT", 100)

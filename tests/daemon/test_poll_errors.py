@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from ingest.pollers.blockchain_com import CHARTS
 from tests.support import stored
 from tests.support.daemon import Daemon, on_apache, until
-from tests.support.providers import JSON, SIMPLE, VIX, Answer, Providers, polling, serving
+from tests.support.providers import JSON, VIX, Answer, Providers, polling, recorded, serving
 
 Daemons = Callable[..., Daemon]
 
@@ -27,26 +26,6 @@ SHUT: dict[str, Answer] = {  # errors that last
     "query": (200, LIMITED, JSON),
 }
 KEYED = ("glassnode", "moralis", "etherscan", "stooq", "alphavantage")
-
-
-def good(real: Path) -> dict[str, Answer]:
-    """Recorded responses; those of mempool.space and Coin Metrics are documented examples."""
-    chart = json.loads((real / "yahoo/chart-AAPL-2020-08-31-to-2020-11-07.json").read_text())["response"]["bodyJson"]
-    markets = (real / "jkorf_coingecko/Endpoints.GetMarkets.txt").read_text().split("false\n", 1)[1]
-    mining = b'{"hashrates":[{"timestamp":1652486400,"avgHashrate":236416872483600000000}],"difficulty":[]}'
-    metrics = b'{"data":[{"asset":"btc","time":"2025-11-05T00:00:00.000000000Z","TxCnt":"399776"}]}'
-    return {
-        "coins/markets": (200, markets.encode(), JSON),
-        "simple/price": (200, SIMPLE, JSON),
-        "arc/outboundfeeds/rss/": (200, (real / "news_rss/coindesk_2026-09-25.xml").read_bytes(), {"Content-Type": "text/xml"}),
-        VIX[1:]: (200, (real / "stock_indices/vix-daily.csv").read_bytes(), {}),
-        "fng/": (200, (real / "alternative_me/fng_limit2_2026-09-08.json").read_bytes(), JSON),
-        **{f"v8/finance/chart/^{name}": (200, json.dumps(chart).encode(), JSON) for name in ("GSPC", "IXIC", "VIX")},
-        "api/v1/mining/hashrate/1y": (200, mining, JSON),
-        "api/v1/mining/hashrate/1m": (200, mining, JSON),
-        "api/mempool": (200, b'{"count":8134,"vsize":3444604}', JSON),
-        "v4/timeseries/asset-metrics": (200, metrics, JSON),
-    }
 
 
 def break_once(providers: Providers) -> None:
@@ -65,7 +44,7 @@ def break_once(providers: Providers) -> None:
 
 @on_apache
 async def test_every_error_is_counted_and_disturbs_no_other_provider(market: str, real: Path, daemon: Daemons) -> None:
-    async with serving(**good(real), **SHUT) as providers:
+    async with serving(**recorded(real), **SHUT) as providers:
         break_once(providers)
         # a source whose response cannot be parsed waits for its next turn
         slow, fast = {"enabled": True, "interval": "1 hour"}, {"enabled": True, "interval": "1s"}
@@ -78,7 +57,7 @@ async def test_every_error_is_counted_and_disturbs_no_other_provider(market: str
         await instance.until(lambda now: now.rows("sentiment_scores")["written"] == 2 and now.rows("prices")["written"] == 1, 60)
         await instance.until(lambda now: now.rows("onchain_metrics")["written"] == 4 and now.rows("news")["written"] == 3, 60)
         await instance.until(
-            lambda now: now.rows("stock_indices")["written"] == 3 * 49 + good(real)[VIX[1:]][1].count(b"\n") - 1, 60
+            lambda now: now.rows("stock_indices")["written"] == 3 * 49 + recorded(real)[VIX[1:]][1].count(b"\n") - 1, 60
         )
 
         async def final_states() -> dict[str, str]:
@@ -126,7 +105,7 @@ async def check_what_is_kept(market: str, instance: Daemon, providers: Providers
 @on_apache
 async def test_an_unknown_coin_is_reported_and_the_others_have_prices(market: str, real: Path, daemon: Daemons) -> None:
     """As recorded, CoinGecko leaves out an unknown coin without an error. The status reports it, and one reject is stored."""
-    async with serving(**good(real)) as providers:
+    async with serving(**recorded(real)) as providers:
         section = {"symbols": ["BTC", "ONE"], "ids": {"ONE": "no-such-coin"}, "interval": "1s"}
         instance = await daemon(
             polling(market, providers, coingecko=section | {"budget": {"per_minute": 600, "per_month": 10**8}})
@@ -146,7 +125,7 @@ async def test_an_unknown_coin_is_reported_and_the_others_have_prices(market: st
 @on_apache
 async def test_requests_of_a_killed_turn_count_against_the_budget(market: str, real: Path, daemon: Daemons) -> None:
     """The lease of the killed daemon lasts at most a minute; the test ends it at once."""
-    async with serving(**good(real)) as providers:
+    async with serving(**recorded(real)) as providers:
         providers.once["/simple/price"] = [None]
         settings = polling(market, providers, coingecko={"symbols": ["BTC"], "interval": "1 hour"})
         first = await daemon(settings).start()

@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ingest.records import MINUTE, SECOND, Candle, Quote, Record, Trade
+from ingest.records import MINUTE, SECOND, Candle, Quote, Trade
 from tests.support.daemon import Daemon, on_apache
+from tests.support.exchanges.coinbase_advanced import expected_books, recorded
+from tests.support.recordings.coinbase_level2 import acknowledgement
 from tests.support.recordings.files import Line, read, received, recording
-from tests.support.recordings.plain import PlainBook, at_ticks, iso_micros
+from tests.support.recordings.plain import at_ticks, iso_micros
 from tests.support.recordings.replay import Clock, Dialect, Replay
 from tests.support.recordings.whole import Ids, assert_stored
 
 DEPTH = 50
-FEED = ("match", "last_match", "ticker", "snapshot", "l2update")
+FEED = ("match", "last_match", "ticker")
 TAKER = {"buy": "sell", "sell": "buy"}
 
 Make = Callable[..., Daemon]
@@ -23,6 +25,10 @@ Make = Callable[..., Daemon]
 
 def reply(message: dict, now: int) -> Sequence[str]:
     return [json.dumps({"type": "subscriptions", "channels": message["channels"]})]
+
+
+def reply_of_books(message: dict, now: int) -> Sequence[str]:
+    return [json.dumps(acknowledgement(message))]
 
 
 def messages(*kinds: str) -> Iterator[tuple[Line, dict]]:
@@ -52,34 +58,34 @@ def quotes(ids: Ids) -> list[Quote]:
     return at_ticks(states)
 
 
-def books(ids: Ids) -> list[Record]:
-    plain: dict[str, PlainBook] = {}
-    states = []
-    for line, m in messages("snapshot", "l2update"):
-        product = m["product_id"]
-        if m["type"] == "snapshot":
-            plain[product] = PlainBook()
-            plain[product].change(m["bids"], m["asks"])
-        else:
-            for side, *level in m["changes"]:
-                plain[product].change([level] if side == "buy" else [], [level] if side == "sell" else [])
-            states.append(plain[product].state(ids[product], iso_micros(m["time"]), None, line.time, DEPTH))
-    return at_ticks(states)
-
-
 @on_apache
 async def test_a_recording(market: str, daemon: Make, tmp_path: Path) -> None:
     lines = [line for line, _ in messages(*FEED)]
     products = sorted({m["product_id"] for _, m in messages(*FEED)})
     section = {
         "instruments": [product.replace("-", "/") for product in products],
-        "channels": ["trades", "book", "quotes"],
-        "book": {"depth": DEPTH},
+        "channels": ["trades", "quotes"],
     }
     listing = {"/products": recording("COINBASE.0")[0].frame}
     clock = Clock(tmp_path / "clock", lines[0].time)
     async with Replay(lines, clock, Dialect(1, reply), listing).serving() as replay:
-        await assert_stored(daemon, market, replay, {"coinbase": section}, lambda ids: (trades(ids), quotes(ids), books(ids)))
+        await assert_stored(daemon, market, replay, {"coinbase": section}, lambda ids: (trades(ids), quotes(ids)))
+
+
+@on_apache
+async def test_recorded_books(market: str, daemon: Make, tmp_path: Path) -> None:
+    """The recording in the form of the other feed, which has a connection of its own."""
+    lines = recorded()
+    products = sorted({json.loads(line.text)["events"][0]["product_id"] for line in lines})
+    section = {
+        "instruments": [product.replace("-", "/") for product in products],
+        "channels": ["book"],
+        "book": {"depth": DEPTH},
+    }
+    listing = {"/products": recording("COINBASE.0")[0].frame}
+    clock = Clock(tmp_path / "clock", lines[0].time)
+    async with Replay(lines, clock, Dialect(2, reply_of_books), listing).serving() as replay:
+        await assert_stored(daemon, market, replay, {"coinbase": section}, lambda ids: [expected_books(ids, DEPTH, SECOND)])
 
 
 def bars() -> bytes:

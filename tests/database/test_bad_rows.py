@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ingest.store import batch_writer as module
 from ingest.store.bad_rows import RowError, find_bad_rows
 from ingest.store.batch_writer import BatchWriter
 from ingest.store.pool import Pool, open_pool
-from ingest.store.rejects import SAMPLES, Rejected, RejectSampler
+from ingest.store.rejects import KEPT, SAMPLES, Rejected, RejectSampler, delete_expired
 from ingest.tables import SENTIMENT_POSTS, TABLES, TRADES, Table
 from tests.support.daemon import on_apache, until
 from tests.support.table_rows import ROWS, bad_rows
@@ -231,6 +232,17 @@ async def test_of_a_flood_a_sample_is_stored_and_every_row_counted(pool: Pool, c
 async def test_the_reject_of_a_provider_names_it(pool: Pool) -> None:
     assert (await BatchWriter(SENTIMENT_POSTS, pool).write(await batch_of([post(1, score="2")]))).rejected == {"check": 1}
     assert [tuple(row) for row in await pool.fetch(COUNTS)] == [("reddit", 1, 1)]
+
+
+@on_apache
+async def test_rejects_are_deleted_after_their_time(pool: Pool) -> None:
+    columns = "source, stage, reason, message, payload, rejected_at"
+    insert = f"INSERT INTO rejects ({columns}) VALUES ($1, 'decode', 'json', '', '', now() - $2::interval)"
+    await pool.execute(insert, "old", KEPT + timedelta(hours=1))
+    await pool.execute(insert, "new", KEPT - timedelta(hours=1))
+    async with pool.acquire() as connection:
+        await delete_expired(connection)
+    assert [row["source"] for row in await pool.fetch(COUNTS)] == ["new"]
 
 
 def test_a_sample_is_taken_anew_each_minute() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from cluster import Cluster
 
 from tests.support import stored
-from tests.support.commands import Done, as_role, ingest, run_roles
+from tests.support.commands import Done, ingest
+from tests.support.roles import as_role, run_roles
 
 
 async def check(market: str, **settings: str) -> Done:
@@ -18,6 +19,9 @@ async def check(market: str, **settings: str) -> Done:
 
 def lines(done: Done, kind: str) -> list[str]:
     return [line.removeprefix(f"{kind}: ") for line in done.out if line.startswith(f"{kind}: ")]
+
+
+JOBS = "every role may add jobs of TimescaleDB, which run in the background: run schema/roles.sql"
 
 
 def names_in(folder: Path) -> list[str]:
@@ -36,7 +40,7 @@ async def test_it_tries_the_rights_of_the_writer(private_cluster: Callable[..., 
     await asyncio.to_thread(run_roles, market)
     writer = as_role(market, "ingest_writer")
     done = await check(market, DSN=writer)
-    assert (done.code, lines(done, "problem")) == (0, [])
+    assert (done.code, lines(done, "problem"), lines(done, "note")) == (0, [], [])
     await stored.execute(market, "REVOKE INSERT ON trades FROM ingest_writer; REVOKE UPDATE ON coverage FROM ingest_writer")
     done = await check(market, DSN=writer)
     assert done.code == 1
@@ -67,7 +71,7 @@ async def test_it_spells_the_instruments(market: str) -> None:
     )
     done = await check(market, EXCHANGES__OKX__INSTRUMENTS='["BTC/USDT", "BTC/USDTT", "BTCUSDT"]')
     assert done.code == 1
-    assert lines(done, "note") == ["exchanges.okx.instruments: 'BTC/USDTT' is not stored yet; stored and near: BTC/USDT"]
+    assert lines(done, "note") == [JOBS, "exchanges.okx.instruments: 'BTC/USDTT' is not stored yet; stored and near: BTC/USDT"]
     assert lines(done, "problem") == [
         "exchanges.okx.instruments: 'BTCUSDT' is no market; right would be a spelling such as BTC/USDT; stored and near: BTC/USDT"
     ]
@@ -80,7 +84,7 @@ async def test_it_compares_the_name_with_the_leases(market: str) -> None:
     await stored.execute(market, lease.format("poll yahoo", "one two 22222222", 60))
     done = await check(market)
     assert done.code == 0
-    assert lines(done, "note") == ["name: a daemon with the name 'one' is running; another one needs another name"]
+    assert lines(done, "note") == [JOBS, "name: a daemon with the name 'one' is running; another one needs another name"]
     await stored.execute(market, lease.format("policies", "one 33333333", 60))
     done = await check(market)
     assert done.code == 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import Any
@@ -52,7 +52,8 @@ class ArchiveServer:
             case "exchangeInfo":
                 return web.json_response({"symbols": [listed("BTC", "USDT"), listed("ADA", "BTC")]})
             case "klines":
-                start, end, limit = (int(request.query[name]) for name in ("startTime", "endTime", "limit"))
+                start, limit = (int(request.query[name]) for name in ("startTime", "limit"))
+                end = int(request.query.get("endTime", 1 << 60))
                 return web.json_response([row for row in self.klines if start <= row[0] <= end][:limit])
             case "aggTrades":
                 return web.json_response([])
@@ -72,6 +73,37 @@ async def serving() -> AsyncIterator[ArchiveServer]:
     served.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     yield served
     await runner.cleanup()
+
+
+def whole_minutes(rows: Sequence[Sequence[Any]], since: int, until: int) -> list[list[Any]]:
+    """The klines of every minute of [since, until), microseconds: `rows`, and between them minutes without trades, as Binance has.
+
+    The price of such a minute is the close before it.
+    """
+    by_time = {row[0]: list(row) for row in rows}
+    price, filled = rows[0][1], []
+    for time in range(since // 1000, until // 1000, 60_000):
+        row = by_time.get(time) or [
+            time,
+            price,
+            price,
+            price,
+            price,
+            "0.00000000",
+            time + 59_999,
+            "0.00000000",
+            0,
+            "0.00000000",
+            "0.00000000",
+        ]
+        price = row[4]
+        filled.append(row)
+    return filled
+
+
+def kline_lines(rows: Iterable[Sequence[Any]]) -> list[str]:
+    """Lines of a file with these klines."""
+    return [",".join(map(str, row[:11])) + ",0\n" for row in rows]
 
 
 def trade_lines(day: int, count: int, *, unit: int = 1, first: int = 1, step: int = 1) -> list[str]:

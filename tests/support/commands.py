@@ -1,17 +1,12 @@
-"""The commands of `ingest` as processes, and the roles of schema/roles.sql."""
+"""The commands of `ingest` as processes."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
-from installation import find_binaries
-
-from ingest.store.schema_files import find
 from tests.support.paths import ROOT
 
 
@@ -31,15 +26,3 @@ async def ingest(*arguments: str, dsn: str = "", **settings: str) -> Done:
     )
     out, err = await process.communicate()
     return Done(process.returncode or 0, out.decode().splitlines(), err.decode())
-
-
-def run_roles(dsn: str) -> None:
-    """Run schema/roles.sql as the superuser of `dsn`."""
-    command = [str(find_binaries() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f", str(find() / "roles.sql")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def as_role(dsn: str, role: str) -> str:
-    """The DSN with another user, without a password."""
-    return urlsplit(dsn)._replace(netloc=f"{role}@{urlsplit(dsn).netloc.rpartition('@')[2]}").geturl()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+
+from ingest.pollers.fred import SERIES as FRED
 
 Answer = tuple[int, bytes, dict[str, str]]
 JSON = {"Content-Type": "application/json"}
@@ -66,6 +70,27 @@ async def serving(**always: Answer) -> AsyncIterator[Providers]:
 
 
 SIMPLE = b'{"bitcoin":{"aud":105280.51,"aud_market_cap":2072476876774.5,"aud_24h_vol":30231277399.25}}'
+
+
+def recorded(real: Path) -> dict[str, Answer]:
+    """Responses by path, recorded; those of mempool.space, Coin Metrics and FRED are documented examples."""
+    chart = json.loads((real / "yahoo/chart-AAPL-2020-08-31-to-2020-11-07.json").read_text())["response"]["bodyJson"]
+    markets = (real / "jkorf_coingecko/Endpoints.GetMarkets.txt").read_text().split("false\n", 1)[1]
+    mining = b'{"hashrates":[{"timestamp":1652486400,"avgHashrate":236416872483600000000}],"difficulty":[]}'
+    metrics = b'{"data":[{"asset":"btc","time":"2025-11-05T00:00:00.000000000Z","TxCnt":"399776"}]}'
+    return {
+        "coins/markets": (200, markets.encode(), JSON),
+        "simple/price": (200, SIMPLE, JSON),
+        "arc/outboundfeeds/rss/": (200, (real / "news_rss/coindesk_2026-09-25.xml").read_bytes(), {"Content-Type": "text/xml"}),
+        VIX[1:]: (200, (real / "stock_indices/vix-daily.csv").read_bytes(), {}),
+        "fng/": (200, (real / "alternative_me/fng_limit2_2026-09-08.json").read_bytes(), JSON),
+        **{f"v8/finance/chart/^{name}": (200, json.dumps(chart).encode(), JSON) for name in ("GSPC", "IXIC", "VIX")},
+        "api/v1/mining/hashrate/1y": (200, mining, JSON),
+        "api/v1/mining/hashrate/1m": (200, mining, JSON),
+        **{f"graph/fredgraph.csv?id={name}": (200, f"observation_date,{name}\n2026-07-02,1.5\n".encode(), {}) for name in FRED},
+        "api/mempool": (200, b'{"count":8134,"vsize":3444604}', JSON),
+        "v4/timeseries/asset-metrics": (200, metrics, JSON),
+    }
 
 
 FAST = {"interval": "100ms", "budget": {"per_minute": 100_000, "per_month": 1_000_000_000}}

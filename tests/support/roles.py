@@ -15,12 +15,14 @@ from ingest.store.schema_files import find
 
 
 def run_roles(dsn: str) -> None:
+    """Run schema/roles.sql as the superuser of `dsn`."""
     command = [str(find_binaries() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f", str(find() / "roles.sql")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def as_role(dsn: str, role: str) -> str:
+    """The DSN with another user, without a password."""
     return urlsplit(dsn)._replace(netloc=f"{role}@{urlsplit(dsn).netloc.rpartition('@')[2]}").geturl()
 
 

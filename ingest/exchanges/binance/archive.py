@@ -3,34 +3,39 @@
 https://github.com/binance/binance-public-data
 
 Times are milliseconds until 2024 and microseconds from 2025 on, and some files begin with a header. A file can be replaced later,
-so its `.CHECKSUM` is requested with it each time. A month of trades is gigabytes: it is read as a stream, never whole.
+so its `.CHECKSUM` is requested with it each time. A month of trades is gigabytes: it is read as a stream, never whole. A line that
+cannot be read is rejected, and its neighbours are read. A file without rows proves nothing and counts as missing.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from hashlib import sha256
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 from zipfile import BadZipFile, ZipFile
 
 from ingest.errors import Reject
 from ingest.exchanges.binance.messages import Frame, RestKline, RestTrade
 from ingest.exchanges.binance.parse import bar, trade
 from ingest.marketdata.values import MILLISECOND, identifier
+from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.history import Columns, History, HistoryRequest, Page
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import Candle, Instrument, Trade
 
-ArchiveRows = Columns | Sequence[Trade | Candle]  # columns where every line is in the usual form
+ArchiveRows = Columns | Sequence[Trade | Candle | Malformed]  # columns where every line is in the usual form
+T = TypeVar("T", Trade, Candle)
 
 URL = "https://data.binance.vision"
 HEADERS = ("id", "agg_trade_id", "open_time")  # the first cell of a header; older files have none
 BLOCK = 3 << 17  # bytes of CSV in one page, about 5,400 trades or 3,300 candles: blocks the event loop for some 10 ms
-MICROSECONDS_FROM = 10**14  # larger times are microseconds: in milliseconds this is the year 5138
+MICROSECONDS_FROM = 10**14  # larger times are microseconds, or nanoseconds: in milliseconds this is the year 5138
+LONGEST_LINE = 1 << 16  # bytes
+MAX_BAD = 10_000  # bad lines after which a file without a good one is not read further
 HASHED = 1 << 22  # bytes of zip that are hashed at once, which takes some milliseconds
 
 _TRADE_COLUMNS = {"trade": (0, 1, 2, 4, 5), "aggTrade": (0, 1, 2, 5, 6)}  # id, price, size, time, whether the buyer was the maker
@@ -46,7 +51,7 @@ def _lines(*cells: str) -> re.Pattern[str]:
 
 # the usual form of each value, checked in whole blocks; a block with another form is read by line. Times are of 2011..2096.
 _WHOLE, _NUMBER = r"(?:0|[1-9][0-9]{0,17})", r"[0-9]{1,30}+(?:\.[0-9]{0,30}+)?+"
-_TIME = r"(?:1[3-9]|[23][0-9])[0-9]{11}(?:[0-9]{3})?+"
+_TIME = r"(?:1[3-9]|[23][0-9])[0-9]{11}(?:[0-9]{3}){0,2}+"
 _BOOLEAN, _ANY = r"(?:[Tt]rue|[Ff]alse)", r"[^,\n]*+"
 _TRADE_LINES = {
     "trade": _lines(_WHOLE, _NUMBER, _NUMBER, _ANY, _TIME, _BOOLEAN, _ANY),
@@ -58,7 +63,8 @@ _CANDLE_LINES = _lines(_TIME, *[_NUMBER] * 5, _TIME, _NUMBER, _WHOLE, _NUMBER, _
 def read_file(request: HistoryRequest, options: ExchangeOptions, period: str, at: int) -> History:
     """The requested rows of one file. `period` is `2024-11` or `2024-11-30`.
 
-    While the file is hashed, empty pages until `at` let other tasks run. Raises Reject, with code 404 where the file is missing.
+    While the file is hashed, empty pages until `at` let other tasks run. Raises Reject, with code 404 where the file is missing or
+    has no row.
     """
     url = _address(request, options, period)
     stated = found = ""
@@ -82,6 +88,7 @@ def _address(request: HistoryRequest, options: ExchangeOptions, period: str) -> 
 
 def _pages(request: HistoryRequest, options: ExchangeOptions, file: BinaryIO, response: Response) -> Iterator[Page]:
     instrument, received_at = request.instrument, response.received_at
+    at, good, bad = request.since, 0, 0
     for text in _texts(file):
         records: ArchiveRows
         if request.channel == "candles":
@@ -89,10 +96,19 @@ def _pages(request: HistoryRequest, options: ExchangeOptions, file: BinaryIO, re
         else:
             records = trades_from_archive(text, instrument, options.trade_kind, received_at)
         if isinstance(records, Columns) and request.since <= records.times[0] and records.times[-1] < request.until:
-            yield Page(records, records.times[-1])
-        elif records:
-            rows = list(records)
-            yield request.page(rows, response, rows[-1].time)
+            at, good = records.times[-1], good + len(records)
+            yield Page(records, at)
+            continue
+        rows = [row for row in records if not isinstance(row, Malformed)]
+        rejected = [row for row in records if isinstance(row, Malformed)]
+        at, good, bad = rows[-1].time if rows else at, good + len(rows), bad + len(rejected)
+        if rows or rejected:
+            yield request.page(rows, response, at, rejected)
+        if bad >= MAX_BAD and not good:
+            break
+    if not good:
+        what = f"none of {bad} lines can be read" if bad else "an archive file without rows"
+        raise Reject(f"binance: {instrument.symbol}: {what}", reason="shape", code="" if bad else "404")
 
 
 def _hashed(file: BinaryIO, at: int) -> Generator[Page, object, str]:
@@ -108,14 +124,22 @@ def _texts(file: BinaryIO) -> Iterator[str]:
     """The CSV in pieces of whole lines. Raises Reject where the file is not a zip with a file."""
     rest = b""
     try:
-        with ZipFile(file) as archive, archive.open(archive.infolist()[0]) as member:
+        with ZipFile(file) as archive, archive.open(next(one for one in archive.infolist() if not one.is_dir())) as member:
             while block := member.read(BLOCK):
                 head, newline, tail = block.rpartition(b"\n")
                 if newline:
                     yield _text(rest + head + newline)
                     rest = b""
                 rest += tail
-    except (BadZipFile, zlib.error, EOFError, IndexError) as error:
+                if len(rest) > LONGEST_LINE:
+                    raise Reject(f"binance: an archive file has a line of more than {LONGEST_LINE} bytes", reason="shape")
+    except (
+        BadZipFile,
+        zlib.error,
+        EOFError,
+        StopIteration,
+        RuntimeError,
+    ) as error:  # the last: encrypted, or a method unknown here
         raise Reject(f"binance: an archive file is not a zip of one CSV file: {error}", reason="shape") from error
     if rest:
         yield _text(rest + b"\n")
@@ -125,12 +149,24 @@ def _text(lines: bytes) -> str:
     return lines.decode("ascii", "replace").replace("\r", "")
 
 
+def _line_by_line(text: str, read: Callable[[str], T | None]) -> list[T | Malformed]:
+    """What `read` makes of each line, without None; a line that raises Reject becomes a `Malformed`."""
+    rows: list[T | Malformed] = []
+    for line in text.splitlines():
+        try:
+            row = read(line)
+        except Reject as error:
+            rows.append(Malformed(line.encode(), error.reason, str(error)))
+        else:
+            rows += [] if row is None else [row]
+    return rows
+
+
 def trades_from_archive(text: str, instrument: Instrument, trade_kind: str, received_at: int) -> ArchiveRows:
-    """The trades of whole lines of a `trades` or `aggTrades` file. Raises Reject, whose message has the bad line."""
+    """The trades of whole lines of a `trades` or `aggTrades` file."""
     text = _without_header(text)
     if _TRADE_LINES[trade_kind].fullmatch(text) is None:
-        lines = (trade_from_archive(line, instrument, trade_kind, received_at) for line in text.splitlines())
-        return [trade for trade in lines if trade is not None]
+        return _line_by_line(text, lambda line: trade_from_archive(line, instrument, trade_kind, received_at))
     ids, prices, sizes, times, makers = _columns(text, _TRADE_COLUMNS[trade_kind])
     values: dict[str, list[str] | str | int | None] = {"trade_id": ids, "price": prices, "size": sizes}
     values |= {"side": [_SIDES[maker] for maker in makers], "instrument_id": instrument.id, "received_at": received_at}
@@ -152,11 +188,10 @@ def trade_from_archive(line: str, instrument: Instrument, trade_kind: str, recei
 
 
 def candles_from_archive(text: str, instrument: Instrument, received_at: int) -> ArchiveRows:
-    """The candles of whole lines of a `klines` file of one minute. Raises Reject, whose message has the bad line."""
+    """The candles of whole lines of a `klines` file of one minute."""
     text = _without_header(text)
     if _CANDLE_LINES.fullmatch(text) is None:
-        lines = (candle_from_archive(line, instrument, received_at) for line in text.splitlines())
-        return [candle for candle in lines if candle is not None]
+        return _line_by_line(text, lambda line: candle_from_archive(line, instrument, received_at))
     times, *columns = _columns(text, (0, 1, 2, 3, 4, 5, 7, 8, 9, 10))
     values: dict[str, list[str] | str | int | None] = dict(zip(_CANDLE_FIELDS, columns, strict=True))
     values |= {"instrument_id": instrument.id, "interval": "1m", "parts": 1, "origin": "archive", "received_at": received_at}
@@ -202,4 +237,6 @@ def _micros(times: Sequence[str]) -> list[int]:
 
 def _milliseconds(time: str) -> int:
     number = identifier(time)
-    return number if number < MICROSECONDS_FROM else number // MILLISECOND
+    while number >= MICROSECONDS_FROM:
+        number //= MILLISECOND
+    return number

@@ -135,6 +135,7 @@ PROTOCOL = Protocol(
 )
 session = partial(RoutedSession, PROTOCOL, CHANNELS)
 connections = partial(one_url, "/stream", LIMITS.subscriptions_per_connection)
+opening = past.opening
 _by_rest = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
 _by_archive = by_channel(NAME, {"trades": past.files, "candles": past.files}, VIA)
 

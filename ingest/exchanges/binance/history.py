@@ -19,11 +19,11 @@ from ingest.exchanges.binance.messages import Aggregate
 from ingest.exchanges.binance.parse import candles_from_rest, trades_from_rest
 from ingest.marketdata.history import Fetch, page_of
 from ingest.marketdata.rest import rows
-from ingest.marketdata.values import MILLISECOND
+from ingest.marketdata.values import EARLIEST, MILLISECOND
 from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.history import History, HistoryRequest, Page
-from ingest.protocol.http import Request, Response, answer_to
-from ingest.records import MINUTE, SECOND
+from ingest.protocol.http import Flow, Request, Response, answer_to
+from ingest.records import MINUTE, SECOND, Instrument
 
 ROWS = 1000  # of one response
 _PATHS = {"trade": ("historicalTrades", 25), "aggTrade": ("aggTrades", 4)}  # path, weight
@@ -57,10 +57,19 @@ def candles(request: HistoryRequest, options: ExchangeOptions) -> History:
         response = yield from answer_to(_klines(request, options, cursor, ROWS))
         found = candles_from_rest(response.body, request.instrument, response.received_at)
         cursor = found[-1].time + MINUTE if found else request.until
-        if found.read < ROWS or cursor >= request.until:
+        # a short page is not the last one, but for one with bad rows: they would be all of the next page
+        if cursor >= request.complete_until(response) or (found.rejected and found.read < ROWS):
             yield page_of(request, found, response)
             return
         yield page_of(request, found, response, cursor)
+
+
+def opening(instrument: Instrument, options: ExchangeOptions) -> Flow[int | None]:
+    """The time of the market's first candle; None where it has none."""
+    query = f"symbol={instrument.symbol}&interval=1m&startTime={EARLIEST // MILLISECOND}&limit=1"
+    response = yield from answer_to(Request(f"{options.rest_url}/api/v3/klines?{query}", weight=2))
+    found = candles_from_rest(response.body, instrument, response.received_at)
+    return found[0].time if found else None
 
 
 def _aggregates(request: HistoryRequest, options: ExchangeOptions, limit: int) -> Fetch[tuple[list[Aggregate], Response]]:

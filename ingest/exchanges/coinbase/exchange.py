@@ -1,31 +1,32 @@
-"""Coinbase Exchange: limits, channels and websocket protocol. Candles of one minute come by REST.
+"""Coinbase Exchange: limits, channels and websocket protocol. Candles of one minute come by REST, books from another feed.
 
 https://docs.cdp.coinbase.com/exchange/websocket-feed/overview
 https://docs.cdp.coinbase.com/exchange/introduction/rate-limits-overview
 
-`level2` needs a key; `level2_batch` has the same messages without a key, every 50 ms. The first message of a subscription to
-`matches` is the latest trade again, as `last_match`.
+The first message of a subscription to `matches` is the latest trade again, as `last_match`. The channels of books either need a
+key or have no sequence: books are in `advanced_book`. Where the configuration has another `ws_url`, the path of their feed on it is
+`/advanced`.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
+from ingest.exchanges.coinbase import advanced_book, messages, parse
 from ingest.exchanges.coinbase import history as past
-from ingest.exchanges.coinbase import messages, parse
 from ingest.exchanges.coinbase.announced_trades import AnnouncedTrades
 from ingest.exchanges.coinbase.polled_candles import PolledCandles
 from ingest.marketdata.channels import Channel, Channels, Quotes
 from ingest.marketdata.history import by_channel
 from ingest.marketdata.rest import Rows, rows
 from ingest.marketdata.session import Control, Protocol, Route, RoutedSession, Unknown, one_url
-from ingest.marketdata.streamed_book import StreamedBook
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.http import Flow, Request
-from ingest.protocol.session import Connection
+from ingest.protocol.session import Connection, Subscription
 from ingest.records import SECOND, Instrument
 
 NAME = "coinbase"
@@ -35,14 +36,12 @@ LIMITS = ExchangeLimits(
     ws_url="wss://ws-feed.exchange.coinbase.com",
     rest_url="https://api.exchange.coinbase.com",
     alternative="a proxy (exchanges.coinbase.proxy); Coinbase Exchange has one host for all countries",
-    sends=Rate(50, 1.0),  # the limit is 100 a second per address
+    sends=Rate(4, 1.0),  # the limits per address are 100 a second, 8 for books
     connects=Rate(4, 1.0),  # the limit is 8 a second per address
     weight=Rate(8, 1.0),  # the limit is 10 a second per address
     subscriptions_per_connection=200,
     silence_seconds=15.0,  # each product has a heartbeat every second
-    # A snapshot has the whole book. On Advanced Trade that of BTC-USD passed 4 MiB in 2024 (https://github.com/ccxt/ccxt/issues/23597),
-    # with 105 bytes for each of 40,000 levels; here a level has 26 bytes. 150,000 levels take 0.3 s and 75 MB.
-    message_bytes=4 << 20,
+    message_bytes=8 << 20,  # a snapshot has the whole book: that of BTC-USD has 5 MB; 8 MiB of levels take 0.2 s and 46 MB
 )
 # By its documentation candles "may be incomplete", and a minute without trades has none: they prove nothing.
 # https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-product-candles
@@ -51,7 +50,7 @@ COMPLETENESS = CompletenessRules(dense=TRADE_KINDS)
 CHANNELS: Channels = {
     "trades": Channel("matches", AnnouncedTrades()),
     "candles": Channel("heartbeat", PolledCandles()),
-    "book": Channel("level2_batch", StreamedBook(messages.BookRow, parse.book)),
+    "book": advanced_book.BOOK,
     "quotes": Channel("ticker", Quotes(messages.QuoteRow, parse.quote, skip_first=True)),
 }
 SPREAD = 30 * SECOND  # over which a connection's requests of candles are spread
@@ -60,8 +59,6 @@ _TOPICS = {
     "match": "matches",
     "last_match": "matches",
     "heartbeat": "matches",
-    "l2update": "level2_batch",
-    "snapshot": "level2_batch",
     "ticker": "ticker",
 }
 _BUSY = "rate limit"
@@ -122,11 +119,23 @@ PROTOCOL = Protocol(
     topics_per_message=LIMITS.subscriptions_per_connection,
     mixed=True,
 )
-connections = partial(one_url, "", LIMITS.subscriptions_per_connection)
 history = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
 
 
+def connections(subscriptions: Sequence[Subscription], options: ExchangeOptions) -> list[Connection]:
+    """Separate connections for the two feeds."""
+    books = [each for each in subscriptions if each.channel == "book"]
+    others = [each for each in subscriptions if each.channel != "book"]
+    advanced = advanced_book.URL if options.ws_url == LIMITS.ws_url else f"{options.ws_url}/advanced"
+    return [
+        *one_url("", LIMITS.subscriptions_per_connection, others, options),
+        *one_url("", advanced_book.BOOKS, books, replace(options, ws_url=advanced)),
+    ]
+
+
 def session(connection: Connection, options: ExchangeOptions) -> RoutedSession:
+    if connection.subscriptions[0].channel == "book":
+        return advanced_book.session(connection, options)
     polled = [each.instrument.symbol for each in connection.subscriptions if each.channel == "candles"]
     step = min(STEP, SPREAD // max(1, len(polled)))
     candles = PolledCandles({symbol: number * step for number, symbol in enumerate(polled)})

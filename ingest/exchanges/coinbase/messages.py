@@ -7,7 +7,7 @@ https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-p
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 
@@ -52,20 +52,6 @@ class Heartbeat(Struct, frozen=True, gc=False, tag_field="type", tag="heartbeat"
     time: str
 
 
-class Snapshot(Struct, frozen=True, tag_field="type", tag="snapshot"):
-    """The whole book, sent after a subscription."""
-
-    bids: list[Any]
-    asks: list[Any]
-
-
-class Changes(Struct, frozen=True, tag_field="type", tag="l2update"):
-    """Changed levels: side of the book, price, absolute size. `time` may be in the year 1."""
-
-    changes: list[tuple[MakerSide, str, str]]
-    time: str
-
-
 class QuoteRow(Struct, frozen=True, gc=False):
     """The best bid and ask at a fill. Messages of 2021 have no sizes."""
 
@@ -78,7 +64,6 @@ class QuoteRow(Struct, frozen=True, gc=False):
 
 
 TradeRow = Match | LastMatch | Heartbeat
-BookRow = Snapshot | Changes
 
 
 class Listed(Struct):

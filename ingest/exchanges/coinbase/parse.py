@@ -1,17 +1,14 @@
 """From the messages of Coinbase Exchange to records. A bad value raises ValueError.
 
-`side` is the **maker's**, on the websocket and in REST. The book has no sequence and no checksum: only a crossed book shows a lost
-change. A missing time of a change (sent as the year 1) is taken from the change before it, so that every state has the time of an
-event.
+`side` is the **maker's**, on the websocket and in REST.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from ingest.exchanges.coinbase.messages import BarRow, BookRow, Listed, Match, QuoteRow, RestTrade, Snapshot
+from ingest.exchanges.coinbase.messages import BarRow, Listed, Match, QuoteRow, RestTrade
 from ingest.marketdata.rest import Rows, rows
-from ingest.marketdata.streamed_book import Update
 from ingest.marketdata.values import (
     decimal_digits,
     digits,
@@ -31,14 +28,6 @@ _UNIFIED = {"CGLD": "CELO"}  # the exchange's name of a currency -> ccxt's
 def trade(row: Match | RestTrade, instrument_id: int, received_at: int) -> Trade:
     price, size = price_and_size(row.price, row.size)
     return Trade(instrument_id, from_iso(row.time), row.trade_id, price, size, _TAKER[row.side], received_at)
-
-
-def book(row: BookRow) -> Update:
-    if isinstance(row, Snapshot):
-        return Update(None, row.bids, row.asks, snapshot=True)
-    bids = [(price, size) for side, price, size in row.changes if side == "buy"]
-    asks = [(price, size) for side, price, size in row.changes if side == "sell"]
-    return Update(None if row.time.startswith("0001-") else from_iso(row.time), bids, asks)
 
 
 def quote(row: QuoteRow, instrument_id: int, received_at: int) -> Quote:

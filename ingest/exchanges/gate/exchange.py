@@ -101,6 +101,7 @@ PROTOCOL = Protocol(
 )
 session = partial(RoutedSession, PROTOCOL, CHANNELS)
 connections = partial(one_url, "/", LIMITS.subscriptions_per_connection)
+opening = past.opening
 history = by_channel(NAME, {"trades": past.trades, "candles": past.candles}, VIA)
 
 

@@ -15,8 +15,8 @@ from ingest.marketdata.history import Fetch, candle_windows, page_of, too_old
 from ingest.marketdata.rest import Rows, decode
 from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.history import History, HistoryRequest
-from ingest.protocol.http import Request, Response, answer_to
-from ingest.records import MINUTE, SECOND, Trade
+from ingest.protocol.http import Flow, Request, Response, answer_to
+from ingest.records import MINUTE, SECOND, Instrument, Trade
 
 ROWS = 1000  # of one response
 WIDEST = 86_400  # seconds of the longest request of trades
@@ -53,12 +53,28 @@ def candles(request: HistoryRequest, options: ExchangeOptions) -> History:
     yield from candle_windows(request, options, size=BARS, make_request=_bars, read=candles_from_rest, begin=begin)
 
 
+def opening(instrument: Instrument, options: ExchangeOptions) -> Flow[int | None]:
+    """The time of the market's first candle, where the exchange keeps it; else that of its opening, 0 where it is not known."""
+    opened, response = yield from _opened(instrument, options)
+    if opened < response.received_at - KEPT["candles"]:
+        return opened
+    first = opened // MINUTE * MINUTE
+    request = HistoryRequest(instrument=instrument, channel="candles", since=first, until=first + BARS * MINUTE)
+    response = yield from answer_to(_bars(request, options, first, request.until - MINUTE))
+    return min((candle.time for candle in candles_from_rest(response.body, instrument, response.received_at)), default=None)
+
+
+def _opened(instrument: Instrument, options: ExchangeOptions) -> Flow[tuple[int, Response]]:
+    response = yield from answer_to(Request(f"{options.rest_url}/api/v4/spot/currency_pairs/{instrument.symbol}"))
+    listed = decode("gate", response.body, _Listed)
+    return min(listed.buy_start, listed.sell_start) * SECOND, response
+
+
 def _begin(request: HistoryRequest, options: ExchangeOptions) -> Fetch[int]:
     """The begin of the range, at the earliest the opening of the market. Raises Reject where the exchange no longer keeps it."""
-    response = yield from answer_to(Request(f"{options.rest_url}/api/v4/spot/currency_pairs/{request.instrument.symbol}"))
-    listed = decode("gate", response.body, _Listed)
+    opened, response = yield from _opened(request.instrument, options)
     kept_since = response.received_at - KEPT[request.channel]
-    begin = max(request.since, min(listed.buy_start, listed.sell_start) * SECOND)
+    begin = max(request.since, opened)
     if begin < kept_since:
         raise too_old("gate", request, _KEPT_TEXT[request.channel], kept_since)
     return begin

@@ -69,7 +69,7 @@ class Rest:
             rows = from_on(self._aggregates, int(query["startTime"]), lambda row: row["T"])
         elif path == "/api/v3/klines":
             assert query["interval"] == "1m"
-            rows = [row for row in self._klines if int(query["startTime"]) <= row[0] <= int(query["endTime"])]
+            rows = [row for row in self._klines if int(query["startTime"]) <= row[0] <= int(query.get("endTime", 1 << 60))]
         else:
             raise Reject(f"GET {request.url}: HTTP 404", reason="http", code="404")
         return json.dumps(rows[: int(query["limit"])]).encode()

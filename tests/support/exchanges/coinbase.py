@@ -87,9 +87,3 @@ def heartbeat(last_trade_id: int, second: int) -> bytes:
 
 def btc_trade(trade_id: int) -> Trade:
     return Trade(1, MATCH_TIME, trade_id, "400.23", "5.23512", "buy", NOW + 5)
-
-
-def snapshot(bid: str = "10101.10", ask: str = "10102.55") -> bytes:
-    """The example of the documentation, "Level2 Batch Channel", with these prices."""
-    message = {"type": "snapshot", "product_id": "BTC-USD", "bids": [[bid, "0.45054140"]], "asks": [[ask, "0.57753524"]]}
-    return frame(message)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from ingest.errors import Reject
+from ingest.protocol.decode import Malformed
 from ingest.protocol.history import History, HistoryRequest, Page
-from ingest.protocol.http import Request, Response
+from ingest.protocol.http import Flow, Request, Response
 from ingest.protocol.session import ChannelName
 from ingest.records import SECOND, Instrument, Record
 
+T = TypeVar("T")
 LATER = 2_000_000_000 * SECOND  # a time after every recording
 LARGEST_PAGE = 6000
 
@@ -20,11 +22,12 @@ Exchange = Callable[[Request], bytes]
 
 
 class HistoryResult(NamedTuple):
-    """The records of all pages, the `until` of each page, and the requests in the order in which they were sent."""
+    """The records of all pages, the `until` of each page, the requests in the order in which they were sent, and the bad rows."""
 
     records: list[Record]
     untils: list[int]
     requests: list[Request]
+    rejected: list[Malformed]
 
 
 def load_history(history: History, exchange: Exchange, at: int = LATER, made_at: int | None = None) -> HistoryResult:
@@ -33,7 +36,7 @@ def load_history(history: History, exchange: Exchange, at: int = LATER, made_at:
     A Reject that `exchange` raises is thrown into the history, as the transport does. Fails where `until` goes back, where a record
     is older than the `until` of an earlier page, and where a page is too large.
     """
-    result = HistoryResult([], [], [])
+    result = HistoryResult([], [], [], [])
     try:
         output = next(history)
         while True:
@@ -52,6 +55,7 @@ def _step(
         assert len(output.records) <= LARGEST_PAGE
         result.records.extend(output.records)
         result.untils.append(output.until)
+        result.rejected.extend(output.rejected)
         return next(history)
     result.requests.append(output)
     try:
@@ -61,6 +65,16 @@ def _step(
     if output.to_file:
         return history.send(Response(200, b"", file=BytesIO(body), received_at=at))
     return history.send(Response(200, body, received_at=at, made_at=made_at))
+
+
+def run_flow(flow: Flow[T], exchange: Exchange) -> T:
+    """The result of a flow of requests."""
+    try:
+        request = next(flow)
+        while True:
+            request = flow.send(Response(200, exchange(request), received_at=LATER))
+    except StopIteration as stop:
+        return stop.value
 
 
 def path_and_query(request: Request) -> tuple[str, dict[str, str]]:

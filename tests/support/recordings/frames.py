@@ -14,7 +14,7 @@ from ingest.protocol.exchange import Exchange, ExchangeOptions
 from ingest.protocol.http import Response
 from ingest.records import Instrument
 from tests.support.paths import REAL
-from tests.support.recordings import kraken_v1
+from tests.support.recordings import coinbase_level2, kraken_v1
 from tests.support.recordings.files import Line, received, recording
 
 
@@ -28,7 +28,7 @@ class Recorded(Struct, frozen=True):
     renamed: tuple[tuple[str, str], ...] = ()  # (text of the recording, text of today's protocol)
 
 
-# One row for each exchange; Kraken's recording is of websocket v1 and is translated by `kraken_v1`
+# One row for each exchange; two recordings are of earlier protocols and are translated
 RECORDED = {
     "binance": Recorded("BINANCE", snapshot="symbol=", trade_kind="aggTrade"),
     "coinbase": Recorded("COINBASE", connection="28"),
@@ -39,6 +39,7 @@ RECORDED = {
     "okx": Recorded("OKX", trade_kind="trades"),
 }
 TODAY = 1_790_000_000_000_000  # microseconds; the receive time of a message that has no recorded one
+TRANSLATED = {"coinbase": coinbase_level2.frames, "kraken": kraken_v1.frames}
 WORD = re.compile(r"[A-Za-z0-9]+(?:[-_/][A-Za-z0-9]+)*")
 
 
@@ -46,7 +47,7 @@ def frames(name: str) -> list[Line]:
     """The recorded frames of one exchange, then the single messages."""
     recorded = RECORDED[name]
     file = f"{recorded.name}.ws.{recorded.connection}.0"
-    lines = kraken_v1.frames(file) if name == "kraken" else received(file)
+    lines = TRANSLATED.get(name, received)(file)
     for old, new in recorded.renamed:
         lines = [line._replace(text=line.text.replace(old, new)) for line in lines]
     singles = [Line("received", TODAY, "", path.read_text()) for path in sorted((REAL / "nautilus" / name).glob("ws_*.json"))]

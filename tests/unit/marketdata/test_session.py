@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, get_args
 
@@ -18,7 +18,7 @@ from ingest.marketdata.values import EARLIEST, LATEST
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Exchange, ExchangeOptions
 from ingest.protocol.http import Request, Response
-from ingest.protocol.session import Connection, Output, Session, Subscription
+from ingest.protocol.session import Output, Session, Subscription
 from ingest.records import SECOND, Record
 from tests.support.recordings.files import Line
 from tests.support.recordings.frames import RECORDED, frames, instruments, snapshots
@@ -46,13 +46,15 @@ def recorded(name: str) -> tuple[list[Line], list[Subscription], dict[str, str]]
     return frames(name), subscriptions, snapshots(name)
 
 
-def open_session(exchange: Exchange, subscriptions: list[Subscription], now: int) -> Session:
+def open_sessions(exchange: Exchange, subscriptions: list[Subscription], now: int) -> Iterator[Session]:
+    """The sessions of the exchange's connections; each gets every recorded frame."""
     kind = RECORDED[exchange.NAME].trade_kind or exchange.TRADE_KINDS[0]
     options = ExchangeOptions(ws_url="wss://test", rest_url="https://test", trade_kind=kind, writer="one")
-    session = exchange.session(Connection("wss://test", tuple(subscriptions)), options)
-    list(session.start(now))
-    session.feed(b'{"id":"1","type":"welcome"}', now)  # KuCoin's welcome; malformed for the others
-    return session
+    for connection in exchange.connections(subscriptions, options):
+        session = exchange.session(connection, options)
+        list(session.start(now))
+        session.feed(b'{"id":"1","type":"welcome"}', now)  # KuCoin's welcome; malformed for the others
+        yield session
 
 
 def replace_value(frame: bytes, rng: random.Random) -> bytes:
@@ -106,10 +108,17 @@ def check_values(record: Any) -> None:
 
 
 def play(name: str, change: Callable[[bytes], bytes]) -> list[Output]:
-    """All outputs of a session for the recording, with `change` applied to each frame and response."""
+    """All outputs of the sessions for the recording, with `change` applied to each frame and response."""
     lines, subscriptions, responses = recorded(name)
     lines = lines[:FRAMES]
-    session = open_session(registry.exchanges()[name], subscriptions, lines[0].time)
+    sessions = open_sessions(registry.exchanges()[name], subscriptions, lines[0].time)
+    out = [output for session in sessions for output in play_one(session, lines, responses, change)]
+    for record in [output for output in out if isinstance(output, Record)]:
+        check_values(record)
+    return out
+
+
+def play_one(session: Session, lines: list[Line], responses: dict[str, str], change: Callable[[bytes], bytes]) -> list[Output]:
     out: list[Output] = []
     for number, line in enumerate(lines):
         outputs = check(session.feed(change(line.frame), line.time))
@@ -122,10 +131,7 @@ def play(name: str, change: Callable[[bytes], bytes]) -> list[Output]:
         out += outputs
         if number % 100 == 0:
             out += check(session.tick(line.time))
-    out += check(session.tick(lines[-1].time + 3600 * SECOND))
-    for record in [output for output in out if isinstance(output, Record)]:
-        check_values(record)
-    return out
+    return out + check(session.tick(lines[-1].time + 3600 * SECOND))
 
 
 @pytest.mark.parametrize("name", EXCHANGES)

@@ -37,6 +37,7 @@ def item(**parts: str) -> str:
 def test_an_article_has_the_values_of_the_feed(real: Path) -> None:
     result = turn(news_coindesk, (real / "news_rss/coindesk_2026-09-25.xml").read_bytes(), score=score)
     assert (result.urls, len(result.records), result.cursor) == (["http://x/arc/outboundfeeds/rss/"], 3, "")
+    assert [request.follow for request in result.requests] == [True], "publishers move their feeds"
     assert result.records[0] == News(
         source="coindesk",
         id="a0b4a6ba-5569-4fef-940c-e402f9698d89",

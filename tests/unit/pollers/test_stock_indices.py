@@ -189,7 +189,7 @@ def test_days_before_1971_are_counted_and_not_stored() -> None:
     assert [row for row in result.records if isinstance(row, Filtered)] == [Filtered("before_1971", 2)] * 2
     history = run_history(stooq, micros(1971, 1, 1), micros(1972, 1, 1), body, body).records
     assert closes(history) == [("1971-01-04", "3")] * 2
-    assert len(history) == 2
+    assert [row for row in history if isinstance(row, Filtered)] == [Filtered("before_1971", 2)] * 2
 
 
 def quotes(days: list[int], **columns: list[Any]) -> bytes:

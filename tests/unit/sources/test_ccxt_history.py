@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from ingest.errors import Reject
+from ingest.protocol.exchange import Rate
 from ingest.protocol.history import HistoryRequest
 from ingest.protocol.http import Response
 from ingest.records import MINUTE, Candle, Instrument, Record
-from ingest.sources.ccxt_history import pages
+from ingest.sources.ccxt_history import Ccxt, pages
 
 BTC = Instrument("demo", "btcusd", "BTC/USD", "BTC", "USD", "spot", "trading", id=1)
 T = 1_700_000_040_000_000 // MINUTE * MINUTE
@@ -87,3 +88,10 @@ async def test_an_answer_that_skips_bars_is_refused() -> None:
 async def test_the_latest_rows_only_are_refused() -> None:
     with pytest.raises(Reject, match="demo: sends its latest 300 rows only"):
         await load(lambda since: list(BARS[-SIZE:]))
+
+
+def test_the_rate_is_that_of_ccxt_and_is_halved_once() -> None:
+    """Bitstamp: 8,000 requests in 600 s. A backfill uses half of `rate`, and ccxt's own throttle has the same half."""
+    exchange = Ccxt("demo", "bitstamp", None)
+    assert exchange.rate == Rate(2, 0.15)
+    assert exchange._ccxt.rateLimit == 150
