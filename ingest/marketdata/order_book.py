@@ -1,13 +1,14 @@
 """An order book of exact digits, and the grid of event time on which its state is written.
 
-Levels are keyed by Decimal ("0.10" and "0.1" are one price); the stored digits are those that the exchange sent.
+Levels are found by the Decimal of their price ("0.10" and "0.1" are one); the stored digits are those that the exchange sent.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 from decimal import Decimal
+from itertools import pairwise
 
 from msgspec.structs import replace
 
@@ -15,60 +16,72 @@ from ingest.protocol.session import Gap
 from ingest.records import BookSnapshot, Quote
 
 NEVER = 1 << 62
+SETTLE = 3_000_000  # microseconds after which a snapshot that no event follows is written with the time of our clock
+MANY = 256  # levels of one message, from which one sort costs less than an insertion for each
 
 Level = Sequence[str]  # (price, size, ...) as digits; further elements are ignored
 
 
 class Side:
-    """One side of a book: its levels by price. `descending`: the highest price is the best (bids)."""
+    """One side of a book, its best level last: most changes are near it. `descending`: the highest price is the best (bids)."""
 
     def __init__(self, *, descending: bool) -> None:
         self._descending = descending
-        self._prices: list[Decimal] = []  # ascending
-        self._levels: dict[Decimal, tuple[str, str]] = {}
+        self._keys: list[Decimal] = []  # ascending: prices of bids, negative prices of asks; a search costs less than a hash
+        self._levels: list[tuple[str, str]] = []  # in the same order
 
     def __len__(self) -> int:
-        return len(self._prices)
+        return len(self._keys)
 
     def set(self, price: str, size: str) -> None:
         """Replace the level at `price`; a size of zero removes it. Removing a missing level is no error."""
-        key = Decimal(price)
+        key, keys, levels = self._key(price), self._keys, self._levels
+        index = bisect_left(keys, key)
+        known = index < len(keys) and keys[index] == key
         if not size.strip("0."):
-            if self._levels.pop(key, None) is not None:
-                del self._prices[bisect_left(self._prices, key)]
+            if known:
+                del keys[index], levels[index]
+        elif known:
+            levels[index] = (price, size)
+        else:
+            keys.insert(index, key)
+            levels.insert(index, (price, size))
+
+    def apply(self, levels: Sequence[Level]) -> None:
+        """Set these levels in order. Many are sorted once: each insertion moves the levels behind it, which is quadratic."""
+        if len(levels) < MANY:
+            for level in levels:
+                self.set(level[0], level[1])
             return
-        if key not in self._levels:
-            insort(self._prices, key)
-        self._levels[key] = (price, size)
+        keys = self._keys + [self._key(level[0]) for level in levels]
+        known = self._levels + [(level[0], level[1]) for level in levels]
+        order = sorted(range(len(keys)), key=keys.__getitem__)  # of equal prices the latest is the last
+        latest = [index for index, after in pairwise(order) if keys[index] != keys[after]] + order[-1:]
+        kept = [index for index in latest if known[index][1].strip("0.")]
+        self._keys, self._levels = [keys[index] for index in kept], [known[index] for index in kept]
 
     def best(self, count: int) -> list[tuple[str, str]]:
         """The best `count` levels, best first, as (price, size) digits."""
-        keys = self._prices[-count:][::-1] if self._descending else self._prices[:count]
-        return [self._levels[key] for key in keys]
+        return self._levels[-count:][::-1]
 
     def best_price(self) -> Decimal | None:
-        if not self._prices:
+        if not self._keys:
             return None
-        return self._prices[-1] if self._descending else self._prices[0]
+        return self._keys[-1] if self._descending else self._keys[-1].copy_negate()
 
     def within(self, bound: Decimal | None) -> int:
         """The number of levels at `bound` or better; of all levels if `bound` is None."""
         if bound is None:
-            return len(self._prices)
-        index = bisect_left(self._prices, bound)
-        if self._descending:
-            return len(self._prices) - index
-        return index + (index < len(self._prices) and self._prices[index] == bound)
+            return len(self._keys)
+        return len(self._keys) - bisect_left(self._keys, bound if self._descending else bound.copy_negate())
 
     def truncate(self, depth: int) -> None:
         """Remove all but the best `depth` levels."""
-        excess = len(self._prices) - depth
-        if excess <= 0:
-            return
-        gone = self._prices[:excess] if self._descending else self._prices[depth:]
-        self._prices = self._prices[excess:] if self._descending else self._prices[:depth]
-        for key in gone:
-            del self._levels[key]
+        if (excess := len(self._keys) - depth) > 0:
+            del self._keys[:excess], self._levels[:excess]
+
+    def _key(self, price: str) -> Decimal:
+        return Decimal(price) if self._descending else Decimal(price).copy_negate()  # unlike `-`, it keeps every digit
 
 
 class Book:
@@ -78,12 +91,10 @@ class Book:
         self.bids = Side(descending=True)
         self.asks = Side(descending=False)
 
-    def apply(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
+    def apply(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
         """Set these levels; sizes are absolute, zero removes the level."""
-        for price, size, *_ in bids:
-            self.bids.set(price, size)
-        for price, size, *_ in asks:
-            self.asks.set(price, size)
+        self.bids.apply(bids)
+        self.asks.apply(asks)
 
     def crossed(self) -> bool:
         """Whether the best bid is at or above the best ask: such a book is wrong and is never written."""
@@ -137,17 +148,19 @@ class SampledBook:
     """One instrument's book, written at the ticks of the grid while it is correct, and the gap while it is not.
 
     `book` is None before the first snapshot, and from a break to the next snapshot: a broken book is never written. A gap is
-    reported twice: open when the book breaks, and with its end when the next snapshot is applied.
+    reported twice: open when the book breaks, and with its end when the next snapshot is applied. A state without an event's time
+    has the time of our clock, and `writer`, this daemon's name.
     """
 
-    def __init__(self, instrument_id: int, depth: int, interval: int) -> None:
+    def __init__(self, instrument_id: int, depth: int, interval: int, writer: str) -> None:
         self.book: Book | None = None
         self._instrument_id = instrument_id
         self._depth = depth
         self._grid = Grid(interval)
         self._sequence: int | None = None
         self._received_at = 0
-        self._writer = ""
+        self._our_name = writer
+        self._writer = ""  # of the present state
         self._time = 0  # of the last event that left the book correct
         self._gap: Gap | None = None
 
@@ -159,11 +172,11 @@ class SampledBook:
         """On a clock tick: the state, if it is due and the exchange is silent."""
         return self._write(self._grid.idle(now))
 
-    def applied(self, event_time: int, received_at: int, sequence: int | None = None, writer: str = "") -> Sequence[Gap]:
-        """After an event was applied. A crossed book breaks here. Returns the gap that opens or closes.
-
-        `writer` is this daemon's name where the time is that of its own clock.
-        """
+    def applied(self, event_time: int | None, received_at: int, sequence: int | None = None) -> Sequence[Gap]:
+        """After an event was applied. A crossed book breaks here. Returns the gap that opens or closes."""
+        writer = ""
+        if event_time is None:
+            event_time, writer = received_at, self._our_name
         if self.book is None or self.book.crossed():
             return self.broken("crossed", event_time)
         self._time, self._received_at, self._sequence, self._writer = event_time, received_at, sequence, writer

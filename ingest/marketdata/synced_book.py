@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from ingest.marketdata.channels import ChannelState, Market
-from ingest.marketdata.order_book import Book, SampledBook, Side
+from ingest.marketdata.order_book import SETTLE, Book, SampledBook, Side
 from ingest.marketdata.rest import evidence
 from ingest.marketdata.values import AHEAD, Level, ahead, good_level, sift_levels
 from ingest.protocol.decode import UNREADABLE, Malformed
@@ -24,13 +24,13 @@ from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Output
 from ingest.records import SECOND
 
-MAX_WAITING = 1000  # differences kept while a snapshot is awaited
+KEPT_TIME = 60 * SECOND  # in which differences are kept while a snapshot is awaited
+KEPT_BYTES = 4 << 20  # of them; the oldest are dropped beyond either bound
+LEVEL_BYTES = 200  # of a kept level; a difference has about two more
 RETRY = SECOND  # from a useless response to the next request; doubles up to
 LONGEST_RETRY = 60 * SECOND
 PACE = 5 * SECOND  # from an applied snapshot to the next request
-SETTLE = 3 * SECOND  # in which a stream may reach a snapshot that is ahead of it
 QUIET = 5 * SECOND  # without a first difference, after which the snapshot of a quiet market is requested
-REQUEST_TIMEOUT = 300 * SECOND  # the transport reports each response or failure; this only bounds a defect there
 SHOWN = 20  # bad levels of a snapshot that are kept as evidence
 
 
@@ -91,16 +91,17 @@ class SyncedBookState:
         self._parse = parse
         self._rest = snapshot
         self._request = Request(options.rest_url + snapshot.path.format(instrument.symbol), snapshot.weight, tag=instrument.symbol)
-        self._writer = options.writer
         self._depth = options.book_depth
         self._keep = keep
         self._trim_at = keep if keep == snapshot.levels else 2 * keep  # cutting each time would cost more than the levels
-        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_interval)
+        self._sampled = SampledBook(instrument.id, options.book_depth, options.book_interval, options.writer)
         self._bounds: list[Decimal | None] = [None, None]
         self._last = -1
-        self._waiting: deque[tuple[Diff, int]] | None = deque(maxlen=MAX_WAITING)  # None: no snapshot is needed
+        self._waiting: deque[tuple[Diff, int]] | None = deque()  # consecutive; None: no snapshot is needed
+        self._waiting_bytes = 0
         self._snapshot: Snapshot | None = None  # received, but not reached by the stream
         self._alone_at = 0
+        self._requested = False  # the transport reports the response or the failure of each request
         self._request_at = 0
         self._retry = RETRY
         self._quiet_at: int | None = None
@@ -120,6 +121,7 @@ class SyncedBookState:
 
     def answer(self, response: Response | None, now: int) -> list[Output]:
         """Take the requested snapshot; None: the request failed. After a useless response the pause to the next request doubles."""
+        self._requested = False
         if self._waiting is None:
             return []
         self._request_at, self._retry = now + self._retry, min(2 * self._retry, LONGEST_RETRY)
@@ -132,9 +134,6 @@ class SyncedBookState:
                 raise ahead(snapshot.time, now)
         except (*UNREADABLE, ValueError) as error:
             return [evidence(self._exchange, response.body, error)]
-        if self._waiting and snapshot.last + 1 < self._waiting[0][0].first:
-            self._retry = RETRY  # an old snapshot is no defect
-            return [*rejected]
         self._snapshot, self._alone_at = Snapshot(snapshot.last, bids, asks, snapshot.time), now + SETTLE
         return [*rejected, *self._join(now)]
 
@@ -166,13 +165,12 @@ class SyncedBookState:
         return out
 
     def _applied(self, book: Book, time: int | None, received_at: int, sequence: int) -> Sequence[Output]:
-        writer = ""
-        if time is None:
-            time, writer = received_at, self._writer
         self._last = sequence
         known = self._known(book)
-        enough = known >= self._depth
-        out = self._sampled.applied(time, received_at, sequence, writer) if enough else self._sampled.broken("sequence", time)
+        if known >= self._depth:
+            out = self._sampled.applied(time, received_at, sequence)
+        else:
+            out = self._sampled.broken("sequence", received_at if time is None else time)
         if self._waiting is None and (self._sampled.book is None or known < self._depth * 3 // 2):
             self._need_snapshot()
         return out
@@ -201,14 +199,14 @@ class SyncedBookState:
 
     def _need_snapshot(self) -> None:
         if self._waiting is None:
-            self._waiting = deque(maxlen=MAX_WAITING)
+            self._waiting, self._waiting_bytes = deque(), 0
 
     def _request_due(self, now: int) -> Sequence[Output]:
         """The request of a snapshot, if due; one at a time. The stream must have begun or be quiet, else it is too old."""
         flows = bool(self._waiting) or (self._waiting is not None and self._quiet_at is not None and now >= self._quiet_at)
-        if not flows or self._snapshot is not None or now < self._request_at:
+        if not flows or self._requested or self._snapshot is not None or now < self._request_at:
             return ()
-        self._request_at = now + REQUEST_TIMEOUT
+        self._requested = True
         return (self._request,)
 
     def _collect(self, waiting: deque[tuple[Diff, int]], diff: Diff, received_at: int) -> None:
@@ -216,13 +214,19 @@ class SyncedBookState:
             return
         if waiting and diff.first > waiting[-1][0].last + 1:
             waiting.clear()
-            self._snapshot = None
+            self._snapshot, self._waiting_bytes = None, 0
         waiting.append((diff, received_at))
+        self._waiting_bytes += size_of(diff)
+        while waiting and (self._waiting_bytes > KEPT_BYTES or received_at - waiting[0][1] > KEPT_TIME):
+            self._waiting_bytes -= size_of(waiting.popleft()[0])
 
     def _join(self, now: int) -> list[Output]:
         """Apply the kept differences to the snapshot, once the stream has reached it or stays silent."""
         snapshot, waiting = self._snapshot, self._waiting
         if snapshot is None or waiting is None:
+            return []
+        if waiting and snapshot.last + 1 < waiting[0][0].first:  # the differences between them are not known
+            self._snapshot, self._retry = None, RETRY  # an old snapshot is no defect
             return []
         reached = bool(waiting) and waiting[-1][0].last >= snapshot.last
         if not reached and now < self._alone_at:
@@ -264,6 +268,11 @@ def good_sides(
         raise ValueError(bad[0])
     shown = "; ".join(bad[:SHOWN]).encode()
     return good_bids, good_asks, (Malformed(shown, "value", f"{exchange}: {len(bad)} bad levels of a snapshot"),) if bad else ()
+
+
+def size_of(diff: Diff) -> int:
+    """About the bytes of memory of a difference."""
+    return LEVEL_BYTES * (2 + len(diff.bids) + len(diff.asks))
 
 
 def bound_of(levels: Sequence[Level], limit: int) -> Decimal | None:

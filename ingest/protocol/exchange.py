@@ -46,7 +46,9 @@ class ExchangeLimits(Struct, frozen=True, kw_only=True):
     silence_seconds: float  # a connection that receives nothing for that long, not even a ping, is dead
     stale_seconds: float = 60.0  # a subscription is stale after this silence at the earliest; later where its messages are rare
     life_seconds: float | None = None  # the age at which a connection is replaced, before the exchange closes it
-    message_bytes: int = 16 << 20  # the largest frame to accept
+    # The largest frame to accept; a longer one ends the connection. The largest recorded one, a book of Kraken, has 79 kB. Levels
+    # in random order take longest to read: half a second at this size.
+    message_bytes: int = 2 << 20
 
 
 class CompletenessRules(Struct, frozen=True, kw_only=True):

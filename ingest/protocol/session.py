@@ -62,6 +62,12 @@ class Refused(Struct, frozen=True):
     message: str
 
 
+class Relist(Struct, frozen=True):
+    """Messages contradict the listing, which must be read again. `message` says what does, for the status."""
+
+    message: str
+
+
 class Reconnect(Struct, frozen=True):
     """The connection must be replaced. If this is `planned`, it is kept until its successor delivers, else it is closed at once."""
 
@@ -69,7 +75,7 @@ class Reconnect(Struct, frozen=True):
     planned: bool = False
 
 
-Output = Record | Send | Request | Gap | Malformed | Refused | Reconnect
+Output = Record | Send | Request | Gap | Malformed | Refused | Relist | Reconnect
 
 
 class Session(Protocol):

@@ -19,7 +19,7 @@ from ingest.errors import IngestError, Retry
 from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import Exchange, ExchangeOptions, Located, Retiring
-from ingest.protocol.session import ChannelName, Connection, Gap, Output, Refused, Session, Subscription
+from ingest.protocol.session import ChannelName, Connection, Gap, Output, Refused, Relist, Session, Subscription
 from ingest.records import SECOND, Candle, Instrument, Record
 from ingest.sources.connection_slot import ReconnectingConnection, Stream
 from ingest.sources.coverage_claims import CoverageClaims, Watermarks
@@ -81,6 +81,7 @@ class ExchangeFeed:
         self._lost: dict[Stream, int] = {}
         self._claims = CoverageClaims(name, writer)
         self._reload = asyncio.Event()
+        self._listed_at = 0.0  # time of the loop
         metrics.preset_exchange(name, section.channels)
         self._show_subscriptions()
 
@@ -145,6 +146,7 @@ class ExchangeFeed:
             self._begin = partial(self._make_websocket, client, http, recorder)
             while True:
                 self._reload.clear()
+                self._listed_at = asyncio.get_running_loop().time()
                 wait = LISTING_SECONDS
                 section, options = self._section, self._make_options()
                 try:
@@ -273,8 +275,15 @@ class ExchangeFeed:
                 self._on_malformed(self.name, output)
             case Refused():
                 self._note_error(output.message)
+            case Relist():
+                self._note_error(output.message)
+                self._relist()
             case _:
                 raise TypeError(f"{self.name}: no queue for a {type(output).__name__}")
+
+    def _relist(self) -> None:
+        """Read the listing again, at most once in LISTING_RETRY_SECONDS."""
+        asyncio.get_running_loop().call_at(self._listed_at + LISTING_RETRY_SECONDS, self._reload.set)
 
     def _gap(self, gap: Gap) -> None:
         self._on_gap(self.name, gap, self._options.trade_kind)

@@ -123,6 +123,7 @@ class WebSocketConnection:
         self._messages_seen = 0
         self._tick_due = 0
         self._stale = 0
+        self._failed_requests = 0  # since the last response
 
     async def run(self) -> Ended:
         """Open the connection and run to its end. Raises Retry if it does not open, else an ExceptionGroup of errors."""
@@ -321,16 +322,25 @@ class WebSocketConnection:
         return True
 
     async def _make_request(self, request: Request) -> None:
-        """Make one HTTP request of the session. It is not repeated here, because the session decides when to."""
+        """Make one HTTP request of the session. It is not repeated here, because the session decides when to.
+
+        The session hears of the response or of the failure, unless it ends first. Of failures in a row only the first is logged:
+        during a ban of an hour 20 books have more than a thousand.
+        """
         try:
             response = await self._http.get(request)
         except (Retry, Reject) as error:
-            log.warning("%s: %s", self._source, error)
+            if first := not self._failed_requests:
+                log.warning("%s: %s", self._source, error)
+            self._failed_requests += 1
             self._metrics.counters.errors[self._source, "http", type(error).__name__] += 1
-            refused = [Refused(str(error))] if isinstance(error, Reject) else []
+            refused = [Refused(str(error))] if first and isinstance(error, Reject) else []
             async with self._lock:
                 await self._deliver(iter([*refused, *self._session.failed(request, self._clock())]))
             return
+        if self._failed_requests:
+            log.info("%s: requests are answered again, after %d failures", self._source, self._failed_requests)
+            self._failed_requests = 0
         async with self._lock:
             await self._deliver(iter(self._session.answer(request, response, self._clock())))
 

@@ -43,6 +43,7 @@ LIMITS = ExchangeLimits(
     weight=Rate(8, 1.0),  # the limit is 10 a second per address
     subscriptions_per_connection=200,
     silence_seconds=15.0,  # each product has a heartbeat every second
+    message_bytes=8 << 20,  # a snapshot has the whole book: that of BTC-USD has 5 MB; 8 MiB of levels take 0.2 s and 46 MB
 )
 # By its documentation candles "may be incomplete", and a minute without trades has none: they prove nothing.
 # https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-product-candles

@@ -19,8 +19,7 @@ from ingest.records import MINUTE, SECOND, Candle
 DELAY = 2 * SECOND  # from the end of a minute to the first request
 WINDOW = 4 * MINUTE  # each request reaches back that far, so that later requests find a late or changed bar
 TRIES = 2  # requests in one minute
-RETRY = 5 * SECOND  # from a response without the minute to the next request
-REQUEST_TIMEOUT = 20 * SECOND
+RETRY = 5 * SECOND  # from a failure, or a response without the minute, to the next request
 
 
 class PolledCandles(Struct, frozen=True):
@@ -41,6 +40,7 @@ class _Candles:
         self._market = market
         self._wait, self._delay = wait, DELAY + wait
         self._request_at: int | None = None
+        self._requested = False  # the transport reports the response or the failure of each request
         self._tries = 0
         self._minute = 0  # the newest closed minute at the last request
         self._seen: dict[int, Candle] = {}
@@ -48,20 +48,21 @@ class _Candles:
     def tick(self, now: int) -> Sequence[Output]:
         if self._request_at is None:
             self._request_at = max(now + self._wait, now // MINUTE * MINUTE + self._delay)
-        if now < self._request_at:
+        if self._requested or now < self._request_at:
             return ()
         minute = now // MINUTE * MINUTE - MINUTE
         if minute != self._minute:
             self._minute, self._tries = minute, 0
         self._tries += 1
-        self._request_at = self._again_at(now + REQUEST_TIMEOUT)
+        self._requested = True
         symbol = self._market.instrument.symbol
         path = candles_path(symbol, self._minute - WINDOW, self._minute)
         return (Request(f"{self._market.options.rest_url}{path}", tag=symbol),)
 
     def answer(self, response: Response | None, now: int) -> Sequence[Output]:
+        self._requested, self._request_at = False, self._again_at(now + RETRY)
         if response is None:
-            return ()  # requested again after `REQUEST_TIMEOUT`
+            return ()
         self._market.received(now)
         try:
             candles = candles_from_rest(response.body, self._market.instrument, now)
@@ -70,7 +71,8 @@ class _Candles:
         as_of = now if response.made_at is None else min(now, response.made_at)
         out = [candle for candle in candles if self._is_new(candle, as_of)]
         self._seen = {time: candle for time, candle in self._seen.items() if time >= self._minute - WINDOW}
-        self._request_at = self._next_minute() if self._minute in self._seen else self._again_at(now + RETRY)
+        if self._minute in self._seen:
+            self._request_at = self._next_minute()
         return [*out, *candles.rejected]
 
     def _is_new(self, candle: Candle, as_of: int) -> bool:

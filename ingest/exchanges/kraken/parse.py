@@ -8,6 +8,7 @@ https://docs.kraken.com/exchange/guides/websockets/book-checksum-v2
 from __future__ import annotations
 
 from binascii import crc32
+from collections.abc import Sequence
 from decimal import Decimal
 
 import msgspec
@@ -80,15 +81,25 @@ def depth(options: ExchangeOptions) -> int:
     return next((depth for depth in DEPTHS if depth >= options.book_depth), DEPTHS[-1])
 
 
-def agrees(state: Book, update: Update, instrument: Instrument) -> bool:
-    """CRC32 over the ten best asks, then the ten best bids."""
-    prices, sizes = decimals(instrument.price_step), decimals(instrument.size_step)
+def agrees(state: Book, update: Update, instrument: Instrument | None) -> bool:
+    """CRC32 over the ten best asks, then the ten best bids.
+
+    Without an instrument, whose decimals may be old, with the digits as they were sent, or padded to the most decimals of the book.
+    """
     levels = state.asks.best(CHECKED_LEVELS) + state.bids.best(CHECKED_LEVELS)
-    return crc32("".join(_bare(price, prices) + _bare(size, sizes) for price, size in levels).encode()) == update.checksum
+    if instrument is not None:
+        return _checksum(levels, decimals(instrument.price_step), decimals(instrument.size_step)) == update.checksum
+    every = state.asks.best(len(state.asks)) + state.bids.best(len(state.bids))
+    prices, sizes = (max((decimals(level[column]) for level in every), default=0) for column in (0, 1))
+    return update.checksum in (_checksum(levels, 0, 0), _checksum(levels, prices, sizes))
+
+
+def _checksum(levels: Sequence[tuple[str, str]], prices: int, sizes: int) -> int:
+    return crc32("".join(_bare(price, prices) + _bare(size, sizes) for price, size in levels).encode())
 
 
 def decimals(step: str | None) -> int:
-    """The number of decimals that the exchange prints: "0.10" -> 2, None -> 0."""
+    """The number of decimals of a step or a number: "0.10" -> 2, None -> 0."""
     return len((step or "").partition(".")[2])
 
 

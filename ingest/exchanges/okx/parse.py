@@ -48,7 +48,7 @@ def book(row: BookRow) -> Update:
     return Update(event_time(from_text, row.ts, MILLISECOND), row.bids, row.asks, row.seqId, row.prevSeqId, checksum)
 
 
-def agrees(state: Book, update: Update, instrument: Instrument) -> bool:
+def agrees(state: Book, update: Update, instrument: Instrument | None) -> bool:
     """Compares the signed CRC32 over the 25 best levels: bid and ask in turn; where one side ends, the rest of the other."""
     pairs = zip_longest(state.bids.best(CHECKED_LEVELS), state.asks.best(CHECKED_LEVELS), fillvalue=())
     crc = crc32(":".join(chain.from_iterable(chain.from_iterable(pairs))).encode())

@@ -151,13 +151,15 @@ def test_a_snapshot_older_than_the_first_event_is_requested_again() -> None:
     assert session.tick(now + 2 * SECOND) == []
 
 
-def test_a_snapshot_that_does_not_arrive_is_requested_again() -> None:
+def test_a_snapshot_that_failed_is_requested_again() -> None:
     line = depth_lines("NKNUSDT")[0]
     session = a_session("book", symbols=["NKNUSDT"], given=options(depth=20))
-    requests = session.feed(line.frame, line.time)
-    assert requests == [Request(url("NKNUSDT", 100), weight=5, tag="NKNUSDT")]
-    assert session.tick(line.time + 299 * SECOND) == []
-    assert session.tick(line.time + 300 * SECOND) == requests
+    (request,) = session.feed(line.frame, line.time)
+    assert request == Request(url("NKNUSDT", 100), weight=5, tag="NKNUSDT")
+    later = line.time + 3600 * SECOND
+    assert session.tick(later) == []
+    assert session.failed(request, later) == []
+    assert session.tick(later + SECOND) == [request]
 
 
 def test_a_malformed_snapshot_is_reported_and_requested_again() -> None:
@@ -239,10 +241,9 @@ def test_waiting_events_are_bounded_and_a_sequence_break_among_them_discards_the
     session = a_session("book", symbols=["NKNUSDT"], given=options(depth=20))
     (request,) = session.feed(depth_event(1, 1, 1_000, [], []), NOW)
     for update in range(2, 2_000):
-        session.feed(depth_event(update, update, 1_000 + update, [], []), NOW)
-    assert (
-        session.answer(request, Response(200, full_snapshot(500, 1_000)), NOW + 1) == []
-    )  # the events after it are no longer kept
+        session.feed(depth_event(update, update, 1_000 + update, [], []), NOW + update * SECOND // 10)
+    # more than a minute later the events after it are no longer kept
+    assert session.answer(request, Response(200, full_snapshot(500, 1_000)), NOW + 1) == []
     session.feed(depth_event(3_000, 3_000, 9_000, [], []), NOW + 2)
     assert session.answer(request, Response(200, full_snapshot(1_500, 1_000)), NOW + 3) == []
     assert session.feed(depth_event(3_001, 3_001, 9_100, [], []), NOW + 4) == []

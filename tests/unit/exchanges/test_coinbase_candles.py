@@ -118,25 +118,25 @@ def test_a_missing_minute_is_requested_again_once() -> None:
     assert session.tick(now + 60 * SECOND) == [candles_request(LAST + MINUTE)]
 
 
-def test_a_request_without_a_response_is_repeated() -> None:
+def test_a_request_that_waits_is_not_repeated() -> None:
+    """Requests wait in the transport while the exchange bans the address: 20 products made 980 in an hour."""
     session = btc_candles(LAST + MINUTE)
     now = LAST + MINUTE + 2 * SECOND
     (request,) = session.tick(now)
-    assert session.tick(now + 19 * SECOND) == []
-    assert session.tick(now + 20 * SECOND) == [request]
-    (bad,) = session.answer(request, Response(200, b"<html>"), now + 21 * SECOND)
+    later = now + 60 * MINUTE
+    later = [output for second in range(1, 3601) for output in session.tick(now + second * SECOND)]
+    assert [output for output in later if isinstance(output, Request)] == []
+    (bad,) = session.answer(request, Response(200, b"<html>"), later)
     assert isinstance(bad, Malformed)
-    assert session.tick(now + 60 * SECOND) == [candles_request(LAST + MINUTE)]
+    assert session.tick(later + 4 * SECOND) == []
+    assert session.tick(later + 5 * SECOND) == [candles_request(LAST + 60 * MINUTE)]
 
 
 def test_the_requests_of_many_products_are_spread_over_the_minute() -> None:
     session = a_session("candles", products=[f"P{n}-USD" for n in range(100)])
     list(session.start(0))
     tags_by_second = [[request.tag for request in session.tick(now)] for now in range(0, 60 * SECOND, SECOND)]
-    products = [f"P{n}-USD" for n in range(100)]
-    assert sorted(tag for tags in tags_by_second for tag in tags) == sorted(
-        products * 2
-    )  # each is repeated, because no response came
+    assert sorted(tag for tags in tags_by_second for tag in tags) == sorted(f"P{n}-USD" for n in range(100))
     assert max(map(len, tags_by_second)) <= coinbase.LIMITS.weight.amount
 
 
@@ -166,4 +166,8 @@ def test_a_failed_request_is_repeated() -> None:
     (request,) = session.tick(now)
     assert session.failed(request, now + SECOND) == ()
     assert session.last_message_at == [0]
-    assert session.tick(now + 20 * SECOND) == [request]
+    assert session.tick(now + 5 * SECOND) == []
+    assert session.tick(now + 6 * SECOND) == [request]
+    assert session.failed(request, now + 7 * SECOND) == ()
+    assert session.tick(now + 59 * SECOND) == []
+    assert session.tick(now + 60 * SECOND) == [candles_request(LAST + MINUTE)]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from binascii import crc32
+from collections.abc import Iterable
 
 import pytest
 from msgspec.structs import replace
 
 from ingest.exchanges.kraken import exchange as kraken
-from ingest.protocol.session import Gap, Send, Subscription
+from ingest.protocol.decode import Malformed
+from ingest.protocol.session import Gap, Output, Relist, Send, Subscription
 from ingest.records import SECOND, BookSnapshot, Quote
 from tests.support.exchanges.kraken import BTC, NOW, OPTIONS, nautilus, open_session
 
@@ -53,13 +55,27 @@ DOCUMENTED = b"""{"channel":"book","type":"snapshot","data":[{"symbol":"BTC/USD"
 {"price":45299.5,"qty":0.18772827}],"checksum":3310070434}]}"""
 
 
+def without_zeros(frame: bytes) -> bytes:
+    """The frame as a writer of JSON numbers may send it."""
+    return re.sub(rb"(\.\d*?)0+(?=[,}])", rb"\1", frame).replace(b".,", b",")
+
+
 def test_the_documented_checksum_matches_with_and_without_trailing_zeros() -> None:
-    trimmed = re.sub(rb"(\.\d*?)0+(?=[,}])", rb"\1", DOCUMENTED).replace(b".,", b",")
+    trimmed = without_zeros(DOCUMENTED)
     assert trimmed.count(b"0}") < DOCUMENTED.count(b"0}")
     for frame in (DOCUMENTED, trimmed):
         assert open_session(BTC, channel="book").feed(frame, NOW) == []
-    gap, *_ = open_session(BTC, channel="book").feed(DOCUMENTED.replace(b"0.15445238", b"0.15445239"), NOW)
+    relist, gap, *_ = open_session(BTC, channel="book").feed(DOCUMENTED.replace(b"0.15445238", b"0.15445239"), NOW)
+    assert relist == Relist("kraken: BTC/USD: the checksum of the book fails")
     assert gap == Gap(7, "book", "checksum", NOW)
+
+
+def test_a_snapshot_without_a_time_of_a_market_that_sends_nothing_is_written_with_the_name_of_its_writer() -> None:
+    session = open_session(BTC, channel="book", options=replace(OPTIONS, writer="one"))
+    assert session.feed(DOCUMENTED, NOW) == []
+    assert books(session.tick(NOW + 3 * SECOND)) == []  # it gets our time now
+    (row,) = books(session.tick(NOW + 10 * SECOND))
+    assert (row.time, row.writer, row.bid_prices[0]) == (NOW + 4 * SECOND, "one", "45283.5")
 
 
 def test_a_size_of_zero_removes_the_level() -> None:
@@ -80,6 +96,10 @@ def test_a_crossed_book_is_never_written() -> None:
     assert gap == Gap(7, "book", "crossed", 1696613755440295)
     assert ("unsubscribe" in unsubscribe.text, '"subscribe"' in subscribe.text) == (True, True)
     assert [o for o in session.tick(NOW) if isinstance(o, BookSnapshot)] == []
+
+
+def books(outputs: Iterable[Output]) -> list[BookSnapshot]:
+    return [output for output in outputs if isinstance(output, BookSnapshot)]
 
 
 @pytest.mark.parametrize(("depth", "subscribed"), [(1, 10), (10, 10), (11, 25), (20, 25), (100, 100), (1000, 1000), (5000, 1000)])
@@ -167,10 +187,42 @@ def test_a_malformed_quote_discards_the_quote_before_it() -> None:
     assert session.tick(NOW) == []
 
 
+@pytest.mark.parametrize("trimmed", [False, True])
+def test_a_precision_that_the_listing_does_not_have_yet_costs_no_book(trimmed: bool) -> None:
+    """Kraken lowered the decimals of a pair from 2 to 1, and of its sizes from 9 to 8; the listing is an hour old."""
+    listed = replace(BTC, price_step="0.01", size_step="0.000000001")
+    session = open_session(listed, channel="book", options=replace(OPTIONS, book_depth=10))
+    frame = without_zeros(DOCUMENTED) if trimmed else DOCUMENTED
+    asked = session.feed(frame, NOW)
+    assert asked == [Relist("kraken: BTC/USD: the checksum of the book fails with the decimals of the listing")]
+    levels = ["452846" + "15000000", *documented("asks")[:-1], *documented("bids")]
+    change = edited(b"", b'{"price":45284.6,"qty":0.15000000}', "".join(levels), 100)
+    assert session.feed(without_zeros(change) if trimmed else change, NOW + SECOND) == []  # the listing is asked for once
+    (row,) = books(session.tick(NOW + 10 * SECOND))
+    assert (row.ask_prices[0], len(row.ask_prices), len(row.bid_prices)) == ("45284.6", 10, 10)
+
+
+def test_a_checksum_of_an_empty_book_that_fails_breaks_it() -> None:
+    session = open_session(BTC, channel="book")
+    empty = b'{"channel":"book","type":"snapshot","data":[{"symbol":"BTC/USD","bids":[],"asks":[],"checksum":5}]}'
+    assert [type(output) for output in session.feed(empty, NOW)] == [Relist, Gap, Send, Send]
+
+
 def test_a_checksum_that_keeps_failing_does_not_stop_the_book() -> None:
-    """Checksums fail for good if the listing has other decimals than the frames."""
+    """A book whose checksum is wrong for good is stored after half a minute, unverified, and that is told once."""
     session = open_session(BTC, channel="book")
     frame = nautilus("ws_book_snapshot")  # its checksum does not match its levels
-    out = [[type(o).__name__ for o in session.feed(frame, NOW + i * 3600 * SECOND)] for i in range(4)]
-    assert [[name for name in names if name != "Send"] for names in out] == [["Gap"], [], ["Malformed"], ["Gap"]]
-    assert [o.bid_prices[0] for o in session.tick(NOW) if isinstance(o, BookSnapshot)] == ["105944.20"]
+    told: list[Malformed | Relist] = []
+    for quarter in range(4 * 600):
+        now = NOW + quarter * SECOND // 4
+        out = [*session.tick(now)]
+        if any(isinstance(output, Send) and '"subscribe"' in output.text for output in out) or quarter in (0, 1):
+            out += session.feed(frame, now)  # the exchange answers each subscription
+        told += [output for output in out if isinstance(output, Malformed | Relist)]
+        if (rows := books(out)) or quarter == 4 * 60:
+            break
+    assert [row.bid_prices[0] for row in rows] == ["105944.20"]
+    assert now - NOW < 40 * SECOND
+    assert [type(output) for output in told] == [Relist, Relist, Malformed, Relist]
+    assert told[-1].message.endswith("the checksum of the book fails on 3 fresh snapshots: it is stored unverified")
+    assert [session.feed(frame, now + minute * 60 * SECOND) for minute in range(10)] == [[]] * 10

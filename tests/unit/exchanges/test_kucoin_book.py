@@ -135,6 +135,19 @@ def test_a_message_with_a_time_makes_a_row_without_a_writer() -> None:
     assert session.tick(NOW) == [book(1663747971, bids, asks, 14103847)]
 
 
+def test_a_busy_market_joins_a_snapshot_that_comes_after_four_seconds() -> None:
+    """300 messages a second, and a response that is 4 s old on arrival: no book joined while only 1,000 messages were kept."""
+    session = open_session(BTC, channel="book")
+    requests = session.feed(event_frame(101, 101), NOW)
+    assert [type(output) for output in requests] == [Request]
+    for number in range(102, 102 + 1200):
+        frame = event_frame(number, number, bids=[["9", str(number), str(number)]])
+        assert session.feed(frame, NOW + (number - 101) * SECOND // 300) == []
+    assert answer(session, "101") == []
+    expected = book(BEGIN + 6, [["10", "1"], ["9", "1301"]], [["11", "3"]], 1301)
+    assert session.tick(NOW + 4 * SECOND) == [replace(expected, received_at=NOW + 4 * SECOND)]
+
+
 def test_of_two_changes_of_a_price_the_higher_sequence_is_applied() -> None:
     session = open_session(BTC, channel="book")
     session.feed(event_frame(101, 103, bids=[["9", "5", "103"], ["9", "7", "102"], ["10", "0", "101"]]), NOW)

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.protocol.decode import Malformed
-from ingest.protocol.session import Gap, Output, Send
+from ingest.protocol.session import Gap, Output, Relist, Send
 from ingest.records import SECOND, BookSnapshot
 from tests.support.exchanges import deribit as deribit_session
 from tests.support.exchanges import okx as okx_session
@@ -75,9 +75,10 @@ def test_a_checksum_that_fails_on_fresh_snapshots_is_no_longer_verified_and_that
     frame = okx_snapshot(seqId=None, prevSeqId=None, checksum=5)
     yields = [session.feed(frame, NOW + hour * 3600 * SECOND) for hour in range(4)]
     kinds = [[type(output) for output in out if not isinstance(output, Send)] for out in yields]
-    assert kinds == [[Gap], [], [Malformed], [Gap]]  # the gap opens, and closes when the book is stored unverified
-    (bad,) = [output for output in yields[2] if isinstance(output, Malformed)]
-    assert (bad.reason, bad.message) == ("checksum", "okx: the checksum fails on 3 fresh snapshots: the book is stored unverified")
+    assert kinds == [[Relist, Gap], [Relist], [Malformed, Relist, Gap], []]  # the gap closes when the book is stored unverified
+    bad, told, _ = yields[2]
+    text = "okx: BTC-USDT: the checksum of the book fails on 3 fresh snapshots: it is stored unverified"
+    assert (bad, told) == (Malformed(b"5", "checksum", text), Relist(text))
     assert books(session.tick(FAR))
 
 

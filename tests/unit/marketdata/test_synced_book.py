@@ -7,6 +7,7 @@ https://www.gate.com/docs/developers/apiv4/ws/en/#order-book-channel
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -44,8 +45,12 @@ def session_with_request(*frames: bytes, options: ExchangeOptions = OPTIONS) -> 
 
 
 def request_in(outputs: Any) -> Request:
-    (request,) = [request for request in outputs if isinstance(request, Request)]
+    (request,) = requests_in(outputs)
     return request
+
+
+def requests_in(outputs: Any) -> list[Request]:
+    return [request for request in outputs if isinstance(request, Request)]
 
 
 def books(outputs: Any) -> list[BookSnapshot]:
@@ -140,12 +145,64 @@ def test_differences_without_a_time_have_the_local_time_and_the_name_of_the_writ
 
 def test_one_request_at_a_time_is_repeated_after_it_failed() -> None:
     session, request = session_with_request(event_frame(101, 102))
-    requests = [output for second in range(1, 290) for output in session.tick(NOW + second * SECOND) if isinstance(output, Request)]
-    assert requests == []  # no response yet, so no further request
-    later = NOW + 290 * SECOND
+    for second in range(1, 3600):  # the transport may wait that long for the exchange's permission
+        assert requests_in(session.tick(NOW + second * SECOND)) == []
+        assert session.feed(event_frame(102 + second, 102 + second, T + second), NOW + second * SECOND) == []
+    later = NOW + 3600 * SECOND
     assert session.failed(request, later) == []
     assert session.tick(later + SECOND - 1) == []
     assert request_in(session.tick(later + SECOND)) == request
+
+
+def test_a_book_that_the_stream_replaced_does_not_request_again_before_the_response() -> None:
+    session, request = session_with_request(event_frame(101, 102))
+    whole = update("spot.order_book_update", {"t": T, "s": "BTC_USDT", "U": 103, "u": 110, "full": True, "b": BIDS, "a": ASKS})
+    later = NOW + 10 * SECOND
+    assert session.feed(whole, later) == []
+    assert [type(output) for output in session.feed(event_frame(115, 116, T + 1), later + 10 * SECOND)] == [Gap]
+    assert requests_in(session.tick(later + 60 * SECOND)) == []
+    (gap,) = session.answer(request, snapshot(115), later + 61 * SECOND)
+    assert isinstance(gap, Gap)
+    assert gap.until == (T + 1) * 1000
+
+
+def test_differences_are_kept_for_a_minute() -> None:
+    session, request = session_with_request(event_frame(101, 101))
+    for second in range(1, 100):
+        session.feed(event_frame(101 + second, 101 + second, T + 1000 * second), NOW + second * SECOND)
+    assert session.answer(request, snapshot(138), NOW + 99 * SECOND) == []  # the oldest that is kept is 140
+    request = request_in(session.tick(NOW + 100 * SECOND))
+    session.answer(request, snapshot(139), NOW + 100 * SECOND)
+    (book,) = books(session.tick(NOW + 200 * SECOND))
+    assert book.sequence == 200
+
+
+def test_the_kept_differences_of_a_book_have_few_megabytes() -> None:
+    """60 of 5,000 levels had 57 MB, and 1,000 were kept."""
+    tracemalloc.start()
+    try:
+        session, request = session_with_request(event_frame(101, 101))
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(102, 162):
+            session.feed(event_frame(number, number, T + number, asks=[[f"{price}.5", "1"] for price in range(11, 5011)]), NOW)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 6_000_000
+    session.answer(request, snapshot(157), NOW)  # the oldest that is kept is 158
+    (book,) = books(session.tick(LATER))
+    assert book.sequence == 161
+
+
+def test_a_snapshot_is_not_joined_to_a_stream_that_begins_behind_it() -> None:
+    session = open_session(BTC, channel="book")
+    session.tick(NOW)
+    request = request_in(session.tick(NOW + 5 * SECOND))
+    assert session.answer(request, snapshot(110), NOW + 5 * SECOND) == []
+    assert session.feed(event_frame(115, 116), NOW + 6 * SECOND) == [request]  # 111 to 114 are missing
+    session.answer(request, snapshot(116), NOW + 7 * SECOND)
+    (book,) = books(session.tick(LATER))
+    assert book.sequence == 116
 
 
 @pytest.mark.parametrize("failure", [b"<html>", b"[]", b'{"id":102,"bids":[["x","1"]],"asks":[["1","1"]]}', None])
@@ -198,6 +255,14 @@ def test_the_payload_of_malformed_levels_is_bounded() -> None:
     (bad,) = session.answer(request, snapshot(102, [["1", "1"], *[["x" * 1000, "1"]] * 5000]), NOW)
     assert len(bad.payload) < 3000
     assert bad.message == "gate: 5000 bad levels of a snapshot"
+
+
+def test_a_snapshot_with_more_malformed_levels_than_can_be_read_in_time_is_useless() -> None:
+    session, request = session_with_request(event_frame(101, 102))
+    (bad,) = session.answer(request, snapshot(102, [["1", "1"], *[1] * 10_001]), NOW)
+    assert (bad.reason, bad.message) == ("value", "gate: level 1 is not price and size")
+    assert len(bad.payload) <= 10_000
+    assert session.tick(NOW + SECOND) == [request]
 
 
 def test_exact_exponents_are_numbers() -> None:

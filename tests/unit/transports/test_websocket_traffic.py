@@ -98,6 +98,25 @@ async def test_a_refused_request_is_reported(bench: Bench) -> None:
     assert bench.outputs == [Refused(f"GET {bench.session.http_url}/answer: HTTP 404: ")]
 
 
+async def test_of_requests_that_fail_in_a_row_the_first_is_logged(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """During a ban every book asks once a minute; the session hears of each failure."""
+    caplog.set_level("INFO")
+
+    async def talk(socket: web.WebSocketResponse) -> None:
+        bench.statuses = [404, 404, 502, 404]
+        for _ in range(5):
+            await socket.send_str("ask")
+            bench.last_message_at.append((await socket.receive(timeout=5)).data)
+
+    bench.talk = talk
+    await bench.connection().run()
+    assert bench.last_message_at == ["t: failed"] * 4 + ["t:42"]
+    assert caplog.text.count("HTTP 404") == 1
+    assert "HTTP 502" not in caplog.text
+    assert "requests are answered again, after 4 failures" in caplog.text
+    assert len([output for output in bench.outputs if isinstance(output, Refused)]) == 1
+
+
 # --- under load -------------------------------------------------------------------------------------------------------
 
 
