@@ -124,8 +124,8 @@ def test_a_request_that_waits_is_not_repeated() -> None:
     now = LAST + MINUTE + 2 * SECOND
     (request,) = session.tick(now)
     later = now + 60 * MINUTE
-    later = [output for second in range(1, 3601) for output in session.tick(now + second * SECOND)]
-    assert [output for output in later if isinstance(output, Request)] == []
+    outputs = [output for second in range(1, 3601) for output in session.tick(now + second * SECOND)]
+    assert [output for output in outputs if isinstance(output, Request)] == []
     (bad,) = session.answer(request, Response(200, b"<html>"), later)
     assert isinstance(bad, Malformed)
     assert session.tick(later + 4 * SECOND) == []
