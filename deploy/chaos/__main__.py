@@ -1,7 +1,7 @@
 """`deploy/chaos.sh --runs N --seed S`: executes the runs with the seeds S to S + N - 1, one after the other.
 
 The exit code is 1 if a row is unaccounted for, or if a run or the whole set tested too little. `--runs 1` with the
-seed and the same kinds repeats a single run.
+seed and the same kinds repeats a single run. `--fuzz N` mutates payloads instead: see `fuzz.py`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,16 @@ from chaos.plan import KINDS, draw
 from chaos.scene import faketime
 from chaos.servers import Servers
 
+FUZZ_INPUTS = 1_000_000
 ROOT_ONLY = ("dns_gone", "spool_full", "disk_full")
 
 
 def main() -> int:
     options = parser().parse_args()
+    if options.fuzz is not None:
+        from chaos import fuzz  # noqa: PLC0415 - it imports the tests' support, which the runs do not need
+
+        return fuzz.main(options.fuzz, options.seed)
     print(f"chaos: {options.runs} runs, seeds {options.seed} to {options.seed + options.runs - 1}", flush=True)
     impossible = {kind: reason for kind, reason in unavailable().items() if kind in options.kinds}
     for kind, reason in impossible.items():
@@ -110,6 +115,14 @@ def parser() -> argparse.ArgumentParser:
         default=list(KINDS),
         metavar="A,B",
         help=f"kinds of fault to draw from; default: all ({', '.join(KINDS)})",
+    )
+    made.add_argument(
+        "--fuzz",
+        type=int,
+        nargs="?",
+        const=FUZZ_INPUTS,
+        metavar="N",
+        help=f"instead of runs, N mutated payloads; default: {FUZZ_INPUTS}",
     )
     made.add_argument("--mutate", choices=sorted(MUTATIONS), help="test the checker: change one row, so that the exit code is 1")
     return made
