@@ -164,7 +164,7 @@ def lunar_crush() -> Case:
     topic, series = (load(f"lunarcrush/{name}.json")["response"] for name in ("topic", "topic_time_series"))  # type: ignore[index]
     hours = [series["data"][0] | {"time": series["data"][0]["time"] + 3600 * hour} for hour in range(ROWS)]
     return Case(
-        options(assets=(BTC,)), always(topic, series | {"data": hours}), "1749945600", now=TOPIC_TIME, joined=frozenset([0])
+        options(assets=(BTC,)), always(topic, series | {"data": hours}), "1749945600", now=TOPIC_TIME, joined=frozenset([0, 1])
     )
 
 
@@ -259,7 +259,7 @@ def reddit_posts() -> Case:
     text = re.sub(r"<(published|updated)>[^<]*<", rf"<\1>{iso(60)}<", entry[0].decode()).replace(
         "I'm thinking", "Bitcoin looks good"
     )
-    entries = "".join(text.replace("1fmapo9", f"1fmap{n}").replace("looks good", f"looks good {n}") for n in range(5))
+    entries = "".join(text.replace("1fmapo9", f"1fmap{n}").replace("looks good", f"looks good chart{n}") for n in range(5))
     return Case(options(assets=(Asset("BTC", "rss"),)), always(RSS[: entry.start()] + entries.encode() + b"</feed>"), pattern=ITEMS)
 
 
@@ -275,7 +275,8 @@ def telegram_page() -> Case:
     message = MESSAGES.search(page)
     assert message is not None
     messages = b"".join(
-        message[0].replace(b"telegram/435", b"telegram/%d" % (435 + n)).replace(b"Bitcoin.", b"Bitcoin %d." % n) for n in range(5)
+        message[0].replace(b"telegram/435", b"telegram/%d" % (435 + n)).replace(b"Bitcoin.", b"Bitcoin chart%d." % n)
+        for n in range(5)
     )
     return Case(options(channels=("telegram",)), always(page.replace(message[0], messages)), pattern=MESSAGES)
 

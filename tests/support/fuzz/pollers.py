@@ -141,10 +141,10 @@ def _judge_rows(faults: Faults, name: str, mutants: Mapping[int, Mutant], turned
     touched = sum(mutant.rows for mutant in mutants.values())
     joined = not of.joined.isdisjoint(mutants)
     lost = usual.records - turned.records if joined else rest.records - turned.records
-    if lost.total() > (touched if joined else 0) and not rest.error:
+    if lost.total() > (2 * touched if joined else 0) and not rest.error:
         faults.found.append(f"lost neighbour: {turned.error or lost.total()}, such as {next(iter(lost))}")
     new = turned.records.keys() - rest.records.keys() - usual.records.keys()
-    if len(new) > touched * max(1, (usual.records - rest.records).total()):
+    if len(new) > (1 + joined) * touched * max(1, (usual.records - rest.records).total()):
         faults.found.append(f"wrong row: {len(new)} more records, such as {next(iter(new))}")
     lost = usual.records - turned.records
     markup = of.pattern is not None and b"<" in usual.bodies[0]  # an element of another name or class is no row
