@@ -1,7 +1,8 @@
 """`deploy/chaos.sh --runs N --seed S`: executes the runs with the seeds S to S + N - 1, one after the other.
 
-The exit code is 1 if a row is unaccounted for, or if a run or the whole set tested too little. `--runs 1` with the
-seed and the same kinds repeats a single run.
+The exit code is 1 if a row is unaccounted for, if a run tested too little, or if a kind of fault was drawn and never happened. A
+kind that was not drawn is only printed. `--runs 1` with the
+seed and the same kinds repeats a single run. `--fuzz N` mutates payloads instead: see `fuzz.py`.
 """
 
 from __future__ import annotations
@@ -25,11 +26,16 @@ from chaos.plan import KINDS, draw
 from chaos.scene import faketime
 from chaos.servers import Servers
 
+FUZZ_INPUTS = 1_000_000
 ROOT_ONLY = ("dns_gone", "spool_full", "disk_full")
 
 
 def main() -> int:
     options = parser().parse_args()
+    if options.fuzz is not None:
+        from chaos import fuzz  # noqa: PLC0415 - it imports the tests' support, which the runs do not need
+
+        return fuzz.main(options.fuzz, options.seed)
     print(f"chaos: {options.runs} runs, seeds {options.seed} to {options.seed + options.runs - 1}", flush=True)
     impossible = {kind: reason for kind, reason in unavailable().items() if kind in options.kinds}
     for kind, reason in impossible.items():
@@ -77,7 +83,8 @@ async def _runs(options: argparse.Namespace, kinds: Sequence[str]) -> list[Run]:
 def summarise(runs: Sequence[Run], kinds: Sequence[str]) -> int:
     """Print the summary and return the exit code."""
     happened = sum((run.happened for run in runs), Counter[str]())
-    never = [kind for kind in kinds if not happened[kind]]
+    drawn = {due.kind for run in runs for due in run.plan.faults}
+    never = [kind for kind in kinds if kind in drawn and not happened[kind]]
     failed = [run.plan.seed for run in runs if faults_of(run)]
     print("faults injected: " + ", ".join(f"{kind} {happened[kind]}" for kind in KINDS if happened[kind]))
     verdicts = [run.verdict for run in runs]
@@ -86,12 +93,15 @@ def summarise(runs: Sequence[Run], kinds: Sequence[str]) -> int:
         f"rows checked: trades {sum(verdict.sent for verdict in verdicts)} produced "
         f"and {sum(verdict.stored for verdict in verdicts)} stored, "
         f"{explained.total()} missing with a reason; candles {sum(verdict.candles for verdict in verdicts)}, "
-        f"books {sum(verdict.books for verdict in verdicts)}, quotes {sum(verdict.quotes for verdict in verdicts)}"
+        f"books {sum(verdict.books for verdict in verdicts)}, quotes {sum(verdict.quotes for verdict in verdicts)}; "
+        f"ticks of other symbols beside bad elements {sum(verdict.beside for verdict in verdicts)}"
     )
     for reason, count in explained.most_common():
         print(f"missing: {count} {reason}")
+    if not_drawn := [kind for kind in kinds if kind not in drawn]:
+        print(f"not drawn, which more runs would: {', '.join(not_drawn)}")
     if never:
-        print(f"never injected: {', '.join(never)}")
+        print(f"drawn, but never injected: {', '.join(never)}")
     if failed:
         print(f"failed: {len(failed)} of {len(runs)} runs, seeds {', '.join(map(str, failed))}")
     print("chaos: " + ("every row is accounted for" if not (never or failed) else "NOT every row is accounted for"))
@@ -110,6 +120,14 @@ def parser() -> argparse.ArgumentParser:
         default=list(KINDS),
         metavar="A,B",
         help=f"kinds of fault to draw from; default: all ({', '.join(KINDS)})",
+    )
+    made.add_argument(
+        "--fuzz",
+        type=int,
+        nargs="?",
+        const=FUZZ_INPUTS,
+        metavar="N",
+        help=f"instead of runs, N mutated payloads; default: {FUZZ_INPUTS}",
     )
     made.add_argument("--mutate", choices=sorted(MUTATIONS), help="test the checker: change one row, so that the exit code is 1")
     return made

@@ -16,7 +16,7 @@ import asyncpg
 from cluster import CHECKOUT, ClusterError, storage
 from msgspec import Struct
 
-from chaos import daemon_faults, database_faults, exchange_faults
+from chaos import bad_elements, daemon_faults, database_faults, exchange_faults
 from chaos.judge import Verdict, judge, missing, missing_bars
 from chaos.ledger import count_open
 from chaos.mutate import mutate
@@ -31,7 +31,7 @@ IDLE_SECONDS = 60.0
 HEALED_SECONDS = 60.0
 QUIET_SECONDS = 1.0
 KEPT = CHECKOUT / ".local" / "chaos"
-FAULTS = database_faults.FAULTS | exchange_faults.FAULTS | daemon_faults.FAULTS
+FAULTS = database_faults.FAULTS | exchange_faults.FAULTS | bad_elements.FAULTS | daemon_faults.FAULTS
 BROKEN = (ClusterError, Late, RuntimeError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 
 
@@ -139,7 +139,8 @@ def described(run: Run) -> str:
     lines = [
         f"seed {plan.seed}: {'ok' if not faults_of(run) else 'FAILED'}; {run.seconds:.1f} s; {plan.durability}; {faults}; "
         f"trades {verdict.sent} produced, {verdict.stored} stored, missing with a reason: {explained}; "
-        f"candles {verdict.candles}, books {verdict.books}, quotes {verdict.quotes}; left open {verdict.left_open}; "
+        f"candles {verdict.candles}, books {verdict.books}, quotes {verdict.quotes}; beside bad elements {verdict.beside}; "
+        f"left open {verdict.left_open}; "
         f"gaps: {', '.join(verdict.gaps) or 'none'}"
     ]
     return "\n".join([*lines, *(f"    {fault}" for fault in faults_of(run))])

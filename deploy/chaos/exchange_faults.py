@@ -1,6 +1,7 @@
 """Faults of the exchange: it refuses requests, stops sending, and loses, repeats, reorders and cuts off frames.
 
-Each fault returns whether it happened. Events that are not sent still count: the daemon must find and load them.
+Each fault returns whether it happened. Events that are not sent still count: the daemon must find and load them. The faults of
+`bad_elements.py` are about what is sent beside good rows.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from chaos.daemon import defects, unbalanced
+from chaos.judge_beside import lost_books, lost_trades
 from chaos.ledger import Moment, count_open, explain, gaps
 from chaos.scene import EXCHANGE, GRID_MS, SYMBOLS, Scene
 from ingest.simulator.oracle import OracleTrade
@@ -50,6 +51,7 @@ class Verdict(Struct):
     candles: int = 0
     books: int = 0
     quotes: int = 0
+    beside: int = 0  # ticks of other symbols while bad elements were sent
     left_open: int = 0
     gaps: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -68,6 +70,8 @@ async def judge(scene: Scene, first_ms: int) -> Verdict:
         await _judge_candles(scene, symbol, first_ms, verdict)
         await _judge_books(scene, symbol, verdict)
         await _judge_quotes(scene, symbol, verdict)
+    verdict.beside, lost = await lost_books(scene)
+    verdict.report("books lost to a bad neighbour", lost)
     verdict.report("row totals that do not balance", [text for ended in scene.daemon.ended for text in unbalanced(ended)])
     verdict.report("defects that the daemon logged", [text for ended in scene.daemon.ended for text in defects(ended)])
     verdict.left_open = await count_open(scene)
@@ -92,6 +96,7 @@ async def _judge_trades(scene: Scene, symbol: str, verdict: Verdict) -> None:
     verdict.report(f"{symbol}: stored, but not sent", list(unknown))
     answers = await explain(scene, "trades", [Moment(symbol, one.id, one.time, one.time) for one in lost])
     verdict.explained.update(one.reason for one in answers if one.reason)
+    verdict.report(f"{symbol}: trades lost to a bad neighbour", lost_trades(scene, lost, answers))
     verdict.report(f"{symbol}: trades missing without a reason", [one.id for one in answers if not one.reason])
     verdict.report(f"{symbol}: trades covered by a claim, but not stored", [one.id for one in answers if one.claimed])
 

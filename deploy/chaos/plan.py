@@ -1,7 +1,7 @@
 """The plan of one run, drawn from its seed: the same seed and kinds give the same plan. Pure.
 
 A plan has the faults with their times, and the configuration of the daemon. The code of the faults is in `database_faults.py`,
-`daemon_faults.py` and `exchange_faults.py`. Each run kills the database, and kills or terminates the daemon.
+`daemon_faults.py`, `exchange_faults.py` and `bad_elements.py`. Each run kills the database, and kills or terminates the daemon.
 """
 
 from __future__ import annotations
@@ -36,6 +36,12 @@ KINDS = {
     "sequence_gap": "some messages are never sent",
     "duplicate_frames": "some messages are sent twice",
     "reordered_frames": "some messages are sent after their successors",
+    "symbol_refused": "the exchange refuses each command that names one of the symbols",
+    "acknowledged_silence": "the exchange acknowledges the subscription of one stream and sends nothing on it",
+    "notice": "the exchange sends messages that its documentation does not have, and announces maintenance",
+    "odd_level": "depth updates and snapshots have an impossible level",
+    "far_time": "messages have times of the year 9999",
+    "flood": "the exchange sends empty messages as fast as they are read",
     "daemon_kill": "SIGKILL of the daemon",
     "daemon_term": "SIGTERM of the daemon",
     "spool_full": "no room on the disk of the spool while the database does not answer",

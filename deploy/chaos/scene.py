@@ -15,6 +15,7 @@ from pathlib import Path
 import asyncpg
 from cluster import account
 from line import CutLine
+from msgspec import Struct
 from pooler import Pooler
 
 from chaos.daemon import Daemon
@@ -34,8 +35,16 @@ SYMBOLS = [spec.symbol for spec in INSTRUMENTS]
 STREAMS = [f"{symbol.lower()}@{kind}" for symbol in SYMBOLS for kind in (TRADE_KIND, "kline_1m", "depth@100ms", "bookTicker")]
 GRID_MS = 500  # of books and quotes
 DATABASE_MEGABYTES, SPOOL_MEGABYTES = 160, 8
-SUBSCRIBED_SECONDS = 40.0
+SUBSCRIBED_SECONDS = 100.0  # a refused subscription is retried after 60
 LEDGER_SECONDS = 150.0  # a candle is claimed up to two minutes after the first minute has begun
+
+
+class Beside(Struct, frozen=True):
+    """A time in which bad elements were sent, in milliseconds, and the symbols that they were part of."""
+
+    since_ms: int
+    until_ms: int
+    symbols: frozenset[str]
 
 
 class Scene:
@@ -54,6 +63,7 @@ class Scene:
         self.spool_disk: Disk | None = None
         self.clock = folder / "clock"  # the offset that libfaketime adds to the daemon's time
         self.dropped: set[tuple[str, int]] = set()  # the (symbol, trade id) that a fault removed from the table
+        self.beside: list[Beside] = []
         self.database = asyncio.Lock()
         self.process = asyncio.Lock()
 

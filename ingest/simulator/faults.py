@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -31,6 +31,9 @@ class Faults:
         self._torn: set[str] = set()
         self._fragmented: Counter[str] = Counter()
         self._refusals: dict[str, Refusal] = {}
+        self._refused_symbols: Counter[str] = Counter()  # symbol -> refused commands so far
+        self._odd_levels: Counter[str] = Counter()
+        self._far: Counter[str] = Counter()
 
     def silence(self, *streams: str) -> None:
         """Send nothing on `streams` while the connection stays open; without arguments nothing at all, not even pings."""
@@ -61,6 +64,38 @@ class Faults:
     def fragment(self, stream: str, frames: int = 1) -> None:
         """Send the next `frames` of `stream` in fragments, as any server may (RFC 6455, 5.4)."""
         self._fragmented[stream] += frames
+
+    def refuse_symbol(self, symbol: str) -> None:
+        """Refuse every command that subscribes to a stream of `symbol`, the other streams in it as well."""
+        self._refused_symbols[symbol.lower()] = 0
+
+    def accept_symbol(self, symbol: str) -> int:
+        """End the refusals of `symbol`. Returns the number of refused commands."""
+        return self._refused_symbols.pop(symbol.lower(), 0)
+
+    def refused_symbol(self, streams: Iterable[object]) -> str | None:
+        """The refused symbol among the streams of a command, None if there is none. Call it once per command."""
+        symbols = {str(stream).partition("@")[0] for stream in streams}
+        found = next((symbol for symbol in self._refused_symbols if symbol in symbols), None)
+        if found is not None:
+            self._refused_symbols[found] += 1
+        return found
+
+    def add_odd_level(self, stream: str, frames: int = 1) -> None:
+        """Add an impossible level to the next `frames` of a stream of depth updates, or of the REST path `/api/v3/depth`."""
+        self._odd_levels[stream] += frames
+
+    def send_far(self, stream: str, frames: int = 1) -> None:
+        """Send a copy with times of the year 9999 before each of the next `frames` of `stream`; of a depth update only the copy."""
+        self._far[stream] += frames
+
+    def has_odd_level(self, stream: str) -> bool:
+        """Whether the next frame has an impossible level. Call it once per frame."""
+        return _take(self._odd_levels, stream)
+
+    def is_far(self, stream: str) -> bool:
+        """Whether the year 9999 is due. Call it once per event."""
+        return _take(self._far, stream)
 
     def refuse(self, path: str, status: int, headers: dict[str, str] | None = None, times: int = 1) -> None:
         """Answer the next `times` requests for the REST `path` with `status`."""
@@ -104,14 +139,11 @@ class Faults:
 
     def is_fragmented(self, stream: str) -> bool:
         """Whether to send the next frame of `stream` in fragments. Call it once per event."""
-        if self._fragmented[stream] <= 0:
-            return False
-        self._fragmented[stream] -= 1
-        return True
+        return _take(self._fragmented, stream)
 
     def pending(self, stream: str) -> int:
         """The number of faults still due on `stream`."""
-        counts = (self._lost, self._repeated, self._reordered, self._fragmented)
+        counts = (self._lost, self._repeated, self._reordered, self._fragmented, self._odd_levels, self._far)
         return sum(count[stream] for count in counts) + (stream in self._torn)
 
     def refusals_left(self, path: str) -> int:
@@ -125,3 +157,11 @@ class Faults:
             return None
         refusal.times -= 1
         return refusal
+
+
+def _take(counts: Counter[str], stream: str) -> bool:
+    """Whether one is left; it is then used."""
+    if counts[stream] <= 0:
+        return False
+    counts[stream] -= 1
+    return True

@@ -70,8 +70,8 @@ class Listener:
         self._received.append(now)
         return over
 
-    def execute(self, text: str) -> bytes:
-        """Execute one command, JSON text, and return the reply."""
+    def execute(self, text: str, refused: Callable[[list[Any]], str | None] = lambda streams: None) -> bytes:
+        """Execute one command, JSON text, and return the reply. `refused` finds a symbol for which a subscription is refused."""
         try:
             command = msgspec.json.decode(text, type=Command)
         except msgspec.ValidationError as error:
@@ -79,6 +79,8 @@ class Listener:
         except msgspec.DecodeError as error:
             return encode({"code": 3, "msg": f"Invalid JSON: {error}"})
         result: Any = None
+        if command.method == "SUBSCRIBE" and refused(command.params) is not None:
+            return encode({"error": {"code": 2, "msg": "Invalid request: unknown symbol"}, "id": command.id})
         if command.method == "SUBSCRIBE":
             self.streams.update(command.params)
         elif command.method == "UNSUBSCRIBE":

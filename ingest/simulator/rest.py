@@ -51,6 +51,8 @@ class Rest:
             body = answer(request.query)
         except _Refused as error:
             return _json({"code": error.code, "msg": error.message}, headers, status=400)
+        if self._faults.has_odd_level(request.path):
+            body = msgspec.json.decode(wire.with_odd_level(wire.encode(body)))
         return _json(body, headers)
 
     def _market(self, query: Query) -> Market:

@@ -130,7 +130,7 @@ class Simulator:
             if listener.too_fast(time.monotonic()):
                 await listener.socket.close(code=1008, message=b"Too many requests")
                 return
-            reply = listener.execute(message.data)
+            reply = listener.execute(message.data, self.faults.refused_symbol)
             if not self.faults.all_silent:
                 listener.write(wire.text_frame(reply))
 
@@ -154,6 +154,19 @@ class Simulator:
         event = wire.server_shutdown(self._now())
         for listener in self.listeners:
             listener.write(listener.event("!serverShutdown", event))
+
+    def announce(self, kind: str, text: str) -> None:
+        """Send a control message that the documentation does not have, such as a notice of maintenance."""
+        self.send_raw(wire.notice(kind, text, self._now()))
+
+    async def flood(self, frames: int, payload: bytes = b"{}") -> None:
+        """Send so many text frames to every client as fast as it reads."""
+        for _ in range(0, frames, CHUNK):
+            for listener in self.listeners:
+                listener.write(wire.text_frame(payload) * CHUNK)
+            await asyncio.sleep(0)
+            while self._behind():  # noqa: ASYNC110 - a transport has no event for room
+                await asyncio.sleep(0.001)
 
     def trade(self, symbol: str, count: int = 1) -> None:
         """Make `count` trades now; each is sent as an event of its own."""
@@ -250,7 +263,13 @@ class Simulator:
         subscribers = self._subscribers(stream)
         if not subscribers:
             return
-        events = self.faults.deliveries(stream, event(*args, **kwargs))
+        made = event(*args, **kwargs)
+        if kind.startswith("depth") and self.faults.has_odd_level(stream):
+            made = wire.with_odd_level(made)
+        events = self.faults.deliveries(stream, made)
+        if events and self.faults.is_far(stream):
+            far = wire.with_far_time(made)
+            events = [far] if kind.startswith("depth") else [far, *events]
         frame = wire.fragments if events and self.faults.is_fragmented(stream) else wire.text_frame
         torn = bool(events) and self.faults.is_torn(stream)
         for listener in subscribers:

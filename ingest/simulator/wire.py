@@ -7,6 +7,7 @@ Times are milliseconds. A bar without trades has the ids -1 and the close of the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,6 +18,7 @@ from ingest.simulator.market import MINUTE_MS, UNIT, Bar, Deal, Diff, Sides, Spe
 Json = dict[str, Any]
 encode = msgspec.json.encode
 PING_FRAME = b"\x89\x00"
+_TIMES = re.compile(rb'"([ETt])":[0-9]{13}\b')  # of an event and of a bar; a trade's id has another length
 
 
 def digits(value: int) -> str:
@@ -86,6 +88,25 @@ def book_ticker(symbol: str, update: int, best: tuple[int, int, int, int]) -> by
     """`best`: bid price and size, ask price and size."""
     bid, bid_size, ask, ask_size = (digits(value) for value in best)
     return encode({"u": update, "s": symbol, "b": bid, "B": bid_size, "a": ask, "A": ask_size})
+
+
+def with_odd_level(event: bytes) -> bytes:
+    """A depth update with an impossible level on both sides. A depth body of REST has the same lists, by other names."""
+    changed: Json = msgspec.json.decode(event)
+    for name in ("b", "a", "bids", "asks"):
+        if name in changed:
+            changed[name].insert(len(changed[name]) // 2, ["-3", ""])
+    return encode(changed)
+
+
+def with_far_time(event: bytes) -> bytes:
+    """An event with the last millisecond of the year 9999 as its times."""
+    return _TIMES.sub(rb'"\1":253402300799999', event)
+
+
+def notice(kind: str, text: str, now: int) -> bytes:
+    """A control message that the documentation does not have."""
+    return encode({"e": kind, "E": now, "msg": text})
 
 
 def server_shutdown(now: int) -> bytes:

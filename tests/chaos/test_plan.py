@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from chaos.__main__ import kinds_of, summarise
 from chaos.course import FAULTS, ROWS, Run, faults_of
 from chaos.judge import Verdict
-from chaos.plan import DAEMON_ENDS, DATABASE_KILLS, KINDS, SECONDS, Plan, draw
+from chaos.judge_beside import lost_trades, ticks
+from chaos.ledger import Explanation
+from chaos.plan import DAEMON_ENDS, DATABASE_KILLS, KINDS, SECONDS, Due, Plan, draw
+from chaos.scene import Beside, Scene
+from msgspec import structs
+
+from ingest.simulator.oracle import OracleTrade
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -71,10 +79,41 @@ def test_a_run_with_too_few_trades_or_faults_is_a_failure(run: Run, why: list[st
     assert ("seeds 7" in capsys.readouterr().out) == bool(why)
 
 
-def test_a_kind_that_was_never_injected_is_a_failure(capsys: pytest.CaptureFixture[str]):
-    runs = [run_of(ROWS, *ENOUGH), run_of(ROWS, "silence", *ENOUGH)]
-    assert summarise(runs, ["silence", "database_kill"]) == 0
-    assert summarise(runs, ["silence", "dns_gone"]) == 1
+def test_a_kind_that_was_drawn_and_never_injected_is_a_failure(capsys: pytest.CaptureFixture[str]):
+    quiet = run_of(ROWS, *ENOUGH)
+    drawn = structs.replace(quiet, plan=Plan(7, "memory", False, (Due(1.0, "silence"), Due(2.0, "database_kill"))))
+    assert summarise([drawn, run_of(ROWS, "silence", *ENOUGH)], ["silence", "database_kill"]) == 0
+    assert summarise([drawn], ["silence", "database_kill"]) == 1
     printed = capsys.readouterr().out
     assert "faults injected: database_kill 2, silence 1, daemon_term 2\n" in printed
-    assert "never injected: dns_gone\n" in printed
+    assert "drawn, but never injected: silence\n" in printed
+    assert "not drawn" not in printed
+
+
+def test_a_kind_that_was_not_drawn_is_only_printed(capsys: pytest.CaptureFixture[str]):
+    assert summarise([run_of(ROWS, *ENOUGH)], ["dns_gone"]) == 0
+    assert "not drawn, which more runs would: dns_gone\n" in capsys.readouterr().out
+
+
+TRADES = [OracleTrade(number, 1000 * number, "1", "1", "buy") for number in range(1, 6)]
+
+
+@pytest.mark.parametrize(
+    ("reason", "lost"),
+    [
+        ("unrecoverable sequence", [2, 3]),
+        ("open refused, open sequence", [2, 3]),
+        ("open shed", []),
+        ("open sequence, open shed", []),
+        (None, []),
+    ],
+)
+def test_a_trade_beside_a_bad_element_is_lost_where_only_the_feed_is_the_reason(reason: str | None, lost: list[int]):
+    scene = Scene(Plan(7, "memory", False, ()), Path(), cast(Any, None), cast(Any, None))
+    scene.beside.append(Beside(1500, 3500, frozenset({"BTCUSDT"})))
+    answers = [Explanation("BTCUSDT", trade.id, False, reason) for trade in TRADES]
+    assert lost_trades(scene, TRADES, answers) == lost
+
+
+def test_the_ticks_beside_a_bad_element_are_those_of_the_grid():
+    assert list(ticks(Beside(1001, 2600, frozenset()))) == [1500, 2000, 2500]

@@ -10,7 +10,7 @@ from tests.support.paths import ROOT
 
 TESTS = ROOT / "tests"
 FILES = sorted(TESTS.rglob("*.py"))
-FOLDERS = {"chaos", "daemon", "database", "deploy", "project", "support", "unit"}
+FOLDERS = {"chaos", "daemon", "database", "deploy", "fuzz", "project", "support", "unit"}
 
 
 def imported_tests(path: Path) -> Iterator[str]:

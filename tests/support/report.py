@@ -61,5 +61,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write_line(
                 f"{edition} edition: {len(skipped)} tests SKIPPED, {skipped[0].longrepr[2].removeprefix('Skipped: ')}"
             )
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
+    if inputs := sum(number for report in reports for name, number in report.user_properties if name == "mutated inputs"):
+        terminalreporter.write_line(f"parsers: {inputs} mutated inputs")
     if not_run := config.stash[NOT_RUN]:
         terminalreporter.write_line(f"not run: {not_run} tests marked long: deploy/test.sh --all")

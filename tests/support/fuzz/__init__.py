@@ -1,0 +1,1 @@
+"""Mutated payloads for every parser, and the rules that hold whatever they are."""
