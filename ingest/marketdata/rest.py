@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from ingest.errors import Reject, Retry
-from ingest.protocol.decode import UNREADABLE, Malformed, malformed
+from ingest.protocol.decode import UNREADABLE, Malformed, decode_mended, malformed
 
 T = TypeVar("T")
 MAX_EVIDENCE = 20  # bad rows of one frame or response that are kept; the message of the last counts the others
@@ -63,7 +63,7 @@ class Envelope(Struct, frozen=True):
 def decode(name: str, body: bytes | Raw, shape: type[T]) -> T:
     """Decode a response of that shape. Raises Reject."""
     try:
-        return msgspec.json.decode(body, type=shape)
+        return decode_mended(msgspec.json.Decoder(shape).decode, bytes(body))
     except UNREADABLE as error:
         raise Reject(f"{name}: unexpected REST response: {error}: {bytes(body)[:200]!r}", reason="shape") from error
 

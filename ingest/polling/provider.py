@@ -14,7 +14,7 @@ from msgspec.json import Decoder
 from ingest.errors import Reject
 from ingest.polling.db_queries import Filtered, Prices, PricesAt, ReorgedBlock
 from ingest.polling.html_page import refuse_page
-from ingest.protocol.decode import UNREADABLE, Malformed, malformed
+from ingest.protocol.decode import UNREADABLE, Malformed, decode_mended, malformed
 from ingest.protocol.exchange import ExchangeLimits
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Connection, Session
@@ -170,7 +170,7 @@ def start_of(cursor: str, overlap: int) -> int:
 def decoded(response: Response, decoder: Decoder[T]) -> T:
     """The decoded body. Raises Reject (json, shape, value) if it is anything else: an HTML page, an error, half an answer."""
     try:
-        return decoder.decode(response.body)
+        return decode_mended(decoder.decode, response.body)
     except UNREADABLE as error:
         bad = malformed(response.body, error)
         refuse_page(response.body, bad.reason, f"{bad.message}: ")

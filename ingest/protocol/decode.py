@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 from msgspec import DecodeError, Meta, Struct, ValidationError
 from msgspec.structs import force_setattr
@@ -36,6 +38,35 @@ Id = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]  # bigint
 Bigint = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 Count = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]  # int
 Number = Annotated[str, Meta(pattern=r"\A[0-9]+(\.[0-9]+)?\Z")]  # digits in a JSON string; not NaN, 1e5, -1 or ""
+
+
+T = TypeVar("T")
+
+# an escaped backslash, a pair of surrogates, or half a pair
+_SURROGATE = re.compile(rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})")
+
+
+def mended(payload: bytes) -> bytes:
+    """JSON with U+FFFD in place of what is no character: bytes that are not UTF-8, and half a pair of surrogates.
+
+    A text that is cut within an emoji has such a half, and many encoders write it as it is (https://www.rfc-editor.org/rfc/rfc8259,
+    8.2). It would cost all elements of an answer.
+    """
+    text = payload.decode("utf-8", "replace").encode()
+    return _SURROGATE.sub(lambda match: b"\\ufffd" if match[1] else match[0], text)
+
+
+def decode_mended(decode: Callable[[bytes], T], payload: bytes) -> T:
+    """Decode; if that fails, decode the `mended` payload. Raises UNREADABLE as `decode` does of the original."""
+    try:
+        return decode(payload)
+    except UNREADABLE as error:
+        if (better := mended(payload)) == payload:
+            raise
+        try:
+            return decode(better)
+        except UNREADABLE:
+            raise error from None
 
 
 def is_number(text: str) -> bool:

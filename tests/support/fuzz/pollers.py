@@ -17,7 +17,6 @@ from msgspec import Struct, field
 from ingest import registry
 from ingest.errors import Reject, Retry
 from ingest.polling.db_queries import Filtered, PricesAt, ReorgedBlock
-from ingest.polling.elements import FLAG
 from ingest.polling.provider import Missed
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response
@@ -123,9 +122,7 @@ def judge(name: str, choices: Sequence[tuple[int, Choice]]) -> Faults:
         faults.found.append(f"crash: {turned.crash}")
         return faults
     faults.found += turned.undeclared
-    faults.judge_evidence(
-        (one for one in turned.told if not isinstance(one, Malformed) or one.reason != FLAG), MAX_EVIDENCE * len(usual.bodies)
-    )
+    faults.judge_evidence(turned.told, MAX_EVIDENCE * len(usual.bodies))
     for record in turned.records.keys() - usual.records.keys():
         if why := refusal(record, of.now):
             faults.found.append(f"wrong row: {why}: {record}")
