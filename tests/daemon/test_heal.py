@@ -65,8 +65,8 @@ async def test_trades_missed_while_the_daemon_was_dead_are_healed(market: str, s
     await again.balanced_scrape()
     assert await again.value("gaps_healed_total", source="demo", channel="trades", reason="unwatched")
     assert not await again.value("gap_open_seconds")
-    (row,) = await stored.fetch(market, "SELECT percent FROM coverage_report WHERE channel = 'trades'")
-    assert row["percent"] == 100
+    (row,) = await stored.fetch(market, "SELECT missing FROM coverage_report WHERE channel = 'trades'")
+    assert row["missing"] == 0
 
 
 async def all_there(market: str, simulator: Simulator) -> bool:
