@@ -58,26 +58,26 @@ class Watched(Struct):
         elif not self.since and channel in HISTORIC and now - since > QUIET:
             self.since = begin_of(channel, since + ahead)
 
-    def longer(
+    def changed(
         self, channel: ChannelName, received: int, evidence: int, *, margin: int, ended: bool
     ) -> Iterator[tuple[ClaimState, int, int]]:
-        """(state, since, until) of the claims that are new or longer, at the end of the connection with its last silence.
+        """(state, since, until) of the claims whose end has changed, at the end of the connection with its last silence.
 
         Everything before `received` has an outcome, and the messages show that nothing before `evidence` was missed.
         """
-        if self._extend("covered", self.first, end_of(channel, evidence - margin)):
+        if self._change("covered", self.first, end_of(channel, evidence - margin)):
             yield "covered", self.first, self.until["covered"]
         late = self.until.get("unverifiable", self.since) < self.first  # the time before a late first message
         silent = received - evidence > QUIET or ended or late
-        if silent and self._extend("unverifiable", self.since, end_of(channel, received - margin)):
+        if silent and self._change("unverifiable", self.since, end_of(channel, received - margin)):
             yield "unverifiable", self.since, self.until["unverifiable"]
 
-    def _extend(self, state: ClaimState, since: int, until: int) -> bool:
-        """Note a new end of a claim that has begun; returns whether it is later than the one before."""
-        longer = since > 0 and until > self.until.get(state, since)
-        if longer:
+    def _change(self, state: ClaimState, since: int, until: int) -> bool:
+        """Note the end of a claim that has begun; returns whether it is another one. It is earlier after the clock was set back."""
+        changed = 0 < since < until != self.until.get(state)
+        if changed:
             self.until[state] = until
-        return longer
+        return changed
 
 
 class Watch(Struct):
@@ -119,7 +119,7 @@ class CoverageClaims:
         self._blocked = now
 
     def take(self, now: int, watermarks: Watermarks, trade_kind: str) -> Sequence[Claim]:
-        """The claims at `now`, in microseconds, that are new or longer. Called once a second."""
+        """The claims at `now`, in microseconds, whose end has changed. Called once a second."""
         margin = max(MARGIN, int(LATE * max(self._late)))
         self._late.append(0)
         if now - self._blocked < BLOCKED:
@@ -133,10 +133,9 @@ class CoverageClaims:
                     continue
                 channel, ended = subscription.channel, watch.task.done()
                 received = min(watch.websocket.last_alive_at, watermarks[channel])
-                known = self._rules.has_evidence(channel, trade_kind)
-                evidence = min(received, watch.session.last_message_at[index]) if known else 0
+                evidence = min(received, self._evidence(watch, index, trade_kind))
                 self.unverified[channel] += received - evidence > QUIET and not ended
-                for state, since, until in watched.longer(channel, received, evidence, margin=margin, ended=ended):
+                for state, since, until in watched.changed(channel, received, evidence, margin=margin, ended=ended):
                     key = self._source, self._writer, subscription.instrument.id, channel, trade_kind
                     claims.append(Claim(*key, since, until, state=state))
             if watch.task.done() and all(
@@ -161,6 +160,16 @@ class CoverageClaims:
                     watch.websocket.retiring.set()
                     return True
         return False
+
+    def _evidence(self, watch: Watch, index: int, trade_kind: str) -> int:
+        """The time of the last message if it shows that none before was missed, else 0."""
+        last_message_at = watch.session.last_message_at[index]
+        is_past = last_message_at < watch.websocket.last_alive_at + BLOCKED  # else the clock was set back
+        return (
+            last_message_at
+            if is_past and self._rules.has_evidence(watch.connection.subscriptions[index].channel, trade_kind)
+            else 0
+        )
 
     def _begun(self, watch: Watch, index: int, now: int) -> Watched | None:
         """The claims of one subscription, None if the exchange refuses it at present."""

@@ -82,8 +82,8 @@ class ReplayedConnection:
             channel = subscription.channel
             begin = begin_of(channel, first + self._clock_ahead) if first else 0
             evidence = min(self._last, last_message_at) if self._rules.has_evidence(channel, kind) else 0
-            longer = Watched(begin, begin).longer(channel, self._last, evidence, margin=margin, ended=evidence < self._last)
-            for state, since, until in longer:
+            changed = Watched(begin, begin).changed(channel, self._last, evidence, margin=margin, ended=evidence < self._last)
+            for state, since, until in changed:
                 claims.append(
                     Claim(self.source, WRITER, subscription.instrument.id, channel, kind, since, until, WRITER, state=state)
                 )

@@ -200,3 +200,15 @@ async def test_a_connection_whose_subscription_misses_events_is_replaced() -> No
     assert bench.claims.retire_silent(7, "trades", NOW)
     assert bench.websocket.retiring.is_set()
     assert not bench.claims.retire_silent(7, "trades", NOW)  # it is being replaced
+
+
+async def test_claims_continue_after_the_clock_was_ahead_for_an_hour() -> None:
+    bench = Bench()
+    ahead = NOW + 60 * MINUTE
+    bench.session.last_message_at, bench.websocket.last_alive_at = [ahead], ahead
+    assert bench.take(ahead, ahead) == [(START, ahead - MARGIN)]  # the store bounds it by the clock of the database
+    bench.websocket.last_alive_at = NOW + MINUTE
+    later = NOW + MINUTE
+    assert bench.take_both(later, later) == {"unverifiable": (START, later - MARGIN)}  # the last message has no time any more
+    bench.session.last_message_at = [later]
+    assert bench.take(later, later) == [(START, later - MARGIN)]
