@@ -19,7 +19,7 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from msgspec import Struct, field
 
@@ -52,7 +52,7 @@ class Watched(Struct):
 
     def begin(self, channel: ChannelName, since: int, last_message_at: int, now: int, ahead: int) -> None:
         """Begin with the first message. If there is none within QUIET, trades and candles begin at `since`."""
-        if not self.first and last_message_at > self.refused_at:
+        if last_message_at > self.refused_at:
             self.first = begin_of(channel, last_message_at + ahead)
             self.since = self.since or self.first
         elif not self.since and channel in HISTORIC and now - since > QUIET:
@@ -125,6 +125,7 @@ class CoverageClaims:
         if now - self._blocked < BLOCKED:
             return ()
         self.unverified.clear()
+        known = {channel for channel in get_args(ChannelName) if self._rules.has_evidence(channel, trade_kind)}
         claims: list[Claim] = []
         for watch in list(self._watches):
             for index in range(len(watch.watched)):
@@ -133,8 +134,12 @@ class CoverageClaims:
                     continue
                 channel, ended = subscription.channel, watch.task.done()
                 received = min(watch.websocket.last_alive_at, watermarks[channel])
-                evidence = min(received, self._evidence(watch, index, trade_kind))
-                self.unverified[channel] += received - evidence > QUIET and not ended
+                last_message_at = watch.session.last_message_at[index]
+                if channel not in known or last_message_at > watch.websocket.last_alive_at + BLOCKED:  # the clock was set back
+                    last_message_at = 0
+                evidence = min(received, last_message_at)
+                if received - evidence > QUIET and not ended:
+                    self.unverified[channel] += 1
                 for state, since, until in watched.changed(channel, received, evidence, margin=margin, ended=ended):
                     key = self._source, self._writer, subscription.instrument.id, channel, trade_kind
                     claims.append(Claim(*key, since, until, state=state))
@@ -161,16 +166,6 @@ class CoverageClaims:
                     return True
         return False
 
-    def _evidence(self, watch: Watch, index: int, trade_kind: str) -> int:
-        """The time of the last message if it shows that none before was missed, else 0."""
-        last_message_at = watch.session.last_message_at[index]
-        is_past = last_message_at < watch.websocket.last_alive_at + BLOCKED  # else the clock was set back
-        return (
-            last_message_at
-            if is_past and self._rules.has_evidence(watch.connection.subscriptions[index].channel, trade_kind)
-            else 0
-        )
-
     def _begun(self, watch: Watch, index: int, now: int) -> Watched | None:
         """The claims of one subscription, None if the exchange refuses it at present."""
         channel, watched = watch.connection.subscriptions[index].channel, watch.watched[index]
@@ -179,7 +174,9 @@ class CoverageClaims:
             return None
         if watch.websocket.last_alive_at < watched.since - MINUTE - BLOCKED:  # the clock was set back
             watched = watch.watched[index] = Watched()
-        watched.begin(channel, max(watch.since, watched.refused_at), watch.session.last_message_at[index], now, self._ahead)
+        if not watched.first:
+            since = max(watch.since, watched.refused_at)
+            watched.begin(channel, since, watch.session.last_message_at[index], now, self._ahead)
         return watched
 
 
