@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from chaos.plan import KINDS as KINDS_OF_FAULT
+from evidence_table import EVIDENCE_HEAD, evidence_rows
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -324,10 +325,6 @@ def news_topics() -> str:
     return table(("level", "topic", "words"), ((topic.level, f"`{topic.name}`", topic.words) for topic in TOPICS))
 
 
-def exchange_names() -> str:
-    return code(sorted(_exchanges())) + ".\n"
-
-
 def _exchanges() -> dict[str, Exchange]:
     """The exchanges of this package, without those of other installed packages."""
     return {name: module for name, module in registry.exchanges().items() if "ingest.exchanges." in getattr(module, "__name__", "")}
@@ -361,7 +358,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "audit": audit,
     "columns": columns,
     "commands": commands,
-    "exchange-names": exchange_names,
+    "evidence": lambda: table(EVIDENCE_HEAD, evidence_rows(_exchanges())),
+    "exchange-names": lambda: code(sorted(_exchanges())) + ".\n",
     "exchanges": exchanges,
     "faults": faults,
     "indicators": indicators,

@@ -114,4 +114,5 @@ class Counters:
         self.errors: Counter[tuple[str, str, str]] = Counter()  # by (source or "", stage, type)
         self.gaps: Counter[tuple[str, str, str]] = Counter()  # by (source, channel, reason)
         self.gaps_healed: Counter[tuple[str, str, str]] = Counter()  # by (source, channel, reason)
+        self.evidence_checks: Counter[tuple[str, str, str]] = Counter()  # by (source, channel, result)
         self.gap_open_seconds: dict[tuple[str, str], float] = {}  # by (source, channel): the length of all open gaps

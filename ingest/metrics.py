@@ -21,7 +21,7 @@ Labels = TypeVar("Labels", bound=tuple[str, ...])
 T = TypeVar("T")
 
 DISCONNECT_REASONS = ("closed", "error", "silence", "stale", "session", "planned")
-GAP_REASONS = ("sequence", "checksum", "crossed", "disconnect", "shed", "refused", "spool")
+GAP_REASONS = ("sequence", "checksum", "crossed", "disconnect", "shed", "refused", "spool", "missed")
 EXCHANGE_ERRORS = (("source", "refused"), ("http", "Retry"), ("http", "Reject"))  # the usual stages and types
 
 _TABLE = ("table",)
@@ -68,6 +68,12 @@ class Metrics:
         self.source_live_subscriptions = self._gauge(
             "source_live_subscriptions",
             "Subscriptions that have sent a message on the open connection and are not refused.",
+            "source",
+            "channel",
+        )
+        self.source_unverified_subscriptions = self._gauge(
+            "source_unverified_subscriptions",
+            "Subscriptions of which nothing shows at present that they miss nothing.",
             "source",
             "channel",
         )
@@ -165,6 +171,8 @@ class _Counted:
         labels = ("source", "channel", "reason")
         yield _counter("gaps", "Gaps found, by reason.", labels, counters.gaps)
         yield _counter("gaps_healed", "Gaps that were filled, by reason.", labels, counters.gaps_healed)
+        text = "Comparisons of unverifiable ranges with the exchange's history: verified, missed or failed."
+        yield _counter("evidence_checks", text, ("source", "channel", "result"), counters.evidence_checks)
         text = "Total length of the open gaps of an exchange's channel."
         yield _gauge("gap_open_seconds", text, ("source", "channel"), counters.gap_open_seconds)
         yield from _rows(tallies)

@@ -74,7 +74,7 @@ async def count_open(scene: Scene) -> int:
 async def gaps(scene: Scene) -> list[asyncpg.Record]:
     """The number of gaps by state, channel and reason."""
     query = """SELECT state, channel, reason, count(*) AS count FROM coverage
-                WHERE source = $1 AND state <> 'covered' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
+                WHERE source = $1 AND state NOT IN ('covered', 'unverifiable') GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
     return await scene.fetch(query, EXCHANGE)
 
 

@@ -7,9 +7,11 @@ from chaos.scene import EXCHANGE, Scene
 OTHER = 1_000_000_000  # added to an id, gives an id that the exchange does not have
 
 _INSTRUMENT = "(SELECT id FROM instruments WHERE exchange = '{exchange}' ORDER BY id LIMIT 1)"
-# the newest row that is in no gap
+# the newest row that is covered and in no gap
 _LAST = """
-    SELECT max(trade_id) FROM trades t WHERE instrument_id = {instrument} AND NOT EXISTS (
+    SELECT max(t.trade_id) FROM trades t
+      JOIN coverage_streams('-infinity') s ON (s.instrument_id, s.channel) = (t.instrument_id, 'trades')
+     WHERE t.instrument_id = {instrument} AND s.covered @> t.time AND NOT EXISTS (
         SELECT FROM coverage c
          WHERE (c.instrument_id, c.channel) = (t.instrument_id, 'trades') AND c.state IN ('open', 'unrecoverable')
            AND (t.time BETWEEN c.since AND coalesce(c.until, 'infinity') OR t.trade_id BETWEEN c.first_id AND c.last_id))"""

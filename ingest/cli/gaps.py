@@ -39,8 +39,8 @@ def _show(found: Sequence[ReportedGap]) -> None:
         until = f"{gap.until:%Y-%m-%d %H:%M:%S}" if gap.until else "now"
         stream = f"{gap.source} {gap.instrument or '-'} {gap.channel}"
         print(f"{gap.state:<13} {stream:<32} {gap.since:%Y-%m-%d %H:%M:%S} to {until:<19} {gap.seconds:>12,.1f} s  {gap.reason}")
-    if not found:
-        print("nothing is missing")
+    if all(gap.state == "unverifiable" for gap in found):
+        print("nothing is known to be missing" if found else "nothing is missing")
 
 
 async def _heal(settings: Settings, edition: Edition) -> None:

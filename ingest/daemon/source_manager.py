@@ -23,6 +23,7 @@ from ingest.metrics import Metrics
 from ingest.pipeline.table_queue import TableQueue
 from ingest.polling.provider import Streaming
 from ingest.sources.coverage_claims import Watermarks
+from ingest.sources.evidence import EvidenceSearch
 from ingest.sources.exchange_feed import ExchangeFeed, StoreInstruments
 from ingest.sources.gap_filler import GapFiller
 from ingest.sources.poll_plan import plan_name
@@ -158,15 +159,32 @@ class SourceManager:
         if self._database is None:
             return
         pool, edition = self._database
+        exchange, counters = registry.exchanges()[section.protocol or name], self._metrics.counters
+
+        def busy() -> bool:
+            return any(queue.half_full for queue in self._queues.values())
+
+        evidence = EvidenceSearch(
+            name,
+            exchange,
+            self._settings.name,
+            pool=pool,
+            counters=counters,
+            kept=self._settings.retention,
+            busy=busy,
+            on_gap=self._coverage.gap,
+            retire_silent=self.feeds[name].retire_silent,
+        )
         gap_filler = self.gap_fillers[name] = GapFiller(
             name,
-            registry.exchanges()[section.protocol or name],
+            exchange,
             section,
             self._settings,
             pool=pool,
             edition=edition,
-            counters=self._metrics.counters,
-            busy=lambda: any(queue.half_full for queue in self._queues.values()),
+            counters=counters,
+            busy=busy,
+            evidence=evidence,
         )
         if self._settings.heal.enabled:
             self._start(f"heal {name}", gap_filler)

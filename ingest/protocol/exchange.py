@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -51,13 +51,32 @@ class ExchangeLimits(Struct, frozen=True, kw_only=True):
     message_bytes: int = 2 << 20
 
 
+Evidence = Literal["ids", "sequence", "checksum", "heartbeat", "rest"]
+
+
 class CompletenessRules(Struct, frozen=True, kw_only=True):
-    """What an exchange's data proves about its completeness, for the audit of the stored rows. The tuples are trade kinds."""
+    """What an exchange's data proves about its completeness, for the audit of the stored rows. The tuples are trade kinds.
+
+    `evidence` is what shows that a subscription misses nothing, by channel, for trades by trade kind:
+
+    - ids: the trade ids of an instrument are consecutive
+    - sequence: consecutive numbers, or a bar of each minute
+    - checksum: of the book after each message
+    - heartbeat: a message of the subscription itself that has the last trade id
+    - rest: the rows come by REST, with the same requests as a backfill
+
+    A subscription without it is unverifiable in the coverage ledger, except where a request of its history shows the same rows.
+    """
 
     dense: tuple[str, ...] = ()  # trade ids of an instrument are consecutive: a missing id is a missing trade
     counted: tuple[str, ...] = ()  # the trades that a candle's trade count, first id and last id refer to
     charted: tuple[str, ...] = ()  # bars made from these trades equal the exchange's own candles
     empty_candles: bool = False  # a minute without trades has a candle too: a missing candle is a gap
+    evidence: Mapping[str, Evidence] = {}
+
+    def has_evidence(self, channel: ChannelName, trade_kind: str) -> bool:
+        """Whether each message of a subscription shows that none before it was missed."""
+        return (trade_kind if channel == "trades" else channel) in self.evidence
 
 
 class Exchange(Protocol):

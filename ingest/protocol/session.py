@@ -44,7 +44,7 @@ class Send(Struct, frozen=True):
 class Gap(Struct, frozen=True):
     """A known gap in one channel of one instrument: (since, until) in microseconds, `until` None while it is open.
 
-    `reason` is one of: sequence, checksum, crossed, disconnect, shed, refused, spool (a damaged record in the spool).
+    `reason` is one of: sequence, checksum, crossed, disconnect, shed, refused, spool (a damaged record in the spool), missed.
     """
 
     instrument_id: int

@@ -139,7 +139,7 @@ class ReconnectingConnection:
             was_open = connected and not done
         if was_open or opened.websocket.delivering.is_set():
             self._report_gaps(opened)
-            self._watch(Watch(opened.connection, opened.session, opened.websocket, opened.task))
+            self._watch(Watch(opened.connection, opened.session, opened.websocket, opened.task, wall_clock()))
             return True
         return False
 

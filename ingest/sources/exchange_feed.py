@@ -79,7 +79,7 @@ class ExchangeFeed:
         self._limiter = RateLimiter(exchange.LIMITS.connects)
         self._connections: dict[ReconnectingConnection, asyncio.Task[None]] = {}
         self._lost: dict[Stream, int] = {}
-        self._claims = CoverageClaims(name, writer)
+        self._claims = CoverageClaims(name, writer, exchange.COMPLETENESS)
         self._reload = asyncio.Event()
         self._listed_at = 0.0  # time of the loop
         metrics.preset_exchange(name, section.channels)
@@ -122,6 +122,7 @@ class ExchangeFeed:
                 for current in self._connections
                 for subscription, reason in current.refused.items()
             },
+            "unverified": dict(self._claims.unverified),
             "last_error": self.last_error,
             "last_error_at": self._last_error_at.isoformat(timespec="seconds") if self._last_error_at else None,
         }
@@ -129,6 +130,10 @@ class ExchangeFeed:
     def claims(self, watermarks: Watermarks) -> Sequence[Claim]:
         """The coverage claims of this feed. Called once a second."""
         return self._claims.take(wall_clock(), watermarks, self._options.trade_kind)
+
+    def retire_silent(self, instrument_id: int, channel: ChannelName, event_at: int) -> bool:
+        """Replace the connection of a subscription that did not send an event of the exchange's history (microseconds)."""
+        return self._claims.retire_silent(instrument_id, channel, event_at)
 
     async def run(self) -> None:
         """Run until cancelled. Raises the error of a first listing that cannot be read or stored, and of a wrong setting."""
@@ -245,6 +250,8 @@ class ExchangeFeed:
             wanted = len(self._section.instruments) if channel in self._section.channels else 0
             self._metrics.source_wanted_subscriptions.labels(self.name, channel).set(wanted)
             self._metrics.source_live_subscriptions.labels(self.name, channel).set_function(partial(self._live, channel))
+            unverified = self._metrics.source_unverified_subscriptions.labels(self.name, channel)
+            unverified.set_function(partial(self._claims.unverified.__getitem__, channel))
 
     def _live(self, channel: ChannelName) -> int:
         return sum(each.channel == channel for current in self._connections for each in current.live)

@@ -27,6 +27,7 @@ from ingest.protocol.exchange import Exchange, Rate
 from ingest.protocol.history import HistoryRequest
 from ingest.protocol.session import ChannelName
 from ingest.records import MINUTE, SECOND, Instrument
+from ingest.sources.evidence import EvidenceSearch
 from ingest.sources.exchange_feed import options_of
 from ingest.sources.held_lease import RENEW_SECONDS, HeldLease
 from ingest.sources.history_loader import INCOMPLETE, TABLES, ExchangeOrigin, HistoryLoader, LoadResult
@@ -77,6 +78,7 @@ class GapFiller:
         edition: Edition,
         counters: Counters,
         busy: Callable[[], bool] = lambda: False,
+        evidence: EvidenceSearch | None = None,
     ) -> None:
         self.name = name
         self.last_error = ""
@@ -90,6 +92,7 @@ class GapFiller:
         self._edition: Edition = edition
         self._counters = counters
         self._busy = busy
+        self._evidence = evidence
         # the holder is the daemon's name: after a kill and restart it continues at once, and two daemons of one name do no harm
         self._lease = HeldLease(pool, f"heal {name}", settings.name)
         self._followed: set[tuple[int, ChannelName]] = set()
@@ -118,8 +121,11 @@ class GapFiller:
         try:
             async with self._http() as http:
                 while True:
-                    if not await self.round(http):
-                        await asyncio.sleep(interval)
+                    seconds = 0.0 if await self.round(http) else interval
+                    if self._evidence is not None and self.state.state is State.OK:
+                        await self._evidence.ask(http, self._section, seconds)
+                    else:
+                        await asyncio.sleep(seconds)
         finally:
             await self._lease.release()
 

@@ -113,7 +113,9 @@ class Replay:
         connection = await self._with_ids(opening)
         exchange = self._exchanges[self._file.protocol]
         session = exchange.session(connection, opening.options)
-        replayed = self._connections[line.connection] = ReplayedConnection(self._file.source, connection, opening.options, session)
+        replayed = self._connections[line.connection] = ReplayedConnection(
+            self._file.source, connection, opening.options, session, exchange.COMPLETENESS
+        )
         if line.kind == "resume":  # its `start` line is in a file that is missing
             await self._deliver(replayed, replayed.session.start(line.at))
 

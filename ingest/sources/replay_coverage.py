@@ -1,8 +1,9 @@
 """One connection of a capture while it is replayed, and the coverage of its rows.
 
-Claims are made as for a live feed (coverage_claims.py), by the clock of the capture: from the first message of a subscription to
-the last frame of the connection, less the lateness of its rows. Ticks continue while a connection is silent or dead, so only a
-frame shows that it is alive.
+Claims are made as for a live feed (coverage_claims.py), by the clock of the capture. They begin with the first message of a
+subscription. It is covered up to its last message if its messages show that none before was missed, and unverifiable up to the last
+frame of the connection; both less the lateness of its rows. Ticks continue while a connection is silent or dead, so only a frame
+shows that it is alive.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from datetime import timedelta
 from itertools import groupby, pairwise
 from operator import attrgetter
 
-from ingest.protocol.exchange import ExchangeOptions
+from ingest.protocol.exchange import CompletenessRules, ExchangeOptions
 from ingest.protocol.http import Request
 from ingest.protocol.session import Connection, Gap, Session
-from ingest.records import MINUTE, SECOND, Candle, Record
-from ingest.sources.coverage_claims import LATE, MARGIN
+from ingest.records import SECOND, Candle, Record
+from ingest.sources.coverage_claims import LATE, MARGIN, Watched, begin_of
 from ingest.store.coverage import Claim, to_datetime
 
 WRITER = "replay"  # of claims and gaps: the gaps of a live daemon do not reduce the coverage of a replay
@@ -26,8 +27,11 @@ WINDOW = 5 * SECOND  # the lateness of a row counts for one to two of these
 class ReplayedConnection:
     """One connection, with the session that receives its inputs again. Times are in microseconds."""
 
-    def __init__(self, source: str, connection: Connection, options: ExchangeOptions, session: Session) -> None:
+    def __init__(
+        self, source: str, connection: Connection, options: ExchangeOptions, session: Session, rules: CompletenessRules
+    ) -> None:
         self.options = options
+        self._rules = rules
         self.session = session
         self.request: Request | None = None  # the request of the next answer
         self.source = source
@@ -70,20 +74,19 @@ class ReplayedConnection:
 
     def claims(self) -> list[Claim]:
         """The coverage of its rows, once they are committed."""
-        margin = max(MARGIN, int(LATE * max(self._late)))
+        margin, kind = max(MARGIN, int(LATE * max(self._late))), self.options.trade_kind
         claims = []
         for subscription, last_message_at, first in zip(
             self._connection.subscriptions, self.session.last_message_at, self._since, strict=True
         ):
             channel = subscription.channel
-            since, until = first + self._clock_ahead, self._last - margin
-            if channel == "candles":  # a candle is sent after it closed
-                since += -since % MINUTE
-                until = min(until, last_message_at - margin) - MINUTE
-                until -= until % MINUTE
-            if first and since < until:
-                kind = self.options.trade_kind
-                claims.append(Claim(self.source, WRITER, subscription.instrument.id, channel, kind, since, until, WRITER))
+            begin = begin_of(channel, first + self._clock_ahead) if first else 0
+            evidence = min(self._last, last_message_at) if self._rules.has_evidence(channel, kind) else 0
+            changed = Watched(begin, begin).changed(channel, self._last, evidence, margin=margin, ended=evidence < self._last)
+            for state, since, until in changed:
+                claims.append(
+                    Claim(self.source, WRITER, subscription.instrument.id, channel, kind, since, until, WRITER, state=state)
+                )
         return claims
 
 

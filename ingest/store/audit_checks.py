@@ -120,7 +120,7 @@ _IDS = f"""
                             AND t.trade_id <@ gap.ids) AS stored), '{{}}')
         - coalesce((SELECT range_agg(int8range(c.first_id, c.last_id, '[]'))
                       FROM coverage c
-                     WHERE c.instrument_id = w.instrument_id AND c.channel = 'trades' AND c.state <> 'covered'
+                     WHERE c.instrument_id = w.instrument_id AND c.channel = 'trades' AND c.state NOT IN ('covered', 'unverifiable')
                        AND c.first_id <= c.last_id AND int8range(c.first_id, c.last_id, '[]') && gap.ids), '{{}}')
      ) AS missing
      WHERE pair.next_id > pair.trade_id + 1 AND pair.next_time >= pair.time - interval '1 second'

@@ -1,4 +1,4 @@
-"""The table `coverage`: the ranges that a daemon claims as complete, and the known gaps, each with its reason and evidence.
+"""The table `coverage`: the ranges that a daemon claims, and the known gaps, each with its reason and evidence.
 
 A claim is valid only together with the gaps inside it, so one transaction writes both. A claim never extends beyond the database's
 clock: a daemon whose clock is fast would otherwise claim a time that has not happened yet.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import get_args
+from typing import Literal, get_args
 
 from msgspec import Struct
 
@@ -53,17 +53,24 @@ _WRITE_GAPS = """
 
 _WRITE_CLAIMS = """
     INSERT INTO coverage AS c (source, writer, instrument_id, channel, interval, trade_kind, state, reason, since, until)
-    SELECT source, writer, instrument_id, channel, CASE WHEN channel = 'candles' THEN '1m' END, trade_kind, 'covered', reason,
+    SELECT source, writer, instrument_id, channel, CASE WHEN channel = 'candles' THEN '1m' END, trade_kind, state, reason,
            since, least(until, clock_timestamp())
-      FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[])
-           AS claim (source, writer, instrument_id, channel, trade_kind, reason, since, until)
+      FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[],
+                  $9::text[])
+           AS claim (source, writer, instrument_id, channel, trade_kind, reason, since, until, state)
      WHERE since < least(until, clock_timestamp())
-    ON CONFLICT (source, instrument_id, channel, writer, since) WHERE state = 'covered'
+    ON CONFLICT (source, instrument_id, channel, writer, since, state) WHERE state IN ('covered', 'unverifiable')
     DO UPDATE SET until = EXCLUDED.until, noted_at = now() WHERE c.until < EXCLUDED.until"""
 
 
+ClaimState = Literal["covered", "unverifiable"]
+
+
 class Claim(Struct, frozen=True):
-    """Every row of one instrument's channel in [since, until), microseconds, has an outcome. `since` identifies the claim."""
+    """Every received row of one instrument's channel in [since, until), microseconds, has an outcome. `since` identifies the claim.
+
+    If it is `covered`, the exchange's data also shows that no row was missed.
+    """
 
     source: str
     writer: str
@@ -73,11 +80,12 @@ class Claim(Struct, frozen=True):
     since: int
     until: int
     reason: str = "live"  # live or replay
+    state: ClaimState = "covered"
 
     @property
     def key(self) -> tuple[object, ...]:
         """Identifies the claim in the ledger; a later claim with the same key extends it."""
-        return self.source, self.instrument_id, self.channel, self.writer, self.since
+        return self.source, self.instrument_id, self.channel, self.writer, self.since, self.state
 
 
 class LedgerGap(Struct, frozen=True):
@@ -132,6 +140,7 @@ async def write_claims(connection: Connection, claims: Sequence[Claim]) -> None:
         [claim.reason for claim in claims],
         [to_datetime(claim.since) for claim in claims],
         [to_datetime(claim.until) for claim in claims],
+        [claim.state for claim in claims],
     )
 
 

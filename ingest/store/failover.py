@@ -22,9 +22,10 @@ from ingest.store.pool import Connection
 # the server's clock: the daemon's clock may be wrong, and claims never extend beyond the server's
 _NOW = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline, clock_timestamp() AS now"
 _SURVIVING = """
-    SELECT source, instrument_id, channel, writer, since, until FROM coverage
-     WHERE state = 'covered' AND (source, writer) IN (SELECT * FROM unnest($1::text[], $2::text[]))
-       AND since = ANY($3::timestamptz[])"""
+    SELECT source, instrument_id, channel, writer, since, max(until) AS until FROM coverage
+     WHERE state IN ('covered', 'unverifiable') AND (source, writer) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+       AND since = ANY($3::timestamptz[])
+     GROUP BY source, instrument_id, channel, writer, since"""
 
 ClaimKey = tuple[str, int, str, str, datetime]
 
@@ -49,12 +50,13 @@ async def gaps_after_failover(
     diverged_at = history.diverged_at
     if diverged_at is None:
         return history, []
-    doubtful = [claim for claim in claims if _key(claim) not in history.handled and to_datetime(claim.since) < diverged_at]
+    new = {_key(claim): claim for claim in claims if _key(claim) not in history.handled}  # those of both states have one gap
+    doubtful = {key: claim for key, claim in new.items() if to_datetime(claim.since) < diverged_at}
     if not doubtful:
         return history, []
-    surviving = await _surviving(connection, doubtful)
-    gaps = [_gap(claim, surviving.get(_key(claim)), diverged_at) for claim in doubtful]
-    return ServerHistory(timeline, diverged_at, history.handled | {_key(claim) for claim in doubtful}), gaps
+    surviving = await _surviving(connection, list(doubtful.values()))
+    gaps = [_gap(claim, surviving.get(key), diverged_at) for key, claim in doubtful.items()]
+    return ServerHistory(timeline, diverged_at, history.handled | doubtful.keys()), gaps
 
 
 async def _position(connection: Connection) -> tuple[str, datetime]:

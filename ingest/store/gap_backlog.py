@@ -74,7 +74,8 @@ _DETECT = """
     WITH gaps AS (
         SELECT s.instrument_id, s.channel, s.interval, s.trade_kind, lower(gap) AS since, upper(gap) AS until
           FROM coverage_streams($2) s, (SELECT clock_timestamp() - $3::interval) AS now (bound),
-               unnest(tstzmultirange(tstzrange(greatest(s.since, $2), greatest(s.since, $2, bound))) - s.covered - s.known) gap
+               unnest(tstzmultirange(tstzrange(greatest(s.since, $2), greatest(s.since, $2, bound)))
+                    - s.covered - s.unverifiable - s.known) gap
          WHERE s.source = $1 AND (s.instrument_id, s.channel) IN (SELECT * FROM unnest($4::int[], $5::text[]))
            -- the newest part may not be claimed yet: a candle is claimed some minutes after its open
            AND (upper(gap) < bound
@@ -108,7 +109,7 @@ async def track(connection: Connection, source: str, streams: Sequence[TrackedCh
 async def detect(
     connection: Connection, source: str, streams: Sequence[TrackedChannel], after: timedelta, looked_from: datetime
 ) -> int:
-    """Open gaps for ranges from `looked_from` on that are older than `after` and neither covered nor known; returns how many."""
+    """Open gaps for ranges from `looked_from` on that are older than `after` and neither claimed nor known; returns how many."""
     return len(await connection.fetch(_DETECT, source, looked_from, after, *_columns(streams), CLAIM_DELAY, CANDLE_CLAIM_DELAY))
 
 

@@ -1,4 +1,4 @@
-"""The report of `ingest gaps`: the gaps of the ledger, and the channels that no daemon watches any more."""
+"""The report of `ingest gaps`: gaps of the ledger, channels that no daemon watches any more, unverifiable ranges."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ _GAPS = """
      WHERE s.watched_until < now() - $2::interval AND NOT s.known @> now() - $2::interval AND NOT s.covered @> now() - $2::interval
      ORDER BY source, instrument, channel, since"""
 
+_UNVERIFIABLE = """
+    SELECT s.source, i.instrument, s.channel, 'unverifiable' AS state, 'no evidence' AS reason,
+           lower(span) AS since, upper(span) AS until,
+           extract(epoch FROM upper(span) - lower(span))::float8 AS seconds
+      FROM coverage_streams('-infinity') s LEFT JOIN instruments i ON i.id = s.instrument_id, unnest(s.unverifiable) span
+     ORDER BY source, instrument, channel, since"""
+
 _HEALED = """
     SELECT c.source, i.instrument, c.channel, c.state, c.reason, c.since, c.until,
            extract(epoch FROM c.until - c.since)::float8 AS seconds
@@ -30,7 +37,10 @@ _HEALED = """
 
 
 class ReportedGap(Struct, frozen=True):
-    """One gap. `state` is open, unrecoverable, healed, or unwatched: no daemon watches the channel now, and `until` is None."""
+    """One gap. `state` is open, unrecoverable, healed, or unwatched: no daemon watches the channel now, and `until` is None.
+
+    With the state unverifiable it is no gap: a daemon has stored what it received, and nothing shows whether that was all.
+    """
 
     source: str
     instrument: str | None
@@ -43,8 +53,12 @@ class ReportedGap(Struct, frozen=True):
 
 
 async def gaps(connection: Connection, *, all_states: bool) -> list[ReportedGap]:
-    """The open, unrecoverable and unwatched gaps, sorted by source, instrument, channel and time; `all_states` adds healed gaps."""
+    """The open, unrecoverable and unwatched gaps, sorted by source, instrument, channel and time; then the unverifiable ranges.
+
+    `all_states` adds healed gaps.
+    """
     rows = await connection.fetch(_GAPS, ["open", "unrecoverable"], UNWATCHED_AFTER)
     if all_states:
         rows += await connection.fetch(_HEALED)
+    rows += await connection.fetch(_UNVERIFIABLE)
     return [ReportedGap(**row) for row in rows]

@@ -1,25 +1,27 @@
 -- Functions and views that evaluate the table `coverage`. A writer covers its claims without its own gaps. A stream is covered where any
--- writer covers it or it was healed or backfilled, except for the gaps that the audit or a backfill found.
+-- writer covers it or it was healed or backfilled, except for the gaps that the audit or a backfill found. It is unverifiable where it is
+-- not covered, a writer has a claim of either state, and no gap is known.
 
 -- One row per stream, which is a channel of an instrument. `since`: start of its first claim or gap, not counting the gaps that a backfill
 -- found (reason incomplete), infinity where there is no other; `watched_until`: end of its last claim.
--- From `looked_from` on: `covered`, the `known` gaps, and those of them that are `unrecoverable`.
+-- From `looked_from` on: `covered`, `unverifiable`, the `known` gaps, and those of them that are `unrecoverable`.
 CREATE FUNCTION coverage_streams(looked_from timestamptz)
 RETURNS TABLE (source text, instrument_id int, channel text, "interval" text, trade_kind text, since timestamptz,
-               watched_until timestamptz, covered tstzmultirange, known tstzmultirange, unrecoverable tstzmultirange)
+               watched_until timestamptz, covered tstzmultirange, unverifiable tstzmultirange, known tstzmultirange, unrecoverable tstzmultirange)
 LANGUAGE sql STABLE AS $$
     WITH stretches AS (
         SELECT c.source, c.instrument_id, c.channel, c.interval, c.trade_kind, c.writer, c.state, c.until,
                CASE c.reason WHEN 'incomplete' THEN 'infinity' ELSE c.since END AS since,
                -- a gap between two trades of the same time has no length, but is a gap: both bounds are inclusive
                tstzrange(greatest(c.since, looked_from), coalesce(c.until, greatest(c.since, now())),
-                         CASE WHEN c.state = 'covered' THEN '[)' ELSE '[]' END) AS span
+                         CASE WHEN c.state IN ('covered', 'unverifiable') THEN '[)' ELSE '[]' END) AS span
           FROM coverage c
          WHERE c.instrument_id IS NOT NULL AND coalesce(c.until, 'infinity') >= looked_from
     ), writers AS (
         SELECT source, instrument_id, channel, interval, trade_kind, writer, min(since) AS since,
-               max(until) FILTER (WHERE state = 'covered') AS watched_until,
+               max(until) FILTER (WHERE state IN ('covered', 'unverifiable')) AS watched_until,
                coalesce(range_agg(span) FILTER (WHERE state = 'covered'), '{}') AS claimed,
+               coalesce(range_agg(span) FILTER (WHERE state = 'unverifiable'), '{}') AS doubtful,
                coalesce(range_agg(span) FILTER (WHERE state = 'healed'), '{}') AS healed,
                coalesce(range_agg(span) FILTER (WHERE state IN ('open', 'unrecoverable')), '{}') AS known,
                coalesce(range_agg(span) FILTER (WHERE state = 'unrecoverable'), '{}') AS unrecoverable
@@ -31,16 +33,21 @@ LANGUAGE sql STABLE AS $$
           FROM jobs j JOIN job_chunks k ON k.job_id = j.id
          WHERE k.state = 'done' AND k.until >= looked_from
          GROUP BY j.source, j.instrument_id, j.channel, j.trade_kind
+    ), streams AS (
+        SELECT w.source, w.instrument_id, w.channel, w.interval, w.trade_kind, min(w.since) AS since,
+               max(w.watched_until) AS watched_until,
+               range_agg(w.claimed - w.known) + range_agg(w.healed)
+                 + coalesce((SELECT b.spans FROM brought b
+                              WHERE (b.source, b.instrument_id, b.channel) = (w.source, w.instrument_id, w.channel)
+                                AND b.trade_kind IS NOT DISTINCT FROM w.trade_kind), '{}')
+                 - coalesce(range_agg(w.known) FILTER (WHERE w.writer IN ('audit', 'backfill')), '{}') AS covered,
+               range_agg(w.doubtful) AS doubtful, range_agg(w.known) AS known, range_agg(w.unrecoverable) AS unrecoverable
+          FROM writers w
+         GROUP BY w.source, w.instrument_id, w.channel, w.interval, w.trade_kind
     )
-    SELECT w.source, w.instrument_id, w.channel, w.interval, w.trade_kind, min(w.since), max(w.watched_until),
-           range_agg(w.claimed - w.known) + range_agg(w.healed)
-             + coalesce((SELECT b.spans FROM brought b
-                          WHERE (b.source, b.instrument_id, b.channel) = (w.source, w.instrument_id, w.channel)
-                            AND b.trade_kind IS NOT DISTINCT FROM w.trade_kind), '{}')
-             - coalesce(range_agg(w.known) FILTER (WHERE w.writer IN ('audit', 'backfill')), '{}'),
-           range_agg(w.known), range_agg(w.unrecoverable)
-      FROM writers w
-     GROUP BY w.source, w.instrument_id, w.channel, w.interval, w.trade_kind
+    SELECT s.source, s.instrument_id, s.channel, s.interval, s.trade_kind, s.since, s.watched_until,
+           s.covered, s.doubtful - s.known - s.covered, s.known, s.unrecoverable
+      FROM streams s
 $$;
 
 -- The time after the last claim is not in this view, because only the configuration determines whether a stream is still subscribed to;
@@ -51,7 +58,7 @@ SELECT s.source, i.instrument, s.channel, s.interval, s.trade_kind, g.state, g.r
   FROM coverage_streams('-infinity') s
   LEFT JOIN instruments i ON i.id = s.instrument_id
  CROSS JOIN LATERAL (SELECT tstzmultirange(tstzrange(s.since, greatest(s.since, s.watched_until, upper(s.known)), '[]')) + s.known
-                           - s.covered AS spans) m
+                           - s.covered - s.unverifiable AS spans) m
  CROSS JOIN LATERAL (
        SELECT kind.state, span, coalesce((
                 SELECT string_agg(DISTINCT c.reason, ', ') FROM coverage c
@@ -62,13 +69,15 @@ SELECT s.source, i.instrument, s.channel, s.interval, s.trade_kind, g.state, g.r
         -- the instant at which one claim ends and the next begins is no gap
         WHERE upper(span) > lower(span) OR s.known @> span
        ) g;
-COMMENT ON VIEW coverage_gaps IS 'what is missing now; open gaps will be filled, unrecoverable ones will not (reason: coverage.verdict)';
+COMMENT ON VIEW coverage_gaps IS
+    'what is known to be missing now; open gaps will be filled, unrecoverable ones will not (reason: coverage.verdict)';
 
--- `percent` refers to the part of the day since the stream began, and is rounded down.
+-- The shares are percentages of the part of the day since the stream began, and add up to 100. `verified` is never rounded up, `missing`
+-- never down.
 CREATE VIEW coverage_report AS
 SELECT s.source, i.instrument, s.channel, s.interval, s.trade_kind, d.day::date AS day,
-       trunc((100 * there.seconds / due.seconds)::numeric, 4) AS percent,
-       make_interval(secs => due.seconds - there.seconds) AS missing,
+       share.verified, share.claimed - share.verified AS unverifiable, 100 - share.claimed AS missing,
+       make_interval(secs => due.seconds - there.seconds - doubtful.seconds) AS missing_time,
        make_interval(secs => lost.seconds) AS unrecoverable, s.instrument_id
   FROM coverage_streams('-infinity') s
   LEFT JOIN instruments i ON i.id = s.instrument_id
@@ -79,9 +88,13 @@ SELECT s.source, i.instrument, s.channel, s.interval, s.trade_kind, d.day::date 
  CROSS JOIN LATERAL (SELECT coalesce(sum(extract(epoch FROM upper(r) - lower(r))), 0) AS seconds
                        FROM unnest(s.covered * tstzmultirange(w.span)) r) there
  CROSS JOIN LATERAL (SELECT coalesce(sum(extract(epoch FROM upper(r) - lower(r))), 0) AS seconds
+                       FROM unnest(s.unverifiable * tstzmultirange(w.span)) r) doubtful
+ CROSS JOIN LATERAL (SELECT coalesce(sum(extract(epoch FROM upper(r) - lower(r))), 0) AS seconds
                        FROM unnest((s.unrecoverable - s.covered) * tstzmultirange(w.span)) r) lost
+ CROSS JOIN LATERAL (SELECT trunc((100 * there.seconds / due.seconds)::numeric, 4) AS verified,
+                            trunc((100 * (there.seconds + doubtful.seconds) / due.seconds)::numeric, 4) AS claimed) share
  WHERE due.seconds > 0;
-COMMENT ON VIEW coverage_report IS 'how complete each channel of an instrument is, per day (UTC)';
+COMMENT ON VIEW coverage_report IS 'which shares of each channel of an instrument are verified, unverifiable and missing, per day (UTC)';
 
 -- Evidence for the covered ranges of one instrument's trades: the first and last id, the number of ids between them, and the number of
 -- stored trades. Where the ids of an exchange are consecutive, `expected` and `stored` differ only by ids that it never used.

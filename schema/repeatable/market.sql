@@ -58,7 +58,7 @@ SELECT g.source, i.instrument, g.channel, g.interval, g.state, g.reason, g.since
        coalesce(g.until, now()) - g.since AS length, g.first_id, g.last_id, g.expected - g.stored AS missing, g.writer, g.noted_at
 FROM coverage g
 LEFT JOIN instruments i ON i.id = g.instrument_id
-WHERE g.state <> 'covered';
+WHERE g.state NOT IN ('covered', 'unverifiable');
 COMMENT ON VIEW market.gaps IS 'all gaps with their reasons: open, healed or unrecoverable; until is NULL while data is still missing';
 
 -- Polled data. The views over tables without ids have the columns of the table.

@@ -77,9 +77,14 @@ async def test_two_daemons_that_are_killed_in_turn_leave_no_gap(market: str, sim
     }
 
     async def claimed(name: str, since: datetime) -> None:
-        """Wait until a run of that daemon that began after `since` claims everything up to the time of this call."""
+        """Wait until a run of that daemon that began after `since` covers everything up to the time of this call."""
         now = datetime.now(UTC)
-        await until(lambda: stored.fetch(market, CLAIMED, name, since, now))
+
+        async def is_claimed() -> bool:
+            simulator.trade("BTCUSDT", 1)  # shows that none before it was missed
+            return bool(await stored.fetch(market, CLAIMED, name, since, now))
+
+        await until(is_claimed)
 
     started_at = datetime.now(UTC)
     daemons = {name: await daemon(section).start() for name, section in settings.items()}

@@ -53,7 +53,7 @@ async def test_trades_missed_while_the_daemon_was_dead_are_healed(market: str, s
     await subscribed(simulator)
     simulator.trade("BTCUSDT", 400)
     await instance.settled("trades", 400)
-    await until(lambda: stored.fetch(market, "SELECT 1 FROM coverage WHERE state = 'covered'"))
+    await until(lambda: is_covered(market, simulator))
     await instance.kill()
     await until(lambda: not simulator.has_subscriber(TRADES))
     simulator.trade("BTCUSDT", 1500)  # no daemon receives them
@@ -65,8 +65,15 @@ async def test_trades_missed_while_the_daemon_was_dead_are_healed(market: str, s
     await again.balanced_scrape()
     assert await again.value("gaps_healed_total", source="demo", channel="trades", reason="unwatched")
     assert not await again.value("gap_open_seconds")
-    (row,) = await stored.fetch(market, "SELECT percent FROM coverage_report WHERE channel = 'trades'")
-    assert row["percent"] == 100
+    (row,) = await stored.fetch(market, "SELECT missing FROM coverage_report WHERE channel = 'trades'")
+    assert row["missing"] == 0
+
+
+async def is_covered(market: str, simulator: Simulator, writer: str = "one", count: int = 1) -> bool:
+    """Whether the daemon has so many covered ranges; a further trade shows that none before it was missed."""
+    simulator.trade("BTCUSDT", 1)
+    rows = await stored.fetch(market, "SELECT 1 FROM coverage WHERE state = 'covered' AND writer = $1", writer)
+    return len(rows) >= count
 
 
 async def all_there(market: str, simulator: Simulator) -> bool:
@@ -179,16 +186,14 @@ async def test_what_one_of_two_daemons_missed_is_no_gap(market: str, simulator: 
     await asyncio.gather(one.start(), two.start())
     for each in (one, two):
         await each.until(lambda now: now.value("messages_received_total"))
-    simulator.trade("BTCUSDT", 1)
-    await until(lambda: claims_of(market, "one"))
-    await until(lambda: claims_of(market, "two"))
+    await until(lambda: is_covered(market, simulator, "one"))
+    await until(lambda: is_covered(market, simulator, "two"))
     await one.kill()
     simulator.trade("BTCUSDT", 300)
     again = await daemon(configuration(market, simulator, name="one")).start()
     await again.until(lambda now: now.value("messages_received_total"))
-    simulator.trade("BTCUSDT", 1)
-    await until(lambda: claims_of(market, "one", 2))
-    await two.settled("trades", 302)
+    await until(lambda: is_covered(market, simulator, "one", 2))
+    await two.settled("trades", len(list(simulator.oracle.trades("BTCUSDT"))))
 
     async def no_channel_has_a_gap() -> bool:
         """True once the second daemon has claimed up to the restart of the first. Gap filling is off here, so a gap would stay."""
@@ -196,11 +201,6 @@ async def test_what_one_of_two_daemons_missed_is_no_gap(market: str, simulator: 
 
     await until(no_channel_has_a_gap)
     await stored.assert_all_trades(market, simulator)
-
-
-async def claims_of(market: str, writer: str, count: int = 1) -> bool:
-    rows = await stored.fetch(market, "SELECT 1 FROM coverage WHERE state = 'covered' AND writer = $1", writer)
-    return len(rows) >= count
 
 
 @on_apache

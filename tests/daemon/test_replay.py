@@ -266,7 +266,9 @@ def shown(gap: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-CLAIMS = "SELECT channel, writer, reason, since, until FROM coverage WHERE state = 'covered' ORDER BY channel, since"
+CLAIMS = """
+    SELECT channel, state, writer, reason, since, until FROM coverage
+     WHERE state IN ('covered', 'unverifiable') ORDER BY channel, state, since"""
 MISSING = "SELECT since, until, reasons, state FROM coverage_gaps WHERE channel = 'trades'"
 
 
@@ -291,8 +293,13 @@ async def test_a_replay_claims_what_it_wrote_and_reports_what_was_not_captured(
         ends.append(datetime.now(UTC))
     _, output = await replay(tmp_path, other_market, tmp_path)
     received = [row["received_at"] for row in await stored.fetch(other_market, "SELECT received_at FROM trades ORDER BY trade_id")]
-    claims = [row for row in await stored.fetch(other_market, CLAIMS) if row["channel"] == "trades"]
-    assert [(row["writer"], row["reason"]) for row in claims] == [("replay", "replay")] * 2
+    rows = [row for row in await stored.fetch(other_market, CLAIMS) if row["channel"] == "trades"]
+    assert [(row["state"], row["writer"]) for row in rows] == [("covered", "replay")] * 2 + [("unverifiable", "replay")] * 2
+    assert {row["reason"] for row in rows} == {"replay"}
+    for row, first, last in zip(rows[:2], (received[0], received[501]), (received[500], received[-1]), strict=True):
+        assert first <= row["since"] <= first + timedelta(seconds=1)
+        assert row["until"] == last - timedelta(seconds=2)
+    claims = rows[2:]
     for row, first, end in zip(claims, (received[0], received[501]), ends, strict=True):
         assert first <= row["since"] <= first + timedelta(seconds=1)
         assert end - timedelta(seconds=4) <= row["until"] <= end - timedelta(seconds=2)
@@ -320,6 +327,8 @@ async def test_a_replay_fills_the_gap_of_shed_rows(market: str, simulator: Simul
             await asyncio.sleep(0.05)
         await instance.until(lambda now: now.rows("trades")["shed"])
     await quotes(instance, 60)
+    simulator.trade("BTCUSDT", 1)  # shows that none before it was missed
+    await instance.until(lambda now: not now.rows("trades")["queued"])
     assert await instance.terminate() == 0
     (shed,) = [gap for gap in await stored.gaps(market) if gap["channel"] == "trades"]
     assert shed["reason"] == "shed"

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from ingest.protocol.session import ChannelName, Gap
 from ingest.records import MINUTE, SECOND
-from ingest.store.coverage import Claim, LedgerGap, delete_expired, to_datetime, write_claims, write_gaps
+from ingest.store.coverage import Claim, ClaimState, LedgerGap, delete_expired, to_datetime, write_claims, write_gaps
 from ingest.store.gap_report import gaps
 from ingest.store.jobs import to_micros
 from ingest.store.pool import Connection, connect
@@ -30,9 +30,14 @@ async def connection(market: str) -> AsyncIterator[asyncpg.Connection[Any]]:
     await connection.close()
 
 
-def claim(since: float, until: float, writer: str = "a", channel: ChannelName = "trades") -> Claim:
+def claim(since: float, until: float, writer: str = "a", channel: ChannelName = "trades", state: ClaimState = "covered") -> Claim:
     """A claim of minutes of DAY, the day before yesterday."""
-    return Claim("binance", writer, 1, channel, "trade", DAY + int(since * MINUTE), DAY + int(until * MINUTE))
+    times = DAY + int(since * MINUTE), DAY + int(until * MINUTE)
+    return Claim("binance", writer, 1, channel, "trade", *times, state=state)
+
+
+def unverifiable(since: float, until: float, writer: str = "a", channel: ChannelName = "trades") -> Claim:
+    return claim(since, until, writer, channel, "unverifiable")
 
 
 def ledger_gap(
@@ -137,19 +142,68 @@ async def test_coverage_evidence_counts_the_trades_and_ids_of_covered_ranges(con
     ]
 
 
+async def report(connection: Connection) -> list[tuple[Any, ...]]:
+    """The shares in percent and the missing time of each day."""
+    query = "SELECT day - $1::date, verified, unverifiable, missing, missing_time FROM coverage_report ORDER BY day"
+    return [tuple(row) for row in await connection.fetch(query, to_datetime(DAY).date())]
+
+
 async def test_completeness_by_stream_and_day(connection: Connection) -> None:
     await write_claims(connection, [claim(720, 1080), claim(1260, 2880)])
-    rows = await connection.fetch("SELECT source, instrument, channel, day, percent, missing FROM coverage_report ORDER BY day")
-    first = to_datetime(DAY).date()
-    assert [tuple(row) for row in rows] == [
-        ("binance", "BTC/USDT", "trades", first, 75, timedelta(hours=3)),  # from noon on: nine of twelve hours
-        ("binance", "BTC/USDT", "trades", first + timedelta(days=1), 100, timedelta(0)),
+    assert await report(connection) == [
+        (0, 75, 0, 25, timedelta(hours=3)),  # from noon on: nine of twelve hours
+        (1, 100, 0, 0, timedelta(0)),
     ]
+    names = await connection.fetchrow("SELECT source, instrument, channel FROM coverage_report LIMIT 1")
+    assert names is not None
+    assert tuple(names) == ("binance", "BTC/USDT", "trades")
 
 
 async def test_a_small_missing_part_is_not_rounded_away(connection: Connection) -> None:
     await write_claims(connection, [claim(0, 700), claim(700.0001, 1440)])
-    assert str(await connection.fetchval("SELECT percent FROM coverage_report")) == "99.9999"
+    assert [list(map(str, row[1:4])) for row in await report(connection)] == [["99.9999", "0.0000", "0.0001"]]
+
+
+async def test_silence_without_evidence_is_unverifiable_until_a_message_closes_it(connection: Connection) -> None:
+    await write_claims(connection, [claim(0, 360), unverifiable(0, 1080), claim(1260, 1440)])
+    assert await report(connection) == [(0, 37.5, 50, 12.5, timedelta(hours=3))]
+    assert await missing(connection) == [("open", "unwatched", 1080, 1260)]
+    await write_claims(connection, [claim(0, 720)])
+    assert [row[1:4] for row in await report(connection)] == [(62.5, 25, 12.5)]
+    await write_claims(connection, [claim(0, 1080)])
+    assert [row[1:4] for row in await report(connection)] == [(87.5, 0, 12.5)]
+    assert await connection.fetchval("SELECT count(*) FROM coverage") == 3  # one row for each claim of each state
+
+
+async def test_the_shares_add_up_to_a_hundred(connection: Connection) -> None:
+    await write_claims(connection, [claim(0, 1 / 3), unverifiable(0, 2 / 3), claim(1, 1440)])
+    ((_, *shares, _),) = await report(connection)
+    assert sum(shares) == 100
+    await connection.execute("DELETE FROM coverage")
+    await write_claims(connection, [claim(0, 1 / 3), unverifiable(1 / 3, 1)])
+    ((_, *shares, _),) = await report(connection)
+    assert list(map(str, shares)) == ["33.3333", "66.6667", "0.0000"]
+
+
+async def test_a_known_gap_outranks_unverifiable_and_covered_outranks_both(connection: Connection) -> None:
+    await write_claims(connection, [unverifiable(0, 20), unverifiable(0, 20, "b")])
+    await write_gaps(connection, [ledger_gap(3, 8)])
+    assert await missing(connection) == [("open", "disconnect", 3, 8)]
+    await write_claims(connection, [claim(5, 20, "b")])
+    assert await missing(connection) == [("open", "disconnect", 3, 5)]
+    await connection.execute("UPDATE coverage SET state = 'healed' WHERE state = 'open'")
+    assert await missing(connection) == []
+
+
+async def test_an_unverifiable_quote_is_not_missing(connection: Connection) -> None:
+    await write_claims(connection, [unverifiable(0, 20, channel="quotes"), unverifiable(25, 30, channel="quotes")])
+    assert await missing(connection) == [("open", "unwatched", 20, 25)]
+    listed = await gaps(connection, all_states=False)
+    assert [(gap.state, gap.seconds) for gap in listed if gap.state == "unverifiable"] == [
+        ("unverifiable", 1200),
+        ("unverifiable", 300),
+    ]
+    assert [gap.state for gap in listed][-2:] == ["unverifiable"] * 2
 
 
 async def test_rows_of_the_ledger_expire_with_the_retention(connection: Connection) -> None:

@@ -171,6 +171,13 @@ async def test_a_time_that_no_daemon_claims_becomes_a_gap_once(connection: Conne
     assert [row[:4] for row in await ledger(connection)] == [("open", "unwatched", 40, 30), ("open", "disconnect", 20, 19)]
 
 
+async def test_an_unverifiable_time_is_no_gap(connection: Connection) -> None:
+    await claim(connection, 60, 40)
+    times = ago(60), ago(-1)
+    await write_claims(connection, [Claim("binance", "a", 1, "trades", "trade", *times, state="unverifiable")])
+    assert await detect(connection) == 0
+
+
 async def test_a_gap_at_the_end_grows(connection: Connection) -> None:
     await claim(connection, 60, 20)
     assert await gap_backlog.detect(connection, "binance", [stream()], timedelta(minutes=4), LONG_AGO) == 1

@@ -21,7 +21,8 @@ _BOOKS = """
       FROM order_books JOIN instruments i ON i.id = instrument_id
      WHERE i.exchange = $1 AND i.symbol = $2 ORDER BY time"""
 _GAPS = """
-    SELECT i.symbol, c.* FROM coverage c JOIN instruments i ON i.id = c.instrument_id WHERE c.state <> 'covered' ORDER BY c.id"""
+    SELECT i.symbol, c.* FROM coverage c JOIN instruments i ON i.id = c.instrument_id
+     WHERE c.state NOT IN ('covered', 'unverifiable') ORDER BY c.id"""
 
 _STALL = """
     CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql AS $$

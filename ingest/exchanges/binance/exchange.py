@@ -31,7 +31,7 @@ from ingest.marketdata.session import Control, Frames, Protocol, Route, RoutedSe
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.marketdata.synced_book import RestSnapshot, SyncedBook
 from ingest.protocol.decode import UNREADABLE
-from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
+from ingest.protocol.exchange import CompletenessRules, Evidence, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.history import History, HistoryRequest
 from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Output, Reconnect
@@ -52,8 +52,9 @@ LIMITS = ExchangeLimits(
     life_seconds=23.5 * 3600,  # the server closes a connection after 24 h
 )
 # A candle's `n`, `f` and `L` refer to single trades. Every minute has a candle while the exchange is up, with or without trades:
-# https://github.com/binance/binance-public-data/issues/153
-COMPLETENESS = CompletenessRules(dense=TRADE_KINDS, counted=("trade",), charted=("trade",), empty_candles=True)
+# https://github.com/binance/binance-public-data/issues/153. A quote's `u` numbers the changes of the book, not the quotes.
+_EVIDENCE: dict[str, Evidence] = {"trade": "ids", "aggTrade": "ids", "candles": "sequence", "book": "sequence"}
+COMPLETENESS = CompletenessRules(dense=TRADE_KINDS, counted=("trade",), charted=("trade",), empty_candles=True, evidence=_EVIDENCE)
 
 SNAPSHOTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))  # levels of a side, weight of the request
 

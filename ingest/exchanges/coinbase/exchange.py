@@ -47,7 +47,8 @@ LIMITS = ExchangeLimits(
 )
 # By its documentation candles "may be incomplete", and a minute without trades has none: they prove nothing.
 # https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-product-candles
-COMPLETENESS = CompletenessRules(dense=TRADE_KINDS)
+# Heartbeats of trades: https://docs.cdp.coinbase.com/exchange/websocket-feed/channels. The messages of books are numbered.
+COMPLETENESS = CompletenessRules(dense=TRADE_KINDS, evidence={"match": "heartbeat", "candles": "rest", "book": "sequence"})
 
 CHANNELS: Channels = {
     "trades": Channel("matches", AnnouncedTrades()),

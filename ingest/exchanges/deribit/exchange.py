@@ -47,7 +47,8 @@ LIMITS = ExchangeLimits(
     silence_seconds=70.0,  # the session requests a heartbeat every 30 s
     stale_seconds=600.0,  # most options trade rarely
 )
-COMPLETENESS = CompletenessRules(dense=TRADE_KINDS)
+# Trades: `trade_seq`. Book: `prev_change_id` is the last `change_id`.
+COMPLETENESS = CompletenessRules(dense=TRADE_KINDS, evidence={"trade": "ids", "book": "sequence"})
 
 CHANNELS: Channels = {  # 100ms: `raw` needs a key
     "trades": Channel("trades.{}.100ms", Trades(messages.TradeRow, parse.trade, dense_ids=TRADE_KINDS), listed=True),

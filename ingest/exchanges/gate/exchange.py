@@ -44,8 +44,8 @@ LIMITS = ExchangeLimits(
     subscriptions_per_connection=100,
     silence_seconds=50.0,
 )
-# ids are dense, but one message may stand for several fills (`range`), and the stored trade does not have that range
-COMPLETENESS = CompletenessRules(empty_candles=True)
+# ids are dense, but a message may stand for several fills (`range`), which the stored trade does not show; book: `U` follows `u`
+COMPLETENESS = CompletenessRules(empty_candles=True, evidence={"trade": "ids", "candles": "sequence", "book": "sequence"})
 
 LEVELS = 100  # of a snapshot, and of the differences that come every 100 ms
 SNAPSHOT = RestSnapshot(f"/api/v4/spot/order_book?currency_pair={{}}&limit={LEVELS}&with_id=true", parse.snapshot, LEVELS)

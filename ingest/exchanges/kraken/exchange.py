@@ -25,7 +25,7 @@ from ingest.marketdata.session import Control, Notice, Part, Protocol, Route, Ro
 from ingest.marketdata.streamed_book import StreamedBook
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.protocol.decode import UNREADABLE
-from ingest.protocol.exchange import CompletenessRules, ExchangeLimits, ExchangeOptions, Rate
+from ingest.protocol.exchange import CompletenessRules, Evidence, ExchangeLimits, ExchangeOptions, Rate
 from ingest.protocol.http import Flow, Request
 from ingest.protocol.session import Connection
 from ingest.records import SECOND, Instrument
@@ -45,8 +45,10 @@ LIMITS = ExchangeLimits(
     subscriptions_per_connection=200,
     silence_seconds=30.0,
 )
-# The websocket sends no candle for a minute without trades.
-COMPLETENESS = CompletenessRules(dense=TRADE_KINDS, counted=TRADE_KINDS, charted=TRADE_KINDS)
+# The websocket sends no candle for a minute without trades. The heartbeat is the connection's, not that of a subscription.
+# Book: https://docs.kraken.com/exchange/guides/websockets/book-checksum-v2
+_EVIDENCE: dict[str, Evidence] = {"trade": "ids", "book": "checksum"}
+COMPLETENESS = CompletenessRules(dense=TRADE_KINDS, counted=TRADE_KINDS, charted=TRADE_KINDS, evidence=_EVIDENCE)
 
 _channel = partial(Channel, listed=True, decoded=True)
 CHANNELS: Channels = {

@@ -48,7 +48,8 @@ LIMITS = ExchangeLimits(
     silence_seconds=40.0,
     life_seconds=23.5 * 3600,
 )
-COMPLETENESS = CompletenessRules()  # trades share their sequence with changes of the book, so a jump is not a gap
+# trades share their sequence with the changes of the book ("Orderbook - Increment"), so a jump is not a gap
+COMPLETENESS = CompletenessRules(evidence={"book": "sequence"})
 
 LEVELS = 100  # the largest snapshot without a key
 SNAPSHOT = RestSnapshot(f"/api/v1/market/orderbook/level2_{LEVELS}?symbol={{}}", parse.snapshot, LEVELS, weight=2)

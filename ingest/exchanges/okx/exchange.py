@@ -50,7 +50,8 @@ LIMITS = ExchangeLimits(
     subscriptions_per_connection=200,
     silence_seconds=40.0,
 )
-COMPLETENESS = CompletenessRules(dense=("trades-all",), charted=("trades-all",))  # candles of empty minutes are not documented
+# Candles of empty minutes are not documented. A silent book sends keepalives with its `seqId` ("Order book channel").
+COMPLETENESS = CompletenessRules(dense=("trades-all",), charted=("trades-all",), evidence={"trades-all": "ids", "book": "sequence"})
 
 CHANNELS: Channels = {
     "trades": Channel("{kind}", Trades(messages.TradeRow, parse.trade, dense_ids=("trades-all",)), listed=True),

@@ -213,7 +213,7 @@ async def test_an_instrument_is_added_and_removed_without_touching_the_others(si
         await bench.trade("ETHUSDT")
         bench.feed.reload(bench.section(ETH))
         await until(lambda: simulator.listeners == {eth}, 5)
-        quiet = {"state": "ok", "detail": "", "refused": {}, "last_error": "", "last_error_at": None}
+        quiet = {"state": "ok", "detail": "", "refused": {}, "unverified": {}, "last_error": "", "last_error_at": None}
         assert bench.feed.status() == quiet | {"connections": 1, "subscriptions": 1}
         bench.feed.reload(bench.section(ETH, SOL))
         await bench.connected(3, open_now=2)
@@ -283,7 +283,10 @@ async def test_a_delisted_instrument_is_reported(simulator: Simulator) -> None:
         rows = yield from binance.listing(options)
         return [replace(row, status="delisted") if row.instrument == BTC else row for row in rows]
 
-    names = {name: getattr(binance, name) for name in ("NAME", "TRADE_KINDS", "CHANNELS", "LIMITS", "connections", "session")}
+    names = {
+        name: getattr(binance, name)
+        for name in ("NAME", "TRADE_KINDS", "CHANNELS", "LIMITS", "COMPLETENESS", "connections", "session")
+    }
     bench = Bench(simulator, BTC, ETH, exchange=cast(Exchange, SimpleNamespace(**names, listing=listing)))
     async with running(bench):
         await bench.connected(1)

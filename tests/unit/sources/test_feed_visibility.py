@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from ingest.records import SECOND
 from ingest.simulator.server import Simulator
 from ingest.sources import connection_slot
 from tests.support.daemon import Scrape, until
@@ -77,3 +78,23 @@ async def test_wanted_and_live_subscriptions(simulator: Simulator) -> None:
         assert subscriptions() == (2, 2)
         next(iter(simulator.listeners)).abort()
         await until(lambda: subscriptions() == (2, 0), 5)
+
+
+async def test_a_subscription_that_misses_rows_of_the_history_gets_a_new_connection(simulator: Simulator) -> None:
+    bench = Bench(simulator, BTC, ETH)
+    async with running(bench):
+        await bench.connected(1)
+        for symbol in ("BTCUSDT", "ETHUSDT"):
+            await bench.trade(symbol)
+        simulator.faults.silence("btcusdt@trade")
+        simulator.trade("BTCUSDT")
+        event_at = bench.trades[-1].received_at + 10 * SECOND
+        assert not bench.feed.retire_silent(3, "trades", event_at)
+        assert bench.feed.retire_silent(1, "trades", event_at)
+        await until(lambda: bench.value("source_connects_total") == 2, 5)
+        simulator.faults.end_silence()
+        await bench.trade("ETHUSDT")
+        await bench.connected(2)
+        await bench.trade()
+    assert bench.gaps == []
+    assert bench.ids(2) == bench.sent_ids("ETHUSDT")

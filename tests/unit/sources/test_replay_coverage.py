@@ -9,7 +9,7 @@ from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.session import ChannelName, Connection, Gap, Subscription
 from ingest.records import MINUTE, SECOND, Instrument
 from ingest.sources.replay_coverage import WINDOW, ReplayedConnection, missing
-from ingest.store.coverage import Claim
+from ingest.store.coverage import Claim, ClaimState
 from tests.support.batches import NOW, trade
 
 MARKET = Instrument("demo", "BTCUSDT", "BTC/USDT", "BTC", "USDT", "spot", "trading", id=7)
@@ -20,7 +20,7 @@ START = NOW - NOW % MINUTE + 20 * SECOND
 
 def replayed_connection() -> ReplayedConnection:
     connection = Connection("wss://example", tuple(Subscription(MARKET, channel) for channel in CHANNELS))
-    return ReplayedConnection("demo", connection, OPTIONS, binance.session(connection, OPTIONS))
+    return ReplayedConnection("demo", connection, OPTIONS, binance.session(connection, OPTIONS), binance.COMPLETENESS)
 
 
 def receive(replayed: ReplayedConnection, at: int, *channels: ChannelName) -> None:
@@ -29,17 +29,19 @@ def receive(replayed: ReplayedConnection, at: int, *channels: ChannelName) -> No
     replayed.add_message(at)
 
 
-def claim(channel: ChannelName, since: int, until: int) -> Claim:
-    return Claim("demo", "replay", 7, channel, "trade", since, until, "replay")
+def claim(channel: ChannelName, since: int, until: int, state: ClaimState = "covered") -> Claim:
+    return Claim("demo", "replay", 7, channel, "trade", since, until, "replay", state)
 
 
-def test_a_stream_is_claimed_from_its_first_message_until_shortly_before_the_last_frame():
+def test_a_stream_is_covered_from_its_first_to_its_last_message_and_unverifiable_until_the_last_frame():
     replayed = replayed_connection()
     receive(replayed, START, "book")
     receive(replayed, START + SECOND, "trades")
+    receive(replayed, START + 20 * SECOND, "trades")
     receive(replayed, START + 50 * SECOND, "book")
     assert replayed.claims() == [
-        claim("trades", START + SECOND, START + 48 * SECOND),
+        claim("trades", START + SECOND, START + 18 * SECOND),
+        claim("trades", START + SECOND, START + 48 * SECOND, "unverifiable"),
         claim("book", START, START + 48 * SECOND),
     ]
 
