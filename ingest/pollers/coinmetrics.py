@@ -45,6 +45,7 @@ PLANS = {
 ASSETS = {symbol: symbol.lower() for symbol in ("ADA", "BCH", "BTC", "DOGE", "ETH", "LTC", "XRP")}
 CHUNK = None
 DAYS, RECENT = 365, 60  # days of each asset, in the first turn and in later turns
+PAGES = 100  # of 10,000 rows, for one range
 
 
 class _Answer(Struct):
@@ -79,7 +80,7 @@ def _pages(options: PollOptions, span: dict[str, str], since: int = 0, until: in
         "ignore_unsupported_errors": "true",
         "ignore_forbidden_errors": "true",  # a metric outside the community data must not make the request fail
     }
-    while True:
+    for _ in range(PAGES):
         url = f"{options.base_url}/v4/timeseries/asset-metrics?{urlencode(query, safe=',')}"
         answer = yield from answer_to(Request(url))
         page = decoded(answer, _Decoder)
@@ -88,6 +89,7 @@ def _pages(options: PollOptions, span: dict[str, str], since: int = 0, until: in
         if not page.next_page_token:
             return ""
         query["next_page_token"] = page.next_page_token
+    raise Reject(f"more than {PAGES} pages", reason="size")
 
 
 def _metrics(symbols: dict[str, str], received_at: int, row: dict[str, str | None]) -> Iterator[OnchainMetric]:

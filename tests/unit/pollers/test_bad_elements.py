@@ -114,6 +114,12 @@ def test_a_row_of_coinmetrics_without_an_asset_that_was_requested_is_malformed(r
     assert (len(good(result)), [one.reason for one in bad(result)]) == (1, ["value"])
 
 
+def test_pages_of_coinmetrics_are_bounded() -> None:
+    page = json.dumps({"data": [], "next_page_token": "x"}).encode()
+    with pytest.raises(Reject, match="more than 100 pages"):
+        turn(coinmetrics, *[page] * 101, assets=(BTC,))
+
+
 def test_the_digits_of_coinmetrics_are_exact() -> None:
     row = {"asset": "bitcoin", "time": "2026-11-10T00:00:00.000000000Z", "HashRate": "3563976090.254889007097721055043"}
     (record,) = turn(coinmetrics, json.dumps({"data": [row]}).encode(), assets=(BTC,)).records
