@@ -220,7 +220,7 @@ class Rows:
                 texts[place] = b'"odd":' + self._text(index)
             case _:
                 texts.insert(place + value % 2, self._name(index) + odd)
-        kind = ("member dropped", "member renamed", "member doubled")[way % 3]
+        kind = ("member dropped", "member renamed", f"value {odd[:20]!r} doubled")[way % 3]  # the last of two values counts
         return self._touched(self._members(parent, texts), kind, index, readable=way % 3 < 2 or odd not in UNREADABLE)
 
     def _element(self, way: int, where: int, value: int) -> Mutant:

@@ -1,4 +1,4 @@
-"""One turn of each poller: its options, and the bodies that answer its requests.
+"""One turn of each poller, and its history: its options, and the bodies that answer its requests.
 
 The bodies are recorded where a recording exists (`../shared/real`), else the documented examples that the tests of the poller use,
 with other times and ids; `docs` of the poller names the page. Long recordings are cut to some rows.
@@ -11,16 +11,18 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from itertools import cycle
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ingest import registry
 from ingest.pollers import blockchain_com, coinmetrics, fred, glassnode, whale_ethereum
 from ingest.polling.provider import PollOptions
 from ingest.records import SECOND, Asset
-from tests.support.chains import FIRST, MKR, TIP, Etherscan, MempoolSpace
+from tests.support.chains import FIRST, FIRST_TIME, MKR, TIME, TIP, Etherscan, MempoolSpace
 from tests.support.paths import REAL
 from tests.support.recordings.files import load, real
 from tests.support.social import EXAMPLE, RSS, STOCKTWITS, TELEGRAM, score
@@ -39,7 +41,8 @@ Answer = Callable[[str], bytes]  # from what follows the base URL to the body
 class Case(Struct, frozen=True):
     """A turn. `pattern` finds the rows of a body that is no JSON. `apart`: its rows do not depend on each other.
 
-    A row of a body in `joined` completes a record of another body. `selects`: rows below a limit are not reported.
+    A row of a body in `joined` completes a record of another body. `selects`: rows below a limit are not reported. `span`: the
+    history of [since, until), microseconds, instead of a turn.
     """
 
     options: PollOptions
@@ -51,6 +54,7 @@ class Case(Struct, frozen=True):
     joined: frozenset[int] = frozenset()
     selects: bool = False
     now: int = NOW
+    span: tuple[int, int] | None = None
 
 
 def options(**values: Any) -> PollOptions:
@@ -300,6 +304,8 @@ def bitcoin_blocks() -> Case:
 
     def start() -> Answer:
         server = MempoolSpace(transactions)
+        for height in range(TIP - 15, TIP - 1):
+            server.add(height, f"a{height}")
         server.add(TIP - 1, "bb", transactions[0]["txid"], transactions[1]["txid"])
         server.add(TIP, "00000000000000000002a0b5db2a7f8d9087464c2586b546be7bce8eb53b8187", transactions[3]["txid"])
         return server
@@ -352,3 +358,42 @@ CASES: dict[str, Callable[[], Case]] = {
     "yahoo": yahoo_chart,
 }
 assert CASES.keys() == set(registry.pollers()), "each poller has a case"
+
+
+# --- histories -----------------------------------------------------------------------------------------------------------
+
+
+def past(name: str, first: int = 0, last: int | None = None) -> Case:
+    """All of the past, from the bodies of the turn with these numbers."""
+    turn = CASES[name]()
+    answer = turn.answer()
+    bodies = [answer("") for _ in range(last or 0)]
+    return replace(turn, answer=always(*bodies[first:]) if bodies else turn.answer, cursor="", span=(0, turn.now))
+
+
+def past_coins() -> Case:
+    body = load("coingecko/hourly_historical_prices_for_one_coin.json")["body"]  # type: ignore[index]
+    chart = {name: points[:ROWS] for name, points in body.items()}
+    return Case(options(assets=(BTC,)), always(chart), joined=frozenset([0, 1]), span=(0, NOW))
+
+
+def past_blocks(name: str, first: int, blocks: int) -> Case:
+    """The blocks from the time `first` (seconds) on, each of at most ten minutes."""
+    return replace(CASES[name](), span=(first * SECOND, (first + 600 * blocks) * SECOND))
+
+
+HISTORIES: dict[str, Callable[[], Case]] = {
+    f"{name} history": partial(past, name)
+    for name in (
+        *("alphavantage", "alternative_me", "blockchain_com", "cboe", "coinmetrics", "fred", "glassnode", "mempool_space"),
+        *("stooq", "yahoo"),
+    )
+} | {
+    "coingecko history": past_coins,
+    "etherscan history": partial(past, "etherscan", 3, 5),
+    "lunarcrush history": partial(past, "lunarcrush", 1, 2),
+    "whale_bitcoin history": partial(past_blocks, "whale_bitcoin", TIME - 600, 2),
+    "whale_ethereum history": partial(past_blocks, "whale_ethereum", FIRST_TIME, 1),
+}
+WITH_HISTORY = {name for name, module in registry.pollers().items() if hasattr(module, "history")}
+assert {name.removesuffix(" history") for name in HISTORIES} == WITH_HISTORY, "each history has a case"
