@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import islice
 from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import Struct
@@ -21,6 +22,7 @@ from ingest.text.plain_text import plain_text
 from ingest.text.sentiment_label import Score
 
 TITLE, SUMMARY, NAME, LINK, SYMBOL = 300, 600, 200, 2000, 40  # the most characters of a text
+MARKUP = 50  # characters of HTML that are read for one of a text
 MAX_LABELS = 30  # labels, and coins that the source assigns, of an article
 SLICE = 200  # articles that are read before other tasks run: at most 0.2 s
 MAX_AHEAD = 60 * MINUTE  # tolerance for a wrong clock; a later date is an error or that of an announced event
@@ -65,7 +67,7 @@ def article(source: Source, fields: ArticleFields, evidence: bytes, received_at:
     if fields.time > received_at + MAX_AHEAD:
         return Malformed(evidence, "value", f"{source.name}: '{title}' is dated {_iso(fields.time)}, more than an hour ahead")
     text = f"{title}\n{summary}"
-    labels = [_text(category, NAME) for category in fields.categories][:MAX_LABELS]
+    labels = [_text(category, NAME) for category in islice(fields.categories, MAX_LABELS)]
     coins = tuple(code for code in fields.symbols if code.isprintable() and 0 < len(code) <= SYMBOL)[:MAX_LABELS]
     verdict = judge(title, "; ".join((summary, *labels)), source.credibility, fields.topic, coins)
     return News(
@@ -88,7 +90,7 @@ def article(source: Source, fields: ArticleFields, evidence: bytes, received_at:
 
 def _text(source: str, length: int) -> str:
     """Plain text of at most `length` characters, cut between words, or anywhere in a text with few spaces, as in Chinese."""
-    text = plain_text(source)
+    text = plain_text(source[: MARKUP * length])
     if len(text) <= length:
         return text
     whole = text[: length - 1].rpartition(" ")[0]

@@ -24,8 +24,9 @@ from msgspec.json import Decoder
 from msgspec.structs import replace
 
 from ingest.errors import Reject
-from ingest.polling.checked import change, optional, price, time_of, total
-from ingest.polling.elements import elements, members, split
+from ingest.polling.checked import change, optional, price, shown, time_of, total
+from ingest.polling.db_queries import Filtered
+from ingest.polling.elements import elements, members, sliced, split
 from ingest.polling.provider import Missed, Part, Plan, Poll, PollOptions, decoded, must_have, within
 from ingest.polling.social_posts import Moment, to_micros
 from ingest.protocol.decode import Malformed
@@ -38,6 +39,7 @@ PAGE = 250  # the most coins of one /coins/markets
 DAY = 86_400 * SECOND
 CHUNK = 90 * DAY  # the longest range with hourly points; a longer one has daily points
 HALF_HOUR = 1800 * 1000  # milliseconds
+IDLE = "not_traded"  # the reason of a `Filtered`: the price is 0 or null
 _KEYLESS = Plan(
     base_url="https://api.coingecko.com/api/v3",
     per_minute=5,
@@ -130,7 +132,8 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
     for asset in options.assets:
         usd = yield from _chart(options, asset, "usd", since, until)
         aud = yield from _chart(options, asset, "aud", since, until)
-        yield within(_points(asset, usd, aud), since, until)
+        points = yield from sliced(_points(asset, usd, aud))
+        yield within(points, since, until)
     return ""
 
 
@@ -165,8 +168,10 @@ def _chart(options: PollOptions, asset: Asset, currency: str, since: int, until:
     return _Columns(chart, answer.received_at)
 
 
-def _points(asset: Asset, usd: _Columns, aud: _Columns) -> Iterator[Price | Malformed]:
+def _points(asset: Asset, usd: _Columns, aud: _Columns) -> Iterator[Price | Malformed | Filtered]:
     yield from (*usd.malformed, *aud.malformed)
+    if idle := sum(not value for _, value in usd.prices):
+        yield Filtered(IDLE, idle)
     caps, volumes = dict(usd.market_caps), dict(usd.total_volumes)
     for at, value in usd.prices:
         if not value:
@@ -211,7 +216,7 @@ def _page(options: PollOptions, assets: tuple[Asset, ...]) -> Poll:
     others = dict(pairs)
     known: set[str] = set()
 
-    def read(market: _Market) -> Iterator[Price]:
+    def read(market: _Market) -> Iterator[Price | Filtered]:
         known.add(market.id)
         return _prices(market, others.get(market.id, {}), by_id.get(market.id), answer.received_at)
 
@@ -232,8 +237,11 @@ def _request(options: PollOptions, path: str, query: dict[str, str]) -> Request:
     return Request(f"{options.base_url}{path}?{urlencode(query, safe=',')}", headers=options.headers)
 
 
-def _prices(market: _Market, aud: _Others, asset: Asset | None, received_at: int) -> Iterator[Price]:
-    if asset is None or not market.current_price or market.last_updated is None:  # the coin is no longer traded
+def _prices(market: _Market, aud: _Others, asset: Asset | None, received_at: int) -> Iterator[Price | Filtered]:
+    if asset is None:
+        raise Reject(f"{shown(market.id)} is not a coin that was requested", reason="value")
+    if not market.current_price or market.last_updated is None:
+        yield Filtered(IDLE, 1)
         return
     time = time_of(to_micros(market.last_updated), 1, received_at)
     yield Price(

@@ -15,7 +15,7 @@ from ingest.errors import Reject
 from ingest.pollers._news_article import SLICE, ArticleFields, Source, article
 from ingest.pollers._news_rules import EXCHANGE, Topic
 from ingest.polling.elements import bounded, elements, sliced
-from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, must_have, run_parts
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import News
@@ -80,6 +80,7 @@ def _fetch(options: PollOptions, number: int, topic: Topic | None, seen: set[str
     source = Source("binance", EXCHANGE, options.score)
     found = (one for each in _catalogues(answer) for one in _articles(source, each, topic, answer.received_at))
     articles = yield from sliced(bounded(found), SLICE)
+    must_have(articles, f"catalogue {number}")
     new = [one for one in articles if isinstance(one, Malformed) or one.id not in seen]
     seen.update(one.id for one in articles if isinstance(one, News))
     return new

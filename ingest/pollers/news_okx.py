@@ -16,7 +16,7 @@ from ingest.errors import Reject
 from ingest.pollers._news_article import SLICE, ArticleFields, Source, article
 from ingest.pollers._news_rules import EXCHANGE, Topic
 from ingest.polling.elements import bounded, elements, sliced, split
-from ingest.polling.provider import Plan, Poll, PollOptions, decoded
+from ingest.polling.provider import Plan, Poll, PollOptions, decoded, must_have
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import News
@@ -72,6 +72,8 @@ def poll(options: PollOptions, cursor: str) -> Poll:
         url = f"{options.base_url}/api/v5/support/announcements?page={number}"
         answer = yield from answer_to(Request(url, headers={**options.headers, "Accept-Language": "en-US"}))
         page, malformed = _page(answer)
+        if number == 1:
+            must_have(page.details, "announcements")
         articles = yield from sliced(bounded(_articles(source, page.details, answer.received_at)), SLICE)
         yield [*malformed, *articles]
         times = [one.time for one in articles if isinstance(one, News)]

@@ -157,9 +157,9 @@ def _time(emitted: Emitted) -> int | None:
 
 
 def must_have(rows: Sequence[T], what: str) -> None:
-    """Raises Reject for an answer without rows, where the range that was requested must have some: it proves nothing."""
+    """Raises Reject for an answer without rows, where the range or list that was requested must have some: it proves nothing."""
     if not rows:
-        raise Reject(f"{what}: the answer is empty; right would be rows of every day", reason="shape")
+        raise Reject(f"{what}: the answer is empty; right would be some rows", reason="shape")
 
 
 def start_of(cursor: str, overlap: int) -> int:

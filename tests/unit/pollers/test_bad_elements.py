@@ -26,7 +26,7 @@ from ingest.polling.db_queries import Filtered
 from ingest.polling.elements import MAX_BAD, MAX_EVIDENCE
 from ingest.polling.provider import Missed
 from ingest.protocol.decode import Malformed
-from ingest.records import SECOND, Asset
+from ingest.records import SECOND, Asset, Price
 from tests.support.social import EXAMPLE, STOCKTWITS, score
 from tests.support.turns import NOW, TurnResult, micros, run_history, turn
 
@@ -160,6 +160,19 @@ def test_coingecko(element: object) -> None:
     assert [(row.asset_id, row.price_usd, row.price_aud) for row in good(result)] == [(1, "1.5", "2")]
     assert len(bad(result)) == 1
     assert not [row for row in result.records if isinstance(row, Missed)], "the coin is not unknown"
+
+
+def test_a_coin_without_a_price_is_counted_and_one_that_was_not_requested_is_malformed() -> None:
+    body = json.dumps([market("bitcoin", 0), market("ethereum", None), market("ethereum", 2), market("other")]).encode()
+    result = turn(coingecko, body, b"{}", assets=(BTC, ETH))
+    assert [row.asset_id for row in good(result)] == [2]
+    assert [row for row in result.records if isinstance(row, Filtered)] == [Filtered("not_traded", 1)] * 2
+    assert [one.message for one in bad(result)] == ["'other' is not a coin that was requested"]
+    points = [[micros(2026, 11, 2) // 1000 + n, value] for n, value in enumerate((5, 0, None))]
+    chart = json.dumps({"prices": points, "market_caps": [], "total_volumes": []}).encode()
+    result = run_history(coingecko, micros(2026, 11, 1), micros(2026, 11, 9), chart, chart, assets=(BTC,))
+    assert [type(row) for row in result.records] == [Filtered, Price]
+    assert result.records[0] == Filtered("not_traded", 2)
 
 
 def test_another_currency_of_coingecko() -> None:

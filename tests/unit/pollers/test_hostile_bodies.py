@@ -35,6 +35,13 @@ def test_a_megabyte_of_rows_leaves_time_for_other_tasks(name: str, real: object)
         assert turned.slowest < SLOW
 
 
+def test_a_long_name_of_a_catalogue_is_cut_before_it_is_read(real: object) -> None:
+    body = normal("news_binance").bodies[0]
+    turned = run("news_binance", {0: body.replace(b"New Cryptocurrency Listing", b"&lt;" * 250_000)})
+    assert turned.records
+    assert turned.slowest < 0.1
+
+
 @pytest.mark.parametrize("name", ["mastodon", "stocktwits", "reddit", "telegram"])
 def test_a_post_of_a_megabyte_is_cut_before_it_is_read(name: str, real: object) -> None:
     body = normal(name).bodies[0]

@@ -211,6 +211,9 @@ def test_a_post_of_version_2_has_its_publishers_link() -> None:
         (news_okx, b'{"code":"50011","msg":"Too Many Requests","data":[]}', "shape"),
         (news_okx, b'{"code":"0","msg":"","data":[{"details":[],"totalPage":"many"}]}', "shape"),
         (news_okx, b'{"code":"0","msg":"","data":[{"details":[', "json"),
+        (news_okx, b'{"code":"0","msg":"","data":[{"details":[],"totalPage":"1"}]}', "shape"),
+        (news_binance, b'{"code":"000000","data":{"catalogs":[{"articles":[]}]}}', "shape"),
+        (news_binance, b'{"code":"000000","data":{"catalogs":[]}}', "shape"),
         (news_cryptopanic, b'{"status":"api_error","info":"Token not found"}', "shape"),
         (news_cryptopanic, b"<html></html>", "json"),
     ],
@@ -259,8 +262,8 @@ def test_a_name_of_a_coin_that_cannot_be_stored_is_left_out() -> None:
 
 def test_an_id_or_a_link_with_a_nul_is_not_stored() -> None:
     odd = OLUSDT | {"code": "a\0b"}
-    (bad,) = turn(news_binance, binance(odd), binance(), binance(), score=score).records
-    assert (type(bad), bad.reason) == (Malformed, "shape")
+    bad, good, *_ = turn(news_binance, *[binance(odd, OLUSDT)] * 3, score=score).records
+    assert (type(bad), bad.reason, good.id) == (Malformed, "shape", OLUSDT["code"])
     body = json.dumps({"results": [V2 | {"image": "https://x.org/a\0b.jpg"}]})
     (post,) = turn(news_cryptopanic, body.encode(), score=score).records
     assert post.image_url is None
