@@ -74,7 +74,7 @@ class SyncedBook(Struct, frozen=True):
     def open(self, market: Market) -> ChannelState:
         snapshot = self.snapshot if isinstance(self.snapshot, RestSnapshot) else self.snapshot(market.options)
         book = SyncedBookState(market, self.parse, snapshot, keep=snapshot.levels * (1 if self.exact else 2))
-        return ChannelState(book.feed, tick=book.tick, answer=book.answer)
+        return ChannelState(book.feed, book.lost, book.tick, book.answer)
 
 
 class SyncedBookState:
@@ -118,6 +118,11 @@ class SyncedBookState:
             return out
         self._collect(self._waiting, diff, received_at)
         return [*out, *self._join(received_at), *self._request_due(received_at)]
+
+    def lost(self, now: int) -> Sequence[Output]:
+        """A difference could not be read: the book is broken, and no snapshot that was kept has that difference."""
+        self._waiting, self._waiting_bytes, self._snapshot = deque(), 0, None
+        return () if self._sampled.book is None else self._sampled.broken("sequence", now)
 
     def answer(self, response: Response | None, now: int) -> list[Output]:
         """Take the requested snapshot; None: the request failed. After a useless response the pause to the next request doubles."""
