@@ -18,7 +18,7 @@ from ingest.marketdata.channels import ChannelState, Market
 from ingest.marketdata.order_book import SETTLE, Book, SampledBook, Side
 from ingest.marketdata.rest import evidence
 from ingest.marketdata.values import AHEAD, Level, ahead, good_level, sift_levels
-from ingest.protocol.decode import UNREADABLE, Malformed
+from ingest.protocol.decode import UNREADABLE, Malformed, decode_mended
 from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Output
@@ -133,7 +133,7 @@ class SyncedBookState:
         if response is None:
             return []
         try:
-            snapshot = self._rest.parse(response.body)
+            snapshot = decode_mended(self._rest.parse, response.body)
             bids, asks, rejected = good_sides(self._exchange, snapshot.bids, snapshot.asks)
             if snapshot.time is not None and snapshot.time > now + AHEAD:
                 raise ahead(snapshot.time, now)
