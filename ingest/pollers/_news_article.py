@@ -20,7 +20,9 @@ from ingest.text.coin_mentions import symbols_of
 from ingest.text.plain_text import plain_text
 from ingest.text.sentiment_label import Score
 
-TITLE, SUMMARY, NAME, LINK, MAX_LABELS = 300, 600, 200, 2000, 30  # maxima: characters of a text, and labels of an article
+TITLE, SUMMARY, NAME, LINK, SYMBOL = 300, 600, 200, 2000, 40  # the most characters of a text
+MAX_LABELS = 30  # labels, and coins that the source assigns, of an article
+SLICE = 200  # articles that are read before other tasks run: at most 0.2 s
 MAX_AHEAD = 60 * MINUTE  # tolerance for a wrong clock; a later date is an error or that of an announced event
 EARLIEST = 1_230_768_000 * SECOND  # 2009: an earlier date is an error (0, or a wrong unit)
 
@@ -34,7 +36,10 @@ class Source(Struct, frozen=True):
 
 
 class ArticleFields(Struct, frozen=True, kw_only=True):
-    """One article as its source gives it; texts may be HTML. `symbols` and `topic` are those that the source assigns."""
+    """One article as its source gives it; texts may be HTML. `symbols` and `topic` are those that the source assigns.
+
+    A symbol that is no printable text of at most `SYMBOL` characters is left out.
+    """
 
     id: str
     time: int | None  # microseconds; None if the source's date cannot be read
@@ -61,7 +66,8 @@ def article(source: Source, fields: ArticleFields, evidence: bytes, received_at:
         return Malformed(evidence, "value", f"{source.name}: '{title}' is dated {_iso(fields.time)}, more than an hour ahead")
     text = f"{title}\n{summary}"
     labels = [_text(category, NAME) for category in fields.categories][:MAX_LABELS]
-    verdict = judge(title, "; ".join((summary, *labels)), source.credibility, fields.topic, fields.symbols)
+    coins = tuple(code for code in fields.symbols if code.isprintable() and 0 < len(code) <= SYMBOL)[:MAX_LABELS]
+    verdict = judge(title, "; ".join((summary, *labels)), source.credibility, fields.topic, coins)
     return News(
         source=source.name,
         id=_bounded(clean_link(fields.id) or fields.id.strip() or url),
@@ -71,7 +77,7 @@ def article(source: Source, fields: ArticleFields, evidence: bytes, received_at:
         url=url,
         author=_text(fields.author, NAME) or None,
         image_url=fields.image_url if clean_link(fields.image_url) else None,
-        symbols=tuple(sorted({*fields.symbols, *symbols_of(text)})),
+        symbols=tuple(sorted({*coins, *symbols_of(text)})),
         categories=tuple(dict.fromkeys(label for label in (*labels, *verdict.topics) if label)),
         sentiment=source.score(text),
         relevance=verdict.relevance,
@@ -90,17 +96,18 @@ def _text(source: str, length: int) -> str:
 
 
 def _bounded(native_id: str) -> str:
-    """The id, or its SHA-256 if it is too long for an index."""
-    return native_id if len(native_id) <= LINK // 4 else sha256(native_id.encode("utf-8", "surrogatepass")).hexdigest()
+    """The id, or its SHA-256 if it is too long for an index or has a NUL, which no text column can hold."""
+    is_storable = len(native_id) <= LINK // 4 and "\0" not in native_id
+    return native_id if is_storable else sha256(native_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def clean_link(url: str) -> str:
-    """The link without tracking parameters and fragment; '' if it is not an http(s) link or too long."""
+    """The link without tracking parameters and fragment; '' if it is not an http(s) link, too long, or has a NUL."""
     try:
         parts = urlsplit(url.strip())
     except ValueError:  # an unclosed bracket in the host
         return ""
-    if parts.scheme.lower() not in ("http", "https") or not parts.netloc or len(url) > LINK:
+    if parts.scheme.lower() not in ("http", "https") or not parts.netloc or len(url) > LINK or "\0" in url:
         return ""
     query = "&".join(pair for pair in parts.query.split("&") if not pair.lower().startswith("utm_"))
     return urlunsplit((parts.scheme.lower(), parts.netloc.lower(), parts.path, query, ""))

@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.json import Decoder, encode
 
 from ingest.errors import Reject
+from ingest.polling import checked
 from ingest.polling.db_queries import ReorgedBlock
 from ingest.protocol.decode import UNREADABLE
 
@@ -62,12 +63,23 @@ class ChainCursor(Struct, frozen=True, omit_defaults=True):
 _Decoder = Decoder(ChainCursor)
 
 
+def header_of(height: int, hash_: str, parent: str, time: int) -> Block:
+    """The header of a block (`time` in microseconds). Raises Reject (value) for a height, a hash or a time that no block has."""
+    return Block(checked.count(height), hash_ and checked.native_id(hash_), parent, checked.micros(time))
+
+
 def decode_cursor(encoded: str) -> ChainCursor:
     """The cursor in the text of the last turn. Raises Reject for other text: a new start at the newest block would leave a gap."""
     try:
         return _Decoder.decode(encoded) if encoded else ChainCursor()
     except UNREADABLE as error:
         raise Reject(f"poll_cursors has {encoded!r}, which is not a cursor: {error}; right would be ''", reason="value") from error
+
+
+def must_be(block: Block, height: int) -> None:
+    """Raises Reject (value) unless the block is that of the height that was requested."""
+    if block.height != height:
+        raise Reject(f"the answer is block {block.height}; right would be {height}", reason="value")
 
 
 def next_reorged(cursor: ChainCursor, block: Block, blockchain: str) -> tuple[ChainCursor, ReorgedBlock] | None:

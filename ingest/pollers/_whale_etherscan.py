@@ -13,8 +13,9 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
-from ingest.pollers._whale_chain import Block
+from ingest.pollers._whale_chain import Block, header_of, must_be
 from ingest.pollers._whale_explorer import MAX_ROWS, BlockContent, EtherTransfer, TokenTransfer, TokenTransfers, call_api
+from ingest.polling import checked
 from ingest.polling.elements import elements, split
 from ingest.polling.provider import Part, PollOptions
 from ingest.records import SECOND
@@ -60,16 +61,16 @@ _SENT, _TRANSFER = Decoder(_Sent), Decoder(_Transfer)
 def tip(options: PollOptions) -> Part[int]:
     """See `Explorer`."""
     height, _ = yield from call_api(options, "", CHAIN | {"module": "proxy", "action": "eth_blockNumber"}, _Height)
-    return number_of(height, 16)
+    return checked.count(number_of(height, 16))
 
 
 def block(options: PollOptions, height: int) -> Part[BlockContent]:
     """See `Explorer`."""
     query = CHAIN | {"module": "proxy", "action": "eth_getBlockByNumber", "tag": hex(height), "boolean": "true"}
     found, received_at = yield from call_api(options, "", query, _Blocks)
-    time = number_of(found.timestamp, 16) * SECOND
     ether_transfers, malformed = split(elements(found.transactions, _SENT, _ether_transfer))
-    header = Block(number_of(found.number, 16), found.hash, found.parent_hash, time)
+    header = header_of(number_of(found.number, 16), found.hash, found.parent_hash, number_of(found.timestamp, 16) * SECOND)
+    must_be(header, height)
     return BlockContent(header, ether_transfers, malformed, received_at)
 
 
@@ -101,11 +102,11 @@ def height_at(options: PollOptions, time: int, closest: str) -> Part[int]:
     """See `Explorer`."""
     query = CHAIN | {"module": "block", "action": "getblocknobytime", "timestamp": str(time // SECOND), "closest": closest}
     height, _ = yield from call_api(options, "", query, _Height)
-    return number_of(height, 10)
+    return checked.count(number_of(height, 10))
 
 
 def _block_of(row: _Transfer) -> Block:
-    return Block(number_of(row.block_number, 10), row.block_hash, "", number_of(row.time, 10) * SECOND)
+    return header_of(number_of(row.block_number, 10), row.block_hash, "", number_of(row.time, 10) * SECOND)
 
 
 def number_of(text: str, base: int) -> int:

@@ -53,6 +53,7 @@ def checked_row(row: WhaleTransaction) -> WhaleTransaction:
     """The row. Raises Reject (value) if it has a value that its table cannot hold."""
     checked.micros(row.time)
     checked.native_id(row.hash)
+    checked.count(row.block_height or 0)
     checked.amount(row.amount_token)
     checked.price(row.amount_usd)
     for text in (row.blockchain, row.token, row.from_address, row.from_label, row.to_address, row.to_label, row.block_hash):

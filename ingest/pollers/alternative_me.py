@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from ingest.polling.checked import name, share, time_of
-from ingest.polling.elements import elements
+from ingest.polling.elements import elements, sliced
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, within
 from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, answer_to
@@ -73,7 +73,7 @@ def _times(scores: list[SentimentScore | Malformed]) -> list[int]:
 
 def _fetch(options: PollOptions, limit: int) -> Part[list[SentimentScore | Malformed]]:
     answer = yield from answer_to(Request(f"{options.base_url}/fng/?limit={limit}&format=json"))
-    return list(elements(decoded(answer, _Decoder).data, _DAY, partial(_score, answer.received_at)))
+    return (yield from sliced(elements(decoded(answer, _Decoder).data, _DAY, partial(_score, answer.received_at))))
 
 
 def _score(received_at: int, day: _Day) -> Iterator[SentimentScore]:

@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from ingest.polling.checked import scaled, time_of
-from ingest.polling.elements import elements
+from ingest.polling.elements import elements, sliced
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts, within
 from ingest.polling.trading_day import DAY, to_date
 from ingest.protocol.decode import Malformed
@@ -71,7 +71,8 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
 
 def _fetch(options: PollOptions, chart: str, span: str) -> Part[list[OnchainMetric | Malformed]]:
     answer = yield from answer_to(Request(f"{options.base_url}/charts/{chart}?{span}&format=json&sampled=false"))
-    return list(elements(decoded(answer, _Decoder).values, _POINT, partial(_metric, *CHARTS[chart], answer.received_at)))
+    read = partial(_metric, *CHARTS[chart], answer.received_at)
+    return (yield from sliced(elements(decoded(answer, _Decoder).values, _POINT, read)))
 
 
 def _metric(metric: str, factor: int, received_at: int, point: _Point) -> Iterator[OnchainMetric]:

@@ -17,7 +17,7 @@ from msgspec.json import Decoder
 
 from ingest.errors import Reject
 from ingest.polling.checked import scaled, shown, time_of
-from ingest.polling.elements import elements
+from ingest.polling.elements import elements, sliced
 from ingest.polling.provider import Plan, Poll, PollOptions, decoded, within
 from ingest.polling.trading_day import to_date
 from ingest.protocol.http import Request, answer_to
@@ -45,6 +45,7 @@ PLANS = {
 ASSETS = {symbol: symbol.lower() for symbol in ("ADA", "BCH", "BTC", "DOGE", "ETH", "LTC", "XRP")}
 CHUNK = None
 DAYS, RECENT = 365, 60  # days of each asset, in the first turn and in later turns
+PAGES = 100  # of 10,000 rows, for one range
 
 
 class _Answer(Struct):
@@ -79,23 +80,25 @@ def _pages(options: PollOptions, span: dict[str, str], since: int = 0, until: in
         "ignore_unsupported_errors": "true",
         "ignore_forbidden_errors": "true",  # a metric outside the community data must not make the request fail
     }
-    while True:
+    for _ in range(PAGES):
         url = f"{options.base_url}/v4/timeseries/asset-metrics?{urlencode(query, safe=',')}"
         answer = yield from answer_to(Request(url))
         page = decoded(answer, _Decoder)
-        yield within(elements(page.data, _ROW, partial(_metrics, symbols, answer.received_at)), since, until)
+        metrics = yield from sliced(elements(page.data, _ROW, partial(_metrics, symbols, answer.received_at)))
+        yield within(metrics, since, until)
         if not page.next_page_token:
             return ""
         query["next_page_token"] = page.next_page_token
+    raise Reject(f"more than {PAGES} pages", reason="size")
 
 
 def _metrics(symbols: dict[str, str], received_at: int, row: dict[str, str | None]) -> Iterator[OnchainMetric]:
-    asset, time = symbols.get(row.get("asset") or ""), row.get("time") or ""
-    if asset is None:
-        return
+    name, time = row.get("asset") or "", row.get("time") or ""
+    if (asset := symbols.get(name)) is None:
+        raise Reject(f"{shown(name)} is not an asset that was requested", reason="value")
     if (micros := read_time(time)) is None:
         raise Reject(f"{shown(time)} is not a time; right would be '2026-01-01T00:00:00.000000000Z'", reason="value")
-    for name, (metric, factor) in METRICS.items():
-        value = row.get(name)
+    for column, (metric, factor) in METRICS.items():
+        value = row.get(column)
         if value is not None:
             yield OnchainMetric(asset, metric, NAME, time_of(micros, 1, received_at), scaled(value, factor), received_at)

@@ -20,7 +20,7 @@ from msgspec.structs import asdict, replace
 
 from ingest.errors import Reject, Retry
 from ingest.polling import checked
-from ingest.polling.elements import elements
+from ingest.polling.elements import elements, sliced
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, within
 from ingest.polling.trading_day import DAY, to_date, to_time
 from ingest.protocol.decode import Number
@@ -116,7 +116,8 @@ def _days(options: PollOptions, since: int, until: int) -> Poll:
     span = {"startdate": to_date(since), "enddate": to_date(until), "sort": "asc"}
     for action, (metric, name) in DAILY.items():
         rows, answer = yield from _fetch(options, "stats", action, _DaysDecoder, span)
-        yield within(elements(rows, _DAY, partial(_daily, metric, name, answer)), since, until)
+        days = yield from sliced(elements(rows, _DAY, partial(_daily, metric, name, answer)))
+        yield within(days, since, until)
     return ""
 
 

@@ -17,7 +17,7 @@ from msgspec.json import Decoder
 from msgspec.structs import replace
 
 from ingest.polling.checked import metric, time_of
-from ingest.polling.elements import elements
+from ingest.polling.elements import elements, sliced
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_day_parts, start_of, within
 from ingest.polling.trading_day import DAY
 from ingest.protocol.decode import Malformed
@@ -95,7 +95,7 @@ def _fetch(options: PollOptions, asset: Asset, path: str, span: dict[str, str]) 
     answer = yield from answer_to(request)
     read = partial(_metric, asset.symbol, METRICS[path], answer.received_at)
     points = decoded(answer, _Decoder)
-    return list(elements(points, _POINT, read))
+    return (yield from sliced(elements(points, _POINT, read)))
 
 
 def _metric(symbol: str, name: str, received_at: int, point: _Point) -> Iterator[OnchainMetric]:

@@ -7,7 +7,7 @@ of a day covers it. The last hour of a series is not over yet and is not stored.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from functools import partial
 from urllib.parse import quote, urlencode
@@ -15,10 +15,11 @@ from urllib.parse import quote, urlencode
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from ingest.polling.checked import count, optional, share, time_of
-from ingest.polling.elements import elements
+from ingest.errors import Reject
+from ingest.polling.checked import count, optional, share, time_of, total
+from ingest.polling.elements import elements, members, sliced, split
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts, within
-from ingest.protocol.decode import Malformed
+from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.http import Request, answer_to
 from ingest.records import INTERVALS, SECOND, Asset, SentimentScore
 
@@ -82,15 +83,16 @@ class _Shares(Struct):
 class _Topic(Struct):
     num_posts: int
     num_contributors: int
-    types_sentiment_detail: dict[str, _Shares]
+    types_sentiment_detail: dict[str, Raw]
 
 
 class _Answer(Struct):
     config: _Config
-    data: _Topic
+    data: Raw  # a topic
 
 
-_SeriesDecoder, _TopicDecoder, _HOUR = Decoder(_Series), Decoder(_Answer), Decoder(_Hour)
+_SeriesDecoder, _AnswerDecoder = Decoder(_Series), Decoder(_Answer)
+_HOUR, _TOPIC, _SHARES = Decoder(_Hour), Decoder(_Topic), Decoder(_Shares)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
@@ -99,12 +101,12 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 
     def read(asset: Asset) -> Part[list[SentimentScore | Malformed]]:
         answer = yield from answer_to(_request(options, f"/public/topic/{quote(asset.coingecko_id, safe='')}/v1"))
-        topic = decoded(answer, _TopicDecoder)
+        body = decoded(answer, _AnswerDecoder)
         since = max(answer.as_of - CHUNK, int(cursor) * SECOND - OVERLAP) if cursor else answer.as_of - FIRST
         hours = yield from _hours(options, asset.coingecko_id, asset.symbol, since, answer.as_of)
         scores = [hour for hour in hours if isinstance(hour, SentimentScore)]
         newest.extend(hour.time // SECOND for hour in scores)
-        return [*hours, _day(asset.symbol, topic, scores, answer.received_at)]
+        return [*hours, *_days(asset.symbol, body, scores, answer.received_at)]
 
     complete = yield from run_parts((asset.symbol, read(asset)) for asset in options.assets)
     return str(max(newest)) if complete and max(newest) else cursor
@@ -122,8 +124,8 @@ def _hours(options: PollOptions, topic: str, symbol: str, since: int, until: int
     query = urlencode({"bucket": "hour", "start": since // SECOND, "end": until // SECOND})
     answer = yield from answer_to(_request(options, f"/public/topic/{quote(topic, safe='')}/time-series/v1?{query}"))
     series = decoded(answer, _SeriesDecoder)
-    newest = series.config.generated - HOUR // SECOND  # of the hours that are over
-    return list(elements(series.data, _HOUR, partial(_hour, symbol, newest, answer.received_at)))
+    newest = time_of(series.config.generated, SECOND, answer.received_at) - HOUR  # of the hours that are over
+    return (yield from sliced(elements(series.data, _HOUR, partial(_hour, symbol, newest, answer.received_at))))
 
 
 def _request(options: PollOptions, path: str) -> Request:
@@ -131,13 +133,13 @@ def _request(options: PollOptions, path: str) -> Request:
 
 
 def _hour(symbol: str, newest: int, received_at: int, hour: _Hour) -> Iterator[SentimentScore]:
-    if hour.time > newest:
+    if (time := time_of(hour.time, SECOND, received_at)) > newest:
         return
     yield SentimentScore(
         symbol=symbol,
         platform=NAME,
         interval="1h",
-        time=time_of(hour.time, SECOND, received_at),
+        time=time,
         social_score=optional(share, hour.galaxy_score),
         label=None,
         mentions=None if hour.posts_active is None else count(hour.posts_active),
@@ -149,28 +151,42 @@ def _hour(symbol: str, newest: int, received_at: int, hour: _Hour) -> Iterator[S
     )
 
 
-def _day(symbol: str, body: _Answer, hours: list[SentimentScore], received_at: int) -> SentimentScore:
-    """The row of the day. Its score is that of its last hour, because the answer has no score."""
-    time = time_of(body.config.generated, SECOND, received_at)
-    positive, neutral, negative = (optional(share, part) for part in _shares(body.data.types_sentiment_detail.values()))
-    return SentimentScore(
-        symbol=symbol,
-        platform=NAME,
-        interval="1d",
-        time=time - time % DAY,
-        social_score=hours[-1].social_score if hours else None,
-        label=None,
-        mentions=count(body.data.num_posts),
-        positive=positive,
-        neutral=neutral,
-        negative=negative,
-        influencer_mentions=count(body.data.num_contributors),
-        received_at=received_at,
-    )
+def _days(symbol: str, body: _Answer, hours: list[SentimentScore], received_at: int) -> Iterator[SentimentScore | Malformed]:
+    """The row of the day, and what is malformed. Its score is that of its last hour, because the answer has no score."""
+    try:
+        time = time_of(body.config.generated, SECOND, received_at)
+        topic = _TOPIC.decode(body.data)
+        shares, bad = split(members(topic.types_sentiment_detail, _SHARES, _checked))
+        positive, neutral, negative = (optional(share, part) for part in _shares(shares))
+        day = SentimentScore(
+            symbol=symbol,
+            platform=NAME,
+            interval="1d",
+            time=time - time % DAY,
+            social_score=hours[-1].social_score if hours else None,
+            label=None,
+            mentions=count(topic.num_posts),
+            positive=positive,
+            neutral=neutral,
+            negative=negative,
+            influencer_mentions=count(topic.num_contributors),
+            received_at=received_at,
+        )
+    except UNREADABLE as error:
+        yield malformed(bytes(body.data), error)
+    except Reject as error:
+        yield Malformed(bytes(body.data), error.reason, str(error))
+    else:
+        yield from bad
+        yield day
 
 
-def _shares(platforms: Collection[_Shares]) -> tuple[str | None, ...]:
+def _checked(_platform: str, shares: _Shares) -> Iterator[tuple[Decimal, ...]]:
+    yield tuple(Decimal(total(part)) for part in (shares.positive, shares.neutral, shares.negative))
+
+
+def _shares(platforms: Sequence[tuple[Decimal, ...]]) -> tuple[str | None, ...]:
     """The percentages of all interactions, with two decimals; None if there were no interactions."""
-    sums = [sum((getattr(shares, name) for shares in platforms), Decimal()) for name in ("positive", "neutral", "negative")]
-    total = sum(sums)
-    return tuple(f"{100 * part / total:.2f}" if total else None for part in sums)
+    sums = [sum((shares[place] for shares in platforms), Decimal()) for place in range(3)]
+    interactions = sum(sums)
+    return tuple(f"{100 * part / interactions:.2f}" if interactions else None for part in sums)

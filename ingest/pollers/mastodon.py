@@ -18,7 +18,7 @@ from msgspec.json import Decoder
 
 from ingest.errors import Reject
 from ingest.polling.db_queries import Filtered
-from ingest.polling.elements import elements
+from ingest.polling.elements import elements, sliced
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
 from ingest.polling.social_posts import Moment, Post, PostFilter, to_micros
 from ingest.protocol.decode import Malformed
@@ -128,14 +128,14 @@ def _fetch(
     for _ in range(PAGES):
         answer = yield from answer_to(Request(f"{base_url}/api/v1/timelines/tag/{quote(tag, safe='')}?limit={PAGE}{page}"))
         statuses = decoded(answer, _Decoder)
-        found = list(elements(statuses, _STATUS, partial(_post, asset.symbol)))
+        found = yield from sliced(elements(statuses, _STATUS, partial(_post, asset.symbol)))
         posts += found
         with_posts.update([tag] if statuses else [])
         last = next((post for post in reversed(found) if isinstance(post, Post)), None)
         if last is None or len(statuses) < PAGE or last.time <= post_filter.since(tag, answer.received_at):
             break
         page = f"&max_id={last.id}"
-    return post_filter.records(tag, posts, answer.received_at)
+    return (yield from post_filter.records(tag, posts, answer.received_at))
 
 
 def _post(symbol: str, status: _Status) -> Iterator[Post]:

@@ -12,10 +12,10 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
-from ingest.pollers._news_article import ArticleFields, Source, article
+from ingest.pollers._news_article import SLICE, ArticleFields, Source, article
 from ingest.pollers._news_rules import EXCHANGE, Topic
-from ingest.polling.elements import bounded
-from ingest.polling.provider import Plan, Poll, PollOptions, decoded
+from ingest.polling.elements import bounded, elements, sliced
+from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.http import Request, Response, answer_to
 from ingest.records import News
@@ -46,7 +46,7 @@ class Catalogue(Struct, rename="camel"):
 
 
 class Data(Struct):
-    catalogs: list[Catalogue]
+    catalogs: list[Raw]
 
 
 class Answer(Struct):
@@ -63,34 +63,44 @@ class Announcement(Struct, rename="camel"):
     release_date: int
 
 
-_ANSWER, _ANNOUNCEMENT = Decoder(Answer), Decoder(Announcement)
+_ANSWER, _CATALOGUE, _ANNOUNCEMENT = Decoder(Answer), Decoder(Catalogue), Decoder(Announcement)
 
 
 def poll(options: PollOptions, _cursor: str) -> Poll:
     """The last twenty announcements of each catalogue. The first catalogue of an announcement counts: it is the most specific."""
     seen: set[str] = set()
-    source = Source("binance", EXCHANGE, options.score)
-    for number, topic in CATALOGUES.items():
-        request = Request(options.base_url + PAGE.format(number), headers={**options.headers, "lang": "en"})
-        answer = yield from answer_to(request)
-        catalogues = _catalogues(answer)
-        articles = list(bounded(one for each in catalogues for one in _articles(source, each, topic, answer.received_at)))
-        yield [one for one in articles if isinstance(one, Malformed) or one.id not in seen]
-        seen.update(one.id for one in articles if isinstance(one, News))
+    yield from run_parts((f"catalogue {number}", _fetch(options, number, topic, seen)) for number, topic in CATALOGUES.items())
     return ""
 
 
-def _catalogues(response: Response) -> list[Catalogue]:
+def _fetch(options: PollOptions, number: int, topic: Topic | None, seen: set[str]) -> Part[list[News | Malformed]]:
+    """The announcements of a catalogue that are not among `seen`, which are added to it."""
+    request = Request(options.base_url + PAGE.format(number), headers={**options.headers, "lang": "en"})
+    answer = yield from answer_to(request)
+    source = Source("binance", EXCHANGE, options.score)
+    found = (one for each in _catalogues(answer) for one in _articles(source, each, topic, answer.received_at))
+    articles = yield from sliced(bounded(found), SLICE)
+    new = [one for one in articles if isinstance(one, Malformed) or one.id not in seen]
+    seen.update(one.id for one in articles if isinstance(one, News))
+    return new
+
+
+def _catalogues(response: Response) -> Iterator[Catalogue | Malformed]:
     """The catalogues of an answer. Raises Reject (json, shape)."""
     answer = decoded(response, _ANSWER)
     if answer.code != "000000" or answer.data is None:
         raise Reject(
             f"the answer of Binance has the code '{answer.code}': {answer.message}; right would be '000000'", reason="shape"
         )
-    return answer.data.catalogs
+    return elements(answer.data.catalogs, _CATALOGUE, lambda catalogue: [catalogue])
 
 
-def _articles(source: Source, catalogue: Catalogue, topic: Topic | None, received_at: int) -> Iterator[News | Malformed]:
+def _articles(
+    source: Source, catalogue: Catalogue | Malformed, topic: Topic | None, received_at: int
+) -> Iterator[News | Malformed]:
+    if isinstance(catalogue, Malformed):
+        yield catalogue
+        return
     for raw in catalogue.articles:
         try:
             announcement = _ANNOUNCEMENT.decode(raw)

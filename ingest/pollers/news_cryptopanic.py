@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from ingest.pollers._news_article import ArticleFields, Source, article
+from ingest.pollers._news_article import SLICE, ArticleFields, Source, article
 from ingest.pollers._news_rules import AGGREGATOR
-from ingest.polling.elements import bounded
+from ingest.polling.elements import bounded, readable, sliced
 from ingest.polling.provider import Plan, Poll, PollOptions, decoded
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.http import Request, Response, answer_to
@@ -61,22 +61,22 @@ class Post(Struct):
     kind: str | None = None
     domain: str | None = None
     source: Publisher | None = None
-    instruments: list[Coin] | None = None
-    currencies: list[Coin] | None = None
+    instruments: list[Raw] | None = None
+    currencies: list[Raw] | None = None
 
 
 class Answer(Struct):
     results: list[Raw]
 
 
-_ANSWER, _POST = Decoder(Answer), Decoder(Post)
+_ANSWER, _POST, _COIN = Decoder(Answer), Decoder(Post), Decoder(Coin)
 
 
 def poll(options: PollOptions, _cursor: str) -> Poll:
     """The newest twenty posts."""
     url = f"{options.base_url}/posts/?kind=news&public=true&regions=en"
     answer = yield from answer_to(Request(url, headers=options.headers, secret=options.secret))
-    yield list(bounded(posts(Source("cryptopanic", AGGREGATOR, options.score), answer)))
+    yield (yield from sliced(bounded(posts(Source("cryptopanic", AGGREGATOR, options.score), answer)), SLICE))
     return ""
 
 
@@ -98,6 +98,6 @@ def posts(source: Source, answer: Response) -> Iterator[News | Malformed]:
             author=publisher.title or publisher.domain or post.domain or "",
             image_url=post.image or "",
             categories=(post.kind or "",),
-            symbols=tuple(coin.code for coin in post.instruments or post.currencies or ()),
+            symbols=tuple(coin.code for coin in readable(post.instruments or post.currencies or (), _COIN)),
         )
         yield article(source, fields, bytes(raw), answer.received_at)

@@ -13,9 +13,9 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Reject
-from ingest.pollers._news_article import ArticleFields, Source, article
+from ingest.pollers._news_article import SLICE, ArticleFields, Source, article
 from ingest.pollers._news_rules import EXCHANGE, Topic
-from ingest.polling.elements import bounded
+from ingest.polling.elements import bounded, elements, sliced, split
 from ingest.polling.provider import Plan, Poll, PollOptions, decoded
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.http import Request, Response, answer_to
@@ -49,7 +49,7 @@ class Page(Struct, rename="camel"):
 class Answer(Struct):
     code: str
     msg: str = ""
-    data: list[Page] = []
+    data: list[Raw] = []
 
 
 class Announcement(Struct, rename="camel"):
@@ -61,7 +61,7 @@ class Announcement(Struct, rename="camel"):
     p_time: str
 
 
-_ANSWER, _ANNOUNCEMENT = Decoder(Answer), Decoder(Announcement)
+_ANSWER, _PAGE, _ANNOUNCEMENT = Decoder(Answer), Decoder(Page), Decoder(Announcement)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
@@ -71,9 +71,9 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     for number in range(1, PAGES + 1):
         url = f"{options.base_url}/api/v5/support/announcements?page={number}"
         answer = yield from answer_to(Request(url, headers={**options.headers, "Accept-Language": "en-US"}))
-        page = _page(answer)
-        articles = list(bounded(_articles(source, page.details, answer.received_at)))
-        yield articles
+        page, malformed = _page(answer)
+        articles = yield from sliced(bounded(_articles(source, page.details, answer.received_at)), SLICE)
+        yield [*malformed, *articles]
         times = [one.time for one in articles if isinstance(one, News)]
         newest = max([newest, *times])
         if not known or not times or min(times) <= known or number >= int(page.total_page):
@@ -85,14 +85,15 @@ def _is_short_number(text: str) -> bool:
     return text.isdecimal() and len(text) < 20
 
 
-def _page(response: Response) -> Page:
-    """The page of an answer. Raises Reject (json, shape)."""
+def _page(response: Response) -> tuple[Page, list[Malformed]]:
+    """The page of an answer, and what else is in its place. Raises Reject (json, shape)."""
     answer = decoded(response, _ANSWER)
-    if answer.code != "0" or len(answer.data) != 1 or not _is_short_number(answer.data[0].total_page):
+    pages, malformed = split(elements(answer.data, _PAGE, lambda page: [page]))
+    if answer.code != "0" or len(pages) != 1 or not _is_short_number(pages[0].total_page):
         raise Reject(
             f"the answer of OKX has the code '{answer.code}': {answer.msg}; right would be '0' and one page", reason="shape"
         )
-    return answer.data[0]
+    return pages[0], malformed
 
 
 def _articles(source: Source, details: Sequence[Raw], received_at: int) -> Iterator[News | Malformed]:

@@ -62,7 +62,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
     coins = {asset.coingecko_id.lower(): asset.symbol for asset in options.assets}
     names = "+".join(quote(name, safe="") for name in [*(asset.coingecko_id for asset in options.assets), *options.channels])
     answer = yield from answer_to(Request(f"{options.base_url}/r/{names}/new/.rss?limit={ENTRIES}", headers=AGENT, follow=True))
-    yield posts.records("new", _posts(answer, coins), answer.received_at)
+    yield (yield from posts.records("new", _posts(answer, coins), answer.received_at))
     return posts.cursor()
 
 

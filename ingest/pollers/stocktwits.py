@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from ingest.polling.db_queries import Filtered
-from ingest.polling.elements import elements
+from ingest.polling.elements import elements, readable
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded, run_parts
 from ingest.polling.social_posts import Moment, Post, PostFilter, to_micros
 from ingest.protocol.decode import Malformed
@@ -76,7 +76,7 @@ class _Message(Struct):
     body: str
     created_at: Moment
     user: _User
-    symbols: list[_Symbol] = []
+    symbols: list[Raw] = []
     entities: _Entities = _Entities()
     likes: _Likes = _Likes()
     reshares: _Reshares = _Reshares()
@@ -93,7 +93,7 @@ class _Answer(Struct):
     cursor: _Cursor
 
 
-_Decoder, _MESSAGE = Decoder(_Answer), Decoder(_Message)
+_Decoder, _MESSAGE, _SYMBOL = Decoder(_Answer), Decoder(_Message), Decoder(_Symbol)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
@@ -119,12 +119,12 @@ def _fetch(base_url: str, asset: Asset, post_filter: PostFilter) -> Part[list[Se
         if not body.cursor.more or oldest is None or oldest.time <= post_filter.since(stream, answer.received_at):
             break
         page = f"?max={body.cursor.max}"
-    return post_filter.records(stream, [*malformed, *posts.values()], answer.received_at)
+    return (yield from post_filter.records(stream, [*malformed, *posts.values()], answer.received_at))
 
 
 def _post(symbol: str, message: _Message) -> Iterator[Post]:
     sentiment = message.entities.sentiment
-    coins = (one.symbol.removesuffix(COIN) for one in message.symbols if one.symbol.endswith(COIN))
+    coins = (one.symbol.removesuffix(COIN) for one in readable(message.symbols, _SYMBOL) if one.symbol.endswith(COIN))
     yield Post(
         id=str(message.id),
         time=to_micros(message.created_at),

@@ -60,7 +60,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
 
 def _fetch(base_url: str, channel: str, post_filter: PostFilter) -> Part[list[SentimentPost | Malformed | Filtered]]:
     answer = yield from answer_to(Request(f"{base_url}/s/{quote(channel, safe='')}"))
-    return post_filter.records(channel, _posts(channel, answer), answer.received_at)
+    return (yield from post_filter.records(channel, _posts(channel, answer), answer.received_at))
 
 
 def _posts(channel: str, answer: Response) -> Iterator[Post | Malformed]:

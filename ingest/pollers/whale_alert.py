@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from ingest.errors import Reject, Retry
 from ingest.pollers._whale_transfers import CENT, EXACT, checked_row, level_of
 from ingest.polling import checked
-from ingest.polling.elements import elements
+from ingest.polling.elements import elements, readable
 from ingest.polling.provider import Plan, Poll, PollOptions, decoded
 from ingest.protocol.decode import UNREADABLE, Malformed, malformed
 from ingest.protocol.exchange import ExchangeLimits, Rate
@@ -76,20 +76,20 @@ class _Party(Struct):
 
 class _SubTransaction(Struct):
     symbol: str
-    inputs: list[_Party] = []
-    outputs: list[_Party] = []
+    inputs: list[Raw] = []
+    outputs: list[Raw] = []
 
 
 class _FullTransaction(Struct):
     hash: str
     height: int | None = None
-    sub_transactions: list[_SubTransaction] = []
+    sub_transactions: list[Raw] = []
 
 
 class _Alert(Struct, rename={"sender": "from", "recipient": "to"}):
     """Any frame: an alert if it has `amounts`, else a response to the subscription."""
 
-    amounts: list[_Amount] = []
+    amounts: list[Raw] = []
     blockchain: str = ""
     timestamp: int = 0  # seconds
     sender: str = ""  # the owner's name
@@ -117,6 +117,7 @@ class _Page(Struct):
 
 
 _Alerts, _Pages, _TRANSFER = Decoder(_Alert), Decoder(_Page), Decoder(_Transfer)
+_AMOUNT, _PART, _PARTY = Decoder(_Amount), Decoder(_SubTransaction), Decoder(_Party)
 
 
 # --- by websocket -----------------------------------------------------------------------------------------------------
@@ -158,7 +159,7 @@ class _Session:
             return []
         if alert.transaction is None or not alert.blockchain or not alert.timestamp:
             return [Malformed(frame, "shape", "an alert without its chain, time or transaction")]
-        return list(_records(frame, alert, alert.transaction, self._options, received_at))
+        return list(_records(alert, alert.transaction, self._options, received_at))
 
     def answer(self, request: Request, response: Response, now: int) -> Sequence[Output]:
         raise AssertionError(f"this session makes no requests: {request.url} ({response.status}, {now})")
@@ -171,28 +172,34 @@ class _Session:
 
 
 def _records(
-    frame: bytes, alert: _Alert, transaction: _FullTransaction, options: PollOptions, received_at: int
+    alert: _Alert, transaction: _FullTransaction, options: PollOptions, received_at: int
 ) -> Iterator[WhaleTransaction | Malformed]:
+    inputs: dict[str, list[Raw]] = {}  # by the symbol of the token
+    outputs: dict[str, list[Raw]] = {}
+    for part in readable(transaction.sub_transactions, _PART):
+        inputs.setdefault(part.symbol.upper(), []).extend(part.inputs)
+        outputs.setdefault(part.symbol.upper(), []).extend(part.outputs)
+
     def read(amount: _Amount) -> Iterator[WhaleTransaction]:
         if Decimal(checked.total(amount.value_usd)) < options.min_usd:
             return
-        parts = [part for part in transaction.sub_transactions if part.symbol.upper() == amount.symbol.upper()]
-        sender = _Party(_largest(party for part in parts for party in part.inputs), alert.sender)
-        recipient = _Party(_largest(party for part in parts for party in part.outputs), alert.recipient)
+        token = amount.symbol.upper()
+        # taken out: a second amount of the same token would read them again
+        sender = _Party(_largest(inputs.pop(token, ())), alert.sender)
+        recipient = _Party(_largest(outputs.pop(token, ())), alert.recipient)
         transfer = _Transfer(
             alert.blockchain, amount.symbol, transaction.hash, alert.timestamp, amount.amount, amount.value_usd, sender, recipient
         )
         yield _record(transfer, transaction.height, options, received_at)
 
-    for amount in alert.amounts:
-        try:
-            yield from read(amount)
-        except Reject as error:
-            yield Malformed(frame, error.reason, str(error))
+    try:
+        yield from elements(alert.amounts, _AMOUNT, read)
+    except Reject:  # none can be read: each is malformed already
+        return
 
 
-def _largest(parties: Iterable[_Party]) -> str:
-    finite = (party for party in parties if party.amount.is_finite())
+def _largest(parties: Iterable[Raw]) -> str:
+    finite = (party for party in readable(parties, _PARTY) if party.amount.is_finite())
     return max(finite, key=lambda party: party.amount, default=_Party()).address
 
 
@@ -224,7 +231,7 @@ def poll(options: PollOptions, cursor: str) -> Poll:
                 yield _record(transfer, None, options, received_at)
 
         records += elements(page.transactions, _TRANSFER, read)
-        page_cursor = page.cursor or page_cursor
+        page_cursor = checked.native_id(page.cursor) if page.cursor else page_cursor
         if len(page.transactions) < PAGE:
             since = str(max(seen))
             break

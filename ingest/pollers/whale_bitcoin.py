@@ -17,13 +17,13 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from ingest.errors import Retry
-from ingest.pollers._whale_chain import Block, decode_cursor, next_reorged
+from ingest.pollers._whale_chain import Block, decode_cursor, header_of, next_reorged
 from ingest.pollers._whale_transfers import Transaction, checked_transfers, net
 from ingest.polling.checked import native_id, total
 from ingest.polling.db_queries import prices_at
-from ingest.polling.elements import each, split
+from ingest.polling.elements import each, elements, split
 from ingest.polling.provider import Part, Plan, Poll, PollOptions, decoded
-from ingest.protocol.decode import Malformed
+from ingest.protocol.decode import UNREADABLE, Count, Id, Malformed, malformed
 from ingest.protocol.http import Request, answer_to
 from ingest.records import MINUTE, SECOND, WhaleTransaction
 
@@ -51,18 +51,18 @@ DECIMALS = 8
 
 class _Block(Struct):
     id: str
-    height: int
+    height: Count
     timestamp: int  # seconds
-    tx_count: int
+    tx_count: Count
     previousblockhash: str
 
     @property
     def header(self) -> Block:
-        return Block(self.height, self.id, self.previousblockhash, self.timestamp * SECOND)
+        return header_of(self.height, self.id, self.previousblockhash, self.timestamp * SECOND)
 
 
 class _Found(Struct):
-    height: int
+    height: Count
 
 
 class _Summary(Struct):
@@ -71,7 +71,7 @@ class _Summary(Struct):
 
 
 class _Output(Struct):
-    value: int  # satoshis
+    value: Id  # satoshis
     scriptpubkey: str
     scriptpubkey_address: str = ""
 
@@ -91,22 +91,22 @@ class _Status(Struct):
 
 class _Transaction(Struct):
     txid: str
-    vin: list[_Input]
-    vout: list[_Output]
+    vin: list[Raw]
+    vout: list[Raw]
     status: _Status
 
 
-_Blocks = Decoder(list[_Block])
+_Blocks, _BLOCK = Decoder(list[Raw]), Decoder(_Block)
 _Founds = Decoder(_Found)
 _Summaries, _SUMMARY = Decoder(list[Raw]), Decoder(_Summary)
-_Whole = Decoder(_Transaction)
+_Whole, _INPUT, _OUTPUT = Decoder(_Transaction), Decoder(_Input), Decoder(_Output)
 
 
 def poll(options: PollOptions, cursor: str) -> Poll:
     """The blocks since the last turn, as many as the requests of one turn allow; in the first turn, the newest block."""
     found = yield from _blocks(options, "")
     position = decode_cursor(cursor).at(max(found))
-    if position.next_height < min(found):
+    if position.next_height <= max(found) and position.next_height not in found:
         found = yield from _range(options, position.next_height, min(max(found), position.next_height + AHEAD))
     records: list[WhaleTransaction | Malformed] = []  # reported at the end, so that an interrupted turn stores nothing
     left = TURN_REQUESTS
@@ -116,8 +116,8 @@ def poll(options: PollOptions, cursor: str) -> Poll:
             yield replaced
             continue
         price = yield from _price(block)
-        hashes, malformed = yield from _large(options, block, price)
-        records += [] if position.transactions_done else malformed
+        hashes, unreadable = yield from _large(options, block, price)
+        records += [] if position.transactions_done else unreadable
         left -= 1
         for index in [place for place in hashes if place >= position.transactions_done]:
             if left <= 0:
@@ -142,8 +142,8 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
         for block in sorted((new for new in found.values() if new.height >= height), key=lambda new: new.height):
             if since <= block.header.time < until:
                 price = yield from _price(block)
-                hashes, malformed = yield from _large(options, block, price)
-                yield malformed
+                hashes, unreadable = yield from _large(options, block, price)
+                yield unreadable
                 for txid in hashes.values():
                     yield (yield from _transfers(options, block, txid, price))
             elif block.header.time >= until + SKEW:
@@ -155,10 +155,18 @@ def history(options: PollOptions, since: int, until: int) -> Poll:
 def _blocks(options: PollOptions, path: str) -> Part[dict[int, _Block]]:
     """The last `PAGE` blocks by height: with the path `/HEIGHT` those up to that height, with '' the newest."""
     answer = yield from answer_to(Request(f"{options.base_url}/api/v1/blocks{path}"))
-    blocks = {block.height: block for block in decoded(answer, _Blocks)}
+    page = decoded(answer, _Blocks)
+    blocks, unreadable = split(elements(page, _BLOCK, _checked))
+    if unreadable:
+        yield unreadable
     if not blocks:
         raise Retry(f"no block at /api/v1/blocks{path}")
-    return blocks
+    return {block.height: block for block in blocks}
+
+
+def _checked(block: _Block) -> Iterator[_Block]:
+    _ = block.header  # raises Reject for a time or an id that no block has
+    yield block
 
 
 def _range(options: PollOptions, first: int, last: int) -> Part[dict[int, _Block]]:
@@ -201,8 +209,8 @@ def _large(options: PollOptions, block: _Block, price: Decimal) -> Part[tuple[di
         if Decimal(total(one.value)) * price >= least:
             yield summary[0], native_id(one.txid)
 
-    large, malformed = split(each(enumerate(summaries), read, lambda summary: bytes(summary[1])))
-    return dict(large), malformed
+    large, unreadable = split(each(enumerate(summaries), read, lambda summary: bytes(summary[1])))
+    return dict(large), unreadable
 
 
 def _transfers(options: PollOptions, block: _Block, txid: str, price: Decimal) -> Part[list[WhaleTransaction | Malformed]]:
@@ -210,7 +218,11 @@ def _transfers(options: PollOptions, block: _Block, txid: str, price: Decimal) -
     whole = decoded(answer, _Whole)
     if whole.status.block_hash != block.id:
         raise Retry(f"transaction {txid} is not in block {block.height} any more, or not yet", after=WAIT_SECONDS)
-    if any(spent.is_coinbase for spent in whole.vin):
+    try:
+        inputs, outputs = list(map(_INPUT.decode, whole.vin)), list(map(_OUTPUT.decode, whole.vout))
+    except UNREADABLE as error:  # without one of them the transfers would be wrong
+        return [malformed(answer.body, error)]
+    if any(spent.is_coinbase for spent in inputs):
         return []
     transaction = Transaction(
         blockchain=BLOCKCHAIN,
@@ -225,12 +237,12 @@ def _transfers(options: PollOptions, block: _Block, txid: str, price: Decimal) -
         received_at=answer.received_at,
         one_owner=True,
     )
-    return list(checked_transfers(transaction, net(_moves(whole)), options))
+    return list(checked_transfers(transaction, net(_moves(inputs, outputs)), options))
 
 
-def _moves(whole: _Transaction) -> Iterator[tuple[str, int]]:
-    for spent in whole.vin:
+def _moves(inputs: list[_Input], outputs: list[_Output]) -> Iterator[tuple[str, int]]:
+    for spent in inputs:
         if spent.prevout is not None:
             yield spent.prevout.owner, -spent.prevout.value
-    for output in whole.vout:
+    for output in outputs:
         yield output.owner, output.value

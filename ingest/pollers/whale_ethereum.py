@@ -27,6 +27,7 @@ from ingest.pollers._whale_chain import Block, decode_cursor, next_reorged
 from ingest.pollers._whale_explorer import MAX_ROWS, BlockContent, Explorer, TokenTransfer, TokenTransfers, TooMuch
 from ingest.pollers._whale_transfers import Transaction, checked_transfers, net
 from ingest.polling.db_queries import prices_at
+from ingest.polling.elements import bounded
 from ingest.polling.provider import Part, Plan, Poll, PollOptions
 from ingest.protocol.decode import Malformed
 from ingest.records import MINUTE, SECOND, Asset, WhaleTransaction
@@ -152,7 +153,7 @@ class _Turn:
         records: list[WhaleTransaction | Malformed] = []
         for coin in self.coins:
             records += yield from (self._token(coin, first, last, chain) if coin.contract else self._ether(coin, chain))
-        return records
+        return list(bounded(records))
 
     def _ether(self, coin: _Coin, chain: Mapping[int, BlockContent]) -> Part[list[WhaleTransaction | Malformed]]:
         records: list[WhaleTransaction | Malformed] = []
@@ -184,7 +185,12 @@ class _Turn:
                 records.append(Malformed(f"{first} {coin.contract}".encode(), "size", message))
             for hash_, events in _by_transaction(found.transfers).items():
                 gains = [gain for event in events for gain in ((event.sender, -event.value), (event.recipient, event.value))]
-                records += yield from self._large(coin, _block_of(events[0], chain), hash_, gains, events[0].received_at)
+                try:
+                    block = _block_of(events[0], chain)
+                except Reject as error:
+                    records.append(Malformed(hash_.encode(), error.reason, str(error)))
+                    continue
+                records += yield from self._large(coin, block, hash_, gains, events[0].received_at)
         return records
 
     def _transfers(self, coin: _Coin, first: int, last: int) -> Part[TokenTransfers | None]:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from ingest.errors import Reject
 from ingest.polling import checked
 from ingest.polling.db_queries import Filtered
-from ingest.polling.elements import bounded
+from ingest.polling.elements import bounded, sliced
 from ingest.polling.provider import Part
 from ingest.polling.trading_day import DAY, is_over, to_time
 from ingest.protocol.decode import Malformed
@@ -22,7 +22,6 @@ from ingest.protocol.http import Response
 from ingest.records import SECOND, StockIndex
 
 EARLIEST = 31_536_000 * SECOND  # 1971-01-01, before which the table has no row
-SLICE = 2000  # bars that are read before other tasks run: 50 ms
 EARLY = "before_1971"  # the reason of a `Filtered`
 
 
@@ -41,15 +40,9 @@ def day_bars(
 
     Raises Reject if no bar can be read and one is malformed.
     """
-    days: list[StockIndex | Malformed | Filtered] = []
-    early = 0
-    for number, row in enumerate(bounded(row for bar in bars for row in _rows(index_name, source, bar, answer)), 1):
-        if not number % SLICE:
-            yield []
-        if isinstance(row, Filtered):
-            early += row.count
-        else:
-            days.append(row)
+    rows = yield from sliced(bounded(row for bar in bars for row in _rows(index_name, source, bar, answer)))
+    early = sum(row.count for row in rows if isinstance(row, Filtered))
+    days: list[StockIndex | Malformed | Filtered] = [row for row in rows if not isinstance(row, Filtered)]
     bad = [day for day in days if isinstance(day, Malformed)]
     if bad and len(bad) == len(days) and not early:
         raise Reject(bad[0].message, reason=bad[0].reason)

@@ -1,8 +1,12 @@
-"""Bodies of a megabyte that are slow or large for a careless parser, whatever format it expects."""
+"""Bodies of a megabyte that are slow or large for a careless parser: of any format, or in the format of a provider."""
 
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Iterator
+
+from tests.support.mutations import Node, parse
 
 SIZE = 1 << 20
 
@@ -37,3 +41,29 @@ HOSTILE: dict[str, bytes] = {
     "bad days": _filled(b"BAD,,,,\n", b"DATE,OPEN,HIGH,LOW,CLOSE\n"),
     "random bytes": random.Random(1).randbytes(SIZE),
 }
+
+
+def filled(body: bytes, pattern: re.Pattern[bytes] | None) -> Iterator[bytes]:
+    """A recorded body with its rows repeated up to a megabyte: those of the outermost lists, and those of the innermost."""
+    if pattern is not None:
+        spans = [match.span() for match in pattern.finditer(body)]
+        start, end = spans[0][0], spans[-1][1]
+        yield _filled(b"".join(body[first:last] for first, last in spans), body[:start], body[end:])
+        return
+    nodes = parse(body)
+    lists = [node for node in nodes if body[node.start] == ord("[") and node.children]
+    outermost = [node for node in lists if not any(_is_in(node, other) for other in lists)]
+    innermost = [node for node in lists if not any(_is_in(other, node) for other in lists)]
+    for chosen in (outermost, innermost):
+        times = max(1, SIZE // (len(body) + 1))
+        parts, position = [], 0
+        for node in chosen:
+            elements = b",".join(body[nodes[child].start : nodes[child].end] for child in node.children)
+            parts += [body[position : node.start], b"[", b",".join([elements] * times), b"]"]
+            position = node.end
+        if chosen:
+            yield b"".join([*parts, body[position:]])
+
+
+def _is_in(node: Node, other: Node) -> bool:
+    return other.start < node.start and node.end <= other.end

@@ -107,6 +107,19 @@ def test_coinmetrics(value: object) -> None:
     assert ([row.time for row in good(result)], len(bad(result))) == ([micros(2026, 11, 10), micros(2026, 11, 12)], 1)
 
 
+@pytest.mark.parametrize("row", [{}, {"asset": "", "TxCnt": "5"}, {"asset": "other", "time": "2026-11-11", "TxCnt": "5"}])
+def test_a_row_of_coinmetrics_without_an_asset_that_was_requested_is_malformed(row: object) -> None:
+    good_row = {"asset": "bitcoin", "time": "2026-11-10T00:00:00.000000000Z", "TxCnt": "5"}
+    result = turn(coinmetrics, json.dumps({"data": [row, good_row]}).encode(), assets=(BTC,))
+    assert (len(good(result)), [one.reason for one in bad(result)]) == (1, ["value"])
+
+
+def test_pages_of_coinmetrics_are_bounded() -> None:
+    page = json.dumps({"data": [], "next_page_token": "x"}).encode()
+    with pytest.raises(Reject, match="more than 100 pages"):
+        turn(coinmetrics, *[page] * 101, assets=(BTC,))
+
+
 def test_the_digits_of_coinmetrics_are_exact() -> None:
     row = {"asset": "bitcoin", "time": "2026-11-10T00:00:00.000000000Z", "HashRate": "3563976090.254889007097721055043"}
     (record,) = turn(coinmetrics, json.dumps({"data": [row]}).encode(), assets=(BTC,)).records
@@ -211,6 +224,14 @@ def test_messages_of_stocktwits() -> None:
     body = STOCKTWITS | {"messages": messages, "cursor": {"more": False, "since": None, "max": None}}
     result = turn(stocktwits, json.dumps(body).encode(), assets=(BTC,), score=score)
     assert ([row.post_id for row in good(result)], len(bad(result))) == (["1", "3"], 1)
+
+
+def test_a_symbol_of_stocktwits_costs_itself() -> None:
+    symbols = [7, {"symbol": None}, {"symbol": "ETH.X"}, {"symbol": "AAPL"}]
+    message = STOCKTWITS["messages"][0] | {"id": 1, "created_at": "2026-11-19T12:00:00Z", "body": "good", "symbols": symbols}
+    body = STOCKTWITS | {"messages": [message], "cursor": {"more": False, "since": None, "max": None}}
+    result = turn(stocktwits, json.dumps(body).encode(), assets=(BTC,), score=score)
+    assert [row.symbol for row in good(result)] == ["BTC", "ETH"]
 
 
 def test_hours_of_lunarcrush() -> None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from ingest.config.sections import PollerSection
 from ingest.errors import Reject
 from ingest.pollers import lunarcrush
+from ingest.protocol.decode import Malformed
 from ingest.protocol.http import Request, Response
 from ingest.records import SECOND, SentimentScore
 from ingest.sources.poll_plan import plan_of
@@ -78,3 +79,47 @@ def test_a_malformed_response_is_rejected(body: bytes, reason: str) -> None:
 def test_lunarcrush_is_off_without_its_key() -> None:
     assert plan_of(lunarcrush, PollerSection())[1] == "no key"
     assert plan_of(lunarcrush, PollerSection(api_key="k"))[0].per_minute == 10
+
+
+SHARES = {"positive": 1, "neutral": 2, "negative": 1}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        7,
+        {},
+        {"positive": 1, "neutral": 2},
+        SHARES | {"neutral": "Infinity"},
+        SHARES | {"neutral": "NaN"},
+        SHARES | {"neutral": []},
+        SHARES | {"neutral": "x"},
+        SHARES | {"neutral": -1},
+        SHARES | {"neutral": 1e40},
+    ],
+)
+def test_an_odd_share_costs_itself(real: Path, odd: object) -> None:
+    topic, series = lunar(real, "topic"), lunar(real, "topic_time_series")
+    now = topic["config"]["generated"]
+    series["data"] = [hour | {"time": now - now % 3600 - 7200} for hour in series["data"]]
+    topic["data"]["types_sentiment_detail"] = {"news": odd, "tweet": SHARES}
+    hour, bad, day = turn(lunarcrush.poll(OPTIONS, ""), topic, series)[1]
+    assert (hour.interval, type(bad), day.interval) == ("1h", Malformed, "1d")
+    assert (day.positive, day.neutral, day.negative) == ("25.00", "50.00", "25.00")
+    topic["data"]["types_sentiment_detail"] = {"news": odd}
+    hour, bad = turn(lunarcrush.poll(OPTIONS, ""), topic, series)[1]
+    assert (hour.interval, type(bad)) == ("1h", Malformed)
+
+
+@pytest.mark.parametrize("time", [0, -1, 999_999_999_999_999_999, 1 << 63])
+def test_an_hour_at_an_impossible_time_is_malformed(real: Path, time: int) -> None:
+    series = lunar(real, "topic_time_series")
+    series["data"].append(series["data"][0] | {"time": time})
+    good, bad = turn(lunarcrush.history(OPTIONS, 0, NOW), series)[1]
+    assert (good.interval, type(bad), bad.reason) == ("1h", Malformed, "value")
+
+
+def test_a_series_that_was_generated_at_an_impossible_time_is_rejected(real: Path) -> None:
+    series = lunar(real, "topic_time_series") | {"config": {"generated": 0}}
+    with pytest.raises(Reject):
+        turn(lunarcrush.history(OPTIONS, 0, NOW), series)

@@ -15,6 +15,7 @@ import pytest
 
 from ingest.errors import Reject
 from ingest.pollers import news_binance, news_cryptopanic, news_okx
+from ingest.polling.provider import Missed
 from ingest.protocol.decode import Malformed
 from ingest.records import News
 from tests.support.turns import NOW, TurnResult, micros, turn
@@ -216,5 +217,50 @@ def test_a_post_of_version_2_has_its_publishers_link() -> None:
 )
 def test_a_malformed_response_is_rejected(module: Any, body: bytes, reason: str) -> None:
     with pytest.raises(Reject) as refused:
-        turn(module, body, score=score)
+        turn(module, body, body, body, score=score)
     assert refused.value.reason == reason
+
+
+CATALOGUE = {"catalogName": "x", "articles": [OLUSDT | {"code": "z"}]}
+
+
+@pytest.mark.parametrize("odd", [7, {}, CATALOGUE | {"catalogName": None}, CATALOGUE | {"articles": 7}])
+def test_an_odd_catalogue_of_binance_costs_itself(odd: object) -> None:
+    def body(*catalogues: object) -> bytes:
+        return json.dumps({"code": "000000", "data": {"catalogs": catalogues}}).encode()
+
+    bodies = (binance(OLUSDT), body(odd), binance(OLUSDT | {"code": "b"}, name="Latest Binance News"))
+    records = turn(news_binance, *bodies, score=score).records
+    assert [one.id for one in records if isinstance(one, News)] == [OLUSDT["code"], "b"]
+    assert [one.name for one in records if isinstance(one, Missed)] == ["catalogue 161"]
+    records = turn(news_binance, bodies[0], body(odd, CATALOGUE), bodies[2], score=score).records
+    assert [one.id for one in records if isinstance(one, News)] == [OLUSDT["code"], "z", "b"]
+    assert [type(one) for one in records if not isinstance(one, News)] == [Malformed]
+
+
+def test_what_is_beside_a_page_of_okx_costs_itself() -> None:
+    listed = {
+        "annType": "announcements-api",
+        "title": "OKX to list BTC",
+        "url": "https://www.okx.com/help/1",
+        "pTime": "1761620404821",
+    }
+    body = {"code": "0", "msg": "", "data": [7, {"details": [listed], "totalPage": "1"}]}
+    bad, news = turn(news_okx, json.dumps(body).encode(), score=score).records
+    assert (bad.payload, news.url) == (b"7", "https://www.okx.com/help/1")
+
+
+def test_a_name_of_a_coin_that_cannot_be_stored_is_left_out() -> None:
+    odd = [{"code": "a\0b"}, {"code": ""}, {"code": "A" * 5000}, {"code": None}, 7]
+    body = json.dumps({"results": [V2 | {"instruments": [*odd, {"code": "WBTC"}]}]})
+    (post,) = turn(news_cryptopanic, body.encode(), score=score).records
+    assert post.symbols == ("BTC", "WBTC")
+
+
+def test_an_id_or_a_link_with_a_nul_is_not_stored() -> None:
+    odd = OLUSDT | {"code": "a\0b"}
+    (bad,) = turn(news_binance, binance(odd), binance(), binance(), score=score).records
+    assert (type(bad), bad.reason) == (Malformed, "shape")
+    body = json.dumps({"results": [V2 | {"image": "https://x.org/a\0b.jpg"}]})
+    (post,) = turn(news_cryptopanic, body.encode(), score=score).records
+    assert post.image_url is None

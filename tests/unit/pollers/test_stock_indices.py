@@ -12,8 +12,8 @@ import pytest
 
 from ingest.errors import Reject, Retry
 from ingest.pollers import alphavantage, cboe, fred, stooq, yahoo
-from ingest.polling.day_bars import SLICE
 from ingest.polling.db_queries import Filtered
+from ingest.polling.elements import SLICE
 from ingest.polling.provider import PollOptions
 from ingest.polling.trading_day import to_date
 from ingest.protocol.decode import Malformed

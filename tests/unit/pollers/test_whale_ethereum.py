@@ -167,6 +167,31 @@ def test_a_bad_transfer_costs_itself(etherscan: Etherscan, change: dict[str, obj
     assert len(result.malformed) == 2
 
 
+@pytest.mark.parametrize("change", [{"blockNumber": "1"}, {"blockNumber": "9" * 70}, {"timeStamp": "0"}, {"timeStamp": "9" * 70}])
+def test_a_transfer_in_a_block_that_was_not_requested_costs_itself(etherscan: Etherscan, change: dict[str, str]) -> None:
+    row = etherscan.transfers[0]
+
+    def answer(path: str) -> bytes:
+        if "tokentx" not in path:
+            return etherscan(path)
+        rows = [row | {"hash": "0x1"}, row | {"hash": "0x2"} | change, row | {"hash": "0x3"}]
+        return json.dumps({"status": "1", "message": "OK", "result": rows}).encode()
+
+    result = take(answer)
+    assert [record.hash for record in result.records] == ["0x1", "0x3"]
+    assert len(result.malformed) == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"number": hex(FIRST + 1)}, {"number": "0x" + "f" * 70}, {"timestamp": "0x0"}, {"hash": "a\0b"}]
+)
+def test_a_block_that_was_not_requested_ends_the_turn(etherscan: Etherscan, change: dict[str, str]) -> None:
+    block_at = etherscan.block_at
+    etherscan.block_at = lambda height: block_at(height) | change  # type: ignore[method-assign]
+    with pytest.raises(Reject):
+        take(etherscan)
+
+
 def test_replaced_blocks_are_reported(etherscan: Etherscan) -> None:
     first = take(etherscan)
     etherscan.tip += 1
@@ -325,3 +350,19 @@ def test_transfers_of_blockscout() -> None:
     result = take(blockscout, options=BLOCKSCOUT)
     assert [record.hash for record in result.records] == ["0x1", "0x5"]
     assert [bad.payload[:2] for bad in result.malformed] == [b"{}", b'{"']
+
+
+def test_pages_of_a_block_of_blockscout_are_bounded() -> None:
+    blockscout = Blockscout()
+    last = list(blockscout.pages)[-1]
+    blockscout.pages[last]["next_page_params"] = blockscout.pages[""]["next_page_params"]
+    with pytest.raises(Reject, match="more than 200 pages"):
+        take(blockscout, options=BLOCKSCOUT)
+
+
+@pytest.mark.parametrize("change", [{"height": FIRST + 1}, {"height": 1 << 63}, {"timestamp": "0001-01-01T00:00:00Z"}])
+def test_an_odd_block_of_blockscout_ends_the_turn(change: dict[str, object]) -> None:
+    blockscout = Blockscout()
+    blockscout.block |= change
+    with pytest.raises(Reject):
+        take(blockscout, options=BLOCKSCOUT)

@@ -12,6 +12,7 @@ from ingest.polling.social_posts import DAY, REMEMBERED_TEXTS, SWEEP_INTERVAL, T
 from ingest.records import MINUTE, SECOND, Asset, SentimentPost
 from ingest.sources.sentiment_vader import score
 from ingest.text.plain_text import is_english
+from tests.support.turns import returned
 
 NOON = 1_795_176_000 * SECOND
 OPTIONS = PollOptions(base_url="", assets=(Asset("BTC", "bitcoin"), Asset("WEN", "wen")), score=score)
@@ -25,9 +26,13 @@ def post_filter(cursor: str = "") -> PostFilter:
     return PostFilter("mastodon", OPTIONS, cursor)
 
 
+def read(posts: PostFilter, tag: str, found: list[Post], received_at: int) -> list[Any]:
+    return list(returned(posts.records(tag, found, received_at)))
+
+
 def filtered(*posts: Post, cursor: str = "") -> list[tuple[str, str]]:
     """(id, symbol) of each record, (reason, count) of filtered posts."""
-    records = post_filter(cursor).records("t", posts, NOON)
+    records = read(post_filter(cursor), "t", list(posts), NOON)
     return [
         (record.post_id, record.symbol) if isinstance(record, SentimentPost) else (record.reason, str(record.count))
         for record in records
@@ -35,7 +40,7 @@ def filtered(*posts: Post, cursor: str = "") -> list[tuple[str, str]]:
 
 
 def test_a_record_has_the_values_of_the_post() -> None:
-    (record,) = post_filter().records("t", [post(engagement=3, followers=7)], NOON + SECOND)
+    (record,) = read(post_filter(), "t", [post(engagement=3, followers=7)], NOON + SECOND)
     assert record == SentimentPost(
         platform="mastodon",
         post_id="1",
@@ -117,7 +122,7 @@ def test_the_same_text_of_an_author_is_stored_once() -> None:
     again = "bitcoin IS good https://example.org/2"
     posts = [post("2", time=NOON + 1, text=again), post("1"), post("3", author="b", time=NOON + 2), post("4", author=None)]
     first = post_filter()
-    records = first.records("t", posts, NOON)
+    records = read(first, "t", posts, NOON)
     assert [record.post_id for record in records if isinstance(record, SentimentPost)] == ["1", "4", "3"]
     assert [record for record in records if isinstance(record, Filtered)] == [Filtered("repeated", 1)]
 
@@ -129,7 +134,7 @@ def test_the_same_text_of_an_author_is_stored_once() -> None:
 
 def test_the_cursor_is_bounded_and_keeps_the_newest_texts() -> None:
     first = post_filter()
-    first.records("t", [post(str(n), time=NOON + n, text=f"good {n}") for n in range(REMEMBERED_TEXTS + 1)], NOON)
+    read(first, "t", [post(str(n), time=NOON + n, text=f"good {n}") for n in range(REMEMBERED_TEXTS + 1)], NOON)
     cursor = first.cursor()
     assert filtered(post("x", time=NOON + 5000, text=f"good {REMEMBERED_TEXTS}"), cursor=cursor) == [("repeated", "1")]
     assert filtered(post("x", time=NOON + 5000, text="good 0"), cursor=cursor) == [("x", "BTC")]
@@ -138,9 +143,9 @@ def test_the_cursor_is_bounded_and_keeps_the_newest_texts() -> None:
 def test_filtered_posts_are_counted_once() -> None:
     first = post_filter()
     bots = [post(str(n), time=NOON + n, is_bot=True) for n in range(3)]
-    assert first.records("bitcoin", bots, NOON) == [Filtered("bot", 3)]
-    assert first.records("ethereum", bots, NOON) == [], "the same post under another tag is not counted again"
-    assert post_filter(first.cursor()).records("bitcoin", [*bots, post("9", time=NOON + 9, is_bot=True)], NOON) == [
+    assert read(first, "bitcoin", bots, NOON) == [Filtered("bot", 3)]
+    assert read(first, "ethereum", bots, NOON) == [], "the same post under another tag is not counted again"
+    assert read(post_filter(first.cursor()), "bitcoin", [*bots, post("9", time=NOON + 9, is_bot=True)], NOON) == [
         Filtered("bot", 1)
     ]
 
@@ -150,16 +155,16 @@ def test_a_post_of_the_future_does_not_move_the_cursor() -> None:
     assert filtered(post(time=NOON + 60 * MINUTE)) == [("1", "BTC")]
     ahead = post(time=NOON + 60 * MINUTE + 1)
     assert first.since("t", NOON) == NOON - DAY
-    assert first.records("t", [ahead], NOON) == [Filtered("future", 1)]
+    assert read(first, "t", [ahead], NOON) == [Filtered("future", 1)]
     later = post_filter(first.cursor())
-    assert later.records("t", [ahead], NOON) == []
+    assert read(later, "t", [ahead], NOON) == []
     assert later.since("t", NOON + 1) == NOON
 
 
 def test_the_last_day_is_read_again_every_hour() -> None:
     first = post_filter()
     assert first.since("t", NOON) == NOON - DAY
-    first.records("t", [post(time=NOON - MINUTE)], NOON)
+    read(first, "t", [post(time=NOON - MINUTE)], NOON)
     soon = post_filter(first.cursor())
     assert soon.since("t", NOON + SWEEP_INTERVAL - 1) == NOON - MINUTE
     assert soon.since("another", NOON + SWEEP_INTERVAL - 1) == NOON - 1 - DAY + SWEEP_INTERVAL
@@ -183,12 +188,12 @@ def test_a_malformed_cursor_is_like_none() -> None:
     ],
 )
 def test_the_direction_of_the_author_decides_the_sign(text: str, direction: str | None, expected: str) -> None:
-    (record,) = post_filter().records("t", [post(text=text, direction=direction)], NOON)
+    (record,) = read(post_filter(), "t", [post(text=text, direction=direction)], NOON)
     assert isinstance(record, SentimentPost)
     assert (record.score, record.label) == (expected, direction or "neutral")
 
 
 def test_a_long_text_is_cut() -> None:
-    (record,) = post_filter().records("t", [post(text="good " * 10_000)], NOON)
+    (record,) = read(post_filter(), "t", [post(text="good " * 10_000)], NOON)
     assert isinstance(record, SentimentPost)
     assert len(record.text) == TEXT_CHARACTERS
