@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -18,14 +19,11 @@ import aiohttp
 from cluster import free_port
 from msgspec import Struct
 
-from bench.attacks import attacks
-from bench.exchange import Exchange
+from bench.exchange import ENDING_WITH_US, Exchange
 from bench.process import Running, daemon
 from bench.result import Place, read_settings
 from bench.steady import INSTRUMENTS, TABLES
 from bench.stored import OURS, TRADE, empty, require, stored
-from ingest.simulator.market import UNIT, Spec
-from ingest.simulator.server import Simulator
 
 SECONDS = 3600.0
 TRADES = 2_000.0  # per second
@@ -33,8 +31,7 @@ SAMPLE_SECONDS = 5.0
 LIVEZ_SECONDS = 0.25
 LIVEZ_LIMIT = 10.0
 POLLERS = ("coingecko", "news_coindesk", "cboe", "alternative_me", "yahoo", "mempool_space", "coinmetrics", "fred")
-FEED = "/hostile/rss.xml"
-HOSTILE = Spec("EVIL", "USDT", 100 * UNIT, UNIT // 100, 1_000, UNIT)
+EVIL = "EVIL/USDT"  # of the hostile exchange
 OF_BINANCE = f"{OURS} WHERE i.exchange = 'binance'"
 _TASKS = re.compile(r"^ingest_event_loop_tasks (\S+)$", re.MULTILINE)
 
@@ -70,20 +67,15 @@ class Soak(Struct, frozen=True, kw_only=True):
 async def soak(place: Place, seconds: float | None) -> Soak:
     """Raises Wrong unless every trade of the good exchange is stored correctly."""
     seconds, port = seconds or SECONDS, free_port()
-    await empty(place.connection, *TABLES.values(), "rejects")
-    hostile = Simulator(specs=[HOSTILE], trades_per_second=5.0)
-    await hostile.start()
-    try:
-        async with Exchange(INSTRUMENTS, TRADES) as exchange, _providers() as url:
-            async with daemon(place.dsn, exchange, list(TABLES), _settings(hostile, url, port)) as process:
-                await exchange.subscribed()
-                samples, livez = await _observe(process, hostile, port, seconds)
-            connection = place.connection
-            rows = await connection.fetch(f"SELECT i.symbol, min(t.trade_id), max(t.trade_id) FROM {OF_BINANCE} GROUP BY i.symbol")
-            found = await stored(connection, OF_BINANCE, TRADE)
-            require(found, await exchange.checksum_of({symbol: (first, last) for symbol, first, last in rows}), "soak")
-    finally:
-        await hostile.stop()
+    connection = place.connection
+    await empty(connection, *TABLES.values(), "rejects")
+    async with Exchange(INSTRUMENTS, TRADES) as exchange, _providers() as providers, _attackers(port) as hostile:
+        async with daemon(place.dsn, exchange, list(TABLES), _settings(hostile, providers, port)) as process:
+            await exchange.subscribed()
+            samples, livez = await _observe(process, port, seconds)
+        rows = await connection.fetch(f"SELECT i.symbol, min(t.trade_id), max(t.trade_id) FROM {OF_BINANCE} GROUP BY i.symbol")
+        found = await stored(connection, OF_BINANCE, TRADE)
+        require(found, await exchange.checksum_of({symbol: (first, last) for symbol, first, last in rows}), "soak")
     return await _result(place, seconds, found.rows, samples, livez)
 
 
@@ -117,25 +109,18 @@ def _slope(samples: Sequence[Sample], value: Callable[[Sample], float]) -> float
     return round(line.slope * 3600, 2)
 
 
-async def _observe(process: Running, hostile: Simulator, port: int, seconds: float) -> tuple[list[Sample], list[float]]:
-    """Attack the daemon for `seconds`; returns the samples, and the times in which /livez answered."""
+async def _observe(process: Running, port: int, seconds: float) -> tuple[list[Sample], list[float]]:
+    """Watch the daemon for `seconds`; returns the samples, and the times in which /livez answered."""
     livez: list[float] = []
     samples: list[Sample] = []
+    began = time.monotonic()
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
-        running = [asyncio.ensure_future(attack) for attack in attacks(hostile, HOSTILE.symbol, "127.0.0.1", port)]
-        running.append(asyncio.create_task(_probe(client, livez)))
-        began = time.monotonic()
-        try:
-            while (passed := time.monotonic() - began) < seconds:
-                tasks = await _tasks(client)
-                samples.append(Sample(passed, round(process.resident_mb, 1), process.descriptors, tasks))
-                done, _ = await asyncio.wait(running, timeout=SAMPLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()  # the error of an attack that ended
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+        probing = asyncio.create_task(_probe(client, livez))
+        while (passed := time.monotonic() - began) < seconds:
+            samples.append(Sample(passed, round(process.resident_mb, 1), process.descriptors, await _tasks(client)))
+            await asyncio.sleep(SAMPLE_SECONDS)
+        probing.cancel()
+        await asyncio.gather(probing, return_exceptions=True)
     return samples, livez
 
 
@@ -167,17 +152,17 @@ async def _probe(client: aiohttp.ClientSession, livez: list[float]) -> None:
         await asyncio.sleep(LIVEZ_SECONDS)
 
 
-def _settings(hostile: Simulator, providers: str, port: int) -> dict[str, str]:
+def _settings(hostile: dict[str, str], providers: str, port: int) -> dict[str, str]:
     """The hostile exchange, the eight pollers, and a ninth whose provider is hostile."""
     fast = {"base_url": providers, "interval": "2s", "budget": {"per_minute": 100_000, "per_month": 10**9}}
     section = {
         "protocol": "binance",
-        "instruments": [f"{HOSTILE.base}/{HOSTILE.quote}"],
+        "instruments": [EVIL],
         "channels": ["trades"],
-        "ws_url": hostile.ws_url,
-        "rest_url": hostile.rest_url,
+        "ws_url": hostile["ws_url"],
+        "rest_url": hostile["rest_url"],
     }
-    pollers = dict.fromkeys(POLLERS, fast) | {"news_theblock": fast | {"base_url": f"{providers}/hostile"}}
+    pollers = dict.fromkeys(POLLERS, fast) | {"news_theblock": fast | {"base_url": hostile["provider"]}}
     pollers["coingecko"] = fast | {"symbols": ["BTC"]}
     return {
         "INGEST__EXCHANGES__HOSTILE": json.dumps(section),
@@ -190,13 +175,25 @@ def _settings(hostile: Simulator, providers: str, port: int) -> dict[str, str]:
 
 @asynccontextmanager
 async def _providers() -> AsyncIterator[str]:
-    """A server with recorded responses of the eight providers, and hostile ones under /hostile; yields its address."""
-    from tests.support.hostile_bodies import HOSTILE as BODIES  # noqa: PLC0415
+    """A server with recorded responses of the eight providers; yields its address."""
     from tests.support.paths import REAL  # noqa: PLC0415 - only this benchmark needs the recordings
     from tests.support.providers import recorded, serving  # noqa: PLC0415
 
-    hostile = [(200, body, {}) for body in BODIES.values()]
     async with serving(**recorded(REAL)) as providers:
-        providers.always[FEED] = hostile[0]
-        providers.once[FEED] = [*hostile * 1000]
         yield providers.url
+
+
+@asynccontextmanager
+async def _attackers(port: int) -> AsyncIterator[dict[str, str]]:
+    """Attack the daemon on `port` while the block runs; yields the addresses of the hostile exchange and provider."""
+    command = [*ENDING_WITH_US, sys.executable, "-m", "bench.attacks", str(port)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        yield json.loads(await process.stdout.readline())
+        if process.returncode is not None:
+            raise RuntimeError(f"the attacks ended with {process.returncode}; their output is above")
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()

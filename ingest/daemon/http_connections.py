@@ -11,7 +11,7 @@ import asyncio
 from aiohttp import web
 
 MAX_CONNECTIONS = 64
-REQUEST_SECONDS = 10.0  # from the opening or the last request to the next complete header, and to the end of a response
+REQUEST_SECONDS = 10.0  # from the opening to the complete header, and from there to the end of the response
 CHECK_SECONDS = 1.0
 
 

@@ -103,11 +103,13 @@ class Server:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         self._connections.touch(request.protocol)
-        await asyncio.sleep(0)  # the requests of one connection are answered without suspending
-        if not _is_host(request.headers.get("Host", "localhost"), self._hosts):
+        if _is_host(request.headers.get("Host", "localhost"), self._hosts):
+            response = await handler(request)
+        else:
             text = "the name of this server is not one of server.hosts\n"
-            return web.Response(text=text, status=HTTPStatus.MISDIRECTED_REQUEST)
-        return await handler(request)
+            response = web.Response(text=text, status=HTTPStatus.MISDIRECTED_REQUEST)
+        response.force_close()  # a client that sends many requests at once gets one response
+        return response
 
     async def _serve_metrics(self, _request: web.Request) -> web.Response:
         now = time.monotonic()

@@ -18,7 +18,7 @@ from ingest.marketdata.channels import ChannelState, Market
 from ingest.marketdata.order_book import SETTLE, Book, SampledBook, Side
 from ingest.marketdata.rest import evidence
 from ingest.marketdata.values import AHEAD, Level, ahead, good_level, sift_levels
-from ingest.protocol.decode import UNREADABLE, Malformed
+from ingest.protocol.decode import UNREADABLE, Malformed, decode_mended
 from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Request, Response
 from ingest.protocol.session import Output
@@ -74,7 +74,7 @@ class SyncedBook(Struct, frozen=True):
     def open(self, market: Market) -> ChannelState:
         snapshot = self.snapshot if isinstance(self.snapshot, RestSnapshot) else self.snapshot(market.options)
         book = SyncedBookState(market, self.parse, snapshot, keep=snapshot.levels * (1 if self.exact else 2))
-        return ChannelState(book.feed, tick=book.tick, answer=book.answer)
+        return ChannelState(book.feed, book.lost, book.tick, book.answer)
 
 
 class SyncedBookState:
@@ -119,6 +119,11 @@ class SyncedBookState:
         self._collect(self._waiting, diff, received_at)
         return [*out, *self._join(received_at), *self._request_due(received_at)]
 
+    def lost(self, now: int) -> Sequence[Output]:
+        """A difference could not be read: the book is broken, and no snapshot that was kept has that difference."""
+        self._waiting, self._waiting_bytes, self._snapshot = deque(), 0, None
+        return () if self._sampled.book is None else self._sampled.broken("sequence", now)
+
     def answer(self, response: Response | None, now: int) -> list[Output]:
         """Take the requested snapshot; None: the request failed. After a useless response the pause to the next request doubles."""
         self._requested = False
@@ -128,7 +133,7 @@ class SyncedBookState:
         if response is None:
             return []
         try:
-            snapshot = self._rest.parse(response.body)
+            snapshot = decode_mended(self._rest.parse, response.body)
             bids, asks, rejected = good_sides(self._exchange, snapshot.bids, snapshot.asks)
             if snapshot.time is not None and snapshot.time > now + AHEAD:
                 raise ahead(snapshot.time, now)

@@ -29,6 +29,7 @@ MAX_LENGTH = 64  # characters of a number
 MAX_EXPONENT = 40
 MAX_BAD_LEVELS = 10_000  # of one side of a snapshot; with more it has another format, and reading on would take seconds
 MAX_ID = (1 << 63) - 1  # bigint
+MAX_COUNT = (1 << 31) - 1  # int
 MAX_NAME = 100  # characters of a symbol, a currency, or an id in text
 PRICE_DIGITS = 18  # before the point: a price is below 10^18,
 SIZE_DIGITS = 24  # a size or volume below 10^24
@@ -96,13 +97,13 @@ def decimal_size(number: Decimal) -> str:
     return _bounded(decimal_digits(number), SIZE_DIGITS)
 
 
-def identifier(text: str) -> int:
-    """A trade id or sequence from text."""
+def identifier(text: str, most: int = MAX_ID) -> int:
+    """A trade id or sequence from text, or another whole number up to `most`."""
     if text.isdecimal() and text.isascii() and len(text) < 20:
         number = int(text)
-        if number <= MAX_ID:
+        if number <= most:
             return number
-    raise ValueError(f"{text[:80]!r} is not an id")
+    raise ValueError(f"{text[:80]!r} is not an id" if most == MAX_ID else f"{text[:80]!r} is not a number within 0..{most}")
 
 
 def name(text: str) -> str:
@@ -258,6 +259,12 @@ def step_of(decimals: int) -> str:
     return f"0.{'0' * (decimals - 1)}1" if decimals else "1"
 
 
+def check_range(high: str, low: str) -> None:
+    """Raises ValueError where the high is below the low. Open and close may be outside: some exchanges open at an older price."""
+    if Decimal(high) < Decimal(low):
+        raise ValueError(f"high {high} is below low {low}")
+
+
 def minute_bar(
     instrument_id: int,
     time: int,
@@ -273,6 +280,7 @@ def minute_bar(
     for price in (opened, high, low, close):
         if len(price) > PRICE_DIGITS or not price.lstrip("0."):
             _bounded(price, PRICE_DIGITS)
+    check_range(high, low)
     for sum_ in (volume, *turnover):
         if len(sum_) > SIZE_DIGITS:
             _bounded(sum_, SIZE_DIGITS, zero=True)

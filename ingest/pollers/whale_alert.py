@@ -137,6 +137,8 @@ def session(options: PollOptions) -> _Session:
 class _Session:
     """One connection with a subscription to all alerts above the threshold."""
 
+    heeded_at = 0  # no notice is known here
+
     def __init__(self, options: PollOptions) -> None:
         self.last_message_at: list[int] = []
         self.refused: dict[int, str] = {}

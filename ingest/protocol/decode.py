@@ -42,8 +42,10 @@ Number = Annotated[str, Meta(pattern=r"\A[0-9]+(\.[0-9]+)?\Z")]  # digits in a J
 
 T = TypeVar("T")
 
-# an escaped backslash, a pair of surrogates, or half a pair
-_SURROGATE = re.compile(rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})")
+# escaped backslashes, a pair of surrogates, or half a pair; the first byte is alike, so that the search for it is fast
+_SURROGATE = re.compile(
+    rb"\\(?:\\(?:\\\\)*|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2}))"
+)
 
 
 def mended(payload: bytes) -> bytes:

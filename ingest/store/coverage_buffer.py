@@ -1,7 +1,7 @@
 """Buffers claims and gaps for the table `coverage`, and unreadable frames for `rejects`. It is bounded and written once a second.
 
-Entries beyond the bounds are counted and dropped, so that an exchange that sends only garbage fills neither the memory nor the
-database.
+Gaps and claims beyond the bounds are counted and dropped. Of the unreadable frames of one source a sample is kept, so that a source
+that sends only garbage fills neither the memory nor the database, and costs no other source its evidence.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from ingest.store import sqlstate
 from ingest.store.coverage import Claim, LedgerGap, write_claims, write_gaps
 from ingest.store.failover import ServerHistory, gaps_after_failover
 from ingest.store.pool import Pool, transaction
-from ingest.store.rejects import Rejected, insert_rejects, undecoded
+from ingest.store.rejects import PendingRejects, RejectSampler, insert_rejects, undecoded
 
 FLUSH_SECONDS = 1.0
-MAX_REJECTS = 200  # of one flush
 MAX_GAPS = 100_000
 MAX_CLAIMS = 100_000
 
@@ -38,7 +37,8 @@ class CoverageBuffer:
         self._claims: dict[tuple[object, ...], Claim] = {}  # by `Claim.key`
         self._gaps: list[LedgerGap] = []
         self._open: set[tuple[object, ...]] = set()
-        self._rejects: list[Rejected] = []
+        self._rejects = PendingRejects()
+        self._sampler = RejectSampler()
         self._history = ServerHistory()
 
     def gap(self, source: str, gap: Gap, trade_kind: str | None = None) -> None:
@@ -68,10 +68,7 @@ class CoverageBuffer:
     def malformed(self, source: str, malformed: Malformed) -> None:
         """Record a frame, or a part of one, that differs from what the source documents."""
         self._counters.errors[source, "decode", malformed.reason] += 1
-        if len(self._rejects) < MAX_REJECTS:
-            self._rejects.append(undecoded(source, malformed))
-        else:
-            self._counters.errors[source, "coverage_buffer", "reject_dropped"] += 1
+        self._rejects.add(undecoded(source, malformed))
 
     async def run(self) -> None:
         """Flush every second, until cancelled."""
@@ -85,7 +82,8 @@ class CoverageBuffer:
 
     async def flush(self) -> None:
         """Write the buffer in one transaction. On Retry or Hold it is kept for the next flush."""
-        gaps, rejects, claims = self._gaps, self._rejects, list(self._claims.values())
+        pending = self._rejects.take()
+        gaps, rejects, claims = self._gaps, self._sampler.sample(pending), list(self._claims.values())
         if not gaps and not rejects and not claims:
             return
         try:
@@ -94,12 +92,16 @@ class CoverageBuffer:
                 await write_gaps(connection, [*gaps, *failover_gaps])
                 await write_claims(connection, claims)
                 await insert_rejects(connection, rejects)
+            pending = []
         except sqlstate.FOREIGN as error:
             raise sqlstate.translate(error, f"writing {len(claims)} claims, {len(gaps)} gaps and {len(rejects)} rejects") from error
+        finally:
+            for reject in pending:  # nothing was committed
+                self._rejects.add(reject)
         self._history = history
         self._count_failover(failover_gaps)
         self._gaps = self._gaps[len(gaps) :]
-        self._rejects = self._rejects[len(rejects) :]
+        self._sampler.count(rejects)
         for claim in claims:
             if self._claims[claim.key] is claim:  # else it was extended meanwhile
                 del self._claims[claim.key]

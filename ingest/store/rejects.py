@@ -20,6 +20,7 @@ from ingest.store.pool import Connection
 
 MAX_PAYLOAD = 10_000  # characters of a payload that are kept
 MAX_SOURCE = 100  # characters; a bad row may have anything in its place
+PENDING = 20  # rejects of one source and reason that wait for the database, each with up to 10 kB
 SAMPLES = 100  # rejects of one table, source and reason that are stored in one minute
 SAMPLE_SECONDS = 60.0
 KEPT = timedelta(days=90)
@@ -81,6 +82,26 @@ class RejectSampler:
             if self._stored[kind] <= SAMPLES < self._stored[kind] + number:
                 log.warning("%s: more than %d rejects of %s in a minute (%s): a sample is stored", kind[0], SAMPLES, *kind[1:])
             self._stored[kind] += number
+
+
+class PendingRejects:
+    """Frames that could not be decoded, until they are written. Of one source and reason the last kept one counts all others."""
+
+    def __init__(self) -> None:
+        self._rejects: dict[tuple[str | None, str, str], list[Rejected]] = {}
+
+    def add(self, rejected: Rejected) -> None:
+        kept = self._rejects.setdefault(rejected.kind, [])
+        if len(kept) < PENDING:
+            kept.append(rejected)
+        else:
+            kept[-1] = replace(kept[-1], rows=kept[-1].rows + rejected.rows)
+
+    def take(self) -> list[Rejected]:
+        """All of them; what could not be written is added again."""
+        taken = [reject for kept in self._rejects.values() for reject in kept]
+        self._rejects = {}
+        return taken
 
 
 def undecoded(source: str, malformed: Malformed) -> Rejected:

@@ -9,15 +9,16 @@ import pytest_asyncio
 from line import CutLine
 
 from ingest.counters import Counters
-from ingest.errors import Retry
+from ingest.errors import Hold, Retry
 from ingest.metrics import Metrics
 from ingest.protocol.decode import Malformed
 from ingest.protocol.session import Gap
 from ingest.records import SECOND
 from ingest.store import coverage_buffer
 from ingest.store.coverage import Claim, to_datetime
-from ingest.store.coverage_buffer import MAX_REJECTS, CoverageBuffer
+from ingest.store.coverage_buffer import CoverageBuffer
 from ingest.store.pool import Pool, open_pool
+from ingest.store.rejects import PENDING
 from tests.support.daemon import on_apache
 
 pytestmark = on_apache  # both are plain tables
@@ -104,16 +105,28 @@ async def test_garbage_is_kept_where_a_person_can_read_it(pool: Pool) -> None:
     assert tuple(row.values()) == ("okx", None, "decode", "json", None, "invalid\\0 character", '{"a\\0":\\xff')
 
 
-async def test_a_flood_of_garbage_is_counted_and_bounded(pool: Pool) -> None:
+async def test_a_flood_of_garbage_is_counted_and_bounded_and_costs_no_other_source_its_evidence(pool: Pool) -> None:
     metrics = Metrics()
     buffer = CoverageBuffer(pool, metrics.counters, "one")
-    for _ in range(MAX_REJECTS + 50):
+    for _ in range(1000):
         buffer.malformed("okx", Malformed(b"x", "json", "no JSON"))
+    buffer.malformed("gate", Malformed(b"y", "shape", "no list"))
     await buffer.flush()
-    assert await pool.fetchval("SELECT count(*) FROM rejects") == MAX_REJECTS
-    count = metrics.registry.get_sample_value
-    assert count("ingest_errors_total", {"source": "okx", "stage": "decode", "error_type": "json"}) == MAX_REJECTS + 50
-    assert count("ingest_errors_total", {"source": "okx", "stage": "coverage_buffer", "error_type": "reject_dropped"}) == 50
+    stored = "SELECT source, count(*) AS stored, sum(rows) AS counted FROM rejects GROUP BY 1 ORDER BY 1"
+    assert [tuple(row) for row in await pool.fetch(stored)] == [("gate", 1, 1), ("okx", PENDING, 1000)]
+    errors = {"source": "okx", "stage": "decode", "error_type": "json"}
+    assert metrics.registry.get_sample_value("ingest_errors_total", errors) == 1000
+
+
+async def test_garbage_waits_for_the_database(pool: Pool) -> None:
+    buffer = CoverageBuffer(pool, Counters(), "one")
+    buffer.malformed("okx", Malformed(b"x", "json", "no JSON"))
+    await pool.execute("ALTER TABLE rejects RENAME TO elsewhere")
+    with pytest.raises(Hold):
+        await buffer.flush()
+    await pool.execute("ALTER TABLE elsewhere RENAME TO rejects")
+    await buffer.flush()
+    assert await pool.fetchval("SELECT sum(rows) FROM rejects") == 1
 
 
 @pytest.fixture

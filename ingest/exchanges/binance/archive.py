@@ -12,15 +12,17 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
+from decimal import Decimal
 from hashlib import sha256
 from io import BytesIO
+from operator import lt
 from typing import BinaryIO, TypeVar
 from zipfile import BadZipFile, ZipFile
 
 from ingest.errors import Reject
 from ingest.exchanges.binance.messages import Frame, RestKline, RestTrade
 from ingest.exchanges.binance.parse import bar, trade
-from ingest.marketdata.values import MILLISECOND, identifier
+from ingest.marketdata.values import MAX_COUNT, MILLISECOND, PRICE_DIGITS, SIZE_DIGITS, identifier
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.history import Columns, History, HistoryRequest, Page
@@ -49,15 +51,18 @@ def _lines(*cells: str) -> re.Pattern[str]:
     return re.compile(rf"(?:{','.join(cells)}\n)++")
 
 
-# the usual form of each value, checked in whole blocks; a block with another form is read by line. Times are of 2011..2096.
-_WHOLE, _NUMBER = r"(?:0|[1-9][0-9]{0,17})", r"[0-9]{1,30}+(?:\.[0-9]{0,30}+)?+"
+# the usual form of each value, within the bounds of its table; a block with another form is read by line. Times are of 2011..2096.
+_WHOLE, _COUNT = r"(?:0|[1-9][0-9]{0,17})", r"(?:0|[1-9][0-9]{0,8})"
+_FRACTION, _NOT_ZERO = r"(?:\.[0-9]{0,30}+)?+", r"(?![0.]++,)"
+_SUM = rf"[0-9]{{1,{SIZE_DIGITS}}}+{_FRACTION}"
+_PRICE, _SIZE = rf"{_NOT_ZERO}[0-9]{{1,{PRICE_DIGITS}}}+{_FRACTION}", _NOT_ZERO + _SUM
 _TIME = r"(?:1[3-9]|[23][0-9])[0-9]{11}(?:[0-9]{3}){0,2}+"
 _BOOLEAN, _ANY = r"(?:[Tt]rue|[Ff]alse)", r"[^,\n]*+"
 _TRADE_LINES = {
-    "trade": _lines(_WHOLE, _NUMBER, _NUMBER, _ANY, _TIME, _BOOLEAN, _ANY),
-    "aggTrade": _lines(_WHOLE, _NUMBER, _NUMBER, _ANY, _ANY, _TIME, _BOOLEAN, _ANY),
+    "trade": _lines(_WHOLE, _PRICE, _SIZE, _ANY, _TIME, _BOOLEAN, _ANY),
+    "aggTrade": _lines(_WHOLE, _PRICE, _SIZE, _ANY, _ANY, _TIME, _BOOLEAN, _ANY),
 }
-_CANDLE_LINES = _lines(_TIME, *[_NUMBER] * 5, _TIME, _NUMBER, _WHOLE, _NUMBER, _NUMBER, _ANY)
+_CANDLE_LINES = _lines(_TIME, *[_PRICE] * 4, _SUM, _TIME, _SUM, _COUNT, _SUM, _SUM, _ANY)
 
 
 def read_file(request: HistoryRequest, options: ExchangeOptions, period: str, at: int) -> History:
@@ -133,13 +138,7 @@ def _texts(file: BinaryIO) -> Iterator[str]:
                 rest += tail
                 if len(rest) > LONGEST_LINE:
                     raise Reject(f"binance: an archive file has a line of more than {LONGEST_LINE} bytes", reason="shape")
-    except (
-        BadZipFile,
-        zlib.error,
-        EOFError,
-        StopIteration,
-        RuntimeError,
-    ) as error:  # the last: encrypted, or a method unknown here
+    except (BadZipFile, zlib.error, EOFError, StopIteration, RuntimeError) as error:  # the last: encrypted, or an unknown method
         raise Reject(f"binance: an archive file is not a zip of one CSV file: {error}", reason="shape") from error
     if rest:
         yield _text(rest + b"\n")
@@ -193,6 +192,8 @@ def candles_from_archive(text: str, instrument: Instrument, received_at: int) ->
     if _CANDLE_LINES.fullmatch(text) is None:
         return _line_by_line(text, lambda line: candle_from_archive(line, instrument, received_at))
     times, *columns = _columns(text, (0, 1, 2, 3, 4, 5, 7, 8, 9, 10))
+    if any(map(lt, map(Decimal, columns[1]), map(Decimal, columns[2]))):  # a high below its low
+        return _line_by_line(text, lambda line: candle_from_archive(line, instrument, received_at))
     values: dict[str, list[str] | str | int | None] = dict(zip(_CANDLE_FIELDS, columns, strict=True))
     values |= {"instrument_id": instrument.id, "interval": "1m", "parts": 1, "origin": "archive", "received_at": received_at}
     return Columns(Candle, _micros(times), values | {"first_trade_id": None, "last_trade_id": None})
@@ -206,7 +207,8 @@ def candle_from_archive(line: str, instrument: Instrument, received_at: int) -> 
     time, opened, high, low, close, volume, end, quote_volume, count, *taker = cells[:11]
     try:
         times = _milliseconds(time), _milliseconds(end)
-        row = RestKline(times[0], opened, high, low, close, volume, times[1], quote_volume, identifier(count), *taker)
+        trades = identifier(count, MAX_COUNT)
+        row = RestKline(times[0], opened, high, low, close, volume, times[1], quote_volume, trades, *taker)
         return bar(row, instrument.id, received_at, "archive")
     except ValueError as error:
         raise Reject(f"binance: {instrument.symbol}: not a candle: {error}: {line[:200]}", reason="value") from error

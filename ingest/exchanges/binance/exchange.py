@@ -27,7 +27,7 @@ from ingest.exchanges.binance.messages import Frame
 from ingest.marketdata.channels import Candles, Channel, Channels, Quotes, Trades
 from ingest.marketdata.history import by_channel
 from ingest.marketdata.rest import Rows, decode, rows
-from ingest.marketdata.session import Control, Frames, Protocol, Route, RoutedSession, Unknown, one_url
+from ingest.marketdata.session import Control, Frames, Part, Protocol, Route, RoutedSession, Unknown, one_url
 from ingest.marketdata.subscriptions import Accepted, Batch, Rejected
 from ingest.marketdata.synced_book import RestSnapshot, SyncedBook
 from ingest.protocol.decode import UNREADABLE
@@ -128,12 +128,12 @@ def bind(session: RoutedSession) -> Frames:
         reader = find(frame[_NAME_AT : frame.find(b'"', _NAME_AT)]) or find(_name(frame))
         if reader is None:
             return control(b"", frame, frame, received_at)
-        index, decode, take, unreadable = reader
+        index, decode, take, _ = reader
         last_message_at[index] = received_at
         try:
             return take(decode(frame), received_at, False)
         except (*UNREADABLE, ValueError) as error:
-            return unreadable(error, frame, received_at, False, frame)
+            return session.unread(reader, error, Part(None, frame), frame, received_at)
 
     return feed
 

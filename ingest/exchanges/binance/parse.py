@@ -19,6 +19,7 @@ from ingest.marketdata.values import (
     PRICE_DIGITS,
     SIZE_DIGITS,
     check_levels,
+    check_range,
     checked_market,
     event_time,
     micros,
@@ -69,6 +70,7 @@ def bar(
     ids: tuple[int | None, int | None] = (None, None),
 ) -> Candle:
     prices = price_digits(row.open), price_digits(row.high), price_digits(row.low), price_digits(row.close)
+    check_range(prices[1], prices[2])
     sums = volume_digits(row.volume), volume_digits(row.quote_volume)
     taker = volume_digits(row.taker_buy_volume), volume_digits(row.taker_buy_quote_volume)
     time = micros(row.time_ms * MILLISECOND)

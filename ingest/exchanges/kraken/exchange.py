@@ -76,9 +76,7 @@ def route(frame: bytes) -> Route:
     except UNREADABLE:
         return route_other(frame)
     channel, rows, snapshot = _CHANNEL_OF[type(message)], message.data, message.type == "snapshot"
-    if len(rows) == 1:
-        return (channel, rows[0].symbol), rows, snapshot
-    if len({row.symbol for row in rows}) == 1:
+    if len(rows) == 1 or len({row.symbol for row in rows}) == 1:
         return (channel, rows[0].symbol), rows, snapshot
     groups = _grouped([row.symbol for row in rows], rows)
     return None, [Part((channel, symbol), group, snapshot) for symbol, group in groups.items()], False

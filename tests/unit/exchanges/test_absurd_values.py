@@ -141,3 +141,16 @@ def test_a_bar_of_zeros_is_refused_and_one_without_volume_is_stored(name: str) -
     out = [*session.feed(bar(name, volume="0"), NOW), *session.tick(NOW + 3 * MINUTE)]
     (good,) = [output for output in out if isinstance(output, Record)]
     assert good.volume == "0"  # type: ignore[union-attr]
+
+
+LOWS = {"binance": b'"l":"62345"', "deribit": b'"low":62345', "gate": b'"l":"62345"', "kraken": b'"low":62345'}
+
+
+@pytest.mark.parametrize("name", [name for name in EXCHANGES if name != "coinbase"])
+def test_a_bar_whose_high_is_below_its_low_is_refused(name: str) -> None:
+    """The table has a CHECK. A close above the high is stored: some exchanges open a bar at an older price."""
+    session = open_session(name, "candles")
+    low = LOWS.get(name, b'"62345"')  # of the lists of KuCoin and OKX it is the last one
+    before, _, after = bar(name).rpartition(low)
+    (bad,) = refused([*session.feed(before + low.replace(b"62345", b"62345.01") + after, NOW), *session.tick(NOW + 3 * MINUTE)])
+    assert (bad.reason, bad.message) == ("value", f"{name}: high 62345 is below low 62345.01")

@@ -68,6 +68,39 @@ def test_a_bad_candle_costs_itself(cell: int, block: int, monkeypatch: pytest.Mo
     assert result.untils[-1] == micros("2021-11-28")
 
 
+@pytest.mark.parametrize(
+    ("cell", "value", "message"),
+    [
+        (2, "0.00000001", "high 0.00000001 is below low"),
+        (3, "0.00000", "0.00000 is not above zero"),
+        (4, "1000000000000000000", "is not below 10^18"),
+        (5, "1" + "0" * 24, "is not below 10^24"),
+        (8, "2147483648", "is not a number within 0..2147483647"),
+    ],
+)
+def test_a_candle_that_its_table_refuses_costs_itself(cell: int, value: str, message: str) -> None:
+    lines = recorded("2021-11-27")
+    cells = lines[4].split(",")
+    cells[cell] = value
+    files = {"daily/klines/ADABTC/1m/ADABTC-1m-2021-11-27": text([*lines[:4], ",".join(cells), *lines[5:]])}
+    result = load(Archive(files), "candles", micros("2021-11-27"), micros("2021-11-28"))
+    assert result.records == candles(lines[:4] + lines[5:])
+    (rejected,) = result.rejected
+    assert (rejected.reason, rejected.payload) == ("value", ",".join(cells).encode())
+    assert message in rejected.message
+
+
+@pytest.mark.parametrize(("cell", "value"), [(1, "0.0"), (1, "1" + "0" * 18), (2, "0"), (2, "1" + "0" * 24)])
+def test_a_trade_that_its_table_refuses_costs_itself(cell: int, value: str) -> None:
+    lines, trades = trade_lines("2024-12-31", 100, 7, 1000)
+    cells = lines[50].split(",")
+    cells[cell] = value
+    files = {"daily/trades/ADABTC/ADABTC-trades-2024-12-31": text([*lines[:50], ",".join(cells), *lines[51:]])}
+    result = load(Archive(files), "trades", micros("2024-12-31"), micros("2025-01-01"))
+    assert result.records == trades[:50] + trades[51:]
+    assert [bad.reason for bad in result.rejected] == ["value"]
+
+
 def test_a_file_that_is_cut_within_a_line_loses_that_line() -> None:
     lines = recorded("2021-11-27")
     body = text(lines)[:-80]

@@ -268,5 +268,5 @@ def test_a_malformed_snapshot_is_requested_again(body: bytes) -> None:
 
 def test_a_malformed_event_breaks_the_sequence() -> None:
     session = standing()
-    assert reasons(session.feed(event_frame(103, 103, at=5100, bids=[["x", "1"]]), NOW)) == ["value"]
-    assert reasons(session.feed(event_frame(104, 104, at=5200), PACED)) == ["sequence", "Request"]
+    assert reasons(session.feed(event_frame(103, 103, at=5100, bids=[["x", "1"]]), NOW)) == ["value", "sequence"]
+    assert reasons(session.feed(event_frame(104, 104, at=5200), PACED)) == ["Request"]

@@ -18,7 +18,7 @@ from ingest.marketdata.synced_book import Diff, RestSnapshot, Snapshot, SyncedBo
 from ingest.protocol.decode import Malformed
 from ingest.protocol.exchange import ExchangeOptions
 from ingest.protocol.http import Request, Response
-from ingest.protocol.session import Gap, Output, Session
+from ingest.protocol.session import Gap, Session
 from ingest.records import SECOND, BookSnapshot
 from tests.support.exchanges.gate import BTC, NOW, OPTIONS, open_session, update
 
@@ -273,10 +273,27 @@ def test_exact_exponents_are_numbers() -> None:
     assert book.bid_prices == ("0.00000052", "0.00000051", "0.00000001")
 
 
-def test_a_difference_with_a_malformed_level_is_not_applied_at_all() -> None:
+def test_a_difference_with_a_malformed_level_gives_the_book_up() -> None:
+    """The state from before it is not written; the next snapshot that has it closes the gap."""
     session, request = session_with_request(event_frame(101, 102))
     session.answer(request, snapshot(102), NOW)
-    out: list[Output] = list(session.feed(event_frame(103, 103, T + 1, bids=[["9.5", "1"]], asks=[["11", "-1"]]), NOW))
-    assert [type(output) for output in out] == [Malformed]
+    bad, gap = session.feed(event_frame(103, 103, T + 1, bids=[["9.5", "1"]], asks=[["11", "-1"]]), NOW + SECOND)
+    assert (type(bad), gap) == (Malformed, Gap(3, "book", "sequence", T * 1000))
+    assert session.tick(NOW + 4 * SECOND) == []
+    assert session.feed(event_frame(104, 104, T + 6000, bids=[["9", "5"]]), NOW + 6 * SECOND) == [request]
+    assert session.answer(request, snapshot(103, [["9.5", "1"]]), NOW + 6 * SECOND) == [replace(gap, until=(T + 6000) * 1000)]
     (book,) = books(session.tick(LATER))
-    assert (book.sequence, book.bid_prices) == (102, ("10", "9"))
+    assert (book.sequence, book.bid_prices) == (104, ("9.5", "9"))
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+def test_a_snapshot_from_before_an_unreadable_difference_is_not_applied(waiting: bool) -> None:
+    session, request = session_with_request(event_frame(101, 102))
+    if not waiting:
+        session.answer(request, snapshot(103), NOW)  # it is ahead of the stream
+    (bad,) = session.feed(event_frame(103, 103, bids=[["x", "1"]]), NOW)
+    assert isinstance(bad, Malformed)
+    if waiting:
+        session.answer(request, snapshot(102), NOW)
+    session.feed(event_frame(104, 104, T + 1), NOW)
+    assert books(session.tick(LATER)) == []

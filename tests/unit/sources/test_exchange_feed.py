@@ -267,7 +267,8 @@ async def test_an_unknown_instrument_is_reported_with_similar_ones(simulator: Si
 
 async def test_a_retired_instrument_is_named(simulator: Simulator) -> None:
     names = {
-        name: getattr(binance, name) for name in ("NAME", "TRADE_KINDS", "CHANNELS", "LIMITS", "connections", "session", "listing")
+        name: getattr(binance, name)
+        for name in ("NAME", "TRADE_KINDS", "CHANNELS", "LIMITS", "COMPLETENESS", "connections", "session", "listing")
     }
     exchange = SimpleNamespace(**names, retired=okx.retired)
     bench = Bench(simulator, "BTC/USD", ETH, exchange=cast(Exchange, exchange))

@@ -42,7 +42,7 @@ def contradicted(read_at: list[float]) -> Exchange:
         made.tick = ticked
         return cast(Session, made)
 
-    names = {name: getattr(binance, name) for name in ("NAME", "TRADE_KINDS", "CHANNELS", "LIMITS", "connections")}
+    names = {name: getattr(binance, name) for name in ("NAME", "TRADE_KINDS", "CHANNELS", "LIMITS", "COMPLETENESS", "connections")}
     return cast(Exchange, SimpleNamespace(**names, listing=listing, session=session))
 
 

@@ -201,7 +201,7 @@ async def test_a_failed_request_is_replayed_as_failed(tmp_path: Path):
     class ObservedGate:
         """Gate's module with sessions whose outputs of `tick` are recorded."""
 
-        NAME = gate.NAME
+        NAME, COMPLETENESS = gate.NAME, gate.COMPLETENESS
 
         def session(self, connection: Connection, options: ExchangeOptions) -> Session:
             inner = gate.session(connection, options)
