@@ -82,7 +82,7 @@ class Metrics:
         )
         self.poll_requests = self._counter("poll_requests", "Requests that count against a provider's budget.", "source")
         self.poll_filtered = self._counter(
-            "poll_filtered", "Posts that are not stored, by the rule that excludes them.", "source", "reason"
+            "poll_filtered", "Elements that are not stored, by the rule that excludes them.", "source", "reason"
         )
         self.reorg_rows_removed = self._counter(
             "reorg_rows_removed", "Rows of blocks that their chain replaced, removed.", "source"
