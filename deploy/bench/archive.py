@@ -59,7 +59,7 @@ class Past(Struct, frozen=True):
 
 
 def candles_past(rows: int) -> Past:
-    """One-minute candles of one market in monthly files, which begin eleven months ago."""
+    """One-minute candles of one market in monthly files, which begin eleven months ago. The range ends with the last candle."""
     first = (datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0) - timedelta(days=330)).replace(day=1)
     files, at, left = [], first, rows
     while left:
@@ -70,7 +70,7 @@ def candles_past(rows: int) -> Past:
         at, left = following, left - count
     values = ["t.interval", "(extract(epoch FROM t.time) * 1000000)::bigint"]
     values += [f"t.{name}" for name in CANDLES.record.__struct_fields__[3:11]] + ["t.parts", "t.origin"]
-    return Past("candles", CANDLES, first, at, files, values)
+    return Past("candles", CANDLES, first, first + timedelta(minutes=rows), files, values)
 
 
 def _candle_line(month: int, i: int) -> str:

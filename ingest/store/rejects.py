@@ -88,19 +88,21 @@ class PendingRejects:
     """Frames that could not be decoded, until they are written. Of one source and reason the last kept one counts all others."""
 
     def __init__(self) -> None:
-        self._rejects: dict[tuple[str | None, str, str], list[Rejected]] = {}
+        self._rejects: list[Rejected] = []  # in the order of their arrival
+        self._places: dict[tuple[str | None, str, str], list[int]] = {}  # of each kind
 
     def add(self, rejected: Rejected) -> None:
-        kept = self._rejects.setdefault(rejected.kind, [])
-        if len(kept) < PENDING:
-            kept.append(rejected)
+        places = self._places.setdefault(rejected.kind, [])
+        if len(places) < PENDING:
+            places.append(len(self._rejects))
+            self._rejects.append(rejected)
         else:
-            kept[-1] = replace(kept[-1], rows=kept[-1].rows + rejected.rows)
+            last = self._rejects[places[-1]]
+            self._rejects[places[-1]] = replace(last, rows=last.rows + rejected.rows)
 
     def take(self) -> list[Rejected]:
         """All of them; what could not be written is added again."""
-        taken = [reject for kept in self._rejects.values() for reject in kept]
-        self._rejects = {}
+        taken, self._rejects, self._places = self._rejects, [], {}
         return taken
 
 

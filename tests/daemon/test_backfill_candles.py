@@ -176,8 +176,8 @@ async def test_an_isolated_gap_does_not_make_everything_after_it_a_gap(market: s
     await stored.fetch(market, f"{_MARKET} SELECT 'demo', 'one', id, 'candles', '1m', 'covered', 'live', {june} FROM instruments")
     gap = (MARCH + timedelta(minutes=100), MARCH + timedelta(minutes=101))
     assert await ledger(market) == [("open", "incomplete", *gap)]
-    (row,) = await stored.fetch(market, "SELECT min(day) AS day, min(percent) AS percent FROM coverage_report")
-    assert (f"{row['day']}", row["percent"]) == ("2026-06-01", 100)
+    (row,) = await stored.fetch(market, "SELECT min(day) AS day, min(verified) AS verified FROM coverage_report")
+    assert (f"{row['day']}", row["verified"]) == ("2026-06-01", 100)
 
 
 async def gaps(folder: Path, settings: dict[str, Any], *arguments: str) -> tuple[int | None, str]:

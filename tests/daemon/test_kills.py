@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cluster import Cluster
@@ -61,7 +62,12 @@ async def test_a_gap_seen_while_the_database_was_away_is_found_again_after_a_kil
     await subscribed(simulator)
     simulator.trade("BTCUSDT", 100)
     await instance.settled("trades", 100)
-    await until(lambda: stored.fetch(market, "SELECT 1 FROM coverage WHERE state = 'covered' AND channel = 'trades'"))
+
+    async def claimed() -> list[Any]:
+        simulator.trade("BTCUSDT")  # a later trade shows that the time before it is covered
+        return await stored.fetch(market, "SELECT 1 FROM coverage WHERE state = 'covered' AND channel = 'trades'")
+
+    await until(claimed)
     async with stopped(cluster):
         simulator.faults.lose("btcusdt@trade", 5)
         simulator.trade("BTCUSDT", 50)
