@@ -59,15 +59,20 @@ class Past(Struct, frozen=True):
 
 
 def candles_past(rows: int) -> Past:
-    """One-minute candles of one market in monthly files, which begin eleven months ago. The range ends with the last candle."""
+    """One-minute candles of one market from eleven months ago on: files of whole months, then of days; the last may be cut.
+
+    The range ends with the last candle.
+    """
     first = (datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0) - timedelta(days=330)).replace(day=1)
     files, at, left = [], first, rows
     while left:
         following = (at + timedelta(days=32)).replace(day=1)
-        count = min(left, (following - at) // timedelta(minutes=1))
-        path = f"data/spot/monthly/klines/{SYMBOL}/1m/{SYMBOL}-1m-{at:%Y-%m}"
+        folder, name, count = "monthly", f"{at:%Y-%m}", (following - at) // timedelta(minutes=1)
+        if at.day > 1 or left < count:
+            folder, name, count = "daily", f"{at:%Y-%m-%d}", min(left, 1440)
+        path = f"data/spot/{folder}/klines/{SYMBOL}/1m/{SYMBOL}-1m-{name}"
         files.append(File(path, [_candle_line((at - EPOCH) // MICROSECOND, i) for i in range(count)]))
-        at, left = following, left - count
+        at, left = at + timedelta(minutes=count), left - count
     values = ["t.interval", "(extract(epoch FROM t.time) * 1000000)::bigint"]
     values += [f"t.{name}" for name in CANDLES.record.__struct_fields__[3:11]] + ["t.parts", "t.origin"]
     return Past("candles", CANDLES, first, first + timedelta(minutes=rows), files, values)
