@@ -199,7 +199,7 @@ async def test_what_one_of_two_daemons_missed_is_no_gap(market: str, simulator: 
         """True once the second daemon has claimed up to the restart of the first. Gap filling is off here, so a gap would stay."""
         return not await stored.fetch(market, "SELECT * FROM coverage_gaps")
 
-    await until(no_channel_has_a_gap)
+    await until(no_channel_has_a_gap, SECONDS)
     await stored.assert_all_trades(market, simulator)
 
 
